@@ -1,0 +1,61 @@
+"""Everything that can go wrong in the engine, as sentences that say what, why and what to do next."""
+
+from __future__ import annotations
+
+
+class EngineError(Exception):
+    """An error for the user: `message` says what and why, `hint` what to do."""
+
+    hint = ""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        if hint is not None:
+            self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class ModelFileError(EngineError):
+    """A model file cannot be opened as it is: damaged, cut off, or not a model."""
+
+
+class UnsupportedModelError(EngineError):
+    """The file is sound, but asks for something that this engine does not do."""
+
+
+class TemplateError(EngineError):
+    """A chat template failed, wrote without end, or took too long."""
+
+
+class ContextFullError(EngineError):
+    """The prompt alone does not fit the context."""
+
+    def __init__(self, n_tokens: int, max_seq_len: int) -> None:
+        super().__init__(
+            f"The prompt has {n_tokens} tokens, the context holds {max_seq_len}.",
+            "Start a new session, shorten the text, or open the model with a larger context.",
+        )
+        self.n_tokens = n_tokens
+        self.max_seq_len = max_seq_len
+
+
+class NoModelError(EngineError):
+    """A command needs a model and none is open."""
+
+    def __init__(self) -> None:
+        super().__init__("No model is open.", "Open one first.")
+
+
+class EngineStartError(EngineError):
+    """The engine's process did not start, or did not speak this protocol."""
+
+
+class EngineGoneError(EngineError):
+    """The engine's process has ended; a command cannot be sent."""
+
+
+class DownloadError(EngineError):
+    """A model could not be fetched."""

@@ -1,0 +1,330 @@
+"""Messages between the app and the engine: commands are imperatives, events are what happened.
+
+One message is one line of JSON. Commands go to the worker's stdin, events come from its stdout.
+Everything here imports msgspec alone, so that the app stays light.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+PROTOCOL_VERSION = 1
+
+Role = Literal["system", "user", "assistant"]
+FinishReason = Literal["stop", "length", "stopped", "failed"]
+LoadStage = Literal["reading", "preparing", "compiling", "warming"]
+EngineState = Literal["empty", "loading", "ready", "reading_prompt", "writing"]
+
+
+class ChatMessage(msgspec.Struct, frozen=True):
+    """One turn of a conversation, as the chat template sees it."""
+
+    role: Role
+    content: str
+
+
+class ChatPrompt(msgspec.Struct, frozen=True, kw_only=True, tag="chat"):
+    """A conversation, rendered by the model's chat template.
+
+    template: a family's name (``chatml``, ``alpaca`` …) instead of the one that fits the model.
+    answer_ids: tokens of an interrupted answer to go on from.
+    """
+
+    messages: list[ChatMessage]
+    template: str | None = None
+    answer_ids: list[int] = []
+
+
+class TextPrompt(msgspec.Struct, frozen=True, kw_only=True, tag="text"):
+    """A text to continue as it is; BOS is added where the model asks for it, special tokens are parsed."""
+
+    text: str
+
+
+class TokenPrompt(msgspec.Struct, frozen=True, kw_only=True, tag="tokens"):
+    """Token ids to continue, as they are."""
+
+    ids: list[int]
+
+
+Prompt = ChatPrompt | TextPrompt | TokenPrompt
+
+
+class Sampling(msgspec.Struct, frozen=True, kw_only=True):
+    """How the next token is chosen; may change while an answer is written.
+
+    temperature 0 is greedy. top_k 0, top_p 1, min_p 0 and repeat_penalty 1 switch that sampler off.
+    repeat_last_n: how many of the latest tokens the penalty looks at. max_new_tokens None: up to the context's end.
+    """
+
+    temperature: float = 0.8
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.05
+    repeat_penalty: float = 1.0
+    repeat_last_n: int = 64
+    max_new_tokens: int | None = None
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
+    """What the app asks of the engine. request_id comes back in every event that answers it."""
+
+    request_id: str = ""
+
+
+class Load(Command, tag="load"):
+    """Open a model; unloads the one before.
+
+    context: positions to provide for, None for the model's own limit or what fits. threads: None for the physical cores
+    this process may use. cache_dir: where prepared panels go; None keeps them in memory. vocab_only: tokenizer, no weights.
+    """
+
+    path: str
+    context: int | None = None
+    threads: int | None = None
+    cache_dir: str | None = None
+    vocab_only: bool = False
+
+
+class Generate(Command, tag="generate"):
+    """Write an answer. One at a time: a second one waits for the first to end.
+
+    seed: None picks one (told in Finished). stop: texts that end the answer and are not part of it.
+    n_top: leading log-probabilities to report per token (raw distribution). n_candidates: leading candidates to
+    report with their probability before and after the samplers. reuse: start from the cached common prefix.
+    """
+
+    prompt: Prompt
+    sampling: Sampling = Sampling()
+    seed: int | None = None
+    stop: list[str] = []
+    n_top: int = 0
+    n_candidates: int = 0
+    ignore_eos: bool = False
+    reuse: bool = True
+
+
+class Tune(Command, tag="tune"):
+    """New sampling settings for the answer with this request_id, from its next token on."""
+
+    sampling: Sampling
+
+
+class Stop(Command, tag="stop"):
+    """End the answer with this request_id after the current token; what was written stays."""
+
+
+class Tokenize(Command, tag="tokenize"):
+    """Text to token ids."""
+
+    text: str
+    add_bos: bool = True
+    parse_special: bool = True
+
+
+class Detokenize(Command, tag="detokenize"):
+    """Token ids to text."""
+
+    ids: list[int]
+
+
+class Unload(Command, tag="unload"):
+    """Close the model and give its memory back."""
+
+
+class Shutdown(Command, tag="shutdown"):
+    """Stop what is running and exit."""
+
+
+AnyCommand = Load | Generate | Tune | Stop | Tokenize | Detokenize | Unload | Shutdown
+
+
+class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
+    """What a loaded model is, in the words that a user would use.
+
+    context: positions provided for; max_context: the model's own limit. template: the chat format's name;
+    template_source: "file" (the model's own Jinja), "family" (recognised) or "chosen".
+    """
+
+    name: str
+    path: str
+    format: str
+    architecture: str
+    quantization: str
+    parameters: int
+    size_bytes: int
+    context: int
+    max_context: int
+    layers: int
+    vocab: int
+    template: str
+    template_source: str
+    weights_bytes: int
+    kv_bytes_per_token: int
+    threads: int
+
+
+class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
+    """A token and the natural log of its probability in the model's raw distribution."""
+
+    id: int
+    logprob: float
+
+
+class Candidate(msgspec.Struct, frozen=True, array_like=True):
+    """One leading candidate: its probability in the model and after the samplers (0 if they cut it off)."""
+
+    id: int
+    text: str
+    model_p: float
+    sampler_p: float
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
+    """What happened in the engine. request_id: the command that it answers, "" when none."""
+
+    request_id: str = ""
+
+
+class Hello(Event, tag="hello"):
+    """The first line of every engine: who speaks, and in which version of this protocol."""
+
+    protocol_version: int
+    engine_version: str
+    pid: int
+    cpu: str
+
+
+class LoadProgress(Event, tag="load_progress"):
+    """How far loading is. done and total are in bytes for reading and preparing, in kernels for compiling."""
+
+    stage: LoadStage
+    done: int
+    total: int
+    detail: str = ""
+
+
+class ModelReady(Event, tag="model_ready"):
+    """The model answers from now on."""
+
+    card: ModelCard
+    load_s: float
+
+
+class PromptProgress(Event, tag="prompt_progress"):
+    """How much of the prompt was read, in tokens; reused: tokens that the cache already held."""
+
+    done: int
+    total: int
+    reused: int
+
+
+class Token(Event, tag="token"):
+    """One token of the answer.
+
+    text: whole characters that are certain by now (may be empty: half a character, or the possible start of a stop text).
+    """
+
+    id: int
+    text: str
+    logprob: float
+    top: list[TokenLogprob] = []
+    candidates: list[Candidate] = []
+
+
+class EngineStats(Event, tag="engine_stats"):
+    """The engine's pulse, about twice a second while it works and every two seconds while it does not.
+
+    tokens_per_second: of the running answer's last second; prompt_tokens_per_second: of the last prompt.
+    """
+
+    state: EngineState
+    tokens_per_second: float
+    prompt_tokens_per_second: float
+    rss_bytes: int
+    context_used: int
+    context: int
+    cpu_percent: float
+
+
+class Finished(Event, tag="finished"):
+    """The answer is over. text_tail: its last characters that no Token event carried.
+
+    first_token_ms: from the command's arrival to the first token. dropped_turns: oldest turns that had to
+    leave the context to make room.
+    """
+
+    reason: FinishReason
+    text_tail: str
+    prompt_tokens: int
+    reused_tokens: int
+    generated_tokens: int
+    prompt_ms: float
+    generate_ms: float
+    first_token_ms: float
+    seed: int
+    dropped_turns: int = 0
+
+
+class Tokenized(Event, tag="tokenized"):
+    """Token ids, and each one's text."""
+
+    ids: list[int]
+    pieces: list[str]
+
+
+class Detokenized(Event, tag="detokenized"):
+    """The text of token ids."""
+
+    text: str
+
+
+class Unloaded(Event, tag="unloaded"):
+    """No model is open any more."""
+
+
+class Failed(Event, tag="failed"):
+    """A command could not be carried out. kind: the error's class name; hint: what the user can do."""
+
+    kind: str
+    message: str
+    hint: str = ""
+
+
+class HeartbeatMissed(Event, tag="heartbeat_missed"):
+    """Nothing came from the engine for so long; said by the client, which goes on waiting."""
+
+    silent_s: float
+
+
+class EngineDied(Event, tag="engine_died"):
+    """The engine's process ended without being asked to; said by the client."""
+
+    exit_code: int | None
+    signal: str | None
+    message: str
+    log_tail: list[str] = []
+
+
+AnyEvent = (
+    Hello
+    | LoadProgress
+    | ModelReady
+    | PromptProgress
+    | Token
+    | EngineStats
+    | Finished
+    | Tokenized
+    | Detokenized
+    | Unloaded
+    | Failed
+    | HeartbeatMissed
+    | EngineDied
+)
+
+command_encoder = msgspec.json.Encoder()
+command_decoder = msgspec.json.Decoder(AnyCommand)
+event_encoder = msgspec.json.Encoder()
+event_decoder = msgspec.json.Decoder(AnyEvent)

@@ -1,0 +1,1 @@
+"""Sessions in SQLite: what was said, found again."""
