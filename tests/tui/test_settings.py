@@ -1,0 +1,116 @@
+"""settings.toml: defaults, clear complaints, and writing that keeps what the user wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine.protocol import Sampling
+from tui.settings import DEFAULT_SYSTEM_PROMPT, Settings, SettingsError, load_settings, save_settings
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "settings.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_defaults_without_a_file(tmp_path: Path) -> None:
+    loaded = load_settings(tmp_path / "settings.toml")
+    assert loaded.settings == Settings()
+    assert loaded.problems == []
+    assert loaded.settings.chat.system_prompt == DEFAULT_SYSTEM_PROMPT
+
+
+def test_default_sampling_is_the_protocols() -> None:
+    assert Settings().sampling.sampling() == Sampling()
+
+
+def test_values_are_read(tmp_path: Path) -> None:
+    path = write(tmp_path, '[sampling]\ntemperature = 1\nmax_tokens = 9\n[models]\ndirectories = ["~/x"]\n')
+    loaded = load_settings(path)
+    assert loaded.problems == []
+    assert loaded.settings.sampling.sampling() == Sampling(temperature=1.0, max_new_tokens=9)
+    assert loaded.settings.model_directories(tmp_path) == [tmp_path, Path.home() / "x"]
+
+
+def test_each_bad_value_is_told_with_its_line_and_the_rest_is_used(tmp_path: Path) -> None:
+    path = write(tmp_path, '[sampling]\ntemperature = "hot"\ntop_p = 7.0\ntop_k = 3\n\n[app]\nlanguage = "de"\n')
+    loaded = load_settings(path)
+    assert loaded.settings.sampling.temperature == 0.8
+    assert loaded.settings.sampling.top_p == 0.95
+    assert loaded.settings.sampling.top_k == 3
+    assert loaded.settings.app.language == "auto"
+    told = "\n".join(loaded.problems)
+    assert len(loaded.problems) == 3
+    assert "line 2: sampling.temperature: expected float, got str" in told
+    assert "line 3: sampling.top_p" in told
+    assert "line 7: app.language" in told
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["sampling = 3\n", '[models]\ndirectories = [1, "a"]\n', "[keys]\nsend = 1\n", '[keys]\n"chat.send" = 1\n'],
+)
+def test_a_bad_shape_never_stops_the_start(tmp_path: Path, text: str) -> None:
+    loaded = load_settings(write(tmp_path, text))
+    assert loaded.settings == Settings()
+    assert len(loaded.problems) == 1
+
+
+def test_unknown_keys_are_told(tmp_path: Path) -> None:
+    loaded = load_settings(write(tmp_path, "[sampling]\ntemprature = 1.0\n[colours]\nx = 1\n"))
+    assert loaded.settings == Settings()
+    assert [problem.partition("settings.toml")[2] for problem in loaded.problems] == [
+        ", line 2: the setting sampling.temprature is unknown and ignored.",
+        ", line 3: the setting colours is unknown and ignored.",
+    ]
+
+
+def test_broken_toml_gives_defaults_and_is_not_overwritten(tmp_path: Path) -> None:
+    path = write(tmp_path, "[sampling\n")
+    loaded = load_settings(path)
+    assert loaded.settings == Settings()
+    assert "not valid TOML" in loaded.problems[0]
+    with pytest.raises(SettingsError, match="cannot be changed"):
+        save_settings(path, {"sampling.temperature": 1.0})
+    assert path.read_text() == "[sampling\n"
+
+
+def test_saving_keeps_comments_and_order(tmp_path: Path) -> None:
+    path = write(tmp_path, "# mine\n[sampling]\ntop_k = 5  # few\n\n[app]\n# dark at night\n")
+    saved = save_settings(path, {"sampling.temperature": 0.25, "app.theme": "nord"})
+    text = path.read_text()
+    assert saved.sampling.temperature == 0.25
+    assert saved.sampling.top_k == 5
+    assert saved.app.theme == "nord"
+    assert text.index("# mine") < text.index("top_k = 5  # few") < text.index("# dark at night")
+
+
+def test_none_brings_the_default_back(tmp_path: Path) -> None:
+    path = write(tmp_path, "[sampling]\ntop_k = 5\n")
+    assert save_settings(path, {"sampling.top_k": None, "engine.threads": None}).sampling.top_k == 40
+
+
+def test_saving_makes_the_folder(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "settings.toml"
+    assert save_settings(path, {"keys": {"chat.send": "ctrl+s"}}).keys == {"chat.send": "ctrl+s"}
+    assert [entry.name for entry in path.parent.iterdir()] == ["settings.toml"]
+
+
+@pytest.mark.parametrize("changes", [{"sampling.temperature": -1.0}, {"sampling.heat": 1.0}, {"app.language": "de"}])
+def test_saving_refuses_what_does_not_fit(tmp_path: Path, changes: dict[str, object]) -> None:
+    path = write(tmp_path, "[sampling]\ntop_k = 5\n")
+    with pytest.raises(SettingsError):
+        save_settings(path, changes)
+    assert path.read_text() == "[sampling]\ntop_k = 5\n"
+
+
+def test_saving_through_a_link_keeps_the_link(tmp_path: Path) -> None:
+    real = write(tmp_path, "")
+    link = tmp_path / "link.toml"
+    link.symlink_to(real)
+    save_settings(link, {"engine.threads": 3})
+    assert link.is_symlink()
+    assert load_settings(real).settings.engine.threads == 3

@@ -1,0 +1,19 @@
+"""What the command line asks of the app."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppOptions:
+    """The options of `llm-tui [MODEL]`.
+
+    model: a path or a name, None for the last one used. resume: a session's id. At most one of resume,
+    continue_last and new is given; none of them leaves the choice to the app.
+    """
+
+    model: str | None = None
+    resume: str | None = None
+    continue_last: bool = False
+    new: bool = False

@@ -1,0 +1,69 @@
+"""Where llm-tui keeps its files: the platform's own folders, or all of them under $LLM_TUI_HOME."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+HOME_VARIABLE = "LLM_TUI_HOME"
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The folders and files of one user; nothing is created by naming it."""
+
+    settings_file: Path
+    data_dir: Path
+    cache_dir: Path
+    models_dir: Path
+    log_dir: Path
+
+    @property
+    def database(self) -> Path:
+        """Sessions and all that was said in them."""
+        return self.data_dir / "sessions.db"
+
+    @property
+    def last_model_file(self) -> Path:
+        """One line: the model that was opened last."""
+        return self.data_dir / "last-model"
+
+    @property
+    def panels_dir(self) -> Path:
+        """Weights prepared for the kernels."""
+        return self.cache_dir / "panels"
+
+    @property
+    def app_log(self) -> Path:
+        """What the app and the commands have to say about errors, with tracebacks."""
+        return self.log_dir / "llm-tui.log"
+
+    @property
+    def engine_log(self) -> Path:
+        """The engine's standard error."""
+        return self.log_dir / "engine.log"
+
+
+def user_paths() -> Paths:
+    """The paths for the environment as it is now."""
+    home = os.environ.get(HOME_VARIABLE)
+    if home:
+        root = Path(home).expanduser().absolute()
+        return Paths(
+            settings_file=root / "settings.toml",
+            data_dir=root / "data",
+            cache_dir=root / "cache",
+            models_dir=root / "models",
+            log_dir=root / "log",
+        )
+    platform = platformdirs.PlatformDirs("llm-tui", appauthor=False)
+    return Paths(
+        settings_file=platform.user_config_path / "settings.toml",
+        data_dir=platform.user_data_path,
+        cache_dir=platform.user_cache_path,
+        models_dir=platform.user_data_path / "models",
+        log_dir=platform.user_log_path,
+    )

@@ -1,0 +1,248 @@
+"""The user's settings: settings.toml as typed values, forgiving to read and careful to write."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from engine.protocol import Sampling
+
+DEFAULT_SYSTEM_PROMPT = "You are a helpful assistant."
+
+Language = Literal["auto", "en", "fr"]
+PanelStore = Literal["disk", "memory"]
+
+
+class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """`[models]`: folders to look for models in, beside llm-tui's own, and the model to open where none is named."""
+
+    directories: list[str] = []
+    default: str | None = None
+
+
+class ChatSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """`[chat]`: what a new session begins with."""
+
+    system_prompt: str = DEFAULT_SYSTEM_PROMPT
+
+
+class SamplingSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """`[sampling]`: how a new session's answers are chosen; max_tokens 0 is up to the context's end."""
+
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=5)] = 0.8
+    top_k: Annotated[int, msgspec.Meta(ge=0)] = 40
+    top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.95
+    min_p: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.05
+    repeat_penalty: Annotated[float, msgspec.Meta(gt=0, le=5)] = 1.0
+    repeat_last_n: Annotated[int, msgspec.Meta(ge=0)] = 64
+    max_tokens: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+    def sampling(self) -> Sampling:
+        """The same as the engine's protocol has it."""
+        return Sampling(
+            temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            min_p=self.min_p,
+            repeat_penalty=self.repeat_penalty,
+            repeat_last_n=self.repeat_last_n,
+            max_new_tokens=self.max_tokens or None,
+        )
+
+
+class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """`[engine]`: threads and context 0 leave the choice to the engine.
+
+    panels: whether prepared weights are kept on disk and mapped, or in memory. cache_limit_gb: for all of them.
+    """
+
+    threads: Annotated[int, msgspec.Meta(ge=0, le=1024)] = 0
+    context: Annotated[int, msgspec.Meta(ge=0)] = 0
+    panels: PanelStore = "disk"
+    cache_limit_gb: Annotated[float, msgspec.Meta(ge=0)] = 50.0
+
+
+class AppSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """`[app]`: how it looks and which language it speaks."""
+
+    theme: str = "textual-dark"
+    language: Language = "auto"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything in settings.toml; `[keys]` maps an action's id to the keys that do it."""
+
+    models: ModelSettings = ModelSettings()
+    chat: ChatSettings = ChatSettings()
+    sampling: SamplingSettings = SamplingSettings()
+    engine: EngineSettings = EngineSettings()
+    app: AppSettings = AppSettings()
+    keys: dict[str, str] = {}
+
+    def model_directories(self, models_dir: Path) -> list[Path]:
+        """llm-tui's own model directory, then the user's."""
+        return [models_dir, *(Path(name).expanduser() for name in self.models.directories)]
+
+
+@dataclass(frozen=True)
+class LoadedSettings:
+    """The settings, and a sentence for each thing in the file that could not be used."""
+
+    settings: Settings
+    problems: list[str] = field(default_factory=list)
+
+
+class SettingsError(Exception):
+    """The settings cannot be written; the message says why and what to do."""
+
+
+def load_settings(path: Path) -> LoadedSettings:
+    """Read settings.toml; what is wrong in it is replaced by its default and told, never fatal."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        table = tomllib.loads(text)
+    except FileNotFoundError:
+        return LoadedSettings(Settings())
+    except (OSError, UnicodeDecodeError) as error:
+        return LoadedSettings(Settings(), [f"{path} cannot be read ({error}); the default settings are used."])
+    except tomllib.TOMLDecodeError as error:
+        return LoadedSettings(Settings(), [f"{path} is not valid TOML: {error}. The default settings are used."])
+    problems = [
+        f"{path}{_at_line(text, keys)}: the setting {'.'.join(keys)} is unknown and ignored."
+        for keys in _unknown_keys(table, Settings)
+    ]
+    while True:
+        try:
+            return LoadedSettings(msgspec.convert(table, Settings), problems)
+        except msgspec.ValidationError as error:
+            reason, keys = _reason_and_keys(error, table)
+            problems.append(f"{path}{_at_line(text, keys)}: {'.'.join(keys)}: {reason}; its default is used.")
+            _drop(table, keys)
+
+
+def save_settings(path: Path, changes: Mapping[str, Any]) -> Settings:
+    """Change some settings, named like "sampling.temperature"; comments and all else in the file stay as they are.
+
+    A value of None removes the setting, which brings its default back. Raises SettingsError and changes nothing
+    where the file is not valid TOML, a value does not fit, or the file cannot be written.
+    """
+    import tomlkit
+    import tomlkit.exceptions
+
+    try:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        document = tomlkit.parse(text)
+        for name, value in changes.items():
+            _set(document, name.split("."), value)
+        changed = tomlkit.dumps(document)
+    except (OSError, UnicodeDecodeError, tomlkit.exceptions.TOMLKitError) as error:
+        raise SettingsError(
+            f"{path} cannot be changed ({error}). Correct or remove the file, then try again."
+        ) from error
+    _refuse_invalid(path, tomllib.loads(changed), changes)
+    try:
+        _replace_file(path, changed)
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be written ({error}). Make room or the folder writable.") from error
+    return load_settings(path).settings
+
+
+def _refuse_invalid(path: Path, table: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    """Raise SettingsError if one of the changes is unknown or has a value that does not fit."""
+    unknown = {".".join(keys) for keys in _unknown_keys(table, Settings)}
+    for name in changes:
+        if name in unknown:
+            raise SettingsError(f"{path}: there is no setting {name}.")
+    changed_only: dict[str, Any] = {}
+    for name, value in changes.items():
+        if value is not None:
+            _set(changed_only, name.split("."), value)
+    try:
+        msgspec.convert(changed_only, Settings)
+    except msgspec.ValidationError as error:
+        reason, keys = _reason_and_keys(error, changed_only)
+        raise SettingsError(f"{'.'.join(keys)}: {reason}.") from error
+
+
+def _set(table: Any, keys: list[str], value: Any) -> None:
+    *parents, last = keys
+    for key in parents:
+        if key not in table:
+            table[key] = {}
+        table = table[key]
+    if value is None:
+        table.pop(last, None)
+    else:
+        table[last] = value
+
+
+def _replace_file(path: Path, text: str) -> None:
+    """Write beside the file, then rename: a full disk leaves the old file whole. A symbolic link stays one."""
+    target = path.resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _unknown_keys(table: Mapping[str, Any], struct: type[msgspec.Struct]) -> list[tuple[str, ...]]:
+    """The keys, with their tables' names, that no field is for."""
+    fields = {info.name: info.type for info in msgspec.structs.fields(struct)}
+    unknown: list[tuple[str, ...]] = []
+    for key, value in table.items():
+        kind = fields.get(key)
+        if kind is None:
+            unknown.append((key,))
+        elif isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            unknown += [(key, *rest) for rest in _unknown_keys(value, kind)]
+    return unknown
+
+
+def _reason_and_keys(error: msgspec.ValidationError, table: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """Split msgspec's "Expected `float` … - at `$.sampling.temperature`" into the reason and the keys."""
+    reason, _, where = str(error).partition(" - at `")
+    keys: list[str] = []
+    inner: Any = table
+    for key in re.findall(r"\w+|\[\.{3}\]|\[\d+\]", where.removeprefix("$").rstrip("`")):
+        if not isinstance(inner, dict) or key not in inner:
+            break
+        keys.append(key)
+        inner = inner[key]
+    return (reason[:1].lower() + reason[1:]).replace("`", ""), tuple(keys)
+
+
+def _drop(table: dict[str, Any], keys: tuple[str, ...]) -> None:
+    *parents, last = keys
+    for key in parents:
+        table = table[key]
+    del table[last]
+
+
+def _at_line(text: str, keys: tuple[str, ...]) -> str:
+    """Say in which line a key stands, or nothing where it is not spelled as `[table]` and `key =`."""
+    current: tuple[str, ...] = ()
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", line):
+            current = tuple(part.strip(" \"'") for part in header[1].split("."))
+            found = current == keys
+        else:
+            name = tuple(part.strip(" \"'") for part in line.partition("=")[0].split("."))
+            found = "=" in line and (*current, *name) == keys
+        if found:
+            return f", line {number}"
+    return ""
