@@ -1,0 +1,7 @@
+"""Model files of every format, read into one shape: metadata and named tensors."""
+
+from engine.checkpoints.checkpoint import Checkpoint, TensorInfo, open_checkpoint
+from engine.checkpoints.metadata import Metadata
+from engine.checkpoints.tensor_types import TYPE_BY_ID, TYPE_BY_NAME, TensorType
+
+__all__ = ["TYPE_BY_ID", "TYPE_BY_NAME", "Checkpoint", "Metadata", "TensorInfo", "TensorType", "open_checkpoint"]

@@ -1,0 +1,320 @@
+"""GGUF, versions 1 to 3, over a memory map: headers only, and never a number believed before it is checked.
+
+Source: the specification in the ggml repository, docs/gguf.md.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import sys
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from operator import attrgetter
+from pathlib import Path
+from typing import overload
+
+from engine.checkpoints.checkpoint import Checkpoint, TensorInfo
+from engine.checkpoints.metadata import Metadata
+from engine.checkpoints.splits import part_paths
+from engine.checkpoints.tensor_types import TYPE_BY_ID, TensorType
+from engine.errors import ModelFileError, UnsupportedModelError
+
+MAX_DIMS = 4
+MAX_NAME_BYTES = 65_535
+MAX_ALIGNMENT = 1 << 20
+DEFAULT_ALIGNMENT = 32
+MIN_KEY_BYTES = {1: 9, 2: 13, 3: 13}
+MIN_TENSOR_BYTES = {1: 24, 2: 32, 3: 32}
+
+_UINT32, _BOOL, _STRING, _ARRAY = 4, 7, 8, 9
+_SCALARS: dict[int, tuple[str, struct.Struct]] = {
+    0: ("B", struct.Struct("<B")),
+    1: ("b", struct.Struct("<b")),
+    2: ("H", struct.Struct("<H")),
+    3: ("h", struct.Struct("<h")),
+    4: ("I", struct.Struct("<I")),
+    5: ("i", struct.Struct("<i")),
+    6: ("f", struct.Struct("<f")),
+    10: ("Q", struct.Struct("<Q")),
+    11: ("q", struct.Struct("<q")),
+    12: ("d", struct.Struct("<d")),
+}
+"""GGUF's number types: the code of the `array` module, and how to read one."""
+
+_U32 = struct.Struct("<I")
+_U64 = struct.Struct("<Q")
+
+
+class StringArray(Sequence[str]):
+    """A list of texts that is decoded when it is first read: a header is often opened without a need for it.
+
+    raw: each text's length as an integer of the given struct, then its bytes. Invalid UTF-8 becomes U+FFFD.
+    """
+
+    def __init__(self, raw: bytes, count: int, length: struct.Struct) -> None:
+        self._raw = raw
+        self._count = count
+        self._length = length
+        self._texts: list[str] | None = None
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        return self._decoded()[index]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._decoded())
+
+    def _decoded(self) -> list[str]:
+        if self._texts is None:
+            raw, unpack, width = self._raw, self._length.unpack_from, self._length.size
+            texts = []
+            begin = 0
+            for _ in range(self._count):
+                start = begin + width
+                begin = start + unpack(raw, begin)[0]
+                texts.append(raw[start:begin].decode("utf-8", "replace"))
+            self._texts = texts
+            self._raw = b""
+        return self._texts
+
+
+class _Reader:
+    """A position in the mapped file; every read is checked against the file's end."""
+
+    def __init__(self, data: mmap.mmap, path: Path) -> None:
+        self.data = data
+        self.path = path
+        self.size = len(data)
+        self.at = 0
+        self.word = _U64
+
+    def error(self, message: str, hint: str = "The file is damaged or was cut off: fetch it again.") -> ModelFileError:
+        return ModelFileError(f"{self.path}: {message}", hint)
+
+    def need(self, n_bytes: int, what: str) -> None:
+        if n_bytes > self.size - self.at:
+            raise self.error(
+                f"{what} needs {n_bytes} bytes at position {self.at}, but the file ends after {self.size} bytes."
+            )
+
+    def number(self, layout: struct.Struct, what: str) -> int:
+        self.need(layout.size, what)
+        value: int = layout.unpack_from(self.data, self.at)[0]
+        self.at += layout.size
+        return value
+
+    def count(self, what: str, min_bytes: int) -> int:
+        """A count of things that take at least min_bytes each, so that no loop runs past the file."""
+        count = self.number(self.word, what)
+        room = (self.size - self.at) // min_bytes
+        if count > room:
+            raise self.error(f"{what} is {count}, but the rest of the file has room for {room} at most.")
+        return count
+
+    def text(self, what: str, limit: int | None = None) -> str:
+        length = self.number(self.word, f"the length of {what}")
+        if limit is not None and length > limit:
+            raise self.error(f"{what} has {length} bytes, the limit is {limit}.")
+        self.need(length, what)
+        raw = self.data[self.at : self.at + length]
+        self.at += length
+        return raw.decode("utf-8", "replace")
+
+    def value(self, kind: int, key: str) -> object:
+        if kind in _SCALARS:
+            return self.number(_SCALARS[kind][1], key)
+        if kind == _BOOL:
+            return self.number(_SCALARS[0][1], key) != 0
+        if kind == _STRING:
+            return self.text(key)
+        if kind == _ARRAY:
+            return self._array(key)
+        raise self.error(f"{key} has the unknown value type {kind}.")
+
+    def _array(self, key: str) -> object:
+        kind = self.number(_U32, f"the element type of {key}")
+        if kind == _ARRAY:
+            raise self.error(f"{key} is a list of lists, which is not supported.")
+        if kind == _STRING:
+            count = self.count(f"the length of {key}", self.word.size)
+            return self._strings(count, key)
+        if kind != _BOOL and kind not in _SCALARS:
+            raise self.error(f"{key} is a list of the unknown type {kind}.")
+        code, layout = _SCALARS[0 if kind == _BOOL else kind]
+        count = self.count(f"the length of {key}", layout.size)
+        numbers = array(code)
+        numbers.frombytes(self.data[self.at : self.at + count * layout.size])
+        self.at += count * layout.size
+        if sys.byteorder == "big":
+            numbers.byteswap()
+        return tuple(number != 0 for number in numbers) if kind == _BOOL else numbers
+
+    def _strings(self, count: int, key: str) -> StringArray:
+        data, unpack, width = self.data, self.word.unpack_from, self.word.size
+        begin = at = self.at
+        last = self.size - width
+        for _ in range(count):
+            if at > last:
+                break
+            at += width + unpack(data, at)[0]
+        else:
+            if at <= self.size:
+                self.at = at
+                return StringArray(data[begin:at], count, self.word)
+        raise self.error(f"{key} has texts that reach past the file's end at {self.size} bytes.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One file's header."""
+
+    path: Path
+    version: int
+    metadata: dict[str, object]
+    tensors: list[TensorInfo]
+
+
+def open_gguf(path: Path) -> Checkpoint:
+    """Read a GGUF's header; a file that is one part of several brings in the others."""
+    first = _read_part(path)
+    paths = part_paths(path, Metadata(first.metadata, path))
+    parts = [first if part == path else _read_part(part) for part in paths]
+    tensors: dict[str, TensorInfo] = {}
+    for part in parts:
+        for tensor in part.tensors:
+            if tensor.name in tensors:
+                raise ModelFileError(
+                    f"{part.path}: the tensor {tensor.name} is there twice.", "The file is damaged: fetch it again."
+                )
+            tensors[tensor.name] = tensor
+    metadata = Metadata(parts[0].metadata, paths[0])
+    expected = metadata.optional_integer("split.tensors.count", low=0, high=2**31 - 1)
+    if expected is not None and len(paths) > 1 and expected != len(tensors):
+        raise metadata.error(f"split.tensors.count promises {expected} tensors, the parts have {len(tensors)}.")
+    return Checkpoint(path, f"GGUF v{parts[0].version}", metadata, tensors, tuple(paths))
+
+
+def _read_part(path: Path) -> _Part:
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _parse(_Reader(data, path))
+    except FileNotFoundError:
+        raise ModelFileError(f"{path} does not exist.", "Fetch all parts of the model into one folder.") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ModelFileError(f"{path} cannot be read: {reason}.", "Fetch the file again.") from error
+
+
+def _parse(reader: _Reader) -> _Part:
+    reader.need(4, "the magic")
+    if reader.data[:4] != b"GGUF":
+        raise reader.error("it does not begin with GGUF.", "Choose a GGUF file.")
+    reader.at = 4
+    version = _read_version(reader)
+    n_tensors = reader.count("the number of tensors", 1)
+    n_keys = reader.count("the number of keys", MIN_KEY_BYTES[version])
+    metadata = _read_metadata(reader, n_keys)
+    room = (reader.size - reader.at) // MIN_TENSOR_BYTES[version]
+    if n_tensors > room:
+        raise reader.error(f"the number of tensors is {n_tensors}, but the file has room for {room} at most.")
+    alignment = _alignment(reader, metadata)
+    tensors = [_read_tensor(reader, version) for _ in range(n_tensors)]
+    data_begin = -(-reader.at // alignment) * alignment
+    return _Part(reader.path, version, metadata, _place(reader, tensors, data_begin, alignment))
+
+
+def _read_version(reader: _Reader) -> int:
+    version = reader.number(_U32, "the version")
+    if version & 0xFFFF == 0 and version:
+        raise UnsupportedModelError(
+            f"{reader.path} is a GGUF for big-endian machines.", "Fetch the usual, little-endian file."
+        )
+    if version not in MIN_KEY_BYTES:
+        raise UnsupportedModelError(
+            f"{reader.path} has GGUF version {version}; versions 1, 2 and 3 are known.", "Look for a newer llm-tui."
+        )
+    if version == 1:
+        reader.word = _U32
+    return version
+
+
+def _read_metadata(reader: _Reader, n_keys: int) -> dict[str, object]:
+    metadata: dict[str, object] = {}
+    for index in range(n_keys):
+        key = reader.text(f"the name of key {index}", MAX_NAME_BYTES)
+        if key in metadata:
+            raise reader.error(f"the key {key} is there twice.")
+        metadata[key] = reader.value(reader.number(_U32, f"the type of {key}"), key)
+    return metadata
+
+
+def _alignment(reader: _Reader, metadata: dict[str, object]) -> int:
+    value = Metadata(metadata, reader.path).integer("general.alignment", DEFAULT_ALIGNMENT, low=1, high=MAX_ALIGNMENT)
+    if value & (value - 1):
+        raise reader.error(f"general.alignment is {value}, it should be a power of two.")
+    return value
+
+
+def _read_tensor(reader: _Reader, version: int) -> TensorInfo:
+    """One entry of the tensor table; its offset is still relative to the data's beginning."""
+    name = reader.text("the name of a tensor", MAX_NAME_BYTES)
+    n_dims = reader.number(_U32, f"the number of dimensions of {name}")
+    if not 1 <= n_dims <= MAX_DIMS:
+        raise reader.error(f"{name} has {n_dims} dimensions, it should have 1 to {MAX_DIMS}.")
+    dims = [reader.number(reader.word, f"a dimension of {name}") for _ in range(n_dims)]
+    type_id = reader.number(_U32, f"the type of {name}")
+    offset = reader.number(_U64, f"the offset of {name}")
+    kind = TYPE_BY_ID.get(type_id)
+    if kind is None:
+        raise UnsupportedModelError(
+            f"{reader.path}: {name} has the tensor type {type_id}, which is not known here.",
+            "Fetch the model in another quantization, such as Q4_K_M or Q8_0.",
+        )
+    if not kind.is_known:
+        raise UnsupportedModelError(
+            f"{reader.path}: {name} has the tensor type {kind.name}, which is no longer in use.",
+            "Fetch the model in another quantization, such as Q4_K_M or Q8_0.",
+        )
+    return TensorInfo(name, tuple(reversed(dims)), kind, reader.path, offset, _n_bytes(reader, name, dims, kind))
+
+
+def _n_bytes(reader: _Reader, name: str, dims: list[int], kind: TensorType) -> int:
+    """The tensor's size. Python's integers do not overflow, so the file's size is the only limit needed."""
+    if min(dims) < 1:
+        raise reader.error(f"{name} has a dimension of 0.")
+    if dims[0] % kind.block_size:
+        raise reader.error(f"{name} has rows of {dims[0]}, not a multiple of {kind.name}'s block of {kind.block_size}.")
+    n_bytes = kind.row_bytes(dims[0])
+    for size in dims[1:]:
+        n_bytes *= size
+    if n_bytes > reader.size:
+        raise reader.error(f"{name} needs {n_bytes} bytes, the whole file has {reader.size}.")
+    return n_bytes
+
+
+def _place(reader: _Reader, tensors: list[TensorInfo], begin: int, alignment: int) -> list[TensorInfo]:
+    """The tensors with absolute offsets, none outside the file and none over another."""
+    placed = []
+    for tensor in tensors:
+        if tensor.offset % alignment:
+            raise reader.error(
+                f"{tensor.name} begins at offset {tensor.offset}, not a multiple of the alignment {alignment}."
+            )
+        end = begin + tensor.offset + tensor.n_bytes
+        if end > reader.size:
+            raise reader.error(f"{tensor.name} ends at byte {end}, but the file has {reader.size} bytes.")
+        placed.append(replace(tensor, offset=begin + tensor.offset))
+    in_order = sorted(placed, key=attrgetter("offset"))
+    for one, other in pairwise(in_order):
+        if one.offset + one.n_bytes > other.offset:
+            raise reader.error(f"the tensors {one.name} and {other.name} overlap.")
+    return placed
