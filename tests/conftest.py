@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,8 +20,8 @@ def starter_model() -> Path:
         return Path(named)
     own = user_paths().models_dir
     if starter.is_present(own):
-        return own / starter.FILE_NAME
-    return starter.fetch(CHECKOUT / ".cache" / "models", lambda progress: print(progress, file=sys.stderr))  # noqa: T201
+        return own / starter.SMOLLM2.file_name
+    return starter.fetch(CHECKOUT / ".cache" / "models", lambda progress: None)
 
 
 @pytest.fixture
