@@ -1,0 +1,155 @@
+"""What every tokenizer does: find special tokens in a text, encode what lies between, and decode."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+
+from engine.tokenizer.vocabulary import TokenType, Vocabulary
+
+_MARKER = re.compile(
+    "<[|\uff5c].*[|\uff5c]>"
+    r"|<(start|end)_of_turn>|\[/?(INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS)\]",
+    re.S,
+)
+_SILENT = (TokenType.CONTROL, TokenType.UNKNOWN, TokenType.UNUSED)
+
+
+class Tokenizer(ABC):
+    """A model's tokenizer.
+
+    A text is a list of parts on its way to ids: ids of special tokens, and the texts between them.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+
+    @property
+    def vocab_size(self) -> int:
+        """How many tokens there are."""
+        return len(self.vocabulary)
+
+    @property
+    def bos_id(self) -> int | None:
+        """The token that begins a text."""
+        return self.vocabulary.bos_id
+
+    @property
+    def eos_id(self) -> int | None:
+        """The token that ends a text."""
+        return self.vocabulary.eos_id
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """All tokens that end an answer: end of text, of turn, of message."""
+        return self.vocabulary.end_ids
+
+    @property
+    def add_bos(self) -> bool:
+        """Whether the model wants its texts to begin with BOS."""
+        return self.vocabulary.add_bos
+
+    @cached_property
+    def marker_texts(self) -> tuple[str, ...]:
+        """Texts of the tokens that give a conversation its structure: what nobody may smuggle into a message."""
+        vocabulary = self.vocabulary
+        return tuple(
+            text
+            for id_ in vocabulary.special_ids
+            if (text := vocabulary.tokens[id_]) and (id_ in vocabulary.control_ids or _MARKER.fullmatch(text))
+        )
+
+    def encode(self, text: str, *, add_bos: bool, parse_special: bool) -> list[int]:
+        """Token ids of a text.
+
+        add_bos: begin with BOS. parse_special: control tokens written in the text become those tokens; without it
+        they are plain text. Lone surrogates (undecodable bytes) count as U+FFFD.
+        """
+        return self.encode_parts(self.split(text, parse_special=parse_special), add_bos=add_bos)
+
+    def split(self, text: str, *, parse_special: bool) -> list[str | int]:
+        """A text as ids of the special tokens in it and the texts between, the longest token first."""
+        vocabulary = self.vocabulary
+        parts: list[str | int] = [text] if text else []
+        for id_ in vocabulary.special_ids:
+            token = vocabulary.tokens[id_]
+            if token not in text or (not parse_special and id_ in vocabulary.control_ids):
+                continue
+            parts = [piece for part in parts for piece in _split_part(part, token, id_)]
+        return parts
+
+    def encode_parts(self, parts: Iterable[str | int], *, add_bos: bool) -> list[int]:
+        """Token ids of parts, in which nothing is looked for any more."""
+        ids = [self.bos_id] if add_bos and self.bos_id is not None else []
+        after_special = True
+        for part in parts:
+            if isinstance(part, int):
+                ids.append(part)
+                after_special = True
+            elif part:
+                ids.extend(self._encode_text(_without_surrogates(part), after_special))
+                after_special = False
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids, special tokens included; incomplete characters become U+FFFD."""
+        tokens, control = self.vocabulary.tokens, self.vocabulary.control_ids
+        pieces = [tokens[id_].encode() if id_ in control else self.piece_bytes(id_) for id_ in ids]
+        return b"".join(pieces).decode("utf-8", "replace")
+
+    def piece_bytes(self, token_id: int) -> bytes:
+        """What a generated token adds to the answer: UTF-8, perhaps half a character, nothing for control tokens."""
+        kind = self.vocabulary.types[token_id]
+        if kind in _SILENT:
+            return b""
+        if kind == TokenType.USER_DEFINED:
+            return self.vocabulary.tokens[token_id].encode()
+        return self._token_bytes(token_id)
+
+    def piece_text(self, token_id: int) -> str:
+        """A token for people to look at: control characters and half characters made visible."""
+        if self.vocabulary.types[token_id] in _SILENT:
+            return visible(self.vocabulary.tokens[token_id])
+        return visible(self.piece_bytes(token_id).decode("utf-8", "backslashreplace"))
+
+    @abstractmethod
+    def _encode_text(self, text: str, after_special: bool) -> list[int]:
+        """Token ids of a text without special tokens. after_special: it begins the input or follows a special token."""
+
+    @abstractmethod
+    def _token_bytes(self, token_id: int) -> bytes:
+        """The bytes of a normal or byte token."""
+
+
+def visible(text: str) -> str:
+    """A text in which no character controls the terminal: C0 as control pictures, others by code point."""
+    return "".join(char if char.isprintable() or char == " " else _picture(char) for char in text)
+
+
+def _picture(char: str) -> str:
+    code = ord(char)
+    if code < 0x20:
+        return chr(0x2400 + code)
+    if code == 0x7F:
+        return "\u2421"
+    return char if unicodedata.category(char) == "Zs" else f"<U+{code:04X}>"
+
+
+def _split_part(part: str | int, token: str, token_id: int) -> list[str | int]:
+    if isinstance(part, int):
+        return [part]
+    pieces: list[str | int] = []
+    for text in part.split(token):
+        if text:
+            pieces.append(text)
+        pieces.append(token_id)
+    return pieces[:-1]
+
+
+def _without_surrogates(text: str) -> str:
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

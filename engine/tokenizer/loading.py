@@ -1,0 +1,27 @@
+"""Which tokenizer a model file asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from engine.checkpoints.metadata import Metadata
+from engine.errors import UnsupportedModelError
+from engine.tokenizer.base import Tokenizer
+from engine.tokenizer.vocabulary import PREFIX
+
+
+def load_tokenizer(metadata: Mapping[str, object]) -> Tokenizer:
+    """The tokenizer that a model's metadata describes.
+
+    Raises UnsupportedModelError for kinds that are not known, ModelFileError for what is damaged.
+    """
+    meta = Metadata.of(metadata)
+    kind = meta.text(PREFIX + "model")
+    if kind == "gpt2":
+        from engine.tokenizer.bpe import BpeTokenizer
+
+        return BpeTokenizer(meta)
+    raise UnsupportedModelError(
+        f"{meta.path or 'The model'} has a tokenizer of the kind {kind!r} ({PREFIX}model), which is not known here.",
+        "Choose a model with a llama or gpt2 tokenizer.",
+    )

@@ -1,0 +1,115 @@
+"""A model's tokens: their texts and kinds, and which of them begin and end a text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from typing import Final
+
+from engine.checkpoints.metadata import Metadata
+
+PREFIX: Final = "tokenizer.ggml."
+
+
+class TokenType(IntEnum):
+    """What a token is for, in the numbers of a GGUF's `token_type`."""
+
+    NORMAL = 1
+    UNKNOWN = 2
+    CONTROL = 3
+    USER_DEFINED = 4
+    UNUSED = 5
+    BYTE = 6
+
+
+END_TEXTS: Final = frozenset(
+    {
+        "<|eot_id|>",
+        "<|im_end|>",
+        "<|end|>",
+        "<|return|>",
+        "<|call|>",
+        "<|flush|>",
+        "<|calls|>",
+        "<end_of_turn>",
+        "<|endoftext|>",
+        "</s>",
+        "<|eom_id|>",
+        "<EOT>",
+        "_<EOT>",
+        "[EOT]",
+        "[EOS]",
+        "<|end_of_text|>",
+        "<end_of_utterance>",
+        "<eos>",
+        "<turn|>",
+        "<|tool_response>",
+        "<\uff5cend\u2581of\u2581sentence\uff5c>",
+        "[e~[",
+        "<|fim_pad|>",
+        "<fim-pad>",
+        "<fim_pad>",
+        "<|fim_repo|>",
+        "<fim-repo>",
+        "<|repo_name|>",
+        "<reponame>",
+        "<|file_sep|>",
+    }
+)
+"""Tokens that end an answer whatever the metadata says, by their text. Source: llama.cpp, src/llama-vocab.cpp."""
+
+_NOT_ENDS: Final = (
+    ("<|end|>", frozenset({"<|return|>", "<|call|>"})),
+    ("<|end|>", frozenset({"<|flush|>", "<|calls|>"})),
+    ("</s>", frozenset({"<|tool_response>"})),
+)
+"""A text that ends nothing in vocabularies that have all of the others: there it only parts messages."""
+
+
+class Vocabulary:
+    """The tokens of a model file, checked: every special id is inside it.
+
+    types: one TokenType number a token. ids: text to id, the first where two are alike. special_ids: tokens that
+    are looked for before a text is split into words, longest first; control_ids of them only on request.
+    """
+
+    def __init__(self, metadata: Metadata, *, default_ids: Mapping[str, int], add_bos: bool) -> None:
+        self.tokens: Sequence[str] = list(metadata.texts(PREFIX + "tokens"))
+        n_tokens = len(self.tokens)
+        if not n_tokens:
+            raise metadata.error(f"{PREFIX}tokens is empty.")
+        types = metadata.numbers(PREFIX + "token_type", length=n_tokens, typecodes="iI")
+        self.types: list[int] = list(types) if types is not None else [TokenType.NORMAL] * n_tokens
+        self.ids = dict(zip(reversed(self.tokens), range(n_tokens - 1, -1, -1), strict=True))
+
+        def special_id(name: str) -> int | None:
+            found = metadata.optional_integer(f"{PREFIX}{name}_token_id", low=0, high=n_tokens - 1)
+            default = default_ids.get(name, n_tokens)
+            return found if found is not None or default >= n_tokens else default
+
+        self.bos_id = special_id("bos")
+        self.eos_id = special_id("eos")
+        self.unknown_id = special_id("unknown")
+        self.add_bos = metadata.flag(PREFIX + "add_bos_token", add_bos) and self.bos_id is not None
+        self.end_ids = self._find_ends([special_id(name) for name in ("eos", "eot", "eom")])
+        self.control_ids = frozenset(
+            id_ for id_, kind in enumerate(self.types) if kind in (TokenType.CONTROL, TokenType.UNKNOWN)
+        )
+        special = [id_ for id_, kind in enumerate(self.types) if kind in _SPECIAL_TYPES and self.tokens[id_]]
+        self.special_ids = sorted(special, key=lambda id_: -len(self.tokens[id_].encode()))
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def _find_ends(self, named: list[int | None]) -> frozenset[int]:
+        """End tokens by id and by text; the latter count as control tokens, whatever a careless converter wrote."""
+        ends = {self.ids[text] for text in END_TEXTS if text in self.ids}
+        for text, others in _NOT_ENDS:
+            if text in self.ids and all(other in self.ids for other in others):
+                ends.discard(self.ids[text])
+        for id_ in ends:
+            self.types[id_] = TokenType.CONTROL
+        return frozenset(ends.union(id_ for id_ in named if id_ is not None))
+
+
+_SPECIAL_TYPES: Final = (TokenType.CONTROL, TokenType.UNKNOWN, TokenType.USER_DEFINED)
