@@ -1,0 +1,72 @@
+"""Claims: of several running apps, one writes in a session."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from .errors import SessionHeldError
+from .owners import Owner, is_alive, this_process
+from .rows import session_key
+from .transactions import reads, writes
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database as SqliteDatabase
+
+
+@writes
+def claim_session(db: SqliteDatabase, session_id: str, owner: Owner) -> Owner:
+    """Claim a session for writing and return who holds it now: owner, or another app that runs and was first."""
+    key = session_key(db, session_id)
+    holder = _holder(db, key)
+    if holder is not None and holder.id != owner.id:
+        return holder
+    db.execute(
+        "INSERT OR REPLACE INTO claims (session_key, owner_id, host, pid, process_started_s, heartbeat_s)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        [key, owner.id, owner.host, owner.pid, owner.process_started_s, time.time()],
+    )
+    return owner
+
+
+@writes
+def release_session(db: SqliteDatabase, session_id: str, owner: Owner) -> None:
+    """Give a claim back; nothing happens when another app holds the session."""
+    db.execute(
+        "DELETE FROM claims WHERE owner_id = ? AND session_key = (SELECT key FROM sessions WHERE id = ?)",
+        [owner.id, session_id],
+    )
+
+
+@writes
+def release_all(db: SqliteDatabase, owner: Owner) -> None:
+    """Give all claims of an app back, at its end."""
+    db.execute("DELETE FROM claims WHERE owner_id = ?", [owner.id])
+
+
+@writes
+def beat(db: SqliteDatabase, owner: Owner) -> None:
+    """Renew an app's claims; every 10 s is often enough."""
+    db.execute("UPDATE claims SET heartbeat_s = ? WHERE owner_id = ?", [time.time(), owner.id])
+
+
+@reads
+def who_holds(db: SqliteDatabase, session_id: str) -> Owner | None:
+    """Tell which running app writes in a session, None when none does."""
+    return _holder(db, session_key(db, session_id))
+
+
+def refuse_held(db: SqliteDatabase, key: int, session_id: str) -> None:
+    """Raise SessionHeldError when an app of another process writes in the session."""
+    holder = _holder(db, key)
+    if holder is not None and not this_process(holder):
+        raise SessionHeldError(session_id, holder.host, holder.pid)
+
+
+def _holder(db: SqliteDatabase, key: int) -> Owner | None:
+    row = db.execute(
+        "SELECT owner_id, host, pid, process_started_s, heartbeat_s FROM claims WHERE session_key = ?", [key]
+    ).fetchone()
+    if row is None or not is_alive(*row[1:]):
+        return None
+    return Owner(*row[:4])

@@ -1,0 +1,155 @@
+"""Open the database: for a command that does one thing, or for an app that must never wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+
+from .errors import DatabaseAccessError, ForeignDatabaseError, ReadOnlyDatabaseError
+from .migrations import check_readable, copy_database, migrate
+from .transactions import translated
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database as SqliteDatabase
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# Longer than any write of ours; who holds the lock longer than this is stuck or foreign.
+BUSY_TIMEOUT_S = 5.0
+_CACHE_KIB = 16 * 1024
+
+
+def open_database(path: Path | str) -> SqliteDatabase:
+    """Open the database for reading and writing, made or migrated as needed.
+
+    Raises NewerDatabaseError, ForeignDatabaseError, CorruptDatabaseError, ReadOnlyDatabaseError, DiskFullError,
+    DatabaseBusyError or DatabaseAccessError, each with what to do.
+    """
+    # Takes 0.3 s to import: not before the first paint.
+    from sqlite_utils import Database as SqliteDatabase
+
+    file = Path(path)
+    with translated(str(file)):
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if file.exists():
+                check_readable(file)
+            conn = sqlite3.connect(file, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        except OSError as error:
+            raise DatabaseAccessError(f"{file} cannot be opened: {error.strerror}.") from error
+        try:
+            _prepare(conn, file)
+        except BaseException:
+            conn.close()
+            raise
+    return SqliteDatabase(conn)
+
+
+def _prepare(conn: sqlite3.Connection, file: Path) -> None:
+    conn.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    mode = conn.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode not in ("wal", "memory"):
+        raise ReadOnlyDatabaseError(f"{file} cannot be written.")
+    conn.execute("PRAGMA synchronous = FULL")
+    conn.execute("PRAGMA secure_delete = ON")
+    conn.execute("PRAGMA foreign_keys = ON")
+    conn.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    if not conn.execute("PRAGMA user_version").fetchone()[0] and conn.execute("SELECT 1 FROM sqlite_schema").fetchone():
+        raise ForeignDatabaseError(str(file))
+    migrate(conn, file)
+
+
+def data_version(db: SqliteDatabase) -> int:
+    """Tell a number that changes when another connection has written."""
+    return int(db.conn.execute("PRAGMA data_version").fetchone()[0])
+
+
+def backup(db: SqliteDatabase, path: Path | str) -> None:
+    """Copy the whole database to a file while it is in use (SQLite's online backup)."""
+    with translated(str(path)):
+        try:
+            copy_database(db.conn, Path(path))
+        except OSError as error:
+            raise DatabaseAccessError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def check(db: SqliteDatabase) -> list[str]:
+    """Look for damage; tells what was found, nothing when the database is whole."""
+    with translated("the database"):
+        findings = [str(row[0]) for row in db.conn.execute("PRAGMA quick_check(20)")]
+    return [] if findings == ["ok"] else findings
+
+
+class Database:
+    """The database on a thread of its own, for an event loop that must not wait.
+
+    Calls run one after the other in the order in which they were made. A call that was made is carried out, even when
+    nobody waits for it any more: a message sent is a message stored.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="storage")
+        self._db: SqliteDatabase | None = None
+        self._seen_version = 0
+
+    @classmethod
+    async def open(cls, path: Path | str) -> Database:
+        """Open it as open_database does, on its thread."""
+        database = cls(Path(path))
+        try:
+            await database._run(database._open)
+        except BaseException:
+            database._thread.shutdown(wait=False)
+            raise
+        return database
+
+    async def call(self, function: Callable[Concatenate[SqliteDatabase, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a function of this package on the database's thread and return what it returns."""
+
+        def work() -> R:
+            db = self._opened()
+            with translated(str(self.path)):
+                return function(db, *args, **kwargs)
+
+        return await self._run(work)
+
+    async def changed_elsewhere(self) -> bool:
+        """Tell whether another connection has written since this was last asked."""
+
+        def look() -> bool:
+            before, self._seen_version = self._seen_version, data_version(self._opened())
+            return before != self._seen_version
+
+        return await self._run(look)
+
+    async def close(self) -> None:
+        """Finish what was asked for, fold the log into the file, and let go of it."""
+        if self._db is not None:
+            await self._run(self._close)
+        self._thread.shutdown(wait=False)
+
+    async def _run(self, work: Callable[[], R]) -> R:
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, work))
+
+    def _open(self) -> None:
+        self._db = open_database(self.path)
+        self._seen_version = data_version(self._db)
+
+    def _close(self) -> None:
+        db, self._db = self._opened(), None
+        try:
+            # Best effort: another app may be reading, and then folds the log in when it closes.
+            db.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            db.close()
+
+    def _opened(self) -> SqliteDatabase:
+        if self._db is None:
+            raise DatabaseAccessError(f"{self.path} is closed.")
+        return self._db

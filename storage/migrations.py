@@ -1,0 +1,96 @@
+"""Bring a database to the newest schema: numbered steps, each all or nothing, a copy made before."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from . import schema
+from .errors import ForeignDatabaseError, NewerDatabaseError
+
+# Step N makes schema N out of schema N - 1. Released steps never change: what a later release needs is a new step.
+MIGRATIONS: Sequence[str] = (schema.FIRST_RELEASE,)
+
+APPLICATION_ID = int.from_bytes(b"lltu", "big")
+
+_HEADER_BYTES = 100
+_MAGIC = b"SQLite format 3\0"
+
+
+def check_readable(path: Path, n_known: int | None = None) -> None:
+    """Refuse a database that a newer program or another program wrote, without changing a byte of it or beside it.
+
+    Looks at the file's header first. Only when another program may have left changes beside the file (a ``-wal``), it
+    asks SQLite, which merges them into what it reads.
+    """
+    known = len(MIGRATIONS) if n_known is None else n_known
+    with path.open("rb") as file:
+        header = file.read(_HEADER_BYTES)
+    if not header.startswith(_MAGIC):
+        return
+    _check_version(path, int.from_bytes(header[68:72], "big"), int.from_bytes(header[60:64], "big"), known)
+    wal = path.with_name(path.name + "-wal")
+    if wal.exists() and wal.stat().st_size:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as conn:
+            _check_version(path, _pragma(conn, "application_id"), _pragma(conn, "user_version"), known)
+
+
+def migrate(conn: sqlite3.Connection, path: Path | None, migrations: Sequence[str] = MIGRATIONS) -> None:
+    """Apply the steps that a database lacks; with data in it, first copy it to ``NAME.before-vN`` beside it.
+
+    conn: in driver autocommit mode. path: None for a database in memory.
+    """
+    version = _pragma(conn, "user_version")
+    if version == len(migrations):
+        return
+    if version > 0 and path is not None:
+        copy_database(conn, path.with_name(f"{path.name}.before-v{len(migrations)}"))
+    conn.execute("BEGIN IMMEDIATE")
+    try:
+        # Another app may have migrated while this one waited for the lock.
+        version = _pragma(conn, "user_version")
+        _check_version(path or Path(":memory:"), _pragma(conn, "application_id"), version, len(migrations))
+        for number, script in enumerate(migrations[version:], start=version + 1):
+            for statement in statements(script):
+                conn.execute(statement)
+            conn.execute(f"PRAGMA user_version = {number}")
+        conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        conn.execute("COMMIT")
+    finally:
+        if conn.in_transaction:
+            conn.execute("ROLLBACK")
+
+
+def copy_database(conn: sqlite3.Connection, target: Path) -> None:
+    """Copy a database that may be in use to a file of its own; the file appears when the copy is whole."""
+    part = target.with_name(target.name + ".part")
+    part.unlink(missing_ok=True)
+    with closing(sqlite3.connect(part)) as copy:
+        conn.backup(copy)
+        # A copy is one file, without a log beside it.
+        copy.execute("PRAGMA journal_mode = DELETE")
+    part.replace(target)
+
+
+def statements(script: str) -> Iterator[str]:
+    """Cut a script into its statements; triggers stay whole."""
+    statement = ""
+    for piece in script.split(";"):
+        statement += piece + ";"
+        if sqlite3.complete_statement(statement):
+            if statement.strip(" \n;"):
+                yield statement.strip()
+            statement = ""
+
+
+def _check_version(path: Path, application_id: int, version: int, known: int) -> None:
+    if application_id not in (0, APPLICATION_ID):
+        raise ForeignDatabaseError(str(path))
+    if application_id == APPLICATION_ID and version > known:
+        raise NewerDatabaseError(str(path), version, known)
+
+
+def _pragma(conn: sqlite3.Connection, name: str) -> int:
+    return int(conn.execute(f"PRAGMA {name}").fetchone()[0])

@@ -1,0 +1,74 @@
+"""The one border to SQLite: every public function is a whole transaction and speaks our errors."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+
+from .errors import translate
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database as SqliteDatabase
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Function = Callable[Concatenate["SqliteDatabase", P], R]
+
+
+def reads(function: Function[P, R]) -> Function[P, R]:
+    """Make all that a function reads come from one moment."""
+    return _transactional(function, "BEGIN")
+
+
+def writes(function: Function[P, R]) -> Function[P, R]:
+    """Make all that a function writes happen, or nothing of it.
+
+    The lock is taken at once (IMMEDIATE): a transaction that starts by reading could not wait for another app's write
+    any more and would fail.
+    """
+    return _transactional(function, "BEGIN IMMEDIATE")
+
+
+def _transactional(function: Function[P, R], begin: str) -> Function[P, R]:
+    @wraps(function)
+    def inside(db: SqliteDatabase, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with transaction(db, begin):
+            return function(db, *args, **kwargs)
+
+    return inside
+
+
+@contextmanager
+def transaction(db: SqliteDatabase, begin: str = "BEGIN IMMEDIATE") -> Iterator[None]:
+    """Commit at the end of the block, or take back all of it; inside another transaction, become part of that one."""
+    if db.conn.in_transaction:
+        yield
+        return
+    with translated(database_path(db)):
+        db.conn.execute(begin)
+        try:
+            yield
+            db.conn.execute("COMMIT")
+        finally:
+            if db.conn.in_transaction:
+                db.conn.execute("ROLLBACK")
+
+
+@contextmanager
+def translated(path: str) -> Iterator[None]:
+    """Raise our errors instead of SQLite's; path: the database that they are about."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise translate(error, path) from error
+
+
+def database_path(db: SqliteDatabase) -> str:
+    """Tell which file a connection is about, for messages."""
+    return (
+        next((str(file) for _, name, file in db.conn.execute("PRAGMA database_list") if name == "main"), "")
+        or ":memory:"
+    )

@@ -1,0 +1,145 @@
+"""A session is a tree: it grows, its branches are chosen, its parts deleted, and the head stays valid."""
+
+from __future__ import annotations
+
+import pytest
+from sqlite_utils import Database
+
+from storage.errors import NoSuchMessageError
+from storage.records import Message, Session
+from storage.sessions import create_session, get_session
+from storage.tree import (
+    all_messages,
+    append_message,
+    delete_message,
+    edit_message,
+    fork_session,
+    get_message,
+    path,
+    path_to,
+    siblings,
+    switch_to,
+)
+
+
+def talk(db: Database, session: Session, *texts: str, under: str | None = None) -> list[Message]:
+    said: list[Message] = []
+    for number, text in enumerate(texts):
+        parent = said[-1].id if said else under
+        said.append(append_message(db, session.id, parent, "assistant" if number % 2 else "user", text))
+    return said
+
+
+def shown(db: Database, session: Session) -> list[str]:
+    return [step.message.content for step in path(db, session.id)]
+
+
+def places(db: Database, session: Session) -> list[tuple[int, int]]:
+    return [(step.sibling_index, step.sibling_count) for step in path(db, session.id)]
+
+
+def test_an_empty_session_shows_nothing(db: Database, session: Session) -> None:
+    assert path(db, session.id) == []
+
+
+def test_appending_moves_the_head(db: Database, session: Session) -> None:
+    said = talk(db, session, "Hi", "Hello", "Bye")
+    assert shown(db, session) == ["Hi", "Hello", "Bye"]
+    assert places(db, session) == [(0, 1)] * 3
+    now = get_session(db, session.id)
+    assert (now.head_id, now.n_messages) == (said[-1].id, 3)
+    assert now.updated_utc >= session.updated_utc
+    assert said[1].parent_id == said[0].id
+    assert get_message(db, said[1].id) == said[1]
+
+
+def test_editing_makes_a_branch_and_keeps_the_old_one(db: Database, session: Session) -> None:
+    said = talk(db, session, "Hi", "Hello", "Rivers?", "The Po")
+    edited = edit_message(db, said[2].id, "Mountains?")
+    assert (edited.parent_id, edited.role, edited.state) == (said[1].id, "user", "complete")
+    assert shown(db, session) == ["Hi", "Hello", "Mountains?"]
+    assert places(db, session) == [(0, 1), (0, 1), (1, 2)]
+    assert [message.content for message in siblings(db, said[2].id)] == ["Rivers?", "Mountains?"]
+    assert [step.message.content for step in path_to(db, said[3].id)] == ["Hi", "Hello", "Rivers?", "The Po"]
+    assert get_session(db, session.id).n_messages == 5
+
+
+def test_the_first_message_can_have_versions_too(db: Database, session: Session) -> None:
+    said = talk(db, session, "Hi", "Hello")
+    edit_message(db, said[0].id, "Hey")
+    assert shown(db, session) == ["Hey"]
+    assert places(db, session) == [(1, 2)]
+    assert switch_to(db, said[0].id).content == "Hello"
+    assert places(db, session) == [(0, 2), (0, 1)]
+
+
+def test_switching_back_finds_the_leaf_that_was_left(db: Database, session: Session) -> None:
+    said = talk(db, session, "Hi", "Hello", "Rivers?", "The Po", "More", "The Elbe")
+    talk(db, session, "The Rhine", under=said[4].id)
+    mountains = edit_message(db, said[2].id, "Mountains?")
+    talk(db, session, "The Eiger", under=mountains.id)
+    assert switch_to(db, said[2].id).content == "The Rhine"
+    assert shown(db, session) == ["Hi", "Hello", "Rivers?", "The Po", "More", "The Rhine"]
+    assert switch_to(db, mountains.id).content == "The Eiger"
+    assert switch_to(db, said[5].id).content == "The Elbe"
+    assert shown(db, session)[-1] == "The Elbe"
+    assert [step.sibling_count for step in path(db, session.id)] == [1, 1, 2, 1, 1, 2]
+
+
+def test_appending_to_a_hidden_branch_shows_it(db: Database, session: Session) -> None:
+    said = talk(db, session, "Hi", "Hello", "Rivers?", "The Po")
+    edit_message(db, said[0].id, "Hey")
+    talk(db, session, "And then?", under=said[3].id)
+    assert shown(db, session) == ["Hi", "Hello", "Rivers?", "The Po", "And then?"]
+
+
+def test_deleting_the_shown_version_shows_the_one_before(db: Database, session: Session) -> None:
+    said = talk(db, session, "Hi", "Hello", "Rivers?", "The Po")
+    second = edit_message(db, said[2].id, "Mountains?")
+    talk(db, session, "The Eiger", under=second.id)
+    third = edit_message(db, said[2].id, "Lakes?")
+    delete_message(db, third.id)
+    assert shown(db, session) == ["Hi", "Hello", "Mountains?", "The Eiger"]
+    switch_to(db, said[2].id)
+    delete_message(db, said[2].id)
+    assert shown(db, session) == ["Hi", "Hello", "Mountains?", "The Eiger"]
+    delete_message(db, second.id)
+    assert shown(db, session) == ["Hi", "Hello"]
+    delete_message(db, said[0].id)
+    assert shown(db, session) == []
+    assert get_session(db, session.id).n_messages == 0
+
+
+def test_deleting_a_hidden_branch_leaves_the_head(db: Database, session: Session) -> None:
+    said = talk(db, session, "Hi", "Hello", "Rivers?", "The Po")
+    edit_message(db, said[2].id, "Mountains?")
+    delete_message(db, said[2].id)
+    assert shown(db, session) == ["Hi", "Hello", "Mountains?"]
+    assert [message.content for message in all_messages(db, session.id)] == ["Hi", "Hello", "Mountains?"]
+    with pytest.raises(NoSuchMessageError, match=said[3].id):
+        get_message(db, said[3].id)
+
+
+def test_a_fork_is_a_session_of_its_own(db: Database, session: Session) -> None:
+    said = talk(db, session, "Hi", "Hello", "Rivers?", "The Po")
+    forked = fork_session(db, session.id, said[1].id)
+    assert (forked.model, forked.system, forked.settings) == (session.model, session.system, session.settings)
+    assert shown(db, forked) == ["Hi", "Hello"]
+    delete_message(db, path(db, forked.id)[0].message.id)
+    assert shown(db, session) == ["Hi", "Hello", "Rivers?", "The Po"]
+
+
+def test_messages_of_other_sessions_are_no_parents(db: Database, session: Session) -> None:
+    other = create_session(db, model="tiny", system="", settings={})
+    said = talk(db, other, "Hi")
+    with pytest.raises(NoSuchMessageError):
+        append_message(db, session.id, said[0].id, "user", "x")
+    with pytest.raises(NoSuchMessageError):
+        fork_session(db, session.id, said[0].id)
+    assert get_session(db, session.id).n_messages == 0
+
+
+def test_a_branch_deeper_than_sqlite_s_trigger_limit_can_be_deleted(db: Database, session: Session) -> None:
+    said = talk(db, session, *(str(number) for number in range(1200)))
+    delete_message(db, said[0].id)
+    assert get_session(db, session.id).n_messages == 0
