@@ -1,0 +1,350 @@
+"""The engine's process: reads commands on its main thread, carries them out on another, and answers with events.
+
+The main thread does nothing but read, so that the end of stdin (the app is gone) and SIGTERM are noticed in the middle
+of any computation. The working thread alone touches the model. The pulse has a thread of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
+
+import msgspec
+
+from engine.errors import EngineError, NoModelError
+from engine.inbox import Control, Inbox
+from engine.protocol import (
+    PROTOCOL_VERSION,
+    AnyCommand,
+    AnyEvent,
+    Command,
+    Detokenize,
+    Detokenized,
+    Failed,
+    Finished,
+    Generate,
+    Hello,
+    Load,
+    LoadProgress,
+    LoadStage,
+    ModelReady,
+    Shutdown,
+    Tokenize,
+    Tokenized,
+    Unload,
+    Unloaded,
+    command_decoder,
+    event_encoder,
+)
+from engine.pulse import Activity, Pulse
+
+if TYPE_CHECKING:
+    from engine.model import LanguageModel
+
+log = logging.getLogger(__name__)
+
+EXIT_GRACE_S = 1.0
+"""At the end, the running answer may finish its token and give the model back; a long kernel is not waited for."""
+
+STACK_BYTES = 16 << 20
+"""LLVM recurses deeply when it compiles; some systems give a thread half a megabyte."""
+
+PROGRESS_INTERVAL_S = 0.05
+"""Loading reports at most this often within a stage: as fast as a screen can show."""
+
+TERMINATING = (signal.SIGTERM, signal.SIGINT)
+
+Report = Callable[[LoadStage, int, int, str], None]
+OpenModel = Callable[[Load, Report], "LanguageModel"]
+
+
+class LoadStoppedError(EngineError):
+    """Loading was ended by a Stop, or by a command that makes it pointless."""
+
+
+class _TerminatedError(BaseException):
+    """A signal asks the process to end; raised in the main thread."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def open_model(command: Load, report: Report) -> LanguageModel:
+    """Import what computes, and load; the first call takes a second for the imports alone."""
+    from engine.kernels import jit
+
+    if command.cache_dir is not None:
+        jit.use_cache(Path(command.cache_dir) / "kernels")
+    from engine import loading
+
+    return loading.load(command, report)
+
+
+def import_numba() -> None:
+    """Import what every model needs, while the app is still deciding which one to open."""
+    from engine.kernels import jit  # noqa: F401
+
+
+def serve(
+    commands: BinaryIO, wire: BinaryIO, open_model: OpenModel = open_model, prepare: Callable[[], None] = import_numba
+) -> NoReturn:
+    """Be the engine until the end of `commands`, Shutdown or a signal; then the process ends, whatever it is doing."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    worker = Worker(Wire(wire), open_model, prepare)
+    for number in TERMINATING:
+        signal.signal(number, _terminate)
+    ended_by = None
+    try:
+        worker.start()
+        worker.read(commands)
+    except _TerminatedError as termination:
+        ended_by = termination.number
+    for number in TERMINATING:
+        signal.signal(number, signal.SIG_DFL)
+    worker.finish()
+    if ended_by is not None:
+        os.kill(os.getpid(), ended_by)
+    # Not sys.exit: it would wait for a thread in a kernel, and run finalizers while others still compute.
+    os._exit(0)
+
+
+def _terminate(number: int, _frame: object) -> NoReturn:
+    raise _TerminatedError(number)
+
+
+def failure(error: Exception, request_id: str) -> Failed:
+    """An exception as an event for the user; the traceback goes to the log."""
+    if isinstance(error, EngineError):
+        return Failed(request_id=request_id, kind=type(error).__name__, message=error.message, hint=error.hint)
+    log.error("A command failed.", exc_info=error)
+    if isinstance(error, MemoryError):
+        message, hint = "There is not enough memory.", "Choose a smaller model or a smaller context."
+    elif isinstance(error, OSError):
+        message, hint = f"The system refused: {error}.", "The engine's log has the details."
+    else:
+        message = f"The engine failed in a way nobody foresaw: {type(error).__name__}: {error}"
+        hint = "Its log has the details. The model is still open; try again or open it anew."
+    return Failed(request_id=request_id, kind=type(error).__name__, message=message, hint=hint)
+
+
+def processor_name() -> str:
+    """The processor's name as the system tells it, without asking Numba."""
+    with contextlib.suppress(OSError), Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            if line.startswith(("model name", "Model")):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def own_version() -> str:
+    """The version that is installed."""
+    try:
+        return version("llm-tui")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+class Wire:
+    """Writes events, one a line, from any thread. When nobody reads them any more, the process has no reason to be."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+
+    def emit(self, event: AnyEvent) -> None:
+        """Write and flush one event."""
+        line = event_encoder.encode(event) + b"\n"
+        try:
+            with self._lock:
+                self._file.write(line)
+                self._file.flush()
+        except (OSError, ValueError):
+            os._exit(0)
+
+
+class Worker:
+    """The model, the thread that uses it, and the line of commands before it."""
+
+    def __init__(self, wire: Wire, open_model: OpenModel, prepare: Callable[[], None]) -> None:
+        self._emit = wire.emit
+        self._open_model = open_model
+        self._prepare = prepare
+        self._inbox = Inbox()
+        self._activity = Activity()
+        self._model: LanguageModel | None = None
+        threading.stack_size(STACK_BYTES)
+        self._thread = threading.Thread(target=self._work, name="work", daemon=True)
+
+    def start(self) -> None:
+        """Greet, then begin to work."""
+        self._emit(
+            Hello(
+                protocol_version=PROTOCOL_VERSION, engine_version=own_version(), pid=os.getpid(), cpu=processor_name()
+            )
+        )
+        self._thread.start()
+        threading.stack_size(0)
+        Pulse(self._activity, self._emit).start()
+
+    def read(self, commands: Iterable[bytes]) -> None:
+        """Take in commands until their end or Shutdown."""
+        for line in commands:
+            try:
+                command = command_decoder.decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                self._refuse(line, error)
+                continue
+            if isinstance(command, Shutdown):
+                return
+            for removed in self._inbox.post(command):
+                self._emit(_never_run(removed))
+
+    def finish(self) -> None:
+        """Stop what is running, and wait for it a little."""
+        for removed in self._inbox.close():
+            self._emit(_never_run(removed))
+        self._thread.join(EXIT_GRACE_S)
+
+    def _refuse(self, line: bytes, error: Exception) -> None:
+        """Answer a line that is no command, to its request if it names one."""
+        request_id = ""
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            request_id = msgspec.json.decode(line, type=_Addressed).request_id
+        log.warning("A line is no command (%s): %.200r", error, line)
+        self._emit(
+            Failed(
+                request_id=request_id,
+                kind="ProtocolError",
+                message=f"The engine cannot read this command: {error}.",
+                hint="Check the settings that were sent with it.",
+            )
+        )
+
+    def _work(self) -> None:
+        """Carry out one command after the other until the inbox closes."""
+        try:
+            self._prepare()
+        except Exception:
+            log.exception("Preparing failed; opening a model will say why.")
+        while (entry := self._inbox.take()) is not None:
+            self._carry_out(*entry)
+            self._activity.enter("empty" if self._model is None else "ready")
+        self._close_model()
+
+    def _carry_out(self, command: AnyCommand, control: Control) -> None:
+        try:
+            match command:
+                case Load():
+                    self._load(command, control)
+                case Generate():
+                    self._generate(command, control)
+                case Unload():
+                    self._close_model()
+                    self._emit(Unloaded(request_id=command.request_id))
+                case _:
+                    self._answer_question(command)
+        except Exception as error:  # noqa: BLE001 - one command's failure must not end the engine
+            self._emit(failure(error, command.request_id))
+
+    def _load(self, command: Load, control: Control) -> None:
+        self._close_model()
+        self._activity.enter("loading")
+        last_stage, last_s = "", 0.0
+
+        def report(stage: LoadStage, done: int, total: int, detail: str = "") -> None:
+            nonlocal last_stage, last_s
+            if control.stopped:
+                raise LoadStoppedError("Loading was stopped.", "Open a model to go on.")
+            now_s = time.monotonic()
+            if stage != last_stage or done >= total or now_s - last_s >= PROGRESS_INTERVAL_S:
+                last_stage, last_s = stage, now_s
+                self._emit(
+                    LoadProgress(request_id=command.request_id, stage=stage, done=done, total=total, detail=detail)
+                )
+
+        model = self._open_model(command, report)
+        self._model = model
+        self._activity.context = model.max_seq_len
+        load_s = time.monotonic() - control.arrived_s
+        self._emit(ModelReady(request_id=command.request_id, card=model.card, load_s=load_s))
+
+    def _generate(self, command: Generate, control: Control) -> None:
+        from engine.generation import generate
+
+        def emit(event: AnyEvent) -> None:
+            self._activity.observe(event)
+            self._emit(event)
+            while (question := self._inbox.take_question()) is not None:
+                self._carry_out(question, Control())
+
+        generate(self._need_model(), command, control, emit)
+
+    def _answer_question(self, command: AnyCommand) -> None:
+        tokenizer = self._need_model().tokenizer
+        if isinstance(command, Tokenize):
+            ids = tokenizer.encode(command.text, add_bos=command.add_bos, parse_special=command.parse_special)
+            pieces = [tokenizer.piece_text(token_id) for token_id in ids]
+            self._emit(Tokenized(request_id=command.request_id, ids=ids, pieces=pieces))
+        elif isinstance(command, Detokenize):
+            outside = [token_id for token_id in command.ids if not 0 <= token_id < tokenizer.vocab_size]
+            if outside:
+                raise EngineError(
+                    f"Token {outside[0]} does not exist: this model's are 0 to {tokenizer.vocab_size - 1}.",
+                    "Use the tokens of this model.",
+                )
+            self._emit(Detokenized(request_id=command.request_id, text=tokenizer.decode(command.ids)))
+
+    def _need_model(self) -> LanguageModel:
+        if self._model is None:
+            raise NoModelError
+        return self._model
+
+    def _close_model(self) -> None:
+        if self._model is None:
+            return
+        model, self._model = self._model, None
+        self._activity.context = self._activity.context_used = 0
+        model.close()
+        del model
+        gc.collect()
+
+
+class _Addressed(msgspec.Struct):
+    """As much of a command as is needed to answer it."""
+
+    request_id: str = ""
+
+
+def _never_run(command: Command) -> AnyEvent:
+    """The answer to a command that was removed from the line before its turn."""
+    if isinstance(command, Generate):
+        return Finished(
+            request_id=command.request_id,
+            reason="stopped",
+            text_tail="",
+            prompt_tokens=0,
+            reused_tokens=0,
+            generated_tokens=0,
+            prompt_ms=0,
+            generate_ms=0,
+            first_token_ms=0,
+            seed=command.seed or 0,
+        )
+    return Failed(
+        request_id=command.request_id,
+        kind="LoadStoppedError" if isinstance(command, Load) else "EngineError",
+        message="The engine was told to do something else before this had its turn.",
+        hint="Try again.",
+    )
