@@ -197,6 +197,8 @@ class EngineClient:
                 ended = isinstance(event, _ENDS_REQUEST)
                 yield event
         finally:
+            while not ended and not answers.empty():
+                ended = isinstance(answers.get_nowait(), _ENDS_REQUEST)
             if ended or not self.alive:
                 self._requests.pop(name, None)
             else:
