@@ -32,11 +32,6 @@ class Paths:
         return self.data_dir / "last-model"
 
     @property
-    def panels_dir(self) -> Path:
-        """Weights prepared for the kernels."""
-        return self.cache_dir / "panels"
-
-    @property
     def app_log(self) -> Path:
         """What the app and the commands have to say about errors, with tracebacks."""
         return self.log_dir / "llm-tui.log"

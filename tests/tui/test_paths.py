@@ -11,11 +11,11 @@ from tui.paths import user_paths
 
 def test_home_variable_puts_everything_under_one_folder(home: Path) -> None:
     paths = user_paths()
-    named = [paths.settings_file, paths.database, paths.panels_dir, paths.models_dir, paths.app_log, paths.engine_log]
+    named = [paths.settings_file, paths.database, paths.cache_dir, paths.models_dir, paths.app_log, paths.engine_log]
     assert [str(path.relative_to(home)) for path in named] == [
         "settings.toml",
         "data/sessions.db",
-        "cache/panels",
+        "cache",
         "models",
         "log/llm-tui.log",
         "log/engine.log",

@@ -1,0 +1,119 @@
+"""The command line: finds the command, imports no other, and turns every failure into one line and an exit code."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+
+import click
+
+DONE, FAILED, INTERRUPTED = 0, 1, 130
+
+APP = ""
+"""The command of `llm-tui [MODEL]`, which has no name of its own."""
+
+COMMANDS = {
+    APP: ("app", "Open the app."),
+    "ask": ("ask", "One answer, streamed to stdout."),
+    "models": ("models", "What is on this machine: list, info, pull, verify, remove."),
+    "sessions": ("sessions", "What was said: list, show, search, rename, export, import, delete."),
+    "bench": ("bench", "Speed and memory of a model."),
+    "tokenize": ("tokenize", "Text to token ids and back."),
+    "backup": ("backup", "Copy all sessions to a file, while they are in use."),
+    "doctor": ("doctor", "What is fine on this machine, what is not, what to do."),
+}
+"""A command's module in tui.commands and its one-line help, so that `--help` imports nothing."""
+
+_OWN_OPTIONS = {"-h", "--help", "--version"}
+
+
+class CommandGroup(click.Group):
+    """The commands by name, imported when called; anything else is for the app."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take the app for the command where no other is named."""
+        if not args or args[0] not in COMMANDS.keys() | _OWN_OPTIONS:
+            args = [APP, *args]
+        return super().parse_args(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the commands, in the order of the help."""
+        return [name for name in COMMANDS if name != APP]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command's module."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"tui.commands.{COMMANDS[cmd_name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Show both ways to call the program."""
+        formatter.write_usage(ctx.command_path, "[OPTIONS] [MODEL]")
+        formatter.write_usage(ctx.command_path, "COMMAND [ARGS]...", prefix="       ")
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Show the app's options, the program's own, and the commands."""
+        app = self.get_command(ctx, APP)
+        params = [*(app.params if app else []), *self.get_params(ctx)]
+        records = [param.get_help_record(ctx) for param in params if isinstance(param, click.Option)]
+        with formatter.section("Options"):
+            formatter.write_dl([record for record in records if record])
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
+
+
+def _show_version(ctx: click.Context, param: click.Parameter, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing:
+        click.echo(f"llm-tui {version('llm-tui')}")
+        ctx.exit()
+
+
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_show_version, help="Show the version."
+)
+def commands() -> None:
+    """Talk with LLaMA-family models on this machine's own CPU.
+
+    MODEL is a file, or a name from `llm-tui models list`; without it, the last one used is opened.
+    """
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    try:
+        code = commands.main(arguments, prog_name="llm-tui", standalone_mode=False)
+    except click.UsageError as error:
+        if error.ctx and error.ctx.info_name == APP:
+            error.ctx = error.ctx.parent
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001
+        return _failed(error)
+    return code if isinstance(code, int) else DONE
+
+
+def _failed(error: Exception) -> int:
+    """Say why in one line; what nobody foresaw goes to the log as well, with its traceback."""
+    from engine.errors import EngineError
+    from storage.errors import StorageError
+    from tui.commands.output import CommandError, complain
+    from tui.log import start_log
+    from tui.settings import SettingsError
+
+    if isinstance(error, (EngineError, StorageError, SettingsError, CommandError)):
+        complain(str(error))
+    elif isinstance(error, OSError):
+        start_log().error("A command failed.", exc_info=error)
+        where = f"{error.filename}: " if error.filename else ""
+        complain(f"{where}{error.strerror or error}.")
+    else:
+        from tui.paths import user_paths
+
+        start_log().error("A command failed.", exc_info=error)
+        complain(f"This should not have happened: {type(error).__name__}: {error}. {user_paths().app_log} has more.")
+    return FAILED

@@ -1,0 +1,280 @@
+"""`llm-tui ask`: one answer, streamed to stdout."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from engine.client import EngineClient
+from engine.protocol import (
+    ChatMessage,
+    ChatPrompt,
+    Failed,
+    Finished,
+    Generate,
+    ModelCard,
+    PromptProgress,
+    Sampling,
+    TextPrompt,
+    Token,
+)
+from tui.commands.configured import chosen_load, user_settings
+from tui.commands.engine_run import loaded_engine
+from tui.commands.options import context_option, json_option, model_option, sampling_options, threads_option
+from tui.commands.output import CommandError, ProgressLine, percent, write_json, write_text
+from tui.model_choice import remember_model
+from tui.paths import user_paths
+from tui.settings import Settings
+
+if TYPE_CHECKING:
+    from tui.commands.ask_session import AskSession
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """The command line's options; None leaves the choice to the session, then to the settings."""
+
+    text: str
+    model_name: str | None
+    raw: bool
+    system: str | None
+    template: str | None
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    min_p: float | None
+    repeat_penalty: float | None
+    max_tokens: int | None
+    seed: int | None
+    ignore_eos: bool
+    threads: int | None
+    context: int | None
+    session_id: str | None
+    save: bool
+    n_logprobs: int | None
+    as_json: bool
+
+    def sampling(self, default: Sampling) -> Sampling:
+        """Put what was given in place of the default."""
+        given = {
+            "temperature": self.temperature,
+            "top_k": self.top_k,
+            "top_p": self.top_p,
+            "min_p": self.min_p,
+            "repeat_penalty": self.repeat_penalty,
+            "max_new_tokens": self.max_tokens,
+        }
+        changes = {name: value for name, value in given.items() if value is not None}
+        return msgspec.structs.replace(default, **changes)
+
+
+class AskResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer as `--json` writes it; the field names are a promise."""
+
+    text: str
+    model: str
+    session: str | None
+    prompt_tokens: int
+    generated_tokens: int
+    finish_reason: str
+    prompt_ms: float
+    generate_ms: float
+    tokens: list[dict[str, object]] | msgspec.UnsetType = msgspec.UNSET
+
+
+@click.command()
+@click.argument("prompt", required=False)
+@model_option
+@click.option("--raw", is_flag=True, help="Continue the text as it is, without the chat template.")
+@click.option("--system", metavar="TEXT", help="System prompt, '' for none; else the session's or the settings'.")
+@click.option("--template", metavar="NAME", help="Chat template instead of the model's own.")
+@sampling_options
+@click.option("--seed", type=click.IntRange(min=0), help="The same seed and settings give the same answer.")
+@click.option("--ignore-eos", is_flag=True, help="Go on where the model would end its answer.")
+@threads_option
+@context_option
+@click.option("--session", "session_id", metavar="ID", help="Go on with this session, and store the answer in it.")
+@click.option("--save", is_flag=True, help="Store question and answer as a new session.")
+@click.option(
+    "--logprobs",
+    "n_logprobs",
+    type=click.IntRange(0),
+    metavar="N",
+    help="With --json: each token, and the N leading ones.",
+)
+@json_option
+def command(prompt: str | None, **options: Any) -> int:
+    """Write one answer to PROMPT, to the text on stdin, or to both (stdin first).
+
+    Log-probabilities are of the model's own distribution, before any sampler.
+    """
+    _check_usage(**options)
+    question = Question(text=read_prompt(prompt, raw=options["raw"]), **options)
+    return asyncio.run(_ask(question))
+
+
+def _check_usage(
+    *, raw: bool, system: str | None, template: str | None, session_id: str | None, save: bool, **rest: Any
+) -> None:
+    if raw and (system is not None or template or session_id or save):
+        raise click.UsageError("With --raw there is no system prompt, no template and no session.")
+    if save and session_id:
+        raise click.UsageError("--save begins a new session, --session goes on with an old one: give one of them.")
+    if rest["n_logprobs"] is not None and not rest["as_json"]:
+        raise click.UsageError("--logprobs needs --json.")
+
+
+def read_prompt(argument: str | None, *, raw: bool) -> str:
+    """Put the prompt together from stdin and the argument; raw: exactly as they are."""
+    piped = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.buffer.read().decode("utf-8", "replace")
+    if raw:
+        text = piped + (argument or "")
+    else:
+        text = "\n\n".join(part for part in (piped.strip("\n"), argument) if part)
+    if not text:
+        raise click.UsageError("There is no prompt: give one as an argument or on stdin.")
+    return text
+
+
+async def _ask(question: Question) -> int:
+    settings = user_settings()
+    with ExitStack() as stack:
+        session = _stored_session(stack, question) if question.session_id else None
+        load = chosen_load(question.model_name, settings, threads=question.threads, context=question.context)
+        async with loaded_engine(load) as (client, card):
+            remember_model(load.path, user_paths())
+            if question.save:
+                session = _new_session(stack, question, settings, card)
+            answer = await _answer(client, question, _generate(question, settings, session), card, session)
+    if question.as_json:
+        write_json(answer)
+    return 1 if answer.finish_reason == "failed" else 0
+
+
+def _stored_session(stack: ExitStack, question: Question) -> AskSession:
+    from tui.commands.ask_session import AskSession
+
+    session = stack.enter_context(AskSession.stored(question.session_id or ""))
+    if question.system is not None:
+        session.set_system(question.system)
+    return session
+
+
+def _new_session(stack: ExitStack, question: Question, settings: Settings, card: ModelCard) -> AskSession:
+    from tui.commands.ask_session import AskSession
+
+    return stack.enter_context(
+        AskSession.new(
+            model=card.name,
+            system=settings.chat.system_prompt if question.system is None else question.system,
+            sampling=question.sampling(settings.sampling.sampling()),
+            template=question.template,
+            text=question.text,
+        )
+    )
+
+
+def _generate(question: Question, settings: Settings, session: AskSession | None) -> Generate:
+    sampling = settings.sampling.sampling()
+    prompt: ChatPrompt | TextPrompt
+    if question.raw:
+        prompt = TextPrompt(text=question.text)
+    else:
+        messages: list[ChatMessage] = []
+        system = settings.chat.system_prompt if question.system is None else question.system
+        template = question.template
+        if session is not None:
+            messages, system = session.messages(), session.system
+            template = template or session.template
+            sampling = session.sampling(sampling)
+        messages.append(ChatMessage(role="user", content=question.text))
+        if system:
+            messages.insert(0, ChatMessage(role="system", content=system))
+        prompt = ChatPrompt(messages=messages, template=template)
+    return Generate(
+        prompt=prompt,
+        sampling=question.sampling(sampling),
+        seed=question.seed,
+        n_top=question.n_logprobs or 0,
+        ignore_eos=question.ignore_eos,
+    )
+
+
+@dataclass
+class _Written:
+    """What came of an answer so far."""
+
+    parts: list[str] = field(default_factory=list)
+    ids: list[int] = field(default_factory=list)
+    tokens: list[dict[str, object]] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return "".join(self.parts)
+
+
+async def _answer(
+    client: EngineClient, question: Question, generate: Generate, card: ModelCard, session: AskSession | None
+) -> AskResult:
+    written = _Written()
+    finished: Finished | None = None
+    if session is not None:
+        session.ask(question.text, card.name, generate.sampling)
+    try:
+        finished = await _write(client, generate, written, session, shown=not question.as_json)
+    finally:
+        if session is not None:
+            session.finish(written.text, written.ids, finished)
+    return AskResult(
+        text=written.text,
+        model=card.name,
+        session=session.id if session is not None else None,
+        prompt_tokens=finished.prompt_tokens,
+        generated_tokens=finished.generated_tokens,
+        finish_reason=finished.reason,
+        prompt_ms=round(finished.prompt_ms, 3),
+        generate_ms=round(finished.generate_ms, 3),
+        tokens=msgspec.UNSET if question.n_logprobs is None else written.tokens,
+    )
+
+
+async def _write(
+    client: EngineClient, generate: Generate, written: _Written, session: AskSession | None, *, shown: bool
+) -> Finished:
+    """Take in the answer's events, showing the text as it comes."""
+    with ProgressLine() as line:
+        async for event in client.ask(generate):
+            match event:
+                case PromptProgress():
+                    line.show(f"Reading the prompt … {percent(event.done, event.total)}")
+                case Token():
+                    line.clear()
+                    written.ids.append(event.id)
+                    top = [[leader.id, leader.logprob] for leader in event.top]
+                    written.tokens.append({"id": event.id, "text": event.text, "logprob": event.logprob, "top": top})
+                    _take_text(event.text, written, shown)
+                    if session is not None:
+                        session.keep(written.text, written.ids)
+                case Finished():
+                    _take_text(event.text_tail, written, shown)
+                    if shown and not written.text.endswith("\n"):
+                        write_text("")
+                    return event
+                case Failed():
+                    raise CommandError(f"{event.message} {event.hint}".strip())
+                case _:
+                    pass
+    raise CommandError("The engine ended the answer without saying so; its log has more. Try again.")
+
+
+def _take_text(text: str, written: _Written, shown: bool) -> None:
+    if text:
+        written.parts.append(text)
+        if shown:
+            write_text(text, newline=False)

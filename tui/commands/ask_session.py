@@ -1,0 +1,145 @@
+"""A session that `ask` goes on with or begins: the question on disk before it is asked, the answer while it comes."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+
+from engine.protocol import ChatMessage, Finished, Sampling
+from storage import answers, claims, owners, sessions, tree
+from storage.database import open_database
+from storage.errors import SessionHeldError
+from storage.records import FinalState, Message, Session
+from tui.paths import user_paths
+from tui.text import first_line
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database as SqliteDatabase
+
+CHECKPOINT_PERIOD_S = 1.0
+"""How much of an answer a crash may cost."""
+
+_STATES: dict[str, FinalState] = {"stop": "complete", "length": "complete", "stopped": "stopped", "failed": "failed"}
+
+
+class AskSession:
+    """One session, claimed for writing until the block is left."""
+
+    def __init__(self, db: SqliteDatabase, session: Session) -> None:
+        self._db = db
+        self._session = session
+        self._owner = owners.this_owner()
+        self._answer: Message | None = None
+        self._kept_s = 0.0
+
+    @classmethod
+    def stored(cls, session_id: str) -> Self:
+        """Go on with a session; raises NoSuchSessionError."""
+        db = open_database(user_paths().database)
+        try:
+            return cls(db, sessions.get_session(db, session_id))
+        except BaseException:
+            db.close()
+            raise
+
+    @classmethod
+    def new(cls, *, model: str, system: str, sampling: Sampling, template: str | None, text: str) -> Self:
+        """Begin a session, with a title from the first question."""
+        db = open_database(user_paths().database)
+        try:
+            session = sessions.create_session(
+                db,
+                model=model,
+                system=system,
+                settings=msgspec.to_builtins(sampling),
+                template=template,
+                title=first_line(text),
+            )
+            return cls(db, session)
+        except BaseException:
+            db.close()
+            raise
+
+    def __enter__(self) -> Self:
+        holder = claims.claim_session(self._db, self.id, self._owner)
+        if holder != self._owner:
+            self._db.close()
+            raise SessionHeldError(self.id, holder.host, holder.pid)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        claims.release_session(self._db, self.id, self._owner)
+        self._db.close()
+
+    @property
+    def id(self) -> str:
+        """The session's id."""
+        return self._session.id
+
+    @property
+    def system(self) -> str:
+        """The session's system prompt."""
+        return self._session.system
+
+    @property
+    def template(self) -> str | None:
+        """The chat template chosen for the session."""
+        return self._session.template
+
+    def sampling(self, default: Sampling) -> Sampling:
+        """The session's settings; those of another time that do not fit any more fall back to the default."""
+        try:
+            return msgspec.convert({**msgspec.to_builtins(default), **self._session.settings}, Sampling)
+        except msgspec.ValidationError:
+            return default
+
+    def set_system(self, system: str) -> None:
+        """Change the session's system prompt."""
+        sessions.set_system(self._db, self.id, system)
+        self._session = sessions.get_session(self._db, self.id)
+
+    def messages(self) -> list[ChatMessage]:
+        """What was said so far on the shown branch."""
+        said = [step.message for step in tree.path(self._db, self.id)]
+        return [ChatMessage(role=message.role, content=message.content) for message in said if message.content]
+
+    def ask(self, text: str, model: str, sampling: Sampling) -> None:
+        """Store the question and begin an answer."""
+        head = tree.path(self._db, self.id)
+        question = tree.append_message(self._db, self.id, head[-1].message.id if head else None, "user", text)
+        self._answer = answers.begin_answer(
+            self._db, self.id, question.id, model=model, settings=msgspec.to_builtins(sampling), seed=None
+        )
+
+    def keep(self, text: str, ids: list[int]) -> None:
+        """Store what is written so far, about once a second."""
+        if self._answer is not None and time.monotonic() - self._kept_s >= CHECKPOINT_PERIOD_S:
+            answers.checkpoint_answer(self._db, self._answer.id, text, array("i", ids).tobytes(), len(ids))
+            self._kept_s = time.monotonic()
+
+    def finish(self, text: str, ids: list[int], finished: Finished | None) -> None:
+        """End the answer; without Finished it was stopped on the way."""
+        if self._answer is None:
+            return
+        speed = None
+        if finished is not None and finished.generate_ms > 0:
+            speed = finished.generated_tokens / finished.generate_ms * 1000
+        answers.finish_answer(
+            self._db,
+            self._answer.id,
+            text,
+            _STATES[finished.reason] if finished is not None else "stopped",
+            prompt_tokens=finished.prompt_tokens if finished is not None else None,
+            generated_tokens=len(ids),
+            tokens_per_second=speed,
+            first_token_ms=finished.first_token_ms if finished is not None else None,
+            seed=finished.seed if finished is not None else None,
+            token_ids=array("i", ids).tobytes(),
+        )
+        self._answer = None

