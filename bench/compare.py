@@ -1,0 +1,235 @@
+"""llm-tui and llama.cpp side by side: same file, same threads, same prompts, in turn; medians and their ratios.
+
+    make bench                                        the starter model
+    make bench ARGS="MODEL.gguf … --threads 2"        others
+    make bench ARGS="--busy 1"                        with another program busy on a core
+
+llama.cpp comes as the package xllamacpp, in a virtual environment of its own under .cache. Its wheel is 10 to 25 %
+slower than a build of llama.cpp on the machine itself: ratios here are that much kinder to us than to such a build.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime
+import json
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import time
+import venv
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self
+
+import psutil
+
+from engine.client import EngineClient
+from engine.protocol import Load, ModelCard
+from engine.starter import fetch
+from tui.commands.bench import SPARE_POSITIONS, peak_rss_bytes, random_ids, run_once
+from tui.paths import user_paths
+
+PEER_REQUIREMENT = "xllamacpp==2026.10.11549"
+CACHE = Path(__file__).parents[1] / ".cache"
+
+ROWS = (
+    ("prompt_tps", "reading the prompt, tokens/s", "{:.0f}", True),
+    ("gen_tps", "writing the answer, tokens/s", "{:.1f}", True),
+    ("first_token_s", "first token after, s", "{:.2f}", False),
+    ("load_s", "ready after, s", "{:.2f}", False),
+    ("peak_rss_mb", "memory at most, MB", "{:.0f}", False),
+)
+"""Figure, what the table calls it, its format, and whether more of it is better."""
+
+
+@dataclass
+class Comparison:
+    """The medians for one model. A ratio above 1 is in favour of llm-tui, whichever way the figure counts."""
+
+    model: str
+    quantization: str
+    ours: dict[str, float] = field(default_factory=dict)
+    peer: dict[str, float] = field(default_factory=dict)
+    ratios: dict[str, float] = field(default_factory=dict)
+    runs: list[dict[str, dict[str, float]]] = field(default_factory=list)
+
+
+class Peer:
+    """llama.cpp in a process of its own."""
+
+    def __init__(self, python: Path, model: Path, threads: int, context: int) -> None:
+        command = [python, Path(__file__).with_name("peer.py"), model, "--threads", threads, "--context", context]
+        self._process = subprocess.Popen(
+            list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+        )
+        self.ready = self._read()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def run(self, ids: list[int], gen_tokens: int) -> dict[str, float]:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"ids": ids, "gen_tokens": gen_tokens}) + "\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit("llama.cpp ended; run bench/peer.py by hand to see why.")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+def peer_python() -> Path:
+    """Make the environment with llama.cpp once, and return its Python."""
+    folder = CACHE / "peer"
+    python = folder / "bin" / "python"
+    marker = folder / PEER_REQUIREMENT
+    if not marker.exists():
+        print(f"Installing {PEER_REQUIREMENT} into {folder} …", file=sys.stderr)
+        venv.create(folder, with_pip=True, clear=True)
+        subprocess.run(
+            [python, "-m", "pip", "install", "--quiet", "--only-binary", ":all:", PEER_REQUIREMENT], check=True
+        )
+        marker.touch()
+    return python
+
+
+async def start_ours(load: Load) -> tuple[EngineClient, ModelCard, float]:
+    started_s = time.perf_counter()
+    client = await EngineClient.start(log_path=user_paths().engine_log)
+    card = await client.load(load)
+    return client, card, time.perf_counter() - started_s
+
+
+async def compare(model: Path, options: argparse.Namespace) -> Comparison:
+    """Run both in turn, so that whatever else the machine does meets both alike."""
+    context = options.prompt_tokens + options.gen_tokens + SPARE_POSITIONS
+    load = Load(path=str(model), threads=options.threads, context=context, cache_dir=str(user_paths().cache_dir))
+    print(f"{model.name}: preparing …", file=sys.stderr)
+    client, card, _ = await start_ours(load)
+    await run_once(client, random_ids(card, options.prompt_tokens, random.Random(0)), options.gen_tokens)
+    await client.close()
+
+    client, card, load_s = await start_ours(load)
+    with ExitStack() as stack:
+        peer = stack.enter_context(Peer(peer_python(), model, options.threads, context))
+        stack.enter_context(busy_cores(options.busy))
+        result = Comparison(card.name, card.quantization)
+        generator = random.Random(1)
+        for number in range(options.repeat + 1):
+            print(f"{model.name}: run {number} of {options.repeat} …", file=sys.stderr)
+            ids = random_ids(card, options.prompt_tokens, generator)
+            run = await run_once(client, ids, options.gen_tokens)
+            ours = {"prompt_tps": run.prompt_tps, "gen_tps": run.gen_tps, "first_token_s": run.first_token_s}
+            result.runs.append({"ours": ours, "peer": peer.run(ids, options.gen_tokens)})
+        result.ours = medians(result, "ours") | {"load_s": load_s, "peak_rss_mb": peak_rss_bytes(client.pid) / 1e6}
+        result.peer = medians(result, "peer") | {
+            "load_s": peer.ready["load_s"],
+            "peak_rss_mb": result.runs[-1]["peer"]["peak_rss_mb"],
+        }
+    await client.close()
+    for figure, _, _, more_is_better in ROWS:
+        ratio = result.ours[figure] / result.peer[figure]
+        result.ratios[figure] = ratio if more_is_better else 1 / ratio
+    return result
+
+
+def medians(result: Comparison, side: str) -> dict[str, float]:
+    """The middle of all runs but the first, which warmed up."""
+    measured = [run[side] for run in result.runs[1:]]
+    return {
+        name: statistics.median(run[name] for run in measured) for name in ("prompt_tps", "gen_tps", "first_token_s")
+    }
+
+
+@contextmanager
+def busy_cores(count: int) -> Iterator[None]:
+    """Keep so many cores busy with something else."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+def conditions(options: argparse.Namespace) -> dict[str, Any]:
+    """What has to be known to read the figures."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
+    processor = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "processor": processor or platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "llm_tui": version("llm-tui"),
+        "numba": version("numba"),
+        "peer": PEER_REQUIREMENT,
+        "threads": options.threads,
+        "prompt_tokens": options.prompt_tokens,
+        "gen_tokens": options.gen_tokens,
+        "repeat": options.repeat,
+        "busy_cores": options.busy,
+    }
+
+
+def markdown(results: list[Comparison], at: dict[str, Any]) -> str:
+    """Write the table that the README quotes."""
+    lines = ["| model | | llm-tui | llama.cpp | ratio |", "|---|---|---:|---:|---:|"]
+    for result in results:
+        name = f"{result.model} {result.quantization}"
+        for figure, title, form, _ in ROWS:
+            ours, peer = form.format(result.ours[figure]), form.format(result.peer[figure])
+            lines.append(f"| {name} | {title} | {ours} | {peer} | {result.ratios[figure]:.2f} |")
+            name = ""
+    load = f", {at['busy_cores']} cores busy with something else" if at["busy_cores"] else ""
+    lines += [
+        "",
+        f"{at['date']}; {at['processor']}, {at['cores']} cores, {at['memory_gb']} GB, {at['system']}; "
+        f"{at['threads']} threads, {at['prompt_tokens']} tokens of prompt, {at['gen_tokens']} of answer{load}; "
+        f"medians of {at['repeat']} runs in turn after one to warm up. A ratio above 1 is in favour of llm-tui. "
+        f"llm-tui {at['llm_tui']}, Python {at['python']}, Numba {at['numba']}; {at['peer'].replace('==', ' ')}.",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", type=Path, metavar="MODEL", help="GGUF files; else the starter model")
+    parser.add_argument("--threads", type=int, default=psutil.cpu_count(logical=False) or os.cpu_count())
+    parser.add_argument("--prompt-tokens", type=int, default=512)
+    parser.add_argument("--gen-tokens", type=int, default=128)
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--busy", type=int, default=0, metavar="N", help="keep N cores busy with something else")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE as well")
+    options = parser.parse_args()
+    models = options.models or [fetch(user_paths().models_dir, lambda progress: None)]
+    results = [asyncio.run(compare(model, options)) for model in models]
+    at = conditions(options)
+    if options.json:
+        written = {"conditions": at, "results": [asdict(result) for result in results]}
+        options.json.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+    print(markdown(results, at))
+
+
+if __name__ == "__main__":
+    main()
