@@ -99,10 +99,14 @@ CREATE TABLE app_settings (
 ) WITHOUT ROWID;
 """
 
-# The index keeps no copy of the text. An answer enters it when it ends, not at every checkpoint.
-SEARCH = """
+# The indexes keep no copy of the text and no positions of words: with those, and with the prefixes that make searching
+# while one types fast, they would be larger than the text. search.py looks for phrases in what has all their words.
+# An answer enters the index when it ends, not at every checkpoint.
+TOKENIZER = "unicode61 remove_diacritics 2"
+SEARCH = f"""
 CREATE VIRTUAL TABLE titles_index USING fts5 (
-    title, content = 'sessions', content_rowid = 'key', tokenize = "unicode61 remove_diacritics 2", prefix = '1 2 3'
+    title, content = 'sessions', content_rowid = 'key',
+    tokenize = '{TOKENIZER}', prefix = '1 2 3', detail = none, columnsize = 0
 );
 CREATE TRIGGER titles_indexed AFTER INSERT ON sessions BEGIN
     INSERT INTO titles_index (rowid, title) VALUES (new.key, new.title);
@@ -116,7 +120,8 @@ CREATE TRIGGER titles_reindexed AFTER UPDATE OF title ON sessions WHEN old.title
 END;
 
 CREATE VIRTUAL TABLE messages_index USING fts5 (
-    content, content = 'messages', content_rowid = 'key', tokenize = "unicode61 remove_diacritics 2", prefix = '1 2 3'
+    content, content = 'messages', content_rowid = 'key',
+    tokenize = '{TOKENIZER}', prefix = '1 2 3', detail = none, columnsize = 0
 );
 CREATE TRIGGER messages_indexed AFTER INSERT ON messages WHEN new.state <> 'writing' BEGIN
     INSERT INTO messages_index (rowid, content) VALUES (new.key, new.content);

@@ -1,0 +1,105 @@
+"""Delete sessions: at first so that it can be undone, then so that nothing of them is left in the file."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from .app_settings import get_setting, set_setting
+from .errors import NoSuchSessionError
+from .records import format_utc, now_utc
+from .rows import session_key
+from .transactions import database_path, transaction, translated, writes
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database as SqliteDatabase
+
+_INDEXES = ("messages_index", "titles_index")
+_MERGE_PAGES = 500
+_VACUUM_PAGES = 2000
+_UNMERGED = "deleted_words_in_index"
+
+
+@writes
+def delete_session(db: SqliteDatabase, session_id: str) -> None:
+    """Put a session out of all sight until restore_session brings it back or purge_deleted makes it truly gone."""
+    db.execute("UPDATE sessions SET deleted_utc = ? WHERE key = ?", [now_utc(), session_key(db, session_id)])
+
+
+@writes
+def restore_session(db: SqliteDatabase, session_id: str) -> None:
+    """Undo delete_session; raises NoSuchSessionError when the session is truly gone."""
+    cursor = db.execute("UPDATE sessions SET deleted_utc = NULL WHERE id = ?", [session_id])
+    if not cursor.rowcount:
+        raise NoSuchSessionError(session_id)
+
+
+def purge_deleted(db: SqliteDatabase, *, older_than_s: float = 0, budget_s: float | None = None) -> bool:
+    """Remove deleted sessions for good: rows, words in the search index, traces in free pages and in the log.
+
+    older_than_s: leave those that were deleted later; another window may still offer to undo. Each step is a short
+    transaction, so that other apps can write in between. budget_s: stop after so long; returns False when there is
+    more to do, by another call.
+    """
+    deadline = None if budget_s is None else time.monotonic() + budget_s
+    limit = format_utc(datetime.now(UTC) - timedelta(seconds=older_than_s))
+    with translated(database_path(db)):
+        while _purge_one(db, limit):
+            if deadline is not None and time.monotonic() > deadline:
+                return False
+        for index in _INDEXES:
+            while _merge_step(db, index):
+                if deadline is not None and time.monotonic() > deadline:
+                    return False
+        while _vacuum_step(db):
+            if deadline is not None and time.monotonic() > deadline:
+                return False
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    return True
+
+
+@writes
+def _purge_one(db: SqliteDatabase, limit: str) -> bool:
+    row = db.execute(
+        "SELECT key FROM sessions WHERE deleted_utc IS NOT NULL AND deleted_utc <= ? LIMIT 1", [limit]
+    ).fetchone()
+    if row is None:
+        return False
+    remove_session(db, row[0])
+    for index in _INDEXES:
+        set_setting(db, f"{_UNMERGED}:{index}", "begin")
+    return True
+
+
+def remove_session(db: SqliteDatabase, key: int) -> None:
+    """Delete a session's rows. Belongs inside a transaction."""
+    db.execute("UPDATE sessions SET head_key = NULL WHERE key = ?", [key])
+    db.execute("DELETE FROM messages WHERE session_key = ?", [key])
+    db.execute("DELETE FROM sessions WHERE key = ?", [key])
+
+
+def _merge_step(db: SqliteDatabase, index: str) -> bool:
+    """Rewrite a part of a search index without the words of what was deleted; True when more is left.
+
+    FTS5 only notes down that words are gone, until it merges what it has written; here it is made to merge all.
+    """
+    with transaction(db):
+        state = get_setting(db, f"{_UNMERGED}:{index}")
+        if state is None:
+            return False
+        before = db.conn.total_changes
+        # A negative number begins to merge everything; positive ones go on with it.
+        pages = -_MERGE_PAGES if state == "begin" else _MERGE_PAGES
+        db.execute(f"INSERT INTO {index} ({index}, rank) VALUES ('merge', ?)", [pages])
+        # FTS5's documented sign that nothing is left to merge.
+        done = db.conn.total_changes - before < 2
+        set_setting(db, f"{_UNMERGED}:{index}", None if done else "going")
+        return not done
+
+
+def _vacuum_step(db: SqliteDatabase) -> bool:
+    """Give some free pages back to the disk; True when there are more."""
+    # A single execute() would take one step of the pragma, which is one page.
+    db.conn.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
+    return bool(db.execute("PRAGMA freelist_count").fetchone()[0])

@@ -1,0 +1,89 @@
+"""Deleting can be undone, and then is for good: no trace in the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sqlite_utils import Database
+
+from storage.database import check
+from storage.deletion import delete_session, purge_deleted, restore_session
+from storage.errors import NoSuchMessageError, NoSuchSessionError
+from storage.records import Session
+from storage.search import search
+from storage.sessions import create_session, get_session, last_session, list_sessions, rename_session
+from storage.tree import append_message, get_message, path
+
+SECRET = "xylophonist"
+
+
+def fill(db: Database, title: str, n_messages: int = 30) -> Session:
+    session = create_session(db, model="tiny", system="", settings={}, title=title)
+    for number in range(n_messages):
+        append_message(db, session.id, None, "user", f"{title} {number} " + "and so on " * 50)
+    return get_session(db, session.id)
+
+
+def traces(file: Path, word: str) -> int:
+    return sum(part.read_bytes().lower().count(word.encode()) for part in file.parent.iterdir())
+
+
+def test_deleting_can_be_undone(db: Database) -> None:
+    session = fill(db, "Rivers")
+    before = path(db, session.id)
+    delete_session(db, session.id)
+    assert list_sessions(db) == []
+    assert last_session(db) is None
+    with pytest.raises(NoSuchSessionError):
+        get_session(db, session.id)
+    with pytest.raises(NoSuchMessageError):
+        get_message(db, before[0].message.id)
+    restore_session(db, session.id)
+    assert get_session(db, session.id) == session
+    assert path(db, session.id) == before
+
+
+def test_nothing_is_left_of_what_was_purged(db: Database, path: Path) -> None:
+    for number in range(5):
+        fill(db, f"rivers{number}")
+    secret = fill(db, SECRET)
+    rename_session(db, secret.id, SECRET.upper())
+    kept = fill(db, "lakes")
+    assert traces(path, SECRET) > 30
+    delete_session(db, secret.id)
+    assert purge_deleted(db)
+    assert traces(path, SECRET) == 0
+    assert check(db) == []
+    with pytest.raises(NoSuchSessionError):
+        restore_session(db, secret.id)
+    assert len([hit for hit in search(db, "lakes", 100) if hit.message_id]) == kept.n_messages
+    assert search(db, SECRET) == []
+
+
+def test_purging_gives_the_room_back(db: Database, path: Path) -> None:
+    fill(db, "lakes")
+    secret = fill(db, SECRET, 2000)
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    before = path.stat().st_size
+    delete_session(db, secret.id)
+    assert purge_deleted(db)
+    assert path.stat().st_size < before / 3
+
+
+def test_purging_in_steps_ends_too(db: Database, path: Path) -> None:
+    for number in range(4):
+        delete_session(db, fill(db, f"{SECRET}{number}").id)
+    n_calls = 1
+    while not purge_deleted(db, budget_s=0):
+        n_calls += 1
+    assert 1 < n_calls < 100
+    assert traces(path, SECRET) == 0
+
+
+def test_what_was_deleted_just_now_can_be_spared(db: Database) -> None:
+    session = fill(db, "Rivers")
+    delete_session(db, session.id)
+    assert purge_deleted(db, older_than_s=60)
+    restore_session(db, session.id)
+    assert len(path(db, session.id)) == 1

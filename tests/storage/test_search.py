@@ -1,0 +1,151 @@
+"""Everything is found again: words, beginnings of words, phrases, with accents or without, whatever is typed."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlite_utils import Database
+
+from storage.answers import begin_answer, checkpoint_answer, finish_answer
+from storage.deletion import delete_session, restore_session
+from storage.records import Session
+from storage.search import SearchHit, search
+from storage.sessions import create_session, rename_session
+from storage.tree import append_message, delete_message
+
+
+def said(hits: list[SearchHit]) -> list[str]:
+    return [hit.snippet for hit in hits if hit.message_id is not None]
+
+
+@pytest.fixture
+def rivers(db: Database, session: Session) -> Session:
+    rename_session(db, session.id, "Rivers of Europe")
+    append_message(db, session.id, None, "user", "The Danube rises in the Black Forest.")
+    append_message(db, session.id, None, "assistant", "La rivière Élorn coule à Brest, en Bretagne.")
+    append_message(db, session.id, None, "user", "Black ink, no forest.")
+    return session
+
+
+@pytest.mark.parametrize(
+    ("typed", "n_found"),
+    [
+        ("danube", 1),
+        ("DANUBE rises", 1),
+        ("dan", 1),
+        ("d", 1),
+        ("dan ", 0),
+        ("élorn", 1),
+        ("elorn", 1),
+        ("riviere", 1),
+        ("RIVIÈRE bre", 1),
+        ("black forest", 2),
+        ('"black forest"', 1),
+        ('"black for', 1),
+        ('"black for"', 0),
+        ('"forest black"', 0),
+        ('"black forest" danube', 1),
+        ('danube "black forest"', 1),
+        ('"the black forest" "danube rises"', 1),
+        ('"black ink no forest"', 1),
+        ("danube rhine", 0),
+        ("", 0),
+        ("   ", 0),
+        ('"""', 0),
+        ("…!?", 0),
+    ],
+)
+def test_what_is_typed_finds_messages(db: Database, rivers: Session, typed: str, n_found: int) -> None:
+    assert len(said(search(db, typed))) == n_found
+
+
+def test_a_hit_tells_where_it_is(db: Database, rivers: Session) -> None:
+    (hit,) = search(db, "riviere")
+    assert (hit.session_id, hit.title, hit.role) == (rivers.id, "Rivers of Europe", "assistant")
+    assert hit.snippet == "La rivière Élorn coule à Brest, en Bretagne."
+    assert [hit.snippet[start:end] for start, end in hit.matches] == ["rivière"]
+
+
+def test_titles_are_found_and_come_first(db: Database, rivers: Session) -> None:
+    title, *messages = search(db, "r")
+    assert (title.session_id, title.message_id, title.role, title.snippet) == (
+        rivers.id,
+        None,
+        None,
+        "Rivers of Europe",
+    )
+    assert len(messages) == 2
+    assert [hit.session_id for hit in search(db, '"rivers of eur')] == [rivers.id]
+    rename_session(db, rivers.id, "Forests")
+    assert search(db, "rivers") == []
+
+
+def test_titles_leave_room_for_messages(db: Database) -> None:
+    for number in range(10):
+        other = create_session(db, model="", system="", settings={}, title=f"Lake {number}")
+        append_message(db, other.id, None, "user", "lake")
+    hits = search(db, "lake", 6)
+    assert [hit.message_id is None for hit in hits] == [True] * 3 + [False] * 3
+
+
+def test_newest_messages_come_first_up_to_the_limit(db: Database, session: Session) -> None:
+    for number in range(300):
+        append_message(db, session.id, None, "user", f"The lake number {number}")
+    assert [snippet.split()[-1] for snippet in said(search(db, "lake", 3))] == ["299", "298", "297"]
+    assert [snippet.split()[-1] for snippet in said(search(db, '"lake number 7"'))] == ["7"]
+
+
+def test_a_snippet_is_one_line_around_the_match(db: Database, session: Session) -> None:
+    text = "word\n" * 500 + "the needle\n\n\tin here\n" + "word\n" * 500
+    append_message(db, session.id, None, "user", text)
+    (hit,) = search(db, "needle")
+    assert "the needle in here" in hit.snippet
+    assert "\n" not in hit.snippet
+    assert len(hit.snippet) < 200
+    assert [hit.snippet[start:end] for start, end in hit.matches] == ["needle"]
+
+
+def test_an_answer_is_found_when_it_has_ended(db: Database, session: Session) -> None:
+    answer = begin_answer(db, session.id, None, model="tiny", settings={}, seed=1)
+    checkpoint_answer(db, answer.id, "The Danube", None, 2)
+    assert search(db, "danube") == []
+    finish_answer(
+        db,
+        answer.id,
+        "The Danube flows",
+        "stopped",
+        prompt_tokens=1,
+        generated_tokens=3,
+        tokens_per_second=1.0,
+        first_token_ms=1.0,
+        seed=1,
+    )
+    assert said(search(db, "danube flo")) == ["The Danube flows"]
+
+
+def test_what_is_deleted_is_not_found(db: Database, rivers: Session) -> None:
+    (hit,) = search(db, "danube")
+    assert hit.message_id is not None
+    delete_message(db, hit.message_id)
+    assert search(db, "danube") == []
+    delete_session(db, rivers.id)
+    assert search(db, "r") == []
+    restore_session(db, rivers.id)
+    assert len(search(db, "r")) == 2
+
+
+def test_a_budget_ends_the_search_for_a_phrase(db: Database, session: Session) -> None:
+    for _ in range(400):
+        append_message(db, session.id, None, "user", "one two")
+    assert search(db, '"two one"', budget_ms=0) == []
+    assert 0 < len(search(db, '"one two"', 400, budget_ms=0)) < 400
+    assert len(search(db, '"one two"', 400)) == 400
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text() | st.text(alphabet='"*^:()-+{} aNOTORAND\x00\U00016e40é\u0301中𖹀', max_size=30))
+def test_nothing_that_is_typed_is_an_error(db: Database, rivers: Session, typed: str) -> None:
+    search(db, typed)
+    search(db, f'"{typed}')
+    search(db, f"forest {typed}")
