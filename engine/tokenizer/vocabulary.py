@@ -101,6 +101,12 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    @property
+    def special_texts(self) -> dict[str, str]:
+        """BOS and the like as text, by the names that chat templates use."""
+        named = {"bos_token": self.bos_id, "eos_token": self.eos_id, "unk_token": self.unknown_id}
+        return {name: self.tokens[id_] for name, id_ in named.items() if id_ is not None}
+
     def _find_ends(self, named: list[int | None]) -> frozenset[int]:
         """End tokens by id and by text; the latter count as control tokens, whatever a careless converter wrote."""
         ends = {self.ids[text] for text in END_TEXTS if text in self.ids}

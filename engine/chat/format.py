@@ -1,0 +1,168 @@
+"""A chat format: from a conversation to the token ids that a model answers to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePath
+from typing import Literal
+
+from engine.chat.families import FAMILIES, Family, Slot, recognise
+from engine.chat.markers import defuse, restore, unused_mark
+from engine.chat.templates import ChatTemplate
+from engine.checkpoints.metadata import Metadata
+from engine.errors import TemplateError
+from engine.protocol import ChatMessage
+from engine.tokenizer.base import Tokenizer
+
+FILE = "file"
+"""The name under which the file's own template can be chosen."""
+
+Source = Literal["file", "family", "chosen"]
+
+_TEMPLATE_NAMES = (
+    ("<|im_start|>", "chatml"),
+    ("<|start_header_id|>", "llama-3"),
+    ("<start_of_turn>", "gemma"),
+    ("<<SYS>>", "llama-2"),
+    ("[INST]", "mistral"),
+    ("<|assistant|>", "zephyr"),
+    ("### Instruction", "alpaca"),
+)
+"""What a template contains, and what to call it on the screen."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatFormat:
+    """How a model reads a conversation.
+
+    source: "file" for the model's own template, "family" if recognised, "chosen" by the user. stops: texts that end an
+    answer. fallback: what to use if the file's template fails.
+    """
+
+    name: str
+    source: Source
+    stops: tuple[str, ...]
+    body: Family | ChatTemplate
+    fallback: ChatFormat | None = None
+
+    @property
+    def default_system(self) -> str:
+        """The preamble that the format brings along; a system message takes its place. "" if it has none."""
+        return self.body.system.strip() if isinstance(self.body, Family) else ""
+
+    def start(self) -> None:
+        """Get ready in the background, so that the first answer does not wait."""
+        if isinstance(self.body, ChatTemplate):
+            self.body.start()
+
+    def encode(self, tokenizer: Tokenizer, messages: Sequence[ChatMessage]) -> list[int]:
+        """Token ids up to where the assistant's next answer begins, with BOS where the model wants it, once.
+
+        Special tokens written inside a message stay plain text. Raises TemplateError.
+        """
+        mark = unused_mark([*(message.content for message in messages), self._fixed_text()])
+        markers = tokenizer.marker_texts
+        defused = [
+            ChatMessage(role=message.role, content=defuse(message.content, markers, mark)) for message in messages
+        ]
+        if isinstance(self.body, Family):
+            parts = _family_parts(self.body, tokenizer, defused)
+        else:
+            parts = tokenizer.split(_rendered(self.body, tokenizer, defused), parse_special=True)
+        parts = restore(parts, mark)
+        begins_with_bos = bool(parts) and parts[0] == tokenizer.bos_id
+        return tokenizer.encode_parts(parts, add_bos=tokenizer.add_bos and not begins_with_bos)
+
+    def _fixed_text(self) -> str:
+        return self.body.source if isinstance(self.body, ChatTemplate) else ""
+
+
+def format_names() -> list[str]:
+    """Every format that can be chosen; "file" is the model's own template."""
+    return [FILE, *FAMILIES]
+
+
+def choose_format(
+    metadata: Mapping[str, object], name_or_path: str | PurePath, template: str | None = None
+) -> ChatFormat:
+    """The chosen format, else the file's own template, else the family that the model's name and tokens point to.
+
+    Raises TemplateError if there is no such format, or no template in the file that was asked for.
+    """
+    meta = Metadata.of(metadata)
+    if template is not None and template != FILE:
+        if template not in FAMILIES:
+            raise TemplateError(f"There is no chat format {template!r}.", f"Choose one of {', '.join(format_names())}.")
+        return _of_family(FAMILIES[template], "chosen")
+    tokens = meta.texts("tokenizer.ggml.tokens") if "tokenizer.ggml.tokens" in meta else ()
+    path = PurePath(name_or_path)
+    named = " ".join([path.parent.name, path.name, meta.text("general.name", "")])
+    guess = _of_family(recognise(named, tokens), "family")
+    source = meta.text("tokenizer.chat_template", "")
+    if source.strip():
+        chosen: Source = "chosen" if template == FILE else "file"
+        return ChatFormat(_template_name(source), chosen, (), ChatTemplate(source), _usable(guess, tokens))
+    if template == FILE:
+        raise TemplateError("The model file has no chat template.", f"Choose one of {', '.join(FAMILIES)}.")
+    return guess
+
+
+def _of_family(family: Family, source: Source) -> ChatFormat:
+    return ChatFormat(family.name, source, family.stops, family)
+
+
+def _usable(guess: ChatFormat, tokens: Sequence[str]) -> ChatFormat:
+    """A format for a chat model whose own template failed: not bare completion."""
+    return (
+        replace(guess, name="chatml", stops=FAMILIES["chatml"].stops, body=FAMILIES["chatml"])
+        if (guess.name == "completion")
+        else guess
+    )
+
+
+def _template_name(source: str) -> str:
+    return next((name for text, name in _TEMPLATE_NAMES if text in source), "jinja")
+
+
+def _family_parts(family: Family, tokenizer: Tokenizer, messages: Sequence[ChatMessage]) -> list[str | int]:
+    special = {Slot.BOS: tokenizer.bos_id if tokenizer.add_bos else None, Slot.EOS: tokenizer.eos_id}
+    parts: list[str | int] = []
+    for piece in family.pieces(messages):
+        if isinstance(piece, str):
+            parts += tokenizer.split(piece, parse_special=True)
+        elif (token_id := special[piece]) is not None:
+            parts.append(token_id)
+    return parts
+
+
+def _rendered(template: ChatTemplate, tokenizer: Tokenizer, messages: Sequence[ChatMessage]) -> str:
+    """The template's text; where it refuses or drops the system message, that goes into the user's first one."""
+    special = tokenizer.vocabulary.special_texts
+    system = [message.content.strip() for message in messages if message.role == "system"]
+    try:
+        text = template.render([_as_dict(message) for message in messages], special)
+        if all(content in text for content in system):
+            return text
+    except TemplateError:
+        plain = _alternating(messages)
+        if plain == list(messages):
+            raise
+        return template.render([_as_dict(message) for message in plain], special)
+    return template.render([_as_dict(message) for message in _alternating(messages)], special)
+
+
+def _as_dict(message: ChatMessage) -> dict[str, str]:
+    return {"role": message.role, "content": message.content}
+
+
+def _alternating(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
+    """The same words as user and assistant in turn: what system and neighbours of one role say is joined."""
+    turns: list[ChatMessage] = []
+    for message in messages:
+        role = "user" if message.role == "system" else message.role
+        if turns and turns[-1].role == role:
+            turns[-1] = ChatMessage(role=role, content=f"{turns[-1].content}\n\n{message.content}")
+        else:
+            turns.append(ChatMessage(role=role, content=message.content))
+    return turns
