@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
-from .errors import DatabaseAccessError, ForeignDatabaseError, ReadOnlyDatabaseError
-from .migrations import check_readable, copy_database, migrate
+from .errors import DatabaseAccessError, ForeignDatabaseError
+from .migrations import check_current, check_readable, copy_database, migrate
 from .transactions import translated
 
 if TYPE_CHECKING:
@@ -24,11 +24,12 @@ BUSY_TIMEOUT_S = 5.0
 _CACHE_KIB = 16 * 1024
 
 
-def open_database(path: Path | str) -> SqliteDatabase:
+def open_database(path: Path | str, *, read_only: bool = False) -> SqliteDatabase:
     """Open the database for reading and writing, made or migrated as needed.
 
     Raises NewerDatabaseError, ForeignDatabaseError, CorruptDatabaseError, ReadOnlyDatabaseError, DiskFullError,
-    DatabaseBusyError or DatabaseAccessError, each with what to do.
+    DatabaseBusyError or DatabaseAccessError, each with what to do. read_only: only look, which also works where nothing
+    can be written; the database must be there and of this schema.
     """
     # Takes 0.3 s to import: not before the first paint.
     from sqlite_utils import Database as SqliteDatabase
@@ -36,32 +37,66 @@ def open_database(path: Path | str) -> SqliteDatabase:
     file = Path(path)
     with translated(str(file)):
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            if file.exists():
-                check_readable(file)
-            conn = sqlite3.connect(file, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+            conn = _connect_read_only(file) if read_only else _connect(file)
         except OSError as error:
-            raise DatabaseAccessError(f"{file} cannot be opened: {error.strerror}.") from error
-        try:
-            _prepare(conn, file)
-        except BaseException:
-            conn.close()
-            raise
+            raise DatabaseAccessError(f"{file} cannot be opened: {error.strerror or error}.") from error
     return SqliteDatabase(conn)
 
 
-def _prepare(conn: sqlite3.Connection, file: Path) -> None:
-    conn.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    mode = conn.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-    if mode not in ("wal", "memory"):
-        raise ReadOnlyDatabaseError(f"{file} cannot be written.")
-    conn.execute("PRAGMA synchronous = FULL")
-    conn.execute("PRAGMA secure_delete = ON")
+def _connect(file: Path) -> sqlite3.Connection:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if file.exists():
+        check_readable(file)
+    conn = sqlite3.connect(file, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    try:
+        _refuse_foreign(conn, file)
+        if not conn.execute("PRAGMA page_count").fetchone()[0]:
+            conn.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        if conn.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+            raise DatabaseAccessError(f"{file} is on a file system that cannot keep a write-ahead log.")
+        conn.execute("PRAGMA synchronous = FULL")
+        conn.execute("PRAGMA secure_delete = ON")
+        _set_up(conn)
+        migrate(conn, file)
+        # SQLite opens what it may not write without a word; better said now than when the user has written something.
+        conn.execute("BEGIN IMMEDIATE")
+        conn.execute("ROLLBACK")
+    except BaseException:
+        conn.close()
+        raise
+    return conn
+
+
+def _connect_read_only(file: Path) -> sqlite3.Connection:
+    check_readable(file)
+    uri = f"{file.absolute().as_uri()}?mode=ro"
+    conn = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    try:
+        conn.execute("PRAGMA user_version").fetchone()
+    except sqlite3.OperationalError:
+        # A log of its own cannot be made there; then nobody else can be writing either.
+        conn.close()
+        conn = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
+    try:
+        _refuse_foreign(conn, file)
+        _set_up(conn)
+        check_current(conn, file)
+    except BaseException:
+        conn.close()
+        raise
+    return conn
+
+
+def _set_up(conn: sqlite3.Connection) -> None:
     conn.execute("PRAGMA foreign_keys = ON")
     conn.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-    if not conn.execute("PRAGMA user_version").fetchone()[0] and conn.execute("SELECT 1 FROM sqlite_schema").fetchone():
+    conn.execute("PRAGMA temp_store = MEMORY")
+
+
+def _refuse_foreign(conn: sqlite3.Connection, file: Path) -> None:
+    unnumbered = not conn.execute("PRAGMA user_version").fetchone()[0]
+    if unnumbered and conn.execute("SELECT 1 FROM sqlite_master").fetchone():
         raise ForeignDatabaseError(str(file))
-    migrate(conn, file)
 
 
 def data_version(db: SqliteDatabase) -> int:
@@ -97,6 +132,7 @@ class Database:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="storage")
         self._db: SqliteDatabase | None = None
         self._seen_version = 0
+        self._closed = False
 
     @classmethod
     async def open(cls, path: Path | str) -> Database:
@@ -130,11 +166,14 @@ class Database:
 
     async def close(self) -> None:
         """Finish what was asked for, fold the log into the file, and let go of it."""
-        if self._db is not None:
+        if not self._closed:
             await self._run(self._close)
-        self._thread.shutdown(wait=False)
+            self._closed = True
+            self._thread.shutdown(wait=False)
 
     async def _run(self, work: Callable[[], R]) -> R:
+        if self._closed:
+            raise DatabaseAccessError(f"{self.path} is closed.")
         return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, work))
 
     def _open(self) -> None:

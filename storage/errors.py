@@ -39,6 +39,19 @@ class NewerDatabaseError(StorageError):
         self.known = known
 
 
+class OlderDatabaseError(StorageError):
+    """The database is of an older llm-tui and may only be read, so that it cannot be brought up to date."""
+
+    def __init__(self, path: str, found: int, known: int) -> None:
+        super().__init__(
+            f"{path} was written by an older llm-tui: its schema is version {found}, this program needs {known}.",
+            "Make it writable and start llm-tui once; it is brought up to date then.",
+        )
+        self.path = path
+        self.found = found
+        self.known = known
+
+
 class ForeignDatabaseError(StorageError):
     """The file is a sound SQLite database, but another program's."""
 

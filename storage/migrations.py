@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from . import schema
-from .errors import ForeignDatabaseError, NewerDatabaseError
+from .errors import ForeignDatabaseError, NewerDatabaseError, OlderDatabaseError
 
 # Step N makes schema N out of schema N - 1. Released steps never change: what a later release needs is a new step.
 MIGRATIONS: Sequence[str] = (schema.FIRST_RELEASE,)
@@ -35,6 +35,13 @@ def check_readable(path: Path, n_known: int | None = None) -> None:
     if wal.exists() and wal.stat().st_size:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as conn:
             _check_version(path, _pragma(conn, "application_id"), _pragma(conn, "user_version"), known)
+
+
+def check_current(conn: sqlite3.Connection, path: Path) -> None:
+    """Refuse a database that would first have to be migrated."""
+    version = _pragma(conn, "user_version")
+    if version < len(MIGRATIONS):
+        raise OlderDatabaseError(str(path), version, len(MIGRATIONS))
 
 
 def migrate(conn: sqlite3.Connection, path: Path | None, migrations: Sequence[str] = MIGRATIONS) -> None:

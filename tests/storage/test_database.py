@@ -1,0 +1,322 @@
+"""The database opens, or says plainly why it does not; an app never waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from sqlite_utils import Database as SqliteDatabase
+
+from storage.database import Database, backup, check, open_database
+from storage.errors import (
+    CorruptDatabaseError,
+    DatabaseAccessError,
+    DatabaseBusyError,
+    DiskFullError,
+    ForeignDatabaseError,
+    NewerDatabaseError,
+    NoSuchSessionError,
+    ReadOnlyDatabaseError,
+    StorageError,
+)
+from storage.migrations import MIGRATIONS
+from storage.search import search
+from storage.sessions import create_session, get_session, list_sessions, set_draft
+from storage.transactions import reads, transaction
+from storage.tree import append_message
+
+NOBODY = 65534
+
+
+def fill(db: SqliteDatabase) -> str:
+    session = create_session(db, model="tiny", system="", settings={}, title="Rivers")
+    append_message(db, session.id, None, "user", "The Danube")
+    return session.id
+
+
+def bytes_in(folder: Path) -> dict[str, str]:
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
+
+
+@pytest.fixture
+def public_folder() -> Iterator[Path]:
+    """A folder that every user can reach, unlike pytest's own."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """File permissions do not bind root; be somebody whom they do."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_a_new_database_is_durable_and_forgets_what_is_deleted(db: SqliteDatabase) -> None:
+    pragmas = {
+        name: db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous", "secure_delete")
+    }
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "secure_delete": 1}
+    assert db.execute("PRAGMA foreign_keys").fetchone()[0] == 1
+    assert db.execute("PRAGMA user_version").fetchone()[0] == len(MIGRATIONS)
+    assert check(db) == []
+
+
+def test_folders_are_made(tmp_path: Path) -> None:
+    open_database(tmp_path / "a" / "b" / "sessions.db").close()
+    assert (tmp_path / "a" / "b" / "sessions.db").exists()
+
+
+def test_a_newer_database_is_refused_and_not_touched(path: Path) -> None:
+    with closing(open_database(path)) as db:
+        fill(db)
+        db.execute("PRAGMA user_version = 99")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    before = bytes_in(path.parent)
+    for _ in range(2):
+        with pytest.raises(NewerDatabaseError, match="version 99") as caught:
+            open_database(path)
+        assert (caught.value.found, caught.value.known) == (99, len(MIGRATIONS))
+    with pytest.raises(NewerDatabaseError):
+        open_database(path, read_only=True)
+    assert bytes_in(path.parent) == before
+
+
+def test_a_newer_version_that_is_still_in_the_log_is_seen_too(path: Path, tmp_path: Path) -> None:
+    crashed = tmp_path / "crashed"
+    crashed.mkdir()
+    with closing(open_database(path)) as db:
+        fill(db)
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        db.execute("PRAGMA user_version = 99")
+        for name in ("sessions.db", "sessions.db-wal"):
+            (crashed / name).write_bytes((path.parent / name).read_bytes())
+    before = bytes_in(crashed)
+    with pytest.raises(NewerDatabaseError):
+        open_database(crashed / "sessions.db")
+    after = bytes_in(crashed)
+    assert {name: after[name] for name in before} == before
+
+
+def test_another_program_s_database_is_refused_and_not_touched(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE recipes (name)")
+        other.commit()
+    before = bytes_in(path.parent)
+    with pytest.raises(ForeignDatabaseError, match="another program"):
+        open_database(path)
+    assert bytes_in(path.parent) == before
+
+
+@pytest.mark.parametrize(
+    "content", [b"Not a database, but long enough to be one. " * 100, b"SQLite format 3\0" + b"\xff" * 5000]
+)
+def test_a_file_that_is_no_database_is_refused_and_not_touched(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    with pytest.raises((CorruptDatabaseError, ForeignDatabaseError), match=str(path)):
+        open_database(path)
+    assert path.read_bytes() == content
+
+
+def test_a_damaged_database_is_said_to_be_damaged(path: Path) -> None:
+    with closing(open_database(path)) as db:
+        session_id = fill(db)
+        for number in range(500):
+            append_message(db, session_id, None, "user", f"{number} " * 50)
+    content = bytearray(path.read_bytes())
+    content[4096 * 2 :] = b"\x55" * (len(content) - 4096 * 2)
+    path.write_bytes(content)
+    with pytest.raises(CorruptDatabaseError, match="damaged") as caught, closing(open_database(path)) as db:
+        list_sessions(db)
+        search(db, "danube")
+    assert "backup" in caught.value.hint
+
+
+def test_a_folder_in_the_place_of_the_database_is_an_error_in_words(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseAccessError, match=str(tmp_path)):
+        open_database(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DatabaseAccessError):
+        open_database(tmp_path / "file" / "sessions.db")
+
+
+def test_a_file_that_may_not_be_written_can_still_be_read(public_folder: Path) -> None:
+    file = public_folder / "sessions.db"
+    with closing(open_database(file)) as db:
+        session_id = fill(db)
+    file.chmod(0o444)
+    public_folder.chmod(0o555)
+    with unprivileged():
+        with pytest.raises(ReadOnlyDatabaseError, match="cannot be written"):
+            open_database(file)
+        with closing(open_database(file, read_only=True)) as db:
+            assert get_session(db, session_id).title == "Rivers"
+            assert len(search(db, "danube")) == 1
+            with pytest.raises(ReadOnlyDatabaseError):
+                set_draft(db, session_id, "x")
+    public_folder.chmod(0o755)
+
+
+def test_a_folder_that_may_not_be_written_is_an_error_in_words(public_folder: Path) -> None:
+    public_folder.chmod(0o555)
+    with unprivileged(), pytest.raises(StorageError, match=r"sessions\.db"):
+        open_database(public_folder / "sessions.db")
+    public_folder.chmod(0o755)
+
+
+def test_a_full_disk_is_said_and_costs_nothing_that_was_there(db: SqliteDatabase) -> None:
+    session_id = fill(db)
+    n_pages = db.execute("PRAGMA page_count").fetchone()[0]
+    db.execute(f"PRAGMA max_page_count = {n_pages}")
+    with pytest.raises(DiskFullError, match="no room"):
+        append_message(db, session_id, None, "user", "x" * 1_000_000)
+    assert not db.conn.in_transaction
+    assert get_session(db, session_id).n_messages == 1
+    db.execute("PRAGMA max_page_count = 1000000")
+    append_message(db, session_id, None, "user", "x" * 1_000_000)
+    assert check(db) == []
+
+
+def test_a_locked_database_is_said_to_be_in_use(db: SqliteDatabase, path: Path) -> None:
+    session_id = fill(db)
+    db.execute("PRAGMA busy_timeout = 1")
+    with closing(open_database(path)) as other, transaction(other):
+        with pytest.raises(DatabaseBusyError, match="in use"):
+            set_draft(db, session_id, "x")
+        assert get_session(db, session_id).draft == ""
+    set_draft(db, session_id, "x")
+
+
+def test_a_function_is_all_or_nothing(db: SqliteDatabase) -> None:
+    def half() -> None:
+        with transaction(db):
+            fill(db)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        half()
+    assert list_sessions(db) == []
+
+
+def test_a_reading_function_sees_one_moment(db: SqliteDatabase, path: Path) -> None:
+    session_id = fill(db)
+
+    @reads
+    def look_twice(db: SqliteDatabase) -> tuple[str, str]:
+        before = get_session(db, session_id).draft
+        with closing(open_database(path)) as other:
+            set_draft(other, session_id, "from another window")
+        return before, get_session(db, session_id).draft
+
+    assert look_twice(db) == ("", "")
+    assert get_session(db, session_id).draft == "from another window"
+
+
+def test_a_backup_is_one_whole_file(db: SqliteDatabase, path: Path, tmp_path: Path) -> None:
+    session_id = fill(db)
+    (tmp_path / "out").mkdir()
+    backup(db, tmp_path / "out" / "copy.db")
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["copy.db"]
+    with closing(open_database(tmp_path / "out" / "copy.db")) as copy:
+        assert get_session(copy, session_id) == get_session(db, session_id)
+    with pytest.raises(DatabaseAccessError, match="nowhere"):
+        backup(db, tmp_path / "nowhere" / "copy.db")
+
+
+def test_opening_storage_does_not_import_what_is_slow() -> None:
+    code = (
+        "import sys, storage.database, storage.sessions, storage.tree, storage.answers, storage.search, storage.claims,"
+        " storage.deletion; print(sorted({'sqlite_utils', 'psutil', 'numpy'} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+async def test_calls_run_on_one_thread_in_order(path: Path) -> None:
+    database = await Database.open(path)
+    seen: list[int] = []
+    threads: set[int] = set()
+
+    def work(db: SqliteDatabase, number: int) -> int:
+        threads.add(threading.get_ident())
+        seen.append(number)
+        return number * 2
+
+    assert await asyncio.gather(*(database.call(work, number) for number in range(50))) == list(range(0, 100, 2))
+    assert seen == list(range(50))
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
+    await database.close()
+
+
+async def test_a_call_that_nobody_waits_for_is_carried_out(path: Path) -> None:
+    database = await Database.open(path)
+    gate = threading.Event()
+    waiting = asyncio.create_task(database.call(lambda db: gate.wait(10)))
+    writing = asyncio.create_task(database.call(fill))
+    await asyncio.sleep(0)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    gate.set()
+    assert await waiting
+    assert len(await database.call(list_sessions)) == 1
+    await database.close()
+
+
+async def test_errors_arrive_where_the_call_was_made(path: Path) -> None:
+    database = await Database.open(path)
+    with pytest.raises(NoSuchSessionError):
+        await database.call(get_session, "nowhere")
+    with pytest.raises(DatabaseAccessError, match="syntax"):
+        await database.call(lambda db: db.execute("SELEC"))
+    await database.close()
+    with pytest.raises(DatabaseAccessError, match="closed"):
+        await database.call(list_sessions)
+    await database.close()
+
+
+async def test_opening_a_newer_database_fails_with_its_own_error(path: Path) -> None:
+    with closing(open_database(path)) as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(NewerDatabaseError):
+        await Database.open(path)
+
+
+async def test_closing_folds_the_log_into_the_file(path: Path) -> None:
+    database = await Database.open(path)
+    await database.call(fill)
+    await database.close()
+    assert [file.name for file in path.parent.iterdir()] == ["sessions.db"]
+
+
+async def test_what_another_app_writes_is_noticed(path: Path) -> None:
+    mine, other = await Database.open(path), await Database.open(path)
+    assert not await mine.changed_elsewhere()
+    await mine.call(fill)
+    assert not await mine.changed_elsewhere()
+    assert await other.changed_elsewhere()
+    assert not await other.changed_elsewhere()
+    await other.call(fill)
+    assert await mine.changed_elsewhere()
+    assert len(await mine.call(list_sessions)) == 2
+    await mine.close()
+    await other.close()
