@@ -6,7 +6,7 @@ Everything here imports msgspec alone, so that the app stays light.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -29,7 +29,8 @@ class ChatPrompt(msgspec.Struct, frozen=True, kw_only=True, tag="chat"):
     """A conversation, rendered by the model's chat template.
 
     template: a family's name (``chatml``, ``alpaca`` …) instead of the one that fits the model.
-    answer_ids: tokens of an interrupted answer to go on from.
+    answer_ids: tokens of an interrupted answer to go on from; the text of the events follows theirs (Detokenize gives
+    it), and with the same seed and settings the answer goes on as it would have.
     """
 
     messages: list[ChatMessage]
@@ -59,13 +60,13 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     repeat_last_n: how many of the latest tokens the penalty looks at. max_new_tokens None: up to the context's end.
     """
 
-    temperature: float = 0.8
-    top_k: int = 40
-    top_p: float = 0.95
-    min_p: float = 0.05
-    repeat_penalty: float = 1.0
-    repeat_last_n: int = 64
-    max_new_tokens: int | None = None
+    temperature: Annotated[float, msgspec.Meta(ge=0)] = 0.8
+    top_k: Annotated[int, msgspec.Meta(ge=0)] = 40
+    top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.95
+    min_p: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.05
+    repeat_penalty: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    repeat_last_n: Annotated[int, msgspec.Meta(ge=0)] = 64
+    max_new_tokens: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -74,11 +75,12 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     request_id: str = ""
 
 
-class Load(Command, tag="load"):
+class Load(Command, frozen=True, tag="load"):
     """Open a model; unloads the one before.
 
     context: positions to provide for, None for the model's own limit or what fits. threads: None for the physical cores
-    this process may use. cache_dir: where prepared panels go; None keeps them in memory. vocab_only: tokenizer, no weights.
+    this process may use. cache_dir: where prepared panels go; None keeps them in memory. vocab_only: tokenizer, no
+    weights.
     """
 
     path: str
@@ -88,7 +90,7 @@ class Load(Command, tag="load"):
     vocab_only: bool = False
 
 
-class Generate(Command, tag="generate"):
+class Generate(Command, frozen=True, tag="generate"):
     """Write an answer. One at a time: a second one waits for the first to end.
 
     seed: None picks one (told in Finished). stop: texts that end the answer and are not part of it.
@@ -106,17 +108,17 @@ class Generate(Command, tag="generate"):
     reuse: bool = True
 
 
-class Tune(Command, tag="tune"):
+class Tune(Command, frozen=True, tag="tune"):
     """New sampling settings for the answer with this request_id, from its next token on."""
 
     sampling: Sampling
 
 
-class Stop(Command, tag="stop"):
+class Stop(Command, frozen=True, tag="stop"):
     """End the answer with this request_id after the current token; what was written stays."""
 
 
-class Tokenize(Command, tag="tokenize"):
+class Tokenize(Command, frozen=True, tag="tokenize"):
     """Text to token ids."""
 
     text: str
@@ -124,17 +126,17 @@ class Tokenize(Command, tag="tokenize"):
     parse_special: bool = True
 
 
-class Detokenize(Command, tag="detokenize"):
+class Detokenize(Command, frozen=True, tag="detokenize"):
     """Token ids to text."""
 
     ids: list[int]
 
 
-class Unload(Command, tag="unload"):
+class Unload(Command, frozen=True, tag="unload"):
     """Close the model and give its memory back."""
 
 
-class Shutdown(Command, tag="shutdown"):
+class Shutdown(Command, frozen=True, tag="shutdown"):
     """Stop what is running and exit."""
 
 
@@ -188,7 +190,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     request_id: str = ""
 
 
-class Hello(Event, tag="hello"):
+class Hello(Event, frozen=True, tag="hello"):
     """The first line of every engine: who speaks, and in which version of this protocol."""
 
     protocol_version: int
@@ -197,7 +199,7 @@ class Hello(Event, tag="hello"):
     cpu: str
 
 
-class LoadProgress(Event, tag="load_progress"):
+class LoadProgress(Event, frozen=True, tag="load_progress"):
     """How far loading is. done and total are in bytes for reading and preparing, in kernels for compiling."""
 
     stage: LoadStage
@@ -206,25 +208,25 @@ class LoadProgress(Event, tag="load_progress"):
     detail: str = ""
 
 
-class ModelReady(Event, tag="model_ready"):
+class ModelReady(Event, frozen=True, tag="model_ready"):
     """The model answers from now on."""
 
     card: ModelCard
     load_s: float
 
 
-class PromptProgress(Event, tag="prompt_progress"):
-    """How much of the prompt was read, in tokens; reused: tokens that the cache already held."""
+class PromptProgress(Event, frozen=True, tag="prompt_progress"):
+    """How much of the prompt was read, in tokens; reused: how many the cache already held, which done counts in."""
 
     done: int
     total: int
     reused: int
 
 
-class Token(Event, tag="token"):
+class Token(Event, frozen=True, tag="token"):
     """One token of the answer.
 
-    text: whole characters that are certain by now (may be empty: half a character, or the possible start of a stop text).
+    text: whole characters that are certain by now; empty for half a character, or the possible start of a stop text.
     """
 
     id: int
@@ -234,7 +236,7 @@ class Token(Event, tag="token"):
     candidates: list[Candidate] = []
 
 
-class EngineStats(Event, tag="engine_stats"):
+class EngineStats(Event, frozen=True, tag="engine_stats"):
     """The engine's pulse, about twice a second while it works and every two seconds while it does not.
 
     tokens_per_second: of the running answer's last second; prompt_tokens_per_second: of the last prompt.
@@ -249,11 +251,14 @@ class EngineStats(Event, tag="engine_stats"):
     cpu_percent: float
 
 
-class Finished(Event, tag="finished"):
+class Finished(Event, frozen=True, tag="finished"):
     """The answer is over. text_tail: its last characters that no Token event carried.
 
-    first_token_ms: from the command's arrival to the first token. dropped_turns: oldest turns that had to
-    leave the context to make room.
+    prompt_tokens: all of the prompt, reused_tokens (already in the cache) and answer_ids included. prompt_ms: for
+    encoding and reading it. generate_ms: from its end to the last token, of which the first costs nothing more: the
+    decoding speed is (generated_tokens - 1) / generate_ms. first_token_ms: from the command's arrival to the first
+    token. dropped_turns: oldest turns that had to leave the context to make room. note: what the user should know,
+    such as a chat template that failed and what took its place.
     """
 
     reason: FinishReason
@@ -266,26 +271,27 @@ class Finished(Event, tag="finished"):
     first_token_ms: float
     seed: int
     dropped_turns: int = 0
+    note: str = ""
 
 
-class Tokenized(Event, tag="tokenized"):
+class Tokenized(Event, frozen=True, tag="tokenized"):
     """Token ids, and each one's text."""
 
     ids: list[int]
     pieces: list[str]
 
 
-class Detokenized(Event, tag="detokenized"):
+class Detokenized(Event, frozen=True, tag="detokenized"):
     """The text of token ids."""
 
     text: str
 
 
-class Unloaded(Event, tag="unloaded"):
+class Unloaded(Event, frozen=True, tag="unloaded"):
     """No model is open any more."""
 
 
-class Failed(Event, tag="failed"):
+class Failed(Event, frozen=True, tag="failed"):
     """A command could not be carried out. kind: the error's class name; hint: what the user can do."""
 
     kind: str
@@ -293,13 +299,13 @@ class Failed(Event, tag="failed"):
     hint: str = ""
 
 
-class HeartbeatMissed(Event, tag="heartbeat_missed"):
+class HeartbeatMissed(Event, frozen=True, tag="heartbeat_missed"):
     """Nothing came from the engine for so long; said by the client, which goes on waiting."""
 
     silent_s: float
 
 
-class EngineDied(Event, tag="engine_died"):
+class EngineDied(Event, frozen=True, tag="engine_died"):
     """The engine's process ended without being asked to; said by the client."""
 
     exit_code: int | None

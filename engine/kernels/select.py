@@ -1,0 +1,165 @@
+"""Kernels that choose among a vocabulary's logits: how likely, which ones lead, which one is drawn.
+
+Plain loops that LLVM turns into vector code on every processor. Logits are float32 (vocab,), finite (the caller
+checks), and may be read-only. Blocks of 64 logits and their maxima let a search skip nearly all of a vocabulary.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import float32, float64, int32, int64, njit, types, void
+
+from engine.kernels.jit import OPTIONS, inner
+
+BLOCK = 64
+
+LOGITS = types.Array(float32, 1, "C", readonly=True)
+FLOATS = float32[::1]
+DOUBLES = float64[::1]
+IDS = int32[::1]
+
+_FASTER_MAX = {"nnan", "nsz"}
+_FASTER_SUM = {"reassoc", "nsz"}
+
+
+@njit(fastmath=False, **OPTIONS)
+def exp_of_negative(x):
+    """e^x for x <= 0 in float32, within 2 units in the last place; 0 stands for less than 1e-37.
+
+    x is split into n ln 2 + r; a polynomial gives e^r and n goes into the exponent. Source: Cephes, expf.
+    fastmath=False is said because a function would inherit it from its caller, and the rounding to n would be
+    simplified away.
+    """
+    x = max(x, np.float32(-86.0))
+    shifted = x * np.float32(1.4426950408889634) + np.float32(12582912.0)
+    n = shifted - np.float32(12582912.0)
+    r = x - n * np.float32(0.693145751953125)
+    r = r - n * np.float32(1.428606765330187e-06)
+    p = np.float32(1.9875691500e-4)
+    p = p * r + np.float32(1.3981999507e-3)
+    p = p * r + np.float32(8.3334519073e-3)
+    p = p * r + np.float32(4.1665795894e-2)
+    p = p * r + np.float32(1.6666665459e-1)
+    p = p * r + np.float32(5.0000001201e-1)
+    p = p * r * r + r + np.float32(1.0)
+    exponent = np.float32(shifted).view(np.int32) << np.int32(23)
+    return np.int32(np.float32(p).view(np.int32) + exponent).view(np.float32)
+
+
+@njit(fastmath=_FASTER_MAX, **OPTIONS)
+def _max_of(x, first, last):
+    top = x[first]
+    for i in range(first, last):
+        v = x[i]
+        top = v if v > top else top
+    return top
+
+
+@njit(fastmath=_FASTER_SUM, **OPTIONS)
+def _exp_sum_of(x, first, last, top, scale):
+    total = np.float32(0)
+    for i in range(first, last):
+        total += exp_of_negative((x[i] - top) * scale)
+    return total
+
+
+@njit(void(LOGITS, FLOATS), cache=True, **OPTIONS)
+def block_maxima(x, maxima):
+    """The largest logit of every block. maxima: (ceil(vocab / BLOCK),)."""
+    for b in range(x.size // BLOCK):
+        maxima[b] = _max_of(x, b * BLOCK, b * BLOCK + BLOCK)
+    if x.size % BLOCK:
+        maxima[x.size // BLOCK] = _max_of(x, x.size - x.size % BLOCK, x.size)
+
+
+@njit(float64(LOGITS, float32, float32, DOUBLES), cache=True, **OPTIONS)
+def exp_sums(x, top, scale, sums):
+    """Sum e^((x - top) * scale) over every block, and over all, which is returned. top: the largest logit."""
+    total = 0.0
+    for b in range(sums.size):
+        sums[b] = _exp_sum_of(x, b * BLOCK, min(b * BLOCK + BLOCK, x.size), top, scale)
+        total += sums[b]
+    return total
+
+
+@njit(int64(LOGITS, FLOATS, float32, IDS, FLOATS), cache=True, **OPTIONS)
+def gather(x, maxima, threshold, ids, values):
+    """Collect all logits >= threshold in the order of their ids; returns how many. ids, values: (vocab,)."""
+    n = 0
+    for b in range(maxima.size):
+        if maxima[b] >= threshold:
+            for i in range(b * BLOCK, min(b * BLOCK + BLOCK, x.size)):
+                if x[i] >= threshold:
+                    ids[n] = i
+                    values[n] = x[i]
+                    n += 1
+    return n
+
+
+@inner
+def _leads(values, ids, i, j):
+    """Whether i comes before j: the larger value, of equals the lower id."""
+    return values[i] > values[j] or (values[i] == values[j] and ids[i] < ids[j])
+
+
+@inner
+def _swap(values, ids, weights, i, j):
+    values[i], values[j] = values[j], values[i]
+    ids[i], ids[j] = ids[j], ids[i]
+    weights[i], weights[j] = weights[j], weights[i]
+
+
+@inner
+def _middle_to_end(values, ids, weights, first, last):
+    """Put the middle one of first, middle and last - 1 at last - 1."""
+    a, b, c = first, (first + last) // 2, last - 1
+    if _leads(values, ids, b, a):
+        a, b = b, a
+    if _leads(values, ids, c, b):
+        b = a if _leads(values, ids, c, a) else c
+    _swap(values, ids, weights, b, last - 1)
+
+
+@njit(int64(FLOATS, IDS, DOUBLES, int64, float64), cache=True, **OPTIONS)
+def leading(values, ids, weights, n, target):
+    """Move the fewest leading ones of n whose weights sum to >= target to the front; returns how many, at least 1.
+
+    Weights of 1 make it top-k, probabilities top-p. Quickselect: of both sides, only that with the border is split on.
+    """
+    first, last = 0, n
+    before = 0.0
+    while last > first:
+        _middle_to_end(values, ids, weights, first, last)
+        pivot = last - 1
+        border = first
+        weight = before
+        for i in range(first, pivot):
+            if _leads(values, ids, i, pivot):
+                weight += weights[i]
+                _swap(values, ids, weights, i, border)
+                border += 1
+        _swap(values, ids, weights, border, pivot)
+        if border > first and weight >= target:
+            last = border
+        elif weight + weights[border] >= target:
+            return border + 1
+        else:
+            before = weight + weights[border]
+            first = border + 1
+    return max(first, 1)
+
+
+@njit(int64(LOGITS, float32, float32, DOUBLES, float64), cache=True, **OPTIONS)
+def draw(x, top, scale, sums, target):
+    """The id at which the running sum of e^((x - top) * scale) passes target. sums: from exp_sums."""
+    running = 0.0
+    b = 0
+    while b < sums.size - 1 and running + sums[b] <= target:
+        running += sums[b]
+        b += 1
+    last = min(b * BLOCK + BLOCK, x.size) - 1
+    for i in range(b * BLOCK, last):
+        running += exp_of_negative((x[i] - top) * scale)
+        if running > target:
+            return i
+    return last

@@ -1,0 +1,205 @@
+"""Chooses the next token: repeat penalty, top-k, top-p, min-p, temperature, and one draw, in llama.cpp's order.
+
+Every sampler keeps a leading part of the tokens (the larger logit first, of equals the lower id), so nothing is ever
+sorted in full: a threshold that is certainly low enough picks a few, and quickselect finds the border among those.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import EngineError
+from engine.kernels import select
+from engine.protocol import Sampling
+
+Floats = NDArray[np.float32]
+Ids = NDArray[np.int32]
+
+MIN_TEMPERATURE = 1e-6
+"""Below this, but above 0, the division would overflow; nothing but the leading token has a chance long before."""
+
+NUCLEUS_DISTANCES = (4.0, 8.0, 12.0, 16.0, 24.0)
+"""How far below the largest logit top-p looks for its share of the probability, before it looks at everything."""
+
+SEED_BITS = 64
+
+
+class RankedToken(NamedTuple):
+    """One of the leading tokens of a distribution."""
+
+    id: int
+    logprob: float
+
+
+class Chance(NamedTuple):
+    """A leading token's probability in the model, and after the samplers (0 if they cut it off)."""
+
+    id: int
+    model_p: float
+    sampler_p: float
+
+
+class Choice(NamedTuple):
+    """The chosen token, its log-probability in the model's raw distribution, and what was asked for beside it."""
+
+    id: int
+    logprob: float
+    top: list[RankedToken]
+    chances: list[Chance]
+
+
+class Sampler:
+    """Chooses tokens for one answer. One seed and the same logits give the same tokens; one draw is used per token.
+
+    skip: how many tokens of this answer were chosen before; the draws go on where they stopped.
+    """
+
+    def __init__(self, vocab_size: int, seed: int, skip: int = 0) -> None:
+        bits = np.random.PCG64(seed % (1 << SEED_BITS))
+        bits.advance(skip)
+        self._random = np.random.Generator(bits)
+        n_blocks = -(-vocab_size // select.BLOCK)
+        self._penalized = np.empty(vocab_size, np.float32)
+        self._chances = np.zeros(vocab_size, np.float64)
+        self._maxima = np.empty(n_blocks, np.float32)
+        self._sums = np.empty(n_blocks, np.float64)
+        self._ids = np.empty(vocab_size, np.int32)
+        self._values = np.empty(vocab_size, np.float32)
+
+    def choose(
+        self, logits: Floats, recent: Sequence[int], sampling: Sampling, *, n_top: int = 0, n_chances: int = 0
+    ) -> Choice:
+        """Choose the next token.
+
+        logits: (vocab,), left as they are. recent: ids so far, prompt included, the latest last. n_top, n_chances: how
+        many leading tokens to report, by the model's raw distribution.
+        """
+        raw_top = check_finite(logits)
+        log_total = raw_top + math.log(select.exp_sums(logits, raw_top, 1.0, self._sums))
+        ranked = self._ranked(logits, log_total, max(n_top, n_chances)) if n_top or n_chances else []
+        x = self._with_penalty(logits, recent, sampling)
+        uniform = self._random.random()
+        if sampling.temperature <= 0:
+            chosen = int(x.argmax())
+            self._chances[chosen] = 1.0
+            touched: Ids | None = np.array([chosen], np.int32)
+        else:
+            chosen, touched = self._draw(x, sampling, uniform, bool(n_chances))
+        chances = [Chance(i, math.exp(p), float(self._chances[i])) for i, p in ranked[:n_chances]]
+        self._chances[slice(None) if touched is None else touched] = 0.0
+        return Choice(chosen, float(logits[chosen]) - log_total, ranked[:n_top], chances)
+
+    def _ranked(self, logits: Floats, log_total: float, n: int) -> list[RankedToken]:
+        """The n leading tokens of the raw distribution, in order."""
+        select.block_maxima(logits, self._maxima)
+        n_found = select.gather(logits, self._maxima, self._floor_of(n), self._ids, self._values)
+        values = self._values[:n_found]
+        order = np.argsort(-values, kind="stable")[:n]
+        return [RankedToken(int(self._ids[i]), float(values[i]) - log_total) for i in order]
+
+    def _floor_of(self, n: int) -> float:
+        """A logit that at least n others reach: the n-th largest maximum of a block."""
+        if n >= self._maxima.size:
+            return -math.inf
+        return float(np.partition(self._maxima, -n)[-n])
+
+    def _with_penalty(self, logits: Floats, recent: Sequence[int], sampling: Sampling) -> Floats:
+        """The logits with those of recent tokens lowered (or, below a penalty of 1, raised)."""
+        penalty, last_n = sampling.repeat_penalty, sampling.repeat_last_n
+        if penalty == 1.0 or last_n == 0 or not recent:
+            return logits
+        ids = np.array(list(set(recent[-last_n:])), np.int64)
+        np.copyto(self._penalized, logits)
+        values = self._penalized[ids]
+        self._penalized[ids] = np.where(values > 0, values / np.float32(penalty), values * np.float32(penalty))
+        return self._penalized
+
+    def _draw(self, x: Floats, sampling: Sampling, uniform: float, fill_chances: bool) -> tuple[int, Ids | None]:
+        """Draw a token; returns it and the ids whose place in `_chances` was filled, None for all of them."""
+        scale = 1.0 / max(sampling.temperature, MIN_TEMPERATURE)
+        select.block_maxima(x, self._maxima)
+        top = float(self._maxima.max())
+        n = self._cut(x, top, sampling)
+        if n is None:
+            total = select.exp_sums(x, top, scale, self._sums)
+            if fill_chances:
+                np.exp((x.astype(np.float64) - top) * scale, out=self._chances)
+                self._chances /= total
+            return int(select.draw(x, top, scale, self._sums, uniform * total)), None
+        ids = self._ids[:n]
+        running = np.cumsum(np.exp((self._values[:n].astype(np.float64) - top) * scale))
+        place = min(int(running.searchsorted(uniform * running[-1], side="right")), n - 1)
+        if fill_chances:
+            self._chances[ids] = np.diff(running, prepend=0.0) / running[-1]
+        return int(ids[place]), ids
+
+    def _cut(self, x: Floats, top: float, sampling: Sampling) -> int | None:
+        """Put the tokens that the samplers keep into `_ids` and `_values`; returns how many, None for all there are."""
+        lowest = top + math.log(sampling.min_p) if 0 < sampling.min_p < 1 else top if sampling.min_p >= 1 else -math.inf
+        if 0 < sampling.top_k < x.size:
+            n = self._top_k(x, sampling.top_k)
+            if sampling.top_p < 1:
+                weights = self._weights(n, top)
+                n = self._leading(n, weights, sampling.top_p * float(weights.sum()))
+            return self._at_least(n, lowest)
+        if sampling.top_p < 1:
+            return self._nucleus(x, top, lowest, sampling.top_p)
+        if lowest > -math.inf:
+            return int(select.gather(x, self._maxima, lowest, self._ids, self._values))
+        return None
+
+    def _top_k(self, x: Floats, k: int) -> int:
+        n = select.gather(x, self._maxima, self._floor_of(k), self._ids, self._values)
+        return n if n <= k else self._leading(n, np.ones(n), k)
+
+    def _nucleus(self, x: Floats, top: float, lowest: float, top_p: float) -> int:
+        """Top-p and min-p over the whole vocabulary: search a part that grows until it holds top_p of everything."""
+        target = top_p * select.exp_sums(x, top, 1.0, self._sums)
+        for floor in (*(max(top - distance, lowest) for distance in NUCLEUS_DISTANCES), lowest):
+            n = select.gather(x, self._maxima, floor, self._ids, self._values)
+            weights = self._weights(n, top)
+            if float(weights.sum()) >= target:
+                return self._leading(n, weights, target)
+            if floor == lowest:
+                break
+        return int(n)
+
+    def _weights(self, n: int, top: float) -> NDArray[np.float64]:
+        return np.exp(self._values[:n].astype(np.float64) - top)
+
+    def _leading(self, n: int, weights: NDArray[np.float64], target: float) -> int:
+        return int(select.leading(self._values, self._ids, weights, n, target))
+
+    def _at_least(self, n: int, lowest: float) -> int:
+        """Of the first n, keep those whose logit is at least `lowest`."""
+        if lowest == -math.inf:
+            return n
+        keep = self._values[:n] >= np.float32(lowest)
+        n_kept = int(np.count_nonzero(keep))
+        self._ids[:n_kept] = self._ids[:n][keep]
+        self._values[:n_kept] = self._values[:n][keep]
+        return n_kept
+
+
+def check_finite(logits: Floats) -> float:
+    """The largest logit; EngineError if any is not a number or not finite."""
+    top, bottom = float(logits.max()), float(logits.min())
+    if not (math.isfinite(top) and math.isfinite(bottom)):
+        raise EngineError(
+            "The model computed something that is not a number.",
+            "The model file may be damaged; verify it, or fetch it again.",
+        )
+    return top
+
+
+def log_softmax_top(logits: Floats, n: int) -> list[RankedToken]:
+    """The n most likely tokens, most likely first, with the natural log of their probability."""
+    sampler = Sampler(logits.size, 0)
+    top = check_finite(logits)
+    total = select.exp_sums(logits, top, 1.0, sampler._sums)
+    return sampler._ranked(logits, top + math.log(total), min(n, logits.size)) if n > 0 else []
