@@ -15,6 +15,7 @@ _MARKER = re.compile(
     r"|<(start|end)_of_turn>|\[/?(INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS)\]",
     re.S,
 )
+_C_WHITE_SPACE = " \t\n\v\f\r"
 _SILENT = (TokenType.CONTROL, TokenType.UNKNOWN, TokenType.UNUSED)
 
 
@@ -22,7 +23,10 @@ class Tokenizer(ABC):
     """A model's tokenizer.
 
     A text is a list of parts on its way to ids: ids of special tokens, and the texts between them.
+    adds_space_prefix: a text, and what follows a special token, is encoded as if a space came before it.
     """
+
+    adds_space_prefix = False
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
@@ -78,7 +82,8 @@ class Tokenizer(ABC):
             token = vocabulary.tokens[id_]
             if token not in text or (not parse_special and id_ in vocabulary.control_ids):
                 continue
-            parts = [piece for part in parts for piece in _split_part(part, token, id_)]
+            eats_space = id_ in vocabulary.eats_space_ids
+            parts = [piece for part in parts for piece in _split_part(part, token, id_, eats_space)]
         return parts
 
     def encode_parts(self, parts: Iterable[str | int], *, add_bos: bool) -> list[int]:
@@ -95,9 +100,18 @@ class Tokenizer(ABC):
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of token ids, special tokens included; incomplete characters become U+FFFD."""
+        """The text of token ids, special tokens included, so that it can be encoded again.
+
+        Incomplete characters become U+FFFD; the space that was put before the first text is taken away.
+        """
         tokens, control = self.vocabulary.tokens, self.vocabulary.control_ids
-        pieces = [tokens[id_].encode() if id_ in control else self.piece_bytes(id_) for id_ in ids]
+        pieces = []
+        at_start = self.adds_space_prefix
+        for id_ in ids:
+            piece = tokens[id_].encode() if id_ in control else self.piece_bytes(id_)
+            if at_start and id_ not in control:
+                piece, at_start = piece.removeprefix(b" "), False
+            pieces.append(piece)
         return b"".join(pieces).decode("utf-8", "replace")
 
     def piece_bytes(self, token_id: int) -> bytes:
@@ -138,15 +152,15 @@ def _picture(char: str) -> str:
     return char if unicodedata.category(char) == "Zs" else f"<U+{code:04X}>"
 
 
-def _split_part(part: str | int, token: str, token_id: int) -> list[str | int]:
+def _split_part(part: str | int, token: str, token_id: int, eats_space: bool) -> list[str | int]:
     if isinstance(part, int):
         return [part]
-    pieces: list[str | int] = []
-    for text in part.split(token):
-        if text:
-            pieces.append(text)
-        pieces.append(token_id)
-    return pieces[:-1]
+    first, *others = part.split(token)
+    pieces: list[str | int] = [first] if first else []
+    for other in others:
+        text = other.lstrip(_C_WHITE_SPACE) if eats_space else other
+        pieces += [token_id, text] if text else [token_id]
+    return pieces
 
 
 def _without_surrogates(text: str) -> str:

@@ -21,6 +21,10 @@ def load_tokenizer(metadata: Mapping[str, object]) -> Tokenizer:
         from engine.tokenizer.bpe import BpeTokenizer
 
         return BpeTokenizer(meta)
+    if kind == "llama":
+        from engine.tokenizer.sentencepiece import SentencePieceTokenizer
+
+        return SentencePieceTokenizer(meta)
     raise UnsupportedModelError(
         f"{meta.path or 'The model'} has a tokenizer of the kind {kind!r} ({PREFIX}model), which is not known here.",
         "Choose a model with a llama or gpt2 tokenizer.",

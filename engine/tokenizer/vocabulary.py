@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Final
@@ -71,6 +72,7 @@ class Vocabulary:
 
     types: one TokenType number a token. ids: text to id, the first where two are alike. special_ids: tokens that
     are looked for before a text is split into words, longest first; control_ids of them only on request.
+    eats_space_ids: special tokens that swallow the white space after them.
     """
 
     def __init__(self, metadata: Metadata, *, default_ids: Mapping[str, int], add_bos: bool) -> None:
@@ -97,6 +99,7 @@ class Vocabulary:
         )
         special = [id_ for id_, kind in enumerate(self.types) if kind in _SPECIAL_TYPES and self.tokens[id_]]
         self.special_ids = sorted(special, key=lambda id_: -len(self.tokens[id_].encode()))
+        self.eats_space_ids = self._find_space_eaters(metadata)
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -106,6 +109,13 @@ class Vocabulary:
         """BOS and the like as text, by the names that chat templates use."""
         named = {"bos_token": self.bos_id, "eos_token": self.eos_id, "unk_token": self.unknown_id}
         return {name: self.tokens[id_] for name, id_ in named.items() if id_ is not None}
+
+    def _find_space_eaters(self, metadata: Metadata) -> frozenset[int]:
+        """Special tokens that swallow the white space after them: no GGUF says so, but Phi-3 was trained that way."""
+        if not re.search(r"phi-?3", metadata.text("general.name", "").lower()):
+            return frozenset()
+        others = {self.ids.get(text) for text in ("<unk>", "<s>", "<|endoftext|>")}
+        return frozenset(self.special_ids) - others
 
     def _find_ends(self, named: list[int | None]) -> frozenset[int]:
         """End tokens by id and by text; the latter count as control tokens, whatever a careless converter wrote."""

@@ -1,0 +1,119 @@
+"""SentencePiece BPE, as LLaMA 1 and 2, Mistral and Gemma have it, on the `sentencepiece` library.
+
+The library wants a serialised ModelProto; it is written here from the tokens, scores and types of the model file.
+Source of the field numbers: sentencepiece_model.proto in the sentencepiece repository.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator, Sequence
+
+import sentencepiece
+
+from engine.checkpoints.metadata import Metadata
+from engine.tokenizer.base import Tokenizer
+from engine.tokenizer.vocabulary import PREFIX, TokenType, Vocabulary
+
+_SPACE = "\u2581"
+_BYTE_PIECES = frozenset(f"<0x{byte:02X}>" for byte in range(256))
+_MODEL_TYPE_BPE = 2
+
+
+class SentencePieceTokenizer(Tokenizer):
+    """SentencePiece BPE with byte fallback from a model file's own pieces and scores."""
+
+    def __init__(self, metadata: Metadata) -> None:
+        super().__init__(Vocabulary(metadata, default_ids={"bos": 1, "eos": 2, "unknown": 0}, add_bos=True))
+        self.adds_space_prefix = metadata.flag(PREFIX + "add_space_prefix", True)
+        n_tokens = len(self.vocabulary)
+        scores = metadata.numbers(PREFIX + "scores", length=n_tokens, typecodes="fi")
+        if scores is None:
+            raise metadata.error(f"{PREFIX}scores is missing.", "This is not a whole model: fetch the file again.")
+        if any(math.isnan(score) for score in scores):
+            raise metadata.error(f"{PREFIX}scores has a score that is not a number.")
+        self._processor = sentencepiece.SentencePieceProcessor()
+        try:
+            self._processor.LoadFromSerializedProto(_model_proto(self.vocabulary, self.marker_texts, scores))
+        except RuntimeError as error:
+            raise metadata.error(f"the vocabulary does not make a SentencePiece model: {error}.") from error
+
+    def _encode_text(self, text: str, after_special: bool) -> list[int]:
+        if after_special and self.adds_space_prefix:
+            text = " " + text
+        n_tokens = len(self.vocabulary)
+        return [id_ for id_ in self._processor.EncodeAsIds(text) if id_ < n_tokens]
+
+    def _token_bytes(self, token_id: int) -> bytes:
+        token = self.vocabulary.tokens[token_id]
+        if self.vocabulary.types[token_id] == TokenType.BYTE and token in _BYTE_PIECES:
+            return bytes([int(token[3:5], 16)])
+        return token.replace(_SPACE, " ").encode()
+
+
+def _model_proto(vocabulary: Vocabulary, marker_texts: Sequence[str], scores: Sequence[float]) -> bytes:
+    """The serialised model: pieces, then how it was trained, then how it treats spaces."""
+    types = _piece_types(vocabulary, frozenset(marker_texts))
+    pieces = [
+        _message(1, _message(1, text.encode()) + b"\x15" + struct.pack("<f", score) + _number(3, kind))
+        for text, score, kind in zip(_piece_texts(vocabulary), scores, types, strict=True)
+    ]
+    if TokenType.UNKNOWN not in types:
+        pieces.append(_message(1, _message(1, b"<unknown piece>") + _number(3, TokenType.UNKNOWN)))
+        types.append(TokenType.UNKNOWN)
+    trainer = [
+        _number(3, _MODEL_TYPE_BPE),
+        _number(4, len(pieces)),
+        _number(35, int(TokenType.BYTE in types)),
+        _number(40, types.index(TokenType.UNKNOWN)),
+    ]
+    normalizer = [_message(1, b"identity"), _number(3, 0), _number(4, 0), _number(5, 1)]
+    return b"".join([*pieces, _message(2, b"".join(trainer)), _message(3, b"".join(normalizer))])
+
+
+def _piece_texts(vocabulary: Vocabulary) -> Iterator[str]:
+    """Each piece's text; the library takes none twice, and none that is empty."""
+    for id_, text in enumerate(vocabulary.tokens):
+        usable = text and "\0" not in text and vocabulary.ids[text] == id_
+        yield text if usable else f"<piece {id_}>"
+
+
+def _piece_types(vocabulary: Vocabulary, markers: frozenset[str]) -> list[int]:
+    """Each piece's type for the library, which wants one UNKNOWN piece, and all BYTE pieces or none.
+
+    User-defined tokens were split off beforehand. Where merges make one it counts as normal, unless it is a marker of a
+    conversation: those must not arise from text.
+    """
+    ids, kinds = vocabulary.ids, vocabulary.types
+    has_all_bytes = all(text in ids and kinds[ids[text]] == TokenType.BYTE for text in _BYTE_PIECES)
+    types: list[int] = []
+    for id_, (text, kind) in enumerate(zip(vocabulary.tokens, kinds, strict=True)):
+        if kind == TokenType.USER_DEFINED:
+            kind = TokenType.UNUSED if text in markers else TokenType.NORMAL
+        elif kind == TokenType.UNKNOWN and TokenType.UNKNOWN in types:
+            kind = TokenType.CONTROL
+        elif kind == TokenType.BYTE and not (has_all_bytes and text in _BYTE_PIECES and ids[text] == id_):
+            kind = TokenType.UNUSED
+        types.append(kind if kind in _KNOWN_TYPES else TokenType.UNUSED)
+    return types
+
+
+_KNOWN_TYPES = frozenset(TokenType)
+
+
+def _varint(value: int) -> bytes:
+    data = bytearray()
+    while value > 0x7F:
+        data.append(value & 0x7F | 0x80)
+        value >>= 7
+    data.append(value)
+    return bytes(data)
+
+
+def _number(field: int, value: int) -> bytes:
+    return _varint(field << 3) + _varint(value)
+
+
+def _message(field: int, content: bytes) -> bytes:
+    return _varint(field << 3 | 2) + _varint(len(content)) + content
