@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import logging.handlers
+from pathlib import Path
 
 from tui.paths import user_paths
 
@@ -14,19 +15,26 @@ _LOGGER = logging.getLogger("llm-tui")
 
 
 def start_log() -> logging.Logger:
-    """Open the log file once and return the logger; without a place to write, records are dropped."""
-    if not _LOGGER.handlers:
-        path = user_paths().app_log
-        handler: logging.Handler
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handler = logging.handlers.RotatingFileHandler(
-                path, maxBytes=MAX_BYTES, backupCount=1, encoding="utf-8", delay=True
-            )
-        except OSError:
-            handler = logging.NullHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
-        _LOGGER.addHandler(handler)
+    """Open the log file and return its logger; without a place to write, records are dropped."""
+    path = user_paths().app_log
+    if not any(handler.name == str(path) for handler in _LOGGER.handlers):
+        for handler in list(_LOGGER.handlers):
+            _LOGGER.removeHandler(handler)
+            handler.close()
+        _LOGGER.addHandler(_file_handler(path))
         _LOGGER.setLevel(logging.INFO)
         _LOGGER.propagate = False
     return _LOGGER
+
+
+def _file_handler(path: Path) -> logging.Handler:
+    handler: logging.Handler
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.handlers.RotatingFileHandler(path, maxBytes=MAX_BYTES, backupCount=1, encoding="utf-8")
+        path.chmod(0o600)
+    except OSError:
+        handler = logging.NullHandler()
+    handler.name = str(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
+    return handler

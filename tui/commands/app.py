@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
+from pathlib import Path
 
 import click
 
@@ -22,12 +24,33 @@ class _AppCommand(click.Command):
 @click.option("--continue", "continue_last", is_flag=True, help="Go on with the last session.")
 @click.option("--resume", metavar="ID", help="Go on with this session.")
 @click.option("--new", is_flag=True, help="Begin a new session.")
-def command(model: str | None, continue_last: bool, resume: str | None, new: bool) -> int:
+@click.pass_context
+def command(ctx: click.Context, model: str | None, continue_last: bool, resume: str | None, new: bool) -> int:
     """Open the app."""
     if continue_last + new + (resume is not None) > 1:
         raise click.UsageError("--continue, --resume and --new exclude each other.")
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if model is not None:
+        _refuse_mistyped(ctx, model)
+    if not has_terminal():
         raise click.UsageError("The app needs a terminal; without one, use `llm-tui ask` or another command.")
+    return open_app(AppOptions(model=model, resume=resume, continue_last=continue_last, new=new))
+
+
+def _refuse_mistyped(ctx: click.Context, model: str) -> None:
+    """A word that is nearly a command and no file is not looked for among the models."""
+    known = ctx.parent.command.list_commands(ctx) if ctx.parent and isinstance(ctx.parent.command, click.Group) else []
+    close = difflib.get_close_matches(model, known, n=1, cutoff=0.75)
+    if close and not Path(model).exists():
+        raise click.UsageError(f"There is no command {model}. Did you mean {close[0]}?")
+
+
+def has_terminal() -> bool:
+    """Whether there is something to draw on and to type into."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def open_app(options: AppOptions) -> int:
+    """Run the app until the user leaves it."""
     from tui.app import run
 
-    return run(AppOptions(model=model, resume=resume, continue_last=continue_last, new=new)) or 0
+    return run(options)

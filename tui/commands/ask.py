@@ -259,7 +259,7 @@ async def _write(
                     top = [[leader.id, leader.logprob] for leader in event.top]
                     written.tokens.append({"id": event.id, "text": event.text, "logprob": event.logprob, "top": top})
                     _take_text(event.text, written, shown)
-                    if session is not None:
+                    if session is not None and session.is_due:
                         session.keep(written.text, written.ids)
                 case Finished():
                     _take_text(event.text_tail, written, shown)

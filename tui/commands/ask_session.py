@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from array import array
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -13,7 +12,7 @@ from engine.protocol import ChatMessage, Finished, Sampling
 from storage import answers, claims, owners, sessions, tree
 from storage.database import open_database
 from storage.errors import SessionHeldError
-from storage.records import FinalState, Message, Session
+from storage.records import FinalState, Message, Session, pack_token_ids
 from tui.paths import user_paths
 from tui.text import first_line
 
@@ -117,10 +116,15 @@ class AskSession:
             self._db, self.id, question.id, model=model, settings=msgspec.to_builtins(sampling), seed=None
         )
 
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to store what is written so far."""
+        return time.monotonic() - self._kept_s >= CHECKPOINT_PERIOD_S
+
     def keep(self, text: str, ids: list[int]) -> None:
-        """Store what is written so far, about once a second."""
-        if self._answer is not None and time.monotonic() - self._kept_s >= CHECKPOINT_PERIOD_S:
-            answers.checkpoint_answer(self._db, self._answer.id, text, array("i", ids).tobytes(), len(ids))
+        """Store what is written so far."""
+        if self._answer is not None:
+            answers.checkpoint_answer(self._db, self._answer.id, text, pack_token_ids(ids), len(ids))
             self._kept_s = time.monotonic()
 
     def finish(self, text: str, ids: list[int], finished: Finished | None) -> None:
@@ -140,6 +144,6 @@ class AskSession:
             tokens_per_second=speed,
             first_token_ms=finished.first_token_ms if finished is not None else None,
             seed=finished.seed if finished is not None else None,
-            token_ids=array("i", ids).tobytes(),
+            token_ids=pack_token_ids(ids),
         )
         self._answer = None

@@ -1,0 +1,211 @@
+"""`llm-tui ask`: with a scripted engine for what can go wrong, and with the real one for what must go right."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+Cli = Callable[..., Any]
+SCRIPTED = [sys.executable, str(Path(__file__).with_name("cli_engine.py"))]
+
+
+@pytest.fixture
+def model(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model file that the scripted engine pretends to open."""
+    monkeypatch.setattr("engine.client.ENGINE_COMMAND", SCRIPTED)
+    path = home / "scripted.gguf"
+    path.touch()
+    return path
+
+
+def test_the_answer_goes_to_stdout_and_nothing_else(cli: Cli, model: Path) -> None:
+    ran = cli("ask", "-m", model, "Capital of France?")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == "Paris is the capital.\x1b[31m Yes.\n"
+
+
+def test_a_terminal_is_not_obeyed(cli: Cli, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert cli("ask", "-m", model, "x").out == "Paris is the capital.␛[31m Yes.\n"
+
+
+def test_json(cli: Cli, model: Path) -> None:
+    ran = cli("ask", "-m", model, "--json", "--max-tokens", "2", "--logprobs", "2", "Hello")
+    assert json.loads(ran.out) == {
+        "text": "Paris is",
+        "model": "Scripted",
+        "session": None,
+        "prompt_tokens": 5,
+        "generated_tokens": 2,
+        "finish_reason": "length",
+        "prompt_ms": 100.0,
+        "generate_ms": 200.0,
+        "tokens": [
+            {"id": 0, "text": "Paris", "logprob": -0.5, "top": [[0, -0.5], [900, -1.5]]},
+            {"id": 1, "text": " is", "logprob": -0.5, "top": [[1, -0.5], [900, -1.5]]},
+        ],
+    }
+    assert "tokens" not in json.loads(cli("ask", "-m", model, "--json", "Hello").out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "prompt"),
+    [
+        (["ECHO a"], "", "system: You are a helpful assistant. | user: ECHO a"),
+        ([], "ECHO b\n", "system: You are a helpful assistant. | user: ECHO b"),
+        (["What?"], "ECHO c\n", "system: You are a helpful assistant. | user: ECHO c\n\nWhat?"),
+        (["--system", "Be brief.", "ECHO d"], "", "system: Be brief. | user: ECHO d"),
+        (["--system", "", "ECHO e"], "", "user: ECHO e"),
+        (["--raw", "ECHO f "], "", "ECHO f "),
+        (["--raw"], "  ECHO g\n", "  ECHO g\n"),
+        (["--raw", "more"], "ECHO h\n", "ECHO h\nmore"),
+        ([], b"ECHO \xff\xc3\xa9", "system: You are a helpful assistant. | user: ECHO \N{REPLACEMENT CHARACTER}é"),
+    ],
+)
+def test_where_the_prompt_comes_from(
+    cli: Cli, model: Path, arguments: list[str], stdin: str | bytes, prompt: str
+) -> None:
+    ran = cli("ask", "-m", model, *arguments, stdin=stdin)
+    assert ran.out.partition(" Sampling(")[0] == prompt
+
+
+def test_settings_and_options_decide_the_sampling(cli: Cli, model: Path, home: Path) -> None:
+    (home / "settings.toml").write_text(
+        '[sampling]\ntemperature = 0.5\ntop_k = 7\n[chat]\nsystem_prompt = "Rhyme."\nheat = 1\n'
+    )
+    ran = cli("ask", "-m", model, "--temperature", "0", "--seed", "9", "ECHO")
+    assert ran.out.startswith("system: Rhyme. | user: ECHO Sampling(temperature=0.0, top_k=7, top_p=0.95")
+    assert "seed=9" in ran.out
+    assert ran.err.endswith("line 6: the setting chat.heat is unknown and ignored.\n")
+
+
+def test_save_and_go_on(cli: Cli, model: Path) -> None:
+    first = json.loads(cli("ask", "-m", model, "--save", "--json", "--temperature", "0.25", "First question").out)
+    second = cli("ask", "-m", model, "--session", first["session"], "ECHO two")
+    assert second.out.startswith(
+        "system: You are a helpful assistant. | user: First question | assistant: Paris is the capital.\x1b[31m Yes. | "
+        "user: ECHO two Sampling(temperature=0.25"
+    )
+    shown = json.loads(cli("sessions", "show", first["session"], "--json").out)
+    assert shown["title"] == "First question"
+    assert shown["model"] == "Scripted"
+    assert [(message["role"], message["state"]) for message in shown["messages"]] == [
+        ("user", "complete"),
+        ("assistant", "complete"),
+    ] * 2
+    answer = shown["messages"][1]
+    assert answer["content"] == first["text"]
+    assert answer["settings"]["temperature"] == 0.25
+    assert (answer["prompt_tokens"], answer["generated_tokens"]) == (5, 7)
+    assert answer["tokens_per_second"] == pytest.approx(35)
+
+
+def test_without_save_nothing_is_stored(cli: Cli, model: Path, home: Path) -> None:
+    cli("ask", "-m", model, "Hello")
+    assert not (home / "data" / "sessions.db").exists()
+
+
+def test_an_unknown_session_is_told_before_the_engine_starts(
+    cli: Cli, model: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.client.ENGINE_COMMAND", ["/nowhere"])
+    ran = cli("ask", "-m", model, "--session", "nosuchsession000", "x")
+    assert ran.code == 1
+    assert ran.err == (
+        "llm-tui: There is no session nosuchsession000. `llm-tui sessions list` shows those that there are.\n"
+    )
+
+
+@pytest.mark.parametrize(("prompt", "said"), [("FAIL", "The prompt is too long. Shorten it."), ("DIE", "exit code 3")])
+def test_an_engine_that_fails_is_told_and_the_session_kept(cli: Cli, model: Path, prompt: str, said: str) -> None:
+    ran = cli("ask", "-m", model, "--save", prompt)
+    assert ran.code == 1
+    assert said in ran.err
+    assert ran.err.count("\n") == 1
+    listed = json.loads(cli("sessions", "list", "--json").out)
+    messages = json.loads(cli("sessions", "show", listed["id"], "--json").out)["messages"]
+    assert messages[0]["content"] == prompt
+    assert messages[1]["state"] in ("stopped", "failed", "interrupted")
+
+
+def test_a_model_that_is_refused_is_told(cli: Cli, model: Path) -> None:
+    refused = model.with_name("refused.gguf")
+    refused.touch()
+    ran = cli("ask", "-m", refused, "x")
+    assert (ran.code, ran.out, ran.err) == (1, "", "llm-tui: It is cut off. Fetch it anew.\n")
+
+
+def test_no_model_at_all_is_told(cli: Cli, home: Path) -> None:
+    ran = cli("ask", "x")
+    assert ran.code == 1
+    assert "llm-tui models pull smollm2" in ran.err
+
+
+def test_the_last_model_is_taken_where_none_is_named(cli: Cli, model: Path) -> None:
+    cli("ask", "-m", model, "x")
+    assert cli("ask", "x").out.startswith("Paris")
+
+
+def test_ctrl_c_stops_keeps_what_came_and_leaves_no_engine(cli: Cli, model: Path, home: Path) -> None:
+    program = (
+        f"import engine.client; engine.client.ENGINE_COMMAND = {SCRIPTED!r}\nfrom tui.__main__ import main; main()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, "ask", "-m", str(model), "--save", "WAIT"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stdout.read(5) == b"Paris"
+    children = psutil.Process(process.pid).children()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"Traceback" not in err
+    assert children
+    gone, alive = psutil.wait_procs(children, timeout=30)
+    assert (len(gone), alive) == (len(children), [])
+    session = json.loads(cli("sessions", "list", "--json").out)
+    answer = json.loads(cli("sessions", "show", session["id"], "--json").out)["messages"][-1]
+    assert (answer["content"], answer["state"]) == ("Paris", "stopped")
+
+
+def test_a_reader_that_goes_away_is_quiet(model: Path) -> None:
+    program = (
+        f"import engine.client; engine.client.ENGINE_COMMAND = {SCRIPTED!r}\nfrom tui.__main__ import main; main()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, "ask", "-m", str(model), "--ignore-eos", "x"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    process.wait(timeout=60)
+
+
+@pytest.mark.slow
+def test_a_real_model_knows_the_capital_of_france(cli: Cli, warm_home: Path, starter_model: Path) -> None:
+    arguments = ["-m", starter_model, "--temperature", "0", "--max-tokens", "24", "--json", "--logprobs", "3"]
+    ran = cli("ask", *arguments, "What is the capital of France?")
+    assert ran.code == 0, ran.err
+    answer = json.loads(ran.out)
+    assert "Paris" in answer["text"]
+    assert answer["text"] == "".join(token["text"] for token in answer["tokens"])
+    for token in answer["tokens"]:
+        assert token["top"][0] == [token["id"], pytest.approx(token["logprob"], abs=1e-4)]
+        assert len(token["top"]) == 3

@@ -1,0 +1,170 @@
+"""`llm-tui sessions` and `backup`, on a real database."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage import answers, sessions, tree
+from storage.database import open_database
+
+Cli = Callable[..., Any]
+
+
+@pytest.fixture
+def rivers(home: Path) -> str:
+    """A session with two branches; returns its id."""
+    db = open_database(home / "data" / "sessions.db")
+    session = sessions.create_session(
+        db, model="SmolLM2", system="Be brief.", settings={"temperature": 0.8}, title="Rivers \x1b[31mof Europe"
+    )
+    question = tree.append_message(db, session.id, None, "user", "List three rivers.")
+    for content in ("The Danube.", "The Seine and the Rhône."):
+        answer = answers.begin_answer(db, session.id, question.id, model="SmolLM2", settings={"top_k": 4}, seed=7)
+        answers.finish_answer(
+            db,
+            answer.id,
+            content,
+            "complete",
+            prompt_tokens=20,
+            generated_tokens=5,
+            tokens_per_second=50.0,
+            first_token_ms=90.0,
+            seed=7,
+        )
+    db.close()
+    return session.id
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_list_json(cli: Cli, rivers: str) -> None:
+    [listed] = lines(cli("sessions", "list", "--json").out)
+    assert list(listed) == ["id", "title", "model", "created_utc", "updated_utc", "messages"]
+    assert (listed["id"], listed["model"], listed["messages"]) == (rivers, "SmolLM2", 3)
+    assert listed["created_utc"].endswith("Z")
+
+
+def test_list_is_readable_and_harmless(cli: Cli, rivers: str) -> None:
+    out = cli("sessions", "list").out
+    assert out.startswith(rivers)
+    assert out.rstrip().endswith("3  Rivers ␛[31mof Europe")
+
+
+def test_list_goes_past_the_first_page(cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tui.commands.sessions.PAGE", 2)
+    db = open_database(home / "data" / "sessions.db")
+    made = [sessions.create_session(db, model="", system="", settings={}, title=str(n)).id for n in range(5)]
+    db.close()
+    assert [line["id"] for line in lines(cli("sessions", "list", "--json").out)] == made[::-1]
+
+
+def test_an_empty_home_has_no_sessions(cli: Cli, home: Path) -> None:
+    assert cli("sessions", "list", "--json").out == ""
+    assert cli("sessions", "search", "anything", "--json").out == ""
+
+
+def test_show_json_has_all_branches(cli: Cli, rivers: str) -> None:
+    shown = json.loads(cli("sessions", "show", rivers, "--json").out)
+    assert list(shown) == ["id", "title", "model", "system", "messages"]
+    assert shown["system"] == "Be brief."
+    question, danube, seine = shown["messages"]
+    assert [message["on_path"] for message in (question, danube, seine)] == [True, False, True]
+    assert danube["parent_id"] == seine["parent_id"] == question["id"]
+    assert question["settings"] is None
+    assert list(seine) == [
+        "id",
+        "parent_id",
+        "role",
+        "content",
+        "state",
+        "model",
+        "settings",
+        "prompt_tokens",
+        "generated_tokens",
+        "tokens_per_second",
+        "created_utc",
+        "on_path",
+    ]
+    assert (seine["settings"], seine["tokens_per_second"]) == ({"top_k": 4}, 50.0)
+
+
+def test_show_is_the_conversation(cli: Cli, rivers: str) -> None:
+    out = cli("sessions", "show", rivers).out
+    assert "You:\nList three rivers.\n" in out
+    assert "Model:\nThe Seine and the Rhône.\n" in out
+    assert "Danube" not in out
+
+
+def test_search(cli: Cli, rivers: str) -> None:
+    [hit] = lines(cli("sessions", "search", "rhone", "--json").out)
+    assert list(hit) == ["session_id", "message_id", "title", "snippet", "role", "created_utc"]
+    assert (hit["session_id"], hit["role"]) == (rivers, "assistant")
+    assert "Rhône" in hit["snippet"]
+    assert rivers in cli("sessions", "search", "three", "rivers").out
+    assert cli("sessions", "search", "Mississippi").out == ""
+
+
+def test_rename(cli: Cli, rivers: str) -> None:
+    assert cli("sessions", "rename", rivers, "Des rivières").code == 0
+    assert lines(cli("sessions", "list", "--json").out)[0]["title"] == "Des rivières"
+
+
+def test_delete_leaves_nothing(cli: Cli, rivers: str, home: Path) -> None:
+    assert cli("sessions", "delete", rivers).code == 0
+    assert cli("sessions", "list").out == ""
+    assert cli("sessions", "show", rivers).code == 1
+    left = b"".join(file.read_bytes() for file in (home / "data").iterdir())
+    assert b"Danube" not in left
+    assert b"List three rivers" not in left
+
+
+def test_delete_asks_at_a_terminal(cli: Cli, rivers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tui.commands.sessions.asks", lambda: True)
+    refused = cli("sessions", "delete", rivers, stdin="n\n")
+    assert refused.code == 130
+    assert "Rivers" in refused.err
+    assert lines(cli("sessions", "list", "--json").out)
+    assert cli("sessions", "delete", rivers, stdin="y\n").code == 0
+    assert cli("sessions", "list").out == ""
+
+
+@pytest.mark.parametrize("arguments", [["show"], ["rename", "title"], ["delete"]])
+def test_an_unknown_session_is_told(cli: Cli, home: Path, arguments: list[str]) -> None:
+    ran = cli("sessions", arguments[0], "0123456789abcdef", *arguments[1:])
+    assert ran.code == 1
+    assert ran.err.startswith("llm-tui: There is no session 0123456789abcdef.")
+
+
+def test_backup_is_a_whole_database(cli: Cli, rivers: str, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.db"
+    assert cli("backup", copy).code == 0
+    with sqlite3.connect(copy) as connection:
+        assert connection.execute("SELECT count(*) FROM messages").fetchone() == (3,)
+    connection.close()
+    refused = cli("backup", copy)
+    assert refused.code == 1
+    assert "--force" in refused.err
+    assert cli("backup", copy, "--force").code == 0
+
+
+def test_backup_of_nothing_is_told(cli: Cli, home: Path, tmp_path: Path) -> None:
+    assert cli("backup", tmp_path / "copy.db").code == 1
+    assert not (tmp_path / "copy.db").exists()
+
+
+def test_a_newer_database_is_told_and_left_alone(cli: Cli, rivers: str, home: Path) -> None:
+    path = home / "data" / "sessions.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 999")
+    connection.close()
+    ran = cli("sessions", "list")
+    assert ran.code == 1
+    assert "newer llm-tui" in ran.err
