@@ -1,0 +1,65 @@
+"""What a process imports decides how soon it paints and what can kill it: looked at in real processes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = {"numpy", "numba", "llvmlite", "sqlite_utils", "tokenizers", "sentencepiece", "jinja2"}
+SCREEN = {"textual", "rich", "asyncio"}
+
+
+def imported_by(program: str, *arguments: str) -> set[str]:
+    """The top-level modules in memory after a program ran in a process of its own."""
+    code = (
+        "import atexit, json, sys\n"
+        "atexit.register(lambda: print(json.dumps([n for n in sys.modules if '.' not in n]), file=sys.stderr))\n"
+        f"{program}"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False, timeout=60
+    )
+    return set(json.loads(ran.stderr.splitlines()[-1]))
+
+
+def test_the_app_imports_nothing_that_computes_or_stores() -> None:
+    assert imported_by("import tui.app") & HEAVY == set()
+
+
+def test_the_screens_import_nothing_that_computes() -> None:
+    program = (
+        "import importlib, pkgutil, tui.screens, tui.services, tui.widgets\n"
+        "for package in (tui.screens, tui.services, tui.widgets):\n"
+        "    for module in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
+        "        importlib.import_module(module.name)\n"
+    )
+    assert imported_by(program) & HEAVY == set()
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version", "--nonsense"])
+def test_help_imports_no_command_at_all(argument: str) -> None:
+    assert imported_by("from tui.__main__ import main; main()", argument) & (HEAVY | SCREEN | {"engine"}) == set()
+
+
+def test_the_storage_is_imported_without_its_slow_parts() -> None:
+    assert imported_by("import storage.database, storage.sessions, storage.tree") & HEAVY == set()
+
+
+def test_listing_sessions_needs_neither_engine_nor_screen(home: Path) -> None:
+    found = imported_by("from tui.__main__ import main; main()", "sessions", "list")
+    assert found & {"textual", "numpy", "numba", "tokenizers"} == set()
+
+
+def test_tokenizing_needs_no_numpy(starter_model: Path, home: Path) -> None:
+    found = imported_by("from tui.__main__ import main; main()", "tokenize", "-m", str(starter_model))
+    assert "tokenizers" in found
+    assert found & {"textual", "numpy", "numba", "llvmlite"} == set()
+
+
+def test_the_engine_is_one_process_that_knows_no_screen() -> None:
+    found = imported_by("import engine.worker, engine.client")
+    assert found & {"textual", "sqlite3", "sqlite_utils", "tui", "storage"} == set()
