@@ -1,0 +1,133 @@
+"""An app with a scripted engine behind it, in a home of its own, driven through Textual's pilot."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from textual.pilot import Pilot
+from textual.widget import Widget
+
+from engine.protocol import AnyCommand, Generate, command_decoder
+from tui.app import LlmTuiApp
+from tui.options import AppOptions
+from tui.services.conversation import Conversation
+
+SCRIPTED_ENGINE = Path(__file__).with_name("scripted_engine.py")
+PATIENCE_S = 20.0
+
+
+class Play:
+    """An app that runs, and what a user can do with it and see of it."""
+
+    def __init__(self, pilot: Pilot[int]) -> None:
+        self.pilot = pilot
+        self.app: LlmTuiApp = pilot.app
+
+    @property
+    def conversation(self) -> Conversation:
+        """The open session."""
+        return self.app.workspace.conversation
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Let the app work until a condition holds; fail when it does not within PATIENCE_S."""
+        limit = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < limit, f"never true ({condition.__code__.co_names}); the screen:\n{self.text()}"
+            await self.pilot.pause(0.01)
+        await self.pilot.pause()
+
+    async def until_shown(self, text: str) -> None:
+        """Wait until the screen has a text."""
+        await self.until(lambda: text in self.text())
+
+    async def press(self, *keys: str) -> None:
+        """Press keys, one after the other."""
+        await self.pilot.press(*keys)
+
+    def text(self) -> str:
+        """What the user sees, line by line."""
+        return "\n".join(strip.text for strip in self.app.screen._compositor.render_strips())
+
+    def shown(self, widget: type[Widget] | str) -> str:
+        """What one widget shows."""
+        found = self.app.screen.query_one(widget)
+        return "\n".join(found.render_line(y).text for y in range(found.size.height))
+
+    async def say(self, text: str) -> None:
+        """Type a message and send it."""
+        before = len(self.conversation.path)
+        await self.press(*text, "enter")
+        await self.until(lambda: len(self.conversation.path) > before)
+
+    async def answered(self) -> None:
+        """Wait for the end of the answer, on screen and on disk."""
+        conversation = self.conversation
+        await self.until(lambda: conversation.path and not conversation.is_busy)
+        await self.until(lambda: conversation.path[-1].message.role == "assistant")
+        await self.until(lambda: conversation.path[-1].message.state != "writing")
+
+    async def ask(self, text: str) -> str:
+        """Send a message and return the answer."""
+        await self.say(text)
+        await self.answered()
+        return self.conversation.path[-1].message.content
+
+
+@dataclass
+class Stage:
+    """A home folder, a model file, and the script of the engine that will be started."""
+
+    home: Path
+    script: Path
+    model: Path
+
+    def set_script(self, **fields: Any) -> None:
+        """Write the script; the next engine process acts on it."""
+        self.script.write_bytes(msgspec.json.encode(fields))
+
+    def heard(self, kind: type[AnyCommand]) -> list[Any]:
+        """The commands of one kind that reached the engine."""
+        file = Path(f"{self.script}.heard")
+        lines = file.read_bytes().splitlines() if file.exists() else []
+        return [command for command in map(command_decoder.decode, lines) if isinstance(command, kind)]
+
+    def last_prompt(self) -> list[tuple[str, str]]:
+        """The conversation that the engine was last asked to answer."""
+        return [(message.role, message.content) for message in self.heard(Generate)[-1].prompt.messages]
+
+    def app(self, **options: Any) -> LlmTuiApp:
+        """An app that is not running yet."""
+        options.setdefault("model", str(self.model))
+        command = [sys.executable, str(SCRIPTED_ENGINE), str(self.script)]
+        return LlmTuiApp(AppOptions(**options), engine_command=command)
+
+    @asynccontextmanager
+    async def running(self, size: tuple[int, int] = (120, 40), **options: Any) -> AsyncIterator[Play]:
+        """An app that runs, its first frame painted."""
+        async with self.app(**options).run_test(size=size, notifications=True) as pilot:
+            yield Play(pilot)
+
+    @asynccontextmanager
+    async def ready(self, size: tuple[int, int] = (120, 40), **options: Any) -> AsyncIterator[Play]:
+        """An app that runs, with its model open and its sessions read."""
+        async with self.running(size, **options) as play:
+            await play.until(lambda: play.app.workspace.engine.is_ready and play.app.workspace.is_open)
+            yield play
+
+
+@pytest.fixture
+def stage(home: Path) -> Stage:
+    """A stage with a model and the default script."""
+    script = home / "script.json"
+    script.write_text("{}")
+    model = home / "Tiny 135M Q4_1.gguf"
+    model.write_bytes(b"GGUF")
+    return Stage(home, script, model)

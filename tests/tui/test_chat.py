@@ -1,0 +1,160 @@
+"""Chatting: sending, streaming, stopping, going on, other versions, and what the engine is told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engine.protocol import Generate, Stop, Tune
+from tui.widgets.prompt_box import PromptBox
+from tui.widgets.slider import Slider
+
+if TYPE_CHECKING:
+    from tests.tui.conftest import Stage
+
+COUNTING = " ".join(f"number{n}" for n in range(400))
+
+
+async def test_a_question_is_answered_on_screen(stage: Stage) -> None:
+    async with stage.ready() as play:
+        assert await play.ask("Capital of France?") == "Paris is the capital of France."
+        await play.until_shown("118 tok/s")
+        text = play.text()
+        assert "Capital of France?" in text
+        assert "Paris is the capital of France." in text
+        assert "Tiny 135M Q4_1" in text
+        assert stage.last_prompt() == [
+            ("system", "You are a helpful assistant."),
+            ("user", "Capital of France?"),
+        ]
+
+
+async def test_the_next_question_carries_the_whole_conversation(stage: Stage) -> None:
+    stage.set_script(answers=["One.", "Two."])
+    async with stage.ready() as play:
+        await play.ask("first")
+        await play.ask("second")
+        assert stage.last_prompt()[1:] == [("user", "first"), ("assistant", "One."), ("user", "second")]
+
+
+async def test_text_streams_before_the_answer_ends(stage: Stage) -> None:
+    stage.set_script(answers=[COUNTING], hold_after=3)
+    async with stage.ready() as play:
+        await play.say("count")
+        await play.until_shown("number2")
+        assert play.conversation.is_busy
+        assert "number3" not in play.text()
+
+
+async def test_escape_stops_and_keeps_what_came(stage: Stage) -> None:
+    stage.set_script(answers=[COUNTING], hold_after=3)
+    async with stage.ready() as play:
+        await play.say("count")
+        await play.until_shown("number2")
+        await play.press("escape")
+        await play.answered()
+        message = play.conversation.path[-1].message
+        assert (message.content, message.state) == ("number0 number1 number2", "stopped")
+        assert len(stage.heard(Stop)) == 1
+        assert "number2" in play.text()
+
+
+async def test_a_stopped_answer_goes_on_with_the_same_tokens(stage: Stage) -> None:
+    stage.set_script(answers=["one two three four"], hold_after=2)
+    async with stage.ready() as play:
+        await play.say("count")
+        await play.until_shown("one two")
+        await play.press("escape")
+        await play.answered()
+        stage.set_script(answers=["one two three four"])
+        await play.press("ctrl+g")
+        await play.until(lambda: len(stage.heard(Generate)) == 2)
+        assert stage.heard(Generate)[-1].prompt.answer_ids == [0, 1]
+        assert len(play.conversation.path) == 2
+
+
+async def test_a_slider_moved_while_writing_reaches_the_engine(stage: Stage) -> None:
+    stage.set_script(answers=[COUNTING], hold_after=3)
+    async with stage.ready() as play:
+        await play.say("count")
+        await play.until_shown("number2")
+        await play.press("f3")
+        assert isinstance(play.app.focused, Slider)
+        await play.press("home")
+        await play.answered()
+        assert [tune.sampling.temperature for tune in stage.heard(Tune)] == [0.0]
+        assert stage.heard(Tune)[0].request_id == play.conversation.path[-1].message.id
+        assert play.conversation.path[-1].message.content == COUNTING
+
+
+async def test_many_moves_are_few_tunes_and_the_last_one_counts(stage: Stage) -> None:
+    stage.set_script(answers=[COUNTING], hold_after=3)
+    async with stage.ready() as play:
+        await play.say("count")
+        await play.until_shown("number2")
+        slider = play.app.query_one("#temperature", Slider)
+        for ticks in range(81, 181):
+            slider._choose(ticks)
+        await play.until(lambda: stage.heard(Tune) and stage.heard(Tune)[-1].sampling.temperature == 1.8)
+        assert len(stage.heard(Tune)) < 10
+        await play.answered()
+
+
+async def test_settings_are_kept_with_the_session(stage: Stage) -> None:
+    async with stage.ready() as play:
+        await play.ask("hello")
+        await play.press("f3", "end", "down", "home")
+        session_id = play.conversation.session.id
+    async with stage.ready(resume=session_id) as play:
+        await play.until_shown("2.00")
+        assert play.conversation.sampling.temperature == 2.0
+        assert play.conversation.sampling.top_k == 0
+
+
+async def test_another_answer_stands_beside_the_first(stage: Stage) -> None:
+    stage.set_script(answers=["First.", "Second."])
+    async with stage.ready() as play:
+        await play.ask("say")
+        await play.press("ctrl+r")
+        await play.until_shown("Second.")
+        await play.answered()
+        assert "2/2" in play.text()
+        assert "First." not in play.text()
+        assert stage.last_prompt()[1:] == [("user", "say")]
+        await play.press("alt+left")
+        await play.until_shown("First.")
+        await play.until_shown("1/2")
+        assert "Second." not in play.text()
+
+
+async def test_nothing_is_sent_while_an_answer_is_written(stage: Stage) -> None:
+    stage.set_script(answers=[COUNTING], hold_after=3)
+    async with stage.ready() as play:
+        await play.say("count")
+        await play.until_shown("number2")
+        await play.press(*"more", "enter")
+        await play.until_shown("esc stops it")
+        assert play.app.query_one(PromptBox).text == "more"
+        assert len(stage.heard(Generate)) == 1
+
+
+async def test_a_refused_answer_says_why_and_can_be_tried_again(stage: Stage) -> None:
+    stage.set_script(answer_error="The template wrote without end.")
+    async with stage.ready() as play:
+        await play.say("hello")
+        await play.until_shown("The template wrote without end.")
+        assert play.conversation.path[-1].message.state == "failed"
+        assert play.app.screen.check_action("again", ())
+
+
+async def test_the_system_prompt_is_shown_and_changed(stage: Stage) -> None:
+    async with stage.ready() as play:
+        assert "You are a helpful assistant." in play.text()
+        await play.press(*"/system Answer in French.", "enter")
+        await play.until_shown("System: Answer in French.")
+        await play.ask("hello")
+        assert stage.last_prompt()[0] == ("system", "Answer in French.")
+        assert play.conversation.session.system == "Answer in French."
+        await play.press("f9")
+        await play.until_shown("System prompt of this session")
+        await play.press("ctrl+a", *"Be brief.", "ctrl+s")
+        await play.until(lambda: play.conversation.system.startswith("Be brief."))

@@ -1,0 +1,152 @@
+"""The app: it paints first, then starts the services, and stores everything on whatever way it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+from tui.terminal import show_period_s, textual_variables
+
+os.environ.update(textual_variables(os.environ))
+
+from textual._path import CSSPathType
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.screen import Screen
+
+from tui.options import AppOptions
+from tui.paths import Paths, user_paths
+from tui.screens.main import MainScreen
+from tui.services.workspace import Workspace
+from tui.settings import load_settings
+
+EXIT_GRACE_S = 10.0
+"""After a signal, the process ends within this time even where the terminal no longer takes a byte."""
+
+
+class LlmTuiApp(App[int]):
+    """One main screen, dialogs over it, and the workspace behind."""
+
+    TITLE = "llm-tui"
+    # Textual reads the style of the first screen from here, not from the screen.
+    CSS_PATH: ClassVar[CSSPathType | None] = ["app.tcss", "screens/main.tcss"]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(
+            "ctrl+q", "quit", "Quit", id="app.quit", tooltip="Leave; everything is stored", show=False, priority=True
+        ),
+    ]
+
+    def __init__(
+        self, options: AppOptions, *, paths: Paths | None = None, engine_command: Sequence[str] | None = None
+    ) -> None:
+        super().__init__()
+        self._paths = paths or user_paths()
+        loaded = load_settings(self._paths.settings_file)
+        self._problems = loaded.problems
+        self.settings = loaded.settings
+        self.workspace = Workspace(
+            options,
+            self._paths,
+            loaded.settings,
+            self._post,
+            show_period_s=show_period_s(os.environ),
+            engine_command=engine_command,
+        )
+        self._main: MainScreen | None = None
+
+    def get_default_screen(self) -> Screen[None]:
+        """The main screen is the first one, so that the first frame is the real one."""
+        self._main = MainScreen(self.workspace)
+        return self._main
+
+    def on_mount(self) -> None:
+        """Take over what the settings say about looks and keys."""
+        if self.settings.app.theme in self.available_themes:
+            self.theme = self.settings.app.theme
+        else:
+            self._problems.append(f"There is no theme {self.settings.app.theme}; the default one is used.")
+        self.set_keymap(self.settings.keys)
+        for problem in self._problems:
+            self.notify(problem, severity="warning", markup=False)
+
+    async def on_unmount(self) -> None:
+        """Every orderly way out comes here: store what is being written, end the engine."""
+        await self.workspace.close()
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """Everything that a key does, by name."""
+        yield from super().get_system_commands(screen)
+        if self._main is not None and screen is self._main:
+            from tui.palette import main_commands
+
+            yield from main_commands(self._main)
+
+    def action_help(self) -> None:
+        """Show the keys."""
+        from tui.screens.help import HelpScreen
+
+        if not isinstance(self.screen, HelpScreen):
+            self.push_screen(HelpScreen(self.screen))
+
+    def _post(self, message: Message) -> None:
+        if self._main is not None:
+            self._main.post_message(message)
+
+    def _print_error_renderables(self) -> None:
+        """Log an unexpected error and say it in one line, in place of Textual's traceback."""
+        error = self._exception
+        self._exit_renderables.clear()
+        if error is not None and not self.is_headless:
+            from tui.log import start_log
+
+            start_log().error("The app ended.", exc_info=error)
+            say = f"llm-tui ended: {type(error).__name__}: {error}. {self._paths.app_log} has more."
+            sys.stderr.write(f"{say}\n")
+
+
+def run(options: AppOptions) -> int:
+    """Run the app and return the command's exit code."""
+    app = LlmTuiApp(options)
+    asyncio.run(_run(app))
+    session = app.workspace.conversation.session
+    if session is not None:
+        _say(f"Go on with this session: llm-tui --resume {session.id}")
+    return app.return_code or 0
+
+
+async def _run(app: LlmTuiApp) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, _leave, app, number)
+    try:
+        await app.run_async()
+    finally:
+        await app.workspace.close()
+
+
+def _leave(app: LlmTuiApp, number: signal.Signals) -> None:
+    """Leave in order after a signal; a terminal that is gone must not keep us."""
+    if number == signal.SIGHUP:
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for stream in (sys.__stdin__, sys.__stdout__, sys.__stderr__):
+            if stream is not None:
+                os.dup2(nowhere, stream.fileno())
+    code = 128 + number
+    watchdog = threading.Timer(EXIT_GRACE_S, os._exit, (code,))
+    watchdog.daemon = True
+    watchdog.start()
+    app.exit(return_code=code)
+
+
+def _say(text: str) -> None:
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except OSError:
+        return

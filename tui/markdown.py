@@ -1,0 +1,58 @@
+"""How model output becomes Markdown: a parser under which text from a stranger stays text."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from markdown_it import MarkdownIt
+from markdown_it.rules_core import StateCore
+from markdown_it.token import Token
+
+from tui.text import safe_text
+
+
+@lru_cache(maxsize=1)
+def markdown_parser() -> MarkdownIt:
+    """The parser: CommonMark with tables and strikethrough, no HTML, line breaks kept.
+
+    HTML would vanish from the screen, so it is text here. Links become their text and their address: nothing to
+    click that was not written out, and the reader's terminal finds addresses by itself.
+    """
+    parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+    parser.core.ruler.push("plain", _make_plain)
+    return parser
+
+
+def _make_plain(state: StateCore) -> None:
+    for token in state.tokens:
+        token.content = safe_text(token.content)
+        token.info = safe_text(token.info)
+        if token.children is not None:
+            token.children = _plain_children(token.children)
+
+
+def _plain_children(children: list[Token]) -> list[Token]:
+    """Inline tokens without links and images; entities were decoded by now, so text is made safe again."""
+    plain: list[Token] = []
+    addresses: list[tuple[str, int]] = []
+    for token in children:
+        token.content = safe_text(token.content)
+        if token.type == "link_open":
+            addresses.append((str(token.attrs.get("href", "")), len(plain)))
+        elif token.type == "link_close" and addresses:
+            address, start = addresses.pop()
+            shown = "".join(part.content for part in plain[start:])
+            if address and address != shown and address != f"mailto:{shown}":
+                plain.append(_text(f" ({safe_text(address)})"))
+        elif token.type == "image":
+            plain.append(_text(f"[{token.content}] ({safe_text(str(token.attrs.get('src', '')))})"))
+        elif token.type == "softbreak":
+            token.type = "hardbreak"
+            plain.append(token)
+        else:
+            plain.append(token)
+    return plain
+
+
+def _text(content: str) -> Token:
+    return Token("text", "", 0, content=content)

@@ -1,0 +1,143 @@
+"""What the services tell the main screen; widgets have their own messages beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from textual.message import Message
+
+from engine.protocol import Candidate, EngineStats, LoadProgress, ModelCard, PromptProgress
+from storage.records import PathMessage, Session
+
+EnginePhase = Literal["starting", "empty", "loading", "ready", "dead"]
+
+
+@dataclass
+class EngineChanged(Message):
+    """The engine's process or its model is in another state; reason says why where it is not good."""
+
+    phase: EnginePhase
+    card: ModelCard | None
+    reason: str = ""
+
+
+@dataclass
+class EngineDiedMidway(Message):
+    """The engine ended without being asked to."""
+
+    message: str
+    log_tail: list[str] = field(default_factory=list)
+
+
+@dataclass
+class EngineSilent(Message):
+    """Nothing came from the engine for so long."""
+
+    silent_s: float
+
+
+@dataclass
+class LoadAdvanced(Message):
+    """Loading came further."""
+
+    progress: LoadProgress
+
+
+@dataclass
+class PromptAdvanced(Message):
+    """The engine read more of the prompt."""
+
+    progress: PromptProgress
+
+
+@dataclass
+class StatsArrived(Message):
+    """The engine's pulse."""
+
+    stats: EngineStats
+
+
+@dataclass
+class NoModelFound(Message):
+    """There is nothing to load; reason: why not, where a model was asked for by name."""
+
+    reason: str = ""
+
+
+@dataclass
+class ModelChosen(Message):
+    """This file is being opened, whoever chose it."""
+
+    name: str
+
+
+@dataclass
+class StarterAdvanced(Message):
+    """The starter model's download came further."""
+
+    stage: str
+    done_bytes: int
+    total_bytes: int
+
+
+@dataclass
+class StarterEnded(Message):
+    """The starter model is here and being opened, or could not be fetched: then error says why."""
+
+    error: str = ""
+
+
+@dataclass
+class PathChanged(Message):
+    """The session that is open, or the branch of it that is shown, is another one now.
+
+    session is None for a new one that nothing was said in. draft: what stood in its prompt box, None to leave
+    the box alone.
+    """
+
+    session: Session | None
+    path: list[PathMessage]
+    draft: str | None = None
+
+
+@dataclass
+class AnswerGrew(Message):
+    """New text of the answer that is being written; candidates of its latest token."""
+
+    message_id: str
+    text: str
+    candidates: list[Candidate] = field(default_factory=list)
+
+
+@dataclass
+class AnswerEnded(Message):
+    """An answer is over and stored."""
+
+    answer: PathMessage
+    first_token_ms: float | None = None
+
+
+@dataclass
+class AnswerWaits(Message):
+    """A message was sent, and its answer waits until a model is ready; waiting is False when it no longer does."""
+
+    waiting: bool
+
+
+@dataclass
+class SettingsShown(Message):
+    """The open session's system prompt or sampling settings are to be shown anew."""
+
+
+@dataclass
+class HistoryChanged(Message):
+    """Sessions were added, renamed, removed or moved."""
+
+
+@dataclass
+class Trouble(Message):
+    """Something failed; the sentence says what, why and what to do."""
+
+    sentence: str
+    severity: Literal["information", "warning", "error"] = "error"

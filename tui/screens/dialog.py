@@ -1,0 +1,42 @@
+"""What all screens over the main one share: a titled box in the middle that escape closes."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Generic, TypeVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widget import Widget
+from textual.widgets import Footer
+
+Result = TypeVar("Result")
+
+
+class Dialog(ModalScreen[Result | None], Generic[Result]):
+    """Returns what was chosen, None when it was closed."""
+
+    CSS_PATH = "dialogs.tcss"
+    DIALOG_TITLE: ClassVar[str] = ""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "close", "close", id="dialog.close", tooltip="Close, and change nothing"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__(classes="dialog-screen")
+
+    def compose(self) -> ComposeResult:
+        """The box with its contents, and the keys below."""
+        box = Vertical(*self.contents(), classes="dialog")
+        box.border_title = self.DIALOG_TITLE
+        yield box
+        yield Footer(compact=True)
+
+    def contents(self) -> list[Widget]:
+        """What stands in the box."""
+        raise NotImplementedError
+
+    def action_close(self) -> None:
+        """Close, and change nothing."""
+        self.dismiss(None)

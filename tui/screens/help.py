@@ -1,0 +1,50 @@
+"""Help: every key that does something here, and what."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Static
+
+from tui.screens.dialog import Dialog
+
+_KEY_WIDTH = 22
+_INTRODUCTION = """\
+Everything works from the keyboard. Tab goes from pane to pane, ctrl+p opens the command palette with every command.\
+"""
+
+
+class HelpScreen(Dialog[None]):
+    """Reads the keys from the screen below, so that it tells what is, also after keys were changed."""
+
+    DIALOG_TITLE: ClassVar[str] = "Help"
+
+    def __init__(self, below: Screen[object]) -> None:
+        super().__init__()
+        self._below = below
+
+    def contents(self) -> list[Widget]:
+        """One line a key, grouped by the part that it belongs to."""
+        parts: list[Content] = [Content(_INTRODUCTION)]
+        focused = self._below.focused
+        about = getattr(focused, "HELP", None) if focused is not None else None
+        if about:
+            parts += [Content(""), Content.styled("Here", "bold"), Content(str(about))]
+        groups: dict[str, dict[str, list[str]]] = {}
+        for active in self._below.active_bindings.values():
+            binding = active.binding
+            text = binding.tooltip or binding.description
+            if text and not binding.system:
+                group = "Everywhere" if active.node is self._below or active.node is self.app else "In this pane"
+                groups.setdefault(group, {}).setdefault(text, []).append(self.app.get_key_display(binding))
+        for group, lines in groups.items():
+            parts += [Content(""), Content.styled(group, "bold")]
+            parts += [
+                Content.assemble((f"{', '.join(keys):<{_KEY_WIDTH}}", "$text-accent"), " ", text)
+                for text, keys in lines.items()
+            ]
+        return [VerticalScroll(Static(Content("\n").join(parts)), classes="scroll")]

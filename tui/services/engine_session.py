@@ -1,0 +1,234 @@
+"""The engine's process and its model: started, spoken to, restarted and ended here and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from textual.message import Message
+
+from engine.client import EngineClient
+from engine.errors import EngineError
+from engine.protocol import (
+    AnyCommand,
+    AnyEvent,
+    EngineDied,
+    EngineStats,
+    Failed,
+    Finished,
+    Generate,
+    HeartbeatMissed,
+    Load,
+    LoadProgress,
+    ModelCard,
+    ModelReady,
+    PromptProgress,
+    Sampling,
+    Stop,
+    Token,
+    Tune,
+    Unloaded,
+)
+from tui.messages import (
+    EngineChanged,
+    EngineDiedMidway,
+    EnginePhase,
+    EngineSilent,
+    LoadAdvanced,
+    PromptAdvanced,
+    StatsArrived,
+    Trouble,
+)
+
+TUNE_PERIOD_S = 0.05
+"""A dragged slider sends at most one Tune in this time; the last position always arrives."""
+
+_LOAD_REQUEST = "load"
+
+AnswerEvent = PromptProgress | Token | Finished | Failed | EngineDied
+Post = Callable[[Message], object]
+
+
+class EngineSession:
+    """One engine at a time, with the model that is open in it.
+
+    Events of answers go to `on_answer`, everything else is posted to the screen. Nothing here raises for a
+    dead or missing engine: that is posted too, and `restart` begins again.
+    """
+
+    def __init__(self, post: Post, log_path: Path, command: Sequence[str] | None = None) -> None:
+        self._post = post
+        self.log_path = log_path
+        self._command = list(command) if command is not None else None
+        self._client: EngineClient | None = None
+        self._pump: asyncio.Task[None] | None = None
+        self._tuning: asyncio.Task[None] | None = None
+        self._wanted: tuple[str, Sampling] | None = None
+        self._load: Load | None = None
+        self._closed = False
+        self.phase: EnginePhase = "starting"
+        self.card: ModelCard | None = None
+        self.on_answer: Callable[[AnswerEvent], Awaitable[None]] | None = None
+        self.on_ready: Callable[[], None] | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a Generate would be answered now."""
+        return self.phase == "ready"
+
+    @property
+    def has_model_in_view(self) -> bool:
+        """Whether a model is open, opening, or would be opened by a restart."""
+        return self._load is not None
+
+    async def start(self) -> None:
+        """Start the process; afterwards the phase is "empty", or "dead" with its reason posted."""
+        self._set_phase("starting")
+        try:
+            self.log_path.parent.mkdir(parents=True, exist_ok=True)
+            client = await EngineClient.start(command=self._command, log_path=self.log_path)
+        except (EngineError, OSError) as error:
+            self._set_phase("dead", str(error))
+            return
+        if self._closed:
+            await client.close()
+            return
+        self._client = client
+        self._pump = asyncio.create_task(self._pump_events(client), name="engine events")
+        self._set_phase("empty")
+
+    async def load(self, load: Load) -> None:
+        """Open a model in place of the one before."""
+        self._load = Load(
+            request_id=_LOAD_REQUEST,
+            path=load.path,
+            context=load.context,
+            threads=load.threads,
+            cache_dir=load.cache_dir,
+        )
+        self.card = None
+        self._set_phase("loading")
+        await self._send(self._load)
+
+    async def restart(self) -> None:
+        """End what is left of the engine, start it anew and open the same model."""
+        await self._end_client()
+        self.card = None
+        await self.start()
+        if self.phase == "empty" and self._load is not None:
+            await self.load(self._load)
+
+    async def generate(self, generate: Generate) -> bool:
+        """Ask for an answer; False when there is no engine to ask."""
+        return await self._send(generate)
+
+    async def stop(self, request_id: str) -> None:
+        """Ask for the end of an answer; Finished follows."""
+        await self._send(Stop(request_id=request_id))
+
+    def tune(self, request_id: str, sampling: Sampling) -> None:
+        """Send new settings for the running answer, now and then at most once every TUNE_PERIOD_S."""
+        self._wanted = (request_id, sampling)
+        if self._tuning is None or self._tuning.done():
+            self._tuning = asyncio.create_task(self._send_tunes(), name="tune")
+
+    async def close(self) -> None:
+        """End the engine; safe to call in any state, and twice."""
+        self._closed = True
+        if self._tuning is not None:
+            self._tuning.cancel()
+        await self._end_client()
+
+    async def _end_client(self) -> None:
+        client, self._client = self._client, None
+        pump, self._pump = self._pump, None
+        if pump is not None:
+            pump.cancel()
+            with suppress(asyncio.CancelledError):
+                await pump
+        if client is not None:
+            await client.close()
+
+    async def _send(self, command: AnyCommand) -> bool:
+        if self._client is None:
+            return False
+        try:
+            await self._client.send(command)
+        except EngineError:
+            # The client says EngineDied as well, with more to tell.
+            return False
+        return True
+
+    async def _send_tunes(self) -> None:
+        while self._wanted is not None:
+            (request_id, sampling), self._wanted = self._wanted, None
+            await self._send(Tune(request_id=request_id, sampling=sampling))
+            await asyncio.sleep(TUNE_PERIOD_S)
+
+    async def _pump_events(self, client: EngineClient) -> None:
+        while True:
+            event = await client.events.get()
+            await self._take(event)
+            if isinstance(event, EngineDied):
+                return
+
+    async def _take(self, event: AnyEvent) -> None:
+        match event:
+            case Token() | Finished():
+                await self._answer(event)
+            case EngineStats():
+                self._post(StatsArrived(event))
+            case PromptProgress():
+                self._post(PromptAdvanced(event))
+                await self._answer(event)
+            case LoadProgress():
+                self._post(LoadAdvanced(event))
+            case ModelReady():
+                self._ready(event.card)
+            case Failed():
+                await self._failed(event)
+            case HeartbeatMissed(silent_s=silent_s):
+                self._post(EngineSilent(silent_s))
+            case Unloaded():
+                self.card = None
+                self._set_phase("empty")
+            case EngineDied():
+                await self._died(event)
+            case _:
+                pass
+
+    def _ready(self, card: ModelCard) -> None:
+        self.card = card
+        self._set_phase("ready")
+        if self.on_ready is not None:
+            self.on_ready()
+
+    async def _failed(self, event: Failed) -> None:
+        sentence = f"{event.message} {event.hint}".strip()
+        if event.request_id == _LOAD_REQUEST:
+            self._load = None
+            self._set_phase("empty", sentence)
+        elif event.request_id:
+            await self._answer(event)
+        else:
+            self._post(Trouble(sentence))
+
+    async def _died(self, event: EngineDied) -> None:
+        client, self._client = self._client, None
+        self.card = None
+        self.phase = "dead"
+        await self._answer(event)
+        self._set_phase("dead", event.message)
+        self._post(EngineDiedMidway(event.message, list(event.log_tail)))
+        if client is not None:
+            await client.close()
+
+    async def _answer(self, event: AnswerEvent) -> None:
+        if self.on_answer is not None:
+            await self.on_answer(event)
+
+    def _set_phase(self, phase: EnginePhase, reason: str = "") -> None:
+        self.phase = phase
+        self._post(EngineChanged(phase, self.card, reason))

@@ -1,0 +1,111 @@
+"""All services together: started beside the first paint, closed on every way out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from storage.errors import StorageError
+from tui.messages import HistoryChanged, ModelChosen, NoModelFound, Trouble
+from tui.model_choice import ModelChoiceError
+from tui.options import AppOptions
+from tui.paths import Paths
+from tui.services.conversation import Conversation, Defaults
+from tui.services.engine_session import EngineSession, Post
+from tui.services.history import History
+from tui.services.models import Models
+from tui.services.store import Store
+from tui.settings import Settings
+
+
+class Workspace:
+    """What the app works with behind its screens. `post` gets every message, also from threads."""
+
+    def __init__(
+        self,
+        options: AppOptions,
+        paths: Paths,
+        settings: Settings,
+        post: Post,
+        *,
+        show_period_s: float,
+        engine_command: Sequence[str] | None = None,
+    ) -> None:
+        self._options = options
+        self._paths = paths
+        self._post = post
+        defaults = Defaults(settings.chat.system_prompt, settings.sampling.sampling())
+        self.store = Store()
+        self.engine = EngineSession(post, paths.engine_log, engine_command)
+        self.models = Models(post, paths, settings)
+        self.history = History(self.store, post)
+        self.conversation = Conversation(self.store, self.engine, post, defaults, show_period_s)
+        self.is_open = False
+        self._starting: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Start the engine and open the database, both in the background."""
+        self._starting = asyncio.create_task(self._start(), name="start services")
+
+    async def _start(self) -> None:
+        await asyncio.gather(self._start_engine(), self._open_sessions())
+
+    async def _start_engine(self) -> None:
+        path, _ = await asyncio.gather(self._choose_model(), self.engine.start())
+        if path is not None and self.engine.phase == "empty":
+            await self.load_model(path)
+
+    async def _choose_model(self) -> Path | None:
+        try:
+            return await self.models.choose(self._options.model)
+        except ModelChoiceError as error:
+            self._post(NoModelFound(str(error) if error.wanted else ""))
+            return None
+
+    async def load_model(self, path: Path) -> None:
+        """Open a model in place of the one before, and next time again."""
+        self._post(ModelChosen(path.name))
+        await self.engine.load(self.models.load_command(path))
+        await self.models.remember(path)
+
+    async def fetch_starter(self) -> None:
+        """Download the starter model and open it."""
+        path = await self.models.fetch_starter()
+        if path is not None:
+            await self.load_model(path)
+
+    async def _open_sessions(self) -> None:
+        try:
+            await self.store.open(self._paths.database)
+            interrupted = await self.history.recover()
+            session_id = self._options.resume
+            if session_id is None and self._options.continue_last:
+                session_id = await self.history.last()
+            elif session_id is None and not self._options.new:
+                session_id = interrupted
+            if session_id is not None:
+                await self.conversation.open(session_id, keep_typed=True)
+            self.is_open = True
+            self._post(HistoryChanged())
+        except StorageError as error:
+            self._post(Trouble(str(error)))
+
+    async def close(self) -> None:
+        """Store everything and end the engine; whoever calls second waits for the first."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(), name="close services")
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        if self._starting is not None and not self._starting.done():
+            self._starting.cancel()
+        if self._starting is not None:
+            with suppress(asyncio.CancelledError, Exception):
+                await self._starting
+        with suppress(StorageError):
+            await self.conversation.close()
+        await self.engine.close()
+        await self.store.close()

@@ -1,0 +1,61 @@
+"""Text from elsewhere made safe to show: what a terminal would obey becomes a visible character."""
+
+from __future__ import annotations
+
+import re
+
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+_TABLE: dict[int, str] = {
+    **{code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"},
+    0x7F: "\N{SYMBOL FOR DELETE}",
+    **dict.fromkeys(range(0x80, 0xA0), _REPLACEMENT),
+    **dict.fromkeys((0x2028, 0x2029), "\n"),
+    **dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)), _REPLACEMENT),
+    **dict.fromkeys(range(0xFFF9, 0xFFFC), _REPLACEMENT),
+    **dict.fromkeys(range(0xD800, 0xE000), _REPLACEMENT),
+}
+_UNSAFE = re.compile("[" + "".join(re.escape(chr(code)) for code in _TABLE) + "]")
+
+
+def safe_text(text: str) -> str:
+    r"""Replace control characters, escape sequences' beginnings, bidirectional overrides and lone surrogates.
+
+    Lines and tabs stay; "\r\n" is a line's end. C0 controls become their pictures (ESC is ␛), the rest becomes �.
+    The result means the same to a terminal as to a reader, and is valid UTF-8.
+    """
+    if "\r\n" in text:
+        text = text.replace("\r\n", "\n")
+    return text.translate(_TABLE) if _UNSAFE.search(text) else text
+
+
+def safe_line(text: str, limit: int = 200) -> str:
+    """The same in one line of at most `limit` characters, for titles and names."""
+    line = " ".join(safe_text(text[: limit * 4]).split())
+    return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
+
+
+def first_line(text: str, limit: int = 60) -> str:
+    """The first line that says anything, for a session's title."""
+    for line in text.splitlines():
+        if line.strip():
+            return safe_line(line, limit)
+    return ""
+
+
+def human_bytes(n_bytes: float) -> str:
+    """A size in words of three digits at most: 812 B, 98 MB, 3.8 GB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 999.5:
+            return f"{n_bytes:.0f} {unit}" if n_bytes >= 9.95 or unit == "B" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.1f} TB"
+
+
+def human_count(number: float) -> str:
+    """A count in words: 512, 8.2 k, 135 M, 6.7 B."""
+    for unit in ("", " k", " M"):
+        if number < 999.5:
+            return f"{number:.0f}{unit}" if number >= 9.95 or not unit else f"{number:.1f}{unit}"
+        number /= 1000
+    return f"{number:.1f} B"

@@ -1,0 +1,48 @@
+"""The line above the chat: which session this is, and which model answers."""
+
+from __future__ import annotations
+
+from rich.cells import cell_len, set_cell_size
+from textual.app import RenderResult
+from textual.content import Content
+from textual.reactive import reactive
+from textual.widget import Widget
+
+from engine.protocol import ModelCard
+from tui.text import human_count, safe_line
+
+
+def model_words(card: ModelCard | None) -> str:
+    """A model in a few words: its name, its size unless the name says it, its quantisation."""
+    if card is None:
+        return "no model"
+    name = safe_line(card.name, 40)
+    size = human_count(card.parameters).replace(" ", "")
+    parts = [name if size.casefold() in name.casefold() or not card.parameters else f"{name} {size}"]
+    if card.quantization.casefold() not in name.casefold():
+        parts.append(safe_line(card.quantization, 12))
+    return " · ".join(parts)
+
+
+class ChatHeader(Widget):
+    """Title on the left, model on the right; the title gives way when both do not fit."""
+
+    DEFAULT_CSS = """
+    ChatHeader { height: 1; width: 1fr; padding: 0 1; background: $panel; color: $foreground; }
+    ChatHeader > .chat-header--model { color: $text-muted; }
+    """
+    COMPONENT_CLASSES = {"chat-header--model"}  # noqa: RUF012 - Textual declares it without ClassVar
+
+    session_title: reactive[str] = reactive("New session")
+    model: reactive[str] = reactive("no model")
+
+    def render(self) -> RenderResult:
+        """Both ends of the line."""
+        width = self.content_size.width
+        model = self.model if cell_len(self.model) <= width else ""
+        room = width - cell_len(model) - 1
+        title = safe_line(self.session_title)
+        if cell_len(title) > room:
+            title = set_cell_size(title, max(room - 1, 0)) + "…" if room > 4 else ""
+        gap = max(width - cell_len(title) - cell_len(model), 0)
+        return Content.assemble((title, "bold"), " " * gap, (model, ".chat-header--model"))

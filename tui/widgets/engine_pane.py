@@ -1,0 +1,39 @@
+"""The right side: live numbers, sliders and candidates, one below the other."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import Vertical, VerticalScroll
+
+from engine.protocol import Sampling
+from tui.widgets.candidates_pane import CandidatesPane
+from tui.widgets.live_numbers import LiveNumbers
+from tui.widgets.sampling_pane import SamplingPane
+
+
+class EnginePane(VerticalScroll, can_focus=False):
+    """Three titled boxes; scrolls where the screen is short."""
+
+    DEFAULT_CSS = """
+    EnginePane { scrollbar-size-vertical: 1; }
+    EnginePane > .box { height: auto; border: round $foreground 30%; padding: 0 1; }
+    EnginePane > .box:focus-within { border: round $accent; }
+    EnginePane > .box.-fill { min-height: 8; height: 1fr; }
+    """
+    HELP = "Tab goes from slider to slider; arrows move one, digits and enter set it, r resets it."
+
+    def __init__(self, defaults: Sampling, *, id: str | None = None) -> None:  # noqa: A002 - Textual's own name
+        super().__init__(id=id)
+        self._defaults = defaults
+
+    def compose(self) -> ComposeResult:
+        """The boxes."""
+        yield _titled("Engine", LiveNumbers())
+        yield _titled("Sampling", SamplingPane(self._defaults))
+        yield _titled("Candidates", CandidatesPane(), classes="box -fill")
+
+
+def _titled(title: str, child: LiveNumbers | SamplingPane | CandidatesPane, classes: str = "box") -> Vertical:
+    box = Vertical(child, classes=classes)
+    box.border_title = title
+    return box

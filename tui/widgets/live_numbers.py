@@ -1,0 +1,186 @@
+"""What the engine does now and how fast: one widget that draws a few lines, a few times a second."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import ClassVar
+
+from rich.cells import cell_len
+from textual.app import RenderResult
+from textual.content import Content
+from textual.widget import Widget
+
+from engine.protocol import EngineStats, LoadProgress, PromptProgress
+from tui.messages import EnginePhase
+from tui.text import human_bytes
+
+_NONE = "-"
+_BARS = "▁▂▃▄▅▆▇█"
+_STAGES = {
+    "reading": "reading the file",
+    "preparing": "preparing weights",
+    "compiling": "compiling kernels",
+    "warming": "warming up",
+}
+_PHASES = {"starting": "starting …", "empty": "no model", "loading": "opening …", "ready": "ready", "dead": "stopped"}
+_STATES = {"reading_prompt": "reading the prompt", "writing": "writing"}
+
+
+def sparkline(values: list[float], width: int) -> str:
+    """The latest values as bars, one a cell, scaled to the greatest of them."""
+    shown = values[-width:] if width > 0 else []
+    top = max(shown, default=0.0)
+    if top <= 0:
+        return ""
+    return "".join(_BARS[min(int(value / top * (len(_BARS) - 1) + 0.5), len(_BARS) - 1)] for value in shown)
+
+
+def meter(part: float, width: int) -> str:
+    """A bar that is filled up to a part of one."""
+    filled = round(min(max(part, 0.0), 1.0) * width)
+    return "█" * filled + "░" * (width - filled)
+
+
+class LiveNumbers(Widget):
+    """State, speed, prompt, first token, context, memory and processor."""
+
+    DEFAULT_CSS = """
+    LiveNumbers { height: 8; width: 1fr; }
+    LiveNumbers > .live--state { color: $text-accent; text-style: bold; }
+    LiveNumbers > .live--trouble { color: $text-error; text-style: bold; }
+    LiveNumbers > .live--label { color: $foreground 65%; }
+    LiveNumbers > .live--bar { color: $primary; }
+    """
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"live--state", "live--trouble", "live--label", "live--bar"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._phase: EnginePhase = "starting"
+        self._stats: EngineStats | None = None
+        self._load: LoadProgress | None = None
+        self._prompt: PromptProgress | None = None
+        self._speeds: deque[float] = deque(maxlen=120)
+        self._last_speed = 0.0
+        self._first_token_ms: float | None = None
+        self._silent_s = 0.0
+        self._machine_bytes = 0
+
+    def show_phase(self, phase: EnginePhase) -> None:
+        """The engine's process or model changed."""
+        self._phase = phase
+        self._load = self._prompt = None
+        self._silent_s = 0.0
+        if phase in ("empty", "dead", "starting"):
+            self._stats = None
+        self.refresh()
+
+    def show_machine(self, total_bytes: int) -> None:
+        """How much memory the machine has."""
+        self._machine_bytes = total_bytes
+        self.refresh()
+
+    def show_load(self, progress: LoadProgress) -> None:
+        """Loading came further."""
+        self._load = progress
+        self.refresh()
+
+    def show_prompt(self, progress: PromptProgress) -> None:
+        """The engine read more of the prompt."""
+        self._prompt = progress
+        self.refresh()
+
+    def show_stats(self, stats: EngineStats) -> None:
+        """The engine's pulse."""
+        if stats == self._stats and not self._silent_s:
+            return
+        self._stats = stats
+        self._silent_s = 0.0
+        if stats.state == "writing":
+            self._prompt = None
+            if stats.tokens_per_second > 0:
+                self._speeds.append(stats.tokens_per_second)
+                self._last_speed = stats.tokens_per_second
+        self.refresh()
+
+    def show_finished(self, tokens_per_second: float | None, first_token_ms: float | None) -> None:
+        """An answer is over: its own figures stay until the next one."""
+        self._prompt = None
+        self._last_speed = tokens_per_second or self._last_speed
+        self._first_token_ms = first_token_ms
+        self.refresh()
+
+    def show_silence(self, silent_s: float) -> None:
+        """Nothing came from the engine for so long."""
+        self._silent_s = silent_s
+        self.refresh()
+
+    def render(self) -> RenderResult:
+        """All lines."""
+        width = self.content_size.width
+        if width < 8:
+            return Content("")
+        if self._phase in ("starting", "loading", "empty", "dead"):
+            lines = self._loading_lines(width)
+        else:
+            lines = self._running_lines(width)
+        return Content("\n").join(lines)
+
+    def _loading_lines(self, width: int) -> list[Content]:
+        state = _PHASES[self._phase]
+        lines = [self._state(state, trouble=self._phase == "dead")]
+        if self._load is not None and self._phase == "loading":
+            part = self._load.done / self._load.total if self._load.total else 0.0
+            lines = [self._state(_STAGES[self._load.stage]), self._bar(part, width)]
+            if self._load.total > 1_000_000:
+                lines.append(_pair("", f"{human_bytes(self._load.done)} of {human_bytes(self._load.total)}", width))
+            elif self._load.total:
+                lines.append(_pair("", f"{self._load.done} of {self._load.total}", width))
+        return lines
+
+    def _running_lines(self, width: int) -> list[Content]:
+        stats = self._stats
+        lines = [self._state(_STATES.get(stats.state, "ready") if stats else "ready")]
+        if self._silent_s:
+            lines = [self._state(f"silent for {self._silent_s:.0f} s", trouble=True)]
+        lines.append(self._speed_line(width))
+        if self._prompt is not None and self._prompt.total:
+            lines.append(self._bar(self._prompt.done / self._prompt.total, width))
+        else:
+            speed = stats.prompt_tokens_per_second if stats else 0
+            lines.append(_pair("prompt", f"{speed:.0f} tok/s" if speed else _NONE, width))
+        first = f"{self._first_token_ms / 1000:.2f} s" if self._first_token_ms is not None else _NONE
+        lines.append(_pair("first token", first, width))
+        if stats is not None:
+            lines += self._stats_lines(stats, width)
+        return lines
+
+    def _stats_lines(self, stats: EngineStats, width: int) -> list[Content]:
+        used = stats.context_used / stats.context if stats.context else 0.0
+        memory = human_bytes(stats.rss_bytes)
+        if self._machine_bytes:
+            memory += f" / {human_bytes(self._machine_bytes)}"
+        figure = f"{used * 100:.0f} %"
+        room = max(width - len("context ") - len(figure) - 1, 0)
+        return [
+            Content.assemble(("context ", ".live--label"), (meter(used, room), ".live--bar"), " ", figure),
+            _pair("memory", memory, width),
+            _pair("processor", f"{stats.cpu_percent:.0f} %", width),
+        ]
+
+    def _speed_line(self, width: int) -> Content:
+        figure = f"{self._last_speed:.0f} tok/s " if self._last_speed else f"{_NONE} tok/s "
+        return Content.assemble(
+            (figure, "bold"), (sparkline(list(self._speeds), width - cell_len(figure)), ".live--bar")
+        )
+
+    def _state(self, text: str, *, trouble: bool = False) -> Content:
+        return Content.assemble(("● ", ".live--bar"), (text, ".live--trouble" if trouble else ".live--state"))
+
+    def _bar(self, part: float, width: int) -> Content:
+        figure = f" {part * 100:3.0f} %"
+        return Content.assemble((meter(part, max(width - len(figure), 0)), ".live--bar"), figure)
+
+
+def _pair(label: str, value: str, width: int) -> Content:
+    gap = max(width - cell_len(label) - cell_len(value), 1)
+    return Content.assemble((label, ".live--label"), " " * gap, value)

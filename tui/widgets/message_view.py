@@ -1,0 +1,103 @@
+"""One message of the transcript: who said it, which of its siblings it is, and its text."""
+
+from __future__ import annotations
+
+from rich.cells import cell_len
+from textual.app import ComposeResult, RenderResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.reactive import reactive
+from textual.widget import Widget
+from textual.widgets import Static
+
+from storage.records import PathMessage
+from tui.text import safe_line, safe_text
+from tui.widgets.answer_body import AnswerBody
+
+_BEFORE = "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}"
+_AFTER = "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}"
+_STATE_NOTES = {
+    "writing": "writing …",
+    "stopped": "stopped",
+    "interrupted": "interrupted",
+    "failed": "failed",
+}
+
+
+class MessageHeading(Widget):
+    """The line above a message."""
+
+    DEFAULT_CSS = """
+    MessageHeading { height: 1; width: 1fr; }
+    """
+
+    name_text: reactive[str] = reactive("")
+    note: reactive[str] = reactive("")
+
+    def render(self) -> RenderResult:
+        """The name on the left, the note on the right."""
+        width = self.content_size.width
+        gap = max(width - cell_len(self.name_text) - cell_len(self.note), 1)
+        return Content.assemble((self.name_text, "bold"), " " * gap, (self.note, "dim"))
+
+
+class MessageView(Vertical):
+    """A message with its heading; the transcript's cursor may stand on it."""
+
+    DEFAULT_CSS = """
+    MessageView { height: auto; padding: 0 1; border-left: blank; }
+    MessageView.-user MessageHeading { color: $text-accent; }
+    MessageView.-assistant MessageHeading { color: $text-primary; }
+    MessageView.-user > .text { margin-bottom: 1; }
+    MessageView > .text { height: auto; width: 1fr; }
+    MessageView.-cursor { border-left: outer $accent; background: $boost; }
+    MessageView:nocolor.-cursor MessageHeading { text-style: reverse; }
+    """
+
+    def __init__(self, item: PathMessage) -> None:
+        super().__init__(classes=f"-{item.message.role}")
+        self.item = item
+        self._body: AnswerBody | None = None
+
+    @property
+    def message_id(self) -> str:
+        """The message's id in the database."""
+        return self.item.message.id
+
+    def compose(self) -> ComposeResult:
+        """Heading and text; a user's text is shown as it was typed, an answer as Markdown."""
+        yield MessageHeading()
+        if self.item.message.role == "assistant":
+            self._body = AnswerBody(self.item.message.content)
+            yield self._body
+        else:
+            yield Static(Content(safe_text(self.item.message.content)), classes="text")
+
+    def on_mount(self) -> None:
+        """Fill the heading."""
+        self._show_heading()
+
+    def show_item(self, item: PathMessage) -> None:
+        """Take over what changed about the message, except its text."""
+        self.item = item
+        self._show_heading()
+
+    async def grow(self, text: str) -> None:
+        """More of the answer came."""
+        if self._body is not None:
+            await self._body.grow(text)
+
+    async def settle(self, item: PathMessage) -> None:
+        """The answer is over."""
+        self.show_item(item)
+        if self._body is not None:
+            await self._body.settle(item.message.content)
+
+    def _show_heading(self) -> None:
+        message = self.item.message
+        heading = self.query_one(MessageHeading)
+        heading.name_text = "You" if message.role == "user" else safe_line(message.model or "Answer", 40)
+        notes = [_STATE_NOTES.get(message.state, "")]
+        if self.item.sibling_count > 1:
+            notes.append(f"{_BEFORE} {self.item.sibling_index + 1}/{self.item.sibling_count} {_AFTER}")
+        heading.note = "  ".join(note for note in notes if note)

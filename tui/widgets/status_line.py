@@ -1,0 +1,42 @@
+"""The line between transcript and prompt box: what happens now, what is wrong, and the figures in short."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.cells import cell_len, set_cell_size
+from textual.app import RenderResult
+from textual.content import Content
+from textual.reactive import reactive
+from textual.widget import Widget
+
+from tui.text import safe_line
+
+
+class StatusLine(Widget):
+    """One line that never moves: the left part says, the right part counts."""
+
+    DEFAULT_CSS = """
+    StatusLine { height: 1; width: 1fr; padding: 0 2; }
+    StatusLine > .status--figures { color: $text-muted; }
+    StatusLine > .status--trouble { color: $text-error; text-style: bold; }
+    StatusLine > .status--busy { color: $text-accent; }
+    """
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"status--figures", "status--trouble", "status--busy"}
+
+    busy: reactive[str] = reactive("")
+    trouble: reactive[str] = reactive("")
+    figures: reactive[str] = reactive("")
+
+    def render(self) -> RenderResult:
+        """Trouble goes before what is being done; figures give way to either."""
+        width = self.content_size.width
+        text = safe_line(self.trouble or self.busy, 400)
+        style = ".status--trouble" if self.trouble else ".status--busy"
+        figures = self.figures
+        if cell_len(text) + cell_len(figures) + 2 > width:
+            figures = ""
+        if cell_len(text) > width:
+            text = set_cell_size(text, max(width - 1, 0)) + "…"
+        gap = max(width - cell_len(text) - cell_len(figures), 0)
+        return Content.assemble((text, style), " " * gap, (figures, ".status--figures"))

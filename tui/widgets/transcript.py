@@ -1,0 +1,205 @@
+"""What was said in the open session, newest at the bottom; it follows the end unless the reader has scrolled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from storage.records import PathMessage
+from tui.text import safe_line
+
+if TYPE_CHECKING:
+    from tui.widgets.message_view import MessageView
+
+PAGE = 30
+"""Messages that are shown at once at most when a session opens; scrolling to the top brings as many more."""
+
+
+class Transcript(VerticalScroll, can_focus=True):
+    """The messages of one branch, each a MessageView; only as many are mounted as were asked for."""
+
+    DEFAULT_CSS = """
+    Transcript { height: 1fr; scrollbar-size-vertical: 1; padding: 0; }
+    Transcript > .system, Transcript > .earlier { color: $text-muted; padding: 0 1 1 2; width: 1fr; height: auto; }
+    Transcript > .waiting { color: $text-warning; padding: 0 1 1 2; height: auto; display: none; }
+    Transcript.-waiting > .waiting { display: block; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("k,shift+up", "cursor(-1)", "Message above", id="chat.cursor_up", tooltip="To the message above"),
+        Binding("j,shift+down", "cursor(1)", "Message below", id="chat.cursor_down", tooltip="To the message below"),
+        Binding("y,c", "copy", "Copy", id="chat.copy", tooltip="Send the message to the terminal's clipboard"),
+        Binding(
+            "left_square_bracket",
+            "screen.sibling(-1)",
+            "Before",
+            id="chat.sibling_before",
+            tooltip="The version before this one",
+            show=False,
+        ),
+        Binding(
+            "right_square_bracket",
+            "screen.sibling(1)",
+            "After",
+            id="chat.sibling_after",
+            tooltip="The version after this one",
+            show=False,
+        ),
+    ]
+    HELP = (
+        "Arrows and page keys scroll, end follows the answer. j and k go to another message, [ and ] to its versions."
+    )
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's own name
+        super().__init__(id=id)
+        self._path: list[PathMessage] = []
+        self._first = 0
+        self._cursor: str | None = None
+
+    def compose(self) -> ComposeResult:
+        """The system prompt on top and the notes that come and go."""
+        yield Static("", classes="system", markup=False)
+        yield Static("", classes="earlier", markup=False)
+        yield Static("The answer begins as soon as the model is ready.", classes="waiting", markup=False)
+
+    def on_mount(self) -> None:
+        """Follow the end from the moment on at which there is more than fits."""
+        self.watch(self, "virtual_size", self._follow_when_longer, init=False)
+        self.query_one(".earlier").display = False
+
+    def on_resize(self) -> None:
+        """More or less fits now."""
+        self._follow_when_longer()
+
+    def _follow_when_longer(self) -> None:
+        # An anchored container puts what is shorter than itself at its bottom; a chat begins at the top.
+        longer = self.virtual_size.height > self.scrollable_content_region.height
+        if longer != self.is_anchored:
+            self.anchor(longer)
+            if not longer:
+                self.scroll_to(y=0, animate=False)
+
+    def follow(self) -> None:
+        """Go to the end and stay there, also after the reader had scrolled."""
+        if self.is_anchored:
+            self.anchor()
+
+    @property
+    def views(self) -> list[MessageView]:
+        """The messages on screen, oldest first."""
+        from tui.widgets.message_view import MessageView
+
+        return list(self.query_children(MessageView))
+
+    @property
+    def cursor_item(self) -> PathMessage | None:
+        """The message that the cursor stands on."""
+        return next((item for item in self._path if item.message.id == self._cursor), None)
+
+    def show_system(self, text: str) -> None:
+        """Say what the model is told before the first message."""
+        shown = f"System: {safe_line(text, 300)}" if text else "No system prompt."
+        self.query_one(".system", Static).update(Content(shown))
+
+    async def show_path(self, path: list[PathMessage], *, from_start: bool) -> None:
+        """Show a branch; views of messages that it shares with the one before stay as they are.
+
+        from_start: another session, which begins with its last PAGE messages.
+        """
+        self._path = path
+        if from_start:
+            self._cursor = None
+            self._first = max(len(path) - PAGE, 0)
+        self._first = min(self._first, max(len(path) - 1, 0))
+        await self._reconcile()
+        if from_start:
+            self.follow()
+
+    async def _reconcile(self) -> None:
+        # Markdown takes 30 ms to import, so that happens after the first paint.
+        from tui.widgets.message_view import MessageView
+
+        wanted = self._path[self._first :]
+        views = self.views
+        same = 0
+        while same < min(len(views), len(wanted)) and views[same].message_id == wanted[same].message.id:
+            views[same].show_item(wanted[same])
+            same += 1
+        with self.app.batch_update():
+            if views[same:]:
+                await self.remove_children(views[same:])
+            if wanted[same:]:
+                await self.mount_all([MessageView(item) for item in wanted[same:]], before=".waiting")
+        self._show_earlier()
+
+    def _show_earlier(self) -> None:
+        earlier = self.query_one(".earlier", Static)
+        earlier.display = self._first > 0
+        if self._first:
+            earlier.update(Content(f"{self._first} earlier messages: scroll up or press home."))
+
+    async def show_more(self) -> None:
+        """Bring earlier messages back on top, with the reader's place unmoved."""
+        from tui.widgets.message_view import MessageView
+
+        if not self._first:
+            return
+        first, self._first = self._first, max(self._first - PAGE, 0)
+        below = self.virtual_size.height - self.scroll_y
+        await self.mount_all([MessageView(item) for item in self._path[self._first : first]], after=".earlier")
+        self._show_earlier()
+        self.call_after_refresh(
+            lambda: self.scroll_to(y=self.virtual_size.height - below, animate=False, immediate=True)
+        )
+
+    async def grow(self, message_id: str, text: str) -> None:
+        """More of an answer came."""
+        view = self._view(message_id)
+        if view is not None:
+            await view.grow(text)
+
+    async def settle(self, item: PathMessage) -> None:
+        """An answer is over."""
+        self._path = [item if old.message.id == item.message.id else old for old in self._path]
+        view = self._view(item.message.id)
+        if view is not None:
+            await view.settle(item)
+
+    def _view(self, message_id: str) -> MessageView | None:
+        return next((view for view in reversed(self.views) if view.message_id == message_id), None)
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Reaching the top brings earlier messages."""
+        super().watch_scroll_y(old_value, new_value)
+        if new_value <= 0 < old_value and self._first:
+            self.run_worker(self.show_more(), group="earlier", exclusive=True)
+
+    def action_cursor(self, step: int) -> None:
+        """Move the cursor to another message and show it."""
+        views = self.views
+        if not views:
+            return
+        ids = [view.message_id for view in views]
+        at = ids.index(self._cursor) + step if self._cursor in ids else len(ids) - 1
+        at = min(max(at, 0), len(ids) - 1)
+        self._cursor = ids[at]
+        for view in views:
+            view.set_class(view.message_id == self._cursor, "-cursor")
+        views[at].scroll_visible(animate=False)
+
+    def on_blur(self) -> None:
+        """The cursor shows only where keys would move it."""
+        for view in self.views:
+            view.remove_class("-cursor")
+        self._cursor = None
+
+    def action_copy(self) -> None:
+        """Send the message under the cursor, or the last one, to the terminal's clipboard."""
+        item = self.cursor_item or (self._path[-1] if self._path else None)
+        if item is not None:
+            self.app.copy_to_clipboard(item.message.content)
+            self.app.notify("Sent to the terminal's clipboard.", markup=False)
