@@ -1,0 +1,202 @@
+"""Writes one answer: reads the prompt in batches, then chooses, tells and evaluates one token after the other."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+from engine.chat import StopMatcher
+from engine.prompt import EncodedPrompt, encode_prompt
+from engine.protocol import (
+    AnyEvent,
+    Candidate,
+    Finished,
+    FinishReason,
+    Generate,
+    PromptProgress,
+    Token,
+    TokenLogprob,
+)
+from engine.sampling import Choice, Floats, Sampler
+from engine.tokenizer import TextStream, Tokenizer
+
+if TYPE_CHECKING:
+    from engine.inbox import Control
+    from engine.model import LanguageModel
+
+SEED_BITS = 32
+"""Seeds that are picked are short enough to be typed."""
+
+Emit = Callable[[AnyEvent], None]
+
+
+def generate(model: LanguageModel, command: Generate, control: Control, emit: Emit) -> None:
+    """Write an answer and emit its events: PromptProgress, Token, and Finished at last.
+
+    control: looked at between tokens and between batches of the prompt. Raises EngineError instead of Finished.
+    """
+    _Answer(model, command, control, emit).write()
+
+
+class AnswerText:
+    """Turns tokens into text that is certain: whole characters, and nothing of a stop text.
+
+    n_before: how many of the ids are an answer that is being continued; their text has been told before.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, stops: Sequence[str], before: Sequence[int]) -> None:
+        self._tokenizer = tokenizer
+        self._stream = TextStream()
+        self._matcher = StopMatcher(stops)
+        self.stopped = False
+        self._n_told = 0
+        told = self._whole(before)
+        certain = self._certain(told)
+        self._n_told = len(told) - len(certain)
+
+    def feed(self, token_id: int) -> str:
+        """The text that is certain now that this token has come; sets `stopped` if it ends a stop text."""
+        return self._new(self._certain(self._whole([token_id])))
+
+    def tail(self, *, keep_halves: bool) -> str:
+        """What was held back. keep_halves: the beginning of a character becomes U+FFFD instead of nothing."""
+        rest = self._certain(self._stream.flush()) if keep_halves else ""
+        return self._new(rest + self._matcher.flush())
+
+    def _whole(self, ids: Sequence[int]) -> str:
+        return self._stream.feed(b"".join(self._tokenizer.piece_bytes(token_id) for token_id in ids))
+
+    def _certain(self, text: str) -> str:
+        certain, self.stopped = self._matcher.feed(text)
+        return certain
+
+    def _new(self, text: str) -> str:
+        """The text without what was told before it became certain, when the answer was interrupted."""
+        n_old = min(self._n_told, len(text))
+        self._n_told -= n_old
+        return text[n_old:]
+
+
+class _Answer:
+    """One answer on its way. ids: all that the model was given to read or has chosen."""
+
+    def __init__(self, model: LanguageModel, command: Generate, control: Control, emit: Emit) -> None:
+        self.model, self.command, self.control, self.emit = model, command, control, emit
+        self.seed = secrets.randbits(SEED_BITS) if command.seed is None else command.seed
+        self.prompt: EncodedPrompt = encode_prompt(model, command)
+        self.ids = list(self.prompt.ids)
+        self.n_prompt = len(self.ids)
+        self.n_reused = 0
+        self.text = AnswerText(
+            model.tokenizer,
+            [*self.prompt.stops, *command.stop],
+            self.ids[self.n_prompt - self.prompt.n_answer :],
+        )
+        self.started_s = self.read_s = self.first_s = self.last_s = time.monotonic()
+
+    @property
+    def n_generated(self) -> int:
+        return len(self.ids) - self.n_prompt
+
+    def write(self) -> None:
+        """Read the prompt, write the answer."""
+        logits = self._read_prompt()
+        self.read_s = self.first_s = self.last_s = time.monotonic()
+        reason: FinishReason = "stopped"
+        if logits is not None:
+            reason = self._write_tokens(logits)
+        tail = self.text.tail(keep_halves=reason == "stop")
+        self.emit(self._finished(reason, tail))
+
+    def _read_prompt(self) -> Floats | None:
+        """Evaluate what the cache does not hold yet; the last token's logits, None if stopped before."""
+        model, ids, total = self.model, self.ids, self.n_prompt
+        # The last token is always read, since its logits are needed.
+        if self.command.reuse:
+            self.n_reused = min(common_prefix_length(model.cached_ids, ids), total - 1)
+        self._tell_progress(self.n_reused)
+        logits = None
+        for start in range(self.n_reused, total, model.batch_size):
+            if self.control.stopped:
+                return None
+            end = min(start + model.batch_size, total)
+            logits = model.evaluate(ids[start:end], start)
+            self._tell_progress(end)
+        return logits
+
+    def _tell_progress(self, done: int) -> None:
+        self.emit(
+            PromptProgress(request_id=self.command.request_id, done=done, total=self.n_prompt, reused=self.n_reused)
+        )
+
+    def _write_tokens(self, logits: Floats) -> FinishReason:
+        """Choose, tell and evaluate tokens until something ends the answer."""
+        model, command, ids = self.model, self.command, self.ids
+        sampler = Sampler(logits.size, self.seed, skip=self.prompt.n_answer)
+        end_ids = frozenset() if command.ignore_eos else model.tokenizer.end_ids
+        while (reason := self._limit()) is None:
+            if self.n_generated:
+                logits = model.evaluate(ids[-1:], len(ids) - 1)
+            choice = sampler.choose(
+                logits, ids, self.control.sampling, n_top=command.n_top, n_chances=command.n_candidates
+            )
+            if choice.id in end_ids:
+                return "stop"
+            ids.append(choice.id)
+            self._tell_token(choice)
+        return reason
+
+    def _limit(self) -> FinishReason | None:
+        """What ends the answer before its next token, if anything does."""
+        if self.text.stopped:
+            return "stop"
+        if self.control.stopped:
+            return "stopped"
+        most = self.control.sampling.max_new_tokens
+        if most is not None and self.n_generated >= most:
+            return "length"
+        # The last token chosen needs a place in the cache before another one can follow.
+        return "length" if len(self.ids) > self.model.max_seq_len else None
+
+    def _tell_token(self, choice: Choice) -> None:
+        self.last_s = time.monotonic()
+        if self.n_generated == 1:
+            self.first_s = self.last_s
+        piece_text = self.model.tokenizer.piece_text
+        self.emit(
+            Token(
+                request_id=self.command.request_id,
+                id=choice.id,
+                text=self.text.feed(choice.id),
+                logprob=choice.logprob,
+                top=[TokenLogprob(token_id, logprob) for token_id, logprob in choice.top],
+                candidates=[
+                    Candidate(i, piece_text(i), model_p, sampler_p) for i, model_p, sampler_p in choice.chances
+                ],
+            )
+        )
+
+    def _finished(self, reason: FinishReason, tail: str) -> Finished:
+        arrived_s = self.control.arrived_s
+        return Finished(
+            request_id=self.command.request_id,
+            reason=reason,
+            text_tail=tail,
+            prompt_tokens=self.n_prompt,
+            reused_tokens=self.n_reused,
+            generated_tokens=self.n_generated,
+            prompt_ms=1000 * (self.read_s - self.started_s),
+            generate_ms=1000 * (self.last_s - self.read_s),
+            first_token_ms=1000 * (self.first_s - arrived_s) if self.n_generated else 0.0,
+            seed=self.seed,
+            dropped_turns=self.prompt.dropped_turns,
+            note=self.prompt.note,
+        )
+
+
+def common_prefix_length(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many ids the two have in common at their beginning."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
