@@ -1,0 +1,81 @@
+"""`llm-tui tokenize`: with the starter's vocabulary, and with one that comes without any weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gguf
+import pytest
+
+Cli = Callable[..., Any]
+
+
+@pytest.fixture
+def vocabulary(tmp_path: Path) -> Path:
+    """A GGUF with a small SentencePiece vocabulary and not a single tensor."""
+    path = tmp_path / "vocabulary.gguf"
+    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", "b", "▁a", "ab", "▁ab"]
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(pieces)
+    writer.add_token_scores([0.0] * 259 + [-10.0, -11.0, -12.0, -3.0, -2.0, -1.0])
+    writer.add_token_types([2, 3, 3] + [6] * 256 + [1] * 6)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_add_bos_token(True)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def test_a_vocabulary_without_tensors_is_enough(cli: Cli, vocabulary: Path, home: Path) -> None:
+    ran = cli("tokenize", "-m", vocabulary, "--json", stdin="ab")
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out) == {"ids": [1, 264], "pieces": ["<s>", " ab"]}
+    assert json.loads(cli("tokenize", "-m", vocabulary, "--json", "--no-bos", stdin="ab").out)["ids"] == [264]
+    assert cli("tokenize", "-m", vocabulary, stdin="ab").out == "1 264\n"
+
+
+def test_special_tokens_in_the_text(cli: Cli, vocabulary: Path, home: Path) -> None:
+    assert cli("tokenize", "-m", vocabulary, "--no-bos", stdin="</s>").out == "2\n"
+    plain = json.loads(cli("tokenize", "-m", vocabulary, "--no-bos", "--no-special", "--json", stdin="</s>").out)
+    assert 2 not in plain["ids"]
+    assert len(plain["ids"]) == 5
+
+
+@pytest.mark.parametrize("text", ["Hello  world\n", "\t\r\n\n", "naïve façade 東京 🦙", "", "<|im_end|>", "a\x00b"])
+def test_there_and_back(cli: Cli, starter_model: Path, home: Path, text: str) -> None:
+    ids = cli("tokenize", "-m", starter_model, stdin=text).out
+    assert cli("tokenize", "-m", starter_model, "--decode", stdin=ids).out == text
+
+
+def test_json_goes_back_too(cli: Cli, starter_model: Path, home: Path) -> None:
+    ids = json.loads(cli("tokenize", "-m", starter_model, "--json", stdin="to be").out)["ids"]
+    back = cli("tokenize", "-m", starter_model, "--decode", "--json", stdin=json.dumps(ids))
+    assert json.loads(back.out) == {"text": "to be"}
+
+
+def test_bytes_that_are_no_text_become_replacement_characters(cli: Cli, starter_model: Path, home: Path) -> None:
+    broken = cli("tokenize", "-m", starter_model, stdin=b"a\xff\xc3b").out
+    assert (
+        broken == cli("tokenize", "-m", starter_model, stdin="a\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}b").out
+    )
+
+
+def test_an_id_outside_the_vocabulary_is_told(cli: Cli, vocabulary: Path, home: Path) -> None:
+    for number in ("265", "-1"):
+        ran = cli("tokenize", "-m", vocabulary, "--decode", stdin=f"[3, {number}]")
+        assert ran.code == 1
+        assert ran.err.startswith(f"llm-tui: There is no token {number}: this model's ids go from 0 to 264.")
+
+
+def test_a_file_that_is_no_model_is_told(cli: Cli, tmp_path: Path, home: Path) -> None:
+    (tmp_path / "x.gguf").write_bytes(b"GGUF\x03")
+    ran = cli("tokenize", "-m", tmp_path / "x.gguf", stdin="a")
+    assert ran.code == 1
+    assert ran.err.count("\n") == 1
