@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -143,6 +146,66 @@ def test_an_unknown_session_is_told(cli: Cli, home: Path, arguments: list[str]) 
     assert ran.err.startswith("llm-tui: There is no session 0123456789abcdef.")
 
 
+def test_export_and_import_are_each_others_opposite(
+    cli: Cli, rivers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, every = tmp_path / "one.json", tmp_path / "all.json"
+    one.write_text(cli("sessions", "export", rivers, "--format", "json").out)
+    every.write_text(cli("sessions", "export", "--all").out)
+    for number, file in enumerate((one, every)):
+        monkeypatch.setenv("LLM_TUI_HOME", str(tmp_path / f"other{number}"))
+        ran = cli("sessions", "import", file)
+        assert (ran.code, ran.out) == (0, f"{rivers}\n")
+        assert cli("sessions", "export", rivers, "--format", "json").out == one.read_text()
+        assert cli("sessions", "export", "--all").out == every.read_text()
+        again = json.loads(cli("sessions", "import", file, "--json").out)
+        assert (again["n_new"], again["n_known"]) == (0, 1)
+
+
+def test_export_as_markdown(cli: Cli, rivers: str) -> None:
+    out = cli("sessions", "export", rivers).out
+    assert out.startswith("# Rivers")
+    assert "The Seine and the Rhône." in out
+    assert cli("sessions", "export").code == 2
+    assert cli("sessions", "export", rivers, "--all").code == 2
+
+
+def test_a_file_that_is_no_export_is_told(cli: Cli, home: Path, tmp_path: Path) -> None:
+    file = tmp_path / "x.json"
+    file.write_text('{"a": 1}')
+    for path in (file, tmp_path / "missing.json"):
+        ran = cli("sessions", "import", path)
+        assert ran.code == 1
+        assert ran.err.startswith(f"llm-tui: {path}")
+        assert ran.err.count("\n") == 1
+
+
+def test_a_folder_that_cannot_be_written_can_be_read(cli: Cli, rivers: str, home: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    (home / "data").chmod(0o500)
+    (home / "data" / "sessions.db").chmod(0o400)
+    try:
+        assert rivers in cli("sessions", "list").out
+        assert cli("sessions", "rename", rivers, "x").code == 1
+    finally:
+        (home / "data").chmod(0o700)
+
+
+def test_an_answer_whose_writer_was_killed_is_interrupted(cli: Cli, rivers: str, home: Path) -> None:
+    program = (
+        "import os, sys\n"
+        "from storage.database import open_database\n"
+        "from storage import answers\n"
+        "db = open_database(sys.argv[1])\n"
+        "answers.begin_answer(db, sys.argv[2], None, model='m', settings={}, seed=1)\n"
+        "os._exit(9)\n"
+    )
+    subprocess.run([sys.executable, "-c", program, home / "data" / "sessions.db", rivers], check=False)
+    messages = json.loads(cli("sessions", "show", rivers, "--json").out)["messages"]
+    assert messages[-1]["state"] == "interrupted"
+
+
 def test_backup_is_a_whole_database(cli: Cli, rivers: str, tmp_path: Path) -> None:
     copy = tmp_path / "copy.db"
     assert cli("backup", copy).code == 0
@@ -168,3 +231,8 @@ def test_a_newer_database_is_told_and_left_alone(cli: Cli, rivers: str, home: Pa
     ran = cli("sessions", "list")
     assert ran.code == 1
     assert "newer llm-tui" in ran.err
+
+
+def test_nobody_else_can_read_what_was_said(cli: Cli, home: Path) -> None:
+    assert cli("sessions", "list").code == 0
+    assert (home / "data" / "sessions.db").stat().st_mode & 0o077 == 0

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -33,17 +34,33 @@ def command() -> None:
 
 
 @contextmanager
-def _database() -> Iterator[SqliteDatabase]:
-    """Open the sessions; answers whose writer was killed are marked as interrupted."""
-    from storage.answers import recover_interrupted
-    from storage.database import open_database
-
-    db = open_database(user_paths().database)
+def _database(*, to_read: bool = False) -> Iterator[SqliteDatabase]:
+    """Open the sessions; to_read: where nothing can be written, looking is possible all the same."""
+    db = _open(user_paths().database, to_read)
     try:
-        recover_interrupted(db)
         yield db
     finally:
         db.close()
+
+
+def _open(path: Path, to_read: bool) -> SqliteDatabase:
+    from storage.answers import recover_interrupted
+    from storage.database import open_database
+    from storage.errors import DatabaseAccessError, DiskFullError, ReadOnlyDatabaseError
+
+    try:
+        db = open_database(path)
+    except (ReadOnlyDatabaseError, DiskFullError, DatabaseAccessError):
+        if to_read and path.exists():
+            return open_database(path, read_only=True)
+        raise
+    try:
+        # An answer whose writer was killed is shown as interrupted, not as being written.
+        recover_interrupted(db)
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 @command.command("list")
@@ -51,7 +68,7 @@ def _database() -> Iterator[SqliteDatabase]:
 @json_option
 def list_command(archived: bool, as_json: bool) -> None:
     """List the sessions, pinned ones first, then the last changed first."""
-    with _database() as db:
+    with _database(to_read=True) as db:
         for page in _pages(db, archived):
             if as_json:
                 for session in page:
@@ -92,7 +109,7 @@ def show(session_id: str, as_json: bool) -> None:
     from storage import tree
     from storage.sessions import get_session
 
-    with _database() as db:
+    with _database(to_read=True) as db:
         session = get_session(db, session_id)
         shown = [step.message for step in tree.path(db, session_id)]
         if as_json:
@@ -113,7 +130,7 @@ def _message(message: Message, on_path: bool) -> dict[str, object]:
         "parent_id": message.parent_id,
         "role": message.role,
         "content": message.content,
-        "state": message.state,
+        "state": "interrupted" if message.state == "writing" else message.state,
         "model": message.model,
         "settings": message.settings,
         "prompt_tokens": message.prompt_tokens,
@@ -135,7 +152,7 @@ def search(text: tuple[str, ...], limit: int, as_json: bool) -> None:
     """
     from storage.search import search as find
 
-    with _database() as db:
+    with _database(to_read=True) as db:
         hits = find(db, " ".join(text), limit)
     for hit in hits:
         if as_json:
@@ -155,6 +172,48 @@ def rename(session_id: str, title: str) -> None:
 
     with _database() as db:
         rename_session(db, session_id, title)
+
+
+@command.command()
+@click.argument("session_id", metavar="ID", required=False)
+@click.option("--all", "every", is_flag=True, help="All sessions, as one JSON document.")
+@click.option(
+    "--format", "form", type=click.Choice(["md", "json"]), default="md", show_default=True, help="To read, or lossless."
+)
+def export(session_id: str | None, every: bool, form: str) -> None:
+    """Write a session to stdout: as Markdown to read, or as JSON that `import` takes back unchanged."""
+    from storage.export import all_sessions_json, session_json, session_markdown
+
+    if every == (session_id is not None):
+        raise click.UsageError("Name one session, or give --all.")
+    with _database(to_read=True) as db:
+        if session_id is None:
+            for piece in all_sessions_json(db):
+                write_text(piece, newline=False)
+        elif form == "json":
+            write_text(session_json(db, session_id), newline=False)
+        else:
+            write_text(session_markdown(db, session_id), newline=False)
+
+
+@command.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@json_option
+def import_command(file: Path, as_json: bool) -> None:
+    """Take in sessions: this program's own JSON, ChatGPT's export, or the `llm` tool's logs.db.
+
+    What was imported before is recognised and not doubled.
+    """
+    from storage.importers import import_file
+
+    with _database() as db:
+        report = import_file(db, file)
+    if as_json:
+        write_json(report)
+    else:
+        for new_id in report.session_ids:
+            write_text(new_id)
+        say(f"{report.n_new} new sessions, {report.n_extended} with new messages, {report.n_known} known already.")
 
 
 @command.command()
