@@ -10,6 +10,7 @@ from engine.protocol import EngineDied
 
 LOG_TAIL_LINES = 20
 LOG_TAIL_BYTES = 16 * 1024
+LOG_LINE_CHARS = 500
 
 _CRASHES = {
     "SIGSEGV": "it crashed in compiled code",
@@ -47,7 +48,7 @@ def log_tail(log_path: Path, start: int = 0) -> list[str]:
     lines = text.splitlines()
     if first > start:
         lines = lines[1:]
-    return [line for line in lines if line.strip()][-LOG_TAIL_LINES:]
+    return [line[:LOG_LINE_CHARS] for line in lines if line.strip()][-LOG_TAIL_LINES:]
 
 
 def signal_name(returncode: int) -> str | None:

@@ -13,6 +13,7 @@ import os
 import platform
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 import msgspec
+import platformdirs
 
 from engine.errors import EngineError, NoModelError
 from engine.inbox import Control, Inbox
@@ -83,13 +85,31 @@ class _TerminatedError(BaseException):
 
 def open_model(command: Load, report: Report) -> LanguageModel:
     """Import what computes, and load; the first call takes a second for the imports alone."""
-    from engine.kernels import jit
-
-    if command.cache_dir is not None:
-        jit.use_cache(Path(command.cache_dir) / "kernels")
-    from engine import loading
+    use_kernel_cache(command.cache_dir)
+    from engine import generation, loading  # noqa: F401 - the sampler's kernels are compiled now, not at an answer
 
     return loading.load(command, report)
+
+
+def use_kernel_cache(cache_dir: str | None) -> None:
+    """Keep compiled kernels on disk, also where panels are not; where no folder can be written, for this time only."""
+    from engine.kernels import jit
+
+    named = os.environ.get("NUMBA_CACHE_DIR")
+    home = os.environ.get("LLM_TUI_HOME")
+    if named is not None:
+        folder = Path(named)
+    elif cache_dir is not None:
+        folder = Path(cache_dir) / "kernels"
+    elif home is not None:
+        folder = Path(home).expanduser() / "cache" / "kernels"
+    else:
+        folder = platformdirs.user_cache_path("llm-tui", appauthor=False) / "kernels"
+    try:
+        jit.use_cache(folder)
+    except OSError as error:
+        log.warning("Compiled kernels cannot be kept in %s: %s", folder, error)
+        jit.use_cache(Path(tempfile.mkdtemp(prefix="llm-tui-kernels-")))
 
 
 def import_numba() -> None:
