@@ -1,0 +1,387 @@
+"""Attention over the cache: two panel products with a softmax between them.
+
+Keys lie in half-precision panels of LANES positions, values in panels of LANES dimensions, so scores and results are
+the same kind of product as with weights. The cache is taken in ranges of RANGE positions; each gives a partial result
+(largest score, sum, weighted values), and partial results are merged in the order of their positions, whether they were
+computed by one thread after another (prompts) or by several at once (decoding): same order, same bits.
+
+Source: Dao et al. 2022 (online softmax); the split over the cache is their "flash decoding".
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.kernels import cpu, lanes
+from engine.kernels.formats import BLOCK, panel_format
+from engine.kernels.jit import inner, kernel
+from engine.kernels.matmul import Tokens, add_block, store_sums, zero_sums
+from engine.kernels.memory import field, load_f32, load_f32x16, store_f32, store_f32x16, store_i64
+from engine.kernels.records import N_TOKENS, P0, P1, P3, P5, P6, P7, P8, POS, SCRATCH, SCRATCH_BYTES
+from engine.kernels.rows import (
+    CAPACITY,
+    HEAD_DIM,
+    HEAD_PAD,
+    HEADS,
+    KV_HEADS,
+    PARTIALS,
+    Q_HEAD_BYTES,
+    VECTOR,
+    WINDOW,
+    key_panels,
+    quantize_row,
+    value_panels,
+)
+from engine.kernels.simd import LANES
+
+RANGE = 256
+"""Positions of one partial result."""
+
+FEW_TOKENS = 8
+"""Up to so many tokens, the work is split over the cache; beyond, over the tokens."""
+
+ROWS_BLOCK = 64
+"""Query rows (token, head) that one unit of a prompt's attention takes through the cache together."""
+
+_ROWS = 4 if cpu.has_avx512_dot() else 2
+_F16 = panel_format("F16")
+_one, _few = Tokens(1), Tokens(_ROWS)
+_BOTTOM = np.float32(-3.0e38)
+
+Q_ROWS, ATT_LAYER, SHAPE, ATT, ATT_STRIDE, ATT_QUANT, ATT_QUANT_STRIDE = P0, P1, P3, P5, P6, P7, P8
+"""Parameters of attend and merge: query rows, the layer, the shape record, results as float32 and
+quantised (0: none)."""
+
+
+def partial_floats(head_dim: int) -> int:
+    """float32 of one partial result: values padded to whole vectors, then largest score, sum and padding."""
+    return (head_dim + LANES - 1) // LANES * LANES + LANES
+
+
+@inner
+def softmax_range(scores, begin, end, vectors):
+    """Scores of a range to weights exp(score - largest) in place; positions before begin and from end on get 0.
+
+    Returns (largest, sum). begin may equal end: (bottom, 0).
+    """
+    best = lanes.splat(_BOTTOM)
+    for i in range(vectors):
+        v = load_f32x16(scores + i * VECTOR)
+        v = lanes.first_lanes(v, end - i * LANES, _BOTTOM)
+        if begin > i * LANES:
+            v = lanes.maximum(lanes.splat(_BOTTOM), _from_lane(v, begin - i * LANES))
+        store_f32x16(scores + i * VECTOR, v)
+        best = lanes.maximum(best, v)
+    top = lanes.largest(best)
+    base = lanes.splat(top)
+    summed = lanes.splat(np.float32(0.0))
+    for i in range(vectors):
+        v = lanes.exp(lanes.sub(load_f32x16(scores + i * VECTOR), base))
+        v = lanes.first_lanes(v, end - i * LANES, np.float32(0.0))
+        if begin > i * LANES:
+            v = _from_lane_zero(v, begin - i * LANES)
+        store_f32x16(scores + i * VECTOR, v)
+        summed = lanes.add(summed, v)
+    return top, lanes.total(summed)
+
+
+@inner
+def _from_lane(v, begin):
+    """The lanes from begin on, bottom before."""
+    before = lanes.first_lanes(lanes.splat(np.float32(1.0)), begin, np.float32(0.0))
+    kept = lanes.mul(v, lanes.sub(lanes.splat(np.float32(1.0)), before))
+    return lanes.fma(before, lanes.splat(_BOTTOM), kept)
+
+
+@inner
+def _from_lane_zero(v, begin):
+    """The lanes from begin on, 0 before."""
+    before = lanes.first_lanes(lanes.splat(np.float32(1.0)), begin, np.float32(0.0))
+    return lanes.mul(v, lanes.sub(lanes.splat(np.float32(1.0)), before))
+
+
+@inner
+def attend_rows(
+    count,
+    rows,
+    n_rows,
+    q,
+    q_stride,
+    keys,
+    values,
+    value_panel_bytes,
+    dim,
+    pad,
+    start,
+    begin,
+    end,
+    scores,
+    out,
+    out_stride,
+):
+    """Partial results of n_rows query rows (computed `rows` together) over the range of the cache from `start`.
+
+    begin, end: addresses of each row's first and past-last position (int64, absolute).
+    """
+    longest = 0
+    for r in range(n_rows):
+        longest = max(longest, min(RANGE, field(end, r) - start))
+    blocks = (longest + BLOCK - 1) // BLOCK
+    for p in range(blocks * (BLOCK // LANES)):
+        sums = zero_sums(count)
+        panel = keys + (start // LANES + p) * pad * LANES * 2
+        for block in range(pad // BLOCK):
+            sums = add_block(_F16, sums, panel, block, q, q_stride)
+        store_sums(sums, scores + p * VECTOR, RANGE * 4)
+    padded = (dim + LANES - 1) // LANES * LANES
+    for r in range(n_rows):
+        first = max(0, field(begin, r) - start)
+        last = max(first, min(RANGE, field(end, r) - start))
+        top, total = softmax_range(scores + r * RANGE * 4, first, last, blocks * (BLOCK // LANES))
+        store_f32(out + r * out_stride + padded * 4, top)
+        store_f32(out + r * out_stride + padded * 4 + 4, total)
+    for p in range(padded // LANES):
+        sums = zero_sums(count)
+        panel = values + p * value_panel_bytes + start * LANES * 2
+        for block in range(blocks):
+            sums = add_block(_F16, sums, panel, block, scores, RANGE * 4)
+        store_sums(sums, out + p * VECTOR, out_stride)
+
+
+@inner
+def merge_partial(state, part, padded):
+    """Take one more partial result into a state of the same form."""
+    top, part_top = load_f32(state + padded * 4), load_f32(part + padded * 4)
+    best = max(top, part_top)
+    old, new = lanes.exp(lanes.splat(top - best)), lanes.exp(lanes.splat(part_top - best))
+    for i in range(padded // LANES):
+        kept = lanes.mul(load_f32x16(state + i * VECTOR), old)
+        store_f32x16(state + i * VECTOR, lanes.fma(load_f32x16(part + i * VECTOR), new, kept))
+    one = lanes.splat(load_f32(state + padded * 4 + 4))
+    other = lanes.splat(load_f32(part + padded * 4 + 4))
+    store_f32(state + padded * 4, best)
+    store_f32(
+        state + padded * 4 + 4,
+        lanes.total(lanes.first_lanes(lanes.fma(other, new, lanes.mul(one, old)), 1, np.float32(0.0))),
+    )
+
+
+@inner
+def finish_row(out, state, dim, padded):
+    """Weighted values divided by the weights' sum."""
+    scale = lanes.splat(np.float32(1.0) / load_f32(state + padded * 4 + 4))
+    whole = dim // LANES
+    for i in range(whole):
+        store_f32x16(out + i * VECTOR, lanes.mul(load_f32x16(state + i * VECTOR), scale))
+    for i in range(whole * LANES, dim):
+        store_f32(out + 4 * i, load_f32(state + 4 * i) / load_f32(state + padded * 4 + 4))
+
+
+@inner
+def _limits(begin, end, base, n_rows, group, first_row, window):
+    """Write each row's first and past-last visible position."""
+    for r in range(n_rows):
+        pos = base + (first_row + r) // group
+        low = 0
+        if window > 0:
+            low = max(0, pos + 1 - window)
+        store_i64(begin + 8 * r, low)
+        store_i64(end + 8 * r, pos + 1)
+
+
+@kernel
+def attend(step, batch, first, last, thread):
+    """Units: few tokens: (kv head, range of the cache); many: (kv head, block of query rows)."""
+    shape = field(step, SHAPE)
+    n, pos = field(batch, N_TOKENS), field(batch, POS)
+    heads, kv_heads, dim, pad = (
+        field(shape, HEADS),
+        field(shape, KV_HEADS),
+        field(shape, HEAD_DIM),
+        field(shape, HEAD_PAD),
+    )
+    group = heads // kv_heads
+    rows = n * group
+    window = field(shape, WINDOW)
+    padded = (dim + LANES - 1) // LANES * LANES
+    part_bytes = (padded + LANES) * 4
+    value_panel_bytes = field(shape, CAPACITY) * LANES * 2
+    scratch = field(batch, SCRATCH) + thread * field(batch, SCRATCH_BYTES)
+    begin, end = scratch, scratch + 256
+    scores = scratch + 512
+    ranges = (pos + n + RANGE - 1) // RANGE
+    units_per_head = ranges if n <= FEW_TOKENS else (rows + ROWS_BLOCK - 1) // ROWS_BLOCK
+    for unit in range(first, last):
+        h, part = unit // units_per_head, unit % units_per_head
+        q = field(step, Q_ROWS) + h * field(shape, Q_HEAD_BYTES)
+        keys, values = key_panels(shape, field(step, ATT_LAYER), h), value_panels(shape, field(step, ATT_LAYER), h)
+        if n <= FEW_TOKENS:
+            for r in range(0, rows, _ROWS):
+                few = min(_ROWS, rows - r)
+                _limits(begin, end, pos, few, group, r, window)
+                out = field(shape, PARTIALS) + ((h * ranges + part) * (rows + _ROWS) + r) * part_bytes
+                _attend(
+                    few,
+                    q + r * pad * 4,
+                    pad * 4,
+                    keys,
+                    values,
+                    value_panel_bytes,
+                    dim,
+                    pad,
+                    part * RANGE,
+                    begin,
+                    end,
+                    scores,
+                    out,
+                    part_bytes,
+                )
+        else:
+            states = scores + _ROWS * RANGE * 4
+            fresh = states + (ROWS_BLOCK + _ROWS) * part_bytes
+            _attend_block(
+                step,
+                shape,
+                q,
+                keys,
+                values,
+                value_panel_bytes,
+                pos,
+                rows,
+                part * ROWS_BLOCK,
+                h,
+                begin,
+                end,
+                scores,
+                states,
+                fresh,
+                part_bytes,
+            )
+
+
+@inner
+def _attend(few, q, q_stride, keys, values, value_panel_bytes, dim, pad, start, begin, end, scores, out, part_bytes):
+    if few == 1:
+        attend_rows(
+            _one,
+            1,
+            1,
+            q,
+            q_stride,
+            keys,
+            values,
+            value_panel_bytes,
+            dim,
+            pad,
+            start,
+            begin,
+            end,
+            scores,
+            out,
+            part_bytes,
+        )
+    else:
+        attend_rows(
+            _few,
+            _ROWS,
+            few,
+            q,
+            q_stride,
+            keys,
+            values,
+            value_panel_bytes,
+            dim,
+            pad,
+            start,
+            begin,
+            end,
+            scores,
+            out,
+            part_bytes,
+        )
+
+
+@inner
+def _attend_block(
+    step, shape, q, keys, values, value_panel_bytes, pos, rows, row0, h, begin, end, scores, states, fresh, part_bytes
+):
+    """A block of query rows of one kv head through the cache, range after range."""
+    heads, kv_heads, dim, pad = (
+        field(shape, HEADS),
+        field(shape, KV_HEADS),
+        field(shape, HEAD_DIM),
+        field(shape, HEAD_PAD),
+    )
+    group = heads // kv_heads
+    window = field(shape, WINDOW)
+    padded = (dim + LANES - 1) // LANES * LANES
+    row1 = min(rows, row0 + ROWS_BLOCK)
+    last_pos = pos + (row1 - 1) // group
+    for start in range(0, last_pos + 1, RANGE):
+        for r in range(row0, row1, _ROWS):
+            few = min(_ROWS, row1 - r)
+            _limits(begin, end, pos, few, group, r, window)
+            if field(end, few - 1) <= start:
+                continue
+            target = states + (r - row0) * part_bytes if start == 0 else fresh
+            _attend(
+                few,
+                q + r * pad * 4,
+                pad * 4,
+                keys,
+                values,
+                value_panel_bytes,
+                dim,
+                pad,
+                start,
+                begin,
+                end,
+                scores,
+                target,
+                part_bytes,
+            )
+            if start > 0:
+                for i in range(few):
+                    if field(end, i) > start:
+                        merge_partial(states + (r - row0 + i) * part_bytes, fresh + i * part_bytes, padded)
+    for r in range(row0, row1):
+        out = field(step, ATT) + r // group * field(step, ATT_STRIDE) + (h * group + r % group) * dim * 4
+        finish_row(out, states + (r - row0) * part_bytes, dim, padded)
+
+
+@kernel
+def merge(step, batch, first, last, thread):
+    """Units: tokens. Merge what several ranges gave (few tokens), and quantise the result."""
+    shape = field(step, SHAPE)
+    n, pos = field(batch, N_TOKENS), field(batch, POS)
+    heads, kv_heads, dim = field(shape, HEADS), field(shape, KV_HEADS), field(shape, HEAD_DIM)
+    group = heads // kv_heads
+    rows = n * group
+    padded = (dim + LANES - 1) // LANES * LANES
+    part_bytes = (padded + LANES) * 4
+    ranges = (pos + n + RANGE - 1) // RANGE
+    for t in range(first, last):
+        att = field(step, ATT) + t * field(step, ATT_STRIDE)
+        if n <= FEW_TOKENS:
+            for head in range(heads):
+                row = t * group + head % group
+                parts = field(shape, PARTIALS) + (head // group * ranges * (rows + _ROWS) + row) * part_bytes
+                for part in range(1, (pos + t) // RANGE + 1):
+                    merge_partial(parts, parts + part * (rows + _ROWS) * part_bytes, padded)
+                finish_row(att + head * dim * 4, parts, dim, padded)
+        if field(step, ATT_QUANT):
+            quantize_row(
+                att, field(step, ATT_QUANT) + t * field(step, ATT_QUANT_STRIDE), (heads * dim + BLOCK - 1) // BLOCK
+            )
+
+
+def partials_floats(n_heads: int, n_kv_heads: int, head_dim: int, capacity: int) -> int:
+    """float32 that the partial results of FEW_TOKENS tokens may take."""
+    rows = FEW_TOKENS * n_heads // n_kv_heads + _ROWS
+    return n_kv_heads * (capacity // RANGE) * rows * partial_floats(head_dim)
+
+
+def attention_scratch_bytes(head_dim: int) -> int:
+    """Scratch that one thread needs."""
+    part = partial_floats(head_dim) * 4
+    return 512 + _ROWS * RANGE * 4 + (ROWS_BLOCK + 3 * _ROWS) * part

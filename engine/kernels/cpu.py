@@ -1,0 +1,72 @@
+"""Which vector instructions this processor has, as Numba will compile for it."""
+
+from __future__ import annotations
+
+import platform
+from functools import cache
+
+import llvmlite.binding as llvm
+from numba.core import config as numba_config
+
+
+@cache
+def features() -> frozenset[str]:
+    """LLVM's names of the features that Numba compiles with (``avx2``, ``avx512vnni``, ``dotprod`` …).
+
+    NUMBA_CPU_NAME and NUMBA_CPU_FEATURES are respected: with ``generic`` there are none.
+    """
+    asked_features = getattr(numba_config, "CPU_FEATURES", None)
+    if asked_features is not None:
+        asked = str(asked_features).split(",")
+        return frozenset(name[1:] for name in asked if name.startswith("+"))
+    try:
+        host = llvm.get_host_cpu_features()
+    except RuntimeError:
+        return frozenset()
+    return frozenset(name for name, present in host.items() if present)
+
+
+def is_x86() -> bool:
+    """Whether this is an x86-64 processor."""
+    return platform.machine().lower() in {"x86_64", "amd64"}
+
+
+def has_avx512_dot() -> bool:
+    """512-bit registers and byte dot products that add to 32-bit lanes (AVX-512 VNNI)."""
+    return is_x86() and {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni"} <= features()
+
+
+def has_avx_vnni() -> bool:
+    """256-bit byte dot products without AVX-512."""
+    return is_x86() and {"avx2", "avxvnni"} <= features()
+
+
+def has_avx2() -> bool:
+    """256-bit integer arithmetic with `vpmaddubsw`."""
+    return is_x86() and "avx2" in features()
+
+
+def has_f16c() -> bool:
+    """Half-precision loads and stores."""
+    return is_x86() and "f16c" in features()
+
+
+def has_neon_dot() -> bool:
+    """ARM's `sdot`."""
+    return platform.machine().lower() in {"aarch64", "arm64"} and "dotprod" in features()
+
+
+def description() -> str:
+    """The path that the kernels take on this machine, for people."""
+    if has_avx512_dot():
+        path = "AVX-512 VNNI"
+    elif has_avx_vnni():
+        path = "AVX-VNNI"
+    elif has_avx2():
+        path = "AVX2"
+    elif has_neon_dot():
+        path = "NEON dot product"
+    else:
+        path = "portable"
+    name = getattr(numba_config, "CPU_NAME", None) or llvm.get_host_cpu_name() or platform.machine()
+    return f"{name}, {path}"

@@ -1,0 +1,328 @@
+"""Matrix products with weights in panels: one token (decoding) or many (prompts), same sums in the same order.
+
+Source of the layout: the interleaved rows of llama.cpp's repacked Q4_0, widened to 16 rows and to every type.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import models, register_model
+
+from engine.kernels import cpu
+from engine.kernels.formats import BLOCK, FloatFormat, PanelFormat, QuantFormat, tile_of
+from engine.kernels.jit import Static, inner, kernel
+from engine.kernels.memory import field, load_f32, load_i64, store_f32
+from engine.kernels.records import (
+    BLOCK_BYTES,
+    N_OUT,
+    N_TOKENS,
+    P0,
+    P1,
+    P2,
+    P3,
+    P4,
+    P5,
+    P6,
+    P7,
+    SCALE_AT,
+    SCALED_SUM_AT,
+    SCRATCH,
+    SCRATCH_BYTES,
+    SUM_AT,
+    TOKENS,
+)
+from engine.kernels.simd import F32, F32X16, I32, I32X16, I64, LANES, U8X64, ByteDot, Emit, emitted, splat_constant
+
+TILE_BLOCKS = 32
+"""Blocks of a panel that are unpacked at a time: 1,024 columns, about 20 kB, so that a tile stays in the L1 cache."""
+
+TILE_BYTES = TILE_BLOCKS * LANES * BLOCK * 4
+"""Scratch for the largest tile (float32)."""
+
+AHEAD = 1024
+"""How far ahead of the block in work the next weights are fetched, in bytes."""
+
+
+class Tokens(Static):
+    """How many tokens go through a kernel's inner loop together."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __repr__(self) -> str:
+        return f"{self.count} tokens"
+
+    def __reduce__(self) -> tuple[type, tuple[int]]:
+        return Tokens, (self.count,)
+
+
+class Sums(types.Type):
+    """LANES running sums for each of a few tokens."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        super().__init__(name=f"sums({count})")
+
+
+@register_model(Sums)
+class _SumsModel(models.PrimitiveModel):
+    def __init__(self, dmm: Any, kind: Sums) -> None:
+        super().__init__(dmm, kind, ir.ArrayType(F32X16, kind.count))
+
+
+def tokens_together(fmt: PanelFormat) -> int:
+    """How many tokens' sums fit the registers beside the weights. Every buffer's rows are a multiple of TOKEN_PAD."""
+    if fmt.is_float:
+        return 4 if cpu.has_avx512_dot() else 2
+    return 8 if cpu.has_avx512_dot() else 4
+
+
+TOKEN_PAD = 8
+
+
+@emitted(lambda count: Sums(count.value.count)(count))
+def zero_sums(e: Emit, args: Any, _count: ir.Value) -> ir.Value:
+    """Sums of nothing."""
+    return ir.Constant(ir.ArrayType(F32X16, args[0].value.count), [splat_constant(F32X16, 0.0)] * args[0].value.count)
+
+
+@emitted(lambda count, y, stride: Sums(count.value.count)(count, types.int64, types.int64))
+def load_sums(e: Emit, args: Any, _count: ir.Value, y: ir.Value, stride: ir.Value) -> ir.Value:
+    """Go on from sums that were stored: a row of outputs per token, `stride` bytes apart."""
+    n = args[0].value.count
+    sums = ir.Constant(ir.ArrayType(F32X16, n), ir.Undefined)
+    for t in range(n):
+        sums = e.b.insert_value(sums, e.load(e.at(y, e.b.mul(stride, I64(t))), F32X16), t)
+    return sums
+
+
+@emitted(lambda sums, y, stride: types.void(sums, types.int64, types.int64))
+def store_sums(e: Emit, args: Any, sums: ir.Value, y: ir.Value, stride: ir.Value) -> None:
+    """Store each token's sums to its row of outputs."""
+    for t in range(args[0].count):
+        e.store(e.b.extract_value(sums, t), e.at(y, e.b.mul(stride, I64(t))))
+
+
+@emitted(lambda fmt, sums, panel, block, x, stride: sums(fmt, sums, types.int64, types.int64, types.int64, types.int64))
+def add_block(
+    e: Emit, args: Any, _fmt: ir.Value, sums: ir.Value, panel: ir.Value, block: ir.Value, x: ir.Value, stride: ir.Value
+) -> ir.Value:
+    """Add one block of a panel, times the same block of each token's activations (rows `stride` bytes apart)."""
+    fmt: PanelFormat = args[0].value
+    rows = [e.at(x, e.b.mul(stride, I64(t))) for t in range(args[1].count)]
+    if isinstance(fmt, QuantFormat):
+        return _add_quants(e, fmt, sums, panel, block, rows)
+    assert isinstance(fmt, FloatFormat)
+    return _add_floats(e, fmt, sums, panel, block, rows)
+
+
+def _add_quants(
+    e: Emit, fmt: QuantFormat, sums: ir.Value, panel: ir.Value, block: ir.Value, rows: list[ir.Value]
+) -> ir.Value:
+    dot = ByteDot(e)
+    steps, offset = dot.steps(fmt.bits), dot.offset(fmt.offset, fmt.bits)
+    rows = [e.at(row, e.b.mul(block, I64(BLOCK_BYTES))) for row in rows]
+    for group in range(fmt.groups):
+        sum_of = [_group_sum(e, fmt, row, group) for row in rows]
+        bias = [e.splat(e.b.mul(s, I32(-offset))) if offset else splat_constant(I32X16, 0) for s in sum_of]
+        running = list(bias) if dot.wide() else [dot.zero()] * len(rows)
+        totals, used = bias, 0
+        for step, weights in fmt.quants(e, panel, block, group):
+            for t, row in enumerate(rows):
+                four = e.b.bitcast(e.splat(e.load(row, I32, 4 * step)), U8X64)
+                running[t] = dot.add(running[t], weights, four, fmt.bits)
+            used += 1
+            if used == steps and not dot.wide():
+                totals = [e.b.add(total, dot.total(r)) for total, r in zip(totals, running, strict=True)]
+                running, used = [dot.zero()] * len(rows), 0
+        if dot.wide():
+            totals = running
+        elif used:
+            totals = [e.b.add(total, dot.total(r)) for total, r in zip(totals, running, strict=True)]
+        d, m = fmt.scales(e, panel, block, group)
+        for t, row in enumerate(rows):
+            scaled = e.b.fmul(e.b.sitofp(totals[t], F32X16), e.splat(e.load(row, F32, SCALE_AT)))
+            total = e.fma(d, scaled, e.b.extract_value(sums, t))
+            if m is not None:
+                total = e.fma(m, e.splat(_scaled_sum(e, fmt, row, sum_of[t])), total)
+            sums = e.b.insert_value(sums, total, t)
+    return sums
+
+
+def _group_sum(e: Emit, fmt: QuantFormat, row: ir.Value, group: int) -> ir.Value:
+    """The sum of a group's quantised activations."""
+    if fmt.groups == 2:
+        return e.load(row, I32, SUM_AT + 4 * group)
+    return e.b.add(e.load(row, I32, SUM_AT), e.load(row, I32, SUM_AT + 4))
+
+
+def _scaled_sum(e: Emit, fmt: QuantFormat, row: ir.Value, group_sum: ir.Value) -> ir.Value:
+    """The sum of a group's activations."""
+    if fmt.groups == 1:
+        return e.load(row, F32, SCALED_SUM_AT)
+    return e.b.fmul(e.b.sitofp(group_sum, F32), e.load(row, F32, SCALE_AT))
+
+
+def _add_floats(
+    e: Emit, fmt: FloatFormat, sums: ir.Value, panel: ir.Value, block: ir.Value, rows: list[ir.Value]
+) -> ir.Value:
+    rows = [e.at(row, e.b.mul(block, I64(4 * BLOCK))) for row in rows]
+    halves = [[splat_constant(F32X16, 0.0)] * 2 for _ in rows]
+    for column in range(BLOCK):
+        weights = fmt.column(e, panel, block, column)
+        for t, row in enumerate(rows):
+            halves[t][column & 1] = e.fma(weights, e.splat(e.load(row, F32, 4 * column)), halves[t][column & 1])
+    for t, (even, odd) in enumerate(halves):
+        total = e.b.fadd(e.b.extract_value(sums, t), e.b.fadd(even, odd))
+        sums = e.b.insert_value(sums, total, t)
+    return sums
+
+
+@emitted(lambda fmt, panel, block: types.void(fmt, types.int64, types.int64))
+def fetch_ahead(e: Emit, args: Any, _fmt: ir.Value, panel: ir.Value, block: ir.Value) -> None:
+    """Ask for the weights of a later block."""
+    fmt: PanelFormat = args[0].value
+    at = fmt.address(e, panel, block)
+    for line in range(0, fmt.block_bytes, 64):
+        e.prefetch(at, AHEAD + line)
+
+
+@emitted(lambda fmt, panel, block, tile, index: types.void(fmt, types.int64, types.int64, types.int64, types.int64))
+def unpack_block(
+    e: Emit, args: Any, _fmt: ir.Value, panel: ir.Value, block: ir.Value, tile: ir.Value, index: ir.Value
+) -> None:
+    """Write a block of a panel to place `index` of a tile: of its TileFormat, or of float32 columns."""
+    fmt: PanelFormat = args[0].value
+    if isinstance(fmt, FloatFormat):
+        at = e.at(tile, e.b.mul(index, I64(LANES * BLOCK * 4)))
+        for column in range(BLOCK):
+            e.store(fmt.column(e, panel, block, column), at, column * LANES * 4)
+        return
+    assert isinstance(fmt, QuantFormat)
+    tiled = tile_of(fmt)
+    at = tiled.address(e, tile, index)
+    for group in range(fmt.groups):
+        for step, weights in fmt.quants(e, panel, block, group):
+            e.store(weights, at, step * 64)
+        for i, scale in enumerate(fmt.scales(e, panel, block, group)):
+            if scale is not None:
+                e.store(scale, at, 512 + (group * (1 + fmt.has_min) + i) * 64)
+
+
+WEIGHTS, N_BLOCKS, PANEL_BYTES, X, X_STRIDE, Y, Y_STRIDE, ON_OUTPUTS = P0, P1, P2, P3, P4, P5, P6, P7
+"""A matrix product's parameters: panels, blocks of a row, bytes of a panel, activations and their row stride, outputs
+and theirs (bytes), and whether it runs on the output positions alone."""
+
+
+@inner
+def multiply_one(fmt, one, panel, panel_bytes, n_blocks, x, y, first, last):
+    """Panels first to last times one token's activations: LANES float32 outputs a panel."""
+    for p in range(first, last):
+        at = panel + p * panel_bytes
+        sums = zero_sums(one)
+        for block in range(n_blocks):
+            fetch_ahead(fmt, at, block)
+            sums = add_block(fmt, sums, at, block, x, 0)
+        store_sums(sums, y + p * 4 * LANES, 0)
+
+
+@inner
+def multiply_many(
+    fmt, tiled, few, count, weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, n, first, last, tile
+):
+    """Panels first to last times n tokens' activations. Columns go by tiles, so that a tile serves every token."""
+    x_block_bytes = x_block_size(fmt)
+    for start in range(0, n_blocks, TILE_BLOCKS):
+        blocks = min(TILE_BLOCKS, n_blocks - start)
+        for p in range(first, last):
+            at = weights + p * panel_bytes
+            for block in range(blocks):
+                unpack_block(fmt, at, start + block, tile, block)
+            for t in range(0, n, count):
+                row = x + t * x_stride + start * x_block_bytes
+                out = y + t * y_stride + p * 4 * LANES
+                sums = zero_sums(few)
+                if start > 0:
+                    sums = load_sums(few, out, y_stride)
+                for block in range(blocks):
+                    sums = add_block(tiled, sums, tile, block, row, x_stride)
+                store_sums(sums, out, y_stride)
+
+
+@emitted(lambda fmt: types.int64(fmt))
+def x_block_size(e: Emit, args: Any, _fmt: ir.Value) -> ir.Value:
+    """Bytes of a block of activations, as this format wants them."""
+    return I64(BLOCK * 4 if args[0].value.is_float else BLOCK_BYTES)
+
+
+@cache
+def matmul(name: str) -> Any:
+    """The matrix product for weights of a GGUF type."""
+    from engine.kernels.formats import panel_format
+
+    fmt = panel_format(name)
+    tiled = tile_of(fmt) if isinstance(fmt, QuantFormat) else panel_format("F32")
+    count = tokens_together(fmt)
+    one, few = Tokens(1), Tokens(count)
+
+    @kernel
+    def product(step, batch, first, last, thread):
+        n = field(batch, N_OUT) if field(step, ON_OUTPUTS) else field(batch, N_TOKENS)
+        weights, panel_bytes, n_blocks = field(step, WEIGHTS), field(step, PANEL_BYTES), field(step, N_BLOCKS)
+        x, x_stride, y, y_stride = field(step, X), field(step, X_STRIDE), field(step, Y), field(step, Y_STRIDE)
+        if n == 1:
+            multiply_one(fmt, one, weights, panel_bytes, n_blocks, x, y, first, last)
+        else:
+            tile = field(batch, SCRATCH) + thread * field(batch, SCRATCH_BYTES)
+            multiply_many(
+                fmt, tiled, few, count, weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, n, first, last, tile
+            )
+
+    return product
+
+
+EMBED_WEIGHTS, EMBED_BLOCKS, EMBED_PANEL_BYTES, EMBED_X, EMBED_STRIDE, EMBED_SCALE = P0, P1, P2, P3, P4, P5
+
+
+@emitted(lambda fmt, tile, lane, column: types.float32(fmt, types.int64, types.int64, types.int64))
+def tile_weight(e: Emit, args: Any, _fmt: ir.Value, tile: ir.Value, lane: ir.Value, column: ir.Value) -> ir.Value:
+    """One weight of an unpacked block as float32."""
+    fmt: PanelFormat = args[0].value
+    if not isinstance(fmt, QuantFormat):
+        place = e.b.add(e.b.mul(column, I64(LANES)), lane)
+        return e.load(tile, F32, e.b.mul(place, I64(4)))
+    b = e.b
+    byte = b.add(b.mul(b.lshr(column, I64(2)), I64(64)), b.add(b.mul(lane, I64(4)), b.and_(column, I64(3))))
+    quant = b.sub(b.zext(e.load(tile, ir.IntType(8), byte), I32), I32(fmt.offset))
+    group = b.lshr(column, I64(4)) if fmt.groups == 2 else I64(0)
+    scale = b.add(I64(512), b.add(b.mul(group, I64(64 * (1 + fmt.has_min))), b.mul(lane, I64(4))))
+    weight = b.fmul(b.sitofp(quant, F32), e.load(tile, F32, scale))
+    return b.fadd(weight, e.load(tile, F32, b.add(scale, I64(64)))) if fmt.has_min else weight
+
+
+@cache
+def embed(name: str) -> Any:
+    """Token embeddings: a row of a panelled matrix per token, as float32, times a factor."""
+    from engine.kernels.formats import panel_format
+
+    fmt = panel_format(name)
+
+    @kernel
+    def embedding(step, batch, first, last, thread):
+        tile = field(batch, SCRATCH) + thread * field(batch, SCRATCH_BYTES)
+        scale = load_f32(step + 8 * EMBED_SCALE)
+        for t in range(first, last):
+            token = load_i64(field(batch, TOKENS) + 8 * t)
+            panel = field(step, EMBED_WEIGHTS) + token // LANES * field(step, EMBED_PANEL_BYTES)
+            out = field(step, EMBED_X) + t * field(step, EMBED_STRIDE)
+            for block in range(field(step, EMBED_BLOCKS)):
+                unpack_block(fmt, panel, block, tile, 0)
+                for column in range(BLOCK):
+                    value = tile_weight(fmt, tile, token % LANES, column)
+                    store_f32(out + 4 * (block * BLOCK + column), value * scale)
+
+    return embedding

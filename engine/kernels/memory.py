@@ -1,0 +1,72 @@
+"""Reading and writing memory by address inside kernels: records, scalars, vectors of LANES floats."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+from llvmlite import ir
+from numba import types
+
+from engine.kernels.simd import F32, F32X16, I8, I32, I64, Emit, emitted, f32x16
+
+
+def _loader(kind: ir.Type, result: types.Type, convert: Any = None) -> Any:
+    @emitted(lambda address: result(types.int64))
+    def load(e: Emit, _types: Any, address: ir.Value) -> ir.Value:
+        value = e.load(address, kind)
+        return convert(e, value) if convert else value
+
+    return load
+
+
+load_i64 = _loader(I64, types.int64)
+load_i32 = _loader(I32, types.int32)
+load_u8 = _loader(I8, types.uint8)
+load_f32 = _loader(F32, types.float32)
+load_f64 = _loader(ir.DoubleType(), types.float64)
+load_f32x16 = _loader(F32X16, f32x16)
+
+
+@emitted(lambda address, value: types.void(types.int64, types.float32))
+def store_f32(e: Emit, _types: Any, address: ir.Value, value: ir.Value) -> None:
+    """Write one float32."""
+    e.store(value, address)
+
+
+@emitted(lambda address, value: types.void(types.int64, types.int64))
+def store_i64(e: Emit, _types: Any, address: ir.Value, value: ir.Value) -> None:
+    """Write one int64."""
+    e.store(value, address)
+
+
+@emitted(lambda address, value: types.void(types.int64, types.float32))
+def store_f16(e: Emit, _types: Any, address: ir.Value, value: ir.Value) -> None:
+    """Write one float32 as half precision."""
+    kind = ir.VectorType(F32, 8)
+    lanes = e.b.insert_element(ir.Constant(kind, [0.0] * 8), value, I32(0))
+    e.store(e.b.extract_element(e.float_to_half(lanes), I32(0)), address)
+
+
+@emitted(lambda address, value: types.void(types.int64, f32x16))
+def store_f32x16(e: Emit, _types: Any, address: ir.Value, value: ir.Value) -> None:
+    """Write LANES float32."""
+    e.store(value, address)
+
+
+@emitted(lambda address, value: types.void(types.int64, f32x16))
+def store_f16x16(e: Emit, _types: Any, address: ir.Value, value: ir.Value) -> None:
+    """Write LANES float32 as half precision."""
+    e.store(e.float_to_half(value), address)
+
+
+@emitted(lambda address: types.voidptr(types.int64))
+def pointer(e: Emit, _types: Any, address: ir.Value) -> ir.Value:
+    """An address as a pointer, for carray."""
+    return e.b.inttoptr(address, I8.as_pointer())
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def field(record, index):
+    """Field `index` of a record of int64."""
+    return load_i64(record + 8 * index)

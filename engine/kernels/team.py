@@ -1,0 +1,191 @@
+"""A team of threads that runs a program of steps, and that no sleeping thread can hold up.
+
+One 64-bit ticket holds (run, phase, next chunk). A thread claims a chunk by compare-and-swap, so a claim for a phase
+that is over fails. Who finishes a phase's last chunk runs the steps of a single chunk that follow, and opens the next
+phase; a thread that was asleep meanwhile joins whatever phase is open when it wakes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import njit, types
+
+from engine.kernels import cpu
+from engine.kernels.attention import FEW_TOKENS, RANGE, ROWS_BLOCK
+from engine.kernels.jit import OPTIONS, inner
+from engine.kernels.memory import field, store_i64
+from engine.kernels.records import (
+    CHUNK_UNITS,
+    FIXED,
+    KERNEL,
+    N_OUT,
+    N_STEPS,
+    N_TOKENS,
+    P3,
+    PER_OUTPUT,
+    PER_TOKEN,
+    POS,
+    STEP_FIELDS,
+    STEPS,
+    UNIT_KIND,
+    UNITS,
+)
+from engine.kernels.rows import HEADS, KV_HEADS
+from engine.kernels.simd import I64, Emit, emitted
+
+CHUNK_BITS = 20
+CHUNK_MASK = (1 << CHUNK_BITS) - 1
+CLOSED = CHUNK_MASK
+"""The phase number of a ticket when no run is open."""
+
+STATE_FIELDS = 64
+TICKET, DONE, PLAN = 0, 16, 32
+"""The team's state, each on a cache line of its own: the ticket, chunks done in this phase, address of the plan."""
+
+PAUSES, YIELDS = 2000, 4000
+"""How long an idle thread looks for work before it goes to sleep: busy first, then giving way to other programs."""
+
+sched_yield = types.ExternalFunction("sched_yield", types.int32())
+
+
+@emitted(lambda address: types.int64(types.int64))
+def atomic_load(e: Emit, _types: Any, address: ir.Value) -> ir.Value:
+    """Read a shared int64."""
+    return e.b.load_atomic(e.b.inttoptr(address, I64.as_pointer()), "seq_cst", 8)
+
+
+@emitted(lambda address, value: types.void(types.int64, types.int64))
+def atomic_store(e: Emit, _types: Any, address: ir.Value, value: ir.Value) -> None:
+    """Write a shared int64."""
+    e.b.store_atomic(value, e.b.inttoptr(address, I64.as_pointer()), "seq_cst", 8)
+
+
+@emitted(lambda address, value: types.int64(types.int64, types.int64))
+def atomic_add(e: Emit, _types: Any, address: ir.Value, value: ir.Value) -> ir.Value:
+    """Add to a shared int64; the value before."""
+    return e.b.atomic_rmw("add", e.b.inttoptr(address, I64.as_pointer()), value, "seq_cst")
+
+
+@emitted(lambda address, old, new: types.boolean(types.int64, types.int64, types.int64))
+def compare_and_swap(e: Emit, _types: Any, address: ir.Value, old: ir.Value, new: ir.Value) -> ir.Value:
+    """Replace a shared int64 if it is still `old`."""
+    pair = e.b.cmpxchg(e.b.inttoptr(address, I64.as_pointer()), old, new, "seq_cst", "seq_cst")
+    return e.b.extract_value(pair, 1)
+
+
+@emitted(lambda: types.void())
+def pause(e: Emit, _types: Any) -> None:
+    """Tell the processor that this is a waiting loop."""
+    if cpu.is_x86():
+        e.call("llvm.x86.sse2.pause", ir.VoidType(), [])
+
+
+@emitted(lambda address, step, batch, first, last, thread: types.void(*(types.int64,) * 6))
+def call_kernel(
+    e: Emit,
+    _types: Any,
+    address: ir.Value,
+    step: ir.Value,
+    batch: ir.Value,
+    first: ir.Value,
+    last: ir.Value,
+    thread: ir.Value,
+) -> None:
+    """Call a kernel by its address."""
+    kind = ir.FunctionType(ir.VoidType(), [I64] * 5)
+    e.b.call(e.b.inttoptr(address, kind.as_pointer()), [step, batch, first, last, thread])
+
+
+@inner
+def count_units(step, batch):
+    """How many independent units of work a step has for this batch."""
+    kind, units = field(step, UNIT_KIND), field(step, UNITS)
+    n = field(batch, N_TOKENS)
+    if kind == FIXED:
+        return units
+    if kind == PER_TOKEN:
+        return n
+    if kind == PER_OUTPUT:
+        return field(batch, N_OUT)
+    shape = field(step, P3)
+    kv_heads = field(shape, KV_HEADS)
+    if n <= FEW_TOKENS:
+        return kv_heads * ((field(batch, POS) + n + RANGE - 1) // RANGE)
+    return kv_heads * ((n * (field(shape, HEADS) // kv_heads) + ROWS_BLOCK - 1) // ROWS_BLOCK)
+
+
+@inner
+def make_plan(plan, batch):
+    """Write each step's units and chunks."""
+    for i in range(field(batch, N_STEPS)):
+        step = field(batch, STEPS) + i * STEP_FIELDS * 8
+        units = count_units(step, batch)
+        least = max(1, field(step, CHUNK_UNITS))
+        chunks = max(1, (units + least - 1) // least)
+        store_i64(plan + 16 * i, units)
+        store_i64(plan + 16 * i + 8, min(chunks, CHUNK_MASK - 1))
+
+
+@inner
+def run_chunk(plan, batch, phase, chunk, thread):
+    """One chunk of one step."""
+    units, chunks = field(plan, 2 * phase), field(plan, 2 * phase + 1)
+    step = field(batch, STEPS) + phase * STEP_FIELDS * 8
+    call_kernel(field(step, KERNEL), step, batch, units * chunk // chunks, units * (chunk + 1) // chunks, thread)
+
+
+@inner
+def advance(state, plan, batch, run, phase, thread):
+    """Run the single-chunk steps from `phase` on, then open the next phase, or close the run."""
+    n_steps = field(batch, N_STEPS)
+    while phase < n_steps and field(plan, 2 * phase + 1) == 1:
+        run_chunk(plan, batch, phase, 0, thread)
+        phase += 1
+    if phase == n_steps:
+        phase = CLOSED
+    atomic_store(state + 8 * TICKET, ((run << CHUNK_BITS) | phase) << CHUNK_BITS)
+
+
+@inner
+def work(state, plan, batch, thread, leader):
+    """Claim and run chunks: the leader until the run is closed, the others until nothing was to do for long."""
+    idle = 0
+    while True:
+        ticket = atomic_load(state + 8 * TICKET)
+        phase = (ticket >> CHUNK_BITS) & CHUNK_MASK
+        chunk = ticket & CHUNK_MASK
+        if phase == CLOSED:
+            if leader:
+                return
+        elif chunk < field(plan, 2 * phase + 1):
+            if compare_and_swap(state + 8 * TICKET, ticket, ticket + 1):
+                idle = 0
+                chunks = field(plan, 2 * phase + 1)
+                run_chunk(plan, batch, phase, chunk, thread)
+                if atomic_add(state + 8 * DONE, 1) + 1 == chunks:
+                    atomic_store(state + 8 * DONE, 0)
+                    advance(state, plan, batch, ticket >> (2 * CHUNK_BITS), phase + 1, thread)
+            continue
+        idle += 1
+        if idle < PAUSES:
+            pause()
+        else:
+            sched_yield()
+            if not leader and idle > PAUSES + YIELDS:
+                return
+
+
+@njit(cache=True, **OPTIONS)
+def lead(state, plan, batch, run):
+    """Run the whole program once, together with whoever follows."""
+    make_plan(plan, batch)
+    advance(state, plan, batch, run, 0, 0)
+    work(state, plan, batch, 0, True)
+
+
+@njit(cache=True, **OPTIONS)
+def follow(state, plan, batch, thread):
+    """Help with every run that is opened, until there was none for a while."""
+    work(state, plan, batch, thread, False)

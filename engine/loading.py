@@ -1,0 +1,141 @@
+"""From a file to a model that answers: read the header, prepare the panels, compile the kernels, run once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+
+from engine.chat import choose_format
+from engine.checkpoints import Checkpoint, open_checkpoint
+from engine.config import ModelConfig, config_from_gguf
+from engine.errors import EngineError
+from engine.kernels import attention, rows
+from engine.kernels.jit import Kernel
+from engine.kernels.matmul import embed, matmul
+from engine.kv_cache import KVCache
+from engine.model import LanguageModel
+from engine.protocol import Load, LoadStage, ModelCard
+from engine.quantization import quantization_name
+from engine.team import default_threads
+from engine.tokenizer import load_tokenizer
+from engine.transformer import Transformer
+from engine.weights import ModelWeights, load_weights
+
+Report = Callable[[LoadStage, int, int, str], None]
+
+LEAST_CONTEXT = 512
+"""Positions to provide for when memory is short: less is no conversation."""
+
+CACHE_SHARE = 0.5
+"""Of the memory that the weights leave free, so much may become key-value cache when nobody asked for a size."""
+
+BATCH_SIZES = ((500_000_000, 512), (2_000_000_000, 256))
+"""Tokens of a prompt read together, for models of up to so many parameters: larger is faster, smaller answers a Stop
+sooner."""
+
+LARGE_MODEL_BATCH = 128
+
+
+def load(command: Load, report: Report) -> LanguageModel:
+    """Open the model that `command` names. Raises ModelFileError, UnsupportedModelError."""
+    report("reading", 0, 1, Path(command.path).name)
+    checkpoint = open_checkpoint(command.path)
+    tokenizer = load_tokenizer(checkpoint.metadata)
+    chat_format = choose_format(checkpoint.metadata, command.path, None)
+    if command.vocab_only:
+        card = _vocabulary_card(checkpoint, tokenizer.vocab_size, chat_format.name, chat_format.source)
+        return LanguageModel(card, checkpoint.metadata, tokenizer, chat_format, None)
+    config = config_from_gguf(checkpoint.metadata, checkpoint.tensors)
+    report("reading", 1, 1, Path(command.path).name)
+    threads = command.threads or default_threads()
+    if threads < 1:
+        raise EngineError(f"{threads} threads cannot compute.", "Ask for 1 or more, or leave the choice to the engine.")
+    directory = Path(command.cache_dir) / "panels" if command.cache_dir is not None else None
+    weights = load_weights(checkpoint, config, directory, threads, lambda a, b: report("preparing", a, b, "weights"))
+    compile_kernels(weights, report)
+    context = choose_context(command.context, config, checkpoint.weights_bytes)
+    transformer = Transformer(config, weights, context, batch_size(checkpoint.n_parameters), threads)
+    report("warming", 0, 1, "first pass")
+    transformer.evaluate([0], 0)
+    transformer.cached_ids.clear()
+    report("warming", 1, 1, "first pass")
+    card = ModelCard(
+        name=config.name,
+        path=str(checkpoint.path),
+        format=checkpoint.format,
+        architecture=config.architecture,
+        quantization=quantization_name(checkpoint),
+        parameters=checkpoint.n_parameters,
+        size_bytes=checkpoint.size_bytes,
+        context=context,
+        max_context=config.max_seq_len,
+        layers=config.n_layers,
+        vocab=config.vocab_size,
+        template=chat_format.name,
+        template_source=chat_format.source,
+        weights_bytes=weights.store.n_bytes,
+        kv_bytes_per_token=KVCache.bytes_per_token(config.n_layers, config.n_kv_heads, config.head_dim),
+        threads=threads,
+    )
+    return LanguageModel(card, checkpoint.metadata, tokenizer, chat_format, transformer)
+
+
+def compile_kernels(weights: ModelWeights, report: Report) -> None:
+    """Compile every kernel that these weights need, or find it in the cache."""
+    kernels = list(_kernels(weights))
+    for i, kernel in enumerate(kernels):
+        report("compiling", i, len(kernels), kernel.name)
+        _ = kernel.address
+    report("compiling", len(kernels), len(kernels), "done")
+
+
+def _kernels(weights: ModelWeights) -> Iterator[Kernel]:
+    yield from (rows.residual_norm, rows.silu_gate, rows.rotary_table, rows.rotate_and_store)
+    yield from (attention.attend, attention.merge)
+    yield embed(weights.embedding.plan.format.name)
+    for name in sorted({matrix.plan.format.name for matrix in weights.matrices()}):
+        yield matmul(name)
+
+
+def choose_context(asked: int | None, config: ModelConfig, weights_bytes: int) -> int:
+    """Positions to provide for: what was asked, else the model's own limit as far as memory goes."""
+    if asked is not None:
+        if not 1 <= asked <= config.max_seq_len:
+            raise EngineError(
+                f"A context of {asked} is not possible: this model has at most {config.max_seq_len}.",
+                "Ask for less, or leave it to the engine.",
+            )
+        return asked
+    per_token = KVCache.bytes_per_token(config.n_layers, config.n_kv_heads, config.head_dim)
+    free = max(0, psutil.virtual_memory().available - weights_bytes)
+    fits = int(free * CACHE_SHARE) // per_token
+    return min(config.max_seq_len, max(LEAST_CONTEXT, fits // LEAST_CONTEXT * LEAST_CONTEXT))
+
+
+def batch_size(n_parameters: int) -> int:
+    """Tokens of a prompt to read together."""
+    return next((size for limit, size in BATCH_SIZES if n_parameters <= limit), LARGE_MODEL_BATCH)
+
+
+def _vocabulary_card(checkpoint: Checkpoint, vocab: int, template: str, source: str) -> ModelCard:
+    """The card of a model of which only the vocabulary was loaded."""
+    return ModelCard(
+        name=checkpoint.path.stem,
+        path=str(checkpoint.path),
+        format=checkpoint.format,
+        architecture=checkpoint.metadata.text("general.architecture", ""),
+        quantization="",
+        parameters=checkpoint.n_parameters,
+        size_bytes=checkpoint.size_bytes,
+        context=0,
+        max_context=0,
+        layers=0,
+        vocab=vocab,
+        template=template,
+        template_source=source,
+        weights_bytes=0,
+        kv_bytes_per_token=0,
+        threads=0,
+    )

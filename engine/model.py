@@ -1,0 +1,61 @@
+"""A language model ready to answer: transformer, tokenizer and chat format together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from engine.checkpoints import Metadata
+from engine.protocol import ModelCard
+from engine.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from engine.chat import ChatFormat
+    from engine.transformer import Transformer
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """What the worker holds after Load. transformer: None when only the vocabulary was loaded."""
+
+    card: ModelCard
+    metadata: Metadata
+    tokenizer: Tokenizer
+    chat_format: ChatFormat
+    transformer: Transformer | None
+
+    @property
+    def max_seq_len(self) -> int:
+        """Positions provided for."""
+        return self.card.context
+
+    @property
+    def batch_size(self) -> int:
+        """Tokens of a prompt that are read together."""
+        return self._whole().batch_size
+
+    @property
+    def cached_ids(self) -> list[int]:
+        """The tokens whose keys and values the cache holds."""
+        return self._whole().cached_ids
+
+    def evaluate(self, ids: Sequence[int], pos: int) -> NDArray[np.float32]:
+        """Logits (vocab_size,) after tokens at positions pos…: a view, valid until the next call.
+
+        What the cache held from pos on is forgotten. Raises ContextFullError.
+        """
+        return self._whole().evaluate(ids, pos)
+
+    def close(self) -> None:
+        """Give the memory back."""
+        if self.transformer is not None:
+            self.transformer.close()
+
+    def _whole(self) -> Transformer:
+        if self.transformer is None:
+            raise ValueError("only the vocabulary of this model was loaded")
+        return self.transformer

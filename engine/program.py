@@ -1,0 +1,80 @@
+"""A program: the steps of a forward pass as a table that the team runs, and the buffers that the steps share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.kernels.formats import BLOCK
+from engine.kernels.jit import Kernel
+from engine.kernels.matmul import TOKEN_PAD
+from engine.kernels.records import BLOCK_BYTES, STEP_FIELDS
+
+LINE_BYTES = 64
+"""Rows begin on cache lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A buffer with a row per token. stride: bytes from row to row."""
+
+    array: NDArray[np.uint8]
+    stride: int
+
+    @property
+    def address(self) -> int:
+        """Where row 0 begins."""
+        return int(self.array.ctypes.data)
+
+    def row(self, index: int, n_floats: int) -> NDArray[np.float32]:
+        """A view of one row as float32."""
+        return self.array.reshape(-1)[index * self.stride :][: 4 * n_floats].view(np.float32)
+
+
+class Program:
+    """Collects steps and buffers for batches of up to max_tokens tokens."""
+
+    def __init__(self, max_tokens: int) -> None:
+        self.max_tokens = max_tokens
+        self._steps: list[list[int]] = []
+        self._kept: list[object] = []
+        self.kernels: list[Kernel] = []
+
+    def floats(self, width: int, rows: int | None = None) -> Rows:
+        """Rows of `width` float32, zeros at first, with room up to a whole block and a vector more."""
+        return self._rows(-(-width // BLOCK) * BLOCK * 4 + 64, rows)
+
+    def quants(self, width: int, rows: int | None = None) -> Rows:
+        """Rows of `width` quantised activations."""
+        return self._rows(-(-width // BLOCK) * BLOCK_BYTES, rows)
+
+    def _rows(self, row_bytes: int, rows: int | None) -> Rows:
+        count = -(-(rows or self.max_tokens) // TOKEN_PAD) * TOKEN_PAD
+        stride = -(-row_bytes // LINE_BYTES) * LINE_BYTES
+        stride += (
+            LINE_BYTES if stride // LINE_BYTES % 2 == 0 else 0
+        )  # an odd number of lines: rows spread over the cache's sets
+        memory = np.zeros(count * stride + LINE_BYTES, np.uint8)
+        start = -memory.ctypes.data % LINE_BYTES
+        return Rows(memory[start : start + count * stride].reshape(count, stride), stride)
+
+    def keep(self, *objects: object) -> None:
+        """Hold what steps point to."""
+        self._kept.extend(objects)
+
+    def add(self, kernel: Kernel, unit_kind: int, units: int, chunk_units: int, *parameters: int) -> None:
+        """Append a step."""
+        step = [kernel.address, unit_kind, units, chunk_units, *parameters]
+        self._steps.append(step + [0] * (STEP_FIELDS - len(step)))
+        self.kernels.append(kernel)
+
+    def table(self) -> NDArray[np.int64]:
+        """The steps as kernels read them."""
+        return np.array(self._steps, np.int64)
+
+
+def float_bits(value: float) -> int:
+    """A float32 as the integer of the same bits, for a record."""
+    return int(np.float32(value).view(np.int32))
