@@ -241,9 +241,12 @@ class EngineProcess:
 
     async def _watch_over(self) -> None:
         """Tell of silences while the process lives, and of its death unless `end` was called."""
-        await self._mind_silence()
-        fault = await self._see_off()
-        self._transport.close()
+        try:
+            await self._mind_silence()
+            fault = await self._see_off()
+        finally:
+            # Cancelled with the event loop: nobody will hear the engine any more, and closing kills it.
+            self._transport.close()
         if self._ending:
             return
         died = postmortem.engine_died(self._transport.get_returncode(), self.log_path, self._log_start, self._oom_kills)

@@ -80,7 +80,8 @@ class Sampler:
         many leading tokens to report, by the model's raw distribution.
         """
         raw_top = check_finite(logits)
-        log_total = raw_top + math.log(select.exp_sums(logits, raw_top, 1.0, self._sums))
+        raw_total = select.exp_sums(logits, raw_top, 1.0, self._sums)
+        log_total = raw_top + math.log(raw_total)
         ranked = self._ranked(logits, log_total, max(n_top, n_chances)) if n_top or n_chances else []
         x = self._with_penalty(logits, recent, sampling)
         uniform = self._random.random()
@@ -89,7 +90,8 @@ class Sampler:
             self._chances[chosen] = 1.0
             touched: Ids | None = np.array([chosen], np.int32)
         else:
-            chosen, touched = self._draw(x, sampling, uniform, bool(n_chances))
+            total = raw_total if x is logits else None
+            chosen, touched = self._draw(x, total, sampling, uniform, fill_chances=bool(n_chances))
         chances = [Chance(i, math.exp(p), float(self._chances[i])) for i, p in ranked[:n_chances]]
         self._chances[slice(None) if touched is None else touched] = 0.0
         return Choice(chosen, float(logits[chosen]) - log_total, ranked[:n_top], chances)
@@ -119,12 +121,17 @@ class Sampler:
         self._penalized[ids] = np.where(values > 0, values / np.float32(penalty), values * np.float32(penalty))
         return self._penalized
 
-    def _draw(self, x: Floats, sampling: Sampling, uniform: float, fill_chances: bool) -> tuple[int, Ids | None]:
-        """Draw a token; returns it and the ids whose place in `_chances` was filled, None for all of them."""
+    def _draw(
+        self, x: Floats, total: float | None, sampling: Sampling, uniform: float, *, fill_chances: bool
+    ) -> tuple[int, Ids | None]:
+        """Draw a token; returns it and the ids whose place in `_chances` was filled, None for all of them.
+
+        total: the sum of e^(x - its largest), if it is known.
+        """
         scale = 1.0 / max(sampling.temperature, MIN_TEMPERATURE)
         select.block_maxima(x, self._maxima)
         top = float(self._maxima.max())
-        n = self._cut(x, top, sampling)
+        n = self._cut(x, top, total, sampling)
         if n is None:
             total = select.exp_sums(x, top, scale, self._sums)
             if fill_chances:
@@ -138,7 +145,7 @@ class Sampler:
             self._chances[ids] = np.diff(running, prepend=0.0) / running[-1]
         return int(ids[place]), ids
 
-    def _cut(self, x: Floats, top: float, sampling: Sampling) -> int | None:
+    def _cut(self, x: Floats, top: float, total: float | None, sampling: Sampling) -> int | None:
         """Put the tokens that the samplers keep into `_ids` and `_values`; returns how many, None for all there are."""
         lowest = top + math.log(sampling.min_p) if 0 < sampling.min_p < 1 else top if sampling.min_p >= 1 else -math.inf
         if 0 < sampling.top_k < x.size:
@@ -148,7 +155,9 @@ class Sampler:
                 n = self._leading(n, weights, sampling.top_p * float(weights.sum()))
             return self._at_least(n, lowest)
         if sampling.top_p < 1:
-            return self._nucleus(x, top, lowest, sampling.top_p)
+            if total is None:
+                total = select.exp_sums(x, top, 1.0, self._sums)
+            return self._nucleus(x, top, lowest, sampling.top_p * total)
         if lowest > -math.inf:
             return int(select.gather(x, self._maxima, lowest, self._ids, self._values))
         return None
@@ -157,9 +166,8 @@ class Sampler:
         n = select.gather(x, self._maxima, self._floor_of(k), self._ids, self._values)
         return n if n <= k else self._leading(n, np.ones(n), k)
 
-    def _nucleus(self, x: Floats, top: float, lowest: float, top_p: float) -> int:
-        """Top-p and min-p over the whole vocabulary: search a part that grows until it holds top_p of everything."""
-        target = top_p * select.exp_sums(x, top, 1.0, self._sums)
+    def _nucleus(self, x: Floats, top: float, lowest: float, target: float) -> int:
+        """Top-p and min-p over the whole vocabulary: search a part that grows until its weight reaches target."""
         for floor in (*(max(top - distance, lowest) for distance in NUCLEUS_DISTANCES), lowest):
             n = select.gather(x, self._maxima, floor, self._ids, self._values)
             weights = self._weights(n, top)

@@ -240,6 +240,15 @@ async def test_leaving_an_answer_early_tells_the_engine_and_drops_the_rest(start
     assert [type(client.events.get_nowait()) for _ in range(client.events.qsize())] == [Hello]
 
 
+def test_an_event_loop_that_ends_without_closing_leaves_no_engine(tmp_path: Path):
+    async def forget_to_close() -> int:
+        command = [sys.executable, str(CHILDREN / "misbehave.py"), "stubborn"]
+        return (await EngineClient.start(command, log_path=tmp_path / "engine.log")).pid
+
+    pid = asyncio.run(forget_to_close())
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).wait(PATIENCE_S) is not None
+
+
 def test_failed_events_become_the_errors_they_were():
     assert type(error_from(Failed(kind="ModelFileError", message="Bad.", hint="Fix."))) is ModelFileError
     assert type(error_from(Failed(kind="NoModelError", message="None.", hint="Open."))) is EngineError
