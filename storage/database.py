@@ -6,10 +6,12 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from .errors import DatabaseAccessError, ForeignDatabaseError
+from .lean_import import sqlite_database_class
 from .migrations import check_current, check_readable, copy_database, migrate
 from .transactions import translated
 
@@ -31,22 +33,23 @@ def open_database(path: Path | str, *, read_only: bool = False) -> SqliteDatabas
     DatabaseBusyError or DatabaseAccessError, each with what to do. read_only: only look, which also works where nothing
     can be written; the database must be there and of this schema.
     """
-    # Takes 0.3 s to import: not before the first paint.
-    from sqlite_utils import Database as SqliteDatabase
-
+    database_class = sqlite_database_class()
     file = Path(path)
     with translated(str(file)):
         try:
             conn = _connect_read_only(file) if read_only else _connect(file)
         except OSError as error:
             raise DatabaseAccessError(f"{file} cannot be opened: {error.strerror or error}.") from error
-    return SqliteDatabase(conn)
+    return database_class(conn)
 
 
 def _connect(file: Path) -> sqlite3.Connection:
     file.parent.mkdir(parents=True, exist_ok=True)
     if file.exists():
         check_readable(file)
+    else:
+        # What is said is nobody else's on this machine; SQLite gives its log the permissions of the file.
+        file.touch(mode=0o600)
     conn = sqlite3.connect(file, timeout=BUSY_TIMEOUT_S, isolation_level=None)
     try:
         _refuse_foreign(conn, file)
@@ -141,6 +144,8 @@ class Database:
         try:
             await database._run(database._open)
         except BaseException:
+            # It may be opened by now, when only the waiting was cancelled.
+            database._thread.submit(database._close)
             database._thread.shutdown(wait=False)
             raise
         return database
@@ -181,12 +186,13 @@ class Database:
         self._seen_version = data_version(self._db)
 
     def _close(self) -> None:
-        db, self._db = self._opened(), None
-        try:
-            # Best effort: another app may be reading, and then folds the log in when it closes.
+        db, self._db = self._db, None
+        if db is None:
+            return
+        # Another app may be reading, or the disk be full; the log stays then and is as good as the file.
+        with suppress(sqlite3.Error):
             db.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        finally:
-            db.close()
+        db.close()
 
     def _opened(self) -> SqliteDatabase:
         if self._db is None:

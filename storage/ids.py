@@ -24,10 +24,13 @@ def new_id() -> str:
     with _lock:
         number = (time.time_ns() // 1_000_000) << _N_RANDOM_BITS | secrets.randbits(_N_RANDOM_BITS)
         _last = max(number, _last + 1)
-        number = _last
+        return _text(_last)
+
+
+def from_bytes(digest: bytes) -> str:
+    """Make an id of the first 80 bits of a digest: the same digest makes the same id."""
+    return _text(int.from_bytes(digest[:10], "big"))
+
+
+def _text(number: int) -> str:
     return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(5 * (ID_LENGTH - 1), -1, -5))
-
-
-def is_id(text: str) -> bool:
-    """Tell whether a text has the shape of an id."""
-    return len(text) == ID_LENGTH and all(char in _ALPHABET for char in text)

@@ -82,7 +82,7 @@ def origin_key(db: SqliteDatabase, model: str | None, settings: Settings | None)
     """Find or make the key of what makes an answer; None for a message that no model made."""
     if model is None and settings is None:
         return None
-    values = [model or "", settings_text(settings or {})]
+    values = [storable(model or ""), settings_text(settings or {})]
     db.execute("INSERT OR IGNORE INTO origins (model, settings) VALUES (?, ?)", values)
     return int(db.execute("SELECT key FROM origins WHERE model = ? AND settings = ?", values).fetchone()[0])
 

@@ -1,0 +1,226 @@
+"""ChatGPT's conversations.json: trees of nodes, of which only some are messages that somebody saw."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from ..errors import ImportFileError
+from ..portable import PortableMessage, PortableSession
+from ..records import format_utc
+from .storing import derived_id
+
+Json = dict[str, Any]
+
+# What the model told itself, and what ChatGPT told the model.
+_UNSEEN_CONTENT = {
+    "thoughts",
+    "reasoning_recap",
+    "model_editable_context",
+    "user_editable_context",
+    "tether_browsing_display",
+}
+_UNFINISHED = {"in_progress", "finished_partial_completion"}
+
+
+class _Node(msgspec.Struct):
+    """A node that becomes a message; parent: the nearest one above that does, too."""
+
+    id: str
+    parent: str | None
+    role: Literal["user", "assistant"]
+    texts: list[str]
+    model: str | None
+    created_utc: str
+    unfinished: bool
+    n_children: int = 0
+
+
+def recognises(document: Any) -> bool:
+    """Tell whether a JSON document is ChatGPT's export, or one conversation of it."""
+    conversations = document if isinstance(document, list) else [document]
+    return bool(conversations) and all(isinstance(item, dict) and "mapping" in item for item in conversations)
+
+
+def read(path: Path, document: Any) -> list[PortableSession]:
+    """Read the conversations; raises ImportFileError with the title of the one that is wrong."""
+    sessions = []
+    for conversation in document if isinstance(document, list) else [document]:
+        try:
+            sessions.append(_session(conversation))
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+            title = conversation.get("title")
+            raise ImportFileError(
+                f"{path}: the conversation “{title}” is not in ChatGPT's form ({error!r})."
+            ) from error
+    return sessions
+
+
+def _session(conversation: Json) -> PortableSession:
+    mapping: dict[str, Json] = conversation["mapping"]
+    nodes = _nodes(mapping, conversation)
+    merged = _merge_answers(nodes)
+    ends = _ends(mapping, conversation.get("current_node"))
+    head = next((merged[step] for step in ends if step in merged), None)
+    on_path = set()
+    while head is not None:
+        on_path.add(head)
+        head = nodes[head].parent
+    created = _utc(conversation.get("create_time"), "")
+    identity = conversation.get("conversation_id") or conversation.get("id") or f"{conversation.get('title')}{created}"
+    models = [node.model for node in nodes.values() if node.model]
+    return PortableSession(
+        id=derived_id(identity),
+        title=conversation.get("title") or "",
+        model=conversation.get("default_model_slug") or (models[-1] if models else ""),
+        system=_custom_instructions(mapping),
+        messages=[_message(node, identity, node.id in on_path) for node in nodes.values()],
+        created_utc=created,
+        updated_utc=_utc(conversation.get("update_time"), created),
+        archived=bool(conversation.get("is_archived")),
+    )
+
+
+def _message(node: _Node, identity: str, on_path: bool) -> PortableMessage:
+    return PortableMessage(
+        id=derived_id(f"{identity}/{node.id}"),
+        parent_id=None if node.parent is None else derived_id(f"{identity}/{node.parent}"),
+        role=node.role,
+        content="\n\n".join(node.texts),
+        state="interrupted" if node.unfinished else "complete",
+        model=node.model,
+        created_utc=node.created_utc,
+        on_path=on_path,
+    )
+
+
+def _nodes(mapping: dict[str, Json], conversation: Json) -> dict[str, _Node]:
+    """Find the nodes that were seen, parents before children."""
+    nodes: dict[str, _Node] = {}
+    parents: dict[str, str | None] = {}
+    for node_id in _parents_first(mapping):
+        node = mapping[node_id]
+        above = node.get("parent")
+        parent = parents.get(above) if above is not None else None
+        parents[node_id] = parent
+        message: Json = node.get("message") or {}
+        text = _text(message) if message and _is_seen(message) else ""
+        if text:
+            metadata = message.get("metadata") or {}
+            is_user = message["author"]["role"] == "user"
+            nodes[node_id] = _Node(
+                id=node_id,
+                parent=parent,
+                role="user" if is_user else "assistant",
+                texts=[text],
+                model=None if is_user else metadata.get("model_slug"),
+                created_utc=_utc(message.get("create_time"), _utc(conversation.get("create_time"), "")),
+                unfinished=message.get("status") in _UNFINISHED,
+            )
+            parents[node_id] = node_id
+            if parent is not None:
+                nodes[parent].n_children += 1
+    return nodes
+
+
+def _merge_answers(nodes: dict[str, _Node]) -> dict[str, str]:
+    """Make one answer of the pieces in which ChatGPT keeps it (text, a tool's call, its result, more text).
+
+    Returns for each node that was seen the one that it is part of now.
+    """
+    merged: dict[str, str] = {}
+    for node in list(nodes.values()):
+        parent = None if node.parent is None else nodes[merged[node.parent]]
+        if parent and node.role == parent.role == "assistant" and parent.n_children == 1:
+            parent.texts += node.texts
+            parent.model = node.model or parent.model
+            parent.unfinished = node.unfinished
+            parent.n_children = node.n_children
+            merged[node.id] = parent.id
+            del nodes[node.id]
+        else:
+            node.parent = parent.id if parent else None
+            merged[node.id] = node.id
+    return merged
+
+
+def _parents_first(mapping: dict[str, Json]) -> list[str]:
+    ordered: dict[str, None] = {}
+    for node_id in mapping:
+        branch: dict[str, None] = {}
+        step: str | None = node_id
+        while step in mapping and step not in ordered and step not in branch:
+            branch[step] = None
+            step = mapping[step].get("parent")
+        ordered.update(reversed(branch.items()))
+    return list(ordered)
+
+
+def _ends(mapping: dict[str, Json], node_id: str | None) -> list[str]:
+    """Walk from a node to its root."""
+    walked: dict[str, None] = {}
+    while node_id in mapping and node_id not in walked:
+        walked[node_id] = None
+        node_id = mapping[node_id].get("parent")
+    return list(walked)
+
+
+def _is_seen(message: Json) -> bool:
+    metadata = message.get("metadata") or {}
+    content = message.get("content") or {}
+    return (
+        message["author"]["role"] in ("user", "assistant", "tool")
+        and not metadata.get("is_visually_hidden_from_conversation")
+        and content.get("content_type") not in _UNSEEN_CONTENT
+    )
+
+
+def _text(message: Json) -> str:
+    """Write a message's content as Markdown; what is not text is named."""
+    content = message.get("content") or {}
+    kind = content.get("content_type")
+    parts = [_part(part) for part in content.get("parts") or []]
+    if text := content.get("text") or content.get("result"):
+        parts.append(_fenced(kind, content, text) if kind in ("code", "execution_output") else str(text))
+    attachments = (message.get("metadata") or {}).get("attachments") or []
+    parts += [f"[attachment: {attachment.get('name', 'unnamed')}]" for attachment in attachments]
+    return "\n\n".join(part for part in parts if part.strip())
+
+
+def _fenced(kind: str, content: Json, text: str) -> str:
+    language = content.get("language") if kind == "code" else ""
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}{'' if language in (None, 'unknown') else language}\n{text.rstrip()}\n{fence}"
+
+
+def _part(part: Any) -> str:
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, dict):
+        return ""
+    if isinstance(part.get("text"), str):
+        return str(part["text"])
+    kind = str(part.get("content_type", "part")).removesuffix("_asset_pointer").replace("_", " ")
+    place = part.get("asset_pointer")
+    return f"[{kind}: {place}]" if place else f"[{kind}]"
+
+
+def _custom_instructions(mapping: dict[str, Json]) -> str:
+    """Find what the user told ChatGPT to always keep in mind."""
+    for node in mapping.values():
+        content = (node.get("message") or {}).get("content") or {}
+        if content.get("content_type") == "user_editable_context":
+            texts = [content.get("user_profile"), content.get("user_instructions")]
+            return "\n\n".join(text for text in texts if text)
+    return ""
+
+
+def _utc(seconds: float | None, otherwise: str) -> str:
+    if seconds is None:
+        return otherwise
+    return format_utc(datetime.fromtimestamp(float(seconds), UTC))

@@ -1,0 +1,154 @@
+"""The database in which the `llm` command line tool logs prompts and responses (logs.db)."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from ..errors import ImportFileError
+from ..portable import PortableMessage, PortableSession
+from .storing import derived_id
+
+# Newer versions of llm write turns; what older ones wrote stays in responses.
+_TABLES = ("responses", "turns")
+_COLUMNS = (
+    "id",
+    "model",
+    "prompt",
+    "system",
+    "options_json",
+    "response",
+    "conversation_id",
+    "duration_ms",
+    "datetime_utc",
+    "input_tokens",
+    "output_tokens",
+)
+_NEEDED = {"id", "prompt", "response"}
+_FRAGMENTS = """
+SELECT f.content FROM prompt_fragments p JOIN fragments f ON f.id = p.fragment_id
+WHERE p.response_id = ? ORDER BY p."order"
+"""
+_ATTACHMENTS = """
+SELECT a.type, a.path, a.url FROM prompt_attachments p JOIN attachments a ON a.id = p.attachment_id
+WHERE p.response_id = ? ORDER BY p."order"
+"""
+_MAX_TITLE_CHARS = 80
+
+Row = dict[str, Any]
+
+
+def read(path: Path) -> list[PortableSession]:
+    """Read the conversations; raises ImportFileError."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as conn:
+            conn.row_factory = sqlite3.Row
+            rows = list(_rows(conn))
+            if not rows and not any(_columns(conn, table) >= _NEEDED for table in _TABLES):
+                raise ImportFileError(f"{path} is a database, but not one that the llm tool logs to.")
+            names = dict(conn.execute("SELECT id, name FROM conversations")) if _columns(conn, "conversations") else {}
+            extras = _Extras(conn)
+            rows.sort(key=lambda row: (row["conversation_id"] or row["id"], row["datetime_utc"] or "", row["id"]))
+            groups = groupby(rows, key=lambda row: row["conversation_id"] or row["id"])
+            sessions = [_session(str(key), names.get(key), list(group), extras) for key, group in groups]
+    except sqlite3.Error as error:
+        raise ImportFileError(f"{path} cannot be read: {error}.") from error
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ImportFileError(f"{path} is not filled as llm fills it ({error!r}).") from error
+    return sorted(sessions, key=lambda session: session.created_utc)
+
+
+class _Extras:
+    """What goes with a prompt beside its text."""
+
+    def __init__(self, conn: sqlite3.Connection) -> None:
+        self._conn = conn
+        self._has_fragments = bool(_columns(conn, "prompt_fragments") and _columns(conn, "fragments"))
+        self._has_attachments = bool(_columns(conn, "prompt_attachments") and _columns(conn, "attachments"))
+
+    def of(self, response_id: str) -> list[str]:
+        """Return the texts of fragments, and the names of attachments."""
+        texts: list[str] = []
+        if self._has_fragments:
+            texts += [row[0] for row in self._conn.execute(_FRAGMENTS, [response_id])]
+        if self._has_attachments:
+            attachments = self._conn.execute(_ATTACHMENTS, [response_id])
+            texts += [f"[attachment: {path or url or kind or 'unnamed'}]" for kind, path, url in attachments]
+        return texts
+
+
+def _rows(conn: sqlite3.Connection) -> Iterator[Row]:
+    for table in _TABLES:
+        columns = _columns(conn, table)
+        if columns >= _NEEDED:
+            chosen = ", ".join(name if name in columns else f"NULL AS {name}" for name in _COLUMNS)
+            yield from (dict(row) for row in conn.execute(f"SELECT {chosen} FROM {table}"))
+
+
+def _columns(conn: sqlite3.Connection, table: str) -> set[str]:
+    return {row[1] for row in conn.execute(f"PRAGMA table_info({table})")}
+
+
+def _session(identity: str, name: str | None, rows: list[Row], extras: _Extras) -> PortableSession:
+    messages: list[PortableMessage] = []
+    for row in rows:
+        for role, text in (
+            ("user", "\n\n".join([*extras.of(row["id"]), row["prompt"] or ""])),
+            ("assistant", row["response"]),
+        ):
+            if text and text.strip():
+                parent = messages[-1].id if messages else None
+                messages.append(_message(row, role, text.rstrip() if role == "user" else text, parent))
+    title = " ".join((name or (messages[0].content if messages else "")).split())
+    system = next((row["system"] for row in rows if row["system"]), "")
+    return PortableSession(
+        id=derived_id(f"llm/{identity}"),
+        title=title[:_MAX_TITLE_CHARS],
+        title_source="auto",
+        model=rows[-1]["model"] or "",
+        system=system,
+        messages=messages,
+        created_utc=_utc(rows[0]),
+        updated_utc=_utc(rows[-1]),
+    )
+
+
+def _message(row: Row, role: str, text: str, parent_id: str | None) -> PortableMessage:
+    message_id = derived_id(f"llm/{row['id']}/{role}")
+    if role == "user":
+        return PortableMessage(
+            id=message_id, parent_id=parent_id, role="user", content=text, created_utc=_utc(row), on_path=True
+        )
+    speed = None
+    if row["output_tokens"] and row["duration_ms"]:
+        speed = row["output_tokens"] / row["duration_ms"] * 1000
+    return PortableMessage(
+        id=message_id,
+        parent_id=parent_id,
+        role="assistant",
+        content=text,
+        model=row["model"],
+        settings=_options(row["options_json"]),
+        prompt_tokens=row["input_tokens"],
+        generated_tokens=row["output_tokens"],
+        tokens_per_second=speed,
+        created_utc=_utc(row),
+        on_path=True,
+    )
+
+
+def _options(text: str | None) -> dict[str, Any] | None:
+    try:
+        options = json.loads(text or "{}")
+    except ValueError:
+        return None
+    return options if isinstance(options, dict) else None
+
+
+def _utc(row: Row) -> str:
+    return row["datetime_utc"] or ""

@@ -1,0 +1,181 @@
+"""Put sessions that were read from a file into the database: all or nothing, nothing twice."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..errors import ImportFileError
+from ..ids import from_bytes, new_id
+from ..nodes import BRANCH, head_of, insert, keep_unfinished, move_head
+from ..owners import this_owner
+from ..portable import PortableMessage, PortableSession, stored_message
+from ..records import format_utc, now_utc
+from ..rows import settings_text, storable
+from ..transactions import writes
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database as SqliteDatabase
+
+_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
+
+
+class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What an import did. session_ids: new ones and those that got more messages, in the order of the file."""
+
+    session_ids: list[str]
+    n_new: int
+    n_extended: int
+    n_known: int
+    n_messages: int
+
+
+def derived_id(foreign: str) -> str:
+    """Make an id of another program's, always the same, so that a second import recognises it."""
+    return from_bytes(hashlib.sha256(foreign.encode("utf-8", "replace")).digest())
+
+
+@writes
+def store_sessions(db: SqliteDatabase, sessions: Sequence[PortableSession]) -> ImportReport:
+    """Store sessions; raises ImportFileError when one of them is not a tree, and then none is stored."""
+    ids: list[str] = []
+    n_new = n_extended = n_known = n_messages = 0
+    for session in sessions:
+        session_id = _own_id(session.id)
+        row = db.execute("SELECT key FROM sessions WHERE id = ?", [session_id]).fetchone()
+        key = int(row[0]) if row else _insert_session(db, session, session_id)
+        n_added = _add_messages(db, key, session)
+        n_messages += n_added
+        if row is None:
+            n_new += 1
+        elif n_added:
+            n_extended += 1
+        else:
+            n_known += 1
+            continue
+        ids.append(session_id)
+    return ImportReport(session_ids=ids, n_new=n_new, n_extended=n_extended, n_known=n_known, n_messages=n_messages)
+
+
+def _insert_session(db: SqliteDatabase, session: PortableSession, session_id: str) -> int:
+    created = _utc(session.created_utc) if session.created_utc else now_utc()
+    cursor = db.execute(
+        "INSERT INTO sessions (id, title, title_source, model, system, settings, template, draft, pinned, archived,"
+        " created_utc, updated_utc) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            session_id,
+            storable(session.title),
+            session.title_source,
+            storable(session.model),
+            storable(session.system),
+            settings_text(session.settings),
+            None if session.template is None else storable(session.template),
+            storable(session.draft),
+            session.pinned,
+            session.archived,
+            created,
+            _utc(session.updated_utc) if session.updated_utc else created,
+        ],
+    )
+    return int(cursor.lastrowid or 0)
+
+
+def _add_messages(db: SqliteDatabase, session: int, source: PortableSession) -> int:
+    """Add what the session lacks and return how many messages that were."""
+    known = dict(db.execute("SELECT id, key FROM messages WHERE session_key = ?", [session]).fetchall())
+    before = head_of(db, session)
+    keys: dict[str, int] = {}
+    n_added = 0
+    for message in _parents_first(source):
+        message_id = _own_id(message.id)
+        if message_id in known:
+            keys[message.id] = known[message_id]
+            continue
+        if db.execute("SELECT 1 FROM messages WHERE id = ?", [message_id]).fetchone():
+            # Another session has it: a copy of a session that was edited by hand.
+            message_id = new_id()
+        message.created_utc = _utc(message.created_utc or source.created_utc or now_utc())
+        record = stored_message(message, source.id, message_id)
+        parent = None if message.parent_id is None else keys[message.parent_id]
+        keys[message.id] = insert(db, session, parent, record)
+        if record.token_ids is not None and record.state != "complete":
+            keep_unfinished(db, keys[message.id], record.token_ids, this_owner())
+        n_added += 1
+    if n_added:
+        _choose_branches(db, session, source, keys)
+        _choose_head(db, session, source, keys, before)
+    return n_added
+
+
+def _choose_branches(db: SqliteDatabase, session: int, source: PortableSession, keys: dict[str, int]) -> None:
+    """Of the children of every message, show one: the one that was shown, else the last."""
+    shown: dict[str | None, str] = {}
+    for message in source.messages:
+        if message.shown or message.parent_id not in shown:
+            shown[message.parent_id] = message.id
+        elif message.shown is None:
+            shown[message.parent_id] = message.id
+    for parent_id, message_id in shown.items():
+        parent = None if parent_id is None else keys[parent_id]
+        db.execute(
+            "UPDATE messages SET shown = (key = ?1) WHERE session_key = ?2 AND parent_key IS ?3",
+            [keys[message_id], session, parent],
+        )
+
+
+def _choose_head(
+    db: SqliteDatabase, session: int, source: PortableSession, keys: dict[str, int], before: int | None
+) -> None:
+    """Move the head to the file's, unless the session was going another way here."""
+    on_path = [message for message in source.messages if message.on_path]
+    # Every step of the branch is looked at, not only the last.
+    db.execute("UPDATE sessions SET head_key = NULL WHERE key = ?", [session])
+    parents = {message.parent_id for message in on_path}
+    ends = [message.id for message in on_path if message.id not in parents]
+    head = keys[ends[-1] if ends else source.messages[-1].id]
+    if before is not None:
+        goes_on = db.execute(f"{BRANCH} SELECT 1 FROM branch WHERE key = ?", [head, before]).fetchone()
+        head = head if goes_on else before
+    move_head(db, session, head)
+    if source.updated_utc:
+        updated = _utc(source.updated_utc)
+        db.execute("UPDATE sessions SET updated_utc = max(updated_utc, ?) WHERE key = ?", [updated, session])
+
+
+def _parents_first(session: PortableSession) -> list[PortableMessage]:
+    """Order messages so that every parent comes before its children; else as they are in the file."""
+    by_id = {message.id: message for message in session.messages}
+    if len(by_id) < len(session.messages):
+        raise ImportFileError(f"Session {session.id} has two messages of the same id.")
+    ordered: dict[str, PortableMessage] = {}
+    for message in session.messages:
+        branch: dict[str, PortableMessage] = {}
+        step: PortableMessage | None = message
+        while step is not None and step.id not in ordered:
+            if step.id in branch:
+                raise ImportFileError(f"Session {session.id} is not a tree: message {step.id} comes before itself.")
+            branch[step.id] = step
+            if step.parent_id is None:
+                break
+            if step.parent_id not in by_id:
+                raise ImportFileError(f"Session {session.id} lacks message {step.parent_id}, which {step.id} follows.")
+            step = by_id[step.parent_id]
+        ordered.update(reversed(branch.items()))
+    return list(ordered.values())
+
+
+def _utc(text: str) -> str:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ImportFileError(f"“{text}” is not a time: {error}.") from error
+    return format_utc(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+
+
+def _own_id(text: str) -> str:
+    return text if _ID.fullmatch(text) else derived_id(text)

@@ -1,0 +1,192 @@
+"""ChatGPT's export: its trees, what it hides, and what is not text."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlite_utils import Database
+
+from storage.errors import ImportFileError
+from storage.importers import import_file
+from storage.sessions import get_session
+from storage.tree import all_messages, path, siblings
+
+T0 = 1_700_000_000.25
+
+
+def node(
+    node_id: str,
+    parent: str | None,
+    role: str | None = None,
+    *parts: Any,
+    content: dict[str, Any] | None = None,
+    **message: Any,
+) -> dict[str, Any]:
+    """A node as ChatGPT writes it; without a role it carries no message."""
+    body = None
+    if role is not None:
+        body = {
+            "id": node_id,
+            "author": {"role": role, "name": None, "metadata": {}},
+            "create_time": T0,
+            "update_time": None,
+            "content": content or {"content_type": "text", "parts": list(parts)},
+            "status": "finished_successfully",
+            "end_turn": True,
+            "weight": 1.0,
+            "metadata": {},
+            "recipient": "all",
+        } | message
+    return {"id": node_id, "message": body, "parent": parent, "children": []}
+
+
+def conversation(*nodes: dict[str, Any], current: str, **more: Any) -> dict[str, Any]:
+    mapping = {item["id"]: item for item in nodes}
+    for item in nodes:
+        if item["parent"]:
+            mapping[item["parent"]]["children"].append(item["id"])
+    return {
+        "title": "Rivers",
+        "create_time": T0,
+        "update_time": T0 + 60,
+        "mapping": mapping,
+        "moderation_results": [],
+        "current_node": current,
+        "conversation_id": "6543f0c6-0000-8000-a000-000000000001",
+        "default_model_slug": "gpt-4o",
+        "is_archived": False,
+    } | more
+
+
+def start() -> list[dict[str, Any]]:
+    return [
+        node("root", None),
+        node("hidden", "root", "system", "", metadata={"is_visually_hidden_from_conversation": True}),
+        node("q", "hidden", "user", "Three rivers?"),
+    ]
+
+
+def imported(db: Database, tmp_path: Path, *conversations: dict[str, Any]) -> str:
+    file = tmp_path / "conversations.json"
+    file.write_text(json.dumps(list(conversations)))
+    return import_file(db, file).session_ids[0]
+
+
+def shown(db: Database, session_id: str) -> list[tuple[str, str]]:
+    return [(step.message.role, step.message.content) for step in path(db, session_id)]
+
+
+def test_a_conversation_becomes_a_session(db: Database, tmp_path: Path) -> None:
+    answer = node("a", "q", "assistant", "Danube, Rhine, Po.", metadata={"model_slug": "gpt-4o-mini"})
+    session = get_session(db, imported(db, tmp_path, conversation(*start(), answer, current="a", is_archived=True)))
+    assert (session.title, session.model, session.archived, session.n_messages) == ("Rivers", "gpt-4o", True, 2)
+    assert (session.created_utc, session.updated_utc) == ("2023-11-14T22:13:20.250Z", "2023-11-14T22:14:20.250Z")
+    assert shown(db, session.id) == [("user", "Three rivers?"), ("assistant", "Danube, Rhine, Po.")]
+    assert all_messages(db, session.id)[1].model == "gpt-4o-mini"
+
+
+def test_branches_stay_and_the_current_one_is_shown(db: Database, tmp_path: Path) -> None:
+    nodes = [
+        *start(),
+        node("a1", "q", "assistant", "First"),
+        node("a2", "q", "assistant", "Second"),
+        node("a3", "q", "assistant", "Third"),
+        node("q2", "a2", "user", "Why?"),
+        node("b", "a2", "user", "How?"),
+        node("b1", "b", "assistant", "So."),
+    ]
+    session_id = imported(db, tmp_path, conversation(*nodes, current="b1"))
+    assert [text for _, text in shown(db, session_id)] == ["Three rivers?", "Second", "How?", "So."]
+    versions = siblings(db, path(db, session_id)[1].message.id)
+    assert [version.content for version in versions] == ["First", "Second", "Third"]
+
+
+def test_an_answer_in_pieces_becomes_one(db: Database, tmp_path: Path) -> None:
+    code = {"content_type": "code", "language": "python", "text": "print('```')"}
+    output = {"content_type": "execution_output", "text": "```"}
+    nodes = [
+        *start(),
+        node("t", "q", "assistant", content={"content_type": "thoughts", "thoughts": [{"summary": "Hm"}]}),
+        node("a1", "t", "assistant", "Let me see.", metadata={"model_slug": "o3"}),
+        node("a2", "a1", "assistant", content=code, recipient="python"),
+        node("a3", "a2", "tool", content=output),
+        node("r", "a3", "assistant", content={"content_type": "reasoning_recap", "content": "Thought for 3 s"}),
+        node("a4", "r", "assistant", "Done.", status="in_progress"),
+        node("q2", "a4", "user", "Thanks"),
+    ]
+    session_id = imported(db, tmp_path, conversation(*nodes, current="q2"))
+    assert shown(db, session_id) == [
+        ("user", "Three rivers?"),
+        ("assistant", "Let me see.\n\n````python\nprint('```')\n````\n\n````\n```\n````\n\nDone."),
+        ("user", "Thanks"),
+    ]
+    answer = path(db, session_id)[1].message
+    assert (answer.model, answer.state) == ("o3", "interrupted")
+
+
+def test_pieces_that_branch_stay_apart(db: Database, tmp_path: Path) -> None:
+    nodes = [
+        *start(),
+        node("a1", "q", "assistant", "Let me see."),
+        node("a2", "a1", "assistant", "One"),
+        node("a3", "a1", "assistant", "Two"),
+    ]
+    session_id = imported(db, tmp_path, conversation(*nodes, current="a3"))
+    assert [text for _, text in shown(db, session_id)] == ["Three rivers?", "Let me see.", "Two"]
+
+
+def test_what_is_not_text_is_named(db: Database, tmp_path: Path) -> None:
+    image = {"content_type": "image_asset_pointer", "asset_pointer": "file-service://file-abc", "width": 2, "height": 2}
+    speech = {"content_type": "audio_transcription", "text": "And aloud", "direction": "in"}
+    content = {"content_type": "multimodal_text", "parts": [image, "What is this?", speech, None]}
+    asked = node("q", None, "user", content=content, metadata={"attachments": [{"name": "notes.pdf", "id": "file-x"}]})
+    session_id = imported(db, tmp_path, conversation(asked, current="q"))
+    assert shown(db, session_id) == [
+        ("user", "[image: file-service://file-abc]\n\nWhat is this?\n\nAnd aloud\n\n[attachment: notes.pdf]")
+    ]
+
+
+def test_custom_instructions_become_the_system_prompt(db: Database, tmp_path: Path) -> None:
+    context = {
+        "content_type": "user_editable_context",
+        "user_profile": "I am a child.",
+        "user_instructions": "Be kind.",
+    }
+    hidden = {"is_visually_hidden_from_conversation": True, "is_user_system_message": True}
+    nodes = [node("c", None, "user", content=context, metadata=hidden), node("q", "c", "user", "Hi")]
+    session_id = imported(db, tmp_path, conversation(*nodes, current="q"))
+    assert get_session(db, session_id).system == "I am a child.\n\nBe kind."
+    assert shown(db, session_id) == [("user", "Hi")]
+
+
+def test_a_conversation_without_messages_is_a_session_without_messages(db: Database, tmp_path: Path) -> None:
+    session = get_session(db, imported(db, tmp_path, conversation(node("root", None), current="root", title=None)))
+    assert (session.title, session.n_messages, session.head_id) == ("", 0, None)
+
+
+def test_next_month_s_export_adds_only_what_is_new(db: Database, tmp_path: Path) -> None:
+    first = [*start(), node("a", "q", "assistant", "Danube")]
+    session_id = imported(db, tmp_path, conversation(*first, current="a"))
+    later = [*start(), node("a", "q", "assistant", "Danube"), node("q2", "a", "user", "More")]
+    file = tmp_path / "conversations.json"
+    file.write_text(json.dumps([conversation(*later, current="q2")]))
+    report = import_file(db, file)
+    assert (report.n_extended, report.n_messages) == (1, 1)
+    assert [text for _, text in shown(db, session_id)] == ["Three rivers?", "Danube", "More"]
+    assert import_file(db, file).n_known == 1
+
+
+def test_the_archive_that_chatgpt_sends_is_opened(db: Database, tmp_path: Path) -> None:
+    file = tmp_path / "export.zip"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("chat.html", "<html>")
+        archive.writestr("conversations.json", json.dumps([conversation(*start(), current="q")]))
+    assert import_file(db, file).n_new == 1
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("chat.html", "<html>")
+    with pytest.raises(ImportFileError, match=r"no conversations\.json"):
+        import_file(db, file)

@@ -1,0 +1,141 @@
+"""Importing: every form is recognised, nothing comes in twice, and a bad file leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlite_utils import Database
+
+from storage.errors import ImportFileError
+from storage.export import all_sessions_json, export_session
+from storage.importers import import_file
+from storage.sessions import get_session, list_sessions, rename_session
+from storage.tree import all_messages, append_message, edit_message, path
+
+
+def message(message_id: str, parent_id: str | None, **more: Any) -> dict[str, Any]:
+    return {"id": message_id, "parent_id": parent_id, "role": "user", "content": f"I am {message_id}", **more}
+
+
+def shown(db: Database, session_id: str) -> list[str]:
+    return [step.message.content for step in path(db, session_id)]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "sessions.json"
+
+
+def write(file: Path, document: object) -> Path:
+    file.write_text(json.dumps(document), encoding="utf-8")
+    return file
+
+
+def test_the_fields_that_show_prints_are_enough(db: Database, file: Path) -> None:
+    messages = [
+        message("q", None, state="complete", on_path=True, created_utc="2024-05-06T07:08:09.123Z"),
+        message("a", "q", role="assistant", model="tiny", settings={"top_k": 1}, on_path=True),
+        message("b", "q", role="assistant", on_path=False),
+    ]
+    write(file, {"id": "old", "title": "Old", "model": "tiny", "system": "", "messages": messages})
+    assert import_file(db, file).session_ids == ["old"]
+    assert shown(db, "old") == ["I am q", "I am a"]
+    assert all_messages(db, "old")[0].created_utc == "2024-05-06T07:08:09.123Z"
+    assert get_session(db, "old").n_messages == 3
+
+
+def test_messages_may_come_in_any_order(db: Database, file: Path) -> None:
+    messages = [message("c", "b"), message("a", None), message("b", "a")]
+    import_file(db, write(file, {"id": "s", "messages": messages}))
+    assert [m.id for m in all_messages(db, "s")] == ["a", "b", "c"]
+
+
+def test_a_session_that_went_on_elsewhere_is_extended(db: Database, file: Path) -> None:
+    messages = [message("a", None, on_path=True), message("b", "a", on_path=True)]
+    write(file, {"id": "s", "title": "Title", "messages": messages})
+    import_file(db, file)
+    rename_session(db, "s", "Renamed here")
+    messages.append(message("c", "b", on_path=True))
+    report = import_file(db, write(file, {"id": "s", "title": "Title", "messages": messages}))
+    assert (report.n_new, report.n_extended, report.n_messages) == (0, 1, 1)
+    assert shown(db, "s") == ["I am a", "I am b", "I am c"]
+    assert get_session(db, "s").title == "Renamed here"
+    assert import_file(db, file).n_known == 1
+
+
+def test_a_session_that_went_another_way_here_keeps_its_way(db: Database, file: Path) -> None:
+    messages = [message("a", None, on_path=True), message("b", "a", on_path=True)]
+    import_file(db, write(file, {"id": "s", "messages": messages}))
+    edit_message(db, "b", "Written here")
+    append_message(db, "s", path(db, "s")[-1].message.id, "assistant", "Answered here")
+    messages.append(message("c", "b", on_path=True))
+    import_file(db, write(file, {"id": "s", "messages": messages}))
+    assert shown(db, "s") == ["I am a", "Written here", "Answered here"]
+    assert len(all_messages(db, "s")) == 5
+    exported = "".join(all_sessions_json(db))
+    assert json.loads(exported)["sessions"][0]["messages"][-1]["id"] == "c"
+
+
+def test_two_sessions_with_the_same_messages_stay_two(db: Database, file: Path) -> None:
+    sessions = [{"id": name, "messages": [message("a", None), message("b", "a")]} for name in ("s", "t")]
+    assert import_file(db, write(file, sessions)).n_new == 2
+    assert shown(db, "s") == shown(db, "t") == ["I am a", "I am b"]
+
+
+def test_strange_ids_are_replaced_always_alike(db: Database, file: Path) -> None:
+    document = {"id": "../../etc", "messages": [message("\x1b[2J", None), message("ü", "\x1b[2J")]}
+    (session_id,) = import_file(db, write(file, document)).session_ids
+    assert session_id.isalnum()
+    assert all(m.id.isalnum() for m in all_messages(db, session_id))
+    assert import_file(db, file).n_known == 1
+
+
+def test_broken_unicode_is_taken_with_replacements(db: Database, file: Path) -> None:
+    write(file, {"id": "s", "title": "cut \ud83d", "messages": [message("a", None, content="\udc00")]})
+    import_file(db, file)
+    assert get_session(db, "s").title == "cut ?"
+    assert shown(db, "s") == ["?"]
+    assert export_session(db, "s").messages[0].content == "?"
+
+
+BAD = {
+    "no JSON": "{",
+    "nothing": "",
+    "a number": "17",
+    "an empty list": "[]",
+    "something else": '{"name": "x"}',
+    "too deep": "[" * 100_000,
+    "no id": json.dumps({"messages": []}),
+    "a wrong role": json.dumps({"id": "s", "messages": [message("a", None, role="wizard")]}),
+    "a number too large": json.dumps({"id": "s", "messages": [message("a", None, seed=2**64)]}),
+    "no time": json.dumps({"id": "s", "messages": [message("a", None, created_utc="yesterday")]}),
+    "a missing parent": json.dumps({"id": "s", "messages": [message("a", "b")]}),
+    "a circle": json.dumps({"id": "s", "messages": [message("a", "b"), message("b", "a")]}),
+    "twins": json.dumps({"id": "s", "messages": [message("a", None), message("a", None)]}),
+    "a good one before": json.dumps(
+        [{"id": "good", "messages": [message("a", None)]}, {"id": "bad", "messages": [message("b", "c")]}]
+    ),
+    "a newer form": json.dumps({"format": "llm-tui sessions", "version": 99, "sessions": []}),
+    "ChatGPT without nodes": json.dumps([{"title": "x", "mapping": 3}]),
+    "ChatGPT without an author": json.dumps([{"title": "x", "mapping": {"a": {"message": {"content": {}}}}}]),
+}
+
+
+@pytest.mark.parametrize("content", BAD.values(), ids=BAD.keys())
+def test_a_bad_file_is_refused_in_words_and_leaves_nothing(db: Database, file: Path, content: str) -> None:
+    file.write_text(content, encoding="utf-8")
+    with pytest.raises(ImportFileError) as caught:
+        import_file(db, file)
+    assert str(caught.value).endswith(".")
+    assert list_sessions(db) == []
+    assert db.execute("SELECT count(*) FROM messages").fetchone()[0] == 0
+
+
+def test_a_file_that_is_not_there_is_said_so(db: Database, tmp_path: Path) -> None:
+    with pytest.raises(ImportFileError, match="cannot be read"):
+        import_file(db, tmp_path / "nowhere.json")
+    with pytest.raises(ImportFileError, match="cannot be read"):
+        import_file(db, tmp_path)

@@ -1,0 +1,113 @@
+"""The llm tool's logs.db, of the time before and after it knew attachments and fragments."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlite_utils import Database
+
+from storage.errors import ImportFileError
+from storage.importers import import_file
+from storage.sessions import get_session, list_sessions
+from storage.tree import all_messages
+
+SCHEMA = """
+CREATE TABLE conversations (id TEXT PRIMARY KEY, name TEXT, model TEXT);
+CREATE TABLE {responses} (
+    id TEXT PRIMARY KEY, model TEXT, prompt TEXT, system TEXT, prompt_json TEXT, options_json TEXT, response TEXT,
+    response_json TEXT, conversation_id TEXT REFERENCES conversations (id), duration_ms INTEGER, datetime_utc TEXT
+    {more}
+);
+"""
+MODERN = """
+CREATE TABLE attachments (id TEXT PRIMARY KEY, type TEXT, path TEXT, url TEXT, content BLOB);
+CREATE TABLE prompt_attachments (response_id TEXT, attachment_id TEXT, "order" INTEGER);
+CREATE TABLE fragments (id INTEGER PRIMARY KEY, hash TEXT, content TEXT, datetime_utc TEXT, source TEXT);
+CREATE TABLE prompt_fragments (response_id TEXT, fragment_id INTEGER, "order" INTEGER);
+INSERT INTO attachments VALUES ('h', 'image/png', '/tmp/river.png', NULL, NULL);
+INSERT INTO prompt_attachments VALUES ('01a', 'h', 0);
+INSERT INTO fragments VALUES (1, 'x', 'A long text.', '2024-01-01', NULL);
+INSERT INTO prompt_fragments VALUES ('01a', 1, 0);
+"""
+USAGE = ", input_tokens INTEGER, output_tokens INTEGER, token_details TEXT"
+
+
+def make(path: Path, *, modern: bool, responses: str = "responses") -> Path:
+    with closing(sqlite3.connect(path)) as conn:
+        conn.executescript(SCHEMA.format(responses=responses, more=USAGE if modern else ""))
+        conn.execute("INSERT INTO conversations VALUES ('c1', 'Rivers', 'gpt-4o')")
+        rows = [
+            ("01b", "m2", "Why?", None, None, None, "Because.", None, "c1", 500, "2024-03-05T06:07:09.000000+00:00"),
+            (
+                "01a",
+                "m1",
+                "Rivers?",
+                "Be brief.",
+                None,
+                '{"top_p": 1}',
+                "Po",
+                "{}",
+                "c1",
+                2000,
+                "2024-03-05T06:07:08.5",
+            ),
+            ("01c", "m1", "Alone", None, None, "{}", "Yes", None, None, 10, "2024-03-06T00:00:00"),
+        ]
+        conn.executemany(
+            f"INSERT INTO {responses} (id, model, prompt, system, prompt_json, options_json, response, response_json,"
+            " conversation_id, duration_ms, datetime_utc) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            rows,
+        )
+        if modern:
+            conn.executescript(MODERN)
+            conn.execute(f"UPDATE {responses} SET input_tokens = 7, output_tokens = 40")
+        conn.commit()
+    return path
+
+
+@pytest.mark.parametrize("responses", ["responses", "turns"])
+def test_conversations_become_sessions(db: Database, tmp_path: Path, responses: str) -> None:
+    report = import_file(db, make(tmp_path / "logs.db", modern=False, responses=responses))
+    assert (report.n_new, report.n_messages) == (2, 6)
+    rivers, alone = (get_session(db, session_id) for session_id in report.session_ids)
+    assert (rivers.title, rivers.model, rivers.system) == ("Rivers", "m2", "Be brief.")
+    assert (rivers.created_utc, rivers.updated_utc) == ("2024-03-05T06:07:08.500Z", "2024-03-05T06:07:09.000Z")
+    assert (alone.title, alone.n_messages) == ("Alone", 2)
+    said = all_messages(db, rivers.id)
+    assert [(m.role, m.content) for m in said] == [
+        ("user", "Rivers?"),
+        ("assistant", "Po"),
+        ("user", "Why?"),
+        ("assistant", "Because."),
+    ]
+    assert [m.parent_id for m in said] == [None, *(m.id for m in said[:-1])]
+    assert (said[1].model, said[1].settings, said[3].model) == ("m1", {"top_p": 1}, "m2")
+    assert rivers.head_id == said[-1].id
+
+
+def test_attachments_fragments_and_usage_come_along(db: Database, tmp_path: Path) -> None:
+    (session_id, _) = import_file(db, make(tmp_path / "logs.db", modern=True)).session_ids
+    asked, answered, *_ = all_messages(db, session_id)
+    assert asked.content == "A long text.\n\n[attachment: /tmp/river.png]\n\nRivers?"
+    assert (answered.prompt_tokens, answered.generated_tokens, answered.tokens_per_second) == (7, 40, 20.0)
+
+
+def test_a_second_import_adds_nothing(db: Database, tmp_path: Path) -> None:
+    logs = make(tmp_path / "logs.db", modern=True)
+    import_file(db, logs)
+    before = list_sessions(db)
+    assert import_file(db, logs).n_known == 2
+    assert list_sessions(db) == before
+
+
+def test_another_database_is_refused(db: Database, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "recipes.db")) as conn:
+        conn.execute("CREATE TABLE recipes (name)")
+    with pytest.raises(ImportFileError, match="not one that the llm tool"):
+        import_file(db, tmp_path / "recipes.db")
+    (tmp_path / "broken.db").write_bytes(b"SQLite format 3\0" + b"\xff" * 4096)
+    with pytest.raises(ImportFileError, match="cannot be read"):
+        import_file(db, tmp_path / "broken.db")
