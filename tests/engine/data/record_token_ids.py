@@ -1,0 +1,121 @@
+"""Records what llama.cpp makes of hard texts; needs xllamacpp and gguf: `record_token_ids.py STARTER.gguf`.
+
+Writes token_ids.json beside itself: for the starter's vocabulary with every way to split words that this project knows,
+and for the SentencePiece vocabulary in spm_vocabulary.json.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xllamacpp
+from gguf import GGUFReader, GGUFValueType, GGUFWriter
+
+HERE = Path(__file__).parent
+SPLITS = (
+    "smollm default llama-bpe qwen2 qwen35 tekken gpt-4o gpt-2 falcon deepseek-llm deepseek-coder deepseek-v3 "
+    "bloom viking superbpe bailingmoe seed-coder dbrx"
+).split()
+DIM = 32
+
+
+def write_model(path: Path, vocabulary: list[tuple[str, Any, GGUFValueType]], n_tokens: int) -> None:
+    """A whole model, as small as can be: a vocabulary alone does not load."""
+    writer = GGUFWriter(path, "llama")
+    for key, value, kind in vocabulary:
+        if kind == GGUFValueType.ARRAY:
+            writer.add_array(key, value)
+        else:
+            writer.add_key_value(key, value, kind)
+    writer.add_context_length(128)
+    writer.add_embedding_length(DIM)
+    writer.add_block_count(1)
+    writer.add_feed_forward_length(DIM)
+    writer.add_head_count(1)
+    writer.add_head_count_kv(1)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_dimension_count(DIM)
+    writer.add_vocab_size(n_tokens)
+    for name in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"):
+        writer.add_tensor(f"blk.0.{name}.weight", np.zeros((DIM, DIM), np.float32))
+    for name in ("blk.0.attn_norm", "blk.0.ffn_norm", "output_norm"):
+        writer.add_tensor(f"{name}.weight", np.ones(DIM, np.float32))
+    writer.add_tensor("token_embd.weight", np.zeros((n_tokens, DIM), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def llama_cpp_ids(model: Path, texts: list[str], *, bos: bool, special: bool) -> list[list[int]]:
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = str(model)
+    parameters.n_ctx, parameters.n_parallel, parameters.warmup, parameters.port = 64, 1, False, 0
+    server = xllamacpp.Server(parameters)
+    ids = []
+    for text in texts:
+        body = json.dumps({"content": text, "add_special": bos, "parse_special": special}).encode()
+        request = urllib.request.Request(
+            server.listening_address + "/tokenize", body, {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request) as answer:
+            ids.append(json.load(answer)["tokens"])
+    return ids
+
+
+def record(model: Path, texts: list[str]) -> dict[str, list[list[int]]]:
+    return {
+        "plain": llama_cpp_ids(model, texts, bos=False, special=False),
+        "special": llama_cpp_ids(model, texts, bos=True, special=True),
+    }
+
+
+def starter_vocabulary(path: str) -> list[tuple[str, Any, GGUFValueType]]:
+    fields = GGUFReader(path).fields
+    return [
+        (key, field.contents(), field.types[0])
+        for key, field in fields.items()
+        if key.startswith("tokenizer.") and key != "tokenizer.ggml.pre"
+    ]
+
+
+def spm_vocabulary() -> list[tuple[str, Any, GGUFValueType]]:
+    pieces = json.loads((HERE / "spm_vocabulary.json").read_text("utf-8"))
+    array, text, number = GGUFValueType.ARRAY, GGUFValueType.STRING, GGUFValueType.UINT32
+    return [
+        ("tokenizer.ggml.model", "llama", text),
+        ("tokenizer.ggml.tokens", [piece[0] for piece in pieces], array),
+        ("tokenizer.ggml.scores", [float(piece[1]) for piece in pieces], array),
+        ("tokenizer.ggml.token_type", [piece[2] for piece in pieces], array),
+        ("tokenizer.ggml.bos_token_id", 1, number),
+        ("tokenizer.ggml.eos_token_id", 2, number),
+        ("tokenizer.ggml.unknown_token_id", 0, number),
+    ]
+
+
+def main() -> None:
+    texts = json.loads((HERE / "hard_texts.json").read_text("utf-8"))
+    recorded = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for split in SPLITS:
+            vocabulary = starter_vocabulary(sys.argv[1])
+            model = Path(folder) / f"{split}.gguf"
+            n_tokens = next(len(value) for key, value, _ in vocabulary if key == "tokenizer.ggml.tokens")
+            write_model(model, [*vocabulary, ("tokenizer.ggml.pre", split, GGUFValueType.STRING)], n_tokens)
+            recorded[split] = record(model, texts)
+        spm = spm_vocabulary()
+        model = Path(folder) / "spm.gguf"
+        write_model(model, spm, len(spm[1][1]))
+        recorded["sentencepiece"] = record(model, texts)
+    encoded = json.dumps(recorded, separators=(",", ":")).replace('},"', '},\n"').replace('],"special', '],\n"special')
+    (HERE / "token_ids.json").write_text(encoded + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

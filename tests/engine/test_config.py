@@ -1,0 +1,128 @@
+"""Configurations: what a sound file says, and every number that does not fit refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.checkpoints import open_checkpoint
+from engine.config import ModelConfig, config_from_gguf
+from engine.errors import EngineError, ModelFileError, UnsupportedModelError
+
+
+def config_of(path: Path) -> ModelConfig:
+    checkpoint = open_checkpoint(path)
+    return config_from_gguf(checkpoint.metadata, checkpoint.tensors)
+
+
+def test_a_sound_model(tmp_path: Path, write_model) -> None:
+    config = config_of(write_model(tmp_path / "tiny.gguf"))
+    assert (config.architecture, config.name) == ("llama", "tiny")
+    assert (config.n_layers, config.n_heads, config.n_kv_heads, config.head_dim) == (2, 4, 2, 8)
+    assert (config.dim, config.hidden_dim, config.vocab_size, config.max_seq_len) == (32, 64, 705, 128)
+    assert (config.q_dim, config.kv_dim, config.rope_dim, config.rope_theta) == (32, 16, 8, 10_000.0)
+    assert config.norm_eps == pytest.approx(1e-5)
+    assert config.tied
+    assert config.rope_scaling.type == "none"
+
+
+def test_an_output_matrix_and_divisors(tmp_path: Path, write_model) -> None:
+    more = {"output.weight": np.zeros((705, 32), np.float32), "rope_freqs.weight": np.ones(4, np.float32)}
+    assert not config_of(write_model(tmp_path / "tiny.gguf", set_tensors=more)).tied
+
+
+def test_sizes_given_layer_by_layer(tmp_path: Path, write_model) -> None:
+    config = config_of(write_model(tmp_path / "same.gguf", set_keys={"llama.attention.head_count_kv": [2, 2]}))
+    assert config.n_kv_heads == 2
+    other = write_model(tmp_path / "other.gguf", set_keys={"llama.attention.head_count_kv": [2, 4]})
+    with pytest.raises(UnsupportedModelError, match=r"head_count_kv differs from layer to layer"):
+        config_of(other)
+
+
+def test_stretched_positions(tmp_path: Path, write_model) -> None:
+    linear = config_of(write_model(tmp_path / "linear.gguf", set_keys={"llama.rope.scale_linear": 4.0}))
+    assert (linear.rope_scaling.type, linear.rope_scaling.factor) == ("linear", 4.0)
+    keys = {
+        "llama.rope.scaling.type": "yarn",
+        "llama.rope.scaling.factor": 8.0,
+        "llama.rope.scaling.original_context_length": 64,
+    }
+    yarn = config_of(write_model(tmp_path / "yarn.gguf", set_keys=keys)).rope_scaling
+    assert (yarn.type, yarn.factor, yarn.original_max_seq_len) == ("yarn", 8.0, 64)
+
+
+@pytest.mark.parametrize(
+    ("keys", "match"),
+    [
+        ({"llama.block_count": 0}, r"block_count is 0, it should be between 1"),
+        ({"llama.block_count": 2**31}, r"block_count is 2147483648"),
+        ({"llama.block_count": 3}, r"blk\.2\.attn_norm\.weight is missing"),
+        ({"llama.block_count": None}, r"llama\.block_count is missing"),
+        ({"llama.block_count": "two"}, r"block_count should be an integer, it is a text"),
+        ({"llama.block_count": True}, r"block_count should be an integer, it is true or false"),
+        ({"llama.attention.head_count": 0}, r"head_count is 0"),
+        ({"llama.attention.head_count": 5}, r"5 heads do not divide the width 32"),
+        ({"llama.attention.head_count": 8}, r"rope\.dimension_count is 8, it should be between 2 and 4"),
+        ({"llama.attention.head_count_kv": 3}, r"4 heads cannot share 3 key-value heads"),
+        ({"llama.attention.head_count_kv": 4}, r"attn_k\.weight has the shape \(16, 32\)"),
+        ({"llama.embedding_length": 64}, r"has the shape"),
+        ({"llama.feed_forward_length": 65}, r"ffn_gate\.weight has the shape \(64, 32\).*should be \(65, 32\)"),
+        ({"llama.rope.dimension_count": 3}, r"both should be even"),
+        ({"llama.context_length": 0}, r"context_length is 0"),
+        ({"llama.vocab_size": 704}, r"vocab_size is 704, but tokenizer\.ggml\.tokens has 705"),
+        ({"llama.attention.layer_norm_rms_epsilon": float("nan")}, r"epsilon is nan"),
+        ({"llama.attention.layer_norm_rms_epsilon": -1.0}, r"epsilon is -1"),
+        ({"llama.rope.freq_base": 0.0}, r"freq_base is 0"),
+        ({"llama.rope.freq_base": float("inf")}, r"freq_base is inf"),
+        ({"tokenizer.ggml.bos_token_id": 705}, r"bos_token_id is 705, it should be between 0 and 704"),
+        ({"tokenizer.ggml.eos_token_id": 2**32 - 1}, r"eos_token_id is 4294967295"),
+        ({"tokenizer.ggml.tokens": ["a"]}, r"token_embd\.weight has the shape \(705, 32\).*\(1, 32\)"),
+        ({"tokenizer.ggml.tokens": None}, r"tokenizer\.ggml\.tokens is missing"),
+        ({"tokenizer.ggml.tokens": [1, 2]}, r"tokens should be a list of texts, it is a list of int32"),
+    ],
+)
+def test_numbers_that_do_not_fit(tmp_path: Path, write_model, keys: dict[str, object], match: str) -> None:
+    path = write_model(tmp_path / "bad.gguf", set_keys=keys)
+    with pytest.raises(ModelFileError, match=match) as caught:
+        config_of(path)
+    assert str(path) in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("keys", "match"),
+    [
+        ({"general.architecture": "mamba"}, r"architecture 'mamba'.*These run: llama"),
+        ({"llama.expert_count": 8, "llama.expert_used_count": 2}, r"mixture of 8 experts"),
+        ({"llama.rope.scaling.type": "spiral"}, r"stretches positions by 'spiral'"),
+        ({"llama.attention.value_length": 16}, r"keys of 8 and values of 16"),
+        ({"general.type": "adapter"}, r"is an adapter, not a model"),
+    ],
+)
+def test_what_this_engine_does_not_run(tmp_path: Path, write_model, keys: dict[str, object], match: str) -> None:
+    with pytest.raises(UnsupportedModelError) as caught:
+        config_of(write_model(tmp_path / "other.gguf", set_keys=keys))
+    assert caught.match(match)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "kind", "match"),
+    [
+        ({"output_norm.weight": None}, ModelFileError, r"output_norm\.weight is missing"),
+        ({"blk.1.ffn_down.weight": np.zeros((64, 32), np.float32)}, ModelFileError, r"has the shape \(64, 32\)"),
+        ({"rope_freqs.weight": np.ones(8, np.float32)}, ModelFileError, r"rope_freqs\.weight has the shape \(8,\)"),
+        ({"blk.0.attn_q.bias": np.ones(32, np.float32)}, UnsupportedModelError, r"attn_q\.bias is not part of a llama"),
+    ],
+)
+def test_tensors_that_do_not_fit(
+    tmp_path: Path, write_model, tensors: dict[str, object], kind: type[EngineError], match: str
+) -> None:
+    with pytest.raises(kind, match=match):
+        config_of(write_model(tmp_path / "bad.gguf", set_tensors=tensors))
+
+
+def test_a_vocabulary_alone_is_no_model(tmp_path: Path, write_model) -> None:
+    checkpoint = open_checkpoint(write_model(tmp_path / "tiny.gguf"))
+    with pytest.raises(ModelFileError, match="a vocabulary only"):
+        config_from_gguf(checkpoint.metadata, {})
