@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 
-from engine.tokenizer.vocabulary import TokenType, Vocabulary
+from engine.tokenizer.vocabulary import SPECIAL_TYPES, TokenType, Vocabulary
 
 _MARKER = re.compile(
     "<[|\uff5c].*[|\uff5c]>"
@@ -102,16 +102,18 @@ class Tokenizer(ABC):
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids, special tokens included, so that it can be encoded again.
 
-        Incomplete characters become U+FFFD; the space that was put before the first text is taken away.
+        Incomplete characters become U+FFFD; spaces that encoding puts before texts are taken away.
         """
-        tokens, control = self.vocabulary.tokens, self.vocabulary.control_ids
+        vocabulary = self.vocabulary
         pieces = []
-        at_start = self.adds_space_prefix
+        after_special = True
         for id_ in ids:
-            piece = tokens[id_].encode() if id_ in control else self.piece_bytes(id_)
-            if at_start and id_ not in control:
-                piece, at_start = piece.removeprefix(b" "), False
+            is_special = vocabulary.types[id_] in SPECIAL_TYPES
+            piece = vocabulary.tokens[id_].encode() if is_special else self.piece_bytes(id_)
+            if self.adds_space_prefix and after_special and not is_special:
+                piece = piece.removeprefix(b" ")
             pieces.append(piece)
+            after_special = is_special
         return b"".join(pieces).decode("utf-8", "replace")
 
     def piece_bytes(self, token_id: int) -> bytes:

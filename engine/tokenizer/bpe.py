@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from tokenizers import Regex, pre_tokenizers
 from tokenizers import Tokenizer as Pipeline
@@ -32,7 +32,14 @@ class BpeTokenizer(Tokenizer):
     def __init__(self, metadata: Metadata) -> None:
         split = _split_of(metadata)
         super().__init__(Vocabulary(metadata, default_ids={}, add_bos=split.add_bos))
-        self._pipeline = _pipeline(metadata, self.vocabulary.ids, split)
+        self._pipeline = _pipeline(metadata, self._ids_from_text(), split)
+
+    def _ids_from_text(self) -> dict[str, int]:
+        """The tokens that plain text may become: no merge and no whole word makes a marker of a conversation."""
+        ids = dict(self.vocabulary.ids)
+        for text in self.marker_texts:
+            ids.pop(text, None)
+        return ids
 
     def _encode_text(self, text: str, after_special: bool) -> list[int]:
         ids: list[int] = self._pipeline.encode(text, add_special_tokens=False).ids
@@ -57,12 +64,8 @@ def _split_of(metadata: Metadata) -> Split:
 
 
 def _pipeline(metadata: Metadata, ids: dict[str, int], split: Split) -> Pipeline:
-    merges = list(_pairs(metadata.texts(PREFIX + "merges")))
-    try:
-        model = BPE(ids, merges, ignore_merges=split.ignore_merges)
-    except Exception:  # noqa: BLE001 - the library raises bare Exception, here for a merge whose tokens are not there
-        merges = [(a, b) for a, b in merges if a in ids and b in ids and a + b in ids]
-        model = BPE(ids, merges, ignore_merges=split.ignore_merges)
+    merges = _merges(metadata.texts(PREFIX + "merges"), ids)
+    model = BPE(ids, merges, ignore_merges=split.ignore_merges)
     pipeline = Pipeline(model)
     words = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in split.patterns]
     pipeline.pre_tokenizer = pre_tokenizers.Sequence(
@@ -71,9 +74,7 @@ def _pipeline(metadata: Metadata, ids: dict[str, int], split: Split) -> Pipeline
     return pipeline
 
 
-def _pairs(merges: Iterable[str]) -> Iterable[tuple[str, str]]:
-    """The two halves of each merge; the first may itself begin with a space."""
-    for merge in merges:
-        at = merge.find(" ", 1)
-        if at > 0:
-            yield merge[:at], merge[at + 1 :]
+def _merges(merges: Iterable[str], ids: Mapping[str, int]) -> list[tuple[str, str]]:
+    """The two halves of each merge; only merges of tokens into a token, for the library panics at others."""
+    halves = [merge.partition(" ") for merge in merges]
+    return [(left, right) for left, _, right in halves if left in ids and right in ids and left + right in ids]

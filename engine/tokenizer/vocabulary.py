@@ -23,6 +23,9 @@ class TokenType(IntEnum):
     BYTE = 6
 
 
+SPECIAL_TYPES: Final = (TokenType.CONTROL, TokenType.UNKNOWN, TokenType.USER_DEFINED)
+"""Tokens that are looked for in a text as they are, before it is split into words."""
+
 END_TEXTS: Final = frozenset(
     {
         "<|eot_id|>",
@@ -97,7 +100,7 @@ class Vocabulary:
         self.control_ids = frozenset(
             id_ for id_, kind in enumerate(self.types) if kind in (TokenType.CONTROL, TokenType.UNKNOWN)
         )
-        special = [id_ for id_, kind in enumerate(self.types) if kind in _SPECIAL_TYPES and self.tokens[id_]]
+        special = [id_ for id_, kind in enumerate(self.types) if kind in SPECIAL_TYPES and self.tokens[id_]]
         self.special_ids = sorted(special, key=lambda id_: -len(self.tokens[id_].encode()))
         self.eats_space_ids = self._find_space_eaters(metadata)
 
@@ -126,6 +129,3 @@ class Vocabulary:
         for id_ in ends:
             self.types[id_] = TokenType.CONTROL
         return frozenset(ends.union(id_ for id_ in named if id_ is not None))
-
-
-_SPECIAL_TYPES: Final = (TokenType.CONTROL, TokenType.UNKNOWN, TokenType.USER_DEFINED)
