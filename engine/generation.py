@@ -9,6 +9,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from engine.chat import StopMatcher
+from engine.errors import EngineError
 from engine.prompt import EncodedPrompt, encode_prompt
 from engine.protocol import (
     AnyEvent,
@@ -38,6 +39,8 @@ def generate(model: LanguageModel, command: Generate, control: Control, emit: Em
 
     control: looked at between tokens and between batches of the prompt. Raises EngineError instead of Finished.
     """
+    if model.transformer is None:
+        raise EngineError("Only the vocabulary of this model is open.", "Open the whole model to have it answer.")
     _Answer(model, command, control, emit).write()
 
 

@@ -255,7 +255,7 @@ class Finished(Event, frozen=True, tag="finished"):
     """The answer is over. text_tail: its last characters that no Token event carried.
 
     prompt_tokens: all of the prompt, reused_tokens (already in the cache) and answer_ids included. prompt_ms: for
-    encoding and reading it. generate_ms: from its end to the last token, of which the first costs nothing more: the
+    reading what was not reused. generate_ms: from its end to the last token, of which the first costs nothing more: the
     decoding speed is (generated_tokens - 1) / generate_ms. first_token_ms: from the command's arrival to the first
     token. dropped_turns: oldest turns that had to leave the context to make room. note: what the user should know,
     such as a chat template that failed and what took its place.

@@ -46,10 +46,14 @@ def exp_of_negative(x):
     return np.int32(np.float32(p).view(np.int32) + exponent).view(np.float32)
 
 
+# Indices are unsigned in the vector loops below: a negative one would count from the end, and even the possibility
+# makes LLVM gather single numbers instead of loading vectors.
+
+
 @njit(fastmath=_FASTER_MAX, **OPTIONS)
 def _max_of(x, first, last):
     top = x[first]
-    for i in range(first, last):
+    for i in range(np.uint64(first), np.uint64(last)):
         v = x[i]
         top = v if v > top else top
     return top
@@ -58,7 +62,7 @@ def _max_of(x, first, last):
 @njit(fastmath=_FASTER_SUM, **OPTIONS)
 def _exp_sum_of(x, first, last, top, scale):
     total = np.float32(0)
-    for i in range(first, last):
+    for i in range(np.uint64(first), np.uint64(last)):
         total += exp_of_negative((x[i] - top) * scale)
     return total
 
@@ -120,7 +124,7 @@ def _middle_to_end(values, ids, weights, first, last):
     _swap(values, ids, weights, b, last - 1)
 
 
-@njit(int64(FLOATS, IDS, DOUBLES, int64, float64), cache=True, **OPTIONS)
+@njit(int64(FLOATS, IDS, FLOATS, int64, float64), cache=True, **OPTIONS)
 def leading(values, ids, weights, n, target):
     """Move the fewest leading ones of n whose weights sum to >= target to the front; returns how many, at least 1.
 

@@ -88,7 +88,9 @@ def test_the_chat_format_makes_the_prompt_and_its_stop_texts_end_the_answer():
     text, finished, _ = run(model, chat("Capital of France?", system="Be brief."))
     assert (text, finished.reason) == ("Paris.", "stop")
     read = model.tokenizer.decode(model.cached_ids)
-    assert read.startswith("<s><|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nCapital of France?<|im_end|>\n")
+    assert read.startswith(
+        "<s><|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nCapital of France?<|im_end|>\n"
+    )
 
 
 def test_another_chat_format_can_be_chosen_and_a_wrong_name_is_told():
@@ -294,6 +296,13 @@ def test_tokens_that_do_not_exist_never_reach_the_model(prompt: TokenPrompt):
     with pytest.raises(EngineError, match="does not exist"):
         run(model, chat("Go", answer_ids=[1000]))
     assert model.batches == []
+
+
+def test_a_vocabulary_alone_does_not_answer():
+    model = fake.FakeModel("x")
+    model.transformer = None
+    with pytest.raises(EngineError, match="Only the vocabulary"):
+        run(model)
 
 
 def test_turns_begin_with_the_user_and_what_came_before_belongs_to_the_first():

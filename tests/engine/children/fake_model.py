@@ -59,6 +59,7 @@ class FakeModel:
         self.cached_ids: list[int] = []
         self.batches: list[tuple[int, int]] = []
         self.closed = False
+        self.transformer: object | None = self
         self._logits = np.zeros(VOCAB_SIZE, np.float32)
 
     def evaluate(self, ids: Sequence[int], pos: int) -> np.ndarray:
