@@ -65,6 +65,9 @@ STACK_BYTES = 16 << 20
 PROGRESS_INTERVAL_S = 0.05
 """Loading reports at most this often within a stage: as fast as a screen can show."""
 
+KERNEL_CACHE = os.environ.get("NUMBA_CACHE_DIR")
+"""Where the user wants compiled kernels; read before `use_kernel_cache` sets the variable."""
+
 TERMINATING = (signal.SIGTERM, signal.SIGINT)
 
 Report = Callable[[LoadStage, int, int, str], None]
@@ -86,6 +89,7 @@ class _TerminatedError(BaseException):
 def open_model(command: Load, report: Report) -> LanguageModel:
     """Import what computes, and load; the first call takes a second for the imports alone."""
     use_kernel_cache(command.cache_dir)
+    report("compiling", 0, 1, "sampler")
     from engine import generation, loading  # noqa: F401 - the sampler's kernels are compiled now, not at an answer
 
     return loading.load(command, report)
@@ -95,10 +99,9 @@ def use_kernel_cache(cache_dir: str | None) -> None:
     """Keep compiled kernels on disk, also where panels are not; where no folder can be written, for this time only."""
     from engine.kernels import jit
 
-    named = os.environ.get("NUMBA_CACHE_DIR")
     home = os.environ.get("LLM_TUI_HOME")
-    if named is not None:
-        folder = Path(named)
+    if KERNEL_CACHE is not None:
+        folder = Path(KERNEL_CACHE)
     elif cache_dir is not None:
         folder = Path(cache_dir) / "kernels"
     elif home is not None:
