@@ -210,7 +210,7 @@ _BY_NAME = (
     (r"vigogne.*(instruct|may|2)", "vigogne-may"),
     (r"vigogne", "vigogne"),
     (r"koala", "koala"),
-    (r"vicuna.*(v0|delta-v0)|ggml-vicuna-\d+b-4bit|ggml-vic\d+b(?!.*v?1\.)", "vicuna-v0"),
+    (r"vicuna.*(v0|delta-v0)|ggml-vicuna-\d+b-4bit|ggml-vic\d+b(?!.*(v1\.|-1\.\d))", "vicuna-v0"),
     (r"vicuna|vic\d+b", "vicuna"),
     (r"alpaca", "alpaca"),
     (r"llama-?2.*chat|codellama.*instruct|mistral.*instruct|mixtral.*instruct", "llama-2"),

@@ -126,13 +126,16 @@ def _template_name(source: str) -> str:
 
 
 def _family_parts(family: Family, tokenizer: Tokenizer, messages: Sequence[ChatMessage]) -> list[str | int]:
+    """The family's prompt as parts. A space of its own at the beginning is the one that the tokenizer puts there."""
     special = {Slot.BOS: tokenizer.bos_id if tokenizer.add_bos else None, Slot.EOS: tokenizer.eos_id}
     parts: list[str | int] = []
     for piece in family.pieces(messages):
-        if isinstance(piece, str):
+        if isinstance(piece, Slot):
+            parts += [] if (token_id := special[piece]) is None else [token_id]
+        elif tokenizer.adds_space_prefix and (not parts or isinstance(parts[-1], int)):
+            parts += tokenizer.split(piece.removeprefix(" "), parse_special=True)
+        else:
             parts += tokenizer.split(piece, parse_special=True)
-        elif (token_id := special[piece]) is not None:
-            parts.append(token_id)
     return parts
 
 
