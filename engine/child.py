@@ -244,8 +244,11 @@ class EngineProcess:
         try:
             await self._mind_silence()
             fault = await self._see_off()
+        except asyncio.CancelledError:
+            # The event loop ends without `end`: nobody will hear the engine any more.
+            await self._kill()
+            raise
         finally:
-            # Cancelled with the event loop: nobody will hear the engine any more, and closing kills it.
             self._transport.close()
         if self._ending:
             return
