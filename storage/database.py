@@ -54,6 +54,8 @@ def _connect(file: Path) -> sqlite3.Connection:
     try:
         _refuse_foreign(conn, file)
         if not conn.execute("PRAGMA page_count").fetchone()[0]:
+            # Answers grow from nothing while they are written; smaller pages would be left half empty by that.
+            conn.execute("PRAGMA page_size = 8192")
             conn.execute("PRAGMA auto_vacuum = INCREMENTAL")
         if conn.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
             raise DatabaseAccessError(f"{file} is on a file system that cannot keep a write-ahead log.")

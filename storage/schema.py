@@ -106,7 +106,7 @@ TOKENIZER = "unicode61 remove_diacritics 2"
 SEARCH = f"""
 CREATE VIRTUAL TABLE titles_index USING fts5 (
     title, content = 'sessions', content_rowid = 'key',
-    tokenize = '{TOKENIZER}', prefix = '1 2 3', detail = none, columnsize = 0
+    tokenize = '{TOKENIZER}', prefix = '1 2 3 4', detail = none, columnsize = 0
 );
 CREATE TRIGGER titles_indexed AFTER INSERT ON sessions BEGIN
     INSERT INTO titles_index (rowid, title) VALUES (new.key, new.title);
@@ -121,7 +121,7 @@ END;
 
 CREATE VIRTUAL TABLE messages_index USING fts5 (
     content, content = 'messages', content_rowid = 'key',
-    tokenize = '{TOKENIZER}', prefix = '1 2 3', detail = none, columnsize = 0
+    tokenize = '{TOKENIZER}', prefix = '1 2 3 4', detail = none, columnsize = 0
 );
 CREATE TRIGGER messages_indexed AFTER INSERT ON messages WHEN new.state <> 'writing' BEGIN
     INSERT INTO messages_index (rowid, content) VALUES (new.key, new.content);

@@ -1,7 +1,7 @@
 """Full-text search over titles and messages, fast enough to follow the typing.
 
-The index knows which messages have which words, not where. A phrase is looked for in the messages that have all its
-words, newest first, with an index made for them in memory.
+The index knows which messages have which words, not where. Phrases are looked for in the messages that have all the
+words, newest first, with a small index made for them in memory.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -30,6 +31,28 @@ _BATCH = 128
 # Around matches in snippets; characters of no script, which no text uses by agreement.
 _OPEN, _CLOSE = "\ufdd0", "\ufdd1"
 
+_MESSAGES = """
+SELECT i.rowid AS key, m.content AS text, s.id AS session_id, m.id AS message_id, s.title, m.role, m.created_utc
+FROM messages_index i CROSS JOIN messages m ON m.key = i.rowid JOIN sessions s ON s.key = m.session_key
+WHERE i.messages_index MATCH ? AND s.deleted_utc IS NULL ORDER BY i.rowid DESC
+"""
+_TITLES = """
+SELECT i.rowid AS key, s.title AS text, s.id AS session_id, NULL AS message_id, s.title, NULL AS role, s.created_utc
+FROM titles_index i CROSS JOIN sessions s ON s.key = i.rowid
+WHERE i.titles_index MATCH ? AND s.deleted_utc IS NULL ORDER BY i.rowid DESC
+"""
+# In memory, for as long as the connection lives.
+_TEMPORARY = (
+    "CREATE TEMP TABLE IF NOT EXISTS texts (key INTEGER PRIMARY KEY, text TEXT)",
+    "CREATE VIRTUAL TABLE IF NOT EXISTS temp.positions USING fts5"
+    f" (text, content = 'texts', content_rowid = 'key', tokenize = '{TOKENIZER}')",
+    "CREATE VIRTUAL TABLE IF NOT EXISTS temp.words USING fts5vocab (temp, positions, instance)",
+)
+_EXACT = f"""
+SELECT rowid, snippet(positions, 0, '{_OPEN}', '{_CLOSE}', '…', {_SNIPPET_WORDS})
+FROM temp.positions WHERE positions MATCH ? ORDER BY rowid DESC
+"""
+
 
 class SearchHit(msgspec.Struct, frozen=True, kw_only=True):
     """A message, or a session by its title (message_id and role are None then).
@@ -47,10 +70,10 @@ class SearchHit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Query(msgspec.Struct, frozen=True):
-    """What was typed, as FTS5 expressions: words to have, and (for phrases) positions to check."""
+    """What was typed, as FTS5 expressions: words to have, and the same with phrases."""
 
     words: str
-    phrases: str | None
+    exact: str
 
 
 @reads
@@ -65,60 +88,31 @@ def search(db: SqliteDatabase, text: str, limit: int = 50, *, budget_ms: float |
         return []
     deadline = None if budget_ms is None else time.monotonic() + budget_ms / 1000
     # However many titles match, messages get their half.
-    messages = _messages(db, typed, limit, deadline)
-    titles = _titles(db, typed, max(limit - len(messages), limit // 2), deadline)
+    messages = list(islice(_matches(db, _MESSAGES, typed, limit, deadline), limit))
+    n_titles = max(limit - len(messages), limit // 2)
+    titles = list(islice(_matches(db, _TITLES, typed, n_titles, deadline), n_titles))
+    messages.sort(key=lambda hit: hit.created_utc, reverse=True)
     return titles + messages[: limit - len(titles)]
 
 
-def _messages(db: SqliteDatabase, typed: _Query, limit: int, deadline: float | None) -> list[SearchHit]:
-    candidates = db.execute(
-        "SELECT i.rowid, m.content FROM messages_index i CROSS JOIN messages m ON m.key = i.rowid"
-        " JOIN sessions s ON s.key = m.session_key"
-        " WHERE i.messages_index MATCH ? AND s.deleted_utc IS NULL ORDER BY i.rowid DESC",
-        [typed.words],
-    )
-    details = (
-        f"SELECT s.id AS session_id, m.id AS message_id, s.title, m.role, m.created_utc, {_snippet('messages_index')}"
-        " FROM messages_index JOIN messages m ON m.key = messages_index.rowid JOIN sessions s ON s.key = m.session_key"
-        " WHERE messages_index MATCH ? AND messages_index.rowid = ?"
-    )
-    hits = _hits(db, typed, _with_phrases(db, candidates, typed, deadline), details, limit)
-    return sorted(hits, key=lambda hit: hit.created_utc, reverse=True)
+def _matches(
+    db: SqliteDatabase, candidates: str, typed: _Query, n_wanted: int, deadline: float | None
+) -> Iterator[SearchHit]:
+    """Yield what has the words as they were typed, newest first.
 
-
-def _titles(db: SqliteDatabase, typed: _Query, limit: int, deadline: float | None) -> list[SearchHit]:
-    candidates = db.execute(
-        "SELECT i.rowid, s.title FROM titles_index i CROSS JOIN sessions s ON s.key = i.rowid"
-        " WHERE i.titles_index MATCH ? AND s.deleted_utc IS NULL ORDER BY i.rowid DESC",
-        [typed.words],
-    )
-    details = (
-        "SELECT s.id AS session_id, NULL AS message_id, s.title, NULL AS role, s.created_utc,"
-        f" {_snippet('titles_index')} FROM titles_index JOIN sessions s ON s.key = titles_index.rowid"
-        " WHERE titles_index MATCH ? AND titles_index.rowid = ?"
-    )
-    return _hits(db, typed, _with_phrases(db, candidates, typed, deadline), details, limit)
-
-
-def _hits(db: SqliteDatabase, typed: _Query, keys: Iterator[int], details: str, limit: int) -> list[SearchHit]:
-    rows = (row for key in islice(keys, limit) for row in query(db, details, typed.words, key))
-    return [SearchHit(**row | _marked(row["snippet"])) for row in rows]
-
-
-def _with_phrases(
-    db: SqliteDatabase, candidates: Iterator[tuple[int, str]], typed: _Query, deadline: float | None
-) -> Iterator[int]:
-    """Yield the keys of the candidates whose words stand as typed."""
-    if typed.phrases is None:
-        yield from (key for key, _ in candidates)
-        return
-    while batch := list(islice(candidates, _BATCH)):
+    The candidates have all the words; a small index of them, in memory, knows positions and makes the snippets.
+    """
+    rows = query(db, candidates, typed.words)
+    size = n_wanted if typed.exact == typed.words else _BATCH
+    while batch := {row.pop("key"): row for row in islice(rows, size)}:
+        texts = ((key, row.pop("text")) for key, row in batch.items())
         db.execute("INSERT INTO temp.positions (positions) VALUES ('delete-all')")
-        db.conn.executemany("INSERT INTO temp.positions (rowid, text) VALUES (?, ?)", batch)
-        found = db.execute(
-            "SELECT rowid FROM temp.positions WHERE positions MATCH ? ORDER BY rowid DESC", [typed.phrases]
-        ).fetchall()
-        yield from (key for (key,) in found)
+        db.execute("DELETE FROM temp.texts")
+        db.conn.executemany("INSERT INTO temp.texts VALUES (?, ?)", texts)
+        db.execute("INSERT INTO temp.positions (rowid, text) SELECT key, text FROM temp.texts")
+        for key, marked in db.execute(_EXACT, [typed.exact]).fetchall():
+            snippet, places = _unmark(marked)
+            yield SearchHit(**batch[key], snippet=snippet, matches=places)
         if deadline is not None and time.monotonic() > deadline:
             return
 
@@ -130,44 +124,38 @@ def _parse(db: SqliteDatabase, text: str) -> _Query | None:
     words = _tokens(db, pieces)[:_MAX_WORDS]
     if not words:
         return None
-    # An open quote is a phrase that is still being typed.
-    begun = "*" if words[-1][0] == len(pieces) - 1 and text[-1:].isalnum() else ""
-    every_word = " ".join(f'"{word}"' for _, word in words) + begun
-    in_pieces: dict[int, list[str]] = {}
-    for piece, word in words:
-        in_pieces.setdefault(piece, []).append(word)
-    phrases = [f'"{" ".join(group)}"' for piece, group in in_pieces.items() if piece % 2 and len(group) > 1]
-    if not phrases:
-        return _Query(every_word, None)
-    ends_in_phrase = phrases[-1] == f'"{" ".join(in_pieces[words[-1][0]])}"' and words[-1][0] % 2
-    return _Query(every_word, " ".join(phrases) + (begun if ends_in_phrase else ""))
+    # A last word that nothing ends is begun; an open quote is a phrase that is still being typed.
+    begun = "*" if words[-1][0] == len(pieces) - 1 and not text[-1].isspace() else ""
+    exact: list[str] = []
+    for piece, group in groupby(words, key=itemgetter(0)):
+        in_piece = [word for _, word in group]
+        exact += [" ".join(in_piece)] if piece % 2 else in_piece
+    return _Query(_expression([word for _, word in words], begun), _expression(exact, begun))
+
+
+def _expression(phrases: list[str], begun: str) -> str:
+    return " ".join(f'"{phrase}"' for phrase in phrases) + begun
 
 
 def _tokens(db: SqliteDatabase, pieces: list[str]) -> list[tuple[int, str]]:
-    """Cut text into words exactly as the index does; yields (number of the piece, word)."""
-    # Contentless and in memory; they live as long as the connection.
-    table = f"USING fts5 (text, content = '', tokenize = '{TOKENIZER}')"
-    db.execute(f"CREATE VIRTUAL TABLE IF NOT EXISTS temp.positions {table}")
-    db.execute("CREATE VIRTUAL TABLE IF NOT EXISTS temp.words USING fts5vocab (temp, positions, instance)")
+    """Cut text into words exactly as the index does; returns (number of the piece, word)."""
+    for statement in _TEMPORARY:
+        db.execute(statement)
     db.execute("INSERT INTO temp.positions (positions) VALUES ('delete-all')")
     db.conn.executemany("INSERT INTO temp.positions (rowid, text) VALUES (?, ?)", enumerate(pieces))
     return db.execute('SELECT doc, term FROM temp.words ORDER BY doc, "offset"').fetchall()
 
 
-def _snippet(table: str) -> str:
-    return f"snippet({table}, 0, '{_OPEN}', '{_CLOSE}', '…', {_SNIPPET_WORDS}) AS snippet"
-
-
-def _marked(snippet: str) -> dict[str, object]:
+def _unmark(marked: str) -> tuple[str, list[tuple[int, int]]]:
     """Take the marks out of a snippet and tell where they were."""
     plain = ""
     matches: list[tuple[int, int]] = []
     start = 0
-    for part in re.split(f"([{_OPEN}{_CLOSE}])", " ".join(snippet.split())):
+    for part in re.split(f"([{_OPEN}{_CLOSE}])", " ".join(marked.split())):
         if part == _OPEN:
             start = len(plain)
         elif part == _CLOSE:
             matches.append((start, len(plain)))
         else:
             plain += part
-    return {"snippet": plain, "matches": matches}
+    return plain, matches
