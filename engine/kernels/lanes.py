@@ -104,7 +104,8 @@ def quantize_block(e: Emit, _types: Any, x: ir.Value, out: ir.Value) -> None:
     peak = _pairwise(
         e, b.select(b.fcmp_ordered(">", *sizes), *sizes), lambda p, q: b.select(b.fcmp_ordered(">", p, q), p, q)
     )
-    scale = b.fmul(peak, F32(1 / 127))
+    exact = e.b.insert_element(splat_constant(ir.VectorType(F32, 8), 0.0), b.fmul(peak, F32(1 / 127)), I32(0))
+    scale = b.extract_element(e.half_to_float(e.float_to_half(exact)), I32(0))
     inverse = b.select(b.fcmp_ordered(">", peak, F32(0.0)), b.fdiv(F32(127.0), peak), F32(0.0))
     sums = []
     for i, part in enumerate(parts):

@@ -90,10 +90,16 @@ class Emit:
         self.call("llvm.prefetch.p0", ir.VoidType(), [pointer, I32(0), I32(3), I32(1)])
 
     def fma(self, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
-        """The sum x * y + z, rounded once where the processor can, twice where it cannot."""
+        """The sum x * y + z, rounded once.
+
+        Where the processor cannot, through float64: the product is exact there, so the result is the same but for
+        ties of two roundings, one in some hundred millions.
+        """
         if cpu.features() & {"fma", "fullfp16", "neon"}:
             return self.call(f"llvm.fma.v{LANES}f32", F32X16, [x, y, z])
-        return self.b.fadd(self.b.fmul(x, y), z)
+        wide = ir.VectorType(ir.DoubleType(), LANES)
+        a, b, c = (self.b.fpext(v, wide) for v in (x, y, z))
+        return self.b.fptrunc(self.b.fadd(self.b.fmul(a, b), c), F32X16)
 
     def halves(self, v: ir.Value) -> tuple[ir.Value, ir.Value]:
         """The lower and the upper half of a vector."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
+import logging
 import mmap
 import os
 from collections.abc import Callable, Sequence
@@ -19,6 +19,8 @@ from engine.errors import ModelFileError
 from engine.kernels.formats import BLOCK
 from engine.kernels.pack import pack_arguments, pack_rows
 from engine.panels.layout import ALIGNMENT, LAYOUT_VERSION, Matrix, MatrixPlan, total_bytes
+
+log = logging.getLogger(__name__)
 
 MAGIC = b"llm-tui panels\n"
 """How a prepared file begins; the rest of its first page is the key, so that a foreign file is never mapped."""
@@ -71,8 +73,7 @@ def open_panels(
         try:
             _write(path, key, size, plans, threads, report)
         except OSError as error:
-            if error.errno not in {errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT, errno.EPERM, errno.ENOENT}:
-                raise
+            log.warning("The panels cannot be kept in %s (%s); they stay in memory.", directory, error)
             return _in_memory(plans, threads, report)
     with path.open("rb") as file:
         buffer = mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ, flags=mmap.MAP_SHARED)

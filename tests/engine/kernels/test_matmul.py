@@ -1,0 +1,115 @@
+"""Matrix products and embeddings of every weight type against dequantised weights in NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from gguf import GGMLQuantizationType
+from gguf.quants import dequantize as dequantize_weights
+from gguf.quants import quantize as quantize_weights
+
+from engine.kernels.formats import FORMATS, LANES, panel_format
+from engine.kernels.matmul import TOKEN_PAD, embed, matmul
+from engine.kernels.pack import pack_arguments, pack_rows
+
+SHAPES = [(16, 32), (40, 96), (37, 1056)]
+"""Rows that fill panels and rows that do not; columns of one tile and of more."""
+
+
+class Weights:
+    """A random matrix of a type: as GGUF has it, as float32, and in panels."""
+
+    def __init__(self, name: str, rows: int, columns: int, seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
+        kind = GGMLQuantizationType[name]
+        raw = quantize_weights(rng.standard_normal((rows, columns), np.float32), kind)
+        self.raw = np.ascontiguousarray(raw).view(np.uint8).reshape(rows, -1)
+        self.values = dequantize_weights(self.raw, kind).reshape(rows, columns)
+        self.fmt = panel_format(name)
+        self.n_panels, self.n_blocks = -(-rows // LANES), columns // 32
+        self.panel_bytes = self.n_blocks * self.fmt.block_bytes
+        self.panels = np.zeros(self.n_panels * self.panel_bytes + 4096, np.uint8)
+        pack_rows(
+            self.raw.ctypes.data,
+            self.raw.shape[1],
+            rows,
+            self.n_blocks,
+            *pack_arguments(self.fmt),
+            self.panels.ctypes.data,
+            self.panel_bytes,
+            0,
+        )
+
+
+def multiply(run_step, quantize, weights, x):
+    """(tokens, rows): the kernel's product for a batch of all tokens of x."""
+    n = len(x)
+    padded = np.zeros((-(-n // TOKEN_PAD) * TOKEN_PAD, x.shape[1]), np.float32)
+    padded[:n] = x
+    source = padded if weights.fmt.is_float else quantize(padded)
+    source = np.ascontiguousarray(source).reshape(len(padded), -1)
+    y = np.full((len(padded), weights.n_panels * LANES), np.nan, np.float32)
+    parameters = [
+        weights.panels.ctypes.data,
+        weights.n_blocks,
+        weights.panel_bytes,
+        source.ctypes.data,
+        source.strides[0],
+        y.ctypes.data,
+        y.strides[0],
+        0,
+    ]
+    run_step(matmul(weights.fmt.name), parameters, weights.n_panels, n_tokens=n)
+    return y[:n, : len(weights.values)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", FORMATS)
+def test_product_equals_dequantised_weights(run_step, quantize, dequantize_activations, name, shape):
+    weights = Weights(name, *shape)
+    x = np.random.default_rng(1).standard_normal((11, shape[1]), np.float32)
+    seen = x if weights.fmt.is_float else dequantize_activations(x)
+    expected = seen.astype(np.float64) @ weights.values.astype(np.float64).T
+    result = multiply(run_step, quantize, weights, x)
+    np.testing.assert_allclose(result, expected, rtol=0, atol=3e-6 * np.sqrt(shape[1]) * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_one_token_and_many_give_the_same_bits(run_step, quantize, name):
+    weights = Weights(name, 40, 2080)
+    x = np.random.default_rng(2).standard_normal((13, 2080), np.float32)
+    together = multiply(run_step, quantize, weights, x)
+    alone = np.concatenate([multiply(run_step, quantize, weights, row[None]) for row in x])
+    np.testing.assert_array_equal(together, alone)
+
+
+@pytest.mark.parametrize("name", ["Q8_0", "Q4_0"])
+def test_extreme_weights_and_activations_do_not_overflow(run_step, quantize, name):
+    weights = Weights(name, 16, 64)
+    weights.panels[:] = 0
+    block = weights.fmt.block_bytes
+    for panel_block in range(2):
+        at = panel_block * block
+        weights.panels[at : at + 32] = np.full(16, 1.0, np.float16).view(np.uint8)
+        weights.panels[at + 32 : at + block] = 0x80 if name == "Q8_0" else 0x00
+    x = np.full((1, 64), 127.0, np.float32)
+    lowest = -128 if name == "Q8_0" else -8
+    np.testing.assert_array_equal(multiply(run_step, quantize, weights, x)[0], 64 * 127.0 * lowest)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_embedding_is_the_row_of_the_matrix(run_step, name):
+    weights = Weights(name, 40, 96)
+    tokens = np.array([0, 17, 39], np.int64)
+    out = np.zeros((3, 96), np.float32)
+    half = int(np.float32(0.5).view(np.int32))
+    parameters = [
+        weights.panels.ctypes.data,
+        weights.n_blocks,
+        weights.panel_bytes,
+        out.ctypes.data,
+        out.strides[0],
+        half,
+    ]
+    run_step(embed(name), parameters, 3, n_tokens=3, tokens=tokens)
+    np.testing.assert_allclose(out, weights.values[tokens] * np.float32(0.5), rtol=1e-6)

@@ -1,0 +1,91 @@
+"""Norms, gates, rotary positions and quantised activations against NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engine.kernels.records import BLOCK_BYTES
+from engine.kernels.rows import OUTPUTS_ONLY, residual_norm, rotary_table, silu_gate
+
+
+def bits(value: float) -> int:
+    return int(np.float32(value).view(np.int32))
+
+
+def padded(x: np.ndarray) -> np.ndarray:
+    width = -(-x.shape[-1] // 32) * 32
+    return np.pad(x, ((0, 0), (0, width - x.shape[-1])))
+
+
+def norm(x, weight, eps=1e-5):
+    return x / np.sqrt((x.astype(np.float64) ** 2).mean(-1, keepdims=True) + eps) * weight
+
+
+@pytest.mark.parametrize("dim", [32, 100, 576])
+def test_residual_norm_adds_norms_and_quantises(run_step, quantize, dim):
+    rng = np.random.default_rng(0)
+    x, delta = (padded(rng.standard_normal((3, dim), np.float32)) for _ in range(2))
+    weight = padded(rng.uniform(0.5, 2, (1, dim)).astype(np.float32))
+    expected_x = x + delta
+    out, quant = np.zeros_like(x), np.zeros((3, x.shape[1] // 32, BLOCK_BYTES), np.uint8)
+    parameters = [
+        x.ctypes.data,
+        x.strides[0],
+        delta.ctypes.data,
+        delta.strides[0],
+        0,
+        weight.ctypes.data,
+        dim,
+        bits(1e-5),
+        out.ctypes.data,
+        out.strides[0],
+        quant.ctypes.data,
+        quant.strides[0],
+    ]
+    run_step(residual_norm, parameters, 3, n_tokens=3)
+    np.testing.assert_array_equal(x, expected_x)
+    np.testing.assert_allclose(out[:, :dim], norm(expected_x[:, :dim], weight[:, :dim]), rtol=2e-6, atol=1e-7)
+    np.testing.assert_array_equal(quant, quantize(out))
+
+
+def test_residual_norm_of_the_last_positions_alone(run_step):
+    x = np.random.default_rng(1).standard_normal((5, 64), np.float32)
+    weight, out = np.ones((1, 64), np.float32), np.zeros((2, 64), np.float32)
+    before = x.copy()
+    parameters = [x.ctypes.data, x.strides[0], 0, 0, 0, weight.ctypes.data, 64 | OUTPUTS_ONLY, bits(1e-5)]
+    run_step(residual_norm, [*parameters, out.ctypes.data, out.strides[0], 0, 0], 2, n_tokens=5, n_out=2)
+    np.testing.assert_allclose(out, norm(before[3:], 1.0), rtol=2e-6, atol=1e-7)
+
+
+def test_a_row_of_zeros_stays_zero(run_step, quantize):
+    x = np.zeros((1, 64), np.float32)
+    weight, out = np.ones((1, 64), np.float32), np.ones((1, 64), np.float32)
+    quant = np.ones((1, 2, BLOCK_BYTES), np.uint8)
+    parameters = [x.ctypes.data, 256, 0, 0, 0, weight.ctypes.data, 64, bits(1e-5), out.ctypes.data, 256]
+    run_step(residual_norm, [*parameters, quant.ctypes.data, quant.strides[0]], 1)
+    assert not out.any()
+    assert not quant.any()
+
+
+@pytest.mark.parametrize("width", [32, 100])
+def test_silu_gate(run_step, quantize, width):
+    rng = np.random.default_rng(2)
+    both = (rng.standard_normal((2, 2 * width)) * 20).astype(np.float32)
+    source = np.pad(both, ((0, 0), (0, 64)))
+    out = np.zeros((2, -(-width // 32) * 32), np.float32)
+    quant = np.zeros((2, out.shape[1] // 32, BLOCK_BYTES), np.uint8)
+    parameters = [source.ctypes.data, source.strides[0], width, width, out.ctypes.data, out.strides[0]]
+    run_step(silu_gate, [*parameters, quant.ctypes.data, quant.strides[0]], 2, n_tokens=2)
+    gate, up = both[:, :width].astype(np.float64), both[:, width:]
+    np.testing.assert_allclose(out[:, :width], gate / (1 + np.exp(-gate)) * up, rtol=2e-6, atol=1e-6)
+    assert not out[:, width:].any()
+    np.testing.assert_array_equal(quant, quantize(out))
+
+
+def test_rotary_table(run_step):
+    frequencies = 10_000.0 ** (-np.arange(8) / 8)
+    table = np.zeros((3, 8, 2), np.float32)
+    run_step(rotary_table, [table.ctypes.data, frequencies.ctypes.data, 8, bits(1.5)], 3, n_tokens=3, pos=100_000)
+    angles = (100_000 + np.arange(3))[:, None] * frequencies
+    np.testing.assert_allclose(table, np.stack([np.cos(angles), np.sin(angles)], -1) * 1.5, atol=1e-6)

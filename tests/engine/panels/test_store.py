@@ -1,0 +1,93 @@
+"""Prepared panels: written once, mapped afterwards, never trusted when half written or foreign."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from engine.checkpoints import open_checkpoint
+from engine.config import config_from_gguf
+from engine.panels import store
+from engine.weights import load_weights
+
+
+@pytest.fixture
+def opened(write_model, tmp_path):
+    checkpoint = open_checkpoint(write_model(tmp_path / "tiny.gguf", dim=40, hidden_dim=72))
+    config = config_from_gguf(checkpoint.metadata, checkpoint.tensors)
+
+    def open_panels(directory):
+        progress = []
+        weights = load_weights(checkpoint, config, directory, 2, lambda done, total: progress.append((done, total)))
+        return weights.store, progress
+
+    return open_panels
+
+
+def content(panels: store.PanelStore) -> bytes:
+    """All panel bytes, without the file's header."""
+    start = store.ALIGNMENT if panels.path else 0
+    return bytes(panels._buffer[start:])
+
+
+def test_written_once_and_mapped_afterwards(opened, tmp_path):
+    first, progress = opened(tmp_path / "cache")
+    assert progress[-1][0] == progress[-1][1] > 0
+    assert first.path is not None
+    stamp = first.path.stat().st_mtime_ns
+    second, progress = opened(tmp_path / "cache")
+    assert progress == []
+    assert second.path == first.path
+    assert second.path.stat().st_mtime_ns == stamp
+    assert content(first) == content(second)
+    assert [p.name for p in (tmp_path / "cache").iterdir()] == [first.path.name]
+
+
+def test_memory_holds_the_same_panels(opened, tmp_path):
+    on_disk, _ = opened(tmp_path / "cache")
+    in_memory, _ = opened(None)
+    assert in_memory.path is None
+    assert content(on_disk) == content(in_memory)
+
+
+@pytest.mark.parametrize("damage", ["cut", "foreign", "empty"])
+def test_a_damaged_file_is_written_anew(opened, tmp_path, damage):
+    whole, _ = opened(tmp_path / "cache")
+    expected = content(whole)
+    path = whole.path
+    whole.close()
+    if damage == "cut":
+        os.truncate(path, path.stat().st_size - 100)
+    elif damage == "foreign":
+        path.write_bytes(b"x" * path.stat().st_size)
+    else:
+        path.write_bytes(b"")
+    again, progress = opened(tmp_path / "cache")
+    assert progress
+    assert content(again) == expected
+
+
+def test_a_full_disk_falls_back_to_memory(opened, tmp_path, monkeypatch):
+    def full(descriptor, size):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(store, "_reserve", full)
+    panels, _ = opened(tmp_path / "cache")
+    assert panels.path is None
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_falls_back_to_memory(opened, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    panels, _ = opened(tmp_path / "file" / "cache")
+    assert panels.path is None
+
+
+def test_another_source_file_has_another_key(opened, tmp_path):
+    first, _ = opened(tmp_path / "cache")
+    os.utime(tmp_path / "tiny.gguf", ns=(1, 1))
+    second, progress = opened(tmp_path / "cache")
+    assert progress
+    assert second.path != first.path
