@@ -220,14 +220,14 @@ _BY_NAME = (
 """How a file or model is called, and its family; the first that fits."""
 
 
-def recognise(name: str, tokens: Sequence[str]) -> Family:
-    """The family of a model without a template: by its name, else by the special tokens it has, else completion."""
-    plain = re.sub(r"[\s_]+", "-", name.lower())
-    for pattern, family in _BY_NAME:
-        if re.search(pattern, plain):
+def recognise(names: Sequence[str], tokens: Sequence[str]) -> Family:
+    """The family of a model without a template: by the first name that tells, else by its tokens, else completion."""
+    for name in names:
+        plain = re.sub(r"[\s_]+", "-", name.lower())
+        for pattern, family in _BY_NAME:
+            if re.search(pattern, plain):
+                return FAMILIES[family]
+    for token, family in (("<|im_start|>", "chatml"), ("<|start_header_id|>", "llama-3")):
+        if token in tokens:
             return FAMILIES[family]
-    if "<|im_start|>" in tokens:
-        return FAMILIES["chatml"]
-    if "<|start_header_id|>" in tokens:
-        return FAMILIES["llama-3"]
     return FAMILIES["completion"]

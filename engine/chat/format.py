@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Literal
 
@@ -30,6 +30,9 @@ _TEMPLATE_NAMES = (
     ("### Instruction", "alpaca"),
 )
 """What a template contains, and what to call it on the screen."""
+
+_FALLBACK = FAMILIES["chatml"]
+"""What takes a failed template's place if nothing like it is known here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,30 +98,21 @@ def choose_format(
         if template not in FAMILIES:
             raise TemplateError(f"There is no chat format {template!r}.", f"Choose one of {', '.join(format_names())}.")
         return _of_family(FAMILIES[template], "chosen")
-    tokens = meta.texts("tokenizer.ggml.tokens") if "tokenizer.ggml.tokens" in meta else ()
-    path = PurePath(name_or_path)
-    named = " ".join([path.parent.name, path.name, meta.text("general.name", "")])
-    guess = _of_family(recognise(named, tokens), "family")
     source = meta.text("tokenizer.chat_template", "")
     if source.strip():
         chosen: Source = "chosen" if template == FILE else "file"
-        return ChatFormat(_template_name(source), chosen, (), ChatTemplate(source), _usable(guess, tokens))
+        name = _template_name(source)
+        return ChatFormat(name, chosen, (), ChatTemplate(source), _of_family(FAMILIES.get(name, _FALLBACK), "family"))
     if template == FILE:
         raise TemplateError("The model file has no chat template.", f"Choose one of {', '.join(FAMILIES)}.")
-    return guess
+    tokens = meta.texts("tokenizer.ggml.tokens") if "tokenizer.ggml.tokens" in meta else ()
+    path = PurePath(name_or_path)
+    names = (path.name, meta.text("general.name", ""), path.parent.name)
+    return _of_family(recognise(names, tokens), "family")
 
 
 def _of_family(family: Family, source: Source) -> ChatFormat:
     return ChatFormat(family.name, source, family.stops, family)
-
-
-def _usable(guess: ChatFormat, tokens: Sequence[str]) -> ChatFormat:
-    """A format for a chat model whose own template failed: not bare completion."""
-    return (
-        replace(guess, name="chatml", stops=FAMILIES["chatml"].stops, body=FAMILIES["chatml"])
-        if (guess.name == "completion")
-        else guess
-    )
 
 
 def _template_name(source: str) -> str:

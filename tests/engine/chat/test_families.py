@@ -144,6 +144,7 @@ def test_recognised_by_name(name: str, family: str) -> None:
 
 def test_recognised_by_the_name_inside_and_by_tokens() -> None:
     assert choose_format({"general.name": "LLaMA v2 chat Koala"}, "model.gguf").name == "koala"
+    assert choose_format({}, "vicuna/koala.gguf").name == "koala"
     assert choose_format({"tokenizer.ggml.tokens": ["a", "<|im_start|>"]}, "model.gguf").name == "chatml"
     assert choose_format({"tokenizer.ggml.tokens": ["<|start_header_id|>"]}, "model.gguf").name == "llama-3"
 

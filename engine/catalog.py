@@ -1,0 +1,245 @@
+"""The models on this machine: what each is and whether it fits, from the headers of their files alone."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from engine.chat import choose_format
+from engine.checkpoints import Checkpoint, Metadata, open_checkpoint
+from engine.errors import EngineError, ModelFileError, TemplateError
+from engine.memory import available_bytes
+from engine.quantization import quantization_name
+
+ENGINE_BYTES = 220 << 20
+"""What the engine takes besides weights and cache: Python, NumPy, Numba's compiler, and the activations of a batch."""
+
+CACHE_SHARE = 0.5
+"""Of the memory that the weights leave free, so much may become key-value cache when nobody asked for a context."""
+
+LEAST_CONTEXT = 512
+
+SUFFIXES = frozenset({".gguf"})
+MAX_LISTED = 10_000
+MAX_NEAR_NAMES = 3
+
+NEAR = 0.6
+"""How much alike a name must be to be suggested, from 0 to 1."""
+
+_LATER_PART = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
+
+
+class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What `models info` says about a model file.
+
+    context: what was asked for, else the model's own limit. needs_bytes: weights, the engine, and the cache for what
+    was asked for, else for as much context as the engine would give it. fits: needs_bytes are available. Sizes that a
+    file does not tell are 0.
+    """
+
+    path: str
+    format: str
+    architecture: str
+    quantization: str
+    parameters: int
+    size_bytes: int
+    context: int
+    vocab: int
+    layers: int
+    template: str
+    template_source: str
+    weights_bytes: int
+    kv_bytes_per_token: int
+    fits: bool
+    needs_bytes: int
+    available_bytes: int
+
+    @property
+    def name(self) -> str:
+        """What the model can be called on the command line: its file's name without the ending."""
+        return model_name(Path(self.path))
+
+
+class Unreadable(msgspec.Struct, frozen=True, kw_only=True):
+    """A file among the models that does not open, and why."""
+
+    path: str
+    message: str
+    hint: str
+
+    @property
+    def name(self) -> str:
+        """Its name, as a model's."""
+        return model_name(Path(self.path))
+
+
+def model_name(path: Path) -> str:
+    """A model file's name without its ending and its part number."""
+    return re.sub(r"(-\d{5}-of-\d{5})?\.gguf$", "", path.name, flags=re.IGNORECASE)
+
+
+def inspect_model(path: str | Path, *, context: int | None = None) -> ModelInfo:
+    """What a model file is, and whether it fits at this context. No weight is read.
+
+    Raises ModelFileError or UnsupportedModelError for files that do not open, EngineError for an impossible context.
+    """
+    checkpoint = open_checkpoint(path)
+    sizes = _Sizes(checkpoint)
+    if context is not None and not 1 <= context <= max(1, sizes.context):
+        raise EngineError(
+            f"A context of {context} is not possible: this model has at most {sizes.context}.", "Ask for less."
+        )
+    available = available_bytes()
+    weights = checkpoint.weights_bytes
+    provided = context if context is not None else _context_that_fits(sizes, available - weights)
+    needs = weights + ENGINE_BYTES + provided * sizes.kv_bytes_per_token
+    template, template_source = _template(checkpoint)
+    return ModelInfo(
+        path=str(path),
+        format=checkpoint.format,
+        architecture=sizes.architecture,
+        quantization=quantization_name(checkpoint),
+        parameters=checkpoint.n_parameters,
+        size_bytes=checkpoint.size_bytes,
+        context=sizes.context if context is None else context,
+        vocab=sizes.vocab,
+        layers=sizes.layers,
+        template=template,
+        template_source=template_source,
+        weights_bytes=weights,
+        kv_bytes_per_token=sizes.kv_bytes_per_token,
+        fits=needs <= available,
+        needs_bytes=needs,
+        available_bytes=available,
+    )
+
+
+def survey(directories: Iterable[str | Path]) -> tuple[list[ModelInfo], list[Unreadable]]:
+    """Every model in these folders, by name, and every file that looks like one but does not open."""
+    models: list[ModelInfo] = []
+    unreadable: list[Unreadable] = []
+    for path in _model_files(directories):
+        try:
+            models.append(inspect_model(path))
+        except EngineError as error:
+            unreadable.append(Unreadable(path=str(path), message=error.message, hint=error.hint))
+    return models, unreadable
+
+
+def list_models(directories: Iterable[str | Path]) -> list[ModelInfo]:
+    """Every model in these folders that opens, by name."""
+    return survey(directories)[0]
+
+
+def find_model(name_or_path: str | Path, directories: Iterable[str | Path]) -> Path | None:
+    """The model file at a path, else the one of this name in the folders: with or without its ending, in any case.
+
+    A name that begins only one model's name is enough. None if there is no such model, or there are several.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.is_file():
+        return path
+    wanted = str(name_or_path).casefold()
+    files = list(_model_files(directories))
+    named = [file for file in files if wanted in (file.name.casefold(), model_name(file).casefold())]
+    if named:
+        return named[0]
+    begun = [file for file in files if wanted and file.name.casefold().startswith(wanted)]
+    return begun[0] if len(begun) == 1 else None
+
+
+def require_model(name_or_path: str | Path, directories: Iterable[str | Path]) -> Path:
+    """The model that find_model finds. Raises ModelFileError, with the names that are near."""
+    folders = list(directories)
+    found = find_model(name_or_path, folders)
+    if found is not None:
+        return found
+    near = near_names(str(name_or_path), folders)
+    hint = f"Did you mean {' or '.join(near)}?" if near else "`llm-tui models list` names those that are there."
+    raise ModelFileError(f"There is no model {name_or_path}: no such file, and no such name.", hint)
+
+
+def near_names(name: str, directories: Iterable[str | Path]) -> list[str]:
+    """Names of models that are much like this one or begin so, or contain it; the nearest first."""
+    wanted = model_name(Path(name)).casefold()
+    names = {model_name(file).casefold(): model_name(file) for file in _model_files(directories)}
+
+    def nearness(key: str) -> float:
+        whole, beginning = (difflib.SequenceMatcher(None, wanted, text) for text in (key, key[: len(wanted)]))
+        return 1.0 if wanted in key else max(whole.ratio(), beginning.ratio())
+
+    near = sorted((key for key in names if wanted and nearness(key) >= NEAR), key=nearness, reverse=True)
+    return [names[key] for key in near[:MAX_NEAR_NAMES]]
+
+
+class _Sizes:
+    """Sizes from a model's metadata, of whatever architecture; 0 where it says nothing that makes sense."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        metadata = checkpoint.metadata
+        self.architecture = _text(metadata, "general.architecture")
+        self.context = self._of(metadata, "context_length")
+        self.layers = self._of(metadata, "block_count")
+        tokens = metadata.get("tokenizer.ggml.tokens")
+        self.vocab = len(tokens) if isinstance(tokens, Sequence) else self._of(metadata, "vocab_size")
+        n_heads = self._of(metadata, "attention.head_count")
+        n_kv_heads = self._of(metadata, "attention.head_count_kv") or n_heads
+        head_dim = self._of(metadata, "embedding_length") // n_heads if n_heads else 0
+        key_dim = self._of(metadata, "attention.key_length") or head_dim
+        value_dim = self._of(metadata, "attention.value_length") or head_dim
+        self.kv_bytes_per_token = 2 * self.layers * n_kv_heads * (key_dim + value_dim) if checkpoint.tensors else 0
+
+    def _of(self, metadata: Metadata, key: str) -> int:
+        value = metadata.get(f"{self.architecture}.{key}")
+        if isinstance(value, array) and len(value):
+            value = max(value)
+        return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+def _context_that_fits(sizes: _Sizes, free: int) -> int:
+    """The context that the engine would provide: the model's limit as far as memory goes."""
+    if not sizes.kv_bytes_per_token:
+        return 0
+    room = int(max(0, free) * CACHE_SHARE) // sizes.kv_bytes_per_token
+    return min(sizes.context, max(LEAST_CONTEXT, room // LEAST_CONTEXT * LEAST_CONTEXT))
+
+
+def _template(checkpoint: Checkpoint) -> tuple[str, str]:
+    try:
+        chosen = choose_format(checkpoint.metadata, checkpoint.path)
+    except (TemplateError, ModelFileError):
+        return "", ""
+    return chosen.name, chosen.source
+
+
+def _text(metadata: Metadata, key: str) -> str:
+    value = metadata.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _model_files(directories: Iterable[str | Path]) -> Iterator[Path]:
+    """Model files in these folders and the folders in them, once each, by name; of a split model the first part."""
+    seen: set[Path] = set()
+    found: list[Path] = []
+    for directory in directories:
+        for path in _files_below(Path(directory).expanduser()):
+            resolved = path.resolve()
+            if resolved not in seen and len(found) < MAX_LISTED:
+                seen.add(resolved)
+                found.append(path)
+    yield from sorted(found, key=lambda path: (path.name.casefold(), str(path)))
+
+
+def _files_below(directory: Path) -> Iterator[Path]:
+    """Folders that may not be read are passed over; links to folders are not followed, so that there is an end."""
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            path = Path(folder, name)
+            if path.suffix.lower() in SUFFIXES and not _LATER_PART.search(name) and path.is_file():
+                yield path

@@ -1,0 +1,62 @@
+"""How much memory this process may still take: the machine's, within the limits of its control groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import psutil
+
+_MEMBERSHIP = Path("/proc/self/cgroup")
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+def available_bytes(membership: Path = _MEMBERSHIP, cgroups: Path = _CGROUPS) -> int:
+    """Bytes that can be had without swapping. A container's limit counts where it is lower than the machine's."""
+    available = int(psutil.virtual_memory().available)
+    return max(0, min([available, *_left_in_groups(membership, cgroups)]))
+
+
+def _left_in_groups(membership: Path, cgroups: Path) -> Iterator[int]:
+    for folder, limit, used in _groups(membership, cgroups):
+        allowed, taken = _number(folder / limit), _number(folder / used)
+        if allowed is not None and taken is not None:
+            yield allowed - taken + _reclaimable(folder / "memory.stat")
+
+
+def _groups(membership: Path, cgroups: Path) -> Iterator[tuple[Path, str, str]]:
+    """This process's memory groups and all that these are in; with the files that have limit and use."""
+    for line in _lines(membership):
+        number, controllers, path = [*line.split(":", 2), "", ""][:3]
+        if number == "0" and not controllers:
+            root, files = cgroups, ("memory.max", "memory.current")
+        elif "memory" in controllers.split(","):
+            root, files = cgroups / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        else:
+            continue
+        inner = PurePosixPath(path.lstrip("/"))
+        for group in (inner, *inner.parents):
+            yield root / group, *files
+
+
+def _reclaimable(stat: Path) -> int:
+    """Bytes of the file cache that count as used, but are given back when somebody needs them."""
+    fields = dict(line.split(" ", 1) for line in _lines(stat) if " " in line)
+    names = ("total_inactive_file", "total_active_file") if "total_inactive_file" in fields else _FILE_CACHE
+    return sum(int(fields[name]) for name in names if fields.get(name, "").isdecimal())
+
+
+_FILE_CACHE = ("inactive_file", "active_file")
+
+
+def _number(file: Path) -> int | None:
+    """The number in a file; None if there is none, or it says "max"."""
+    text = "".join(_lines(file)).strip()
+    return int(text) if text.isdecimal() else None
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text().splitlines()
+    except (OSError, ValueError):
+        return []

@@ -1,0 +1,178 @@
+"""The models on a machine: what is told of each, what fits, and how one is found."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from engine import catalog
+from engine.catalog import find_model, inspect_model, list_models, near_names, require_model, survey
+from engine.errors import EngineError, ModelFileError, UnsupportedModelError
+
+FIELDS = (
+    "path format architecture quantization parameters size_bytes context vocab layers template template_source "
+    "weights_bytes kv_bytes_per_token fits needs_bytes available_bytes"
+).split()
+
+
+def test_what_is_told(tmp_path: Path, write_model) -> None:
+    path = write_model(tmp_path / "vicuna-tiny.gguf")
+    info = inspect_model(path)
+    assert list(msgspec.to_builtins(info)) == FIELDS
+    assert (info.path, info.name, info.format) == (str(path), "vicuna-tiny", "GGUF v3")
+    assert (info.architecture, info.quantization) == ("llama", "F32")
+    assert (info.context, info.vocab, info.layers) == (128, 705, 2)
+    assert (info.template, info.template_source) == ("vicuna", "family")
+    assert info.weights_bytes == 4 * info.parameters
+    assert info.kv_bytes_per_token == 2 * 2 * 2 * 2 * 8
+    assert info.size_bytes == path.stat().st_size
+    assert info.fits
+    assert info.needs_bytes == info.weights_bytes + catalog.ENGINE_BYTES + 128 * info.kv_bytes_per_token
+
+
+def test_the_starter(starter_model: Path) -> None:
+    info = inspect_model(starter_model)
+    assert (info.quantization, info.parameters, info.layers) == ("Q4_1", 134_515_008, 30)
+    assert (info.context, info.vocab, info.kv_bytes_per_token) == (8192, 49_152, 23_040)
+    assert (info.template, info.template_source) == ("chatml", "file")
+
+
+def test_a_vocabulary_alone(tmp_path: Path, raw_gguf) -> None:
+    file = raw_gguf().key("general.architecture", 8, "llama").array("tokenizer.ggml.tokens", 8, ["a", "b"])
+    info = inspect_model(file.write(tmp_path / "vocab.gguf"))
+    assert (info.vocab, info.parameters, info.weights_bytes, info.layers, info.quantization) == (2, 0, 0, 0, "")
+
+
+def test_an_architecture_that_does_not_run_is_told_all_the_same(tmp_path: Path, write_model) -> None:
+    keys = {"general.architecture": "mamba", "mamba.context_length": 77, "general.file_type": None}
+    info = inspect_model(write_model(tmp_path / "mamba.gguf", set_keys=keys))
+    assert (info.architecture, info.context, info.layers, info.quantization) == ("mamba", 77, 0, "F32")
+
+
+@pytest.mark.parametrize(
+    ("available", "context", "fits"),
+    [(10**9, None, True), (10**6, None, False), (10**9, 128, True), (catalog.ENGINE_BYTES + 10**5, 128, False)],
+)
+def test_whether_it_fits(
+    tmp_path: Path, write_model, monkeypatch: pytest.MonkeyPatch, available: int, context: int | None, fits: bool
+) -> None:
+    monkeypatch.setattr(catalog, "available_bytes", lambda: available)
+    info = inspect_model(write_model(tmp_path / "tiny.gguf"), context=context)
+    assert (info.fits, info.available_bytes) == (fits, available)
+
+
+def test_a_long_context_does_not_keep_a_model_from_fitting(
+    tmp_path: Path, write_model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_model(tmp_path / "long.gguf", set_keys={"llama.context_length": 1 << 24})
+    monkeypatch.setattr(catalog, "available_bytes", lambda: 1 << 29)
+    assert inspect_model(path).fits
+    assert inspect_model(path).context == 1 << 24
+    asked = inspect_model(path, context=1 << 24)
+    assert not asked.fits
+    assert asked.needs_bytes > (1 << 24) * asked.kv_bytes_per_token
+
+
+@pytest.mark.parametrize("context", [0, -1, 129])
+def test_an_impossible_context(tmp_path: Path, write_model, context: int) -> None:
+    with pytest.raises(EngineError, match="at most 128"):
+        inspect_model(write_model(tmp_path / "tiny.gguf"), context=context)
+
+
+class TestFolders:
+    """Looking for models."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path, write_model, raw_gguf) -> Path:
+        folder = tmp_path / "models"
+        (folder / "inner").mkdir(parents=True)
+        write_model(folder / "Koala-7B.gguf")
+        write_model(folder / "inner" / "llama-7b.Q4_0.GGUF")
+        for number in (1, 2):
+            file = raw_gguf().key("split.no", 4, number - 1).key("split.count", 4, 2)
+            file.write(folder / f"big-{number:05d}-of-00002.gguf")
+        (folder / "broken.gguf").write_bytes(b"GGUF")
+        (folder / "notes.txt").write_text("not a model")
+        (folder / "pipe-like.gguf").mkdir()
+        return folder
+
+    def test_every_model_once_and_by_name(self, folder: Path) -> None:
+        models, unreadable = survey([folder, folder / "inner", folder.parent / "missing"])
+        assert [model.name for model in models] == ["big", "Koala-7B", "llama-7b.Q4_0"]
+        assert [(file.name, Path(file.path).name) for file in unreadable] == [("broken", "broken.gguf")]
+        assert "broken.gguf" in unreadable[0].message
+        assert [model.path for model in list_models([folder])] == [model.path for model in models]
+
+    def test_links_in_a_ring_end(self, folder: Path) -> None:
+        (folder / "inner" / "up").symlink_to(folder, target_is_directory=True)
+        (folder / "again.gguf").symlink_to(folder / "Koala-7B.gguf")
+        (folder / "nowhere.gguf").symlink_to(folder / "gone")
+        assert len(list_models([folder])) == 3
+
+    @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+    def test_folders_that_may_not_be_read(self, folder: Path) -> None:
+        (folder / "inner").chmod(0)
+        try:
+            assert len(list_models([folder])) == 2
+        finally:
+            (folder / "inner").chmod(0o700)
+
+    @pytest.mark.parametrize(
+        ("name", "file"),
+        [
+            ("Koala-7B", "Koala-7B.gguf"),
+            ("koala-7b.gguf", "Koala-7B.gguf"),
+            ("KOALA", "Koala-7B.gguf"),
+            ("llama-7b.Q4_0", "llama-7b.Q4_0.GGUF"),
+            ("llama", "llama-7b.Q4_0.GGUF"),
+            ("big", "big-00001-of-00002.gguf"),
+        ],
+    )
+    def test_found_by_name(self, folder: Path, name: str, file: str) -> None:
+        found = find_model(name, [folder])
+        assert found is not None and found.name == file
+
+    def test_found_by_path(self, folder: Path) -> None:
+        path = folder / "broken.gguf"
+        assert find_model(path, []) == path
+
+    def test_what_is_not_there(self, folder: Path, write_model) -> None:
+        assert find_model("falcon", [folder]) is None
+        assert find_model("", [folder]) is None
+        write_model(folder / "koala-13b.gguf")
+        assert find_model("koala", [folder]) is None
+
+    @pytest.mark.parametrize(
+        ("name", "near"),
+        [("kola-7b", ["Koala-7B"]), ("lama", ["llama-7b.Q4_0"]), ("7b.q4", ["llama-7b.Q4_0"]), ("x", [])],
+    )
+    def test_names_that_are_near(self, folder: Path, name: str, near: list[str]) -> None:
+        assert near_names(name, [folder])[:1] == near
+
+    def test_a_required_model(self, folder: Path) -> None:
+        assert require_model("koala", [folder]).name == "Koala-7B.gguf"
+        with pytest.raises(ModelFileError, match=r"There is no model kola-7b.*Did you mean Koala-7B\?"):
+            require_model("kola-7b", [folder])
+        with pytest.raises(ModelFileError, match="models list"):
+            require_model("x", [folder])
+
+
+def test_files_that_do_not_open(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="does not exist"):
+        inspect_model(tmp_path / "missing.gguf")
+    with pytest.raises(UnsupportedModelError, match="is a folder"):
+        inspect_model(tmp_path)
+
+
+def test_a_light_process_stays_light(tmp_path: Path, write_model) -> None:
+    write_model(tmp_path / "tiny.gguf", set_keys={"tokenizer.chat_template": "{{ messages }}"})
+    code = (
+        "import sys; from engine.catalog import list_models; assert list_models([sys.argv[1]])\n"
+        "sys.exit(bool({'numpy', 'numba', 'jinja2', 'tokenizers', 'sentencepiece'} & set(sys.modules)))"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=60)
