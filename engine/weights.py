@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.checkpoints import Checkpoint, TensorInfo
+from engine.checkpoints.rows import read_rows
 from engine.config import ModelConfig
 from engine.errors import UnsupportedModelError
 from engine.kernels.formats import BLOCK
@@ -118,7 +119,7 @@ def _layer_plans(i: int, tensors: dict[str, TensorInfo]) -> dict[str, list[Matri
 
 def _vector(tensor: TensorInfo) -> Vector:
     """A one-dimensional tensor as float32."""
-    raw = np.fromfile(tensor.path, np.uint8, tensor.n_bytes, offset=tensor.offset)
+    raw = read_rows(tensor, 0, 1)[0]
     match tensor.type.name:
         case "F32":
             values = raw.view(np.float32)

@@ -6,10 +6,18 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.checkpoints.metadata import Metadata
 from engine.checkpoints.tensor_types import TensorType
 from engine.errors import ModelFileError, UnsupportedModelError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+MakeRows = Callable[[int, int], "NDArray[np.uint8]"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +25,8 @@ class TensorInfo:
     """Where a tensor lies.
 
     shape: numpy's order, slowest first: (rows, columns) for a matrix. offset: in the file at path.
+    make_rows: where the file does not have the rows as they are (another block layout, shards, an adapter added):
+    rows (first, count) as bytes of `type`, uint8 (count, bytes of a row). See rows.read_rows.
     """
 
     name: str
@@ -25,6 +35,7 @@ class TensorInfo:
     path: Path
     offset: int
     n_bytes: int
+    make_rows: MakeRows | None = None
 
     @property
     def n_elements(self) -> int:

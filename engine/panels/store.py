@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.checkpoints import Checkpoint, TensorInfo
-from engine.errors import ModelFileError
+from engine.checkpoints.rows import read_rows
 from engine.kernels.formats import BLOCK
 from engine.kernels.pack import pack_arguments, pack_rows
 from engine.panels.layout import ALIGNMENT, LAYOUT_VERSION, Matrix, MatrixPlan, total_bytes
@@ -140,21 +140,13 @@ def _reserve(descriptor: int, size: int) -> None:
 def _fill(matrices: Sequence[Matrix], threads: int, report: Report) -> None:
     """Pack every matrix, a piece of rows at a time, on all threads."""
     total = sum(source.n_bytes for m in matrices for source in m.plan.sources)
-    maps = {source.path: _map(source.path) for m in matrices for source in m.plan.sources}
     done = 0
     report(0, total)
     with ThreadPoolExecutor(threads) as pool:
         pieces = [piece for matrix in matrices for piece in _pieces(matrix)]
-        for size in pool.map(lambda piece: _pack(maps[piece[1].path], *piece), pieces):
+        for size in pool.map(lambda piece: _pack(*piece), pieces):
             done += size
             report(done, total)
-
-
-def _map(path: Path) -> np.ndarray:
-    try:
-        return np.memmap(path, np.uint8, "r")
-    except (OSError, ValueError) as error:
-        raise ModelFileError(f"{path} cannot be read: {error}.", "Check that it is still there.") from error
 
 
 def _pieces(matrix: Matrix) -> list[tuple[Matrix, TensorInfo, int, int, int]]:
@@ -169,12 +161,11 @@ def _pieces(matrix: Matrix) -> list[tuple[Matrix, TensorInfo, int, int, int]]:
     return found
 
 
-def _pack(source: np.ndarray, matrix: Matrix, tensor: TensorInfo, row: int, rows: int, target_row: int) -> int:
+def _pack(matrix: Matrix, tensor: TensorInfo, row: int, rows: int, target_row: int) -> int:
     """Pack some rows of a tensor; returns the source bytes read."""
     plan = matrix.plan
-    row_bytes = tensor.n_bytes // tensor.shape[0]
-    begin = tensor.offset + row * row_bytes
-    data = source[begin : begin + rows * row_bytes].reshape(rows, row_bytes)
+    data = read_rows(tensor, row, rows)
+    row_bytes = data.shape[1]
     if plan.columns % BLOCK:
         item = row_bytes // plan.columns
         data = np.pad(data, ((0, 0), (0, plan.n_blocks * BLOCK * item - row_bytes)))

@@ -1,0 +1,28 @@
+"""The bytes of a tensor's rows, wherever they come from."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.checkpoints.checkpoint import TensorInfo
+from engine.errors import ModelFileError
+
+
+def read_rows(tensor: TensorInfo, first: int, count: int) -> NDArray[np.uint8]:
+    """Rows first to first + count of a tensor, in its own type: (count, bytes of a row).
+
+    A vector is one row. Mapped where the file has them as they are, so memory is given back with the array.
+    Raises ModelFileError when the file is gone or has become shorter.
+    """
+    n_rows = tensor.shape[0] if len(tensor.shape) > 1 else 1
+    if not 0 <= first <= first + count <= n_rows:
+        raise ValueError(f"{tensor.name} has {n_rows} rows, not {first} to {first + count}")
+    if tensor.make_rows is not None:
+        return tensor.make_rows(first, count)
+    row_bytes = tensor.n_bytes // n_rows
+    try:
+        mapped = np.memmap(tensor.path, np.uint8, "r", tensor.offset + first * row_bytes, (count, row_bytes))
+    except (OSError, ValueError) as error:
+        raise ModelFileError(f"{tensor.path} cannot be read any more: {error}.", "Check that it is whole.") from error
+    return mapped
