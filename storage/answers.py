@@ -9,7 +9,7 @@ from .ids import new_id
 from .nodes import keep_unfinished
 from .owners import is_alive, this_owner
 from .records import FinalState, Message, Settings, now_utc
-from .rows import message_keys, origin_key, query, read_messages, storable, touch
+from .rows import message_keys, origin_key, query, read_messages, storable, storable_seed, touch
 from .transactions import writes
 from .tree import add, get_message
 
@@ -97,7 +97,7 @@ def finish_answer(
             generated_tokens,
             tokens_per_second,
             first_token_ms,
-            seed,
+            storable_seed(seed),
             key,
         ],
     )

@@ -44,7 +44,7 @@ def open_database(path: Path | str, *, read_only: bool = False) -> SqliteDatabas
 
 
 def _connect(file: Path) -> sqlite3.Connection:
-    file.parent.mkdir(parents=True, exist_ok=True)
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if file.exists():
         check_readable(file)
     else:

@@ -74,6 +74,7 @@ def copy_database(conn: sqlite3.Connection, target: Path) -> None:
     """Copy a database that may be in use to a file of its own; the file appears when the copy is whole."""
     part = target.with_name(target.name + ".part")
     part.unlink(missing_ok=True)
+    part.touch(mode=0o600)
     with closing(sqlite3.connect(part)) as copy:
         conn.backup(copy)
         # A copy is one file, without a log beside it.

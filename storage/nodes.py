@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from .owners import Owner
 from .records import Message
-from .rows import origin_key, storable
+from .rows import origin_key, storable, storable_seed
 
 if TYPE_CHECKING:
     from sqlite_utils import Database as SqliteDatabase
@@ -47,7 +47,7 @@ def insert(db: SqliteDatabase, session: int, parent: int | None, message: Messag
             message.state,
             message.created_utc,
             origin_key(db, message.model, message.settings),
-            message.seed,
+            storable_seed(message.seed),
             message.prompt_tokens,
             message.generated_tokens,
             message.tokens_per_second,

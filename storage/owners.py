@@ -42,11 +42,12 @@ def is_alive(host: str, pid: int, process_started_s: float, heartbeat_s: float) 
     heartbeat_s: when it last wrote one, in seconds since 1970. A process number may have been given to another process
     since; that one started at another time and writes no heartbeat.
     """
+    if host == socket.gethostname() and pid == os.getpid():
+        # In a container, an app that was started anew often gets the number of the one that was killed.
+        return abs(process_started_s - _started_s(pid)) < _START_TOLERANCE_S
     beats = abs(time.time() - heartbeat_s) < HEARTBEAT_LIMIT_S
     if host != socket.gethostname():
         return beats
-    if pid == os.getpid():
-        return True
     started_s = _running_since(pid)
     if started_s is None:
         return False

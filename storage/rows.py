@@ -97,6 +97,11 @@ def storable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
+def storable_seed(seed: int | None) -> int | None:
+    """Fit a seed into SQLite's 64 signed bits; of a larger one a sampler with 64-bit state makes the same."""
+    return None if seed is None else (seed + 2**63) % 2**64 - 2**63
+
+
 def query(db: SqliteDatabase, sql: str, *parameters: object) -> Iterator[dict[str, Any]]:
     """Run a query and yield its rows by column name."""
     cursor = db.execute(sql, parameters)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
@@ -47,7 +47,7 @@ def transaction(db: SqliteDatabase, begin: str = "BEGIN IMMEDIATE") -> Iterator[
     if db.conn.in_transaction:
         yield
         return
-    with translated(database_path(db)):
+    try:
         db.conn.execute(begin)
         try:
             yield
@@ -55,6 +55,8 @@ def transaction(db: SqliteDatabase, begin: str = "BEGIN IMMEDIATE") -> Iterator[
         finally:
             if db.conn.in_transaction:
                 db.conn.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        raise translate(error, database_path(db)) from error
 
 
 @contextmanager
@@ -68,7 +70,8 @@ def translated(path: str) -> Iterator[None]:
 
 def database_path(db: SqliteDatabase) -> str:
     """Tell which file a connection is about, for messages."""
-    return (
-        next((str(file) for _, name, file in db.conn.execute("PRAGMA database_list") if name == "main"), "")
-        or ":memory:"
-    )
+    with suppress(sqlite3.Error):
+        for _, name, file in db.conn.execute("PRAGMA database_list"):
+            if name == "main" and file:
+                return str(file)
+    return "The database"

@@ -110,3 +110,10 @@ def test_another_host_s_answer_lives_while_its_heart_beats(db: Database, answer:
 def test_a_reused_process_number_does_not_keep_an_answer_alive(db: Database, answer: Message) -> None:
     db.execute("UPDATE unfinished SET pid = 1, process_started_s = 1.0, heartbeat_s = heartbeat_s - 3600")
     assert [message.id for message in recover_interrupted(db)] == [answer.id]
+
+
+@pytest.mark.parametrize(("seed", "stored"), [(-1, -1), (2**63 - 1, 2**63 - 1), (2**64 - 1, -1), (2**64 + 5, 5)])
+def test_a_seed_of_any_size_is_kept_modulo_64_bits(db: Database, session: Session, seed: int, stored: int) -> None:
+    begun = begin_answer(db, session.id, None, model="tiny", settings={}, seed=seed)
+    assert begun.seed == stored
+    assert (stored - seed) % 2**64 == 0

@@ -85,6 +85,24 @@ def test_folders_are_made(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "b" / "sessions.db").exists()
 
 
+def test_nobody_else_can_read_what_is_said(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        folder = tmp_path / "data"
+        with closing(open_database(folder / "sessions.db")) as db:
+            fill(db)
+            backup(db, folder / "copy.db")
+            assert {file.name: oct(file.stat().st_mode)[-3:] for file in [folder, *folder.iterdir()]} == {
+                "data": "700",
+                "sessions.db": "600",
+                "sessions.db-wal": "600",
+                "sessions.db-shm": "600",
+                "copy.db": "600",
+            }
+    finally:
+        os.umask(before)
+
+
 def test_a_newer_database_is_refused_and_not_touched(path: Path) -> None:
     with closing(open_database(path)) as db:
         fill(db)
