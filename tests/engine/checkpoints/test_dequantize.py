@@ -1,0 +1,74 @@
+"""Dequantised rows against the reference package, on blocks of random bits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from gguf import GGMLQuantizationType
+from gguf.quants import dequantize
+
+from engine.checkpoints.dequantize import can_dequantize, dequantize_rows
+from engine.checkpoints.tensor_types import TYPE_BY_NAME
+from engine.errors import UnsupportedModelError
+
+HALVES = {
+    "F16": range(0, 2, 2),
+    "Q4_0": [0],
+    "Q4_1": [0, 2],
+    "Q5_0": [0],
+    "Q5_1": [0, 2],
+    "Q8_0": [0],
+    "Q2_K": [80, 82],
+    "Q3_K": [108],
+    "Q4_K": [0, 2],
+    "Q5_K": [0, 2],
+    "Q6_K": [208],
+}
+"""Where a block has half-precision numbers, which random bits would make infinite."""
+
+
+def random_rows(name: str, rows: int, blocks: int) -> np.ndarray:
+    kind = TYPE_BY_NAME[name]
+    rng = np.random.default_rng(len(name))
+    if name in ("F32", "BF16"):
+        values = rng.standard_normal((rows, blocks), np.float32).view(np.uint8)
+        return values if name == "F32" else values.reshape(rows, blocks, 4)[:, :, 2:].reshape(rows, -1)
+    raw = rng.integers(0, 256, (rows, blocks, kind.block_bytes), np.uint8)
+    for at in HALVES[name]:
+        raw[:, :, at : at + 2] = rng.standard_normal((rows, blocks, 1)).astype(np.float16).view(np.uint8)
+    return raw.reshape(rows, -1)
+
+
+@pytest.mark.parametrize("name", ["F32", "BF16", *HALVES])
+def test_as_the_reference(name: str) -> None:
+    rows = random_rows(name, 5, 7)
+    found = dequantize_rows(rows, TYPE_BY_NAME[name])
+    assert found.dtype == np.float32
+    assert found.shape == (5, 7 * TYPE_BY_NAME[name].block_size)
+    expected = dequantize(np.ascontiguousarray(rows), GGMLQuantizationType[name])
+    np.testing.assert_allclose(found, expected.reshape(found.shape), rtol=1e-6, atol=1e-6)
+
+
+def test_rows_that_are_not_contiguous() -> None:
+    rows = random_rows("Q4_1", 6, 4)
+    np.testing.assert_array_equal(
+        dequantize_rows(rows[::2], TYPE_BY_NAME["Q4_1"]), dequantize_rows(rows, TYPE_BY_NAME["Q4_1"])[::2]
+    )
+
+
+def test_the_source_stays_as_it_is() -> None:
+    rows = random_rows("F32", 1, 4)
+    before = rows.copy()
+    dequantize_rows(rows, TYPE_BY_NAME["F32"])[:] = 0
+    np.testing.assert_array_equal(rows, before)
+
+
+def test_other_types_are_refused_by_name() -> None:
+    assert not can_dequantize(TYPE_BY_NAME["IQ2_XS"])
+    with pytest.raises(UnsupportedModelError, match="IQ2_XS"):
+        dequantize_rows(np.zeros((1, 74), np.uint8), TYPE_BY_NAME["IQ2_XS"])
+
+
+def test_half_a_block_is_refused() -> None:
+    with pytest.raises(ValueError, match="not whole blocks of Q4_0"):
+        dequantize_rows(np.zeros((1, 17), np.uint8), TYPE_BY_NAME["Q4_0"])
