@@ -73,6 +73,21 @@ class PathMessage(msgspec.Struct, frozen=True, kw_only=True):
     sibling_count: int
 
 
+class SearchHit(msgspec.Struct, frozen=True, kw_only=True):
+    """A message, or a session by its title (message_id and role are None then).
+
+    snippet: the text around the match, on one line. matches: where in it the words are, as (start, end).
+    """
+
+    session_id: str
+    message_id: str | None
+    title: str
+    snippet: str
+    role: Role | None
+    created_utc: str
+    matches: list[tuple[int, int]]
+
+
 def pack_token_ids(ids: Iterable[int]) -> bytes:
     """Write token ids as little-endian int32."""
     return _int32(ids).tobytes()

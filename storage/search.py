@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .records import Role
+from .records import SearchHit
 from .rows import query
+from .scan import scan, writes_no_spaces
 from .schema import TOKENIZER
 from .transactions import reads
 
@@ -54,21 +55,6 @@ FROM temp.positions WHERE positions MATCH ? ORDER BY rowid DESC
 """
 
 
-class SearchHit(msgspec.Struct, frozen=True, kw_only=True):
-    """A message, or a session by its title (message_id and role are None then).
-
-    snippet: the text around the match, on one line. matches: where in it the words are, as (start, end).
-    """
-
-    session_id: str
-    message_id: str | None
-    title: str
-    snippet: str
-    role: Role | None
-    created_utc: str
-    matches: list[tuple[int, int]]
-
-
 class _Query(msgspec.Struct, frozen=True):
     """What was typed, as FTS5 expressions: words to have, and the same with phrases."""
 
@@ -83,10 +69,13 @@ def search(db: SqliteDatabase, text: str, limit: int = 50, *, budget_ms: float |
     "Words in quotes" have to follow each other. The last word may be the beginning of one, unless a space or a quote
     ends it. Case and accents do not matter. budget_ms: stop looking for phrases after so long, with what was found.
     """
+    text = text[:_MAX_TYPED_CHARS].encode("utf-8", "replace").decode()
+    deadline = None if budget_ms is None else time.monotonic() + budget_ms / 1000
+    if writes_no_spaces(text):
+        return scan(db, text, limit, deadline)
     typed = _parse(db, text)
     if typed is None or limit < 1:
         return []
-    deadline = None if budget_ms is None else time.monotonic() + budget_ms / 1000
     # However many titles match, messages get their half.
     messages = list(islice(_matches(db, _MESSAGES, typed, limit, deadline), limit))
     n_titles = max(limit - len(messages), limit // 2)
@@ -119,7 +108,6 @@ def _matches(
 
 def _parse(db: SqliteDatabase, text: str) -> _Query | None:
     """Make FTS5 expressions of what was typed; None when there is no word in it."""
-    text = text[:_MAX_TYPED_CHARS].encode("utf-8", "replace").decode()
     pieces = text.split('"')
     words = _tokens(db, pieces)[:_MAX_WORDS]
     if not words:

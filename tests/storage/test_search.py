@@ -149,3 +149,29 @@ def test_nothing_that_is_typed_is_an_error(db: Database, rivers: Session, typed:
     search(db, typed)
     search(db, f'"{typed}')
     search(db, f"forest {typed}")
+
+
+@pytest.mark.parametrize(
+    ("typed", "n_found"),
+    [("河流", 1), ("多瑙", 1), ("多瑙 EUROPE", 1), ("山", 0), ("แม่น้ำ", 1), ("100%多", 0), ("多_河", 0), ('"多瑙', 1)],
+)
+def test_scripts_without_spaces_are_found_inside_sentences(
+    db: Database, session: Session, typed: str, n_found: int
+) -> None:
+    append_message(db, session.id, None, "user", "多瑙河是欧洲第二长的河流。It flows through Europe.")
+    append_message(db, session.id, None, "user", "แม่น้ำโขง")
+    hits = search(db, typed)
+    assert len(hits) == n_found
+    for hit in hits:
+        assert {hit.snippet[start:end].lower() for start, end in hit.matches} <= set(typed.strip('"').lower().split())
+        assert hit.matches
+
+
+def test_titles_without_spaces_are_found_too(db: Database, session: Session) -> None:
+    rename_session(db, session.id, "欧洲的河流")
+    append_message(db, session.id, None, "user", "前" * 100 + "河流" + "后" * 100)
+    title, message = search(db, "河流")
+    assert (title.message_id, title.snippet, title.matches) == (None, "欧洲的河流", [(3, 5)])
+    assert message.snippet == "…" + "前" * 40 + "河流" + "后" * 78 + "…"
+    delete_session(db, session.id)
+    assert search(db, "河流", budget_ms=0) == []
