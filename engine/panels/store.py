@@ -179,4 +179,4 @@ def _pack(matrix: Matrix, tensor: TensorInfo, row: int, rows: int, target_row: i
         plan.panel_bytes,
         target_row,
     )
-    return rows * row_bytes
+    return int(data.nbytes)
