@@ -104,6 +104,8 @@ def generate(command: Generate) -> None:
             generate_ms=200.0,
             first_token_ms=110.0,
             seed=command.seed or 42,
+            dropped_turns=2 if "LONG" in text else 0,
+            note="The template failed." if "LONG" in text else "",
         )
     )
 

@@ -105,12 +105,19 @@ def test_save_and_go_on(cli: Cli, model: Path) -> None:
     assert answer["content"] == first["text"]
     assert answer["settings"]["temperature"] == 0.25
     assert (answer["prompt_tokens"], answer["generated_tokens"]) == (5, 7)
-    assert answer["tokens_per_second"] == pytest.approx(35)
+    assert answer["tokens_per_second"] == pytest.approx(30)
 
 
 def test_without_save_nothing_is_stored(cli: Cli, model: Path, home: Path) -> None:
     cli("ask", "-m", model, "Hello")
     assert not (home / "data" / "sessions.db").exists()
+
+
+def test_what_had_to_be_left_out_is_told(cli: Cli, model: Path) -> None:
+    ran = cli("ask", "-m", model, "--json", "LONG")
+    assert ran.code == 0
+    assert json.loads(ran.out)["text"].startswith("Paris")
+    assert ran.err == "The context is full: the oldest 2 turns were left out.\nThe template failed.\n"
 
 
 def test_an_unknown_session_is_told_before_the_engine_starts(

@@ -27,7 +27,7 @@ from engine.protocol import (
 from tui.commands.configured import chosen_load, user_settings
 from tui.commands.engine_run import loaded_engine
 from tui.commands.options import context_option, json_option, model_option, sampling_options, threads_option
-from tui.commands.output import CommandError, ProgressLine, percent, write_json, write_text
+from tui.commands.output import CommandError, ProgressLine, percent, say, write_json, write_text
 from tui.model_choice import remember_model
 from tui.paths import user_paths
 from tui.settings import Settings
@@ -265,12 +265,20 @@ async def _write(
                     _take_text(event.text_tail, written, shown)
                     if shown and not written.text.endswith("\n"):
                         write_text("")
+                    _say_notes(event)
                     return event
                 case Failed():
                     raise CommandError(f"{event.message} {event.hint}".strip())
                 case _:
                     pass
     raise CommandError("The engine ended the answer without saying so; its log has more. Try again.")
+
+
+def _say_notes(finished: Finished) -> None:
+    if finished.dropped_turns:
+        say(f"The context is full: the oldest {finished.dropped_turns} turns were left out.")
+    if finished.note:
+        say(finished.note)
 
 
 def _take_text(text: str, written: _Written, shown: bool) -> None:

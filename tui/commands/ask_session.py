@@ -133,7 +133,8 @@ class AskSession:
             return
         speed = None
         if finished is not None and finished.generate_ms > 0:
-            speed = finished.generated_tokens / finished.generate_ms * 1000
+            # The first token comes from the prompt's own pass.
+            speed = (finished.generated_tokens - 1) / finished.generate_ms * 1000
         answers.finish_answer(
             self._db,
             self._answer.id,
