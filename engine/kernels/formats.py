@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from llvmlite import ir
 
 from engine.kernels.jit import Static
-from engine.kernels.simd import F32X16, I16, LANES, U8X64, Emit, splat_constant
+from engine.kernels.simd import F32X16, I8, I16, LANES, U8X64, Emit, splat_constant
 
 BLOCK = 32
 """Columns of a block, of weights as of quantised activations."""
@@ -24,7 +25,7 @@ STEPS = BLOCK // 4
 """Byte vectors of a block."""
 
 I16X16 = ir.VectorType(I16, LANES)
-NIBBLE = splat_constant(U8X64, 15)
+I8X16 = ir.VectorType(I8, LANES)
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,10 @@ class PanelFormat(Static):
     def address(self, e: Emit, panel: ir.Value, block: ir.Value) -> ir.Value:
         """Where a block of a panel begins."""
         return e.at(panel, e.b.mul(block, block.type(self.block_bytes)))
+
+    def panel_bytes(self, n_blocks: int) -> int:
+        """Bytes of a panel of so many blocks."""
+        return n_blocks * self.block_bytes
 
 
 @dataclass(frozen=True)
@@ -65,36 +70,104 @@ class QuantFormat(PanelFormat):
         raise NotImplementedError
 
 
-def _half_scales(e: Emit, at: ir.Value, count: int) -> list[ir.Value]:
-    """`count` vectors of LANES half-precision numbers at the start of a block."""
-    return [e.half_to_float(e.load(at, I16X16, i * 2 * LANES)) for i in range(count)]
-
-
-def _nibbles(e: Emit, at: ir.Value) -> Iterator[tuple[int, ir.Value]]:
-    """Four vectors of bytes: low nibbles are steps 0 to 3, high nibbles steps 4 to 7."""
-    for i in range(STEPS // 2):
-        packed = e.load(at, U8X64, i * 64)
-        yield i, e.b.and_(packed, NIBBLE)
-        yield i + STEPS // 2, e.b.lshr(packed, splat_constant(U8X64, 4))
-
-
 @dataclass(frozen=True)
-class SimpleFormat(QuantFormat):
-    """A block of half-precision scales (and minima), then the quants: Q4_0, Q4_1, Q8_0."""
+class BlockFormat(QuantFormat):
+    """A quantised GGUF type: in a panel, a sequence of super-blocks of per_super blocks.
+
+    halves: vectors of LANES half-precision numbers (d, then m), once a super-block; then a block at a time:
+    scale_bytes: vectors of LANES bytes that scale the halves, as `scale_kind` says; high and low: bits of each weight,
+    low ones in pairs of nibbles or fours of two bits, high ones apart. codebook: weights are indices into it.
+    """
+
+    per_super: int = 1
+    halves: int = 1
+    scale_bytes: int = 0
+    scale_kind: str = "none"
+    high: int = 0
+    low: int = 4
+    codebook: tuple[int, ...] = ()
+
+    @property
+    def inner_bytes(self) -> int:
+        """Bytes of a block without its part of the super-block's head."""
+        return LANES * (self.scale_bytes + BLOCK * (self.high + self.low) // 8)
+
+    def panel_bytes(self, n_blocks: int) -> int:
+        """Bytes of a panel of so many blocks, which are whole super-blocks."""
+        return n_blocks // self.per_super * self.super_bytes
+
+    @property
+    def super_bytes(self) -> int:
+        """Bytes of a super-block."""
+        return 2 * LANES * self.halves + self.per_super * self.inner_bytes
+
+    def super_address(self, e: Emit, panel: ir.Value, block: ir.Value) -> ir.Value:
+        """Where the super-block of a block begins."""
+        if self.per_super == 1:
+            return e.at(panel, e.b.mul(block, block.type(self.super_bytes)))
+        index = e.b.sdiv(block, block.type(self.per_super))
+        return e.at(panel, e.b.mul(index, block.type(self.super_bytes)))
+
+    def address(self, e: Emit, panel: ir.Value, block: ir.Value) -> ir.Value:
+        """Where a block's own part begins."""
+        at = e.at(self.super_address(e, panel, block), 2 * LANES * self.halves)
+        if self.per_super == 1:
+            return at
+        index = e.b.srem(block, block.type(self.per_super))
+        return e.at(at, e.b.mul(index, block.type(self.inner_bytes)))
 
     def scales(self, e: Emit, panel: ir.Value, block: ir.Value, group: int) -> tuple[ir.Value, ir.Value | None]:
-        """D (and m), stored as half-precision lanes."""
-        found = _half_scales(e, self.address(e, panel, block), 1 + self.has_min)
-        return found[0], found[1] if self.has_min else None
+        """The halves, times the block's scale bytes."""
+        top = self.super_address(e, panel, block)
+        halves = [e.half_to_float(e.load(top, I16X16, i * 2 * LANES)) for i in range(self.halves)]
+        d, m = halves[0], halves[1] if self.halves > 1 else None
+        if self.scale_kind == "none":
+            return d, m
+        at = self.address(e, panel, block)
+        if self.scale_kind == "signed":
+            raw = e.load(at, I8X16, group * LANES if self.groups > 1 else 0)
+            return e.b.fmul(d, e.b.sitofp(raw, F32X16)), None
+        assert m is not None
+        if self.scale_kind == "nibbles":
+            raw = e.load(at, I8X16, group * LANES)
+            parts = [e.b.and_(raw, splat_constant(I8X16, 15)), e.b.lshr(raw, splat_constant(I8X16, 4))]
+        else:
+            parts = [e.load(at, I8X16, i * LANES) for i in (0, 1)]
+        scale, least = (e.b.uitofp(part, F32X16) for part in parts)
+        return e.b.fmul(d, scale), e.b.fneg(e.b.fmul(m, least))
 
     def quants(self, e: Emit, panel: ir.Value, block: ir.Value, group: int) -> Iterator[tuple[int, ir.Value]]:
-        """Nibbles, or signed bytes made unsigned."""
-        at = e.at(self.address(e, panel, block), 2 * LANES * (1 + self.has_min))
-        if self.bits == 4:
-            yield from _nibbles(e, at)
-            return
-        for step in range(STEPS):
-            yield step, e.b.xor(e.load(at, U8X64, step * 64), splat_constant(U8X64, 0x80))
+        """Low and high bits put together, or looked up in the codebook."""
+        high_at = e.at(self.address(e, panel, block), self.scale_bytes * LANES)
+        low_at = e.at(high_at, BLOCK * self.high // 8 * LANES)
+        for step in self._steps(group):
+            weights = self._low_bits(e, low_at, step)
+            if self.high:
+                weights = e.b.or_(weights, self._high_bits(e, high_at, step))
+            if self.codebook:
+                weights = e.lookup(weights, [value + 128 for value in self.codebook])
+            yield step, weights
+
+    def _steps(self, group: int) -> list[int]:
+        """A group's steps; both nibbles of a byte one after the other."""
+        if self.groups > 1:
+            return list(range(group * STEPS // 2, (group + 1) * STEPS // 2))
+        if self.low == 4:
+            return [step for i in range(STEPS // 2) for step in (i, i + STEPS // 2)]
+        return list(range(STEPS))
+
+    def _low_bits(self, e: Emit, at: ir.Value, step: int) -> ir.Value:
+        if self.low == 8:
+            return e.b.xor(e.load(at, U8X64, step * 64), splat_constant(U8X64, 0x80))
+        if self.low == 4:
+            packed = e.load(at, U8X64, step % 4 * 64)
+            return e.shifted_bits(packed, 4 if step >= STEPS // 2 else 0, 0, 15)
+        return e.shifted_bits(e.load(at, U8X64, step // 4 * 64), 2 * (step % 4), 0, 3)
+
+    def _high_bits(self, e: Emit, at: ir.Value, step: int) -> ir.Value:
+        if self.high == 1:
+            return e.shifted_bits(e.load(at, U8X64), step, self.low, 1)
+        return e.shifted_bits(e.load(at, U8X64, step // 4 * 64), 2 * (step % 4), self.low, 3)
 
 
 @dataclass(frozen=True)
@@ -139,9 +212,23 @@ def tile_of(fmt: QuantFormat) -> TileFormat:
     return TileFormat(f"tile of {fmt.name}", size, fmt.bits, fmt.offset, fmt.has_min, fmt.groups)
 
 
-def simple(name: str, bits: int, offset: int, has_min: bool) -> SimpleFormat:
-    """A format of half-precision scales and packed quants."""
-    return SimpleFormat(name, LANES * (2 * (1 + has_min) + BLOCK * bits // 8), bits, offset, has_min)
+IQ4_CODEBOOK = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
+"""The values of the 4-bit non-linear types. Source: llama.cpp's kvalues_iq4nl."""
+
+
+def _simple(name: str, bits: int, offset: int, **parts: Any) -> BlockFormat:
+    """A type with half-precision scales (and minima) for every 32 weights."""
+    halves = 2 if parts.get("has_min") else 1
+    has_min = bool(parts.pop("has_min", False))
+    size = LANES * (2 * halves + BLOCK * (parts.get("low", 4) + parts.get("high", 0)) // 8)
+    return BlockFormat(name, size, bits, offset, has_min, halves=halves, **parts)
+
+
+def _super(name: str, bits: int, offset: int, halves: int, scale_bytes: int, **parts: Any) -> BlockFormat:
+    """A type with super-blocks of 256 weights, whose blocks have small scales of their own."""
+    size = LANES * (scale_bytes + BLOCK * (parts.get("low", 4) + parts.get("high", 0)) // 8)
+    has_min = halves == 2
+    return BlockFormat(name, size, bits, offset, has_min, per_super=8, halves=halves, scale_bytes=scale_bytes, **parts)
 
 
 FORMATS: dict[str, PanelFormat] = {
@@ -150,9 +237,18 @@ FORMATS: dict[str, PanelFormat] = {
         FloatFormat("F32", LANES * BLOCK * 4),
         FloatFormat("F16", LANES * BLOCK * 2),
         FloatFormat("BF16", LANES * BLOCK * 2),
-        simple("Q4_0", 4, 8, False),
-        simple("Q4_1", 4, 0, True),
-        simple("Q8_0", 8, 128, False),
+        _simple("Q4_0", 4, 8),
+        _simple("Q4_1", 4, 0, has_min=True),
+        _simple("Q5_0", 5, 16, high=1),
+        _simple("Q5_1", 5, 0, has_min=True, high=1),
+        _simple("Q8_0", 8, 128, low=8),
+        _super("Q2_K", 2, 0, 2, 2, scale_kind="nibbles", groups=2, low=2),
+        _super("Q3_K", 3, 4, 1, 2, scale_kind="signed", groups=2, low=2, high=1),
+        _super("Q4_K", 4, 0, 2, 2, scale_kind="bytes"),
+        _super("Q5_K", 5, 0, 2, 2, scale_kind="bytes", high=1),
+        _super("Q6_K", 6, 32, 1, 2, scale_kind="signed", groups=2, high=2),
+        _simple("IQ4_NL", 8, 128, codebook=IQ4_CODEBOOK),
+        _super("IQ4_XS", 8, 128, 1, 1, scale_kind="signed", codebook=IQ4_CODEBOOK),
     )
 }
 """Every weight type that has panels, by its GGUF name."""

@@ -1,15 +1,43 @@
-"""Rows of a GGUF tensor into panels: the bytes of a block move, none of them changes."""
+"""Rows of a GGUF tensor into panels: bits move, no weight changes.
+
+A quantised block is read as eight words of four columns each (a byte per weight, as the panel's steps have them), and
+written as the panel's low and high bits. Source of the layouts: ggml's block structs.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import njit, types
 
-from engine.kernels.formats import PanelFormat, QuantFormat
-from engine.kernels.jit import OPTIONS
-from engine.kernels.simd import I16, I32, LANES, Emit, emitted
+from engine.kernels.formats import BLOCK, BlockFormat, PanelFormat
+from engine.kernels.jit import OPTIONS, inner
+from engine.kernels.memory import load_u8
+from engine.kernels.simd import I8, I16, I32, LANES, Emit, emitted
+
+KINDS = (
+    "F32",
+    "F16",
+    "BF16",
+    "Q4_0",
+    "Q4_1",
+    "Q5_0",
+    "Q5_1",
+    "Q8_0",
+    "Q2_K",
+    "Q3_K",
+    "Q4_K",
+    "Q5_K",
+    "Q6_K",
+    "IQ4_NL",
+    "IQ4_XS",
+)
+F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS = range(len(KINDS))
+"""What `pack_rows` calls the types."""
+
+BYTES_1, BYTES_2, BYTES_3, BYTES_F = 0x01010101, 0x03030303, 0x07070707, 0x0F0F0F0F
 
 
 def _copier(kind: ir.Type) -> Any:
@@ -23,37 +51,199 @@ def _copier(kind: ir.Type) -> Any:
 copy_2, copy_4 = _copier(I16), _copier(I32)
 
 
-@njit(cache=True, **OPTIONS)
-def pack_rows(source, row_bytes, n_rows, n_blocks, halves, unit, units, target, panel_bytes, first_row):
-    """Move n_rows rows to rows first_row… of the panels at target.
+@emitted(lambda address: types.int64(types.int64))
+def word(e: Emit, _types: Any, address: ir.Value) -> ir.Value:
+    """Four bytes as an unsigned number."""
+    return e.b.zext(e.load(address, I32), ir.IntType(64))
 
-    A source block is `halves` half-precision scales, then `units` pieces of `unit` bytes (2 or 4); in the panel every
-    such piece stands beside the same piece of the other rows.
-    """
-    source_block = 2 * halves + unit * units
-    target_block = source_block * LANES
+
+@emitted(lambda address, value: types.void(types.int64, types.int64))
+def put_word(e: Emit, _types: Any, address: ir.Value, value: ir.Value) -> None:
+    """Write four bytes."""
+    e.store(e.b.trunc(value, I32), address)
+
+
+@emitted(lambda address, value: types.void(types.int64, types.int64))
+def put_byte(e: Emit, _types: Any, address: ir.Value, value: ir.Value) -> None:
+    """Write one byte."""
+    e.store(e.b.trunc(value, I8), address)
+
+
+@inner
+def nibble_word(quants, step):
+    """Step of a 32-block whose byte j holds columns j (low nibble) and j + 16 (high)."""
+    if step < 4:
+        return word(quants + 4 * step) & BYTES_F
+    return (word(quants + 4 * (step - 4)) >> 4) & BYTES_F
+
+
+@inner
+def spread_bits(bits):
+    """Four bits to the lowest bits of four bytes."""
+    return (bits * 0x00204081) & BYTES_1
+
+
+@inner
+def k_nibble_word(quants, part, step):
+    """Step of part `part` of a super-block whose 32 bytes hold two parts each: low nibbles, then high ones."""
+    return (word(quants + part // 2 * 32 + 4 * step) >> (4 * (part % 2))) & BYTES_F
+
+
+@inner
+def two_bit_word(quants, part, step):
+    """Step of a part of a super-block whose 32 bytes hold four parts of two bits each."""
+    return (word(quants + part // 4 * 32 + 4 * step) >> (2 * (part % 4))) & BYTES_2
+
+
+@inner
+def source_word(kind, block, part, step):
+    """Four weights, as unsigned bytes: columns 4·step… of the part-th 32 columns of a source block."""
+    if kind == Q4_0 or kind == IQ4_NL:
+        return nibble_word(block + 2, step)
+    if kind == Q4_1:
+        return nibble_word(block + 4, step)
+    if kind == Q5_0 or kind == Q5_1:
+        at = block + (2 if kind == Q5_0 else 4)
+        return nibble_word(at + 4, step) | spread_bits((word(at) >> (4 * step)) & 15) << 4
+    if kind == Q8_0:
+        return word(block + 2 + 4 * step)
+    if kind == Q2_K:
+        return two_bit_word(block + 16, part, step)
+    if kind == Q3_K:
+        high = (word(block + 4 * step) >> part) & BYTES_1
+        return two_bit_word(block + 32, part, step) | high << 2
+    if kind == Q4_K:
+        return k_nibble_word(block + 16, part, step)
+    if kind == Q5_K:
+        high = (word(block + 16 + 4 * step) >> part) & BYTES_1
+        return k_nibble_word(block + 48, part, step) | high << 4
+    if kind == Q6_K:
+        half, quarter = part // 4, part % 4
+        low = word(block + half * 64 + quarter % 2 * 32 + 4 * step) >> (4 * (quarter // 2))
+        high = word(block + 128 + half * 32 + 4 * step) >> (2 * quarter)
+        return low & BYTES_F | (high & BYTES_2) << 4
+    return nibble_word(block + 8 + 16 * part, step)
+
+
+@inner
+def source_scale(kind, block, part, index):
+    """A scale byte of a part, as the panel has it: see BlockFormat.scale_kind."""
+    if kind == Q2_K:
+        return np.int64(load_u8(block + 2 * part + index))
+    if kind == Q3_K:
+        i = 2 * part + index
+        low = np.int64(load_u8(block + 96 + i % 8)) >> (4 * (i // 8)) & 15
+        high = np.int64(load_u8(block + 104 + i % 4)) >> (2 * (i // 4)) & 3
+        return (low | high << 4) - 32
+    if kind == Q4_K or kind == Q5_K:
+        first, here = np.int64(load_u8(block + 4 + part % 4 + 4 * index)), np.int64(load_u8(block + 4 + part % 4 + 8))
+        if part < 4:
+            return first & 63
+        return (here >> (4 * index)) & 15 | first >> 6 << 4
+    if kind == Q6_K:
+        return np.int64(load_u8(block + 192 + 2 * part + index))
+    low = np.int64(load_u8(block + 4 + part // 2)) >> (4 * (part % 2)) & 15
+    high = (word(block + 2) & 0xFFFF) >> (2 * part) & 3
+    return (low | high << 4) - 32
+
+
+@inner
+def source_halves(kind, source_bytes):
+    """Where a source block's half-precision numbers lie."""
+    if kind == Q2_K:
+        return 80
+    if kind == Q3_K or kind == Q6_K:
+        return source_bytes - 2
+    return 0
+
+
+@inner
+def write_bits(kind, block, part, low, high, high_at, low_at, lane):
+    """Write one row's bits of a 32-block to its panel."""
+    mask = BYTES_1 if high == 1 else BYTES_2
+    per_word = 8 // high if high else 1
+    for i in range(high):
+        bits = 0
+        for step in range(per_word):
+            bits |= (source_word(kind, block, part, i * per_word + step) >> low & mask) << (high * step)
+        put_word(high_at + (i * LANES + lane) * 4, bits)
+    if low == 8:
+        for step in range(8):
+            put_word(low_at + (step * LANES + lane) * 4, source_word(kind, block, part, step))
+    elif low == 4:
+        for i in range(4):
+            bits = source_word(kind, block, part, i) & BYTES_F | (source_word(kind, block, part, i + 4) & BYTES_F) << 4
+            put_word(low_at + (i * LANES + lane) * 4, bits)
+    else:
+        for i in range(2):
+            bits = 0
+            for step in range(4):
+                bits |= (source_word(kind, block, part, 4 * i + step) & BYTES_2) << (2 * step)
+            put_word(low_at + (i * LANES + lane) * 4, bits)
+
+
+@njit(cache=True, **OPTIONS)
+def pack_quants(
+    kind,
+    source,
+    row_bytes,
+    n_rows,
+    n_supers,
+    source_bytes,
+    target,
+    panel_bytes,
+    first_row,
+    parts,
+    halves,
+    scales,
+    high,
+    low,
+):
+    """Move n_rows rows to rows first_row… of the panels at target. The last five: see BlockFormat."""
+    inner_bytes = LANES * (scales + BLOCK * (high + low) // 8)
+    super_bytes = 2 * LANES * halves + parts * inner_bytes
+    half_at = source_halves(kind, source_bytes)
     for row in range(n_rows):
         lane = (first_row + row) % LANES
         out = target + (first_row + row) // LANES * panel_bytes
-        for block in range(n_blocks):
-            src = source + row * row_bytes + block * source_block
-            dst = out + block * target_block
+        for index in range(n_supers):
+            block = source + row * row_bytes + index * source_bytes
+            top = out + index * super_bytes
             for i in range(halves):
-                copy_2(src + 2 * i, dst + (i * LANES + lane) * 2)
-            src += 2 * halves
-            dst += 2 * halves * LANES
-            if unit == 4:
-                for i in range(units):
-                    copy_4(src + 4 * i, dst + (i * LANES + lane) * 4)
-            else:
-                for i in range(units):
-                    copy_2(src + 2 * i, dst + (i * LANES + lane) * 2)
+                copy_2(block + half_at + 2 * i, top + (i * LANES + lane) * 2)
+            for part in range(parts):
+                at = top + 2 * LANES * halves + part * inner_bytes
+                for i in range(scales):
+                    put_byte(at + i * LANES + lane, source_scale(kind, block, part, i))
+                high_at = at + scales * LANES
+                write_bits(kind, block, part, low, high, high_at, high_at + LANES * BLOCK * high // 8, lane)
 
 
-def pack_arguments(fmt: PanelFormat) -> tuple[int, int, int]:
-    """(halves, unit, units) of a source block of 32 columns for pack_rows."""
-    if isinstance(fmt, QuantFormat):
-        halves = 1 + fmt.has_min
-        return halves, 4, (fmt.block_bytes // LANES - 2 * halves) // 4
-    size = fmt.block_bytes // LANES // 32
-    return 0, size, 32
+@njit(cache=True, **OPTIONS)
+def pack_floats(source, row_bytes, n_rows, n_columns, item, target, panel_bytes, first_row):
+    """Move n_rows rows of numbers of `item` bytes (2 or 4) to rows first_row… of the panels at target."""
+    for row in range(n_rows):
+        lane = (first_row + row) % LANES
+        src = source + row * row_bytes
+        out = target + (first_row + row) // LANES * panel_bytes
+        if item == 4:
+            for i in range(n_columns):
+                copy_4(src + 4 * i, out + (i * LANES + lane) * 4)
+        else:
+            for i in range(n_columns):
+                copy_2(src + 2 * i, out + (i * LANES + lane) * 2)
+
+
+def pack_rows(fmt: PanelFormat, source: np.ndarray, target: int, panel_bytes: int, first_row: int) -> None:
+    """Move rows of a tensor (uint8, rows by bytes) to rows first_row… of the panels at address `target`."""
+    n_rows, row_bytes = source.shape
+    if not isinstance(fmt, BlockFormat):
+        item = fmt.block_bytes // LANES // BLOCK
+        pack_floats(source.ctypes.data, row_bytes, n_rows, row_bytes // item, item, target, panel_bytes, first_row)
+        return
+    n_supers = panel_bytes // fmt.super_bytes
+    layout = (fmt.per_super, fmt.halves, fmt.scale_bytes, fmt.high, fmt.low)
+    pack_quants(
+        KINDS.index(fmt.name), source.ctypes.data, row_bytes, n_rows, n_supers, row_bytes // n_supers,
+        target, panel_bytes, first_row, *layout,
+    )  # fmt: skip

@@ -119,6 +119,28 @@ class Emit:
         half = ir.VectorType(result.element, result.count // 2)
         return self.join(*(self.call(name, half, [p[i] for p in parts]) for i in (0, 1)))
 
+    def shifted_bits(self, v: ir.Value, source: int, target: int, mask: int) -> ir.Value:
+        """The bits `mask << source` of every byte, moved to `mask << target`, all others 0."""
+        wide = ir.VectorType(I16, v.type.count // 2)
+        if source != target:
+            v16 = self.b.bitcast(v, wide)
+            by = splat_constant(wide, abs(source - target))
+            v = self.b.bitcast(self.b.lshr(v16, by) if source > target else self.b.shl(v16, by), v.type)
+        return self.b.and_(v, splat_constant(v.type, mask << target))
+
+    def lookup(self, index: ir.Value, table: Sequence[int]) -> ir.Value:
+        """table[index] for every byte of 64; 16 unsigned entries."""
+        entries = [value if value < 128 else value - 256 for value in table]
+        if cpu.has_avx512_dot():
+            return self.call("llvm.x86.avx512.pshuf.b.512", U8X64, [ir.Constant(U8X64, entries * 4), index])
+        if cpu.has_avx2():
+            return self.by_halves("llvm.x86.avx2.pshuf.b", U8X64, ir.Constant(U8X64, entries * 4), index)
+        found = splat_constant(U8X64, entries[0])
+        for i, entry in enumerate(entries[1:], start=1):
+            here = self.b.icmp_unsigned("==", index, splat_constant(U8X64, i))
+            found = self.b.select(here, splat_constant(U8X64, entry), found)
+        return found
+
     def half_to_float(self, v: ir.Value) -> ir.Value:
         """Lanes of float16, given as int16, to float32."""
         n = v.type.count

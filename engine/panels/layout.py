@@ -10,7 +10,7 @@ from engine.errors import UnsupportedModelError
 from engine.kernels.formats import BLOCK, FORMATS, PanelFormat
 from engine.kernels.simd import LANES
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 """To be raised whenever the same tensors would give other panel bytes."""
 
 ALIGNMENT = 4096
@@ -40,7 +40,7 @@ class MatrixPlan:
     @property
     def panel_bytes(self) -> int:
         """Bytes of a panel."""
-        return self.n_blocks * self.format.block_bytes
+        return self.format.panel_bytes(self.n_blocks)
 
     @property
     def n_bytes(self) -> int:

@@ -17,7 +17,7 @@ import numpy as np
 from engine.checkpoints import Checkpoint, TensorInfo
 from engine.checkpoints.rows import read_rows
 from engine.kernels.formats import BLOCK
-from engine.kernels.pack import pack_arguments, pack_rows
+from engine.kernels.pack import pack_rows
 from engine.panels.layout import ALIGNMENT, LAYOUT_VERSION, Matrix, MatrixPlan, total_bytes
 
 log = logging.getLogger(__name__)
@@ -169,14 +169,5 @@ def _pack(matrix: Matrix, tensor: TensorInfo, row: int, rows: int, target_row: i
     if plan.columns % BLOCK:
         item = row_bytes // plan.columns
         data = np.pad(data, ((0, 0), (0, plan.n_blocks * BLOCK * item - row_bytes)))
-    pack_rows(
-        data.ctypes.data,
-        data.shape[1],
-        rows,
-        plan.n_blocks,
-        *pack_arguments(plan.format),
-        matrix.address,
-        plan.panel_bytes,
-        target_row,
-    )
+    pack_rows(plan.format, data, matrix.address, plan.panel_bytes, target_row)
     return int(data.nbytes)

@@ -5,15 +5,44 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from gguf import GGMLQuantizationType
+from gguf.constants import GGML_QUANT_SIZES
 from gguf.quants import dequantize as dequantize_weights
 from gguf.quants import quantize as quantize_weights
 
 from engine.kernels.formats import FORMATS, LANES, panel_format
 from engine.kernels.matmul import TOKEN_PAD, embed, matmul
-from engine.kernels.pack import pack_arguments, pack_rows
+from engine.kernels.pack import pack_rows
 
 SHAPES = [(16, 32), (40, 96), (37, 1056)]
 """Rows that fill panels and rows that do not; columns of one tile and of more."""
+
+
+HALVES = {
+    "Q2_K": (80, 82),
+    "Q3_K": (108,),
+    "Q4_K": (0, 2),
+    "Q5_K": (0, 2),
+    "Q6_K": (208,),
+    "IQ4_NL": (0,),
+    "IQ4_XS": (0,),
+}
+"""Where the half-precision numbers of a block lie, for types that the reference package does not write."""
+
+
+def random_rows(rng, rows, columns, kind):
+    """Random rows of a type as bytes: quantised by the reference, or blocks of random bits with sane scales."""
+    if kind.name not in HALVES:
+        raw = quantize_weights(rng.standard_normal((rows, columns), np.float32), kind)
+        return np.ascontiguousarray(raw).view(np.uint8).reshape(rows, -1)
+    size, block_bytes = GGML_QUANT_SIZES[kind]
+    blocks = rng.integers(0, 256, (rows, columns // size, block_bytes), np.uint8)
+    for at in HALVES[kind.name]:
+        scale = rng.uniform(-0.01, 0.01, (rows, columns // size, 1)).astype(np.float16)
+        blocks[..., at : at + 2] = scale.view(np.uint8)
+    return blocks.reshape(rows, -1)
+
+
+K_SHAPES = [(16, 256), (37, 1280)]
 
 
 class Weights:
@@ -22,23 +51,13 @@ class Weights:
     def __init__(self, name: str, rows: int, columns: int, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
         kind = GGMLQuantizationType[name]
-        raw = quantize_weights(rng.standard_normal((rows, columns), np.float32), kind)
-        self.raw = np.ascontiguousarray(raw).view(np.uint8).reshape(rows, -1)
+        self.raw = random_rows(rng, rows, columns, kind)
         self.values = dequantize_weights(self.raw, kind).reshape(rows, columns)
         self.fmt = panel_format(name)
         self.n_panels, self.n_blocks = -(-rows // LANES), columns // 32
-        self.panel_bytes = self.n_blocks * self.fmt.block_bytes
+        self.panel_bytes = self.fmt.panel_bytes(self.n_blocks)
         self.panels = np.zeros(self.n_panels * self.panel_bytes + 4096, np.uint8)
-        pack_rows(
-            self.raw.ctypes.data,
-            self.raw.shape[1],
-            rows,
-            self.n_blocks,
-            *pack_arguments(self.fmt),
-            self.panels.ctypes.data,
-            self.panel_bytes,
-            0,
-        )
+        pack_rows(self.fmt, self.raw, self.panels.ctypes.data, self.panel_bytes, 0)
 
 
 def multiply(run_step, quantize, weights, x):
@@ -63,8 +82,10 @@ def multiply(run_step, quantize, weights, x):
     return y[:n, : len(weights.values)]
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("name", FORMATS)
+CASES = [(name, shape) for name in FORMATS for shape in (SHAPES if "K" not in name and "XS" not in name else K_SHAPES)]
+
+
+@pytest.mark.parametrize(("name", "shape"), CASES)
 def test_product_equals_dequantised_weights(run_step, quantize, dequantize_activations, name, shape):
     weights = Weights(name, *shape)
     x = np.random.default_rng(1).standard_normal((11, shape[1]), np.float32)
@@ -76,8 +97,8 @@ def test_product_equals_dequantised_weights(run_step, quantize, dequantize_activ
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_one_token_and_many_give_the_same_bits(run_step, quantize, name):
-    weights = Weights(name, 40, 2080)
-    x = np.random.default_rng(2).standard_normal((13, 2080), np.float32)
+    weights = Weights(name, 40, 2304)
+    x = np.random.default_rng(2).standard_normal((13, 2304), np.float32)
     together = multiply(run_step, quantize, weights, x)
     alone = np.concatenate([multiply(run_step, quantize, weights, row[None]) for row in x])
     np.testing.assert_array_equal(together, alone)
@@ -99,9 +120,9 @@ def test_extreme_weights_and_activations_do_not_overflow(run_step, quantize, nam
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_embedding_is_the_row_of_the_matrix(run_step, name):
-    weights = Weights(name, 40, 96)
+    weights = Weights(name, 40, 512)
     tokens = np.array([0, 17, 39], np.int64)
-    out = np.zeros((3, 96), np.float32)
+    out = np.zeros((3, 512), np.float32)
     half = int(np.float32(0.5).view(np.int32))
     parameters = [
         weights.panels.ctypes.data,
