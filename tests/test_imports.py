@@ -40,6 +40,29 @@ def test_the_screens_import_nothing_that_computes() -> None:
     assert imported_by(program) & HEAVY == set()
 
 
+def test_an_app_with_its_database_open_has_no_numpy(home: Path) -> None:
+    program = (
+        "import asyncio\n"
+        "from contextlib import suppress\n"
+        "from storage.errors import StorageError\n"
+        "from storage.sessions import list_sessions\n"
+        "from tui.app import LlmTuiApp\n"
+        "from tui.options import AppOptions\n"
+        "async def look():\n"
+        "    app = LlmTuiApp(AppOptions())\n"
+        "    async with app.run_test() as pilot:\n"
+        "        found = None\n"
+        "        while found is None:\n"
+        "            with suppress(StorageError):\n"
+        "                await pilot.pause(0.01)\n"
+        "                found = await app.workspace.store.call(list_sessions)\n"
+        "asyncio.run(look())\n"
+    )
+    found = imported_by(program)
+    assert "sqlite_utils" in found
+    assert found & {"numpy", "numba", "llvmlite", "pandas"} == set()
+
+
 @pytest.mark.parametrize("argument", ["--help", "--version", "--nonsense"])
 def test_help_imports_no_command_at_all(argument: str) -> None:
     assert imported_by("from tui.__main__ import main; main()", argument) & (HEAVY | SCREEN | {"engine"}) == set()
