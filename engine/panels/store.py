@@ -165,9 +165,9 @@ def _pack(matrix: Matrix, tensor: TensorInfo, row: int, rows: int, target_row: i
     """Pack some rows of a tensor; returns the source bytes read."""
     plan = matrix.plan
     data = read_rows(tensor, row, rows)
-    row_bytes = data.shape[1]
+    row_bytes, read = data.shape[1], int(data.nbytes)
     if plan.columns % BLOCK:
         item = row_bytes // plan.columns
         data = np.pad(data, ((0, 0), (0, plan.n_blocks * BLOCK * item - row_bytes)))
     pack_rows(plan.format, data, matrix.address, plan.panel_bytes, target_row)
-    return int(data.nbytes)
+    return read
