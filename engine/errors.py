@@ -57,5 +57,9 @@ class EngineGoneError(EngineError):
     """The engine's process has ended; a command cannot be sent."""
 
 
+class ServerError(EngineError):
+    """A server cannot be reached, refuses, or answers with something else than the OpenAI-compatible interface."""
+
+
 class DownloadError(EngineError):
     """A model could not be fetched."""

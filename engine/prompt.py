@@ -101,10 +101,13 @@ def _fit_chat(
 ) -> EncodedPrompt:
     """Encode; drop the oldest turns if the context cannot hold all of them and an answer."""
     system, turns = split_turns(prompt.messages)
+    answer_ids = prompt.answer_ids
+    if prompt.answer_text and not answer_ids:
+        answer_ids = model.tokenizer.encode(prompt.answer_text, add_bos=False, parse_special=False)
 
     def encode(n_dropped: int) -> list[int]:
         kept = [message for turn in turns[n_dropped:] for message in turn]
-        return chat_format.encode(model.tokenizer, [*system, *kept]) + prompt.answer_ids
+        return chat_format.encode(model.tokenizer, [*system, *kept]) + answer_ids
 
     room = model.max_seq_len // ROOM_SHARE
     if max_new_tokens is not None:
@@ -113,7 +116,7 @@ def _fit_chat(
     ids, n_dropped = encode(0), 0
     if len(ids) > limit and len(turns) > 1:
         ids, n_dropped = _drop(encode, _turns_to_drop(model, turns, len(ids) - limit), len(turns) - 1, limit)
-    return EncodedPrompt(ids, len(prompt.answer_ids), chat_format.stops, n_dropped, "")
+    return EncodedPrompt(ids, len(answer_ids), chat_format.stops, n_dropped, "")
 
 
 def _drop(encode: Callable[[int], list[int]], first: int, most: int, limit: int) -> tuple[list[int], int]:

@@ -12,6 +12,9 @@ import msgspec
 
 PROTOCOL_VERSION = 1
 
+UNKNOWN_TOKEN = -1
+"""The id of a token where a server gives its text alone."""
+
 Role = Literal["system", "user", "assistant"]
 FinishReason = Literal["stop", "length", "stopped", "failed"]
 LoadStage = Literal["reading", "preparing", "compiling", "warming"]
@@ -31,11 +34,13 @@ class ChatPrompt(msgspec.Struct, frozen=True, kw_only=True, tag="chat"):
     template: a family's name (``chatml``, ``alpaca`` …) instead of the one that fits the model.
     answer_ids: tokens of an interrupted answer to go on from; the text of the events follows theirs (Detokenize gives
     it), and with the same seed and settings the answer goes on as it would have.
+    answer_text: the same answer's text, for an engine that has no use for the ids: a server, or another model.
     """
 
     messages: list[ChatMessage]
     template: str | None = None
     answer_ids: list[int] = []
+    answer_text: str = ""
 
 
 class TextPrompt(msgspec.Struct, frozen=True, kw_only=True, tag="text"):
@@ -143,11 +148,31 @@ class Shutdown(Command, frozen=True, tag="shutdown"):
 AnyCommand = Load | Generate | Tune | Stop | Tokenize | Detokenize | Unload | Shutdown
 
 
+class Abilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What an engine can do of what the app may ask. None: a server has not shown yet whether it can.
+
+    tune: new settings reach the answer that is being written. go_on: an interrupted answer is taken up in mid-sentence.
+    template: another chat template than the model's own. memory: EngineStats has figures of memory and processor.
+    """
+
+    top_k: bool | None = True
+    min_p: bool | None = True
+    repeat_penalty: bool | None = True
+    seed: bool | None = True
+    logprobs: bool | None = True
+    tokenize: bool | None = True
+    go_on: bool | None = True
+    tune: bool = True
+    template: bool = True
+    memory: bool = True
+
+
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     """What a loaded model is, in the words that a user would use.
 
     context: positions provided for; max_context: the model's own limit. template: the chat format's name;
     template_source: "file" (the model's own Jinja), "family" (recognised) or "chosen".
+    Of a model on a server, path is its address, format is "server", and 0 or "" is what the server does not tell.
     """
 
     name: str
@@ -166,6 +191,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     weights_bytes: int
     kv_bytes_per_token: int
     threads: int
+    abilities: Abilities = Abilities()
 
 
 class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
@@ -176,7 +202,10 @@ class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Candidate(msgspec.Struct, frozen=True, array_like=True):
-    """One leading candidate: its probability in the model and after the samplers (0 if they cut it off)."""
+    """One leading candidate: its probability in the model and after the samplers (0 if they cut it off).
+
+    A server tells one probability; both fields have it.
+    """
 
     id: int
     text: str
@@ -215,6 +244,18 @@ class ModelReady(Event, frozen=True, tag="model_ready"):
     load_s: float
 
 
+class CardChanged(Event, frozen=True, tag="card_changed"):
+    """More is known of the open model than ModelReady told: a server has shown what it can do."""
+
+    card: ModelCard
+
+
+class Notice(Event, frozen=True, tag="notice"):
+    """Something that the user should know and that ends nothing; a whole sentence."""
+
+    text: str
+
+
 class PromptProgress(Event, frozen=True, tag="prompt_progress"):
     """How much of the prompt was read, in tokens; reused: how many the cache already held, which done counts in."""
 
@@ -227,6 +268,7 @@ class Token(Event, frozen=True, tag="token"):
     """One token of the answer.
 
     text: whole characters that are certain by now; empty for half a character, or the possible start of a stop text.
+    From a server that gives no log-probabilities, id is UNKNOWN_TOKEN, logprob NaN, and text may be several tokens'.
     """
 
     id: int
@@ -318,6 +360,8 @@ AnyEvent = (
     Hello
     | LoadProgress
     | ModelReady
+    | CardChanged
+    | Notice
     | PromptProgress
     | Token
     | EngineStats

@@ -1,0 +1,183 @@
+"""What the app has of any engine, this machine's process or a server: commands in, a queue of typed events out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable
+from itertools import count
+from typing import Self, TypeVar
+
+import msgspec
+
+from engine import errors
+from engine.protocol import (
+    AnyCommand,
+    AnyEvent,
+    Detokenize,
+    Detokenized,
+    EngineDied,
+    EngineStats,
+    Failed,
+    Finished,
+    Generate,
+    Hello,
+    Load,
+    LoadProgress,
+    ModelCard,
+    ModelReady,
+    Stop,
+    Tokenize,
+    Tokenized,
+    Unload,
+    Unloaded,
+)
+
+MAX_UNREAD_STATS = 1000
+"""A client that does not read `events` gets no more of the pulse than this, so that a queue cannot grow for weeks."""
+
+_ENDS_REQUEST = (ModelReady, Finished, Tokenized, Detokenized, Unloaded, Failed)
+_numbers = count(1)
+_E = TypeVar("_E", bound=AnyEvent)
+
+
+def error_from(failed: Failed) -> errors.EngineError:
+    """The exception that a Failed event stands for."""
+    kind = getattr(errors, failed.kind, None)
+    if isinstance(kind, type) and issubclass(kind, errors.EngineError) and "__init__" not in vars(kind):
+        return kind(failed.message, failed.hint)
+    return errors.EngineError(failed.message, failed.hint)
+
+
+class Engine(ABC):
+    """One engine that takes commands; usable as an ``async with`` block, which closes it.
+
+    events: all that the engine says, but for the answers to `ask`, `load` and the other requests below, which go to
+    their caller alone. HeartbeatMissed tells of a silence, EngineDied (the last event) of an end nobody asked for.
+    """
+
+    def __init__(self) -> None:
+        self.events: asyncio.Queue[AnyEvent] = asyncio.Queue()
+        self.hello: Hello | None = None
+        self._requests: dict[str, asyncio.Queue[AnyEvent | None] | None] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    @abstractmethod
+    def pid(self) -> int:
+        """The number of the process that computes on this machine; 0 where none does."""
+
+    @property
+    @abstractmethod
+    def alive(self) -> bool:
+        """Whether the engine takes commands."""
+
+    @abstractmethod
+    async def send(self, command: AnyCommand) -> None:
+        """Give the engine a command; EngineGoneError if there is no engine any more."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """End the engine, whatever it does; takes a bounded time. May be repeated."""
+
+    @abstractmethod
+    def _gone(self) -> errors.EngineGoneError:
+        """The error for whoever still wants something of an engine that has ended."""
+
+    async def ask(self, command: Generate) -> AsyncGenerator[AnyEvent, None]:
+        """Yield the events of one answer up to Finished or Failed; leaving the loop early stops the answer.
+
+        The command gets a request_id if it has none. EngineGoneError if the engine ends before the answer does.
+        """
+        async with contextlib.aclosing(self._request(command)) as events:
+            async for event in events:
+                yield event
+
+    async def load(self, command: Load, on_progress: Callable[[LoadProgress], None] | None = None) -> ModelCard:
+        """Open a model and wait until it is ready; raises what the engine says against it. Cancelling stops it."""
+
+        def progress(event: AnyEvent) -> None:
+            if isinstance(event, LoadProgress) and on_progress is not None:
+                on_progress(event)
+
+        return (await self._one(command, ModelReady, progress)).card
+
+    async def tokenize(self, text: str, *, add_bos: bool = True, parse_special: bool = True) -> Tokenized:
+        """The open model's tokens of a text; answered between two tokens of an answer that is being written."""
+        return await self._one(Tokenize(text=text, add_bos=add_bos, parse_special=parse_special), Tokenized)
+
+    async def detokenize(self, ids: list[int]) -> str:
+        """The text of the open model's tokens; answered like `tokenize`."""
+        return (await self._one(Detokenize(ids=ids), Detokenized)).text
+
+    async def unload(self) -> None:
+        """Close the model and give its memory back; an answer that is being written ends first."""
+        await self._one(Unload(), Unloaded)
+
+    async def _one(self, command: AnyCommand, kind: type[_E], on_other: Callable[[AnyEvent], None] | None = None) -> _E:
+        """Send a command and wait for the one event that answers it."""
+        async with contextlib.aclosing(self._request(command)) as events:
+            async for event in events:
+                if isinstance(event, kind):
+                    return event
+                if isinstance(event, Failed):
+                    raise error_from(event)
+                if on_other is not None:
+                    on_other(event)
+        raise self._gone()
+
+    async def _request(self, command: AnyCommand) -> AsyncGenerator[AnyEvent, None]:
+        """Send a command and yield what answers it; what comes after the caller has left is dropped."""
+        if not command.request_id:
+            command = msgspec.structs.replace(command, request_id=f"{os.getpid()}-{next(_numbers)}")
+        name = command.request_id
+        answers: asyncio.Queue[AnyEvent | None] = asyncio.Queue()
+        self._requests[name] = answers
+        ended = False
+        try:
+            await self.send(command)
+            while not ended:
+                event = await answers.get()
+                if event is None:
+                    raise self._gone()
+                ended = isinstance(event, _ENDS_REQUEST)
+                yield event
+        finally:
+            while not ended and not answers.empty():
+                ended = isinstance(answers.get_nowait(), _ENDS_REQUEST)
+            if ended or not self.alive:
+                self._requests.pop(name, None)
+            else:
+                self._requests[name] = None
+                with contextlib.suppress(errors.EngineGoneError):
+                    await self.send(Stop(request_id=name))
+
+    def _deliver(self, event: AnyEvent) -> None:
+        """Put an event where it is waited for."""
+        if isinstance(event, EngineDied):
+            self._release_requests()
+        if event.request_id in self._requests:
+            self._answer(event)
+        elif not isinstance(event, EngineStats) or self.events.qsize() < MAX_UNREAD_STATS:
+            self.events.put_nowait(event)
+
+    def _answer(self, event: AnyEvent) -> None:
+        answers = self._requests[event.request_id]
+        if answers is not None:
+            answers.put_nowait(event)
+        elif isinstance(event, _ENDS_REQUEST):
+            del self._requests[event.request_id]
+
+    def _release_requests(self) -> None:
+        """Tell everybody who waits for an answer that none will come."""
+        for answers in self._requests.values():
+            if answers is not None:
+                answers.put_nowait(None)
+        self._requests.clear()
