@@ -40,6 +40,9 @@ from tui.paths import user_paths
 PEER_REQUIREMENT = "xllamacpp==2026.10.11549"
 CACHE = Path(__file__).parents[1] / ".cache"
 
+QUIET_LOAD = 0.5
+"""A load average over a minute above this comes from more than a clock and a few daemons."""
+
 ROWS = (
     ("prompt_tps", "reading the prompt, tokens/s", "{:.0f}", True),
     ("gen_tps", "writing the answer, tokens/s", "{:.1f}", True),
@@ -192,6 +195,14 @@ def conditions(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def warn_if_busy() -> float:
+    """Tell of other programs: threads that wait for each other suffer most from them, so ratios mean little then."""
+    load = os.getloadavg()[0]
+    if load > QUIET_LOAD:
+        print(f"This machine is not quiet: its load is {load:.1f}. Measure again when it is.", file=sys.stderr)
+    return round(load, 2)
+
+
 def markdown(results: list[Comparison], at: dict[str, Any]) -> str:
     """Write the table that the README quotes."""
     lines = ["| model | | llm-tui | llama.cpp | ratio |", "|---|---|---:|---:|---:|"]
@@ -201,11 +212,11 @@ def markdown(results: list[Comparison], at: dict[str, Any]) -> str:
             ours, peer = form.format(result.ours[figure]), form.format(result.peer[figure])
             lines.append(f"| {name} | {title} | {ours} | {peer} | {result.ratios[figure]:.2f} |")
             name = ""
-    load = f", {at['busy_cores']} cores busy with something else" if at["busy_cores"] else ""
+    busy = f", {at['busy_cores']} cores busy with something else" if at["busy_cores"] else ""
     lines += [
         "",
         f"{at['date']}; {at['processor']}, {at['cores']} cores, {at['memory_gb']} GB, {at['system']}; "
-        f"{at['threads']} threads, {at['prompt_tokens']} tokens of prompt, {at['gen_tokens']} of answer{load}; "
+        f"{at['threads']} threads, {at['prompt_tokens']} tokens of prompt, {at['gen_tokens']} of answer{busy}; "
         f"medians of {at['repeat']} runs in turn after one to warm up. A ratio above 1 is in favour of llm-tui. "
         f"llm-tui {at['llm_tui']}, Python {at['python']}, Numba {at['numba']}; {at['peer'].replace('==', ' ')}.",
     ]
@@ -223,8 +234,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE as well")
     options = parser.parse_args()
     models = options.models or [fetch(user_paths().models_dir, lambda progress: None)]
+    at = conditions(options) | {"load_before": warn_if_busy()}
     results = [asyncio.run(compare(model, options)) for model in models]
-    at = conditions(options)
     if options.json:
         written = {"conditions": at, "results": [asdict(result) for result in results]}
         options.json.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
