@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 import threading
@@ -87,6 +88,10 @@ class LlmTuiApp(App[int]):
 
             yield from main_commands(self._main)
 
+    def get_key_display(self, binding: Binding) -> str:
+        """Spell keys as people say them: ctrl+r, not ^r."""
+        return re.sub(r"\^(?=.)", "ctrl+", super().get_key_display(binding))
+
     def action_help(self) -> None:
         """Show the keys."""
         from tui.screens.help import HelpScreen
@@ -101,8 +106,9 @@ class LlmTuiApp(App[int]):
     def _print_error_renderables(self) -> None:
         """Log an unexpected error and say it in one line, in place of Textual's traceback."""
         error = self._exception
+        told = not self._exit_renderables
         self._exit_renderables.clear()
-        if error is not None and not self.is_headless:
+        if error is not None and not told and not self.is_headless:
             from tui.log import start_log
 
             start_log().error("The app ended.", exc_info=error)
@@ -110,9 +116,9 @@ class LlmTuiApp(App[int]):
             sys.stderr.write(f"{say}\n")
 
 
-def run(options: AppOptions) -> int:
-    """Run the app and return the command's exit code."""
-    app = LlmTuiApp(options)
+def run(options: AppOptions, *, engine_command: Sequence[str] | None = None) -> int:
+    """Run the app and return the command's exit code. engine_command: another program that speaks the protocol."""
+    app = LlmTuiApp(options, engine_command=engine_command)
     asyncio.run(_run(app))
     session = app.workspace.conversation.session
     if session is not None:

@@ -92,12 +92,13 @@ class StarterEnded(Message):
 class PathChanged(Message):
     """The session that is open, or the branch of it that is shown, is another one now.
 
-    session is None for a new one that nothing was said in. draft: what stood in its prompt box, None to leave
-    the box alone.
+    session is None for a new one that nothing was said in. is_other: another session than the one shown before.
+    draft: what stood in its prompt box, None to leave the box alone.
     """
 
     session: Session | None
     path: list[PathMessage]
+    is_other: bool = False
     draft: str | None = None
 
 

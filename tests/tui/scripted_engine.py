@@ -51,6 +51,8 @@ class Script(msgspec.Struct):
     hold_after: int | None = None
     load_error: str = ""
     answer_error: str = ""
+    last_words: str = ""
+    no_greeting: bool = False
 
 
 def pieces(text: str) -> list[str]:
@@ -68,6 +70,7 @@ class Engine:
         self.lock = threading.Lock()
         self.stopped = threading.Event()
         self.tuned = threading.Event()
+        self.writing = False
         self.n_answers = 0
 
     def say(self, event: object) -> None:
@@ -76,6 +79,8 @@ class Engine:
             sys.stdout.buffer.flush()
 
     def run(self) -> None:
+        if self.script.no_greeting:
+            sys.exit(3)
         self.say(Hello(protocol_version=PROTOCOL_VERSION, engine_version="0", pid=os.getpid(), cpu="scripted"))
         threading.Thread(target=self.beat, daemon=True).start()
         for line in sys.stdin.buffer:
@@ -98,17 +103,7 @@ class Engine:
 
     def beat(self) -> None:
         while True:
-            self.say(
-                EngineStats(
-                    state="ready",
-                    tokens_per_second=0,
-                    prompt_tokens_per_second=870,
-                    rss_bytes=200_000_000,
-                    context_used=310,
-                    context=1000,
-                    cpu_percent=12,
-                )
-            )
+            self.say(EngineStats(**(WRITING if self.writing else READY)))
             time.sleep(0.5)
 
     def load(self, command: Load) -> None:
@@ -154,8 +149,11 @@ class Engine:
             if self.stopped.is_set():
                 break
             if self.script.die_after is not None and at >= self.script.die_after:
+                sys.stderr.write(f"{self.script.last_words}\n")
+                sys.stderr.flush()
                 os.kill(os.getpid(), 9)
             if self.script.hold_after is not None and at == self.script.hold_after:
+                self.writing = True
                 self.say(EngineStats(**WRITING))
                 while not (self.stopped.is_set() or self.tuned.is_set()):
                     time.sleep(0.005)
@@ -164,6 +162,7 @@ class Engine:
             time.sleep(self.script.token_delay_s)
             self.say(Token(request_id=request, id=at, text=word, logprob=-0.5, candidates=candidates(word)))
             written += 1
+        self.writing = False
         self.say(
             Finished(
                 request_id=request,
@@ -180,6 +179,15 @@ class Engine:
         )
 
 
+READY: dict[str, object] = {
+    "state": "ready",
+    "tokens_per_second": 0,
+    "prompt_tokens_per_second": 870,
+    "rss_bytes": 200_000_000,
+    "context_used": 310,
+    "context": 1000,
+    "cpu_percent": 12,
+}
 WRITING: dict[str, object] = {
     "state": "writing",
     "tokens_per_second": 118,

@@ -13,6 +13,7 @@ from textual.widgets import Static
 from tui.screens.dialog import Dialog
 
 _KEY_WIDTH = 22
+_HERE, _EVERYWHERE, _MOVING = "In this pane", "Everywhere", "Moving and editing"
 _INTRODUCTION = """\
 Everything works from the keyboard. Tab goes from pane to pane, ctrl+p opens the command palette with every command.\
 """
@@ -34,14 +35,16 @@ class HelpScreen(Dialog[None]):
         about = getattr(focused, "HELP", None) if focused is not None else None
         if about:
             parts += [Content(""), Content.styled("Here", "bold"), Content(str(about))]
-        groups: dict[str, dict[str, list[str]]] = {}
+        groups: dict[str, dict[str, list[str]]] = {_HERE: {}, _EVERYWHERE: {}, _MOVING: {}}
         for active in self._below.active_bindings.values():
             binding = active.binding
             text = binding.tooltip or binding.description
             if text and not binding.system:
-                group = "Everywhere" if active.node is self._below or active.node is self.app else "In this pane"
+                group = _EVERYWHERE if active.node in (self._below, self.app) else _HERE if binding.tooltip else _MOVING
                 groups.setdefault(group, {}).setdefault(text, []).append(self.app.get_key_display(binding))
         for group, lines in groups.items():
+            if not lines:
+                continue
             parts += [Content(""), Content.styled(group, "bold")]
             parts += [
                 Content.assemble((f"{', '.join(keys):<{_KEY_WIDTH}}", "$text-accent"), " ", text)

@@ -44,8 +44,9 @@ class MainScreen(Screen[None]):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (_NARROW, "-wide")]  # noqa: RUF012 - no ClassVar in Textual's types
     VERTICAL_BREAKPOINTS = [(0, "-short"), (_SHORT, "-tall")]  # noqa: RUF012
     BINDINGS_LIST: ClassVar[list[Binding]] = [
-        Binding("escape", "escape", "stop", id="answer.stop", tooltip="Stop the answer; what came stays"),
-        Binding("ctrl+r", "again", "again", id="answer.again", tooltip="Write another answer", key_display="ctrl+r"),
+        Binding("escape", "stop", "stop", id="answer.stop", tooltip="Stop the answer; what came stays"),
+        Binding("escape", "back", "back", id="pane.back", tooltip="Back to the prompt box"),
+        Binding("ctrl+r", "again", "again", id="answer.again", tooltip="Write another answer"),
         Binding("ctrl+g", "go_on", "go on", id="answer.go_on", tooltip="Continue the answer where it was cut short"),
         Binding("f5", "restart_engine", "restart engine", id="engine.restart", tooltip="Start the engine again"),
         Binding("f2", "history", "history", id="pane.history", tooltip="To the sessions, or fold them away"),
@@ -74,6 +75,7 @@ class MainScreen(Screen[None]):
         super().__init__()
         self.workspace = workspace
         self._log_tail: list[str] = []
+        self._no_model = ""
 
     def compose(self) -> ComposeResult:
         """Three panes and the footer."""
@@ -102,6 +104,10 @@ class MainScreen(Screen[None]):
         total = psutil.virtual_memory().total
         self.app.call_from_thread(self.query_one(LiveNumbers).show_machine, total)
 
+    def on_resize(self) -> None:
+        """Where there is little room, the footer is for the keys of the chat."""
+        self.query_one(Footer).show_command_palette = self.size.width >= _NARROW
+
     # What the services tell
 
     def on_engine_changed(self, event: messages.EngineChanged) -> None:
@@ -109,10 +115,8 @@ class MainScreen(Screen[None]):
         self.query_one(LiveNumbers).show_phase(event.phase)
         self.query_one(ChatHeader).model = model_words(event.card)
         status = self.query_one(StatusLine)
-        status.trouble = event.reason
+        status.trouble = event.reason or (self._no_model if event.phase == "empty" else "")
         status.busy = {"starting": "Starting the engine …", "loading": "Opening the model …"}.get(event.phase, "")
-        if event.phase == "empty" and not event.reason and not self.workspace.engine.has_model_in_view:
-            status.busy = ""
         self.refresh_bindings()
 
     def on_engine_died_midway(self, event: messages.EngineDiedMidway) -> None:
@@ -150,8 +154,9 @@ class MainScreen(Screen[None]):
         stats = event.stats
         self.query_one(LiveNumbers).show_stats(stats)
         status = self.query_one(StatusLine)
-        if self.workspace.engine.is_ready:
-            status.trouble = ""
+        if not self.workspace.engine.is_ready:
+            return
+        status.trouble = ""
         speed = f"{stats.tokens_per_second:.0f} tok/s · " if stats.state == "writing" else ""
         used = f"context {stats.context_used / stats.context * 100:.0f} %" if stats.context else ""
         status.figures = f"{speed}{used}"
@@ -160,11 +165,11 @@ class MainScreen(Screen[None]):
         """Another session or branch is shown."""
         title = event.session.title if event.session else ""
         self.query_one(ChatHeader).session_title = title or "New session"
-        opened = event.draft is not None
         self.query_one(CandidatesPane).clear()
-        await self.query_one(Transcript).show_path(event.path, from_start=opened)
+        await self.query_one(Transcript).show_path(event.path, from_start=event.is_other)
         if event.draft is not None:
-            self.query_one(PromptBox).text = event.draft
+            self.query_one(PromptBox).show_draft(event.draft)
+        if event.is_other:
             await self._show_history()
         self.refresh_bindings()
 
@@ -206,12 +211,16 @@ class MainScreen(Screen[None]):
         """Explain, and offer what can be done."""
         from tui.screens.first_run import FirstRunScreen
 
-        self.query_one(StatusLine).trouble = event.reason or "There is no model yet. f4 chooses one."
+        self._no_model = event.reason or "There is no model yet: f4 opens one."
+        self.query_one(StatusLine).trouble = self._no_model
         self.app.push_screen(FirstRunScreen(self.workspace, event.reason), self._after_choice)
 
     def on_model_chosen(self, event: messages.ModelChosen) -> None:
         """A model is being opened."""
-        self.query_one(StatusLine).busy = f"Opening {event.name} …"
+        self._no_model = ""
+        if self.workspace.engine.phase != "dead":
+            status = self.query_one(StatusLine)
+            status.busy, status.trouble = f"Opening {event.name} …", ""
 
     def on_starter_advanced(self, event: messages.StarterAdvanced) -> None:
         """The download is shown by the first-run screen while that is open, and here."""
@@ -300,23 +309,25 @@ class MainScreen(Screen[None]):
             return bool(conversation.path) and not conversation.is_busy
         if action == "restart_engine":
             return self.workspace.engine.phase == "dead" or bool(self.query_one(StatusLine).trouble)
-        if action == "escape":
-            return conversation.is_busy or self.has_class("-show-history", "-show-engine") or not self._prompt_focused
+        if action == "stop":
+            return conversation.is_busy and not self._is_covered
+        if action == "back":
+            return self._is_covered or not (conversation.is_busy or isinstance(self.focused, PromptBox))
         return True
 
     @property
-    def _prompt_focused(self) -> bool:
-        return isinstance(self.focused, PromptBox)
+    def _is_covered(self) -> bool:
+        """Whether a side pane lies over the chat."""
+        return self.has_class("-narrow") and (self.has_class("-show-history") or self.has_class("-show-engine"))
 
-    def action_escape(self) -> None:
-        """Fold an open side pane away, else stop the answer, else back to the prompt box."""
-        if self.has_class("-narrow") and (self.has_class("-show-history") or self.has_class("-show-engine")):
-            self.remove_class("-show-history", "-show-engine")
-            self.query_one(PromptBox).focus()
-        elif self.workspace.conversation.is_busy:
-            self._do(self.workspace.conversation.stop())
-        else:
-            self.query_one(PromptBox).focus()
+    def action_stop(self) -> None:
+        """Stop the answer."""
+        self._do(self.workspace.conversation.stop())
+
+    def action_back(self) -> None:
+        """Fold a side pane away that lies over the chat, and go back to the prompt box."""
+        self.remove_class("-show-history", "-show-engine")
+        self.query_one(PromptBox).focus()
 
     def action_again(self) -> None:
         """Write another answer."""

@@ -99,7 +99,7 @@ class Conversation:
                 self._draft, self._unsaved_draft = typed, True
                 self._save_soon()
             self.path = await self._store.call(tree.path, session_id)
-        self._post(PathChanged(self.session, self.path, self._draft))
+        self._post(PathChanged(self.session, self.path, is_other=True, draft=None if typed else self._draft))
         self._post(SettingsShown())
 
     async def new(self) -> None:
@@ -108,7 +108,7 @@ class Conversation:
             await self._leave()
             self.session, self.path, self._draft = None, [], ""
             self.system, self.sampling = self.defaults.system, self.defaults.sampling
-        self._post(PathChanged(None, [], ""))
+        self._post(PathChanged(None, [], is_other=True, draft=""))
         self._post(SettingsShown())
 
     async def close(self) -> None:

@@ -78,11 +78,6 @@ class EngineSession:
         """Whether a Generate would be answered now."""
         return self.phase == "ready"
 
-    @property
-    def has_model_in_view(self) -> bool:
-        """Whether a model is open, opening, or would be opened by a restart."""
-        return self._load is not None
-
     async def start(self) -> None:
         """Start the process; afterwards the phase is "empty", or "dead" with its reason posted."""
         self._set_phase("starting")
@@ -100,7 +95,7 @@ class EngineSession:
         self._set_phase("empty")
 
     async def load(self, load: Load) -> None:
-        """Open a model in place of the one before."""
+        """Open a model in place of the one before; without an engine, once there is one again."""
         self._load = Load(
             request_id=_LOAD_REQUEST,
             path=load.path,
@@ -109,8 +104,9 @@ class EngineSession:
             cache_dir=load.cache_dir,
         )
         self.card = None
-        self._set_phase("loading")
-        await self._send(self._load)
+        if self._client is not None:
+            self._set_phase("loading")
+            await self._send(self._load)
 
     async def restart(self) -> None:
         """End what is left of the engine, start it anew and open the same model."""

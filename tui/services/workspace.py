@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from storage.errors import StorageError
+from tui.log import start_log
 from tui.messages import HistoryChanged, ModelChosen, NoModelFound, Trouble
 from tui.model_choice import ModelChoiceError
 from tui.options import AppOptions
@@ -49,13 +50,21 @@ class Workspace:
     def start(self) -> None:
         """Start the engine and open the database, both in the background."""
         self._starting = asyncio.create_task(self._start(), name="start services")
+        self._starting.add_done_callback(self._started)
+
+    def _started(self, task: asyncio.Task[None]) -> None:
+        """Nobody awaits the start, so what nobody foresaw is told here."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            start_log().error("The services did not start.", exc_info=error)
+            self._post(Trouble(f"This should not have happened: {type(error).__name__}: {error}."))
 
     async def _start(self) -> None:
         await asyncio.gather(self._start_engine(), self._open_sessions())
 
     async def _start_engine(self) -> None:
         path, _ = await asyncio.gather(self._choose_model(), self.engine.start())
-        if path is not None and self.engine.phase == "empty":
+        if path is not None:
             await self.load_model(path)
 
     async def _choose_model(self) -> Path | None:

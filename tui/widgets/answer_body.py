@@ -16,7 +16,12 @@ class AnswerBody(Markdown):
 
     DEFAULT_CSS = """
     AnswerBody { padding: 0; }
-    AnswerBody MarkdownParagraph { margin: 0 0 1 0; }
+    AnswerBody > MarkdownParagraph { margin: 0 0 1 0; }
+    AnswerBody MarkdownList MarkdownParagraph { margin: 0; }
+    AnswerBody MarkdownFence { margin: 0 0 1 0; }
+    AnswerBody MarkdownFence > Label { padding: 0 1; }
+    AnswerBody MarkdownHeader { margin: 0 0 1 0; }
+    AnswerBody MarkdownBlockQuote { margin: 0 0 1 0; }
     """
 
     def __init__(self, text: str) -> None:

@@ -50,7 +50,7 @@ class CandidatesPane(Widget):
     def render(self) -> RenderResult:
         """All lines."""
         if not self._candidates:
-            return Content.styled("While an answer is written,\nits likeliest next words.", ".candidates--cut")
+            return Content.styled("While an answer is written: its likeliest next tokens.", ".candidates--cut")
         return Content("\n").join([self._line(candidate) for candidate in self._candidates])
 
     def _line(self, candidate: Candidate) -> Content:

@@ -52,6 +52,7 @@ class HistoryPane(Vertical):
     HistoryPane > Input { border: none; height: 1; padding: 0 1; margin-bottom: 1; background: $boost; }
     HistoryPane > SessionList { border: none; height: 1fr; padding: 0; background: transparent; }
     HistoryPane > SessionList { scrollbar-size-vertical: 1; }
+    HistoryPane > SessionList:focus { border: none; }
     """
     HELP = "Enter opens the session, d deletes it. Type in the search box to find words in titles and messages."
 
@@ -80,6 +81,11 @@ class HistoryPane(Vertical):
         self._history, self._current = history, current
         await self._fill()
 
+    def on_resize(self) -> None:
+        """Titles are cut to the width."""
+        if self._history is not None:
+            self._draw()
+
     async def _fill(self) -> None:
         assert self._history is not None
         if self._query:
@@ -101,7 +107,7 @@ class HistoryPane(Vertical):
 
     def _draw(self) -> None:
         sessions = self.query_one(SessionList)
-        keep = sessions.highlighted_session or self._current
+        keep = (sessions.highlighted_session if sessions.has_focus else None) or self._current
         options: list[Option] = []
         heading = ""
         highlighted: int | None = None

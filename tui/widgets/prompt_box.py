@@ -22,7 +22,7 @@ class PromptBox(TextArea):
 
     DEFAULT_CSS = """
     PromptBox {
-        height: auto; min-height: 3; max-height: 33vh;
+        height: auto; min-height: 3; max-height: 34vh;
         border: round $foreground 30%;
         padding: 0 1;
         background: $background;
@@ -38,7 +38,6 @@ class PromptBox(TextArea):
             "line",
             id="prompt.line",
             tooltip="Begin a new line",
-            key_display="ctrl+j",
         ),
     ]
     HELP = "Enter sends; ctrl+j (or alt+enter) begins a new line. Pasting several lines never sends."
@@ -65,13 +64,22 @@ class PromptBox(TextArea):
             self._forget_enter()
             self.insert("\n")
         if event.key == "enter":
-            # Not a character here but a key that is bound; TextArea's own handler would take it.
+            # TextArea would break the line. Bindings run only after the keys behind this one, too late for a paste.
             event.prevent_default()
+            bound = self.screen.active_bindings.get("enter")
+            if bound is not None and bound.binding.id == "prompt.send":
+                event.stop()
+                self.action_send()
 
     async def _on_paste(self, event: events.Paste) -> None:
         event.prevent_default()
         event.stop()
         self.insert(safe_text(event.text.replace("\r\n", "\n").replace("\r", "\n")))
+
+    def show_draft(self, text: str) -> None:
+        """Put a text in place of what is there, and the cursor behind it."""
+        self.text = safe_text(text)
+        self.move_cursor(self.document.end)
 
     def action_send(self) -> None:
         """Send, unless more characters follow at once."""

@@ -14,10 +14,10 @@ from tui.text import safe_line
 
 
 class StatusLine(Widget):
-    """One line that never moves: the left part says, the right part counts."""
+    """The left part says, the right part counts; only trouble may take more than one line."""
 
     DEFAULT_CSS = """
-    StatusLine { height: 1; width: 1fr; padding: 0 2; }
+    StatusLine { height: auto; max-height: 4; width: 1fr; padding: 0 2; }
     StatusLine > .status--figures { color: $text-muted; }
     StatusLine > .status--trouble { color: $text-error; text-style: bold; }
     StatusLine > .status--busy { color: $text-accent; }
@@ -25,18 +25,19 @@ class StatusLine(Widget):
     COMPONENT_CLASSES: ClassVar[set[str]] = {"status--figures", "status--trouble", "status--busy"}
 
     busy: reactive[str] = reactive("")
-    trouble: reactive[str] = reactive("")
+    trouble: reactive[str] = reactive("", layout=True)
     figures: reactive[str] = reactive("")
 
     def render(self) -> RenderResult:
         """Trouble goes before what is being done; figures give way to either."""
         width = self.content_size.width
-        text = safe_line(self.trouble or self.busy, 400)
-        style = ".status--trouble" if self.trouble else ".status--busy"
+        if self.trouble:
+            return Content.styled(safe_line(self.trouble, 400), ".status--trouble")
+        text = safe_line(self.busy, 400)
         figures = self.figures
         if cell_len(text) + cell_len(figures) + 2 > width:
             figures = ""
         if cell_len(text) > width:
             text = set_cell_size(text, max(width - 1, 0)) + "…"
         gap = max(width - cell_len(text) - cell_len(figures), 0)
-        return Content.assemble((text, style), " " * gap, (figures, ".status--figures"))
+        return Content.assemble((text, ".status--busy"), " " * gap, (figures, ".status--figures"))

@@ -1,0 +1,118 @@
+"""When the engine dies, refuses or keeps silent: said plainly, nothing lost, and a key to go on."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from engine.protocol import Generate, Load
+from tui.widgets.prompt_box import PromptBox
+from tui.widgets.status_line import StatusLine
+
+if TYPE_CHECKING:
+    from tests.tui.conftest import Stage
+
+COUNTING = " ".join(f"number{n}" for n in range(400))
+
+
+def engine_pids() -> list[int]:
+    """The engine processes of this test's process."""
+    children = psutil.Process().children(recursive=True)
+    return [child.pid for child in children if "scripted_engine.py" in " ".join(child.cmdline())]
+
+
+async def test_an_engine_killed_midway_loses_nothing_and_comes_back_on_a_key(stage: Stage) -> None:
+    stage.set_script(answers=[COUNTING], hold_after=3)
+    async with stage.ready() as play:
+        await play.say("count")
+        await play.until_shown("number2")
+        (pid,) = engine_pids()
+        os.kill(pid, signal.SIGKILL)
+        await play.answered()
+        message = play.conversation.path[-1].message
+        assert (message.content, message.state) == ("number0 number1 number2", "interrupted")
+        await play.until_shown("f5 starts it again")
+        assert "number2" in play.text()
+        stage.set_script(answers=[COUNTING])
+        await play.press("f5")
+        await play.until(lambda: play.app.workspace.engine.is_ready)
+        assert len(stage.heard(Load)) == 2
+        await play.press("ctrl+g")
+        await play.answered()
+        assert stage.heard(Generate)[-1].prompt.answer_ids == [0, 1, 2]
+        assert play.conversation.path[-1].message.content == COUNTING
+        assert play.conversation.path[-1].message.state == "complete"
+
+
+async def test_the_engines_last_words_are_a_key_away(stage: Stage) -> None:
+    stage.set_script(die_after=1, last_words="out of luck")
+    async with stage.ready() as play:
+        await play.say("hello")
+        await play.until_shown("f5 starts it again")
+        await play.press("f8")
+        await play.until_shown("out of luck")
+        assert "engine.log" in play.text()
+
+
+async def test_an_engine_that_does_not_start_leaves_the_app_usable(stage: Stage) -> None:
+    stage.set_script(no_greeting=True)
+    async with stage.running() as play:
+        await play.until(lambda: play.app.workspace.engine.phase == "dead")
+        await play.until_shown("The engine did not start")
+        await play.press(*"typed")
+        assert play.app.query_one(PromptBox).text == "typed"
+        stage.set_script()
+        await play.press("f5")
+        await play.until(lambda: play.app.workspace.engine.is_ready)
+        assert "did not start" not in play.shown(StatusLine)
+
+
+async def test_a_model_that_cannot_be_opened_is_told(stage: Stage) -> None:
+    stage.set_script(load_error="The file ends in the middle of a tensor.")
+    async with stage.running() as play:
+        await play.until_shown("ends in the middle of a tensor")
+        assert play.app.workspace.engine.phase == "empty"
+
+
+async def test_one_can_type_and_send_while_the_model_loads(stage: Stage, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    stage.set_script(gate=str(gate))
+    async with stage.running() as play:
+        await play.until_shown("Preparing the weights")
+        await play.until_shown("45 %")
+        await play.say("early bird")
+        await play.until_shown("as soon as the model is ready")
+        assert [item.message.content for item in play.conversation.path] == ["early bird"]
+        assert stage.heard(Generate) == []
+        gate.touch()
+        await play.answered()
+        await play.until_shown("Paris is the capital of France.")
+        assert "as soon as the model is ready" not in play.text()
+
+
+async def test_what_waits_for_the_model_can_be_called_off(stage: Stage, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    stage.set_script(gate=str(gate))
+    async with stage.running() as play:
+        await play.until(lambda: play.app.workspace.is_open)
+        await play.say("early bird")
+        await play.press("escape")
+        await play.until(lambda: not play.conversation.waiting)
+        gate.touch()
+        await play.until(lambda: play.app.workspace.engine.is_ready)
+        assert stage.heard(Generate) == []
+        await play.press("ctrl+r")
+        await play.answered()
+
+
+async def test_no_engine_is_left_behind(stage: Stage) -> None:
+    stage.set_script(answers=[COUNTING], hold_after=3)
+    async with stage.ready() as play:
+        await play.say("count")
+        await play.until_shown("number2")
+        assert len(engine_pids()) == 1
+    assert engine_pids() == []

@@ -1,0 +1,86 @@
+"""No model: the app opens, explains itself, and offers two ways out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import engine.starter
+from engine.errors import DownloadError
+from engine.starter import FetchProgress
+from tui.screens.first_run import FirstRunScreen
+from tui.screens.main import MainScreen
+
+if TYPE_CHECKING:
+    from tests.tui.conftest import Stage
+
+Report = Callable[[FetchProgress], None]
+
+
+async def test_without_a_model_the_app_explains_itself(stage: Stage) -> None:
+    async with stage.running(model=None, size=(80, 24)) as play:
+        await play.until(lambda: isinstance(play.app.screen, FirstRunScreen))
+        await play.until_shown("Fetch the starter model (98 MB)")
+        assert "Nothing you write leaves it." in play.text()
+        await play.press("escape")
+        await play.until(lambda: isinstance(play.app.screen, MainScreen))
+        await play.until_shown("There is no model yet: f4 opens one.")
+
+
+async def test_the_starter_model_is_fetched_with_progress_and_opened(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    halfway, go_on = threading.Event(), threading.Event()
+
+    def fetch(models_dir: Path, report: Report) -> Path:
+        report(FetchProgress("downloading", 46_000_000, 92_000_000))
+        halfway.set()
+        go_on.wait(20)
+        return stage.model
+
+    monkeypatch.setattr(engine.starter, "fetch", fetch)
+    async with stage.running(model=None) as play:
+        await play.until_shown("Fetch the starter model")
+        await play.press("enter")
+        await play.until(halfway.is_set)
+        await play.until_shown("46 MB of 92 MB")
+        go_on.set()
+        await play.until(lambda: play.app.workspace.engine.is_ready)
+        await play.until(lambda: isinstance(play.app.screen, MainScreen))
+        await play.ask("hello")
+
+
+async def test_a_download_that_fails_says_why_and_can_be_tried_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fetch(models_dir: Path, report: Report) -> Path:
+        raise DownloadError("There is no network.", "Connect, then try again.")
+
+    monkeypatch.setattr(engine.starter, "fetch", fetch)
+    async with stage.running(model=None) as play:
+        await play.until_shown("Fetch the starter model")
+        await play.press("enter")
+        await play.until_shown("There is no network. Connect, then try again.")
+        assert not play.app.screen.query_one("#fetch").disabled
+
+
+async def test_a_model_that_is_not_there_is_named(stage: Stage) -> None:
+    async with stage.running(model="/nowhere/model.gguf") as play:
+        await play.until_shown("/nowhere/model.gguf")
+
+
+async def test_a_file_is_chosen_by_its_path(stage: Stage) -> None:
+    async with stage.running(model=None) as play:
+        await play.until_shown("Choose a file")
+        await play.press("tab", "enter")
+        await play.until_shown("Open a model")
+        await play.until_shown("None here yet")
+        await play.press(*str(stage.home / "missing.gguf"), "enter")
+        await play.until_shown("There is no file")
+        await play.press("home", "shift+end", "delete", *str(stage.model), "enter")
+        await play.until(lambda: play.app.workspace.engine.is_ready)
+        assert isinstance(play.app.screen, MainScreen)

@@ -1,0 +1,144 @@
+"""The screen at every size: panes beside the chat where there is room, over it where there is not, never a crash."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tui.widgets.history_pane import SessionList
+from tui.widgets.prompt_box import PromptBox
+from tui.widgets.slider import Slider
+from tui.widgets.transcript import Transcript
+
+if TYPE_CHECKING:
+    from tests.tui.conftest import Stage
+
+
+async def test_wide_screens_show_three_panes(stage: Stage) -> None:
+    async with stage.ready(size=(120, 40)) as play:
+        text = play.text()
+        for title in ("History", "Engine", "Sampling", "Candidates"):
+            assert title in text
+        assert "memory" in text
+        assert "top-k" in text
+
+
+async def test_narrow_screens_fold_the_side_panes_away_and_bring_them_back_on_a_key(stage: Stage) -> None:
+    async with stage.ready(size=(80, 24)) as play:
+        assert "History" not in play.text()
+        assert "Sampling" not in play.text()
+        await play.press("f2")
+        await play.until_shown("History")
+        assert isinstance(play.app.focused, SessionList)
+        await play.press("f3")
+        await play.until_shown("Sampling")
+        assert "History" not in play.text()
+        assert isinstance(play.app.focused, Slider)
+        await play.press("escape")
+        await play.until(lambda: "Sampling" not in play.text())
+        assert isinstance(play.app.focused, PromptBox)
+
+
+async def test_on_wide_screens_the_same_keys_go_there_and_fold_away(stage: Stage) -> None:
+    async with stage.ready(size=(120, 40)) as play:
+        await play.press("f2")
+        assert isinstance(play.app.focused, SessionList)
+        await play.press("f2")
+        await play.until(lambda: "History" not in play.text())
+        assert isinstance(play.app.focused, PromptBox)
+        await play.press("f2")
+        await play.until_shown("History")
+
+
+async def test_the_footer_tells_the_keys_at_80_columns(stage: Stage) -> None:
+    async with stage.ready(size=(80, 24)) as play:
+        await play.ask("hello")
+        footer = play.text().splitlines()[-1]
+        for key in ("enter send", "ctrl+j line", "ctrl+r again", "f2 history", "f3 engine", "f1 help"):
+            assert key in footer
+
+
+async def test_any_size_is_survived(stage: Stage) -> None:
+    async with stage.ready(size=(120, 40)) as play:
+        await play.ask("hello")
+        for size in [(1, 1), (200, 60), (2, 50), (80, 3), (300, 1), (10, 10), (99, 24), (100, 24), (120, 40)]:
+            await play.pilot.resize_terminal(*size)
+            await play.press("f2", "f3", "escape")
+        await play.until_shown("Paris is the capital of France.")
+        assert "Sampling" in play.text()
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_help_lists_the_keys(stage: Stage, size: tuple[int, int]) -> None:
+    async with stage.ready(size=size) as play:
+        await play.press("f1")
+        await play.until_shown("Everything works from the keyboard")
+        await play.until_shown("Send the message")
+        await play.press("end")
+        await play.until_shown("Delete line")
+        await play.press("escape")
+        await play.until(lambda: isinstance(play.app.focused, PromptBox))
+
+
+async def test_the_palette_has_every_key_of_the_main_screen(stage: Stage) -> None:
+    async with stage.ready() as play:
+        screen = play.app.screen
+        offered = {command.title for command in play.app.get_system_commands(screen)}
+        for binding in screen.BINDINGS_LIST:
+            if screen.check_action(binding.action, ()):
+                assert binding.tooltip in offered
+        await play.press("ctrl+p", *"begin a session", "enter")
+        await play.until(lambda: play.app.screen is screen)
+
+
+def test_every_binding_has_an_id_and_says_what_it_does(stage: Stage) -> None:
+    from tui.screens.main import MainScreen
+
+    for kind in (MainScreen, PromptBox, Slider, SessionList, Transcript):
+        for binding in kind.BINDINGS:
+            assert binding.id, binding
+            assert binding.tooltip, binding
+
+
+async def test_the_reader_who_scrolled_up_is_left_alone(stage: Stage) -> None:
+    stage.set_script(answers=["\n\n".join(f"line{n} more" for n in range(80))], hold_after=40)
+    async with stage.ready(size=(100, 30)) as play:
+        transcript = play.app.query_one(Transcript)
+        await play.say("go")
+        await play.until_shown("line39")
+        await play.until(lambda: transcript.max_scroll_y > 0 and transcript.scroll_y >= transcript.max_scroll_y)
+        transcript.focus()
+        await play.press("home")
+        await play.until(lambda: transcript.scroll_y == 0)
+        assert play.conversation.is_busy
+        play.conversation.set_sampling(play.conversation.sampling)
+        await play.answered()
+        await play.pilot.pause()
+        assert transcript.scroll_y == 0
+        await play.press("end")
+        await play.until_shown("line79")
+
+
+async def test_a_long_session_opens_with_its_end_and_brings_the_rest_when_asked(stage: Stage) -> None:
+    from storage import sessions, tree
+    from storage.database import Database
+    from tui.paths import user_paths
+
+    database = await Database.open(user_paths().database)
+    session = await database.call(sessions.create_session, model="m", system="s", settings={}, title="long")
+    parent = None
+    for number in range(100):
+        message = await database.call(tree.append_message, session.id, parent, "user", f"message {number}.")
+        parent = message.id
+    await database.close()
+    async with stage.ready(resume=session.id) as play:
+        transcript = play.app.query_one(Transcript)
+        await play.until_shown("message 99.")
+        assert len(transcript.views) < 50
+        transcript.focus()
+        for _ in range(5):
+            await play.press("home")
+        await play.until(lambda: len(transcript.views) == 100)
+        await play.press("home")
+        await play.until_shown("message 0.")

@@ -1,0 +1,198 @@
+"""Sessions in the app: there again at the next start, found, left and opened without a word lost."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from storage import answers, sessions, tree
+from storage.database import Database
+from tui.paths import user_paths
+from tui.services.answer import token_bytes
+from tui.widgets.history_pane import SessionList
+from tui.widgets.prompt_box import PromptBox
+
+if TYPE_CHECKING:
+    from tests.tui.conftest import Stage
+
+
+async def store_interrupted_answer() -> str:
+    """Leave what a crash in the middle of an answer leaves behind."""
+    database = await Database.open(user_paths().database)
+    session = await database.call(sessions.create_session, model="m", system="s", settings={}, title="Cut short")
+    asked = await database.call(tree.append_message, session.id, None, "user", "count")
+    answer = await database.call(answers.begin_answer, session.id, asked.id, model="m", settings={}, seed=None)
+    await database.call(answers.checkpoint_answer, answer.id, "one two", token_bytes([0, 1]), 2)
+    await database.call(
+        answers.finish_answer,
+        answer.id,
+        "one two",
+        "interrupted",
+        prompt_tokens=None,
+        generated_tokens=2,
+        tokens_per_second=None,
+        first_token_ms=None,
+        seed=None,
+    )
+    await database.close()
+    return session.id
+
+
+async def test_a_session_is_there_at_the_next_start_and_goes_on_with_its_context(stage: Stage) -> None:
+    async with stage.ready() as play:
+        await play.ask("Capital of France?")
+    async with stage.ready(continue_last=True) as play:
+        await play.until_shown("Paris is the capital of France.")
+        await play.ask("And of Italy?")
+        assert [text for _, text in stage.last_prompt()][1:] == [
+            "Capital of France?",
+            "Paris is the capital of France.",
+            "And of Italy?",
+        ]
+
+
+async def test_the_last_model_is_opened_again(stage: Stage) -> None:
+    async with stage.ready():
+        pass
+    async with stage.ready(model=None) as play:
+        assert "Tiny 135M Q4_1" in play.text()
+
+
+async def test_a_plain_start_begins_anew_and_lists_what_was(stage: Stage) -> None:
+    async with stage.ready() as play:
+        await play.ask("Capital of France?")
+    async with stage.ready() as play:
+        await play.until_shown("Capital of France")
+        assert "Today" in play.text()
+        assert play.conversation.path == []
+
+
+async def test_the_draft_of_each_session_is_kept(stage: Stage) -> None:
+    async with stage.ready() as play:
+        await play.ask("first")
+        first = play.conversation.session.id
+        await play.press(*"half a thought")
+        await play.press("ctrl+n")
+        await play.until(lambda: play.conversation.session is None)
+        await play.until(lambda: play.app.query_one(PromptBox).text == "")
+        await play.press(*"another one")
+    async with stage.ready(resume=first) as play:
+        await play.until(lambda: play.app.query_one(PromptBox).text == "half a thought")
+        # What was typed into the session that never was sent is a session of its own by now.
+        await play.until_shown("another one")
+
+
+async def test_what_is_typed_before_the_session_opens_stays(stage: Stage) -> None:
+    async with stage.ready() as play:
+        await play.ask("first")
+        session_id = play.conversation.session.id
+    async with stage.running(resume=session_id) as play:
+        await play.press(*"quick")
+        await play.until(lambda: play.app.workspace.is_open)
+        await play.until_shown("Paris is")
+        assert play.app.query_one(PromptBox).text == "quick"
+
+
+async def test_the_history_opens_another_session(stage: Stage) -> None:
+    stage.set_script(answers=["Alpha.", "Beta."])
+    async with stage.ready() as play:
+        await play.ask("question a")
+        await play.press("ctrl+n")
+        await play.until(lambda: play.conversation.session is None)
+        await play.ask("question b")
+        await play.press("f2", "down", "enter")
+        await play.until_shown("Alpha.")
+        assert "Beta." not in play.text()
+        assert isinstance(play.app.focused, PromptBox)
+
+
+async def test_search_finds_words_of_answers(stage: Stage) -> None:
+    stage.set_script(answers=["The zebra sleeps.", "The lion roars."])
+    async with stage.ready() as play:
+        await play.ask("question a")
+        await play.press("ctrl+n")
+        await play.until(lambda: play.conversation.session is None)
+        await play.ask("question b")
+        await play.press("f2", "slash", *"zeb")
+        await play.until(lambda: "question b" not in play.shown("#sessions"))
+        await play.until(lambda: "zebra" in play.shown("#sessions"))
+        await play.press("enter", "enter")
+        await play.until_shown("The zebra sleeps.")
+
+
+async def test_a_deleted_session_comes_back(stage: Stage) -> None:
+    async with stage.ready() as play:
+        await play.ask("precious")
+        await play.press("f2", "d")
+        await play.until(lambda: "precious" not in play.shown("#sessions"))
+        await play.until(lambda: play.conversation.session is None)
+        play.app.screen.action_restore_session()
+        await play.until(lambda: "precious" in play.shown("#sessions"))
+        await play.until_shown("Paris is")
+
+
+async def test_a_session_gets_another_title(stage: Stage) -> None:
+    async with stage.ready() as play:
+        await play.ask("hello")
+        await play.press("f10")
+        await play.until_shown("Title of this session")
+        await play.press("home", "shift+end", "delete", *"My title", "enter")
+        await play.until(lambda: "My title" in play.shown("#sessions"))
+        assert "My title" in play.shown("ChatHeader")
+
+
+async def test_an_answer_that_a_crash_cut_short_goes_on(stage: Stage) -> None:
+    session_id = await store_interrupted_answer()
+    stage.set_script(answers=["one two three four"])
+    async with stage.ready(resume=session_id) as play:
+        await play.until_shown("interrupted")
+        await play.press("ctrl+g")
+        await play.answered()
+        assert play.conversation.path[-1].message.content == "one two three four"
+
+
+async def test_the_answer_is_on_disk_while_it_is_written(stage: Stage) -> None:
+    stage.set_script(answers=["one two three"], hold_after=2)
+    async with stage.ready() as play:
+        await play.say("count")
+        await play.until_shown("one two")
+        reader = await Database.open(user_paths().database)
+        session_id = play.conversation.session.id
+
+        async def stored() -> str:
+            return (await reader.call(tree.path, session_id))[-1].message.content
+
+        async with asyncio.timeout(10):
+            while await stored() != "one two":
+                await play.pilot.pause(0.02)
+        await reader.close()
+
+
+async def test_leaving_the_app_keeps_the_answer(stage: Stage) -> None:
+    stage.set_script(answers=["one two three"], hold_after=2)
+    async with stage.ready() as play:
+        await play.say("count")
+        await play.until_shown("one two")
+        session_id = play.conversation.session.id
+        await play.press("ctrl+q")
+    database = await Database.open(user_paths().database)
+    message = (await database.call(tree.path, session_id))[-1].message
+    await database.close()
+    assert (message.content, message.state) == ("one two", "stopped")
+
+
+async def test_hundreds_of_sessions_come_a_page_at_a_time(stage: Stage) -> None:
+    database = await Database.open(user_paths().database)
+    for number in range(150):
+        await database.call(sessions.create_session, model="m", system="s", settings={}, title=f"Session {number}")
+    await database.close()
+    async with stage.ready() as play:
+        listed = play.app.query_one(SessionList)
+        await play.until(lambda: listed.option_count > 50)
+        assert listed.option_count < 100
+        await play.press("f2", "end")
+        await play.until(lambda: listed.option_count > 100)
+        await play.press("end")
+        await play.until(lambda: listed.option_count > 150)
+        await play.press("end")
+        await play.until_shown("Session 0")
