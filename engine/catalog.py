@@ -90,6 +90,10 @@ def inspect_model(path: str | Path, *, context: int | None = None) -> ModelInfo:
     Raises ModelFileError or UnsupportedModelError for files that do not open, EngineError for an impossible context.
     """
     checkpoint = open_checkpoint(path)
+    try:
+        size_bytes = checkpoint.size_bytes
+    except OSError as error:
+        raise ModelFileError(f"{path} went away while it was read.", "Check that its disk is there.") from error
     sizes = _Sizes(checkpoint)
     if context is not None and not 1 <= context <= max(1, sizes.context):
         raise EngineError(
@@ -106,7 +110,7 @@ def inspect_model(path: str | Path, *, context: int | None = None) -> ModelInfo:
         architecture=sizes.architecture,
         quantization=quantization_name(checkpoint),
         parameters=checkpoint.n_parameters,
-        size_bytes=checkpoint.size_bytes,
+        size_bytes=size_bytes,
         context=sizes.context if context is None else context,
         vocab=sizes.vocab,
         layers=sizes.layers,

@@ -31,8 +31,8 @@ _TEMPLATE_NAMES = (
 )
 """What a template contains, and what to call it on the screen."""
 
-_FALLBACK = FAMILIES["chatml"]
-"""What takes a failed template's place if nothing like it is known here."""
+_FALLBACKS = {"mistral": "llama-2"}
+"""The family that takes a failed template's place, where it is not the one of that name; chatml for the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,8 @@ def choose_format(
     if source.strip():
         chosen: Source = "chosen" if template == FILE else "file"
         name = _template_name(source)
-        return ChatFormat(name, chosen, (), ChatTemplate(source), _of_family(FAMILIES.get(name, _FALLBACK), "family"))
+        family = FAMILIES.get(_FALLBACKS.get(name, name), FAMILIES["chatml"])
+        return ChatFormat(name, chosen, (), ChatTemplate(source), _of_family(family, "family"))
     if template == FILE:
         raise TemplateError("The model file has no chat template.", f"Choose one of {', '.join(FAMILIES)}.")
     tokens = meta.texts("tokenizer.ggml.tokens") if "tokenizer.ggml.tokens" in meta else ()

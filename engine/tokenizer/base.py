@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 
+from engine.errors import EngineError
 from engine.tokenizer.vocabulary import SPECIAL_TYPES, TokenType, Vocabulary
 
 _MARKER = re.compile(
@@ -103,8 +104,12 @@ class Tokenizer(ABC):
         """The text of token ids, special tokens included, so that it can be encoded again.
 
         Incomplete characters become U+FFFD; spaces that encoding puts before texts are taken away.
+        Raises EngineError for ids that are not in the vocabulary.
         """
         vocabulary = self.vocabulary
+        for id_ in ids:
+            if not 0 <= id_ < len(vocabulary):
+                raise EngineError(f"There is no token {id_}.", f"This model's ids go from 0 to {len(vocabulary) - 1}.")
         pieces = []
         after_special = True
         for id_ in ids:

@@ -12,6 +12,7 @@ import pytest
 
 from engine import catalog
 from engine.catalog import find_model, inspect_model, list_models, near_names, require_model, survey
+from engine.checkpoints import Checkpoint, open_checkpoint
 from engine.errors import EngineError, ModelFileError, UnsupportedModelError
 
 FIELDS = (
@@ -176,3 +177,14 @@ def test_a_light_process_stays_light(tmp_path: Path, write_model) -> None:
         "sys.exit(bool({'numpy', 'numba', 'jinja2', 'tokenizers', 'sentencepiece'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=60)
+
+
+def test_a_file_that_goes_away_while_it_is_read(tmp_path: Path, write_model, monkeypatch: pytest.MonkeyPatch) -> None:
+    def open_and_lose(path: str | Path) -> Checkpoint:
+        checkpoint = open_checkpoint(path)
+        checkpoint.path.unlink()
+        return checkpoint
+
+    monkeypatch.setattr(catalog, "open_checkpoint", open_and_lose)
+    with pytest.raises(ModelFileError, match="went away"):
+        inspect_model(write_model(tmp_path / "tiny.gguf"))

@@ -78,6 +78,11 @@ class TestChoosing:
     def test_templates_are_named_for_what_they_write(self, source: str, name: str) -> None:
         assert of_template(source).name == name
 
+    @pytest.mark.parametrize(("source", "family"), [("[INST]", "llama-2"), ("{{ 1 }}", "chatml")])
+    def test_what_takes_a_failed_template_s_place(self, source: str, family: str) -> None:
+        fallback = of_template(source).fallback
+        assert fallback is not None and fallback.name == family
+
 
 class TestEncoding:
     """From messages to ids."""

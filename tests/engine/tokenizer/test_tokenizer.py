@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.checkpoints import open_checkpoint
-from engine.errors import ModelFileError, UnsupportedModelError
+from engine.errors import EngineError, ModelFileError, UnsupportedModelError
 from engine.tokenizer import Tokenizer, load_tokenizer
 
 Metadata = dict[str, object]
@@ -114,6 +114,11 @@ class TestPieces:
         tokens = [text]
         metadata = bpe_metadata(tokens, [], token_type=array("i", [4]))
         assert load_tokenizer(metadata).piece_text(0) == seen
+
+    @pytest.mark.parametrize("id_", [-1, 705, 2**40])
+    def test_ids_that_are_not_there(self, spm: Tokenizer, id_: int) -> None:
+        with pytest.raises(EngineError, match=f"There is no token {id_}"):
+            spm.decode([1, id_])
 
     def test_the_prefixed_space_goes_again(self, spm: Tokenizer) -> None:
         ids = spm.encode("<s> Hello world", add_bos=False, parse_special=True)
