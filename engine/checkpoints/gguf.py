@@ -179,14 +179,14 @@ class _Part:
 
     path: Path
     version: int
-    metadata: dict[str, object]
+    metadata: Metadata
     tensors: list[TensorInfo]
 
 
 def open_gguf(path: Path) -> Checkpoint:
     """Read a GGUF's header; a file that is one part of several brings in the others."""
     first = _read_part(path)
-    paths = part_paths(path, Metadata(first.metadata, path))
+    paths = part_paths(path, first.metadata)
     parts = [first if part == path else _read_part(part) for part in paths]
     tensors: dict[str, TensorInfo] = {}
     for part in parts:
@@ -196,7 +196,7 @@ def open_gguf(path: Path) -> Checkpoint:
                     f"{part.path}: the tensor {tensor.name} is there twice.", "The file is damaged: fetch it again."
                 )
             tensors[tensor.name] = tensor
-    metadata = Metadata(parts[0].metadata, paths[0])
+    metadata = parts[0].metadata
     expected = metadata.optional_integer("split.tensors.count", low=0, high=2**31 - 1)
     if expected is not None and len(paths) > 1 and expected != len(tensors):
         raise metadata.error(f"split.tensors.count promises {expected} tensors, the parts have {len(tensors)}.")
@@ -247,18 +247,21 @@ def _read_version(reader: _Reader) -> int:
     return version
 
 
-def _read_metadata(reader: _Reader, n_keys: int) -> dict[str, object]:
-    metadata: dict[str, object] = {}
+def _read_metadata(reader: _Reader, n_keys: int) -> Metadata:
+    metadata = Metadata(path=reader.path)
     for index in range(n_keys):
         key = reader.text(f"the name of key {index}", MAX_NAME_BYTES)
         if key in metadata:
             raise reader.error(f"the key {key} is there twice.")
-        metadata[key] = reader.value(reader.number(_U32, f"the type of {key}"), key)
+        kind = reader.number(_U32, f"the type of {key}")
+        metadata[key] = reader.value(kind, key)
+        if kind in _SCALARS:
+            metadata.number_types[key] = kind
     return metadata
 
 
-def _alignment(reader: _Reader, metadata: dict[str, object]) -> int:
-    value = Metadata(metadata, reader.path).integer("general.alignment", DEFAULT_ALIGNMENT, low=1, high=MAX_ALIGNMENT)
+def _alignment(reader: _Reader, metadata: Metadata) -> int:
+    value = metadata.integer("general.alignment", DEFAULT_ALIGNMENT, low=1, high=MAX_ALIGNMENT)
     if value & (value - 1):
         raise reader.error(f"general.alignment is {value}, it should be a power of two.")
     return value

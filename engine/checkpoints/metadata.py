@@ -15,13 +15,16 @@ class Metadata(dict[str, object]):
     """Key-value pairs of the file at `path`, with getters that refuse what does not fit.
 
     Values are int, float, bool, str, `array.array` for numbers, tuples of bool, and sequences of str.
+    number_types: how a GGUF had its single numbers (its value type by key), to write them as they were.
     """
 
     path: Path | None
+    number_types: dict[str, int]
 
     def __init__(self, values: Mapping[str, object] | None = None, path: Path | None = None) -> None:
         super().__init__(values or {})
         self.path = path
+        self.number_types = dict(values.number_types) if isinstance(values, Metadata) else {}
 
     @classmethod
     def of(cls, values: Mapping[str, object]) -> Metadata:
