@@ -13,6 +13,7 @@ from storage.errors import NoSuchMessageError, NoSuchSessionError
 from storage.records import Session
 from storage.search import search
 from storage.sessions import create_session, get_session, last_session, list_sessions, rename_session
+from storage.transactions import transaction
 from storage.tree import append_message, get_message, path
 
 SECRET = "xylophonist"
@@ -20,8 +21,9 @@ SECRET = "xylophonist"
 
 def fill(db: Database, title: str, n_messages: int = 30) -> Session:
     session = create_session(db, model="tiny", system="", settings={}, title=title)
-    for number in range(n_messages):
-        append_message(db, session.id, None, "user", f"{title} {number} " + "and so on " * 50)
+    with transaction(db):
+        for number in range(n_messages):
+            append_message(db, session.id, None, "user", f"{title} {number} " + "and so on " * 50)
     return get_session(db, session.id)
 
 

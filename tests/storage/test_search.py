@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlite_utils import Database
 
-from storage.answers import begin_answer, checkpoint_answer, finish_answer
+from storage.answers import begin_answer, checkpoint_answer, finish_answer, recover_interrupted
 from storage.deletion import delete_session, restore_session
 from storage.records import Session
 from storage.search import SearchHit, search
@@ -122,6 +122,30 @@ def test_an_answer_is_found_when_it_has_ended(db: Database, session: Session) ->
         seed=1,
     )
     assert said(search(db, "danube flo")) == ["The Danube flows"]
+
+
+def test_an_answer_that_changed_after_it_was_taken_for_interrupted_is_found_as_it_is(
+    db: Database, session: Session
+) -> None:
+    answer = begin_answer(db, session.id, None, model="tiny", settings={}, seed=1)
+    checkpoint_answer(db, answer.id, "The Danube", None, 2)
+    db.execute("UPDATE unfinished SET pid = 2147483646")
+    recover_interrupted(db)
+    assert said(search(db, "danube")) == ["The Danube"]
+    finish_answer(
+        db,
+        answer.id,
+        "The Rhine",
+        "complete",
+        prompt_tokens=1,
+        generated_tokens=3,
+        tokens_per_second=1.0,
+        first_token_ms=1.0,
+        seed=1,
+    )
+    assert search(db, "danube") == []
+    assert said(search(db, "rhine")) == ["The Rhine"]
+    db.execute("INSERT INTO messages_index (messages_index) VALUES ('integrity-check')")
 
 
 def test_what_is_deleted_is_not_found(db: Database, rivers: Session) -> None:

@@ -8,6 +8,7 @@ from sqlite_utils import Database
 from storage.errors import NoSuchMessageError
 from storage.records import Message, Session
 from storage.sessions import create_session, get_session
+from storage.transactions import transaction
 from storage.tree import (
     all_messages,
     append_message,
@@ -140,6 +141,16 @@ def test_messages_of_other_sessions_are_no_parents(db: Database, session: Sessio
 
 
 def test_a_branch_deeper_than_sqlite_s_trigger_limit_can_be_deleted(db: Database, session: Session) -> None:
-    said = talk(db, session, *(str(number) for number in range(1200)))
+    with transaction(db):
+        said = talk(db, session, *(str(number) for number in range(1200)))
     delete_message(db, said[0].id)
     assert get_session(db, session.id).n_messages == 0
+
+
+def test_a_hidden_branch_whose_shown_end_was_deleted_shows_its_other_end(db: Database, session: Session) -> None:
+    said = talk(db, session, "Hi", "Hello")
+    edit_message(db, said[1].id, "Good day")
+    latest = edit_message(db, said[1].id, "Good evening")
+    edit_message(db, said[0].id, "Hey")
+    delete_message(db, latest.id)
+    assert switch_to(db, said[0].id).content == "Good day"

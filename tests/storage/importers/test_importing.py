@@ -13,7 +13,7 @@ from storage.errors import ImportFileError
 from storage.export import all_sessions_json, export_session
 from storage.importers import import_file
 from storage.sessions import get_session, list_sessions, rename_session
-from storage.tree import all_messages, append_message, edit_message, path
+from storage.tree import all_messages, append_message, edit_message, path, switch_to
 
 
 def message(message_id: str, parent_id: str | None, **more: Any) -> dict[str, Any]:
@@ -139,3 +139,32 @@ def test_a_file_that_is_not_there_is_said_so(db: Database, tmp_path: Path) -> No
         import_file(db, tmp_path / "nowhere.json")
     with pytest.raises(ImportFileError, match="cannot be read"):
         import_file(db, tmp_path)
+
+
+def test_hidden_branches_come_back_at_the_leaf_where_they_were_left(db: Database, file: Path) -> None:
+    messages = [
+        message("a", None, on_path=False, shown=False),
+        message("b", "a", shown=True),
+        message("c", "a", shown=False),
+        message("x", None, on_path=True, shown=True),
+    ]
+    import_file(db, write(file, {"id": "s", "messages": messages}))
+    assert shown(db, "s") == ["I am x"]
+    assert switch_to(db, "a").id == "b"
+
+
+def test_the_branch_that_goes_on_is_the_one_to_come_back_to(db: Database, file: Path) -> None:
+    messages = [message("a", None, on_path=True), message("b", "a", on_path=True), message("b2", "a")]
+    import_file(db, write(file, {"id": "s", "messages": messages}))
+    messages.append(message("c", "b", on_path=True))
+    import_file(db, write(file, {"id": "s", "messages": messages}))
+    assert switch_to(db, "a").id == "c"
+
+
+def test_a_branch_that_ends_before_its_leaf_goes_on_from_there(db: Database, file: Path) -> None:
+    messages = [message("a", None, on_path=True), message("b", "a")]
+    import_file(db, write(file, {"id": "s", "messages": messages}))
+    assert shown(db, "s") == ["I am a"]
+    append_message(db, "s", "a", "user", "Another")
+    assert shown(db, "s") == ["I am a", "Another"]
+    assert switch_to(db, "a").content == "Another"
