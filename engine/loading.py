@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
-
 from engine.chat import choose_format
 from engine.checkpoints import Checkpoint, open_checkpoint
 from engine.config import ModelConfig, config_from_gguf
@@ -15,9 +13,11 @@ from engine.kernels import attention, rows
 from engine.kernels.jit import Kernel
 from engine.kernels.matmul import embed, matmul
 from engine.kv_cache import KVCache
+from engine.memory import available_bytes
 from engine.model import LanguageModel
 from engine.protocol import Load, LoadStage, ModelCard
 from engine.quantization import quantization_name
+from engine.recommendation import recommended_sampling
 from engine.team import default_threads
 from engine.tokenizer import load_tokenizer
 from engine.transformer import Transformer
@@ -47,6 +47,7 @@ def load(command: Load, report: Report) -> LanguageModel:
     if command.vocab_only:
         card = _vocabulary_card(checkpoint, tokenizer.vocab_size, chat_format.name, chat_format.source)
         return LanguageModel(card, checkpoint.metadata, tokenizer, chat_format, None)
+    chat_format.start()
     config = config_from_gguf(checkpoint.metadata, checkpoint.tensors)
     report("reading", 1, 1, Path(command.path).name)
     threads = command.threads or default_threads()
@@ -78,6 +79,7 @@ def load(command: Load, report: Report) -> LanguageModel:
         weights_bytes=weights.store.n_bytes,
         kv_bytes_per_token=KVCache.bytes_per_token(config.n_layers, config.n_kv_heads, config.head_dim),
         threads=threads,
+        sampling=recommended_sampling(checkpoint.metadata),
     )
     return LanguageModel(card, checkpoint.metadata, tokenizer, chat_format, transformer)
 
@@ -109,7 +111,7 @@ def choose_context(asked: int | None, config: ModelConfig, weights_bytes: int) -
             )
         return asked
     per_token = KVCache.bytes_per_token(config.n_layers, config.n_kv_heads, config.head_dim)
-    free = max(0, psutil.virtual_memory().available - weights_bytes)
+    free = max(0, available_bytes() - weights_bytes)
     fits = int(free * CACHE_SHARE) // per_token
     return min(config.max_seq_len, max(LEAST_CONTEXT, fits // LEAST_CONTEXT * LEAST_CONTEXT))
 

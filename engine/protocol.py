@@ -172,6 +172,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
 
     context: positions provided for; max_context: the model's own limit. template: the chat format's name;
     template_source: "file" (the model's own Jinja), "family" (recognised) or "chosen".
+    sampling: what its makers recommend.
     Of a model on a server, path is its address, format is "server", and 0 or "" is what the server does not tell.
     """
 
@@ -191,6 +192,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     weights_bytes: int
     kv_bytes_per_token: int
     threads: int
+    sampling: Sampling = Sampling()
     abilities: Abilities = Abilities()
 
 

@@ -1,0 +1,43 @@
+"""How a model's makers advise to sample from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from engine.checkpoints import Metadata
+from engine.protocol import Sampling
+
+KEYS = {
+    "temperature": "general.sampling.temp",
+    "top_k": "general.sampling.top_k",
+    "top_p": "general.sampling.top_p",
+    "min_p": "general.sampling.min_p",
+    "repeat_penalty": "general.sampling.penalty_repeat",
+    "repeat_last_n": "general.sampling.penalty_last_n",
+}
+"""Where a GGUF carries the advice, by field of Sampling. Source: gguf's constants, "Recommended Sampler Parameters"."""
+
+ADVICE: dict[str, dict[str, float | int]] = {"smollm2": {"temperature": 0.2, "top_p": 0.9}}
+"""For models whose files say nothing, by the beginning of their name: what their model cards use."""
+
+
+HOTTEST = 5.0
+"""Temperatures and penalties beyond this, or that are no numbers, are a mistake in the file."""
+
+
+def recommended_sampling(metadata: Mapping[str, object]) -> Sampling:
+    """The makers' settings; where they say nothing, or nothing sensible, the usual ones."""
+    meta = Metadata.of(metadata)
+    name = str(meta.get("general.name", "")).lower().replace(" ", "")
+    values: dict[str, object] = {}
+    for prefix, advice in ADVICE.items():
+        if name.startswith(prefix):
+            values |= advice
+    values |= {field: meta[key] for field, key in KEYS.items() if key in meta}
+    try:
+        advised = msgspec.convert(values, Sampling)
+    except msgspec.ValidationError:
+        return Sampling()
+    return advised if advised.temperature <= HOTTEST and advised.repeat_penalty <= HOTTEST else Sampling()

@@ -1,0 +1,29 @@
+"""The makers' advice on sampling: from the file, from the model's name, or none."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.protocol import Sampling
+from engine.recommendation import recommended_sampling
+
+
+def test_without_advice_the_usual_settings():
+    assert recommended_sampling({"general.name": "llama"}) == Sampling()
+
+
+def test_the_starter_is_sampled_as_its_model_card_does():
+    advised = recommended_sampling({"general.name": "Smollm2 135M 8k Lc100K Mix1 Ep2"})
+    assert (advised.temperature, advised.top_p) == (0.2, 0.9)
+    assert advised.top_k == Sampling().top_k
+
+
+def test_the_file_has_the_last_word():
+    keys = {"general.name": "SmolLM2", "general.sampling.temp": 0.5, "general.sampling.top_k": 7}
+    advised = recommended_sampling(keys)
+    assert (advised.temperature, advised.top_k, advised.top_p) == (0.5, 7, 0.9)
+
+
+@pytest.mark.parametrize("value", [-1.0, "hot", float("nan"), 1e9])
+def test_nonsense_in_a_file_is_no_advice(value):
+    assert recommended_sampling({"general.sampling.temp": value}) == Sampling()
