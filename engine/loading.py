@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from engine.catalog import model_name
 from engine.chat import choose_format
 from engine.checkpoints import Checkpoint, open_checkpoint
 from engine.config import ModelConfig, config_from_gguf
@@ -16,7 +17,7 @@ from engine.kv_cache import KVCache
 from engine.memory import available_bytes
 from engine.model import LanguageModel
 from engine.protocol import Load, LoadStage, ModelCard
-from engine.quantization import quantization_name
+from engine.quantization import name_without_quantization, quantization_name
 from engine.recommendation import recommended_sampling
 from engine.team import default_threads
 from engine.tokenizer import load_tokenizer
@@ -63,7 +64,7 @@ def load(command: Load, report: Report) -> LanguageModel:
     transformer.cached_ids.clear()
     report("warming", 1, 1, "first pass")
     card = ModelCard(
-        name=config.name,
+        name=name_without_quantization(model_name(checkpoint.path)),
         path=str(checkpoint.path),
         format=checkpoint.format,
         architecture=config.architecture,
@@ -124,7 +125,7 @@ def batch_size(n_parameters: int) -> int:
 def _vocabulary_card(checkpoint: Checkpoint, vocab: int, template: str, source: str) -> ModelCard:
     """The card of a model of which only the vocabulary was loaded."""
     return ModelCard(
-        name=checkpoint.path.stem,
+        name=name_without_quantization(model_name(checkpoint.path)),
         path=str(checkpoint.path),
         format=checkpoint.format,
         architecture=checkpoint.metadata.text("general.architecture", ""),

@@ -15,6 +15,16 @@ FILE_TYPES = {
 """`general.file_type` of GGUF. Source: llama.cpp's llama_ftype."""
 
 
+def name_without_quantization(name: str) -> str:
+    """A model's name without the quantisation at its end: ``SmolLM2-135M.Q4_1`` is ``SmolLM2-135M``."""
+    known = {kind.lower() for kind in FILE_TYPES.values()}
+    for mark in ".-_":
+        stem, separator, ending = name.rpartition(mark)
+        if separator and stem and ending.lower() in known:
+            return stem
+    return name
+
+
 def quantization_name(checkpoint: Checkpoint) -> str:
     """The mix that the file says it is, else the type that holds most weights."""
     file_type = checkpoint.metadata.get("general.file_type")
