@@ -1,13 +1,17 @@
-"""What tests of several packages share: the starter model, a home folder of their own, and the command line."""
+"""What tests of several packages share: the starter model, a home of their own, the command line, a scripted server."""
 
 from __future__ import annotations
 
+import asyncio
 import io
+import json
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,3 +79,131 @@ def cli(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPat
         return Ran(code, out.decode(), err.decode())
 
     return call
+
+
+@dataclass
+class Heard:
+    """A request that reached the scripted server."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+    at_s: float
+
+
+Play = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@dataclass
+class ScriptedServer:
+    """A server of HTTP that says, byte by byte, what it was told to; it runs on a thread with a loop of its own.
+
+    plays: what it answers to each POST for an answer, the last one again and again. pages: what is at other addresses.
+    left: how many answers were given up by the client in the middle.
+    """
+
+    port: int = 0
+    heard: list[Heard] = field(default_factory=list)
+    plays: list[Play] = field(default_factory=list)
+    pages: dict[str, tuple[int, Any]] = field(default_factory=dict)
+    left: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    @property
+    def asked(self) -> list[Heard]:
+        """The requests for answers."""
+        return [request for request in self.heard if request.path.endswith("/completions")]
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+            method, path, _ = head[0].split(" ")
+            headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:-2])}
+            body = json.loads(await reader.readexactly(int(headers.get("content-length", 0))) or b"{}")
+            self.heard.append(Heard(method, path, headers, body, asyncio.get_running_loop().time()))
+            await self.answer(path)(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            self.left.release()
+        finally:
+            writer.close()
+
+    def answer(self, path: str) -> Play:
+        if not path.endswith("/completions"):
+            status, page = self.pages.get(path, (404, {"error": {"message": "There is nothing here."}}))
+            return self.page(status, page)
+        return self.plays.pop(0) if len(self.plays) > 1 else self.plays[0]
+
+    @staticmethod
+    def page(status: int, content: Any, kind: str = "application/json", **headers: str) -> Play:
+        """A whole answer: bytes as they are, anything else as JSON."""
+        data = content if isinstance(content, bytes) else json.dumps(content).encode()
+        more = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
+
+        async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nConnection: close\r\n".encode())
+            writer.write(f"Content-Length: {len(data)}\r\n{more}\r\n".encode() + data)
+            await writer.drain()
+
+        return play
+
+    @staticmethod
+    def stream(*parts: str | dict[str, Any] | bytes, then: str = "close") -> Play:
+        """A stream of events: text as an answer's next piece, a table as a whole event, bytes as they are.
+
+        then: "close" ends it in order, "break" in the middle of the transfer, "stall" says no more, "endless" repeats
+        the last part for ever.
+        """
+
+        def data(part: str | dict[str, Any] | bytes) -> bytes:
+            if isinstance(part, bytes):
+                return part
+            event = {"choices": [{"index": 0, "delta": {"content": part}}]} if isinstance(part, str) else part
+            return b"data: " + json.dumps(event).encode() + b"\n\n"
+
+        async def write(writer: asyncio.StreamWriter, part: bytes) -> None:
+            writer.write(f"{len(part):x}\r\n".encode() + part + b"\r\n")
+            await writer.drain()
+
+        async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+            for part in parts:
+                await write(writer, data(part))
+            while then == "endless":
+                await write(writer, data(parts[-1]))
+            if then == "stall":
+                await reader.read()
+                raise ConnectionResetError
+            if then == "close":
+                writer.write(b"0\r\n\r\n")
+                await writer.drain()
+
+        return play
+
+
+@pytest.fixture
+def scripted_server() -> Iterator[ScriptedServer]:
+    """A server with one model and nothing to say yet."""
+    server = ScriptedServer()
+    server.pages["/v1/models"] = (200, {"data": [{"id": "tiny", "object": "model", "max_model_len": 2048}]})
+    started = threading.Event()
+    loops: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+
+    async def run() -> None:
+        ended = asyncio.Event()
+        loops.append((asyncio.get_running_loop(), ended))
+        async with await asyncio.start_server(server.serve, "127.0.0.1", 0) as listening:
+            server.port = listening.sockets[0].getsockname()[1]
+            started.set()
+            await ended.wait()
+
+    thread = threading.Thread(target=asyncio.run, args=(run(),))
+    thread.start()
+    assert started.wait(10)
+    yield server
+    loop, ended = loops[0]
+    loop.call_soon_threadsafe(ended.set)
+    thread.join(10)

@@ -1,0 +1,194 @@
+"""One answer from a server: its chunks become the events that the app knows, its clock and its counts included."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+
+import msgspec
+
+from engine.chat.stops import StopMatcher
+from engine.errors import ServerError
+from engine.protocol import (
+    UNKNOWN_TOKEN,
+    AnyEvent,
+    Candidate,
+    Finished,
+    FinishReason,
+    Generate,
+    PromptProgress,
+    Token,
+    TokenLogprob,
+)
+from engine.remote.chunks import (
+    Choice,
+    Chunk,
+    Delta,
+    ReadSoFar,
+    Timings,
+    TokenLogprobs,
+    Usage,
+    anything,
+    decode_chunk,
+    lenient,
+    token_logprobs,
+)
+
+END_OF_STREAM = "[DONE]"
+
+MAX_ANSWER_BYTES = 16 << 20
+"""Ten novels: a server that writes more does not end by itself."""
+
+THINKING, THOUGHT = "<think>\n", "\n</think>\n\n"
+"""How models mark their thinking in their own text; servers that take the marks out get them back here."""
+
+_REASONS: dict[str, FinishReason] = {"length": "length", "abort": "failed", "error": "failed"}
+_PLAIN_REASONS = frozenset({"stop", "length", "eos_token", "stop_sequence"})
+
+
+class RemoteAnswer:
+    """What has come of one answer. Feed it the data of each event; `over` says that nothing more can come."""
+
+    def __init__(self, command: Generate, seed: int) -> None:
+        self.command = command
+        self.seed = seed
+        self.over = False
+        self.notes: list[str] = []
+        self.prompt_tokens = 0
+        self.n_tokens = 0
+        self.n_events = 0
+        self.gave_logprobs = False
+        self.reason: FinishReason | None = None
+        self._matcher = StopMatcher(command.stop)
+        self._thinking = False
+        self._n_bytes = 0
+        self._usage = Usage()
+        self._timings = Timings()
+        self._began_s = self._sent_s = self._first_s = self._last_s = time.monotonic()
+
+    def sent(self) -> None:
+        """The request is on its way, perhaps not for the first time."""
+        self._sent_s = self._first_s = self._last_s = time.monotonic()
+
+    def feed(self, data: str) -> Iterator[AnyEvent]:
+        """The events that one server-sent event stands for. ServerError if it cannot be read or tells of an error."""
+        if data.strip() == END_OF_STREAM:
+            self.over = True
+            return
+        try:
+            chunk = decode_chunk(data)
+        except (msgspec.DecodeError, RecursionError):
+            raise ServerError("The server sent an event that is not in its interface's format.") from None
+        _raise_error(chunk)
+        self._take_figures(chunk)
+        if (read := lenient(chunk.prompt_progress, ReadSoFar)) is not None:
+            yield PromptProgress(
+                request_id=self.command.request_id, done=read.processed, total=read.total, reused=read.cache
+            )
+        for choice in chunk.choices:
+            if choice.index == 0 and self.reason is None:
+                yield from self._take(choice)
+
+    def _take_figures(self, chunk: Chunk) -> None:
+        self._usage = lenient(chunk.usage, Usage) or self._usage
+        self._timings = lenient(chunk.timings, Timings) or self._timings
+        self.prompt_tokens = self._usage.prompt_tokens
+
+    def _take(self, choice: Choice) -> Iterator[AnyEvent]:
+        text = self._text(choice)
+        logprobs = token_logprobs(choice.logprobs)
+        if text or logprobs:
+            self._count(text)
+            certain, stopped = self._matcher.feed(text)
+            yield from self._tokens(text, certain, logprobs)
+            if stopped:
+                self.reason = "stop"
+                self.over = True
+                return
+        if choice.finish_reason is not None:
+            self.reason = _REASONS.get(choice.finish_reason, "stop")
+            if choice.finish_reason not in _PLAIN_REASONS:
+                self.notes.append(f"The server ended the answer for a reason of its own: {choice.finish_reason}.")
+
+    def _text(self, choice: Choice) -> str:
+        if choice.delta is None:
+            return choice.text or ""
+        return self._thoughts(choice.delta) + self._said(choice.delta.content or "")
+
+    def _thoughts(self, delta: Delta) -> str:
+        thought = delta.reasoning_content or delta.reasoning or ""
+        if thought and not self._thinking:
+            self._thinking = True
+            return THINKING + thought
+        return thought
+
+    def _said(self, text: str) -> str:
+        if text and self._thinking:
+            self._thinking = False
+            return THOUGHT + text
+        return text
+
+    def _count(self, text: str) -> None:
+        self._last_s = time.monotonic()
+        if not self.n_events:
+            self._first_s = self._last_s
+        self.n_events += 1
+        self._n_bytes += len(text)
+        if self._n_bytes > MAX_ANSWER_BYTES:
+            raise ServerError("The server writes without end; it was cut off.")
+
+    def _tokens(self, raw: str, certain: str, logprobs: list[TokenLogprobs]) -> Iterator[Token]:
+        """A Token for each log-probability, or one for all of the text where there is none."""
+        name = self.command.request_id
+        if not logprobs:
+            self.n_tokens += 1
+            yield Token(request_id=name, id=UNKNOWN_TOKEN, text=certain, logprob=math.nan)
+            return
+        self.gave_logprobs = True
+        self.n_tokens += len(logprobs)
+        pieces = [entry.token for entry in logprobs]
+        if "".join(pieces) != raw or certain != raw:
+            pieces = [""] * (len(pieces) - 1) + [certain]
+        for entry, piece in zip(logprobs, pieces, strict=True):
+            leading = sorted(entry.top_logprobs or [], key=lambda top: -top.logprob)
+            shares = [(top, math.exp(min(top.logprob, 0.0))) for top in leading[: self.command.n_candidates]]
+            yield Token(
+                request_id=name,
+                id=entry.id,
+                text=piece,
+                logprob=entry.logprob,
+                top=[TokenLogprob(top.id, top.logprob) for top in leading[: self.command.n_top]],
+                candidates=[Candidate(top.id, top.token, share, share) for top, share in shares],
+            )
+
+    def finished(self, reason: FinishReason | None = None, note: str = "") -> Finished:
+        """The end. reason: why, where it was not the server that ended the answer."""
+        why = reason or self.reason or "stop"
+        tail = self._matcher.flush()
+        if self._thinking and why in ("stop", "length"):
+            tail += THOUGHT.rstrip()
+        details = self._usage.prompt_tokens_details
+        prompt_ms = self._timings.prompt_ms or 1000 * (self._first_s - self._sent_s)
+        return Finished(
+            request_id=self.command.request_id,
+            reason=why,
+            text_tail=tail,
+            prompt_tokens=self._usage.prompt_tokens,
+            reused_tokens=(details.cached_tokens or 0) if details else 0,
+            generated_tokens=self._usage.completion_tokens or self.n_tokens,
+            prompt_ms=prompt_ms,
+            generate_ms=self._timings.predicted_ms or 1000 * (self._last_s - self._first_s),
+            first_token_ms=1000 * (self._first_s - self._began_s) if self.n_events else 0.0,
+            seed=self.seed,
+            note=" ".join([*self.notes, note]).strip(),
+        )
+
+
+def _raise_error(chunk: Chunk) -> None:
+    """Servers that have begun a stream can only tell of an error in it."""
+    error = anything(chunk.error)
+    if error is None:
+        return
+    message = error.get("message", "") if isinstance(error, dict) else error
+    raise ServerError(f"The server failed while it was answering: {str(message)[:500]}.")
