@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import random
 import time
 from dataclasses import dataclass
@@ -34,10 +36,9 @@ def retry_after_s(value: str | None) -> float | None:
     """A Retry-After header in seconds: it has a number, or the time of day; None if there is none."""
     if not value:
         return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
+    with contextlib.suppress(ValueError):
+        seconds = float(value)
+        return None if math.isnan(seconds) else max(0.0, seconds)
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except ValueError:
