@@ -22,6 +22,7 @@ from engine.protocol import (
     TokenLogprob,
 )
 from engine.sampling import Choice, Floats, Sampler
+from engine.speculation import Lookahead
 from engine.tokenizer import TextStream, Tokenizer
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class _Answer:
         self.ids = list(self.prompt.ids)
         self.n_prompt = len(self.ids)
         self.n_reused = 0
+        self.ahead = Lookahead(model)
         self.text = AnswerText(
             model.tokenizer,
             [*self.prompt.stops, *command.stop],
@@ -142,7 +144,7 @@ class _Answer:
         end_ids = frozenset() if command.ignore_eos else model.tokenizer.end_ids
         while (reason := self._limit()) is None:
             if self.n_generated:
-                logits = model.evaluate(ids[-1:], len(ids) - 1)
+                logits = self.ahead.logits_after(ids, self._room() if command.speculate else 0)
             choice = sampler.choose(
                 logits, ids, self.control.sampling, n_top=command.n_top, n_chances=command.n_candidates
             )
@@ -151,6 +153,12 @@ class _Answer:
             ids.append(choice.id)
             self._tell_token(choice)
         return reason
+
+    def _room(self) -> int:
+        """How many more tokens may come after the next one."""
+        most = self.control.sampling.max_new_tokens
+        place = self.model.max_seq_len - len(self.ids)
+        return max(0, place if most is None else min(place, most - self.n_generated - 1))
 
     def _limit(self) -> FinishReason | None:
         """What ends the answer before its next token, if anything does."""
@@ -196,6 +204,8 @@ class _Answer:
             first_token_ms=1000 * (self.first_s - arrived_s) if self.n_generated else 0.0,
             seed=self.seed,
             dropped_turns=self.prompt.dropped_turns,
+            guessed_tokens=self.ahead.n_guessed,
+            right_guesses=self.ahead.n_right,
             note=self.prompt.note,
         )
 

@@ -50,6 +50,10 @@ class LanguageModel:
         """
         return self._whole().evaluate(ids, pos)
 
+    def evaluate_each(self, ids: Sequence[int], pos: int) -> list[NDArray[np.float32]]:
+        """As evaluate, with the logits after each of a few tokens."""
+        return self._whole().evaluate_last(ids, pos, len(ids))
+
     def close(self) -> None:
         """Give the memory back."""
         if self.transformer is not None:

@@ -101,6 +101,7 @@ class Generate(Command, frozen=True, tag="generate"):
     seed: None picks one (told in Finished). stop: texts that end the answer and are not part of it.
     n_top: leading log-probabilities to report per token (raw distribution). n_candidates: leading candidates to
     report with their probability before and after the samplers. reuse: start from the cached common prefix.
+    speculate: guess tokens ahead where the text repeats itself; changes the speed alone, never the answer.
     """
 
     prompt: Prompt
@@ -111,6 +112,7 @@ class Generate(Command, frozen=True, tag="generate"):
     n_candidates: int = 0
     ignore_eos: bool = False
     reuse: bool = True
+    speculate: bool = True
 
 
 class Tune(Command, frozen=True, tag="tune"):
@@ -302,7 +304,8 @@ class Finished(Event, frozen=True, tag="finished"):
     reading what was not reused. generate_ms: from its end to the last token, of which the first costs nothing more: the
     decoding speed is (generated_tokens - 1) / generate_ms. first_token_ms: from the command's arrival to the first
     token. dropped_turns: oldest turns that had to leave the context to make room. note: what the user should know,
-    such as a chat template that failed and what took its place.
+    such as a chat template that failed and what took its place. guessed_tokens, right_guesses: what speculation tried,
+    and what of it came true.
     """
 
     reason: FinishReason
@@ -315,6 +318,8 @@ class Finished(Event, frozen=True, tag="finished"):
     first_token_ms: float
     seed: int
     dropped_turns: int = 0
+    guessed_tokens: int = 0
+    right_guesses: int = 0
     note: str = ""
 
 

@@ -73,11 +73,10 @@ class Transformer:
 
         Returns the last one's logits (vocab_size,): a view, valid until the next call.
         """
-        self.evaluate_last(ids, pos, 1)
-        return self._logits.row(0, self.config.vocab_size)
+        return self.evaluate_last(ids, pos, 1)[0]
 
-    def evaluate_last(self, ids: Sequence[int], pos: int, n_out: int) -> NDArray[np.float32]:
-        """As evaluate, with the logits of the last n_out tokens, at most MAX_OUTPUTS: (n_out, vocab_size)."""
+    def evaluate_last(self, ids: Sequence[int], pos: int, n_out: int) -> list[NDArray[np.float32]]:
+        """As evaluate, with the logits of each of the last n_out tokens, at most MAX_OUTPUTS."""
         self._check(ids, pos, n_out)
         self.cache.reserve(pos + len(ids))
         del self.cached_ids[pos:]
@@ -90,7 +89,7 @@ class Transformer:
             self._team.run(tokens[start:end], pos + start, n_out if rest == last else 1)
             self.cached_ids.extend(ids[start:end])
             start = end
-        return np.stack([self._logits.row(i, self.config.vocab_size) for i in range(n_out)])
+        return [self._logits.row(i, self.config.vocab_size) for i in range(n_out)]
 
     def _check(self, ids: Sequence[int], pos: int, n_out: int) -> None:
         """Kernels trust what they get, so nothing out of range goes there."""

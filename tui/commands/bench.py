@@ -114,6 +114,7 @@ async def run_once(client: EngineClient, ids: list[int], gen_tokens: int) -> Run
         sampling=Sampling(temperature=0.0, max_new_tokens=gen_tokens),
         ignore_eos=True,
         reuse=False,
+        speculate=False,
     )
     async for event in client.ask(command):
         if isinstance(event, Failed):

@@ -76,6 +76,13 @@ class FakeModel:
         view.flags.writeable = False
         return view
 
+    def evaluate_each(self, ids: Sequence[int], pos: int) -> list[np.ndarray]:
+        """One batch for the record, whose rows are those of single tokens."""
+        before = len(self.batches)
+        rows = [self.evaluate([token_id], pos + i).copy() for i, token_id in enumerate(ids)]
+        self.batches[before:] = [(pos, len(ids))]
+        return rows
+
     def _next(self) -> int:
         starts = [i for i, token_id in enumerate(self.cached_ids) if token_id in (BOS, IM_START)]
         n_said = len(self.cached_ids)
