@@ -1,0 +1,220 @@
+"""Blocks of 32 weights (Q4_0, Q4_1, Q5_0, Q5_1, Q8_0) and plain numbers, bit for bit as the reference package has them.
+
+Each kernel: (address of float32, how many blocks, address of the result, address of SCRATCH_BYTES); the weights are
+finite, and behind the last block there is room to read up to a whole tile.
+
+Source: quantize_row_*_ref in ggml-quants.c of the llama.cpp repository.
+"""
+
+from __future__ import annotations
+
+from numba import njit
+
+from engine.kernels import lanes
+from engine.kernels.jit import OPTIONS, inner
+from engine.kernels.memory import load_f32x16, store_f16x16, store_f32x16
+from engine.kernels.simd import LANES
+from engine.kernels.tiles import (
+    VECTOR,
+    absolute,
+    constant,
+    inverse,
+    largest_size,
+    load_bf16x16,
+    load_f16x16,
+    load_tile,
+    maximum,
+    minimum,
+    store_bf16x16,
+    store_bytes,
+    store_half,
+    store_tile,
+    truncated,
+    weight,
+    where_less,
+)
+
+SIZE = 32
+"""Weights of a block."""
+
+BYTES = SIZE * VECTOR
+"""Where the tile of bytes lies in the scratch memory, behind the tile of floats."""
+
+SCRATCH_BYTES = BYTES + 64 * LANES
+
+
+@inner
+def _level_around(x, scale, middle, top):
+    """X / d around `middle`, at most `top`; scale: 1 / d."""
+    return minimum(truncated(lanes.add(lanes.mul(x, scale), constant(middle + 0.5))), constant(top))
+
+
+@inner
+def _level_above(x, low, scale, top):
+    """(x - low) / d, at most `top`."""
+    return minimum(truncated(lanes.add(lanes.mul(lanes.sub(x, low), scale), constant(0.5))), constant(top))
+
+
+@inner
+def _bounds(tile):
+    """The smallest and the largest weight."""
+    low = high = weight(tile, 0)
+    for i in range(1, SIZE):
+        x = weight(tile, i)
+        low, high = minimum(x, low), maximum(x, high)
+    return low, high
+
+
+@inner
+def _around(tile, middle, out):
+    """Weights to levels around `middle`, in place; the scale to `out`."""
+    d = lanes.div(largest_size(tile, SIZE), constant(-middle))
+    store_half(d, out)
+    scale = inverse(d)
+    for i in range(SIZE):
+        store_f32x16(tile + i * VECTOR, _level_around(weight(tile, i), scale, middle, 2 * middle - 1))
+
+
+@inner
+def _above(tile, top, out):
+    """Weights to levels above the smallest, in place; scale and smallest to `out`."""
+    low, high = _bounds(tile)
+    d = lanes.div(lanes.sub(high, low), constant(top))
+    store_half(d, out)
+    store_half(low, out + 2 * LANES)
+    scale = inverse(d)
+    for i in range(SIZE):
+        store_f32x16(tile + i * VECTOR, _level_above(weight(tile, i), low, scale, top))
+
+
+@inner
+def _pack_nibbles(tile, out):
+    """Levels below 16: weight j below weight j + 16 in a byte."""
+    for j in range(SIZE // 2):
+        store_bytes(lanes.add(weight(tile, j), lanes.mul(weight(tile, j + 16), constant(16))), out + j * LANES)
+
+
+@inner
+def _pack_fifth_bits(tile, out):
+    """A bit for each weight, eight to a byte; the levels lose it."""
+    for byte in range(SIZE // 8):
+        bits, power = constant(0), constant(1)
+        for i in range(8 * byte, 8 * byte + 8):
+            level = weight(tile, i)
+            bit = where_less(level, constant(16), constant(0), constant(1))
+            store_f32x16(tile + i * VECTOR, lanes.sub(level, lanes.mul(bit, constant(16))))
+            bits = lanes.add(bits, lanes.mul(bit, power))
+            power = lanes.add(power, power)
+        store_bytes(bits, out + byte * LANES)
+
+
+@njit(cache=True, **OPTIONS)
+def quantize_q4_0(source, n_blocks, target, scratch):
+    """Scale, nibbles."""
+    out = scratch + BYTES
+    for first in range(0, n_blocks, LANES):
+        load_tile(source + first * SIZE * 4, SIZE, scratch)
+        _around(scratch, 8, out)
+        _pack_nibbles(scratch, out + 2 * LANES)
+        store_tile(out, 18, min(LANES, n_blocks - first), target + first * 18)
+
+
+@njit(cache=True, **OPTIONS)
+def quantize_q4_1(source, n_blocks, target, scratch):
+    """Scale, minimum, nibbles."""
+    out = scratch + BYTES
+    for first in range(0, n_blocks, LANES):
+        load_tile(source + first * SIZE * 4, SIZE, scratch)
+        _above(scratch, 15, out)
+        _pack_nibbles(scratch, out + 4 * LANES)
+        store_tile(out, 20, min(LANES, n_blocks - first), target + first * 20)
+
+
+@njit(cache=True, **OPTIONS)
+def quantize_q5_0(source, n_blocks, target, scratch):
+    """Scale, fifth bits, nibbles."""
+    out = scratch + BYTES
+    for first in range(0, n_blocks, LANES):
+        load_tile(source + first * SIZE * 4, SIZE, scratch)
+        _around(scratch, 16, out)
+        _pack_fifth_bits(scratch, out + 2 * LANES)
+        _pack_nibbles(scratch, out + 6 * LANES)
+        store_tile(out, 22, min(LANES, n_blocks - first), target + first * 22)
+
+
+@njit(cache=True, **OPTIONS)
+def quantize_q5_1(source, n_blocks, target, scratch):
+    """Scale, minimum, fifth bits, nibbles."""
+    out = scratch + BYTES
+    for first in range(0, n_blocks, LANES):
+        load_tile(source + first * SIZE * 4, SIZE, scratch)
+        _above(scratch, 31, out)
+        _pack_fifth_bits(scratch, out + 4 * LANES)
+        _pack_nibbles(scratch, out + 8 * LANES)
+        store_tile(out, 24, min(LANES, n_blocks - first), target + first * 24)
+
+
+@njit(cache=True, **OPTIONS)
+def quantize_q8_0(source, n_blocks, target, scratch):
+    """Scale, signed bytes; halves are rounded away from 0."""
+    out = scratch + BYTES
+    for first in range(0, n_blocks, LANES):
+        load_tile(source + first * SIZE * 4, SIZE, scratch)
+        d = lanes.div(absolute(largest_size(scratch, SIZE)), constant(127))
+        store_half(d, out)
+        scale = inverse(d)
+        for i in range(SIZE):
+            x = lanes.mul(weight(scratch, i), scale)
+            size = absolute(x)
+            whole = truncated(size)
+            half = lanes.sub(size, whole)
+            level = lanes.add(whole, truncated(lanes.add(half, half)))
+            store_bytes(where_less(x, constant(0), lanes.sub(constant(0), level), level), out + (2 + i) * LANES)
+        store_tile(out, 34, min(LANES, n_blocks - first), target + first * 34)
+
+
+@njit(cache=True, **OPTIONS)
+def widen_f32(source, n_vectors, target):
+    """Copy float32; returns the largest size, NaN where a number is not finite."""
+    peak = spoiled = constant(0)
+    for i in range(n_vectors):
+        x = load_f32x16(source + i * VECTOR)
+        store_f32x16(target + i * VECTOR, x)
+        peak, spoiled = maximum(absolute(x), peak), lanes.add(spoiled, lanes.mul(x, constant(0)))
+    return lanes.largest(peak) + lanes.total(spoiled)
+
+
+@njit(cache=True, **OPTIONS)
+def widen_f16(source, n_vectors, target):
+    """Half precision to float32; returns the largest size, NaN where a number is not finite."""
+    peak = spoiled = constant(0)
+    for i in range(n_vectors):
+        x = load_f16x16(source + i * VECTOR // 2)
+        store_f32x16(target + i * VECTOR, x)
+        peak, spoiled = maximum(absolute(x), peak), lanes.add(spoiled, lanes.mul(x, constant(0)))
+    return lanes.largest(peak) + lanes.total(spoiled)
+
+
+@njit(cache=True, **OPTIONS)
+def widen_bf16(source, n_vectors, target):
+    """bfloat16 to float32; returns the largest size, NaN where a number is not finite."""
+    peak = spoiled = constant(0)
+    for i in range(n_vectors):
+        x = load_bf16x16(source + i * VECTOR // 2)
+        store_f32x16(target + i * VECTOR, x)
+        peak, spoiled = maximum(absolute(x), peak), lanes.add(spoiled, lanes.mul(x, constant(0)))
+    return lanes.largest(peak) + lanes.total(spoiled)
+
+
+@njit(cache=True, **OPTIONS)
+def narrow_f16(source, n_blocks, target, scratch):
+    """Blocks of 16 float32 to half precision."""
+    for i in range(n_blocks):
+        store_f16x16(target + i * VECTOR // 2, load_f32x16(source + i * VECTOR))
+
+
+@njit(cache=True, **OPTIONS)
+def narrow_bf16(source, n_blocks, target, scratch):
+    """Blocks of 16 float32 to bfloat16."""
+    for i in range(n_blocks):
+        store_bf16x16(target + i * VECTOR // 2, load_f32x16(source + i * VECTOR))
