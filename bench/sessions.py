@@ -67,7 +67,8 @@ def build(file: Path, n_sessions: int, n_messages: int, writer: Writer) -> int:
     """Fill a database and return how many bytes of text are in it."""
     db = open_database(file)
     n_bytes = 0
-    n_rest = max(2, (n_messages - min(N_LONG_SESSION, n_messages // 2)) // max(1, n_sessions - 1))
+    n_long = min(N_LONG_SESSION, n_messages // 2) // 2
+    n_turns, n_longer = divmod(n_messages // 2 - n_long, max(1, n_sessions - 1))
     for number in range(n_sessions):
         with transaction(db):
             title = writer.text(4)
@@ -75,7 +76,7 @@ def build(file: Path, n_sessions: int, n_messages: int, writer: Writer) -> int:
             rename_session(db, session.id, title)
             n_bytes += len(title.encode())
             parent: str | None = None
-            for turn in range((N_LONG_SESSION if number == 0 else n_rest) // 2):
+            for turn in range(n_long if number == 0 else n_turns + (number <= n_longer)):
                 question, answer = writer.text(25), writer.text(120)
                 asked = append_message(db, session.id, parent, "user", question)
                 begun = begin_answer(db, session.id, asked.id, model="bench", settings=SETTINGS, seed=turn)
@@ -121,6 +122,8 @@ def measure(file: Path, writer: Writer) -> dict[str, object]:
     cold_open = milliseconds(lambda: path(db, long_id))
     opens = [milliseconds(lambda: path(db, long_id)) for _ in range(10)]
     return {
+        "sessions": db.execute("SELECT count(*) FROM sessions").fetchone()[0],
+        "messages": db.execute("SELECT count(*) FROM messages").fetchone()[0],
         "open_database_ms": round(opened, 2),
         "history_page_first_ms": round(cold_page, 2),
         "history_page_ms": round(statistics.median(pages), 2),
@@ -143,7 +146,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         file = options.keep or Path(folder) / "sessions.db"
-        figures: dict[str, object] = {"sessions": options.sessions, "messages": options.messages}
+        figures: dict[str, object] = {}
         writer = Writer(options.seed)
         if not file.exists():
             start = time.perf_counter()

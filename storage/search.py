@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 import time
+import unicodedata
 from collections.abc import Iterator
 from itertools import groupby, islice
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -56,10 +57,11 @@ FROM temp.positions WHERE positions MATCH ? ORDER BY rowid DESC
 
 
 class _Query(msgspec.Struct, frozen=True):
-    """What was typed, as FTS5 expressions: words to have, and the same with phrases."""
+    """What was typed, as FTS5 expressions: words to have, and the same with phrases; and the phrases themselves."""
 
     words: str
     exact: str
+    phrases: list[str]
 
 
 @reads
@@ -92,7 +94,9 @@ def _matches(
     The candidates have all the words; a small index of them, in memory, knows positions and makes the snippets.
     """
     rows = query(db, candidates, typed.words)
-    size = n_wanted if typed.exact == typed.words else _BATCH
+    if typed.phrases:
+        rows = _sieved(rows, typed.phrases, deadline)
+    size = min(n_wanted, _BATCH)
     while batch := {row.pop("key"): row for row in islice(rows, size)}:
         texts = ((key, row.pop("text")) for key, row in batch.items())
         db.execute("INSERT INTO temp.positions (positions) VALUES ('delete-all')")
@@ -102,8 +106,32 @@ def _matches(
         for key, marked in db.execute(_EXACT, [typed.exact]).fetchall():
             snippet, places = _unmark(marked)
             yield SearchHit(**batch[key], snippet=snippet, matches=places)
+
+
+def _sieved(rows: Iterator[dict[str, Any]], phrases: list[str], deadline: float | None) -> Iterator[dict[str, Any]]:
+    """Drop most of the candidates that have the words, but not as phrases, because indexing them takes longer.
+
+    Only phrases of plain letters are looked at, and what may be one of them stays.
+    """
+    plain = [_plain_pattern(phrase) for phrase in phrases if phrase.isascii()]
+    for row in rows:
         if deadline is not None and time.monotonic() > deadline:
             return
+        text = _plain(row["text"])
+        if all(pattern.search(text) for pattern in plain):
+            yield row
+
+
+def _plain(text: str) -> bytes:
+    """Write a text in small ASCII; an accent becomes a ? behind its letter, as all else that is not ASCII."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKD", text)
+    return text.encode("ascii", "replace").lower()
+
+
+def _plain_pattern(phrase: str) -> re.Pattern[bytes]:
+    words = (rb"\?*".join(re.escape(letter).encode() for letter in word) for word in phrase.split())
+    return re.compile(b"[^0-9a-z]+".join(words))
 
 
 def _parse(db: SqliteDatabase, text: str) -> _Query | None:
@@ -118,7 +146,8 @@ def _parse(db: SqliteDatabase, text: str) -> _Query | None:
     for piece, group in groupby(words, key=itemgetter(0)):
         in_piece = [word for _, word in group]
         exact += [" ".join(in_piece)] if piece % 2 else in_piece
-    return _Query(_expression([word for _, word in words], begun), _expression(exact, begun))
+    phrases = [phrase for phrase in exact if " " in phrase]
+    return _Query(_expression([word for _, word in words], begun), _expression(exact, begun), phrases)
 
 
 def _expression(phrases: list[str], begun: str) -> str:

@@ -338,3 +338,29 @@ async def test_what_another_app_writes_is_noticed(path: Path) -> None:
     assert len(await mine.call(list_sessions)) == 2
     await mine.close()
     await other.close()
+
+
+async def test_a_long_read_does_not_delay_a_write_and_ends_with_the_waiting(path: Path) -> None:
+    database = await Database.open(path)
+    session_id = await database.call(fill)
+    started = threading.Event()
+
+    def read_forever(db: SqliteDatabase) -> None:
+        started.set()
+        db.execute("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT sum(i) FROM n").fetchone()
+
+    reading = asyncio.create_task(database.read(read_forever))
+    assert await asyncio.to_thread(started.wait, 10)
+    await database.call(set_draft, session_id, "Written meanwhile")
+    assert not reading.done()
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert (await database.read(get_session, session_id)).draft == "Written meanwhile"
+    assert len(await database.read(search, "danube")) == 1
+    with pytest.raises(ReadOnlyDatabaseError):
+        await database.read(set_draft, session_id, "x")
+    await database.close()
+    with pytest.raises(DatabaseAccessError, match="closed"):
+        await database.read(list_sessions)
+    assert [file.name for file in path.parent.iterdir()] == ["sessions.db"]
