@@ -9,11 +9,12 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
 from engine.protocol import Sampling
+from engine.remote.config import ServerConfig
 
 DEFAULT_SYSTEM_PROMPT = "You are a helpful assistant."
 
@@ -78,13 +79,14 @@ class AppSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything in settings.toml; `[keys]` maps an action's id to the keys that do it."""
+    """Everything in settings.toml; `[keys]` maps an action's id to its keys, `[servers.NAME]` is a server."""
 
     models: ModelSettings = ModelSettings()
     chat: ChatSettings = ChatSettings()
     sampling: SamplingSettings = SamplingSettings()
     engine: EngineSettings = EngineSettings()
     app: AppSettings = AppSettings()
+    servers: dict[str, ServerConfig] = {}
     keys: dict[str, str] = {}
 
     def model_directories(self, models_dir: Path) -> list[Path]:
@@ -119,6 +121,11 @@ def load_settings(path: Path) -> LoadedSettings:
         f"{path}{_at_line(text, keys)}: the setting {'.'.join(keys)} is unknown and ignored."
         for keys in _unknown_keys(table, Settings)
     ]
+    for name, reason in _bad_servers(table):
+        problems.append(
+            f"{path}{_at_line(text, ('servers', name))}: servers.{name}: {reason}; this server is left out."
+        )
+        _drop(table, ("servers", name))
     while True:
         try:
             return LoadedSettings(msgspec.convert(table, Settings), problems)
@@ -210,7 +217,23 @@ def _unknown_keys(table: Mapping[str, Any], struct: type[msgspec.Struct]) -> lis
             unknown.append((key,))
         elif isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
             unknown += [(key, *rest) for rest in _unknown_keys(value, kind)]
+        elif isinstance(value, dict) and ServerConfig in get_args(kind):
+            servers = [(name, server) for name, server in value.items() if isinstance(server, dict)]
+            unknown += [(key, name, *rest) for name, server in servers for rest in _unknown_keys(server, ServerConfig)]
     return unknown
+
+
+def _bad_servers(table: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The servers with a mistake, and which. None is used in part: it might be talked to without its key or its CA."""
+    servers = table.get("servers")
+    bad: list[tuple[str, str]] = []
+    for name, server in servers.items() if isinstance(servers, dict) else ():
+        try:
+            msgspec.convert(server, ServerConfig)
+        except msgspec.ValidationError as error:
+            reason, keys = _reason_and_keys(error, server if isinstance(server, dict) else {})
+            bad.append((name, ": ".join([*keys, reason])))
+    return bad
 
 
 def _reason_and_keys(error: msgspec.ValidationError, table: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:

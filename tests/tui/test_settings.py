@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.protocol import Sampling
+from engine.remote import ServerConfig
 from tui.settings import DEFAULT_SYSTEM_PROMPT, Settings, SettingsError, load_settings, save_settings
 
 
@@ -114,3 +115,39 @@ def test_saving_through_a_link_keeps_the_link(tmp_path: Path) -> None:
     save_settings(link, {"engine.threads": 3})
     assert link.is_symlink()
     assert load_settings(real).settings.engine.threads == 3
+
+
+SERVERS = """\
+[servers.home]
+base_url = "http://10.0.0.7:8000/v1"
+model = "big"
+api_key_env = "HOME_KEY"
+
+[servers.away]
+base_url = "https://example.org/v1"
+ca_file = 3
+"""
+
+
+def test_servers_are_read_and_one_with_a_mistake_is_not_used_in_part(tmp_path: Path) -> None:
+    loaded = load_settings(write(tmp_path, SERVERS))
+    assert loaded.settings.servers == {
+        "home": ServerConfig(base_url="http://10.0.0.7:8000/v1", model="big", api_key_env="HOME_KEY")
+    }
+    [problem] = loaded.problems
+    assert problem.endswith(", line 6: servers.away: ca_file: expected str, got int; this server is left out.")
+
+
+def test_a_key_in_the_settings_is_not_taken_and_not_repeated(tmp_path: Path) -> None:
+    text = '[servers.home]\nbase_url = "http://localhost/v1"\napi_key = "sk-sesame"\n'
+    loaded = load_settings(write(tmp_path, text))
+    assert list(loaded.settings.servers) == ["home"]
+    [problem] = loaded.problems
+    assert problem.endswith(", line 3: the setting servers.home.api_key is unknown and ignored.")
+
+
+@pytest.mark.parametrize("text", ["servers = 3\n", "[servers]\nhome = 3\n", "[servers.home]\nmodel = 3\n"])
+def test_bad_servers_never_stop_the_start(tmp_path: Path, text: str) -> None:
+    loaded = load_settings(write(tmp_path, text))
+    assert loaded.settings == Settings()
+    assert len(loaded.problems) == 1
