@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from engine.checkpoints import TensorType
 from engine.checkpoints.dequantize import dequantize_rows
-from engine.kernels import quantize_blocks, quantize_k
+from engine.kernels import quantize_blocks, quantize_k_minima, quantize_k_signed, superblocks
 from engine.kernels.simd import LANES
 
 HALF_LIMIT = 65520.0
@@ -32,15 +32,15 @@ _NARROW: dict[str, tuple[Kernel, int]] = {
     "Q5_0": (quantize_blocks.quantize_q5_0, quantize_blocks.SIZE),
     "Q5_1": (quantize_blocks.quantize_q5_1, quantize_blocks.SIZE),
     "Q8_0": (quantize_blocks.quantize_q8_0, quantize_blocks.SIZE),
-    "Q2_K": (quantize_k.quantize_q2_k, quantize_k.SIZE),
-    "Q3_K": (quantize_k.quantize_q3_k, quantize_k.SIZE),
-    "Q4_K": (quantize_k.quantize_q4_k, quantize_k.SIZE),
-    "Q5_K": (quantize_k.quantize_q5_k, quantize_k.SIZE),
-    "Q6_K": (quantize_k.quantize_q6_k, quantize_k.SIZE),
+    "Q2_K": (quantize_k_minima.quantize_q2_k, superblocks.SIZE),
+    "Q3_K": (quantize_k_signed.quantize_q3_k, superblocks.SIZE),
+    "Q4_K": (quantize_k_minima.quantize_q4_k, superblocks.SIZE),
+    "Q5_K": (quantize_k_minima.quantize_q5_k, superblocks.SIZE),
+    "Q6_K": (quantize_k_signed.quantize_q6_k, superblocks.SIZE),
 }
 """Kernels by target type, and how many weights one of their blocks has."""
 
-_PADDING = quantize_k.SIZE * LANES
+_PADDING = superblocks.SIZE * LANES
 """Kernels work on whole tiles: so many weights behind the last one may be read."""
 
 
@@ -71,7 +71,7 @@ class RowConverter:
     def __init__(self) -> None:
         self._floats = np.zeros(0, np.float32)
         self._result = np.zeros(0, np.uint8)
-        self._scratch = np.zeros(max(quantize_blocks.SCRATCH_BYTES, quantize_k.SCRATCH_BYTES), np.uint8)
+        self._scratch = np.zeros(max(quantize_blocks.SCRATCH_BYTES, superblocks.SCRATCH_BYTES), np.uint8)
 
     def convert(self, rows: Bytes, source: TensorType, target: TensorType) -> Bytes:
         """uint8 (count, bytes of a row) in `source` to the bytes in `target`, good until the next call.
