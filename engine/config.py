@@ -3,52 +3,41 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from engine.architectures import ARCHITECTURES, Architecture
 from engine.checkpoints import Metadata, TensorInfo
-from engine.errors import ModelFileError, UnsupportedModelError
+from engine.errors import UnsupportedModelError
+from engine.model_tensors import check_tensors
 
 MAX_LAYERS = 1024
 MAX_HEADS = 4096
 MAX_WIDTH = 1 << 20
 MAX_VOCAB = 1 << 24
 MAX_CONTEXT = 1 << 27
+MAX_EXPERTS = 1024
+MIN_ROPE_THETA = 1.001
 
-IGNORED_TENSORS = (".attn_rot_embd.weight", ".rope_freqs.weight", ".attention.rotary_emb.inv_freq")
-"""Endings of tensors that old converters wrote and nobody needs."""
-
-RopeOrder = Literal["normal", "neox"]
 RopeScalingType = Literal["none", "linear", "yarn", "longrope"]
-
-
-@dataclass(frozen=True, slots=True)
-class Architecture:
-    """What tells one architecture from another.
-
-    rope_order: "normal" turns neighbouring pairs, "neox" the two halves of a head.
-    """
-
-    name: str
-    rope_order: RopeOrder
-
-
-ARCHITECTURES = {"llama": Architecture("llama", rope_order="normal")}
-"""The architectures that the engine runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class RopeScaling:
     """How positions are stretched beyond the context that the model was trained on.
 
-    factor: new context / original. attn_factor: what the attention's magnitude is multiplied by.
+    factor: new context / original. attn_factor: what queries and keys are multiplied by when they are turned.
+    beta_fast, beta_slow: YaRN keeps frequencies that turn more often than the first over the original context, and
+    stretches those that turn less often than the second.
     """
 
     type: RopeScalingType = "none"
     factor: float = 1.0
     original_max_seq_len: int = 0
     attn_factor: float = 1.0
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +45,11 @@ class ModelConfig:
     """The sizes of a model.
 
     dim: width of the residual stream. hidden_dim: width of the feed-forward layer (of one expert where there are some).
-    rope_dim: how many of a head's dimensions are turned. sliding_window: positions that a windowed layer sees;
-    window_every: of so many layers one is without a window. Softcaps of 0 are off. tied: the output matrix is the
-    embedding.
+    rope_dim: how many of a head's dimensions are turned. windows: how many positions each layer sees, 0 for all.
+    query_scale: what queries are multiplied by. Softcaps of 0 are off. tied: the output matrix is the embedding.
     """
 
-    architecture: str
+    architecture: Architecture
     name: str
     n_layers: int
     n_heads: int
@@ -73,16 +61,16 @@ class ModelConfig:
     max_seq_len: int
     norm_eps: float
     rope_theta: float
+    local_rope_theta: float | None
     rope_dim: int
-    rope_order: RopeOrder
     rope_scaling: RopeScaling
+    query_scale: float
     tied: bool
-    sliding_window: int | None = None
-    window_every: int | None = None
-    attn_softcap: float = 0.0
-    final_softcap: float = 0.0
-    n_experts: int = 0
-    n_experts_used: int = 0
+    windows: tuple[int, ...]
+    attn_softcap: float
+    final_softcap: float
+    n_experts: int
+    n_experts_used: int
 
     @property
     def kv_dim(self) -> int:
@@ -107,6 +95,7 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
         raise UnsupportedModelError(f"{meta.path} is an {meta['general.type']}, not a model.", "Choose a whole model.")
     if not tensors:
         raise meta.error("it has a vocabulary only, no weights.", "Choose a whole model.")
+    n_layers = meta.integer(f"{arch}.block_count", low=1, high=MAX_LAYERS)
     n_heads = _same_in_all_layers(meta, f"{arch}.attention.head_count", None, high=MAX_HEADS)
     n_kv_heads = _same_in_all_layers(meta, f"{arch}.attention.head_count_kv", n_heads, high=MAX_HEADS)
     dim = meta.integer(f"{arch}.embedding_length", low=1, high=MAX_WIDTH)
@@ -117,80 +106,36 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
     if rope_dim % 2 or head_dim % 2:
         raise meta.error(f"{arch}.rope.dimension_count is {rope_dim} in a head of {head_dim}; both should be even.")
     max_seq_len = meta.integer(f"{arch}.context_length", low=1, high=MAX_CONTEXT)
-    n_experts = meta.integer(f"{arch}.expert_count", 0, low=0, high=1024)
-    if n_experts:
-        raise UnsupportedModelError(
-            f"{meta.path or 'The model'} is a mixture of {n_experts} experts, which this engine does not run.",
-            "Choose a model without experts.",
-        )
+    n_experts = meta.integer(f"{arch}.expert_count", 0, low=0, high=MAX_EXPERTS)
+    n_experts_used = meta.integer(f"{arch}.expert_used_count", low=1, high=n_experts) if n_experts else 0
+    scaled_by = dim // n_heads if n_layers == architecture.wide_queries_at else head_dim
     config = ModelConfig(
-        architecture=arch,
+        architecture=architecture,
         name=_name(meta),
-        n_layers=meta.integer(f"{arch}.block_count", low=1, high=MAX_LAYERS),
+        n_layers=n_layers,
         n_heads=n_heads,
         n_kv_heads=n_kv_heads,
         head_dim=head_dim,
         dim=dim,
-        hidden_dim=_same_in_all_layers(meta, f"{arch}.feed_forward_length", None, high=MAX_WIDTH),
+        hidden_dim=_hidden_dim(meta, arch, n_experts),
         vocab_size=_vocab_size(meta, arch),
         max_seq_len=max_seq_len,
         norm_eps=meta.real(f"{arch}.attention.layer_norm_rms_epsilon", low=0.0, high=1.0),
-        rope_theta=meta.real(f"{arch}.rope.freq_base", 10_000.0, low=1.0, high=1e12),
+        rope_theta=meta.real(f"{arch}.rope.freq_base", 10_000.0, low=MIN_ROPE_THETA, high=1e12),
+        local_rope_theta=_local_rope_theta(meta, architecture),
         rope_dim=rope_dim,
-        rope_order=architecture.rope_order,
         rope_scaling=_rope_scaling(meta, arch, max_seq_len),
+        query_scale=scaled_by**-0.5,
         tied="output.weight" not in tensors,
+        windows=_windows(meta, architecture, n_layers),
+        attn_softcap=_softcap(meta, f"{arch}.attn_logit_softcapping", architecture.attn_softcap),
+        final_softcap=_softcap(meta, f"{arch}.final_logit_softcapping", architecture.final_softcap),
+        n_experts=n_experts,
+        n_experts_used=n_experts_used,
     )
     check_tensors(config, tensors)
     _check_token_ids(meta, config.vocab_size)
     return config
-
-
-def tensor_shapes(config: ModelConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Every tensor that a model of this configuration must have, with its shape."""
-    dim, hidden, q_dim, kv_dim = config.dim, config.hidden_dim, config.q_dim, config.kv_dim
-    yield "token_embd.weight", (config.vocab_size, dim)
-    yield "output_norm.weight", (dim,)
-    if not config.tied:
-        yield "output.weight", (config.vocab_size, dim)
-    for layer in range(config.n_layers):
-        block = f"blk.{layer}."
-        yield block + "attn_norm.weight", (dim,)
-        yield block + "attn_q.weight", (q_dim, dim)
-        yield block + "attn_k.weight", (kv_dim, dim)
-        yield block + "attn_v.weight", (kv_dim, dim)
-        yield block + "attn_output.weight", (dim, q_dim)
-        yield block + "ffn_norm.weight", (dim,)
-        yield block + "ffn_gate.weight", (hidden, dim)
-        yield block + "ffn_up.weight", (hidden, dim)
-        yield block + "ffn_down.weight", (dim, hidden)
-
-
-def check_tensors(config: ModelConfig, tensors: Mapping[str, TensorInfo]) -> None:
-    """Raise ModelFileError unless every tensor is there in its shape and none that would be left out."""
-    expected = dict(tensor_shapes(config))
-    optional = {"rope_freqs.weight": (config.rope_dim // 2,)}
-    where = next(iter(tensors.values())).path if tensors else "the model"
-    for name, shape in expected.items():
-        if name not in tensors:
-            raise ModelFileError(f"{where}: the tensor {name} is missing.", "The file is not whole: fetch it again.")
-        _check_shape(tensors[name], shape)
-    for name, tensor in tensors.items():
-        if name in optional:
-            _check_shape(tensor, optional[name])
-        elif name not in expected and not name.endswith(IGNORED_TENSORS):
-            raise UnsupportedModelError(
-                f"{tensor.path}: {name} is not part of a {config.architecture} model as this engine runs it.",
-                "Choose another model.",
-            )
-
-
-def _check_shape(tensor: TensorInfo, shape: tuple[int, ...]) -> None:
-    if tensor.shape != shape:
-        raise ModelFileError(
-            f"{tensor.path}: {tensor.name} has the shape {tensor.shape}, by the metadata it should be {shape}.",
-            "The file is damaged or was written wrongly: fetch it again.",
-        )
 
 
 def _architecture(meta: Metadata) -> Architecture:
@@ -242,21 +187,62 @@ def _vocab_size(meta: Metadata, arch: str) -> int:
 
 
 def _rope_scaling(meta: Metadata, arch: str, max_seq_len: int) -> RopeScaling:
-    kind = meta.text(f"{arch}.rope.scaling.type", "")
-    if not kind:
-        kind = "linear" if f"{arch}.rope.scale_linear" in meta else "none"
-    original = meta.integer(f"{arch}.rope.scaling.original_context_length", max_seq_len, low=1, high=MAX_CONTEXT)
-    factor = meta.real(f"{arch}.rope.scaling.factor", 0.0, low=0.0, high=1e6) or meta.real(
-        f"{arch}.rope.scale_linear", 1.0, low=0.0, high=1e6
-    )
-    attn_factor = meta.real(f"{arch}.rope.scaling.attn_factor", 1.0, low=0.0, high=1e6)
+    """Scaling as llama.cpp reads it: linear where the file has a factor and no type."""
+    scaling = f"{arch}.rope.scaling"
+    kind = meta.text(f"{scaling}.type", "") or "linear"
     if kind not in ("none", "linear", "yarn", "longrope"):
         raise UnsupportedModelError(
             f"{meta.path or 'The model'} stretches positions by {kind!r}, which this engine does not know.",
             "Choose another model.",
         )
-    scaling: RopeScalingType = kind  # type: ignore[assignment]
-    return RopeScaling(scaling, factor or 1.0, original, attn_factor)
+    factor = meta.real(f"{scaling}.factor", 0.0, low=0.0, high=1e6) or meta.real(
+        f"{arch}.rope.scale_linear", 0.0, low=0.0, high=1e6
+    )
+    if kind == "none" or (kind == "linear" and factor in (0.0, 1.0)):
+        kind, factor = "none", 1.0
+    known: RopeScalingType = kind  # type: ignore[assignment]
+    return RopeScaling(
+        type=known,
+        factor=factor or 1.0,
+        original_max_seq_len=meta.integer(f"{scaling}.original_context_length", max_seq_len, low=1, high=MAX_CONTEXT),
+        attn_factor=meta.real(f"{scaling}.attn_factor", 1.0, low=0.0, high=1e6),
+        beta_fast=meta.real(f"{scaling}.yarn_beta_fast", 32.0, low=1e-3, high=1e6),
+        beta_slow=meta.real(f"{scaling}.yarn_beta_slow", 1.0, low=1e-3, high=1e6),
+    )
+
+
+def _local_rope_theta(meta: Metadata, architecture: Architecture) -> float | None:
+    """The rotary base of layers with a window, where it is another one."""
+    if architecture.local_rope_theta is None:
+        return None
+    return meta.real(
+        f"{architecture.name}.rope.freq_base_swa", architecture.local_rope_theta, low=MIN_ROPE_THETA, high=1e12
+    )
+
+
+def _windows(meta: Metadata, architecture: Architecture, n_layers: int) -> tuple[int, ...]:
+    """How many positions each layer sees, 0 for all."""
+    key = f"{architecture.name}.attention.sliding_window"
+    window = meta.integer(key, architecture.window, low=0, high=2**32 - 1)
+    pattern = meta.get(f"{key}_pattern")
+    if isinstance(pattern, tuple):
+        if len(pattern) != n_layers:
+            raise meta.error(f"{key}_pattern has {len(pattern)} elements, it should have {n_layers}.")
+        return tuple(window if windowed else 0 for windowed in pattern)
+    every = meta.integer(f"{key}_pattern", architecture.window_every, low=0, high=MAX_LAYERS)
+    return tuple(window if every < 2 or i % every < every - 1 else 0 for i in range(n_layers))
+
+
+def _softcap(meta: Metadata, key: str, default: float) -> float:
+    return meta.real(key, default, low=0.0, high=1e6)
+
+
+def _hidden_dim(meta: Metadata, arch: str, n_experts: int) -> int:
+    """The feed-forward width, of one expert where there are some."""
+    key = f"{arch}.expert_feed_forward_length"
+    if n_experts and key in meta:
+        return meta.integer(key, low=1, high=MAX_WIDTH)
+    return _same_in_all_layers(meta, f"{arch}.feed_forward_length", None, high=MAX_WIDTH)
 
 
 def _check_token_ids(meta: Metadata, vocab_size: int) -> None:

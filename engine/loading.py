@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from engine.catalog import model_name
@@ -10,9 +10,6 @@ from engine.chat import choose_format
 from engine.checkpoints import Checkpoint, open_checkpoint
 from engine.config import ModelConfig, config_from_gguf
 from engine.errors import EngineError
-from engine.kernels import attention, rows
-from engine.kernels.jit import Kernel
-from engine.kernels.matmul import embed, matmul
 from engine.kv_cache import KVCache
 from engine.memory import available_bytes
 from engine.model import LanguageModel
@@ -22,7 +19,7 @@ from engine.recommendation import recommended_sampling
 from engine.team import default_threads
 from engine.tokenizer import load_tokenizer
 from engine.transformer import Transformer
-from engine.weights import ModelWeights, load_weights
+from engine.weights import load_weights
 
 Report = Callable[[LoadStage, int, int, str], None]
 
@@ -56,9 +53,15 @@ def load(command: Load, report: Report) -> LanguageModel:
         raise EngineError(f"{threads} threads cannot compute.", "Ask for 1 or more, or leave the choice to the engine.")
     directory = Path(command.cache_dir) / "panels" if command.cache_dir is not None else None
     weights = load_weights(checkpoint, config, directory, threads, lambda a, b: report("preparing", a, b, "weights"))
-    compile_kernels(weights, report)
     context = choose_context(command.context, config, checkpoint.weights_bytes)
-    transformer = Transformer(config, weights, context, batch_size(checkpoint.n_parameters), threads)
+    transformer = Transformer(
+        config,
+        weights,
+        context,
+        batch_size(checkpoint.n_parameters),
+        threads,
+        lambda done, total, name: report("compiling", done, total, name),
+    )
     report("warming", 0, 1, "first pass")
     transformer.evaluate([0], 0)
     transformer.cached_ids.clear()
@@ -67,7 +70,7 @@ def load(command: Load, report: Report) -> LanguageModel:
         name=name_without_quantization(model_name(checkpoint.path)),
         path=str(checkpoint.path),
         format=checkpoint.format,
-        architecture=config.architecture,
+        architecture=config.architecture.name,
         quantization=quantization_name(checkpoint),
         parameters=checkpoint.n_parameters,
         size_bytes=checkpoint.size_bytes,
@@ -83,23 +86,6 @@ def load(command: Load, report: Report) -> LanguageModel:
         sampling=recommended_sampling(checkpoint.metadata),
     )
     return LanguageModel(card, checkpoint.metadata, tokenizer, chat_format, transformer)
-
-
-def compile_kernels(weights: ModelWeights, report: Report) -> None:
-    """Compile every kernel that these weights need, or find it in the cache."""
-    kernels = list(_kernels(weights))
-    for i, kernel in enumerate(kernels):
-        report("compiling", i, len(kernels), kernel.name)
-        _ = kernel.address
-    report("compiling", len(kernels), len(kernels), "done")
-
-
-def _kernels(weights: ModelWeights) -> Iterator[Kernel]:
-    yield from (rows.residual_norm, rows.silu_gate, rows.rotary_table, rows.rotate_and_store)
-    yield from (attention.attend, attention.merge)
-    yield embed(weights.embedding.plan.format.name)
-    for name in sorted({matrix.plan.format.name for matrix in weights.matrices()}):
-        yield matmul(name)
 
 
 def choose_context(asked: int | None, config: ModelConfig, weights_bytes: int) -> int:

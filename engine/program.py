@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,9 @@ from engine.kernels.records import BLOCK_BYTES, STEP_FIELDS
 
 LINE_BYTES = 64
 """Rows begin on cache lines."""
+
+ReportCompiling = Callable[[int, int, str], None]
+"""Called with kernels compiled, kernels in all, and the next one's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +38,12 @@ class Rows:
 
 
 class Program:
-    """Collects steps and buffers for batches of up to max_tokens tokens."""
+    """Collects steps, and buffers for them, for batches of up to max_tokens tokens."""
 
     def __init__(self, max_tokens: int) -> None:
         self.max_tokens = max_tokens
-        self._steps: list[list[int]] = []
+        self._steps: list[tuple[Kernel, list[int]]] = []
         self._kept: list[object] = []
-        self.kernels: list[Kernel] = []
 
     def floats(self, width: int, rows: int | None = None) -> Rows:
         """Rows of `width` float32, zeros at first, with room up to a whole block and a vector more."""
@@ -53,11 +56,11 @@ class Program:
     def _rows(self, row_bytes: int, rows: int | None) -> Rows:
         count = -(-(rows or self.max_tokens) // TOKEN_PAD) * TOKEN_PAD
         stride = -(-row_bytes // LINE_BYTES) * LINE_BYTES
-        stride += (
-            LINE_BYTES if stride // LINE_BYTES % 2 == 0 else 0
-        )  # an odd number of lines: rows spread over the cache's sets
+        if stride // LINE_BYTES % 2 == 0:
+            stride += LINE_BYTES  # an odd number of lines: rows spread over the cache's sets
         memory = np.zeros(count * stride + LINE_BYTES, np.uint8)
         start = -memory.ctypes.data % LINE_BYTES
+        self.keep(memory)
         return Rows(memory[start : start + count * stride].reshape(count, stride), stride)
 
     def keep(self, *objects: object) -> None:
@@ -66,13 +69,18 @@ class Program:
 
     def add(self, kernel: Kernel, unit_kind: int, units: int, chunk_units: int, *parameters: int) -> None:
         """Append a step."""
-        step = [kernel.address, unit_kind, units, chunk_units, *parameters]
-        self._steps.append(step + [0] * (STEP_FIELDS - len(step)))
-        self.kernels.append(kernel)
+        step = [unit_kind, units, chunk_units, *parameters]
+        self._steps.append((kernel, step + [0] * (STEP_FIELDS - 1 - len(step))))
 
-    def table(self) -> NDArray[np.int64]:
-        """The steps as kernels read them."""
-        return np.array(self._steps, np.int64)
+    def compile(self, report: ReportCompiling) -> NDArray[np.int64]:
+        """The steps as the team reads them; every kernel is compiled, or found in the cache."""
+        kernels = list(dict.fromkeys(kernel for kernel, _ in self._steps))
+        addresses = {}
+        for i, kernel in enumerate(kernels):
+            report(i, len(kernels), kernel.name)
+            addresses[kernel] = kernel.address
+        report(len(kernels), len(kernels), "done")
+        return np.array([[addresses[kernel], *rest] for kernel, rest in self._steps], np.int64)
 
 
 def float_bits(value: float) -> int:

@@ -2,31 +2,57 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.config import ModelConfig
-from engine.errors import UnsupportedModelError
+from engine.config import ModelConfig, RopeScaling
+
+Frequencies = NDArray[np.float64]
 
 
-def rotary_frequencies(config: ModelConfig, divisors: NDArray[np.float32] | None) -> tuple[NDArray[np.float64], float]:
+def rotary_frequencies(config: ModelConfig, divisors: NDArray[np.float32] | None) -> tuple[Frequencies, float]:
     """Angles a position, float64 (rope_dim / 2,), and the factor on cosines and sines.
 
-    divisors: what each frequency is divided by (Llama 3's file has them), or None. Source: Su et al. 2021; linear
-    scaling: Chen et al. 2023.
+    divisors: what each frequency is divided by (Llama 3's and Phi's files have them), or None. All of it as llama.cpp
+    does. Source: Su et al. 2021; linear scaling: Chen et al. 2023; YaRN: Peng et al. 2023; LongRoPE: Ding et al. 2024.
     """
-    pairs = config.rope_dim // 2
-    frequencies = config.rope_theta ** (-np.arange(pairs, dtype=np.float64) * 2 / config.rope_dim)
+    frequencies = _plain(config.rope_theta, config.rope_dim)
     if divisors is not None:
-        frequencies = frequencies / divisors[:pairs].astype(np.float64)
+        frequencies = frequencies / divisors[: frequencies.size].astype(np.float64)
     scaling = config.rope_scaling
-    match scaling.type:
-        case "none":
-            return frequencies, 1.0
-        case "linear":
-            return frequencies / scaling.factor, 1.0
-        case other:
-            raise UnsupportedModelError(
-                f"The model stretches its context by {other!r}, which this engine does not do yet.",
-                "Choose another model.",
-            )
+    if scaling.type != "yarn":
+        return frequencies / scaling.factor, scaling.attn_factor
+    kept = _kept_by_yarn(scaling, config.rope_theta, config.rope_dim)
+    stretched = frequencies / scaling.factor
+    return stretched + (frequencies - stretched) * kept, scaling.attn_factor * _yarn_magnitude(scaling.factor)
+
+
+def local_rotary_frequencies(config: ModelConfig) -> tuple[Frequencies, float] | None:
+    """The same for layers with a window, None where they turn as the others do."""
+    if config.local_rope_theta is None:
+        return None
+    return _plain(config.local_rope_theta, config.rope_dim), 1.0
+
+
+def _plain(theta: float, rope_dim: int) -> Frequencies:
+    return np.asarray(theta ** (-np.arange(rope_dim // 2, dtype=np.float64) * 2 / rope_dim))
+
+
+def _kept_by_yarn(scaling: RopeScaling, theta: float, rope_dim: int) -> Frequencies:
+    """How much of each frequency stays as it was: 1 for the fast ones, 0 for the slow ones, a ramp between."""
+
+    def pair_that_turns(times: float) -> float:
+        """The pair that turns so many times over the original context."""
+        return rope_dim * math.log(scaling.original_max_seq_len / (times * 2 * math.pi)) / (2 * math.log(theta))
+
+    low = max(0.0, math.floor(pair_that_turns(scaling.beta_fast)))
+    high = min(rope_dim - 1.0, math.ceil(pair_that_turns(scaling.beta_slow)))
+    ramp = (np.arange(rope_dim // 2) - low) / max(0.001, high - low)
+    return np.asarray(1.0 - np.clip(ramp, 0.0, 1.0))
+
+
+def _yarn_magnitude(factor: float) -> float:
+    """What YaRN multiplies queries and keys by, against the flatter softmax of longer contexts."""
+    return 1.0 + 0.1 * math.log(factor) if factor > 1.0 else 1.0

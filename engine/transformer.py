@@ -9,42 +9,29 @@ from numpy.typing import NDArray
 
 from engine.config import ModelConfig
 from engine.errors import ContextFullError
-from engine.kernels.attention import attend, attention_scratch_bytes, merge
-from engine.kernels.formats import BLOCK
-from engine.kernels.matmul import TILE_BYTES, embed, matmul
-from engine.kernels.records import ATTENTION, FIXED, PER_OUTPUT, PER_TOKEN
-from engine.kernels.rows import (
-    HALF_APART,
-    HEAD_DIM,
-    HEAD_PAD,
-    HEADS,
-    KV_HEADS,
-    OUTPUTS_ONLY,
-    Q_HEAD_BYTES,
-    Q_SCALE,
-    ROTARY_PAIRS,
-    SHAPE_FIELDS,
-    WINDOW,
-    residual_norm,
-    rotary_table,
-    rotate_and_store,
-    silu_gate,
-)
+from engine.expert_steps import ExpertBuffers, add_experts
+from engine.kernels.attention import attention_scratch_bytes
+from engine.kernels.matmul import TILE_BYTES
 from engine.kv_cache import KVCache
-from engine.panels import Matrix
-from engine.program import Program, Rows, float_bits
-from engine.rope import rotary_frequencies
+from engine.program import Program, ReportCompiling, Rows
+from engine.rope import local_rotary_frequencies, rotary_frequencies
+from engine.steps import (
+    add_attention,
+    add_embedding,
+    add_gate,
+    add_logit_cap,
+    add_norm,
+    add_products,
+    add_rotary_table,
+    add_rotation,
+    attention_shape,
+    query_rows,
+)
 from engine.team import Team
-from engine.weights import ModelWeights, Vector
+from engine.weights import ModelWeights
 
 MAX_OUTPUTS = 64
 """Positions of a batch that can give logits."""
-
-CHUNK_BYTES = 48 << 10
-"""Weights of one chunk of a matrix product: long enough to hide its claim, short enough to share evenly."""
-
-ROWS_TOGETHER = 4
-"""Tokens of one chunk of the work between the products."""
 
 
 class Transformer:
@@ -54,7 +41,13 @@ class Transformer:
     """
 
     def __init__(
-        self, config: ModelConfig, weights: ModelWeights, max_seq_len: int, batch_size: int, threads: int
+        self,
+        config: ModelConfig,
+        weights: ModelWeights,
+        max_seq_len: int,
+        batch_size: int,
+        threads: int,
+        report: ReportCompiling = lambda done, total, name: None,
     ) -> None:
         self.config, self.weights = config, weights
         self.max_seq_len, self.batch_size = max_seq_len, batch_size
@@ -64,9 +57,9 @@ class Transformer:
             self._shape, config.n_layers, config.n_heads, config.n_kv_heads, config.head_dim, max_seq_len
         )
         program = Program(batch_size)
-        self._logits = forward(program, config, weights, self._shape)
+        self._logits = forward(program, config, weights, self._shape, max_seq_len)
         self._program = program
-        self._team = Team(program.table(), threads, max(TILE_BYTES, attention_scratch_bytes(config.head_dim)))
+        self._team = Team(program.compile(report), threads, max(TILE_BYTES, attention_scratch_bytes(config.head_dim)))
 
     def evaluate(self, ids: Sequence[int], pos: int) -> NDArray[np.float32]:
         """Read tokens at positions pos…, forgetting what the cache held from there on.
@@ -108,178 +101,45 @@ class Transformer:
         self.weights.close()
 
 
-def forward(p: Program, config: ModelConfig, weights: ModelWeights, shape: NDArray[np.int64]) -> Rows:
+def forward(p: Program, config: ModelConfig, weights: ModelWeights, shape: NDArray[np.int64], max_seq_len: int) -> Rows:
     """Write down the forward pass of a LLaMA-family model; returns the buffer of logits.
 
-    Comments give shapes per token. Source: Touvron et al. 2023, with grouped-query attention (Ainslie et al. 2023).
+    Comments give shapes per token. Source: Touvron et al. 2023, with grouped-query attention (Ainslie et al. 2023);
+    what other architectures do differently is data (engine/architectures.py), and None in the weights of those
+    that do without.
     """
     dim, hidden = config.dim, config.hidden_dim
     x, x_norm, x_quant = p.floats(dim), p.floats(dim), p.quants(dim)
     qkv, q_rows = p.floats(config.q_dim + 2 * config.kv_dim), query_rows(p, config)
     att, att_quant, delta = p.floats(config.q_dim), p.quants(config.q_dim), p.floats(dim)
-    gate_up, h, h_quant = p.floats(2 * hidden), p.floats(hidden), p.quants(hidden)
     logits = p.floats(config.vocab_size, MAX_OUTPUTS)
-    rotary = p.floats(config.rope_dim)
+    if config.n_experts:
+        experts = ExpertBuffers(p, config)
+    else:
+        gate_up, h, h_quant = p.floats(2 * hidden), p.floats(hidden), p.quants(hidden)
+    p.keep(shape, weights)
 
-    add_rotary_table(p, config, weights, rotary)
-    add_embedding(p, weights.embedding, x)  # (dim,)
-    added = None
+    rotary = add_rotary_table(p, *rotary_frequencies(config, weights.rope_divisors_for(config, max_seq_len)))
+    local = local_rotary_frequencies(config)
+    local_rotary = rotary if local is None else add_rotary_table(p, *local)
+    add_embedding(p, config, weights.embedding, x)  # (dim,)
+    added, added_norm = None, None
     for i, layer in enumerate(weights.layers):
-        add_norm(p, config, x, added, layer.attn_norm, x_norm, x_quant)
+        add_norm(p, config, x, added, layer.attn_norm, x_norm, x_quant, delta_norm=added_norm)
         add_products(p, layer.wqkv, x_norm, x_quant, qkv)  # (q_dim + 2·kv_dim,)
-        p.add(
-            rotate_and_store,
-            PER_TOKEN,
-            0,
-            ROWS_TOGETHER,
-            qkv.address,
-            qkv.stride,
-            rotary.address,
-            shape.ctypes.data,
-            i,
-            q_rows.address,
-        )
-        att_parameters = (
-            q_rows.address,
-            i,
-            0,
-            shape.ctypes.data,
-            0,
-            att.address,
-            att.stride,
-            att_quant.address,
-            att_quant.stride,
-        )
-        p.add(attend, ATTENTION, 0, 1, *att_parameters)
-        p.add(merge, PER_TOKEN, 0, ROWS_TOGETHER, *att_parameters)  # (q_dim,)
+        add_rotation(p, config, layer, i, qkv, local_rotary if config.windows[i] else rotary, shape, q_rows)
+        add_attention(p, config, i, q_rows, shape, att, att_quant)  # (q_dim,)
         add_products(p, [layer.wo], att, att_quant, delta)  # (dim,)
 
-        add_norm(p, config, x, delta, layer.ffn_norm, x_norm, x_quant)
-        add_products(p, layer.w_gate_up, x_norm, x_quant, gate_up)  # (2·hidden_dim,)
-        p.add(
-            silu_gate,
-            PER_TOKEN,
-            0,
-            ROWS_TOGETHER,
-            gate_up.address,
-            gate_up.stride,
-            hidden,
-            hidden,
-            h.address,
-            h.stride,
-            h_quant.address,
-            h_quant.stride,
-        )  # (hidden_dim,)
-        add_products(p, [layer.w_down], h, h_quant, delta)  # (dim,)
-        added = delta
-    add_norm(p, config, x, added, weights.output_norm, x_norm, x_quant, outputs_only=True)
+        add_norm(p, config, x, delta, layer.ffn_norm, x_norm, x_quant, delta_norm=layer.attn_post_norm)
+        if config.n_experts:
+            add_experts(p, config, layer, experts, x_norm, x_quant, delta)  # (dim,)
+        else:
+            add_products(p, layer.w_gate_up, x_norm, x_quant, gate_up)  # (2·hidden_dim,)
+            add_gate(p, config, gate_up, h, h_quant)  # (hidden_dim,)
+            add_products(p, [layer.w_down], h, h_quant, delta)  # (dim,)
+        added, added_norm = delta, layer.ffn_post_norm
+    add_norm(p, config, x, added, weights.output_norm, x_norm, x_quant, delta_norm=added_norm, outputs_only=True)
     add_products(p, [weights.output], x_norm, x_quant, logits, outputs_only=True)  # (vocab_size,)
-    p.keep(x, x_norm, x_quant, qkv, q_rows, att, att_quant, delta, gate_up, h, h_quant, rotary, shape, weights)
+    add_logit_cap(p, config, logits)
     return logits
-
-
-def attention_shape(config: ModelConfig, batch_size: int) -> NDArray[np.int64]:
-    """The shape record of attention; the cache adds its part."""
-    shape = np.zeros(SHAPE_FIELDS, np.int64)
-    group = config.n_heads // config.n_kv_heads
-    pad = -(-config.head_dim // BLOCK) * BLOCK
-    shape[HEADS], shape[KV_HEADS] = config.n_heads, config.n_kv_heads
-    shape[HEAD_DIM], shape[HEAD_PAD] = config.head_dim, pad
-    shape[ROTARY_PAIRS], shape[HALF_APART] = config.rope_dim // 2, config.rope_order == "neox"
-    shape[Q_HEAD_BYTES] = (batch_size * group + BLOCK) * pad * 4
-    shape[Q_SCALE] = float_bits(config.head_dim**-0.5)
-    shape[WINDOW] = config.sliding_window or 0
-    return shape
-
-
-def query_rows(p: Program, config: ModelConfig) -> Rows:
-    """Queries by key-value head, then token, then head of the group: the rows that attention takes together."""
-    group = config.n_heads // config.n_kv_heads
-    pad = -(-config.head_dim // BLOCK) * BLOCK
-    array = np.zeros(config.n_kv_heads * (p.max_tokens * group + BLOCK) * pad * 4, np.uint8)
-    return Rows(array, pad * 4)
-
-
-def add_rotary_table(p: Program, config: ModelConfig, weights: ModelWeights, rotary: Rows) -> None:
-    """A step: cosines and sines for the batch's positions."""
-    frequencies, magnitude = rotary_frequencies(config, weights.rope_divisors)
-    p.keep(frequencies)
-    p.add(
-        rotary_table, PER_TOKEN, 0, 64, rotary.address, frequencies.ctypes.data, frequencies.size, float_bits(magnitude)
-    )
-
-
-def add_embedding(p: Program, embedding: Matrix, x: Rows) -> None:
-    """A step: each token's row of the embedding."""
-    plan = embedding.plan
-    p.add(
-        embed(plan.format.name),
-        PER_TOKEN,
-        0,
-        ROWS_TOGETHER,
-        embedding.address,
-        plan.n_blocks,
-        plan.panel_bytes,
-        x.address,
-        x.stride,
-        float_bits(1.0),
-    )
-
-
-def add_norm(
-    p: Program,
-    config: ModelConfig,
-    x: Rows,
-    delta: Rows | None,
-    weight: Vector,
-    out: Rows,
-    quant: Rows,
-    *,
-    outputs_only: bool = False,
-) -> None:
-    """A step: add delta to the residual stream x, then norm it into out and, quantised, into quant."""
-    kind, flag = (PER_OUTPUT, OUTPUTS_ONLY) if outputs_only else (PER_TOKEN, 0)
-    p.add(
-        residual_norm,
-        kind,
-        0,
-        ROWS_TOGETHER,
-        x.address,
-        x.stride,
-        delta.address if delta else 0,
-        delta.stride if delta else 0,
-        0,
-        weight.ctypes.data,
-        config.dim | flag,
-        float_bits(config.norm_eps),
-        out.address,
-        out.stride,
-        quant.address,
-        quant.stride,
-    )
-
-
-def add_products(
-    p: Program, matrices: Sequence[Matrix], x: Rows, quant: Rows, y: Rows, *, outputs_only: bool = False
-) -> None:
-    """Steps: y = matrices · x, their outputs side by side."""
-    offset = 0
-    for matrix in matrices:
-        plan = matrix.plan
-        source = x if plan.format.is_float else quant
-        chunk = max(1, CHUNK_BYTES // plan.panel_bytes)
-        p.add(
-            matmul(plan.format.name),
-            FIXED,
-            plan.n_panels,
-            chunk,
-            matrix.address,
-            plan.n_blocks,
-            plan.panel_bytes,
-            source.address,
-            source.stride,
-            y.address + 4 * offset,
-            y.stride,
-            int(outputs_only),
-        )
-        offset += plan.rows

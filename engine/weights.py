@@ -5,8 +5,8 @@ The one place that knows how GGUF spells them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,9 @@ class LayerWeights:
     """One layer. Matrices are (outputs, inputs); those that read the same input may be one matrix.
 
     attn_norm, ffn_norm: (dim,). wqkv: (q_dim + 2·kv_dim, dim). wo: (dim, q_dim). w_gate_up: (2·hidden_dim, dim).
-    w_down: (dim, hidden_dim).
+    w_down: (dim, hidden_dim). What follows is None in models that do not have it. qkv_bias: (q_dim + 2·kv_dim,).
+    q_norm, k_norm: (head_dim,). attn_post_norm, ffn_post_norm: (dim,). router: (n_experts, dim); with it, w_gate_up
+    is gate and up, each (n_experts·hidden_dim, dim), and w_down (n_experts·dim, hidden_dim): expert below expert.
     """
 
     attn_norm: Vector
@@ -38,13 +40,20 @@ class LayerWeights:
     ffn_norm: Vector
     w_gate_up: list[Matrix]
     w_down: Matrix
+    qkv_bias: Vector | None
+    q_norm: Vector | None
+    k_norm: Vector | None
+    attn_post_norm: Vector | None
+    ffn_post_norm: Vector | None
+    router: Matrix | None
 
 
 @dataclass(frozen=True, slots=True)
 class ModelWeights:
     """All weights. embedding, output: (vocab_size, dim), the same matrix where they are tied.
 
-    rope_divisors: (rope_dim / 2,) what each rotary frequency is divided by, or None.
+    rope_divisors: (rope_dim / 2,) what each rotary frequency is divided by, or None. long_rope_divisors: the same for
+    contexts longer than the model's original one, where they differ.
     """
 
     embedding: Matrix
@@ -52,13 +61,14 @@ class ModelWeights:
     output_norm: Vector
     output: Matrix
     rope_divisors: Vector | None
+    long_rope_divisors: Vector | None
     store: PanelStore
 
-    def matrices(self) -> Iterator[Matrix]:
-        """Every matrix of a product."""
-        for layer in self.layers:
-            yield from (*layer.wqkv, layer.wo, *layer.w_gate_up, layer.w_down)
-        yield self.output
+    def rope_divisors_for(self, config: ModelConfig, max_seq_len: int) -> Vector | None:
+        """What rotary frequencies are divided by in a context of so many positions."""
+        if self.long_rope_divisors is not None and max_seq_len > config.rope_scaling.original_max_seq_len:
+            return self.long_rope_divisors
+        return self.rope_divisors
 
     def close(self) -> None:
         """Give the panels' memory back."""
@@ -78,48 +88,79 @@ def load_weights(
     if not config.tied:
         plans["output"] = [plan_matrix("output", tensors["output.weight"])]
     for i in range(config.n_layers):
-        plans |= _layer_plans(i, tensors)
+        plans |= _layer_plans(i, config, tensors)
     store = open_panels(checkpoint, [p for group in plans.values() for p in group], directory, threads, report)
 
     def matrices(name: str) -> list[Matrix]:
-        return [store.matrices[plan.name] for plan in plans[name]]
+        return [store.matrices[plan.name] for plan in plans.get(name, [])]
+
+    def vector(*names: str) -> Vector | None:
+        """The vectors that there are, one after the other; None if there is none."""
+        found = [_values(tensors[name]) for name in names if name in tensors]
+        return _padded(np.concatenate(found)) if found else None
+
+    def norm(name: str) -> Vector:
+        return _padded(_values(tensors[f"{name}.weight"]))
 
     layers = [
         LayerWeights(
-            attn_norm=_vector(tensors[f"blk.{i}.attn_norm.weight"]),
+            attn_norm=norm(f"blk.{i}.attn_norm"),
             wqkv=matrices(f"{i}.wqkv"),
             wo=matrices(f"{i}.wo")[0],
-            ffn_norm=_vector(tensors[f"blk.{i}.ffn_norm.weight"]),
+            ffn_norm=norm(f"blk.{i}.ffn_norm"),
             w_gate_up=matrices(f"{i}.w_gate_up"),
             w_down=matrices(f"{i}.w_down")[0],
+            qkv_bias=vector(f"blk.{i}.attn_q.bias", f"blk.{i}.attn_k.bias", f"blk.{i}.attn_v.bias"),
+            q_norm=vector(f"blk.{i}.attn_q_norm.weight"),
+            k_norm=vector(f"blk.{i}.attn_k_norm.weight"),
+            attn_post_norm=vector(f"blk.{i}.post_attention_norm.weight"),
+            ffn_post_norm=vector(f"blk.{i}.post_ffw_norm.weight"),
+            router=next(iter(matrices(f"{i}.router")), None),
         )
         for i in range(config.n_layers)
     ]
     return ModelWeights(
         embedding=matrices("embedding")[0],
         layers=layers,
-        output_norm=_vector(tensors["output_norm.weight"]),
+        output_norm=norm("output_norm"),
         output=matrices("embedding" if config.tied else "output")[0],
-        rope_divisors=_vector(tensors["rope_freqs.weight"]) if "rope_freqs.weight" in tensors else None,
+        rope_divisors=vector("rope_freqs.weight" if "rope_freqs.weight" in tensors else "rope_factors_short.weight"),
+        long_rope_divisors=vector("rope_factors_long.weight"),
         store=store,
     )
 
 
-def _layer_plans(i: int, tensors: dict[str, TensorInfo]) -> dict[str, list[MatrixPlan]]:
+def _layer_plans(i: int, config: ModelConfig, tensors: dict[str, TensorInfo]) -> dict[str, list[MatrixPlan]]:
+    """The plans of a layer's matrices, by the names that LayerWeights has for them."""
+
     def tensor(name: str) -> TensorInfo:
         return tensors[f"blk.{i}.{name}.weight"]
 
-    return {
-        f"{i}.wqkv": plan_side_by_side(f"{i}.wqkv", tensor("attn_q"), tensor("attn_k"), tensor("attn_v")),
+    def experts(name: str) -> TensorInfo:
+        """All experts' rows as one matrix."""
+        stacked = tensor(name)
+        return replace(stacked, shape=(stacked.shape[0] * stacked.shape[1], stacked.shape[2]))
+
+    fused = config.architecture.fused
+    qkv = ["attn_qkv"] if fused else ["attn_q", "attn_k", "attn_v"]
+    plans = {
+        f"{i}.wqkv": plan_side_by_side(f"{i}.wqkv", *map(tensor, qkv)),
         f"{i}.wo": [plan_matrix(f"{i}.wo", tensor("attn_output"))],
-        f"{i}.w_gate_up": plan_side_by_side(f"{i}.w_gate_up", tensor("ffn_gate"), tensor("ffn_up")),
-        f"{i}.w_down": [plan_matrix(f"{i}.w_down", tensor("ffn_down"))],
     }
+    if config.n_experts:
+        gate_up = [plan_matrix(f"{i}.w_{part}", experts(f"ffn_{part}_exps")) for part in ("gate", "up")]
+        down = experts("ffn_down_exps")
+        plans[f"{i}.router"] = [plan_matrix(f"{i}.router", tensor("ffn_gate_inp"))]
+    else:
+        gate_up = plan_side_by_side(f"{i}.w_gate_up", *map(tensor, ["ffn_up"] if fused else ["ffn_gate", "ffn_up"]))
+        down = tensor("ffn_down")
+    return plans | {f"{i}.w_gate_up": gate_up, f"{i}.w_down": [plan_matrix(f"{i}.w_down", down)]}
 
 
-def _vector(tensor: TensorInfo) -> Vector:
+def _values(tensor: TensorInfo) -> Vector:
     """A one-dimensional tensor as float32."""
     raw = read_rows(tensor, 0, 1)[0]
+    values: Vector
     match tensor.type.name:
         case "F32":
             values = raw.view(np.float32)
@@ -131,6 +172,10 @@ def _vector(tensor: TensorInfo) -> Vector:
             raise UnsupportedModelError(
                 f"{tensor.path}: {tensor.name} is a vector stored as {other}.", "Choose another file."
             )
+    return values
+
+
+def _padded(values: NDArray[np.float32]) -> Vector:
     padded = np.zeros(-(-values.size // BLOCK) * BLOCK, np.float32)
     padded[: values.size] = values
     return padded

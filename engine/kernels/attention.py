@@ -17,7 +17,7 @@ from engine.kernels.formats import BLOCK, panel_format
 from engine.kernels.jit import inner, kernel
 from engine.kernels.matmul import Tokens, add_block, store_sums, zero_sums
 from engine.kernels.memory import field, load_f32, load_f32x16, store_f32, store_f32x16, store_i64
-from engine.kernels.records import N_TOKENS, P0, P1, P3, P5, P6, P7, P8, POS, SCRATCH, SCRATCH_BYTES
+from engine.kernels.records import N_TOKENS, P0, P1, P2, P3, P4, P5, P6, P7, P8, POS, SCRATCH, SCRATCH_BYTES
 from engine.kernels.rows import (
     CAPACITY,
     HEAD_DIM,
@@ -27,12 +27,12 @@ from engine.kernels.rows import (
     PARTIALS,
     Q_HEAD_BYTES,
     VECTOR,
-    WINDOW,
     key_panels,
     quantize_row,
     value_panels,
 )
 from engine.kernels.simd import LANES
+from engine.kernels.softcap import soften
 
 RANGE = 256
 """Positions of one partial result."""
@@ -48,9 +48,19 @@ _F16 = panel_format("F16")
 _one, _few = Tokens(1), Tokens(_ROWS)
 _BOTTOM = np.float32(-3.0e38)
 
-Q_ROWS, ATT_LAYER, SHAPE, ATT, ATT_STRIDE, ATT_QUANT, ATT_QUANT_STRIDE = P0, P1, P3, P5, P6, P7, P8
-"""Parameters of attend and merge: query rows, the layer, the shape record, results as float32 and
-quantised (0: none)."""
+Q_ROWS, ATT_LAYER, WINDOW, SHAPE, SOFTCAP, ATT, ATT_STRIDE, ATT_QUANT, ATT_QUANT_STRIDE = (
+    P0,
+    P1,
+    P2,
+    P3,
+    P4,
+    P5,
+    P6,
+    P7,
+    P8,
+)
+"""Parameters of attend and merge: query rows, the layer, how many positions it sees (0: all), the shape record, the
+cap of scores (float32 bits; 0: none), results as float32 and quantised (0: none)."""
 
 
 def partial_floats(head_dim: int) -> int:
@@ -115,6 +125,7 @@ def attend_rows(
     start,
     begin,
     end,
+    softcap,
     scores,
     out,
     out_stride,
@@ -137,6 +148,8 @@ def attend_rows(
     for r in range(n_rows):
         first = max(0, field(begin, r) - start)
         last = max(first, min(RANGE, field(end, r) - start))
+        if softcap > np.float32(0.0):
+            soften(scores + r * RANGE * 4, blocks * (BLOCK // LANES), softcap)
         top, total = softmax_range(scores + r * RANGE * 4, first, last, blocks * (BLOCK // LANES))
         store_f32(out + r * out_stride + padded * 4, top)
         store_f32(out + r * out_stride + padded * 4 + 4, total)
@@ -178,14 +191,17 @@ def finish_row(out, state, dim, padded):
 
 
 @inner
+def _first_visible(pos, window):
+    """The first position that a layer sees from pos."""
+    return max(0, pos + 1 - window) if window > 0 else 0
+
+
+@inner
 def _limits(begin, end, base, n_rows, group, first_row, window):
     """Write each row's first and past-last visible position."""
     for r in range(n_rows):
         pos = base + (first_row + r) // group
-        low = 0
-        if window > 0:
-            low = max(0, pos + 1 - window)
-        store_i64(begin + 8 * r, low)
+        store_i64(begin + 8 * r, _first_visible(pos, window))
         store_i64(end + 8 * r, pos + 1)
 
 
@@ -202,7 +218,7 @@ def attend(step, batch, first, last, thread):
     )
     group = heads // kv_heads
     rows = n * group
-    window = field(shape, WINDOW)
+    window, softcap = field(step, WINDOW), load_f32(step + 8 * SOFTCAP)
     padded = (dim + LANES - 1) // LANES * LANES
     part_bytes = (padded + LANES) * 4
     value_panel_bytes = field(shape, CAPACITY) * LANES * 2
@@ -219,6 +235,8 @@ def attend(step, batch, first, last, thread):
             for r in range(0, rows, _ROWS):
                 few = min(_ROWS, rows - r)
                 _limits(begin, end, pos, few, group, r, window)
+                if field(begin, 0) >= (part + 1) * RANGE:
+                    continue
                 out = field(shape, PARTIALS) + ((h * ranges + part) * (rows + _ROWS) + r) * part_bytes
                 _attend(
                     few,
@@ -232,6 +250,7 @@ def attend(step, batch, first, last, thread):
                     part * RANGE,
                     begin,
                     end,
+                    softcap,
                     scores,
                     out,
                     part_bytes,
@@ -260,7 +279,9 @@ def attend(step, batch, first, last, thread):
 
 
 @inner
-def _attend(few, q, q_stride, keys, values, value_panel_bytes, dim, pad, start, begin, end, scores, out, part_bytes):
+def _attend(
+    few, q, q_stride, keys, values, value_panel_bytes, dim, pad, start, begin, end, softcap, scores, out, part_bytes
+):
     if few == 1:
         attend_rows(
             _one,
@@ -276,6 +297,7 @@ def _attend(few, q, q_stride, keys, values, value_panel_bytes, dim, pad, start, 
             start,
             begin,
             end,
+            softcap,
             scores,
             out,
             part_bytes,
@@ -295,6 +317,7 @@ def _attend(few, q, q_stride, keys, values, value_panel_bytes, dim, pad, start, 
             start,
             begin,
             end,
+            softcap,
             scores,
             out,
             part_bytes,
@@ -313,17 +336,18 @@ def _attend_block(
         field(shape, HEAD_PAD),
     )
     group = heads // kv_heads
-    window = field(shape, WINDOW)
+    window, softcap = field(step, WINDOW), load_f32(step + 8 * SOFTCAP)
     padded = (dim + LANES - 1) // LANES * LANES
     row1 = min(rows, row0 + ROWS_BLOCK)
     last_pos = pos + (row1 - 1) // group
-    for start in range(0, last_pos + 1, RANGE):
+    first_start = _first_visible(pos + row0 // group, window) // RANGE * RANGE
+    for start in range(first_start, last_pos + 1, RANGE):
         for r in range(row0, row1, _ROWS):
             few = min(_ROWS, row1 - r)
             _limits(begin, end, pos, few, group, r, window)
             if field(end, few - 1) <= start:
                 continue
-            target = states + (r - row0) * part_bytes if start == 0 else fresh
+            target = states + (r - row0) * part_bytes if start == first_start else fresh
             _attend(
                 few,
                 q + r * pad * 4,
@@ -336,11 +360,12 @@ def _attend_block(
                 start,
                 begin,
                 end,
+                softcap,
                 scores,
                 target,
                 part_bytes,
             )
-            if start > 0:
+            if start > first_start:
                 for i in range(few):
                     if field(end, i) > start:
                         merge_partial(states + (r - row0 + i) * part_bytes, fresh + i * part_bytes, padded)
@@ -359,6 +384,7 @@ def merge(step, batch, first, last, thread):
     rows = n * group
     padded = (dim + LANES - 1) // LANES * LANES
     part_bytes = (padded + LANES) * 4
+    window = field(step, WINDOW)
     ranges = (pos + n + RANGE - 1) // RANGE
     for t in range(first, last):
         att = field(step, ATT) + t * field(step, ATT_STRIDE)
@@ -366,9 +392,11 @@ def merge(step, batch, first, last, thread):
             for head in range(heads):
                 row = t * group + head % group
                 parts = field(shape, PARTIALS) + (head // group * ranges * (rows + _ROWS) + row) * part_bytes
-                for part in range(1, (pos + t) // RANGE + 1):
-                    merge_partial(parts, parts + part * (rows + _ROWS) * part_bytes, padded)
-                finish_row(att + head * dim * 4, parts, dim, padded)
+                first_part = _first_visible(pos + t, window) // RANGE
+                state = parts + first_part * (rows + _ROWS) * part_bytes
+                for part in range(first_part + 1, (pos + t) // RANGE + 1):
+                    merge_partial(state, parts + part * (rows + _ROWS) * part_bytes, padded)
+                finish_row(att + head * dim * 4, state, dim, padded)
         if field(step, ATT_QUANT):
             quantize_row(
                 att, field(step, ATT_QUANT) + t * field(step, ATT_QUANT_STRIDE), (heads * dim + BLOCK - 1) // BLOCK

@@ -116,25 +116,52 @@ def residual_norm(step, batch, first, last, thread):
                 quantize_row(out, field(step, QUANT) + t * field(step, QUANT_STRIDE), n_blocks)
 
 
-GATE_UP, GATE_UP_STRIDE, UP_AT, HIDDEN, H_OUT, H_STRIDE, H_QUANT, H_QUANT_STRIDE = P0, P1, P2, P3, P4, P5, P6, P7
-"""Parameters of silu_gate: gate and up side by side (UP_AT: floats from one to the other), width, results."""
+GATE_UP, GATE_UP_STRIDE, UP_AT, HIDDEN, H_OUT, H_STRIDE, H_QUANT, H_QUANT_STRIDE, ACTIVATION = (
+    P0,
+    P1,
+    P2,
+    P3,
+    P4,
+    P5,
+    P6,
+    P7,
+    P8,
+)
+"""Parameters of gate: gate and up side by side (UP_AT: floats from one to the other), width, results, activation."""
+
+SILU, GELU = 0, 1
+"""Activations."""
+
+_GELU_SLOPE, _GELU_CUBIC = np.float32(1.5957691216057308), np.float32(0.044715)
+"""2·sqrt(2 / pi), and the cubic term's share: gelu(x) = x · sigmoid(slope · (x + cubic · x³))."""
+
+
+@inner
+def gate_row(gate, up, out, width, activation):
+    """activation(gate) * up of one row; out is filled with zeros up to a whole vector.
+
+    Source: Shazeer 2020 (SwiGLU, GEGLU); the GELU is the tanh form of Hendrycks & Gimpel 2016.
+    """
+    one, zero = lanes.splat(np.float32(1.0)), lanes.splat(np.float32(0.0))
+    slope, cubic = lanes.splat(_GELU_SLOPE), lanes.splat(_GELU_CUBIC)
+    for i in range((width + LANES - 1) // LANES):
+        g = load_f32x16(gate + i * VECTOR)
+        z = g
+        if activation == GELU:
+            z = lanes.mul(lanes.mul(g, slope), lanes.fma(lanes.mul(g, g), cubic, one))
+        active = lanes.div(g, lanes.add(one, lanes.exp(lanes.sub(zero, z))))
+        v = lanes.mul(active, load_f32x16(up + i * VECTOR))
+        store_f32x16(out + i * VECTOR, lanes.first_lanes(v, width - i * LANES, np.float32(0.0)))
 
 
 @kernel
-def silu_gate(step, batch, first, last, thread):
-    """silu(gate) * up. Source: Shazeer 2020, SwiGLU."""
-    width = field(step, HIDDEN)
-    one = lanes.splat(np.float32(1.0))
-    zero = lanes.splat(np.float32(0.0))
+def gate(step, batch, first, last, thread):
+    """The gated unit of each token's feed-forward layer."""
+    width, activation = field(step, HIDDEN), field(step, ACTIVATION)
     for t in range(first, last):
-        gate = field(step, GATE_UP) + t * field(step, GATE_UP_STRIDE)
-        up = gate + 4 * field(step, UP_AT)
+        row = field(step, GATE_UP) + t * field(step, GATE_UP_STRIDE)
         out = field(step, H_OUT) + t * field(step, H_STRIDE)
-        for i in range((width + LANES - 1) // LANES):
-            g = load_f32x16(gate + i * VECTOR)
-            silu = lanes.div(g, lanes.add(one, lanes.exp(lanes.sub(zero, g))))
-            v = lanes.mul(silu, load_f32x16(up + i * VECTOR))
-            store_f32x16(out + i * VECTOR, lanes.first_lanes(v, width - i * LANES, np.float32(0.0)))
+        gate_row(row, row + 4 * field(step, UP_AT), out, width, activation)
         if field(step, H_QUANT):
             quantize_row(out, field(step, H_QUANT) + t * field(step, H_QUANT_STRIDE), (width + BLOCK - 1) // BLOCK)
 
@@ -158,8 +185,10 @@ def rotary_table(step, batch, first, last, thread):
             store_f32(row + 8 * i + 4, np.float32(np.sin(angle)) * factor)
 
 
-QKV, QKV_STRIDE, ROTARY, SHAPE, LAYER, Q_ROWS = P0, P1, P2, P3, P4, P5
-"""Parameters of rotate_and_store: the product's rows; the rotary table; the shape record; the layer; query rows."""
+QKV, QKV_STRIDE, ROTARY, SHAPE, LAYER, Q_ROWS, BIAS, Q_NORM, K_NORM, HEAD_EPS = P0, P1, P2, P3, P4, P5, P6, P7, P8, P9
+"""Parameters of rotate_and_store: the product's rows; the rotary table; the shape record; the layer; query rows; the
+bias of the product's rows (0: none); weights of the norms of a query head and a key head (0: none), and their epsilon
+(float32 bits)."""
 
 (
     HEADS,
@@ -170,16 +199,15 @@ QKV, QKV_STRIDE, ROTARY, SHAPE, LAYER, Q_ROWS = P0, P1, P2, P3, P4, P5
     HALF_APART,
     Q_HEAD_BYTES,
     Q_SCALE,
-    WINDOW,
     CAPACITY,
     KEYS,
     VALUES,
     PARTIALS,
-) = range(13)
+) = range(12)
 """The shape record of attention: heads; key-value heads; their width and the width padded to whole blocks; rotated
 pairs, and whether a pair's parts lie half a head apart (NeoX) or side by side; bytes of a key-value head's part of the
-query rows; the factor for queries (float32 bits); sliding window (0: none). Then what changes when the cache grows:
-positions reserved, addresses of keys, values and partial results."""
+query rows; the factor for queries (float32 bits). Then what changes when the cache grows: positions reserved, addresses
+of keys, values and partial results."""
 
 SHAPE_FIELDS = 16
 
@@ -211,9 +239,31 @@ def rotate(x, table, pairs, half_apart):
         store_f32(b, u * s + v * c)
 
 
+@inner
+def norm_head(x, weight, dim, eps):
+    """RMS norm of one head's dim numbers in place, times weight; what follows them is left alone."""
+    squares = lanes.splat(np.float32(0.0))
+    for i in range((dim + LANES - 1) // LANES):
+        v = lanes.first_lanes(load_f32x16(x + i * VECTOR), dim - i * LANES, np.float32(0.0))
+        squares = lanes.fma(v, v, squares)
+    factor = np.float32(1.0) / np.sqrt(lanes.total(squares) / np.float32(dim) + eps)
+    for i in range(dim):
+        store_f32(x + 4 * i, load_f32(x + 4 * i) * factor * load_f32(weight + 4 * i))
+
+
+@inner
+def add_bias(x, bias, n):
+    """Add n numbers to x, in whole vectors."""
+    for i in range((n + LANES - 1) // LANES):
+        store_f32x16(x + i * VECTOR, lanes.add(load_f32x16(x + i * VECTOR), load_f32x16(bias + i * VECTOR)))
+
+
 @kernel
 def rotate_and_store(step, batch, first, last, thread):
-    """Rotate queries and keys by their position; queries go to rows by key-value head, keys and values to the cache."""
+    """Rotate queries and keys by their position; queries go to rows by key-value head, keys and values to the cache.
+
+    Before that, the bias is added and heads are normed where the model does so.
+    """
     shape = field(step, SHAPE)
     heads, kv_heads = field(shape, HEADS), field(shape, KV_HEADS)
     dim, pad, pairs, apart = (
@@ -223,19 +273,25 @@ def rotate_and_store(step, batch, first, last, thread):
         field(shape, HALF_APART),
     )
     group, layer = heads // kv_heads, field(step, LAYER)
-    scale = load_f32(shape + 8 * Q_SCALE)
+    scale, eps = load_f32(shape + 8 * Q_SCALE), load_f32(step + 8 * HEAD_EPS)
     for t in range(first, last):
         row = field(step, QKV) + t * field(step, QKV_STRIDE)
         table = field(step, ROTARY) + t * pairs * 8
         pos = field(batch, POS) + t
+        if field(step, BIAS):
+            add_bias(row, field(step, BIAS), (heads + 2 * kv_heads) * dim)
         for h in range(heads):
             x = row + 4 * h * dim
+            if field(step, Q_NORM):
+                norm_head(x, field(step, Q_NORM), dim, eps)
             rotate(x, table, pairs, apart)
             out = field(step, Q_ROWS) + h // group * field(shape, Q_HEAD_BYTES) + (t * group + h % group) * pad * 4
             for i in range(dim):
                 store_f32(out + 4 * i, load_f32(x + 4 * i) * scale)
         for h in range(kv_heads):
             k = row + 4 * (heads + h) * dim
+            if field(step, K_NORM):
+                norm_head(k, field(step, K_NORM), dim, eps)
             rotate(k, table, pairs, apart)
             panel = key_panels(shape, layer, h) + pos // LANES * pad * LANES * 2
             for i in range(dim):

@@ -1,4 +1,4 @@
-"""The oracle: a LLaMA forward pass in plain NumPy, slow and obvious, on weights dequantised by the gguf package."""
+"""The oracle: the forward pass of every architecture in plain NumPy, slow and obvious, on dequantised weights."""
 
 from __future__ import annotations
 
@@ -8,17 +8,21 @@ from gguf.quants import dequantize
 
 
 class ReferenceModel:
-    """Weights as float32 by GGUF name, and the forward pass over a whole sequence."""
+    """Weights as float32 by GGUF name, and the forward pass over a whole sequence.
 
-    def __init__(self, path) -> None:
+    context: positions provided for, which decides between Phi's two sets of rotary divisors.
+    """
+
+    def __init__(self, path, context=None) -> None:
         reader = GGUFReader(path)
         self.tensors = {t.name: dequantize(t.data, t.tensor_type).astype(np.float32) for t in reader.tensors}
-        arch = reader.fields["general.architecture"].contents()
+        self.arch = arch = reader.fields["general.architecture"].contents()
 
         def get(key, default=None):
             field = reader.fields.get(f"{arch}.{key}")
             return default if field is None else field.contents()
 
+        self.gemma = arch.startswith("gemma")
         self.n_layers = get("block_count")
         self.n_heads = get("attention.head_count")
         self.n_kv_heads = get("attention.head_count_kv", self.n_heads)
@@ -27,46 +31,151 @@ class ReferenceModel:
         self.rope_dim = get("rope.dimension_count", self.head_dim)
         self.theta = get("rope.freq_base", 10000.0)
         self.eps = get("attention.layer_norm_rms_epsilon")
+        self.attn_softcap = get("attn_logit_softcapping", 0.0)
+        self.final_softcap = get("final_logit_softcapping", 0.0)
+        self.window = get("attention.sliding_window", 0)
+        self.window_every = {"gemma2": 2, "gemma3": 6}.get(arch, 1)
+        self.n_experts_used = get("expert_used_count", 0)
+        self.scaling = get("rope.scaling.type", "linear")
+        self.factor = get("rope.scaling.factor", 1.0)
+        self.attn_factor = get("rope.scaling.attn_factor", 1.0)
+        self.original = get("rope.scaling.original_context_length", get("context_length"))
+        self.long_context = (context or get("context_length")) > self.original
+        wide = (arch, self.n_layers) in (("gemma2", 46), ("gemma3", 62))
+        self.query_scale = (self.dim // self.n_heads if wide else self.head_dim) ** -0.5
 
     def logits(self, ids):
         """float32 (len(ids), vocab_size)."""
         t = self.tensors
         x = t["token_embd.weight"][ids]
+        if self.gemma:
+            x = x * np.float32(np.sqrt(self.dim))
         for layer in range(self.n_layers):
             block = f"blk.{layer}."
-            x = x + self.attention(rms_norm(x, t[block + "attn_norm.weight"], self.eps), block)
+            y = self.attention(rms_norm(x, t[block + "attn_norm.weight"], self.eps), layer)
+            x = x + self.post_norm(y, block + "post_attention_norm.weight")
             y = rms_norm(x, t[block + "ffn_norm.weight"], self.eps)
-            gate, up = y @ t[block + "ffn_gate.weight"].T, y @ t[block + "ffn_up.weight"].T
-            x = x + (gate / (1 + np.exp(-gate)) * up) @ t[block + "ffn_down.weight"].T
+            y = self.experts(y, block) if self.n_experts_used else self.feed_forward(y, block)
+            x = x + self.post_norm(y, block + "post_ffw_norm.weight")
         x = rms_norm(x, t["output_norm.weight"], self.eps)
-        return x @ t.get("output.weight", t["token_embd.weight"]).T
+        return softcap(x @ t.get("output.weight", t["token_embd.weight"]).T, self.final_softcap)
 
-    def attention(self, x, block):
+    def post_norm(self, x, name):
+        return rms_norm(x, self.tensors[name], self.eps) if name in self.tensors else x
+
+    def qkv(self, x, block):
+        """Queries, keys and values, (positions, heads, head_dim) each."""
         t, n = self.tensors, len(x)
-        q = (x @ t[block + "attn_q.weight"].T).reshape(n, self.n_heads, self.head_dim)
-        k = (x @ t[block + "attn_k.weight"].T).reshape(n, self.n_kv_heads, self.head_dim)
-        v = (x @ t[block + "attn_v.weight"].T).reshape(n, self.n_kv_heads, self.head_dim)
-        q, k = rotate(q, self.rope_dim, self.theta), rotate(k, self.rope_dim, self.theta)
+        if block + "attn_qkv.weight" in t:
+            ends = np.cumsum([self.n_heads * self.head_dim, self.n_kv_heads * self.head_dim])
+            parts = np.split(x @ t[block + "attn_qkv.weight"].T, ends, axis=1)
+        else:
+            parts = [x @ t[f"{block}attn_{c}.weight"].T + t.get(f"{block}attn_{c}.bias", 0) for c in "qkv"]
+        return [part.reshape(n, -1, self.head_dim) for part in parts]
+
+    def attention(self, x, layer):
+        t, n, block = self.tensors, len(x), f"blk.{layer}."
+        q, k, v = self.qkv(x, block)
+        if block + "attn_q_norm.weight" in t:
+            q = rms_norm(q, t[block + "attn_q_norm.weight"], self.eps)
+            k = rms_norm(k, t[block + "attn_k_norm.weight"], self.eps)
+        windowed = self.window and (self.window_every == 1 or layer % self.window_every < self.window_every - 1)
+        angles, magnitude = self.angles(n, local=windowed and self.arch == "gemma3")
+        turn = rotate_pairs if self.arch == "llama" else rotate_halves
+        q, k = (turn(part, angles, magnitude) for part in (q, k))
+        k, v = (part.astype(np.float16).astype(np.float32) for part in (k, v))  # as the cache keeps them
         group = self.n_heads // self.n_kv_heads
         k, v = np.repeat(k, group, 1), np.repeat(v, group, 1)
-        scores = np.einsum("qhd,khd->hqk", q, k) / np.sqrt(self.head_dim)
-        scores = np.where(np.tril(np.ones((n, n), bool)), scores, -np.inf)
+        scores = softcap(np.einsum("qhd,khd->hqk", q * self.query_scale, k), self.attn_softcap)
+        distance = np.arange(n)[:, None] - np.arange(n)
+        seen = (distance >= 0) & (distance < self.window if windowed else True)
+        scores = np.where(seen, scores, -np.inf)
         weights = np.exp(scores - scores.max(-1, keepdims=True))
         weights /= weights.sum(-1, keepdims=True)
         out = np.einsum("hqk,khd->qhd", weights, v).reshape(n, -1)
         return out @ t[block + "attn_output.weight"].T
+
+    def feed_forward(self, x, block):
+        t = self.tensors
+        if block + "ffn_gate.weight" in t:
+            gate, up = x @ t[block + "ffn_gate.weight"].T, x @ t[block + "ffn_up.weight"].T
+        else:
+            gate, up = np.split(x @ t[block + "ffn_up.weight"].T, 2, axis=1)
+        return ((gelu if self.gemma else silu)(gate) * up) @ t[block + "ffn_down.weight"].T
+
+    def experts(self, x, block):
+        gates, ups, downs = (self.tensors[f"{block}ffn_{name}_exps.weight"] for name in ("gate", "up", "down"))
+        probabilities = softmax(x @ self.tensors[block + "ffn_gate_inp.weight"].T)
+        out = np.zeros_like(x)
+        for i, row in enumerate(x):
+            chosen = np.argsort(-probabilities[i], kind="stable")[: self.n_experts_used]
+            shares = probabilities[i, chosen] / probabilities[i, chosen].sum()
+            for expert, share in zip(chosen, shares, strict=True):
+                out[i] += share * (downs[expert] @ (silu(gates[expert] @ row) * (ups[expert] @ row)))
+        return out
+
+    def angles(self, n, local):
+        """Angle of each pair at each position, (n, rope_dim / 2), and what cosines and sines are multiplied by."""
+        pairs = np.arange(0, self.rope_dim, 2) / self.rope_dim
+        if local:
+            return np.arange(n)[:, None] * 10000.0**-pairs, 1.0
+        frequencies = self.theta**-pairs
+        lengths = "long" if self.long_context else "short"
+        for name in ("rope_freqs.weight", f"rope_factors_{lengths}.weight"):
+            frequencies = frequencies / self.tensors.get(name, 1.0)
+        magnitude = self.attn_factor
+        if self.scaling == "yarn":
+            low, high = (
+                self.rope_dim * np.log(self.original / (beta * 2 * np.pi)) / (2 * np.log(self.theta))
+                for beta in (32, 1)
+            )
+            low, high = max(np.floor(low), 0), min(np.ceil(high), self.rope_dim - 1)
+            ramp = np.clip((np.arange(len(pairs)) - low) / max(high - low, 0.001), 0, 1)
+            frequencies = frequencies * (1 - ramp) + frequencies / self.factor * ramp
+            magnitude *= 1 + 0.1 * np.log(self.factor)
+        elif self.scaling != "none":
+            frequencies = frequencies / self.factor
+        return np.arange(n)[:, None] * frequencies, magnitude
 
 
 def rms_norm(x, weight, eps):
     return x / np.sqrt((x * x).mean(-1, keepdims=True) + eps) * weight
 
 
-def rotate(x, rope_dim, theta):
-    """Turn neighbouring pairs of the first rope_dim dimensions of (positions, heads, head_dim)."""
-    angles = np.arange(len(x))[:, None] * theta ** (-np.arange(0, rope_dim, 2) / rope_dim)
-    cos, sin = np.cos(angles)[:, None], np.sin(angles)[:, None]
+def softmax(x):
+    weights = np.exp(x - x.max(-1, keepdims=True))
+    return weights / weights.sum(-1, keepdims=True)
+
+
+def silu(x):
+    return x / (1 + np.exp(-x))
+
+
+def gelu(x):
+    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
+def softcap(x, cap):
+    return cap * np.tanh(x / cap) if cap else x
+
+
+def rotate_pairs(x, angles, magnitude):
+    """Turn neighbouring pairs of the first dimensions of (positions, heads, head_dim)."""
+    cos, sin = (magnitude * f(angles)[:, None] for f in (np.cos, np.sin))
     out = x.copy()
-    even, odd = x[..., 0:rope_dim:2], x[..., 1:rope_dim:2]
-    out[..., 0:rope_dim:2] = even * cos - odd * sin
-    out[..., 1:rope_dim:2] = even * sin + odd * cos
+    end = 2 * angles.shape[1]
+    even, odd = x[..., 0:end:2], x[..., 1:end:2]
+    out[..., 0:end:2] = even * cos - odd * sin
+    out[..., 1:end:2] = even * sin + odd * cos
+    return out.astype(np.float32)
+
+
+def rotate_halves(x, angles, magnitude):
+    """Turn dimension i with dimension i + half."""
+    cos, sin = (magnitude * f(angles)[:, None] for f in (np.cos, np.sin))
+    out = x.copy()
+    half = angles.shape[1]
+    low, high = x[..., :half], x[..., half : 2 * half]
+    out[..., :half] = low * cos - high * sin
+    out[..., half : 2 * half] = low * sin + high * cos
     return out.astype(np.float32)

@@ -19,13 +19,14 @@ def config_of(path: Path) -> ModelConfig:
 
 def test_a_sound_model(tmp_path: Path, write_model) -> None:
     config = config_of(write_model(tmp_path / "tiny.gguf"))
-    assert (config.architecture, config.name) == ("llama", "tiny")
+    assert (config.architecture.name, config.name) == ("llama", "tiny")
     assert (config.n_layers, config.n_heads, config.n_kv_heads, config.head_dim) == (2, 4, 2, 8)
     assert (config.dim, config.hidden_dim, config.vocab_size, config.max_seq_len) == (32, 64, 705, 128)
     assert (config.q_dim, config.kv_dim, config.rope_dim, config.rope_theta) == (32, 16, 8, 10_000.0)
     assert config.norm_eps == pytest.approx(1e-5)
     assert config.tied
     assert config.rope_scaling.type == "none"
+    assert (config.windows, config.query_scale) == ((0, 0), 8**-0.5)
 
 
 def test_an_output_matrix_and_divisors(tmp_path: Path, write_model) -> None:
@@ -51,6 +52,13 @@ def test_stretched_positions(tmp_path: Path, write_model) -> None:
     }
     yarn = config_of(write_model(tmp_path / "yarn.gguf", set_keys=keys)).rope_scaling
     assert (yarn.type, yarn.factor, yarn.original_max_seq_len) == ("yarn", 8.0, 64)
+    alone = config_of(write_model(tmp_path / "alone.gguf", set_keys={"llama.rope.scaling.factor": 4.0}))
+    assert (alone.rope_scaling.type, alone.rope_scaling.factor) == ("linear", 4.0)
+
+
+def test_a_window_on_every_layer(tmp_path: Path, write_model) -> None:
+    config = config_of(write_model(tmp_path / "mistral.gguf", set_keys={"llama.attention.sliding_window": 64}))
+    assert config.windows == (64, 64)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +84,10 @@ def test_stretched_positions(tmp_path: Path, write_model) -> None:
         ({"llama.attention.layer_norm_rms_epsilon": -1.0}, r"epsilon is -1"),
         ({"llama.rope.freq_base": 0.0}, r"freq_base is 0"),
         ({"llama.rope.freq_base": float("inf")}, r"freq_base is inf"),
+        ({"llama.expert_count": 8}, r"expert_used_count is missing"),
+        ({"llama.expert_count": 8, "llama.expert_used_count": 9}, r"expert_used_count is 9"),
+        ({"llama.expert_count": 8, "llama.expert_used_count": 2}, r"ffn_gate_inp\.weight is missing"),
+        ({"llama.attention.sliding_window": "wide"}, r"sliding_window should be an integer"),
         ({"tokenizer.ggml.bos_token_id": 705}, r"bos_token_id is 705, it should be between 0 and 704"),
         ({"tokenizer.ggml.eos_token_id": 2**32 - 1}, r"eos_token_id is 4294967295"),
         ({"tokenizer.ggml.tokens": ["a"]}, r"token_embd\.weight has the shape \(705, 32\).*\(1, 32\)"),
@@ -94,7 +106,6 @@ def test_numbers_that_do_not_fit(tmp_path: Path, write_model, keys: dict[str, ob
     ("keys", "match"),
     [
         ({"general.architecture": "mamba"}, r"architecture 'mamba'.*These run: llama"),
-        ({"llama.expert_count": 8, "llama.expert_used_count": 2}, r"mixture of 8 experts"),
         ({"llama.rope.scaling.type": "spiral"}, r"stretches positions by 'spiral'"),
         ({"llama.attention.value_length": 16}, r"keys of 8 and values of 16"),
         ({"general.type": "adapter"}, r"is an adapter, not a model"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine.kernels.records import BLOCK_BYTES
-from engine.kernels.rows import OUTPUTS_ONLY, residual_norm, rotary_table, silu_gate
+from engine.kernels.rows import GELU, OUTPUTS_ONLY, SILU, gate, residual_norm, rotary_table
 
 
 def bits(value: float) -> int:
@@ -68,17 +68,26 @@ def test_a_row_of_zeros_stays_zero(run_step, quantize):
     assert not quant.any()
 
 
+def silu(x):
+    return x / (1 + np.exp(-x))
+
+
+def gelu(x):
+    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
 @pytest.mark.parametrize("width", [32, 100])
-def test_silu_gate(run_step, quantize, width):
+@pytest.mark.parametrize(("activation", "expected"), [(SILU, silu), (GELU, gelu)])
+def test_gate(run_step, quantize, width, activation, expected):
     rng = np.random.default_rng(2)
     both = (rng.standard_normal((2, 2 * width)) * 20).astype(np.float32)
     source = np.pad(both, ((0, 0), (0, 64)))
     out = np.zeros((2, -(-width // 32) * 32), np.float32)
     quant = np.zeros((2, out.shape[1] // 32, BLOCK_BYTES), np.uint8)
     parameters = [source.ctypes.data, source.strides[0], width, width, out.ctypes.data, out.strides[0]]
-    run_step(silu_gate, [*parameters, quant.ctypes.data, quant.strides[0]], 2, n_tokens=2)
-    gate, up = both[:, :width].astype(np.float64), both[:, width:]
-    np.testing.assert_allclose(out[:, :width], gate / (1 + np.exp(-gate)) * up, rtol=2e-6, atol=1e-6)
+    run_step(gate, [*parameters, quant.ctypes.data, quant.strides[0], activation], 2, n_tokens=2)
+    gates, up = both[:, :width].astype(np.float64), both[:, width:]
+    np.testing.assert_allclose(out[:, :width], expected(gates) * up, rtol=5e-6, atol=1e-5)
     assert not out[:, width:].any()
     np.testing.assert_array_equal(quant, quantize(out))
 

@@ -1,0 +1,249 @@
+"""A feed-forward layer of experts: each token goes through a few of many, chosen by a router.
+
+Tokens are gathered by expert, so that an expert's weights are read once for all of its tokens: every (token, choice)
+pair has a row, and an expert's rows lie together, from a multiple of TOKEN_PAD on. Products are those of the matmul
+module, so a token's result does not depend on which others are in the batch.
+
+Source: Shazeer et al. 2017; the router's normalised softmax is Mixtral's (Jiang et al. 2024).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from engine.kernels import lanes
+from engine.kernels.formats import BLOCK, QuantFormat, panel_format, tile_of
+from engine.kernels.jit import inner, kernel
+from engine.kernels.matmul import TOKEN_PAD, Tokens, multiply_many, multiply_one, tokens_together
+from engine.kernels.memory import field, load_f32, load_f32x16, store_f32, store_f32x16, store_i64
+from engine.kernels.records import N_TOKENS, P0, P1, P2, P3, P4, P5, P6, P7, P8, P9, SCRATCH, SCRATCH_BYTES
+from engine.kernels.rows import VECTOR, gate_row, quantize_row
+
+ROUTING_FIELDS = 5
+N_EXPERTS, N_USED, CHOICES, CHOICES_STRIDE, GROUPS = range(ROUTING_FIELDS)
+"""The routing record: how many experts there are and each token uses; rows of choices; the list of groups."""
+
+CHOICE_FIELDS = 3
+EXPERT, ROW, SHARE = range(CHOICE_FIELDS)
+"""A token's choice, as int64: the expert, the row of this pair, and what its result is multiplied by (float32 bits).
+Choices of a token lie one after the other, the likeliest first."""
+
+GROUP_FIELDS = 3
+GROUP_EXPERT, GROUP_ROW, GROUP_COUNT = range(GROUP_FIELDS)
+"""A group: the expert, its first row and how many rows it has. The list of groups begins with their number."""
+
+_NEVER = np.float32(-np.inf)
+
+
+def pair_rows(max_tokens: int, n_experts: int, n_used: int) -> int:
+    """How many rows the pairs of a batch may take, padding between the experts included."""
+    pairs = max_tokens * n_used
+    return pairs + min(n_experts, pairs) * (TOKEN_PAD - 1)
+
+
+def groups_fields(n_experts: int) -> int:
+    """int64 of the list of groups, and of a number per expert behind it."""
+    return 1 + GROUP_FIELDS * n_experts + n_experts
+
+
+@inner
+def _choice(routing, t, i):
+    """Where choice i of token t lies."""
+    return field(routing, CHOICES) + t * field(routing, CHOICES_STRIDE) + 8 * CHOICE_FIELDS * i
+
+
+ROUTER_LOGITS, ROUTER_STRIDE, ROUTING = P0, P1, P2
+"""Parameters of choose_experts: the router's results (overwritten) and their stride, the routing record."""
+
+
+@kernel
+def choose_experts(step, batch, first, last, thread):
+    """Each token's likeliest experts; their shares are the softmax over those chosen."""
+    routing = field(step, ROUTING)
+    n_used = field(routing, N_USED)
+    for t in range(first, last):
+        logits = field(step, ROUTER_LOGITS) + t * field(step, ROUTER_STRIDE)
+        top, total = np.float32(0.0), np.float32(0.0)
+        for i in range(n_used):
+            best = _take_largest(logits, field(routing, N_EXPERTS), _choice(routing, t, i))
+            if i == 0:
+                top = best
+            weight = lanes.largest(lanes.exp(lanes.splat(best - top)))
+            total += weight
+            store_f32(_choice(routing, t, i) + 8 * SHARE, weight)
+        for i in range(n_used):
+            share = _choice(routing, t, i) + 8 * SHARE
+            store_f32(share, load_f32(share) / total)
+
+
+@inner
+def _take_largest(logits, n_experts, choice):
+    """Write the largest logit's expert to a choice and take the logit out; returns the logit."""
+    found, best = 0, _NEVER
+    for expert in range(n_experts):
+        v = load_f32(logits + 4 * expert)
+        if v > best:
+            found, best = expert, v
+    store_i64(choice + 8 * EXPERT, found)
+    store_f32(logits + 4 * found, _NEVER)
+    return best
+
+
+GROUP_ROUTING = P0
+"""Parameter of group_tokens: the routing record."""
+
+
+@kernel
+def group_tokens(step, batch, first, last, thread):
+    """Give every choice its row, and list the experts that have any. One unit of work."""
+    routing = field(step, GROUP_ROUTING)
+    n_experts, n_used, n = field(routing, N_EXPERTS), field(routing, N_USED), field(batch, N_TOKENS)
+    groups = field(routing, GROUPS)
+    next_row = groups + 8 * (1 + GROUP_FIELDS * n_experts)
+    for expert in range(n_experts):
+        store_i64(next_row + 8 * expert, 0)
+    for t in range(n):
+        for i in range(n_used):
+            count = next_row + 8 * field(_choice(routing, t, i), EXPERT)
+            store_i64(count, field(count, 0) + 1)
+    row, n_groups = 0, 0
+    for expert in range(n_experts):
+        count = field(next_row, expert)
+        store_i64(next_row + 8 * expert, row)
+        if count:
+            group = groups + 8 * (1 + GROUP_FIELDS * n_groups)
+            store_i64(group + 8 * GROUP_EXPERT, expert)
+            store_i64(group + 8 * GROUP_ROW, row)
+            store_i64(group + 8 * GROUP_COUNT, count)
+            n_groups += 1
+            row += (count + TOKEN_PAD - 1) // TOKEN_PAD * TOKEN_PAD
+    store_i64(groups, n_groups)
+    for t in range(n):
+        for i in range(n_used):
+            choice = _choice(routing, t, i)
+            taken = next_row + 8 * field(choice, EXPERT)
+            store_i64(choice + 8 * ROW, field(taken, 0))
+            store_i64(taken, field(taken, 0) + 1)
+
+
+GATHER_FROM, GATHER_TO, GATHER_STRIDE, GATHER_ROUTING = P0, P1, P2, P3
+"""Parameters of gather_rows: rows of tokens, rows of pairs, the stride of both (whole vectors), the routing record."""
+
+
+@kernel
+def gather_rows(step, batch, first, last, thread):
+    """Copy each token's row to the rows of its pairs."""
+    stride, routing = field(step, GATHER_STRIDE), field(step, GATHER_ROUTING)
+    for t in range(first, last):
+        source = field(step, GATHER_FROM) + t * stride
+        for i in range(field(routing, N_USED)):
+            target = field(step, GATHER_TO) + field(_choice(routing, t, i), ROW) * stride
+            for at in range(0, stride, VECTOR):
+                store_f32x16(target + at, load_f32x16(source + at))
+
+
+WEIGHTS, N_BLOCKS, PANEL_BYTES, X, X_STRIDE, Y, Y_STRIDE, EXPERT_PANELS, PRODUCT_ROUTING = (
+    P0,
+    P1,
+    P2,
+    P3,
+    P4,
+    P5,
+    P6,
+    P7,
+    P8,
+)
+"""Parameters of expert_product: as those of a matrix product, the panels of one expert, the routing record."""
+
+
+@cache
+def expert_product(name: str) -> Any:
+    """The products of every group's rows with its expert's weights, of a GGUF type. Units: panels of one expert."""
+    fmt = panel_format(name)
+    tiled = tile_of(fmt) if isinstance(fmt, QuantFormat) else panel_format("F32")
+    count = tokens_together(fmt)
+    one, few = Tokens(1), Tokens(count)
+
+    @kernel
+    def product(step, batch, first, last, thread):
+        panel_bytes, n_blocks = field(step, PANEL_BYTES), field(step, N_BLOCKS)
+        x_stride, y_stride = field(step, X_STRIDE), field(step, Y_STRIDE)
+        tile = field(batch, SCRATCH) + thread * field(batch, SCRATCH_BYTES)
+        groups = field(field(step, PRODUCT_ROUTING), GROUPS)
+        for g in range(field(groups, 0)):
+            group = groups + 8 * (1 + GROUP_FIELDS * g)
+            weights = field(step, WEIGHTS) + field(group, GROUP_EXPERT) * field(step, EXPERT_PANELS) * panel_bytes
+            n, row = field(group, GROUP_COUNT), field(group, GROUP_ROW)
+            x, y = field(step, X) + row * x_stride, field(step, Y) + row * y_stride
+            if n == 1:
+                multiply_one(fmt, one, weights, panel_bytes, n_blocks, x, y, first, last)
+            else:
+                multiply_many(
+                    fmt,
+                    tiled,
+                    few,
+                    count,
+                    weights,
+                    panel_bytes,
+                    n_blocks,
+                    x,
+                    x_stride,
+                    y,
+                    y_stride,
+                    n,
+                    first,
+                    last,
+                    tile,
+                )
+
+    return product
+
+
+PAIR_GATE_UP, PAIR_STRIDE, PAIR_UP_AT, PAIR_HIDDEN, PAIR_H, PAIR_H_STRIDE, PAIR_QUANT, PAIR_QUANT_STRIDE = (
+    P0,
+    P1,
+    P2,
+    P3,
+    P4,
+    P5,
+    P6,
+    P7,
+)
+PAIR_ACTIVATION, PAIR_ROUTING = P8, P9
+"""Parameters of gate_pairs: as those of rows.gate, and the routing record."""
+
+
+@kernel
+def gate_pairs(step, batch, first, last, thread):
+    """The gated unit of each pair's row."""
+    width, activation, routing = field(step, PAIR_HIDDEN), field(step, PAIR_ACTIVATION), field(step, PAIR_ROUTING)
+    for t in range(first, last):
+        for i in range(field(routing, N_USED)):
+            row = field(_choice(routing, t, i), ROW)
+            both = field(step, PAIR_GATE_UP) + row * field(step, PAIR_STRIDE)
+            out = field(step, PAIR_H) + row * field(step, PAIR_H_STRIDE)
+            gate_row(both, both + 4 * field(step, PAIR_UP_AT), out, width, activation)
+            quant = field(step, PAIR_QUANT) + row * field(step, PAIR_QUANT_STRIDE)
+            quantize_row(out, quant, (width + BLOCK - 1) // BLOCK)
+
+
+SUM_FROM, SUM_FROM_STRIDE, SUM_TO, SUM_TO_STRIDE, SUM_WIDTH, SUM_ROUTING = P0, P1, P2, P3, P4, P5
+"""Parameters of sum_pairs: rows of pairs, rows of tokens, their width, the routing record."""
+
+
+@kernel
+def sum_pairs(step, batch, first, last, thread):
+    """Each token's results, times their shares, added in the order of its choices."""
+    routing = field(step, SUM_ROUTING)
+    for t in range(first, last):
+        out = field(step, SUM_TO) + t * field(step, SUM_TO_STRIDE)
+        for at in range(0, 4 * field(step, SUM_WIDTH), VECTOR):
+            total = lanes.splat(np.float32(0.0))
+            for i in range(field(routing, N_USED)):
+                choice = _choice(routing, t, i)
+                row = field(step, SUM_FROM) + field(choice, ROW) * field(step, SUM_FROM_STRIDE)
+                total = lanes.fma(load_f32x16(row + at), lanes.splat(load_f32(choice + 8 * SHARE)), total)
+            store_f32x16(out + at, total)

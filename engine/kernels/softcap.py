@@ -1,0 +1,38 @@
+"""Soft caps: numbers kept within ±cap by a tanh, in attention scores and in logits."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.kernels import lanes
+from engine.kernels.jit import inner, kernel
+from engine.kernels.memory import field, load_f32, load_f32x16, store_f32x16
+from engine.kernels.records import N_OUT, P0, P1, P2
+from engine.kernels.simd import LANES
+
+VECTOR = 4 * LANES
+"""Bytes of one vector of floats."""
+
+
+@inner
+def soften(x, vectors, cap):
+    """Replace x by cap · tanh(x / cap), whole vectors of it. Source: Gemma 2 report (2024), section 2."""
+    limit, twice = lanes.splat(cap), lanes.splat(np.float32(2.0) / cap)
+    one, two = lanes.splat(np.float32(1.0)), lanes.splat(np.float32(2.0))
+    for i in range(vectors):
+        power = lanes.exp(lanes.mul(load_f32x16(x + i * VECTOR), twice))
+        tanh = lanes.sub(one, lanes.div(two, lanes.add(power, one)))
+        store_f32x16(x + i * VECTOR, lanes.mul(tanh, limit))
+
+
+LOGITS, LOGITS_STRIDE, CAP = P0, P1, P2
+"""Parameters of cap_logits: rows of logits and their stride (bytes), the cap (float32 bits)."""
+
+
+@kernel
+def cap_logits(step, batch, first, last, thread):
+    """Units: vectors of the vocabulary. Soften the logits of every output position."""
+    cap = load_f32(step + 8 * CAP)
+    for t in range(field(batch, N_OUT)):
+        row = field(step, LOGITS) + t * field(step, LOGITS_STRIDE)
+        soften(row + first * VECTOR, last - first, cap)

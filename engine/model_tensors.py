@@ -1,0 +1,105 @@
+"""Which tensors a model has by its configuration, with their shapes, under the names that GGUF has for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from engine.errors import ModelFileError, UnsupportedModelError
+
+if TYPE_CHECKING:
+    from engine.checkpoints import TensorInfo
+    from engine.config import ModelConfig
+
+IGNORED_TENSORS = (".attn_rot_embd.weight", ".rope_freqs.weight", ".attention.rotary_emb.inv_freq")
+"""Endings of tensors that old converters wrote and nobody needs."""
+
+ROPE_DIVISORS = ("rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight")
+"""Tensors that a model may have: what rotary frequencies are divided by, always or in a short or a long context."""
+
+EXPERT_ROWS = 16
+"""Each expert's rows begin a panel of their own, so their number must be a multiple of this."""
+
+Shapes = Iterator[tuple[str, tuple[int, ...]]]
+
+
+def tensor_shapes(config: ModelConfig) -> Shapes:
+    """Every tensor that a model of this configuration must have, with its shape."""
+    yield "token_embd.weight", (config.vocab_size, config.dim)
+    yield "output_norm.weight", (config.dim,)
+    if not config.tied:
+        yield "output.weight", (config.vocab_size, config.dim)
+    for layer in range(config.n_layers):
+        for name, shape in (*_attention(config), *_feed_forward(config)):
+            yield f"blk.{layer}.{name}", shape
+
+
+def _attention(config: ModelConfig) -> Shapes:
+    dim, q_dim, kv_dim = config.dim, config.q_dim, config.kv_dim
+    architecture = config.architecture
+    yield "attn_norm.weight", (dim,)
+    if architecture.fused:
+        yield "attn_qkv.weight", (q_dim + 2 * kv_dim, dim)
+    else:
+        for name, rows in (("q", q_dim), ("k", kv_dim), ("v", kv_dim)):
+            yield f"attn_{name}.weight", (rows, dim)
+            if architecture.qkv_biases:
+                yield f"attn_{name}.bias", (rows,)
+    if architecture.qk_norms:
+        yield "attn_q_norm.weight", (config.head_dim,)
+        yield "attn_k_norm.weight", (config.head_dim,)
+    yield "attn_output.weight", (dim, q_dim)
+    if architecture.post_norms:
+        yield "post_attention_norm.weight", (dim,)
+
+
+def _feed_forward(config: ModelConfig) -> Shapes:
+    dim, hidden, n_experts = config.dim, config.hidden_dim, config.n_experts
+    yield "ffn_norm.weight", (dim,)
+    if n_experts:
+        yield "ffn_gate_inp.weight", (n_experts, dim)
+        yield "ffn_gate_exps.weight", (n_experts, hidden, dim)
+        yield "ffn_up_exps.weight", (n_experts, hidden, dim)
+        yield "ffn_down_exps.weight", (n_experts, dim, hidden)
+    elif config.architecture.fused:
+        yield "ffn_up.weight", (2 * hidden, dim)
+        yield "ffn_down.weight", (dim, hidden)
+    else:
+        yield "ffn_gate.weight", (hidden, dim)
+        yield "ffn_up.weight", (hidden, dim)
+        yield "ffn_down.weight", (dim, hidden)
+    if config.architecture.post_norms:
+        yield "post_ffw_norm.weight", (dim,)
+
+
+def check_tensors(config: ModelConfig, tensors: Mapping[str, TensorInfo]) -> None:
+    """Raise ModelFileError unless every tensor is there in its shape and none that would be left out."""
+    expected = dict(tensor_shapes(config))
+    optional = dict.fromkeys(ROPE_DIVISORS, (config.rope_dim // 2,))
+    where = next(iter(tensors.values())).path if tensors else "the model"
+    for name, shape in expected.items():
+        if name not in tensors:
+            raise ModelFileError(f"{where}: the tensor {name} is missing.", "The file is not whole: fetch it again.")
+        _check_shape(tensors[name], shape)
+    for name, tensor in tensors.items():
+        if name in optional:
+            _check_shape(tensor, optional[name])
+        elif name not in expected and not name.endswith(IGNORED_TENSORS):
+            raise UnsupportedModelError(
+                f"{tensor.path}: {name} is not part of a {config.architecture.name} model as this engine runs it.",
+                "Choose another model.",
+            )
+    if config.n_experts and (config.hidden_dim % EXPERT_ROWS or config.dim % EXPERT_ROWS):
+        raise UnsupportedModelError(
+            f"{where} has experts of {config.hidden_dim} rows for a width of {config.dim}; this engine runs experts in "
+            f"multiples of {EXPERT_ROWS}.",
+            "Choose another model.",
+        )
+
+
+def _check_shape(tensor: TensorInfo, shape: tuple[int, ...]) -> None:
+    if tensor.shape != shape:
+        raise ModelFileError(
+            f"{tensor.path}: {tensor.name} has the shape {tensor.shape}, by the metadata it should be {shape}.",
+            "The file is damaged or was written wrongly: fetch it again.",
+        )

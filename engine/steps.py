@@ -1,0 +1,160 @@
+"""The steps of a forward pass by name: each writes a kernel and its parameters down in the program."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.config import ModelConfig
+from engine.kernels import rows
+from engine.kernels.attention import attend, merge
+from engine.kernels.formats import BLOCK
+from engine.kernels.matmul import embed, matmul
+from engine.kernels.records import ATTENTION, FIXED, PER_OUTPUT, PER_TOKEN
+from engine.kernels.simd import LANES
+from engine.kernels.softcap import cap_logits
+from engine.panels import Matrix
+from engine.program import Program, Rows, float_bits
+from engine.rope import Frequencies
+from engine.weights import LayerWeights, Vector
+
+CHUNK_BYTES = 48 << 10
+"""Weights of one chunk of a matrix product: long enough to hide its claim, short enough to share evenly."""
+
+ROWS_TOGETHER = 4
+"""Tokens of one chunk of the work between the products."""
+
+CAPPED_TOGETHER = 256
+"""Vectors of logits of one chunk."""
+
+ACTIVATIONS = {"silu": rows.SILU, "gelu": rows.GELU}
+
+
+def attention_shape(config: ModelConfig, batch_size: int) -> NDArray[np.int64]:
+    """The shape record of attention; the cache adds its part."""
+    shape = np.zeros(rows.SHAPE_FIELDS, np.int64)
+    shape[rows.HEADS], shape[rows.KV_HEADS] = config.n_heads, config.n_kv_heads
+    shape[rows.HEAD_DIM], shape[rows.HEAD_PAD] = config.head_dim, _head_pad(config)
+    shape[rows.ROTARY_PAIRS] = config.rope_dim // 2
+    shape[rows.HALF_APART] = config.architecture.rope_order == "neox"
+    shape[rows.Q_HEAD_BYTES] = _query_rows(config, batch_size) * _head_pad(config) * 4
+    shape[rows.Q_SCALE] = float_bits(config.query_scale)
+    return shape
+
+
+def query_rows(p: Program, config: ModelConfig) -> Rows:
+    """Queries by key-value head, then token, then head of the group: the rows that attention takes together."""
+    pad = _head_pad(config)
+    array = np.zeros(config.n_kv_heads * _query_rows(config, p.max_tokens) * pad * 4, np.uint8)
+    p.keep(array)
+    return Rows(array, pad * 4)
+
+
+def _query_rows(config: ModelConfig, max_tokens: int) -> int:
+    """Rows of one key-value head, with room for a block that is not full."""
+    return max_tokens * (config.n_heads // config.n_kv_heads) + BLOCK
+
+
+def _head_pad(config: ModelConfig) -> int:
+    return -(-config.head_dim // BLOCK) * BLOCK
+
+
+def add_rotary_table(p: Program, frequencies: Frequencies, magnitude: float) -> Rows:
+    """A step: cosines and sines for the batch's positions, (rope_dim,) each; returns where they will be."""
+    table = p.floats(2 * frequencies.size)
+    p.keep(frequencies)
+    where = (table.address, frequencies.ctypes.data, frequencies.size, float_bits(magnitude))
+    p.add(rows.rotary_table, PER_TOKEN, 0, 64, *where)
+    return table
+
+
+def add_embedding(p: Program, config: ModelConfig, embedding: Matrix, x: Rows) -> None:
+    """A step: each token's row of the embedding."""
+    plan = embedding.plan
+    scale = config.dim**0.5 if config.architecture.scaled_embedding else 1.0
+    panels = (embedding.address, plan.n_blocks, plan.panel_bytes)
+    p.add(embed(plan.format.name), PER_TOKEN, 0, ROWS_TOGETHER, *panels, x.address, x.stride, float_bits(scale))
+
+
+def add_norm(
+    p: Program,
+    config: ModelConfig,
+    x: Rows,
+    delta: Rows | None,
+    weight: Vector,
+    out: Rows,
+    quant: Rows,
+    *,
+    delta_norm: Vector | None = None,
+    outputs_only: bool = False,
+) -> None:
+    """A step: add delta (normed by delta_norm, if there is one) to x, then norm x into out and, quantised, quant."""
+    kind, flag = (PER_OUTPUT, rows.OUTPUTS_ONLY) if outputs_only else (PER_TOKEN, 0)
+    added = (delta.address, delta.stride, _address(delta_norm)) if delta else (0, 0, 0)
+    norm = (_address(weight), config.dim | flag, float_bits(config.norm_eps))
+    results = (out.address, out.stride, quant.address, quant.stride)
+    p.add(rows.residual_norm, kind, 0, ROWS_TOGETHER, x.address, x.stride, *added, *norm, *results)
+
+
+def add_products(
+    p: Program, matrices: Sequence[Matrix], x: Rows, quant: Rows, y: Rows, *, outputs_only: bool = False
+) -> None:
+    """Steps: y = matrices · x, their outputs side by side."""
+    offset = 0
+    for matrix in matrices:
+        plan = matrix.plan
+        source = x if plan.format.is_float else quant
+        chunk = max(1, CHUNK_BYTES // plan.panel_bytes)
+        weights = (matrix.address, plan.n_blocks, plan.panel_bytes)
+        activations = (source.address, source.stride, y.address + 4 * offset, y.stride)
+        p.add(matmul(plan.format.name), FIXED, plan.n_panels, chunk, *weights, *activations, int(outputs_only))
+        offset += plan.rows
+
+
+def add_rotation(
+    p: Program,
+    config: ModelConfig,
+    layer: LayerWeights,
+    index: int,
+    qkv: Rows,
+    rotary: Rows,
+    shape: NDArray[np.int64],
+    q_rows: Rows,
+) -> None:
+    """A step: bias and head norms where the model has them, then rotate; keys and values go to layer index's cache."""
+    where = (qkv.address, qkv.stride, rotary.address, shape.ctypes.data, index, q_rows.address)
+    before = (_address(layer.qkv_bias), _address(layer.q_norm), _address(layer.k_norm), float_bits(config.norm_eps))
+    p.add(rows.rotate_and_store, PER_TOKEN, 0, ROWS_TOGETHER, *where, *before)
+
+
+def add_attention(
+    p: Program, config: ModelConfig, index: int, q_rows: Rows, shape: NDArray[np.int64], out: Rows, quant: Rows
+) -> None:
+    """Steps: attention of layer index over its cache."""
+    what = (q_rows.address, index, config.windows[index], shape.ctypes.data, float_bits(config.attn_softcap))
+    results = (out.address, out.stride, quant.address, quant.stride)
+    p.add(attend, ATTENTION, 0, 1, *what, *results)
+    p.add(merge, PER_TOKEN, 0, ROWS_TOGETHER, *what, *results)
+
+
+def add_gate(p: Program, config: ModelConfig, gate_up: Rows, out: Rows, quant: Rows) -> None:
+    """A step: the gated unit, activation(gate) · up."""
+    hidden = config.hidden_dim
+    what = (gate_up.address, gate_up.stride, hidden, hidden)
+    results = (out.address, out.stride, quant.address, quant.stride)
+    p.add(rows.gate, PER_TOKEN, 0, ROWS_TOGETHER, *what, *results, ACTIVATIONS[config.architecture.activation])
+
+
+def add_logit_cap(p: Program, config: ModelConfig, logits: Rows) -> None:
+    """A step: the final soft cap, in place; nothing without one."""
+    if config.final_softcap:
+        vectors = -(-config.vocab_size // LANES)
+        what = (logits.address, logits.stride, float_bits(config.final_softcap))
+        p.add(cap_logits, FIXED, vectors, CAPPED_TOGETHER, *what)
+
+
+def _address(vector: Vector | None) -> int:
+    """Where a vector lies, which its owner must keep; 0 for none."""
+    return 0 if vector is None else int(vector.ctypes.data)

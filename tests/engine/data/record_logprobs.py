@@ -1,0 +1,66 @@
+"""Records what llama.cpp predicts on tiny models of every architecture; needs xllamacpp and gguf: `record_logprobs.py`.
+
+Writes logprobs.json beside itself: for each model of tiny_models.py, the log-probabilities of the likeliest tokens
+after the first tokens of a fixed text, at several lengths.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import xllamacpp
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+import tiny_models  # noqa: E402
+
+CONTEXT = 256
+LENGTHS = (1, 20, 60)
+TOP = 10
+
+
+def predictions(model: Path, ids: list[int]) -> list[list[list[float]]]:
+    """[[id, log-probability], …] of the likeliest tokens after the first LENGTHS tokens."""
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = str(model)
+    parameters.n_ctx, parameters.n_parallel, parameters.warmup, parameters.port = CONTEXT, 1, False, 0
+    server = xllamacpp.Server(parameters)
+    found = []
+    for length in LENGTHS:
+        body = {"prompt": ids[:length], "n_predict": 1, "n_probs": TOP, "temperature": 0, "cache_prompt": False}
+        body["logit_bias"] = [[705 - 1, 1e6]]
+        request = urllib.request.Request(
+            server.listening_address + "/completion", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(request, timeout=60) as response:
+            top = json.load(response)["completion_probabilities"][0]["top_logprobs"]
+        found.append([[token["id"], round(token["logprob"], 5)] for token in top])
+    return found
+
+
+def main() -> None:
+    ids = np.random.default_rng(6).integers(3, 705, max(LENGTHS)).tolist()
+    recorded = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in tiny_models.MODELS:
+            if name == "mistral":
+                continue  # llama.cpp does not read llama's window
+            model = tiny_models.write_tiny(Path(folder) / f"{name}.gguf", name)
+            recorded[name] = predictions(model, ids)
+    result = {
+        "xllamacpp": xllamacpp.__version__,
+        "context": CONTEXT,
+        "ids": ids,
+        "lengths": LENGTHS,
+        "models": recorded,
+    }
+    (HERE / "logprobs.json").write_text(json.dumps(result, separators=(",", ":")) + "\n", "utf-8")
+
+
+main()

@@ -1,0 +1,78 @@
+"""Rotary frequencies: what stays, what is stretched, and by how much."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.checkpoints import open_checkpoint
+from engine.config import ModelConfig, RopeScaling, config_from_gguf
+from engine.rope import local_rotary_frequencies, rotary_frequencies
+
+PLAIN = 10_000.0 ** (-np.arange(64) / 64)
+
+
+@pytest.fixture
+def config(tmp_path: Path, write_model) -> ModelConfig:
+    """A model whose heads have 128 dimensions, trained on 4,096 positions."""
+    checkpoint = open_checkpoint(write_model(tmp_path / "tiny.gguf"))
+    tiny = config_from_gguf(checkpoint.metadata, checkpoint.tensors)
+    return replace(tiny, rope_dim=128, rope_scaling=RopeScaling(original_max_seq_len=4096))
+
+
+def scaled(config: ModelConfig, **changes: object) -> tuple[np.ndarray, float]:
+    return rotary_frequencies(replace(config, rope_scaling=replace(config.rope_scaling, **changes)), None)
+
+
+def test_plain(config) -> None:
+    frequencies, magnitude = rotary_frequencies(config, None)
+    np.testing.assert_allclose(frequencies, PLAIN, rtol=1e-12)
+    assert magnitude == 1.0
+    assert local_rotary_frequencies(config) is None
+
+
+def test_linear_stretches_all_alike(config) -> None:
+    frequencies, magnitude = scaled(config, type="linear", factor=4.0)
+    np.testing.assert_allclose(frequencies, PLAIN / 4, rtol=1e-12)
+    assert magnitude == 1.0
+
+
+def test_yarn_keeps_fast_pairs_and_stretches_slow_ones(config) -> None:
+    frequencies, magnitude = scaled(config, type="yarn", factor=4.0)
+    kept = (frequencies - PLAIN / 4) / (PLAIN - PLAIN / 4)
+    turns = 4096 * PLAIN / (2 * np.pi)
+    np.testing.assert_allclose(kept[turns > 36], 1.0)
+    np.testing.assert_allclose(kept[turns < 0.9], 0.0, atol=1e-12)
+    between = kept[(turns < 32) & (turns > 1)]
+    np.testing.assert_allclose(np.diff(between), np.diff(between).mean(), rtol=1e-9)
+    assert (np.diff(between) < 0).all()
+    assert magnitude == pytest.approx(1 + 0.1 * np.log(4))
+
+
+def test_yarn_by_other_turns(config) -> None:
+    usual, _ = scaled(config, type="yarn", factor=4.0)
+    other, _ = scaled(config, type="yarn", factor=4.0, beta_fast=8.0, beta_slow=0.5)
+    assert (other >= usual).all()
+    assert (other > usual).any()
+
+
+def test_an_attention_factor_is_part_of_the_magnitude(config) -> None:
+    assert scaled(config, type="yarn", factor=4.0, attn_factor=0.5)[1] == pytest.approx(0.5 * (1 + 0.1 * np.log(4)))
+    assert scaled(config, type="longrope", attn_factor=1.19)[1] == 1.19
+
+
+def test_divisors(config) -> None:
+    divisors = np.linspace(1, 8, 64, dtype=np.float32)
+    frequencies, _ = rotary_frequencies(config, np.pad(divisors, (0, 32)))
+    np.testing.assert_allclose(frequencies, PLAIN / divisors, rtol=1e-6)
+
+
+def test_layers_with_a_window_have_a_base_of_their_own(config) -> None:
+    both = replace(config, rope_theta=1e6, local_rope_theta=1e4, rope_scaling=RopeScaling("linear", 8.0))
+    local, magnitude = local_rotary_frequencies(both)
+    np.testing.assert_allclose(local, PLAIN, rtol=1e-12)
+    assert magnitude == 1.0
+    np.testing.assert_allclose(rotary_frequencies(both, None)[0], 1e6 ** (-np.arange(64) / 64) / 8, rtol=1e-12)

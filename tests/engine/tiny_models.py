@@ -1,0 +1,167 @@
+"""Tiny random models of every architecture, written by the reference writer."""
+
+from __future__ import annotations
+
+import json
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+from gguf import GGMLQuantizationType, GGUFWriter
+from gguf.quants import quantize
+
+VOCABULARY = Path(__file__).with_name("data") / "spm_vocabulary.json"
+
+EXPERTS = {"expert_count": 8, "expert_used_count": 2}
+LONG_ROPE = {"rope.scaling.attn_factor": 1.2, "rope.dimension_count": 12}
+
+MODELS = {
+    "llama": {},
+    "llama-untied": {"untied": True, "head_count_kv": 4},
+    "llama-3": {"divisors": ["rope_freqs"], "rope.freq_base": 500_000.0},
+    "llama-linear": {"rope.scaling.type": "linear", "rope.scaling.factor": 4.0},
+    "llama-factor-alone": {"rope.scaling.factor": 2.0},
+    "llama-yarn": {
+        "rope.scaling.type": "yarn",
+        "rope.scaling.factor": 4.0,
+        "rope.scaling.original_context_length": 128,
+    },
+    "mistral": {"attention.sliding_window": 16},
+    "mixtral": EXPERTS,
+    "qwen2": {"rope.freq_base": 1_000_000.0},
+    "qwen3": {"head_dim": 32, "rope.freq_base": 1_000_000.0},
+    "qwen3moe": {"head_dim": 32, **EXPERTS, "expert_used_count": 3, "expert_feed_forward_length": 48},
+    "gemma": {"head_dim": 32, "head_count_kv": 1},
+    "gemma2": {"head_dim": 32, "layers": 4, "attention.sliding_window": 16},
+    "gemma2-27b": {"head_dim": 32, "layers": 46, "dim": 64, "attention.sliding_window": 16},
+    "gemma3": {"head_dim": 32, "layers": 7, "attention.sliding_window": 16, "rope.freq_base": 1_000_000.0},
+    "gemma3-linear": {
+        "layers": 6,
+        "attention.sliding_window": 16,
+        "rope.freq_base": 1_000_000.0,
+        "rope.scaling.type": "linear",
+        "rope.scaling.factor": 8.0,
+    },
+    "phi3": {"rope.scaling.original_context_length": 256},
+    "phi3-short": {
+        "divisors": ["rope_factors_short", "rope_factors_long"],
+        "rope.scaling.original_context_length": 512,
+        **LONG_ROPE,
+    },
+    "phi3-long": {
+        "divisors": ["rope_factors_short", "rope_factors_long"],
+        "rope.scaling.original_context_length": 64,
+        **LONG_ROPE,
+    },
+}
+"""Each model's GGUF keys (without the architecture's name), and what is no key: see write_tiny."""
+
+ARCHITECTURES = {"mistral": "llama", "mixtral": "llama"}
+"""Of models whose name does not begin with it."""
+
+
+def architecture_of(name):
+    return ARCHITECTURES.get(name, name.split("-")[0])
+
+
+def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
+    """Write the model of that name; `changes` replace what MODELS has (__ for a dot), None takes a key out.
+
+    types: of the matrices with whole blocks, in turn.
+    """
+    options = {**MODELS[name], **{key.replace("__", "."): value for key, value in changes.items()}}
+    arch = architecture_of(name)
+    layers, dim, heads = options.pop("layers", 2), options.pop("dim", 64), 4
+    kv_heads, hidden = options.pop("head_count_kv", 2), 96
+    head_dim = options.pop("head_dim", dim // heads)
+    divisors, untied = options.pop("divisors", []), options.pop("untied", False)
+    pieces = json.loads(VOCABULARY.read_text("utf-8"))
+    keys = {
+        "block_count": layers,
+        "context_length": 256,
+        "embedding_length": dim,
+        "feed_forward_length": hidden,
+        "attention.head_count": heads,
+        "attention.head_count_kv": kv_heads,
+        "attention.layer_norm_rms_epsilon": 1e-5,
+        "rope.dimension_count": head_dim,
+        "attention.key_length": head_dim,
+        "attention.value_length": head_dim,
+    }
+    if arch == "gemma2":
+        keys |= {"attn_logit_softcapping": 5.0, "final_logit_softcapping": 3.0}
+    keys |= options
+    writer = GGUFWriter(path, arch)
+    for key, value in keys.items():
+        if value is not None:
+            add = {int: writer.add_uint32, float: writer.add_float32, str: writer.add_string, list: writer.add_array}[
+                type(value)
+            ]
+            add(f"{arch}.{key}", value)
+    writer.add_name(f"tiny {arch}")
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list([piece[0] for piece in pieces])
+    writer.add_token_scores([piece[1] for piece in pieces])
+    writer.add_token_types([piece[2] for piece in pieces])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    rng, turn = np.random.default_rng(seed), cycle(types)
+    sizes = (
+        arch,
+        dim,
+        heads * head_dim,
+        kv_heads * head_dim,
+        head_dim,
+        options.get("expert_feed_forward_length", hidden),
+    )
+    for tensor, shape, spread in tensors(*sizes, layers, len(pieces), options.get("expert_count", 0), untied):
+        values = rng.standard_normal(shape, np.float32) * np.float32(spread)
+        if "norm" in tensor:
+            values += np.float32(1.0)
+        kind = GGMLQuantizationType[next(turn) if values.ndim > 1 and shape[-1] % 32 == 0 else "F32"]
+        writer.add_tensor(tensor, quantize(values, kind), raw_dtype=kind)
+    for i, divisor in enumerate(divisors):
+        spread = np.linspace(1.0, 2.0 + 3 * i, keys["rope.dimension_count"] // 2, dtype=np.float32)
+        writer.add_tensor(f"{divisor}.weight", spread)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def tensors(arch, dim, q_dim, kv_dim, head_dim, hidden, layers, vocab, experts, untied):
+    """(name, shape, standard deviation) of each tensor; queries and keys are large enough for a lively attention."""
+    even = dim**-0.5
+    yield "token_embd.weight", (vocab, dim), 0.5
+    yield "output_norm.weight", (dim,), 0.2
+    if untied:
+        yield "output.weight", (vocab, dim), even
+    for layer in range(layers):
+        block = f"blk.{layer}."
+        yield block + "attn_norm.weight", (dim,), 0.2
+        if arch == "phi3":
+            yield block + "attn_qkv.weight", (q_dim + 2 * kv_dim, dim), 1.5 * even
+        else:
+            for letter, rows in ("q", q_dim), ("k", kv_dim), ("v", kv_dim):
+                yield f"{block}attn_{letter}.weight", (rows, dim), 1.5 * even
+                if arch == "qwen2":
+                    yield f"{block}attn_{letter}.bias", (rows,), 0.5
+        if arch in ("qwen3", "qwen3moe", "gemma3"):
+            yield block + "attn_q_norm.weight", (head_dim,), 0.2
+            yield block + "attn_k_norm.weight", (head_dim,), 0.2
+        yield block + "attn_output.weight", (dim, q_dim), even
+        yield block + "ffn_norm.weight", (dim,), 0.2
+        if arch in ("gemma2", "gemma3"):
+            yield block + "post_attention_norm.weight", (dim,), 0.2
+            yield block + "post_ffw_norm.weight", (dim,), 0.2
+        if experts:
+            yield block + "ffn_gate_inp.weight", (experts, dim), even
+            yield block + "ffn_gate_exps.weight", (experts, hidden, dim), even
+            yield block + "ffn_up_exps.weight", (experts, hidden, dim), even
+            yield block + "ffn_down_exps.weight", (experts, dim, hidden), hidden**-0.5
+        else:
+            if arch != "phi3":
+                yield block + "ffn_gate.weight", (hidden, dim), even
+            yield block + "ffn_up.weight", (2 * hidden if arch == "phi3" else hidden, dim), even
+            yield block + "ffn_down.weight", (dim, hidden), hidden**-0.5
