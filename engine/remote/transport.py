@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,6 +28,9 @@ SEND_S = 30.0
 """A server that does not take a prompt for so long has gone."""
 
 EVENT_STREAM = "text/event-stream"
+
+# At its lowest level it logs every header, and a server may send our key back in one.
+logging.getLogger("httpcore").setLevel(logging.INFO)
 
 
 class _KeyAuth(httpx.Auth):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from contextlib import ExitStack
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
-from engine.client import EngineClient
+from engine.interface import Engine
 from engine.protocol import (
     ChatMessage,
     ChatPrompt,
@@ -19,14 +20,22 @@ from engine.protocol import (
     Finished,
     Generate,
     ModelCard,
+    Notice,
     PromptProgress,
     Sampling,
     TextPrompt,
     Token,
 )
 from tui.commands.configured import chosen_load, user_settings
-from tui.commands.engine_run import loaded_engine
-from tui.commands.options import context_option, json_option, model_option, sampling_options, threads_option
+from tui.commands.engine_run import loaded_engine, server_engine
+from tui.commands.options import (
+    context_option,
+    json_option,
+    model_option,
+    sampling_options,
+    server_option,
+    threads_option,
+)
 from tui.commands.output import CommandError, ProgressLine, percent, say, write_json, write_text
 from tui.model_choice import remember_model
 from tui.paths import user_paths
@@ -42,6 +51,7 @@ class Question:
 
     text: str
     model_name: str | None
+    server: str | None
     raw: bool
     system: str | None
     template: str | None
@@ -91,6 +101,7 @@ class AskResult(msgspec.Struct, frozen=True, kw_only=True):
 @click.command()
 @click.argument("prompt", required=False)
 @model_option
+@server_option
 @click.option("--raw", is_flag=True, help="Continue the text as it is, without the chat template.")
 @click.option("--system", metavar="TEXT", help="System prompt, '' for none; else the session's or the settings'.")
 @click.option("--template", metavar="NAME", help="Chat template instead of the model's own.")
@@ -126,6 +137,8 @@ def _check_usage(
         raise click.UsageError("With --raw there is no system prompt, no template and no session.")
     if save and session_id:
         raise click.UsageError("--save begins a new session, --session goes on with an old one: give one of them.")
+    if rest["server"] is not None and (rest["threads"] or rest["context"]):
+        raise click.UsageError("--threads and --context are for models on this machine, not on a server.")
     if rest["n_logprobs"] is not None and not rest["as_json"]:
         raise click.UsageError("--logprobs needs --json.")
 
@@ -146,15 +159,26 @@ async def _ask(question: Question) -> int:
     settings = user_settings()
     with ExitStack() as stack:
         session = _stored_session(stack, question) if question.session_id else None
-        load = chosen_load(question.model_name, settings, threads=question.threads, context=question.context)
-        async with loaded_engine(load) as (client, card):
-            remember_model(load.path, user_paths())
+        async with _engine(question, settings) as (client, card):
             if question.save:
                 session = _new_session(stack, question, settings, card)
             answer = await _answer(client, question, _generate(question, settings, session), card, session)
     if question.as_json:
         write_json(answer)
     return 1 if answer.finish_reason == "failed" else 0
+
+
+@asynccontextmanager
+async def _engine(question: Question, settings: Settings) -> AsyncIterator[tuple[Engine, ModelCard]]:
+    """The server's engine where one is named, else this machine's."""
+    if question.server is not None:
+        async with server_engine(question.server, question.model_name or "", settings) as opened:
+            yield opened
+        return
+    load = chosen_load(question.model_name, settings, threads=question.threads, context=question.context)
+    async with loaded_engine(load) as opened:
+        remember_model(load.path, user_paths())
+        yield opened
 
 
 def _stored_session(stack: ExitStack, question: Question) -> AskSession:
@@ -220,7 +244,7 @@ class _Written:
 
 
 async def _answer(
-    client: EngineClient, question: Question, generate: Generate, card: ModelCard, session: AskSession | None
+    client: Engine, question: Question, generate: Generate, card: ModelCard, session: AskSession | None
 ) -> AskResult:
     written = _Written()
     finished: Finished | None = None
@@ -245,7 +269,7 @@ async def _answer(
 
 
 async def _write(
-    client: EngineClient, generate: Generate, written: _Written, session: AskSession | None, *, shown: bool
+    client: Engine, generate: Generate, written: _Written, session: AskSession | None, *, shown: bool
 ) -> Finished:
     """Take in the answer's events, showing the text as it comes."""
     with ProgressLine() as line:
@@ -267,6 +291,9 @@ async def _write(
                         write_text("")
                     _say_notes(event)
                     return event
+                case Notice():
+                    line.clear()
+                    say(event.text)
                 case Failed():
                     raise CommandError(f"{event.message} {event.hint}".strip())
                 case _:

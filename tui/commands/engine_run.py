@@ -1,4 +1,4 @@
-"""An engine for one command: started, loaded with its progress on stderr, and ended whatever happens."""
+"""An engine for one command, of this machine or a server: ready when the block begins, ended whatever happens."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from engine.client import EngineClient
-from engine.protocol import Load, LoadProgress, ModelCard
-from tui.commands.output import ProgressLine, percent
+from engine.interface import Engine
+from engine.protocol import Load, LoadProgress, ModelCard, Notice
+from tui.commands.output import CommandError, ProgressLine, percent, say
 from tui.paths import user_paths
+from tui.servers import ServerChoiceError, choose_server, connect
+from tui.settings import Settings
 
 _STAGES = {
     "reading": "Reading the model",
@@ -31,3 +34,22 @@ async def loaded_engine(load: Load) -> AsyncIterator[tuple[EngineClient, ModelCa
             card = await client.load(load, on_progress=show)
             line.clear()
             yield client, card
+
+
+@asynccontextmanager
+async def server_engine(name: str, model: str, settings: Settings) -> AsyncIterator[tuple[Engine, ModelCard]]:
+    """Connect with a server of the settings and open a model there; model "": the settings', or its only one."""
+    try:
+        config = choose_server(name, settings)
+        client = await connect(config)
+    except ServerChoiceError as error:
+        raise CommandError(str(error)) from error
+    async with client:
+        with ProgressLine() as line:
+            line.show(f"Asking {config.host} for its model …")
+            card = await client.load(Load(path=model))
+        while not client.events.empty():
+            event = client.events.get_nowait()
+            if isinstance(event, Notice):
+                say(event.text)
+        yield client, card

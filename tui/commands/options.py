@@ -13,6 +13,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON."
 model_option = click.option(
     "-m", "--model", "model_name", metavar="MODEL", help="A file or a name from `models list`; else the last one used."
 )
+server_option = click.option(
+    "--server", metavar="NAME", help="Use this server of the settings instead of this machine; -m names its model."
+)
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), help="Threads to compute with; else the physical cores."
 )

@@ -1,0 +1,35 @@
+"""Which server to use, and the connection to it: one of the settings' `[servers.NAME]`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engine.remote.config import ServerConfig
+from tui.settings import Settings
+
+if TYPE_CHECKING:
+    from engine.remote.client import RemoteClient
+
+
+class ServerChoiceError(Exception):
+    """No server can be used; the message says why and what to do."""
+
+
+def choose_server(name: str, settings: Settings) -> ServerConfig:
+    """The server of that name. Raises ServerChoiceError."""
+    if name in settings.servers:
+        return settings.servers[name]
+    known = ", ".join(sorted(settings.servers))
+    have = f"The settings have: {known}." if known else f"Add it to the settings as [servers.{name}] with its base_url."
+    raise ServerChoiceError(f"There is no server {name}. {have}")
+
+
+async def connect(config: ServerConfig) -> RemoteClient:
+    """Make the server's client; it is not spoken to before a Load. Raises ServerChoiceError, EngineError."""
+    try:
+        from engine.remote.client import RemoteClient
+    except ImportError as error:
+        raise ServerChoiceError(
+            f"Servers need the package {error.name}, which is not installed: pip install 'llm-tui[remote]'."
+        ) from error
+    return await RemoteClient.start(config)
