@@ -18,7 +18,7 @@ from storage.export import all_sessions_json, session_json, session_markdown
 from storage.importers import import_file
 from storage.records import Session, pack_token_ids
 from storage.search import search
-from storage.tree import append_message, edit_message, path, switch_to
+from storage.tree import all_messages, append_message, edit_message, path, switch_to
 
 
 @pytest.fixture
@@ -44,7 +44,10 @@ def rivers(db: Database, session: Session) -> Session:
     )
     second = begin_answer(db, session.id, asked.id, model="huge", settings={}, seed=None)
     checkpoint_answer(db, second.id, "The Rh", pack_token_ids([4]), 1)
-    edit_message(db, asked.id, "Mountains?")
+    other = edit_message(db, asked.id, "Mountains?")
+    left_at = append_message(db, session.id, other.id, "assistant", "The Eiger")
+    append_message(db, session.id, other.id, "assistant", "The Jungfrau")
+    switch_to(db, left_at.id)
     switch_to(db, first.id)
     return sessions.get_session(db, session.id)
 
@@ -53,7 +56,7 @@ def test_one_session_has_the_promised_fields(db: Database, rivers: Session) -> N
     document = json.loads(session_json(db, rivers.id))
     assert list(document)[:5] == ["id", "title", "model", "system", "messages"]
     assert (document["id"], document["title"], document["system"]) == (rivers.id, "Rivers\nof Europe", "Be brief.")
-    asked, first, second, _ = document["messages"]
+    asked, first, second, *_ = document["messages"]
     assert list(first)[:12] == [
         "id",
         "parent_id",
@@ -68,7 +71,7 @@ def test_one_session_has_the_promised_fields(db: Database, rivers: Session) -> N
         "created_utc",
         "on_path",
     ]
-    assert [message["on_path"] for message in document["messages"]] == [True, True, False, False]
+    assert [message["on_path"] for message in document["messages"]] == [True, True] + [False] * 4
     assert (first["parent_id"], first["role"], first["content"]) == (asked["id"], "assistant", "The Danube")
     assert (first["settings"], first["seed"], first["token_ids"]) == (
         {"seed": None, "temperature": 0.8},
@@ -91,11 +94,13 @@ def test_exports_come_back_unchanged(db: Database, rivers: Session, tmp_path: Pa
     (tmp_path / "one.json").write_text(one, encoding="utf-8")
     with closing(open_database(tmp_path / "empty" / "sessions.db")) as empty:
         report = import_file(empty, tmp_path / "all.json")
-        assert (report.n_new, report.n_extended, report.n_known, report.n_messages) == (4, 0, 0, 7)
+        assert (report.n_new, report.n_extended, report.n_known, report.n_messages) == (4, 0, 0, 9)
         assert "".join(all_sessions_json(empty)) == exported
         assert sessions.list_sessions(empty) == sessions.list_sessions(db)
         assert [step.message.content for step in path(empty, rivers.id)][1:] == ["The Danube"]
         assert len(search(empty, "danube")) == 1
+        (mountains,) = [m for m in all_messages(empty, rivers.id) if m.content == "Mountains?"]
+        assert switch_to(empty, mountains.id).content == "The Eiger"
     with closing(open_database(tmp_path / "single" / "sessions.db")) as single:
         assert import_file(single, tmp_path / "one.json").session_ids == [rivers.id]
         assert session_json(single, rivers.id) == one

@@ -150,7 +150,7 @@ def test_an_answer_that_changed_after_it_was_taken_for_interrupted_is_found_as_i
     )
     assert search(db, "danube") == []
     assert said(search(db, "rhine")) == ["The Rhine"]
-    db.execute("INSERT INTO messages_index (messages_index) VALUES ('integrity-check')")
+    db.execute("INSERT INTO messages_index (messages_index, rank) VALUES ('integrity-check', 1)")
 
 
 def test_what_is_deleted_is_not_found(db: Database, rivers: Session) -> None:

@@ -196,6 +196,8 @@ class Tree(RuleBasedStateMachine):
     def the_database_is_whole(self) -> None:
         assert check(self.db) == []
         assert self.db.execute("PRAGMA foreign_key_check").fetchall() == []
+        # Raises when the index does not have what the messages say.
+        self.db.execute("INSERT INTO messages_index (messages_index, rank) VALUES ('integrity-check', 1)")
 
 
 Tree.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

@@ -146,6 +146,7 @@ def test_hidden_branches_come_back_at_the_leaf_where_they_were_left(db: Database
         message("a", None, on_path=False, shown=False),
         message("b", "a", shown=True),
         message("c", "a", shown=False),
+        message("d", "c", shown=True),
         message("x", None, on_path=True, shown=True),
     ]
     import_file(db, write(file, {"id": "s", "messages": messages}))
