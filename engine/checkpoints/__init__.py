@@ -1,7 +1,18 @@
 """Model files of every format, read into one shape: metadata and named tensors."""
 
-from engine.checkpoints.checkpoint import Checkpoint, TensorInfo, open_checkpoint
+from engine.checkpoints.checkpoint import Checkpoint, TensorInfo
 from engine.checkpoints.metadata import Metadata
+from engine.checkpoints.opening import open_checkpoint, open_with_adapter, open_with_delta
 from engine.checkpoints.tensor_types import TYPE_BY_ID, TYPE_BY_NAME, TensorType
 
-__all__ = ["TYPE_BY_ID", "TYPE_BY_NAME", "Checkpoint", "Metadata", "TensorInfo", "TensorType", "open_checkpoint"]
+__all__ = [
+    "TYPE_BY_ID",
+    "TYPE_BY_NAME",
+    "Checkpoint",
+    "Metadata",
+    "TensorInfo",
+    "TensorType",
+    "open_checkpoint",
+    "open_with_adapter",
+    "open_with_delta",
+]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,8 +23,12 @@ def read_rows(tensor: TensorInfo, first: int, count: int) -> NDArray[np.uint8]:
     if tensor.make_rows is not None:
         return tensor.make_rows(first, count)
     row_bytes = tensor.n_bytes // n_rows
+    return map_bytes(tensor.path, tensor.offset + first * row_bytes, count * row_bytes).reshape(count, row_bytes)
+
+
+def map_bytes(path: Path, offset: int, n_bytes: int) -> NDArray[np.uint8]:
+    """Some bytes of a file, mapped. Raises ModelFileError when it is gone or has become shorter."""
     try:
-        mapped = np.memmap(tensor.path, np.uint8, "r", tensor.offset + first * row_bytes, (count, row_bytes))
+        return np.memmap(path, np.uint8, "r", offset, (n_bytes,))
     except (OSError, ValueError) as error:
-        raise ModelFileError(f"{tensor.path} cannot be read any more: {error}.", "Check that it is whole.") from error
-    return mapped
+        raise ModelFileError(f"{path} cannot be read any more: {error}.", "Check that it is whole.") from error

@@ -202,8 +202,9 @@ class TestWhatIsNoGguf:
             open_checkpoint(path)
         with pytest.raises(ModelFileError, match="does not exist"):
             open_checkpoint(tmp_path / "missing.gguf")
-        with pytest.raises(UnsupportedModelError, match="is a folder"):
-            open_checkpoint(tmp_path)
+        (tmp_path / "folder").mkdir()
+        with pytest.raises(UnsupportedModelError, match="is a folder without a model"):
+            open_checkpoint(tmp_path / "folder")
         with pytest.raises(ModelFileError, match="cannot be read"):
             open_checkpoint("a\0b")
 

@@ -1,0 +1,155 @@
+"""Tensors made of other tensors' rows, when they are read: joined shards, rotary order, other types, sums."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from engine.checkpoints.checkpoint import MakeRows, TensorInfo
+from engine.checkpoints.tensor_types import TYPE_BY_NAME, TensorType
+from engine.errors import ModelFileError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+ALIGNMENT = 32
+"""What kernels that read a mapped tensor may rely on."""
+
+
+def derived(source: TensorInfo, make_rows: MakeRows, *, shape: tuple[int, ...], kind: TensorType) -> TensorInfo:
+    """A tensor in the place of `source`, with rows that are made."""
+    n_rows = shape[0] if len(shape) > 1 else 1
+    n_bytes = n_rows * kind.row_bytes(shape[-1])
+    return replace(source, shape=shape, type=kind, n_bytes=n_bytes, make_rows=make_rows)
+
+
+def aligned(tensor: TensorInfo) -> TensorInfo:
+    """The same tensor; if it lies crookedly in its file, its rows are copied when they are read."""
+    if tensor.make_rows is not None or tensor.offset % ALIGNMENT == 0:
+        return tensor
+
+    def make_rows(first: int, count: int) -> NDArray[np.uint8]:
+        import numpy as np
+
+        from engine.checkpoints.rows import read_rows
+
+        return np.array(read_rows(tensor, first, count))
+
+    return derived(tensor, make_rows, shape=tensor.shape, kind=tensor.type)
+
+
+def joined_rows(name: str, parts: Sequence[TensorInfo]) -> TensorInfo:
+    """Matrices of one width, one below the other."""
+    _check_alike(name, parts, {part.shape[1:] for part in parts})
+    starts = [0]
+    for part in parts:
+        starts.append(starts[-1] + part.shape[0])
+
+    def make_rows(first: int, count: int) -> NDArray[np.uint8]:
+        import numpy as np
+
+        from engine.checkpoints.rows import read_rows
+
+        pieces = []
+        for part, start in zip(parts, starts, strict=False):
+            begin, end = max(first - start, 0), min(first + count - start, part.shape[0])
+            if begin < end:
+                pieces.append(read_rows(part, begin, end - begin))
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+    shape = (starts[-1], *parts[0].shape[1:])
+    return derived(replace(parts[0], name=name), make_rows, shape=shape, kind=parts[0].type)
+
+
+def joined_columns(name: str, parts: Sequence[TensorInfo]) -> TensorInfo:
+    """Matrices of one height, one beside the other."""
+    _check_alike(name, parts, {part.shape[:-1] for part in parts})
+
+    def make_rows(first: int, count: int) -> NDArray[np.uint8]:
+        import numpy as np
+
+        from engine.checkpoints.rows import read_rows
+
+        return np.concatenate([read_rows(part, first, count) for part in parts], axis=1)
+
+    shape = (*parts[0].shape[:-1], sum(part.shape[-1] for part in parts))
+    return derived(replace(parts[0], name=name), make_rows, shape=shape, kind=parts[0].type)
+
+
+def sliced_rows(tensor: TensorInfo, name: str, first_row: int, n_rows: int) -> TensorInfo:
+    """Some rows of a matrix, as a tensor of their own."""
+
+    def make_rows(first: int, count: int) -> NDArray[np.uint8]:
+        from engine.checkpoints.rows import read_rows
+
+        return read_rows(tensor, first_row + first, count)
+
+    return derived(replace(tensor, name=name), make_rows, shape=(n_rows, *tensor.shape[1:]), kind=tensor.type)
+
+
+def rotary_order(tensor: TensorInfo, n_heads: int) -> TensorInfo:
+    """The rows of a query or key matrix as GGUF wants them: the two halves of each head interleaved.
+
+    Hugging Face keeps the two numbers that are turned together half a head apart, Meta and GGUF side by side.
+    """
+    n_rows = tensor.shape[0]
+    if n_heads < 1 or n_rows % (2 * n_heads):
+        raise ModelFileError(
+            f"{tensor.path}: {tensor.name} has {n_rows} rows, which {n_heads} heads do not share evenly.",
+            "The configuration and the weights disagree: fetch both again.",
+        )
+    head_dim = n_rows // n_heads
+
+    def make_rows(first: int, count: int) -> NDArray[np.uint8]:
+        import numpy as np
+
+        from engine.checkpoints.rows import read_rows
+
+        head, last_head = first // head_dim, -(-(first + count) // head_dim)
+        rows = np.asarray(read_rows(tensor, head * head_dim, (last_head - head) * head_dim))
+        interleaved = rows.reshape(-1, 2, head_dim // 2, rows.shape[1]).swapaxes(1, 2).reshape(rows.shape)
+        begin = first - head * head_dim
+        return interleaved[begin : begin + count]
+
+    return derived(tensor, make_rows, shape=tensor.shape, kind=tensor.type)
+
+
+def as_floats(tensor: TensorInfo, type_name: str, *, plus: float = 0.0) -> TensorInfo:
+    """The tensor as F32 or F16, with a constant added to each weight."""
+    kind = TYPE_BY_NAME[type_name]
+
+    def make_rows(first: int, count: int) -> NDArray[np.uint8]:
+        return float_bytes(read_floats(tensor, first, count) + plus, kind)
+
+    return derived(tensor, make_rows, shape=tensor.shape, kind=kind)
+
+
+def read_floats(tensor: TensorInfo, first: int, count: int) -> NDArray[np.float32]:
+    """Rows of a tensor as numbers: float32 (count, columns)."""
+    import numpy as np
+
+    from engine.checkpoints.dequantize import dequantize_rows
+    from engine.checkpoints.rows import read_rows
+
+    return dequantize_rows(np.asarray(read_rows(tensor, first, count)), tensor.type)
+
+
+def float_bytes(values: NDArray[np.float32], kind: TensorType) -> NDArray[np.uint8]:
+    """Numbers as the bytes of F16 or F32; what is too large for F16 becomes its largest number."""
+    import numpy as np
+
+    if kind.name == "F16":
+        limit = np.float32(np.finfo(np.float16).max)
+        return np.clip(values, -limit, limit).astype(np.float16).view(np.uint8)
+    return np.ascontiguousarray(values, np.float32).view(np.uint8)
+
+
+def _check_alike(name: str, parts: Sequence[TensorInfo], sizes: set[tuple[int, ...]]) -> None:
+    if len(sizes) != 1 or len({part.type for part in parts}) != 1:
+        described = ", ".join(f"{part.shape} {part.type.name}" for part in parts)
+        raise ModelFileError(
+            f"{parts[0].path}: the parts of {name} do not fit together: {described}.",
+            "The parts are of different models or damaged: fetch them again.",
+        )

@@ -1,0 +1,143 @@
+"""Models in folders of Hugging Face's format: `config.json`, weights in one or many files, and a tokenizer."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.checkpoints.checkpoint import Checkpoint, TensorInfo
+from engine.checkpoints.derived import as_floats, derived, rotary_order
+from engine.checkpoints.huggingface_config import HuggingFaceConfig
+from engine.checkpoints.metadata import Metadata
+from engine.checkpoints.names import from_hugging_face, is_no_weight
+from engine.checkpoints.safetensors import read_safetensors
+from engine.checkpoints.small_files import plain_name, read_json_object
+from engine.checkpoints.tensor_types import TYPE_BY_NAME
+from engine.checkpoints.tokenizer_files import TokenizerFolder
+from engine.checkpoints.torch_zip import read_torch
+from engine.errors import ModelFileError, UnsupportedModelError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+CONFIG = "config.json"
+
+_KINDS = (
+    ("safetensors", "model.safetensors.index.json", "model.safetensors", re.compile(r"model-\d+-of-\d+\.safetensors")),
+    ("PyTorch", "pytorch_model.bin.index.json", "pytorch_model.bin", re.compile(r"pytorch_model-\d+-of-\d+\.bin")),
+)
+"""What weights are kept in, the index of their files, the name of the one file, and names of several without index."""
+
+
+def open_hugging_face(folder: Path) -> Checkpoint:
+    """Read the headers of a model in a folder."""
+    config_path = folder / CONFIG
+    config = HuggingFaceConfig(read_json_object(config_path), config_path)
+    kind, weight_files = find_weights(folder)
+    tensors = _translated(read_weights(weight_files), config)
+    if "token_embd.weight" not in tensors or len(tensors["token_embd.weight"].shape) != 2:
+        raise ModelFileError(f"{folder}: the embedding model.embed_tokens.weight is missing.", "Fetch all files again.")
+    divisors = config.rope_divisors()
+    if divisors is not None:
+        tensors["rope_freqs.weight"] = _constant("rope_freqs.weight", divisors, config_path)
+    n_vocab = tensors["token_embd.weight"].shape[0]
+    tokenizer, tokenizer_files = TokenizerFolder(folder, config.values).metadata(n_vocab)
+    metadata = Metadata(config.metadata() | tokenizer, folder)
+    parts = f", {len(weight_files)} parts" if len(weight_files) > 1 else ""
+    files = (*weight_files, config_path, *tokenizer_files)
+    return Checkpoint(folder, f"Hugging Face ({kind}){parts}", metadata, tensors, files)
+
+
+def find_weights(folder: Path) -> tuple[str, list[Path]]:
+    """What a folder's weights are kept in, and their files in order: by the index, or by their names."""
+    for kind, index, single, numbered in _KINDS:
+        if (folder / index).is_file():
+            return kind, _indexed(folder / index)
+        if (folder / single).is_file():
+            return kind, [folder / single]
+        found = sorted(path for path in folder.iterdir() if numbered.fullmatch(path.name))
+        if found:
+            return kind, _all_of(found)
+    raise ModelFileError(f"{folder} has no weights: no {_KINDS[0][2]}, no {_KINDS[1][2]}.", "Fetch the whole model.")
+
+
+def _indexed(index: Path) -> list[Path]:
+    weight_map = read_json_object(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise ModelFileError(f"{index} has no weight_map.", "Fetch the file again.")
+    names = sorted({plain_name(name, index) for name in weight_map.values()})
+    paths = [index.with_name(name) for name in names]
+    for path in paths:
+        if not path.is_file():
+            raise ModelFileError(f"{path} is missing, which {index.name} names.", "Fetch all parts of the model.")
+    return paths
+
+
+def _all_of(found: list[Path]) -> list[Path]:
+    """Numbered files, of which none may be missing."""
+    count = int(re.findall(r"\d+", found[0].name)[-1])
+    if len(found) != count:
+        raise ModelFileError(
+            f"{found[0].parent} has {len(found)} of {count} parts of the model.", "Fetch all parts into one folder."
+        )
+    return found
+
+
+def read_weights(files: list[Path]) -> dict[str, TensorInfo]:
+    """All tensors of some files under the names that they have there."""
+    tensors: dict[str, TensorInfo] = {}
+    for file in files:
+        for name, tensor in read_weight_file(file).items():
+            if name in tensors:
+                raise ModelFileError(
+                    f"{file}: {name} is also in {tensors[name].path.name}.", "The parts are of different models."
+                )
+            tensors[name] = tensor
+    return tensors
+
+
+def read_weight_file(path: Path) -> dict[str, TensorInfo]:
+    """The tensors of a safetensors or PyTorch file."""
+    return read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path)
+
+
+def _translated(foreign: Mapping[str, TensorInfo], config: HuggingFaceConfig) -> dict[str, TensorInfo]:
+    tensors: dict[str, TensorInfo] = {}
+    for foreign_name, tensor in foreign.items():
+        if is_no_weight(foreign_name) or (foreign_name == "lm_head.weight" and config.tied):
+            continue
+        name = from_hugging_face(foreign_name, config.architecture)
+        if name is None:
+            raise UnsupportedModelError(
+                f"{tensor.path}: the tensor {foreign_name} is not part of a {config.architecture} model as known here.",
+                "Choose the model as GGUF, or another one.",
+            )
+        tensors[name] = _as_gguf(replace(tensor, name=name), config)
+    return tensors
+
+
+def _as_gguf(tensor: TensorInfo, config: HuggingFaceConfig) -> TensorInfo:
+    name = tensor.name
+    if config.permutes and len(tensor.shape) == 2 and name.endswith((".attn_q.weight", ".attn_k.weight")):
+        return rotary_order(tensor, config.n_heads if ".attn_q." in name else config.n_kv_heads)
+    if config.norms_add_one and name.endswith("norm.weight"):
+        return as_floats(tensor, "F32", plus=1.0)
+    return tensor
+
+
+def _constant(name: str, values: list[float], path: Path) -> TensorInfo:
+    """A vector that is in no file."""
+    raw = struct.pack(f"<{len(values)}f", *values)
+
+    def make_rows(first: int, count: int) -> NDArray[np.uint8]:
+        import numpy as np
+
+        return np.frombuffer(raw, np.uint8).reshape(1, -1)[first : first + count]
+
+    info = TensorInfo(name, (len(values),), TYPE_BY_NAME["F32"], path, 0, len(raw))
+    return derived(info, make_rows, shape=info.shape, kind=info.type)

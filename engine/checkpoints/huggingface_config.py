@@ -1,0 +1,165 @@
+"""`config.json` of Hugging Face's format as the metadata of a GGUF.
+
+Source: the configurations in the transformers repository, and convert_hf_to_gguf.py in llama.cpp's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from engine.checkpoints.metadata import Metadata
+from engine.errors import UnsupportedModelError
+
+ARCHITECTURES = {
+    "LlamaForCausalLM": "llama",
+    "LLaMAForCausalLM": "llama",
+    "MistralForCausalLM": "llama",
+    "Qwen2ForCausalLM": "qwen2",
+    "Qwen3ForCausalLM": "qwen3",
+    "GemmaForCausalLM": "gemma",
+    "Gemma2ForCausalLM": "gemma2",
+    "Gemma3ForCausalLM": "gemma3",
+    "Phi3ForCausalLM": "phi3",
+}
+"""Names in `architectures` and GGUF's."""
+
+MAX_WIDTH = 1 << 20
+MAX_LAYERS = 1024
+MAX_CONTEXT = 1 << 27
+
+LLAMA_CONTEXT = 2048
+"""What LLaMA reads; its first configurations did not say so."""
+
+_OPTIONAL_INTEGERS = {"sliding_window": "attention.sliding_window"}
+_OPTIONAL_REALS = {
+    "attn_logit_softcapping": "attn_logit_softcapping",
+    "final_logit_softcapping": "final_logit_softcapping",
+}
+
+
+class HuggingFaceConfig:
+    """A model's configuration, with every number checked when it is read."""
+
+    def __init__(self, values: Mapping[str, Any], path: Path) -> None:
+        self.path = path
+        self.values = Metadata({key: value for key, value in values.items() if value is not None}, path)
+        names = values.get("architectures")
+        name = names[0] if isinstance(names, list) and names else None
+        if name not in ARCHITECTURES:
+            raise UnsupportedModelError(
+                f"{path}: the architecture {name!r} is not known here.", f"These are: {', '.join(ARCHITECTURES)}."
+            )
+        if "quantization_config" in self.values:
+            raise UnsupportedModelError(
+                f"{path}: the weights are quantised for a GPU.", "Choose the original weights of the model, or a GGUF."
+            )
+        self.architecture = ARCHITECTURES[name]
+        self.dim = self.values.integer("hidden_size", low=1, high=MAX_WIDTH)
+        self.n_layers = self.values.integer("num_hidden_layers", low=1, high=MAX_LAYERS)
+        self.n_heads = self.values.integer("num_attention_heads", low=1, high=self.dim)
+        self.n_kv_heads = self.values.integer("num_key_value_heads", self.n_heads, low=1, high=self.n_heads)
+        self.head_dim = self.values.integer("head_dim", self.dim // self.n_heads, low=1, high=MAX_WIDTH)
+        self.tied = self.values.flag("tie_word_embeddings", self.architecture.startswith("gemma"))
+        self.rope = self._rope_parameters()
+        self.rope_theta = self._rope_number("rope_theta", self.values.real("rope_theta", 10_000.0, low=1.0, high=1e12))
+
+    @property
+    def permutes(self) -> bool:
+        """Whether GGUF has the rows of queries and keys in another order than Hugging Face."""
+        return self.architecture == "llama"
+
+    @property
+    def norms_add_one(self) -> bool:
+        """Whether the norms' weights are stored as what they exceed 1 by."""
+        return self.architecture.startswith("gemma")
+
+    def metadata(self) -> dict[str, object]:
+        """Keys of a GGUF."""
+        arch = self.architecture
+        values = self.values
+        context = values.integer("max_position_embeddings", self._older_context(), low=1, high=MAX_CONTEXT)
+        keys: dict[str, object] = {
+            "general.architecture": arch,
+            f"{arch}.context_length": context,
+            f"{arch}.embedding_length": self.dim,
+            f"{arch}.block_count": self.n_layers,
+            f"{arch}.feed_forward_length": values.integer("intermediate_size", low=1, high=MAX_WIDTH),
+            f"{arch}.attention.head_count": self.n_heads,
+            f"{arch}.attention.head_count_kv": self.n_kv_heads,
+            f"{arch}.attention.layer_norm_rms_epsilon": values.real("rms_norm_eps", 1e-6, low=0.0, high=1.0),
+            f"{arch}.rope.dimension_count": self.head_dim,
+            f"{arch}.rope.freq_base": self.rope_theta,
+        }
+        if self.head_dim * self.n_heads != self.dim or "head_dim" in values:
+            keys |= {f"{arch}.attention.key_length": self.head_dim, f"{arch}.attention.value_length": self.head_dim}
+        if arch != "llama":
+            keys |= self._optional()
+        return keys | self._rope_scaling()
+
+    def rope_divisors(self) -> list[float] | None:
+        """What Llama 3.1 and later divide each rotary frequency by, None for models without it.
+
+        Long waves are slowed by the factor, short ones stay, and between the two it is blended.
+        """
+        if self._rope_kind() != "llama3":
+            return None
+        factor = self._rope_number("factor", 8.0)
+        low, high = self._rope_number("low_freq_factor", 1.0), self._rope_number("high_freq_factor", 4.0)
+        original = self._rope_number("original_max_position_embeddings", 8192.0)
+        if high <= low:
+            raise self.values.error(f"high_freq_factor is {high:g}, it should be more than low_freq_factor, {low:g}.")
+        divisors = []
+        for i in range(self.head_dim // 2):
+            wavelength = 2 * math.pi * self.rope_theta ** (2 * i / self.head_dim)
+            blend = min(1.0, max(0.0, (original / wavelength - low) / (high - low)))
+            divisors.append(1 / ((1 - blend) / factor + blend))
+        return divisors
+
+    def _older_context(self) -> int:
+        return self.values.integer("max_sequence_length", LLAMA_CONTEXT, low=1, high=MAX_CONTEXT)
+
+    def _optional(self) -> dict[str, object]:
+        keys: dict[str, object] = {}
+        windowed = self.values.flag("use_sliding_window", True)
+        for name, key in _OPTIONAL_INTEGERS.items():
+            if name in self.values and windowed:
+                keys[f"{self.architecture}.{key}"] = self.values.integer(name, low=1, high=MAX_CONTEXT)
+        for name, key in _OPTIONAL_REALS.items():
+            if name in self.values:
+                keys[f"{self.architecture}.{key}"] = self.values.real(name, low=0.0, high=1e6)
+        return keys
+
+    def _rope_parameters(self) -> Metadata:
+        """Under the name that the version of transformers used."""
+        for name in ("rope_parameters", "rope_scaling"):
+            found = self.values.get(name)
+            if isinstance(found, dict):
+                return Metadata({key: value for key, value in found.items() if value is not None}, self.path)
+        return Metadata({}, self.path)
+
+    def _rope_number(self, name: str, default: float) -> float:
+        return self.rope.real(name, default, low=1e-6, high=1e12)
+
+    def _rope_kind(self) -> str:
+        return self.rope.text("rope_type", self.rope.text("type", "default"))
+
+    def _rope_scaling(self) -> dict[str, object]:
+        kind, arch = self._rope_kind(), self.architecture
+        if kind in ("default", "llama3"):
+            return {}
+        if kind not in ("linear", "yarn"):
+            raise UnsupportedModelError(
+                f"{self.path}: positions are stretched by {kind!r}, which is not read here.",
+                "Choose the model as GGUF, or another one.",
+            )
+        keys: dict[str, object] = {
+            f"{arch}.rope.scaling.type": kind,
+            f"{arch}.rope.scaling.factor": self._rope_number("factor", 1.0),
+        }
+        original = self.rope.optional_integer("original_max_position_embeddings", low=1, high=MAX_CONTEXT)
+        if original is not None:
+            keys[f"{arch}.rope.scaling.original_context_length"] = original
+        return keys

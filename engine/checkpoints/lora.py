@@ -1,0 +1,130 @@
+"""LoRA adapters on a base model: weights of which W + (alpha / r)·B·A is read in the place of W.
+
+Source: Hu et al. 2021, section 4.1; names and options of Hugging Face's peft, and of llama.cpp's converters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.checkpoints.checkpoint import Checkpoint, TensorInfo
+from engine.checkpoints.dequantizable import DEQUANTIZABLE
+from engine.checkpoints.derived import derived, float_bytes, read_floats, rotary_order
+from engine.checkpoints.metadata import Metadata
+from engine.checkpoints.tensor_types import TYPE_BY_NAME
+from engine.errors import ModelFileError, UnsupportedModelError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MAX_RANK = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class LoraPair:
+    """What is added to one matrix: scale·B·A. a: (rank, inputs). b: (outputs, rank)."""
+
+    a: TensorInfo
+    b: TensorInfo
+    scale: float
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """An adapter by GGUF's names of the matrices. replaced: whole tensors that were trained besides.
+
+    hugging_face_order: rows of queries and keys are in Hugging Face's rotary order. base_name: what it was trained on.
+    """
+
+    path: Path
+    format: str
+    pairs: Mapping[str, LoraPair]
+    replaced: Mapping[str, TensorInfo]
+    hugging_face_order: bool
+    files: tuple[Path, ...]
+    base_name: str = ""
+
+
+def with_adapter(base: Checkpoint, adapter: Adapter) -> Checkpoint:
+    """The model that an adapter makes of its base. Raises ModelFileError where they do not fit together."""
+    tensors = dict(base.tensors)
+    for name, pair in adapter.pairs.items():
+        tensors[name] = _adapted(base, adapter, name, pair)
+    for name, tensor in adapter.replaced.items():
+        _check_shape(base, adapter, name, tensor.shape)
+        tensors[name] = _in_order(base, adapter, tensor)
+    metadata = Metadata(base.metadata, adapter.path)
+    for key in ("general.file_type", "general.name"):
+        metadata.pop(key, None)
+    files = (*base.files, *adapter.files)
+    return Checkpoint(adapter.path, f"{base.format} with {adapter.format}", metadata, tensors, files)
+
+
+def lora_pair(path: Path, name: str, a: TensorInfo, b: TensorInfo, alpha: float, rank: int | None = None) -> LoraPair:
+    """A pair with its scale. rank: what the adapter says it is; None for what the matrices show."""
+    found = a.shape[0] if a.shape else 0
+    if len(a.shape) != 2 or len(b.shape) != 2 or b.shape[1] != found or not 1 <= found <= MAX_RANK:
+        raise ModelFileError(f"{path}: the matrices {a.shape} and {b.shape} for {name} are no pair.", _DAMAGED)
+    if rank is not None and rank != found:
+        raise ModelFileError(f"{path}: the matrices for {name} have rank {found}, by the settings {rank}.", _DAMAGED)
+    for tensor in (a, b):
+        if not tensor.type.is_float:
+            raise UnsupportedModelError(
+                f"{path}: {tensor.name} is stored as {tensor.type.name}.", "Choose another one."
+            )
+    return LoraPair(a, b, alpha / found)
+
+
+_DAMAGED = "The adapter is damaged: fetch it again."
+
+
+def _adapted(base: Checkpoint, adapter: Adapter, name: str, pair: LoraPair) -> TensorInfo:
+    _check_shape(base, adapter, name, (pair.b.shape[0], pair.a.shape[1]))
+    weight, b = base.tensors[name], _in_order(base, adapter, replace(pair.b, name=name))
+    if weight.type.name not in DEQUANTIZABLE:
+        raise UnsupportedModelError(
+            f"{weight.path}: {name} is stored as {weight.type.name}, to which no adapter can be added here.",
+            "Take the base model in F16 or in a common quantization.",
+        )
+
+    @cache
+    def scaled_a() -> NDArray[np.float32]:
+        return read_floats(pair.a, 0, pair.a.shape[0]) * pair.scale
+
+    kind = TYPE_BY_NAME["F32" if weight.type.name == "F32" else "F16"]
+
+    def make_rows(first: int, count: int) -> NDArray[np.uint8]:
+        rows = read_floats(weight, first, count)
+        rows += read_floats(b, first, count) @ scaled_a()
+        return float_bytes(rows, kind)
+
+    return derived(weight, make_rows, shape=weight.shape, kind=kind)
+
+
+def _in_order(base: Checkpoint, adapter: Adapter, tensor: TensorInfo) -> TensorInfo:
+    """The tensor with its rows in the order of the base model."""
+    name = tensor.name
+    if not adapter.hugging_face_order or not name.endswith((".attn_q.weight", ".attn_k.weight")):
+        return tensor
+    arch = base.metadata.text("general.architecture")
+    if arch != "llama":
+        return tensor
+    n_heads = base.metadata.integer(f"{arch}.attention.head_count", low=1, high=1 << 16)
+    if ".attn_k." in name:
+        n_heads = base.metadata.integer(f"{arch}.attention.head_count_kv", n_heads, low=1, high=1 << 16)
+    return rotary_order(tensor, n_heads)
+
+
+def _check_shape(base: Checkpoint, adapter: Adapter, name: str, shape: tuple[int, ...]) -> None:
+    found = base.tensors.get(name)
+    if found is None or found.shape != shape:
+        has = "has no such matrix" if found is None else f"has {found.shape}"
+        raise ModelFileError(
+            f"{adapter.path} changes {name} of shape {shape}, but the base model {base.path} {has}.",
+            f"It was made for another base model{f': {adapter.base_name}' if adapter.base_name else ''}.",
+        )

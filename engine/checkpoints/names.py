@@ -1,0 +1,78 @@
+"""Foreign names of tensors, translated into GGUF's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+_META_OUTSIDE = {
+    "tok_embeddings.weight": "token_embd.weight",
+    "norm.weight": "output_norm.weight",
+    "output.weight": "output.weight",
+}
+_META_LAYER = {
+    "attention.wq": "attn_q",
+    "attention.wk": "attn_k",
+    "attention.wv": "attn_v",
+    "attention.wo": "attn_output",
+    "attention_norm": "attn_norm",
+    "feed_forward.w1": "ffn_gate",
+    "feed_forward.w2": "ffn_down",
+    "feed_forward.w3": "ffn_up",
+    "ffn_norm": "ffn_norm",
+}
+_HUGGING_FACE_OUTSIDE = {
+    "model.embed_tokens.weight": "token_embd.weight",
+    "model.norm.weight": "output_norm.weight",
+    "lm_head.weight": "output.weight",
+}
+_HUGGING_FACE_LAYER = {
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.qkv_proj": "attn_qkv",
+    "self_attn.o_proj": "attn_output",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.gate_up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+}
+_HUGGING_FACE_GEMMA = {
+    "post_attention_layernorm": "post_attention_norm",
+    "pre_feedforward_layernorm": "ffn_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+}
+"""Gemma norms the outputs of its two halves as well, and calls these by the name of what others norm next."""
+
+_NOT_WEIGHTS = re.compile(r"rope\.freqs$|rotary_emb\.inv_freq$|\.masked_bias$|attn\.bias$")
+
+_LAYER = re.compile(r"(?:model\.)?layers\.(\d{1,4})\.(.+)\.(weight|bias)")
+
+
+def from_meta(name: str) -> str | None:
+    """GGUF's name of a tensor that Meta's code calls `name`, None if there is none."""
+    return _translated(name, _META_OUTSIDE, _META_LAYER)
+
+
+def from_hugging_face(name: str, architecture: str) -> str | None:
+    """GGUF's name of a tensor that transformers calls `name`, None if there is none."""
+    layer = _HUGGING_FACE_LAYER | _HUGGING_FACE_GEMMA if architecture.startswith("gemma") else _HUGGING_FACE_LAYER
+    return _translated(name, _HUGGING_FACE_OUTSIDE, layer)
+
+
+def is_no_weight(name: str) -> bool:
+    """Whether a tensor holds what the engine computes by itself: rotary frequencies and masks."""
+    return _NOT_WEIGHTS.search(name) is not None
+
+
+def _translated(name: str, outside: Mapping[str, str], layer: Mapping[str, str]) -> str | None:
+    if name in outside:
+        return outside[name]
+    found = _LAYER.fullmatch(name)
+    if found is None or found[2] not in layer:
+        return None
+    return f"blk.{int(found[1])}.{layer[found[2]]}.{found[3]}"

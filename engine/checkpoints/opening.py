@@ -1,0 +1,202 @@
+"""Which reader a model file or folder needs: by what is in it, not by its name."""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.checkpoints.checkpoint import Checkpoint
+from engine.errors import ModelFileError, UnsupportedModelError
+
+if TYPE_CHECKING:
+    from engine.checkpoints.lora import Adapter
+
+HEAD_BYTES = 64
+
+CHOOSE = "Choose a model file (GGUF, ggml) or a model's folder; docs/formats.md lists what opens."
+
+_NOT_MODELS = (
+    (b"FUGG", "a GGUF file with its magic reversed"),
+    (b"<!DOCTYPE", "a web page that was saved instead of the model"),
+    (b"<!doctype", "a web page that was saved instead of the model"),
+    (b"<html", "a web page that was saved instead of the model"),
+    (b"version https://git-lfs", "a Git LFS pointer: the model itself was not downloaded"),
+)
+"""How other files begin that are taken for models."""
+
+_LATER_PART = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
+
+
+def open_checkpoint(path: str | Path) -> Checkpoint:
+    """Read the headers of a model file or folder, whatever its format; no weight is loaded.
+
+    An adapter brings its base model with it, where that is found. Raises ModelFileError for what is damaged or no
+    model, UnsupportedModelError for formats that do not open.
+    """
+    from engine.checkpoints.deltas import refuse_a_delta
+
+    checkpoint = _open(Path(path), with_adapters=True)
+    if not checkpoint.format.startswith(("GGUF", "gg")):
+        refuse_a_delta(checkpoint)
+    return checkpoint
+
+
+def open_with_adapter(base: str | Path, adapter: str | Path) -> Checkpoint:
+    """A base model with a LoRA adapter, wherever both are."""
+    from engine.checkpoints.lora import with_adapter
+
+    found = _open_model_or_adapter(Path(adapter))
+    if isinstance(found, Checkpoint):
+        raise ModelFileError(f"{adapter} is no adapter.", "Choose a LoRA adapter's folder, ggla or GGUF file.")
+    return with_adapter(_open(Path(base), with_adapters=False), found)
+
+
+def open_with_delta(base: str | Path, delta: str | Path) -> Checkpoint:
+    """A base model plus a difference to it."""
+    from engine.checkpoints.deltas import with_delta
+
+    return with_delta(_open(Path(base), with_adapters=False), _open(Path(delta), with_adapters=False))
+
+
+def _open(path: Path, *, with_adapters: bool) -> Checkpoint:
+    found = _open_model_or_adapter(path)
+    if isinstance(found, Checkpoint):
+        return found
+    if not with_adapters:
+        raise UnsupportedModelError(f"{path} is an adapter, not a model.", "Choose a whole model.")
+    from engine.checkpoints.adapters import find_base
+    from engine.checkpoints.lora import with_adapter
+
+    return with_adapter(_open(find_base(found), with_adapters=False), found)
+
+
+def _open_model_or_adapter(path: Path) -> Checkpoint | Adapter:
+    head = _first_bytes(path)
+    if head is None:
+        return _open_folder(path)
+    for begins, opener in _OPENERS:
+        if begins(head):
+            return opener(path)
+    for magic, what in _NOT_MODELS:
+        if head.startswith(magic):
+            raise UnsupportedModelError(f"{path} is {what}.", CHOOSE)
+    raise ModelFileError(f"{path} is no model file that is known here.", CHOOSE)
+
+
+def _first_bytes(path: Path) -> bytes | None:
+    """How a file begins, None for a folder."""
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            return None
+        if not stat.S_ISREG(status.st_mode):
+            raise ModelFileError(f"{path} is not a regular file.", CHOOSE)
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except FileNotFoundError:
+        raise ModelFileError(f"{path} does not exist.", "Check the path.") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ModelFileError(f"{path} cannot be read: {reason}.", "Check its permissions and the path.") from error
+    if not head:
+        raise ModelFileError(f"{path} is empty.", "Fetch the file again.")
+    return head
+
+
+def _open_folder(folder: Path) -> Checkpoint | Adapter:
+    try:
+        names = {path.name for path in folder.iterdir()}
+    except OSError as error:
+        raise ModelFileError(f"{folder} cannot be read: {error.strerror}.", "Check its permissions.") from error
+    if "adapter_config.json" in names:
+        from engine.checkpoints.adapters import read_adapter_folder
+
+        return read_adapter_folder(folder)
+    if any(name.startswith("consolidated.") and name.endswith(".pth") for name in names) and "params.json" in names:
+        from engine.checkpoints.meta import open_meta
+
+        return open_meta(folder)
+    if "config.json" in names:
+        from engine.checkpoints.huggingface import open_hugging_face
+
+        return open_hugging_face(folder)
+    models = sorted(name for name in names if name.lower().endswith(".gguf") and not _LATER_PART.search(name))
+    if len(models) == 1:
+        return _open_gguf(folder / models[0])
+    if models:
+        raise UnsupportedModelError(f"{folder} is a folder with {len(models)} GGUF files.", "Choose one of them.")
+    raise UnsupportedModelError(f"{folder} is a folder without a model: no config.json, no params.json.", CHOOSE)
+
+
+def _open_gguf(path: Path) -> Checkpoint | Adapter:
+    from engine.checkpoints.gguf import open_gguf
+
+    checkpoint = open_gguf(path)
+    if checkpoint.metadata.get("general.type") != "adapter":
+        return checkpoint
+    from engine.checkpoints.adapters import adapter_of_gguf
+
+    return adapter_of_gguf(checkpoint)
+
+
+def _open_ggml(path: Path) -> Checkpoint:
+    from engine.checkpoints.ggml import open_ggml
+
+    return open_ggml(path)
+
+
+def _open_ggla(path: Path) -> Adapter:
+    from engine.checkpoints.adapters import read_ggla
+
+    return read_ggla(path)
+
+
+def _open_part_of_folder(path: Path) -> Checkpoint | Adapter:
+    """A file of weights alone: what they are is said beside them."""
+    if {"config.json", "params.json", "adapter_config.json"} & {other.name for other in path.parent.iterdir()}:
+        return _open_folder(path.parent)
+    raise ModelFileError(
+        f"{path} has weights only: beside it there is no config.json, params.json or adapter_config.json.",
+        "Fetch the whole model into one folder and open that.",
+    )
+
+
+def _open_zip(path: Path) -> Checkpoint | Adapter:
+    from engine.checkpoints.torch_zip import is_torch_zip
+
+    if not is_torch_zip(path):
+        raise UnsupportedModelError(f"{path} is a zip archive, but no model of PyTorch.", "Unpack it first.")
+    return _open_part_of_folder(path)
+
+
+def _refuse_old_pickle(path: Path) -> Checkpoint:
+    raise UnsupportedModelError(
+        f"{path} is a pickle as PyTorch wrote it before version 1.6, which is not read here.",
+        "Look for the model as safetensors, as GGUF, or in PyTorch's newer format.",
+    )
+
+
+def _begins_like_ggml(head: bytes) -> bool:
+    from engine.checkpoints.ggml import MAGICS, begins_like_bare_ggml
+
+    return head[:4] in MAGICS or begins_like_bare_ggml(head)
+
+
+def _begins_like_safetensors(head: bytes) -> bool:
+    from engine.checkpoints.safetensors import looks_like_safetensors
+
+    return looks_like_safetensors(head)
+
+
+_OPENERS: tuple[tuple[Callable[[bytes], bool], Callable[[Path], Checkpoint | Adapter]], ...] = (
+    (lambda head: head.startswith(b"GGUF"), _open_gguf),
+    (lambda head: head.startswith(b"algg"), _open_ggla),
+    (lambda head: head.startswith(b"PK\x03\x04"), _open_zip),
+    (lambda head: head[:1] == b"\x80" and head[1:2] in b"\2\3\4\5", _refuse_old_pickle),
+    (_begins_like_safetensors, _open_part_of_folder),
+    (_begins_like_ggml, _open_ggml),
+)
+"""How a file begins, and who reads such files."""

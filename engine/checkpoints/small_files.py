@@ -1,0 +1,57 @@
+"""The small files that lie beside weights: configurations, indexes, tokenizers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from engine.errors import ModelFileError
+
+MAX_JSON_BYTES = 256 << 20
+
+
+def read_small(path: Path, limit: int) -> bytes:
+    """A whole file of at most `limit` bytes. Raises ModelFileError."""
+    try:
+        if not path.is_file():
+            raise ModelFileError(f"{path} is missing.", "Fetch all files of the model into one folder.")
+        with path.open("rb") as file:
+            raw = file.read(limit + 1)
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from error
+    if len(raw) > limit:
+        raise ModelFileError(f"{path} is larger than {limit >> 20} MB, which such a file never is.", "Fetch it again.")
+    return raw
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """A file with a JSON object in it. Raises ModelFileError."""
+    raw = read_small(path, MAX_JSON_BYTES)
+    return parse_json_object(raw, path, "it")
+
+
+def parse_json_object(raw: bytes, path: Path, what: str) -> dict[str, Any]:
+    """A JSON object whose keys are all different; `what` names it in the error. Raises ModelFileError."""
+    try:
+        found = json.loads(raw, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise ModelFileError(f"{path}: {what} is not JSON: {reason}.", "Fetch the file again.") from None
+    if not isinstance(found, dict):
+        raise ModelFileError(f"{path}: {what} is not a JSON object.", "Fetch the file again.")
+    return found
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is there twice")
+    return found
+
+
+def plain_name(name: object, path: Path) -> str:
+    """A file name that another file gives: only a name, so that nothing outside the folder is opened."""
+    if not isinstance(name, str) or not name or name in (".", "..") or set(name) & set("/\\\0:"):
+        raise ModelFileError(f"{path} names {name!r}, which is no plain file name.", "Fetch the model again.")
+    return name

@@ -1,0 +1,155 @@
+"""`tokenizer.json`, as the `tokenizers` library writes it, as the tokenizer metadata of a GGUF."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from engine.checkpoints.small_files import read_json_object
+from engine.checkpoints.tokenizer_files import ADDED_SCORE, MAX_VOCAB, PREFIX, UNUSED, AddedToken
+from engine.errors import ModelFileError, UnsupportedModelError
+
+NORMAL, UNKNOWN, BYTE = 1, 2, 6
+
+_CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+_WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+"
+_REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+_HEAD = r"[^\r\n\p{L}\p{N}]?"
+_REST_WITH_SLASH = r" ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+
+_SPLITS = {
+    ("bytes",): "gpt-2",
+    ("digits", "bytes"): "smollm",
+    (rf"{_CONTRACTIONS}|{_WORDS}|\p{{N}}{{1,3}}|{_REST}",): "llama-bpe",
+    (rf"{_CONTRACTIONS}|{_WORDS}|\p{{N}}|{_REST}",): "qwen2",
+    (rf"{_HEAD}{_UPPER}*{_LOWER}+|{_HEAD}{_UPPER}+{_LOWER}*|\p{{N}}|{_REST_WITH_SLASH}",): "tekken",
+}
+"""How a text is cut into words before merging, in the words of tokenizer.json, and GGUF's name for it.
+
+"bytes": GPT-2's pattern; "digits": each digit alone.
+"""
+
+_WITHOUT_IGNORED_MERGES = {"llama-bpe": "dbrx"}
+"""The same words, but merges count even where a word is a token as a whole."""
+
+
+def tokenizer_json_metadata(path: Path, n_vocab: int) -> dict[str, object]:
+    """Keys of a GGUF for a tokenizer.json, filled up to n_vocab tokens.
+
+    Raises UnsupportedModelError for tokenizers that are not BPE or split words in a way that is not known.
+    """
+    root = read_json_object(path)
+    model = root.get("model")
+    if not isinstance(model, dict) or model.get("type", "BPE") != "BPE" or not isinstance(model.get("vocab"), dict):
+        raise UnsupportedModelError(f"{path} is no BPE tokenizer.", "Choose the model as GGUF, or another one.")
+    added = dict(_added_tokens(root))
+    tokens = _tokens(model["vocab"], added, n_vocab, path)
+    keys: dict[str, object] = {PREFIX + "tokens": tokens}
+    if model.get("byte_fallback") is True:
+        return keys | _sentencepiece_like(tokens, added)
+    types = array("i", [added[id_].type if id_ in added else NORMAL for id_ in range(n_vocab)])
+    for id_, token in enumerate(tokens):
+        if token == _filler(id_):
+            types[id_] = UNUSED
+    return keys | {
+        PREFIX + "model": "gpt2",
+        PREFIX + "pre": _split_name(root, path),
+        PREFIX + "token_type": types,
+        PREFIX + "merges": list(_merges(model.get("merges"), path)),
+    }
+
+
+def _added_tokens(root: Mapping[str, Any]) -> Iterator[tuple[int, AddedToken]]:
+    entries = root.get("added_tokens")
+    for entry in entries if isinstance(entries, list) else []:
+        if isinstance(entry, dict) and isinstance(entry.get("content"), str) and isinstance(entry.get("id"), int):
+            yield entry["id"], AddedToken(entry["content"], special=entry.get("special") is True)
+
+
+def _tokens(vocab: Mapping[str, Any], added: Mapping[int, AddedToken], n_vocab: int, path: Path) -> list[str]:
+    texts = {token: id_ for token, id_ in vocab.items()} | {token.text: id_ for id_, token in added.items()}
+    if not 1 <= n_vocab <= MAX_VOCAB:
+        raise ModelFileError(f"{path}: a vocabulary of {n_vocab} tokens is not possible.", "Fetch the model again.")
+    tokens = [_filler(id_) for id_ in range(n_vocab)]
+    for text, id_ in texts.items():
+        if isinstance(id_, bool) or not isinstance(id_, int) or not 0 <= id_ < n_vocab:
+            raise ModelFileError(
+                f"{path}: the token {text!r} has the id {id_!r}, but the model knows {n_vocab} tokens.",
+                "It is the tokenizer of another model.",
+            )
+        tokens[id_] = text
+    return tokens
+
+
+def _filler(id_: int) -> str:
+    return f"[PAD{id_}]"
+
+
+def _sentencepiece_like(tokens: list[str], added: Mapping[int, AddedToken]) -> dict[str, object]:
+    """Keys for a SentencePiece vocabulary in this format: it has no scores, but ids in the order of its merges."""
+    types, scores = array("i"), array("f")
+    for id_, token in enumerate(tokens):
+        kind = _sentencepiece_type(id_, token, added)
+        types.append(kind)
+        scores.append(float(-id_) if kind == NORMAL else 0.0 if kind != UNUSED else ADDED_SCORE)
+    return {PREFIX + "model": "llama", PREFIX + "scores": scores, PREFIX + "token_type": types}
+
+
+def _sentencepiece_type(id_: int, token: str, added: Mapping[int, AddedToken]) -> int:
+    if token == "<unk>":
+        return UNKNOWN
+    if id_ in added:
+        return added[id_].type
+    if len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
+        return BYTE
+    return UNUSED if token == _filler(id_) else NORMAL
+
+
+def _merges(merges: object, path: Path) -> Iterator[str]:
+    if not isinstance(merges, list):
+        raise ModelFileError(f"{path} has no merges.", "Fetch the file again.")
+    for merge in merges:
+        halves = merge.split(" ") if isinstance(merge, str) else merge
+        if not isinstance(halves, list) or len(halves) != 2 or not all(isinstance(half, str) for half in halves):
+            raise ModelFileError(f"{path}: {merge!r} is no merge.", "Fetch the file again.")
+        yield " ".join(halves)
+
+
+def _split_name(root: Mapping[str, Any], path: Path) -> str:
+    signature = tuple(_steps(root.get("pre_tokenizer")))
+    name = _SPLITS.get(signature)
+    if name is None:
+        raise UnsupportedModelError(
+            f"{path} splits words in a way that is not known here.",
+            "Choose the model as GGUF, where this has a name, or look for a newer llm-tui.",
+        )
+    model = root["model"]
+    return name if model.get("ignore_merges") is True else _WITHOUT_IGNORED_MERGES.get(name, name)
+
+
+def _steps(step: object) -> Iterator[str]:
+    """What a pre-tokenizer does, as the keys of the table of splits are written."""
+    if not isinstance(step, dict):
+        return
+    kind = step.get("type")
+    if kind == "Sequence":
+        inner = step.get("pretokenizers")
+        for each in inner if isinstance(inner, list) else []:
+            yield from _steps(each) if not _is_sequence(each) else ["nested"]
+    elif kind == "Split":
+        pattern = step.get("pattern")
+        yield str(pattern.get("Regex") or pattern.get("String")) if isinstance(pattern, dict) else "split"
+    elif kind == "ByteLevel":
+        if step.get("use_regex", True) is True:
+            yield "bytes"
+    elif kind == "Digits" and step.get("individual_digits") is True:
+        yield "digits"
+    else:
+        yield str(kind)
+
+
+def _is_sequence(step: object) -> bool:
+    return isinstance(step, dict) and step.get("type") == "Sequence"

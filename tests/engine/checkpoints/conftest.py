@@ -1,0 +1,66 @@
+"""The writers of all layouts, and greedy decoding, for tests of what opens."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+
+def _writers() -> ModuleType:
+    name = "checkpoint_writers"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("writers.py"))
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def write() -> ModuleType:
+    """The module of writers."""
+    return _writers()
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(write: ModuleType, spm_pieces: list[Any]) -> Any:
+    """A model of 2 layers whose sizes can be cut into 8 parts."""
+    return write.TinyLlama(write.pieces_of(spm_pieces))
+
+
+Decode = Callable[..., list[int]]
+
+
+@pytest.fixture(scope="session")
+def decode() -> Decode:
+    """Open a model with the engine and give its first greedy tokens: `decode(path)`, also `decode(path, family)`."""
+
+    def run(path: Path, family: str | None = None, n_tokens: int = 12) -> list[int]:
+        from engine.loading import load
+        from engine.protocol import Load
+
+        model = load(Load(path=str(path), context=128, threads=1), lambda *_: None)
+        try:
+            if family is not None:
+                assert model.card.template == family
+            ids = model.tokenizer.encode("on the in", add_bos=True, parse_special=False)
+            found: list[int] = []
+            pending, pos = ids, 0
+            for _ in range(n_tokens):
+                logits = model.evaluate(pending, pos)
+                pos += len(pending)
+                pending = [int(logits.argmax())]
+                found += pending
+            return ids + found
+        finally:
+            model.close()
+
+    return run
