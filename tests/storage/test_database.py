@@ -32,7 +32,7 @@ from storage.errors import (
 from storage.migrations import MIGRATIONS
 from storage.search import search
 from storage.sessions import create_session, get_session, list_sessions, set_draft
-from storage.transactions import reads, transaction
+from storage.transactions import reads, transaction, writes
 from storage.tree import append_message
 
 NOBODY = 65534
@@ -232,6 +232,25 @@ def test_a_function_is_all_or_nothing(db: SqliteDatabase) -> None:
     with pytest.raises(KeyError):
         half()
     assert list_sessions(db) == []
+
+
+def test_a_writing_function_is_not_overtaken(db: SqliteDatabase, path: Path) -> None:
+    session_id = fill(db)
+
+    @writes
+    def read_then_write(db: SqliteDatabase) -> None:
+        before = get_session(db, session_id).draft
+        with closing(open_database(path, read_only=True)) as reader:
+            assert get_session(reader, session_id).draft == before
+        with (
+            closing(sqlite3.connect(path, timeout=0)) as other,
+            pytest.raises(sqlite3.OperationalError, match="locked"),
+        ):
+            other.execute("UPDATE sessions SET draft = 'overtaken'")
+        set_draft(db, session_id, before + "!")
+
+    read_then_write(db)
+    assert get_session(db, session_id).draft == "!"
 
 
 def test_a_reading_function_sees_one_moment(db: SqliteDatabase, path: Path) -> None:
