@@ -9,11 +9,13 @@ from dataclasses import dataclass
 class AppOptions:
     """The options of `llm-tui [MODEL]`.
 
-    model: a path or a name, None for the last one used. resume: a session's id. At most one of resume,
+    model: a path or a name, None for the last one used. server: a name in the settings, whose engine answers instead of
+    this machine's; then model is the name that the server has for it. resume: a session's id. At most one of resume,
     continue_last and new is given; none of them leaves the choice to the app.
     """
 
     model: str | None = None
+    server: str | None = None
     resume: str | None = None
     continue_last: bool = False
     new: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from engine.errors import EngineError
 from engine.remote.config import ServerConfig
 from tui.settings import Settings
 
@@ -11,8 +12,8 @@ if TYPE_CHECKING:
     from engine.remote.client import RemoteClient
 
 
-class ServerChoiceError(Exception):
-    """No server can be used; the message says why and what to do."""
+class ServerChoiceError(EngineError):
+    """The server that was named cannot be used."""
 
 
 def choose_server(name: str, settings: Settings) -> ServerConfig:
@@ -20,8 +21,8 @@ def choose_server(name: str, settings: Settings) -> ServerConfig:
     if name in settings.servers:
         return settings.servers[name]
     known = ", ".join(sorted(settings.servers))
-    have = f"The settings have: {known}." if known else f"Add it to the settings as [servers.{name}] with its base_url."
-    raise ServerChoiceError(f"There is no server {name}. {have}")
+    hint = f"The settings have: {known}." if known else f"Add it to the settings as [servers.{name}] with its base_url."
+    raise ServerChoiceError(f"There is no server {name}.", hint)
 
 
 async def connect(config: ServerConfig) -> RemoteClient:
@@ -30,6 +31,6 @@ async def connect(config: ServerConfig) -> RemoteClient:
         from engine.remote.client import RemoteClient
     except ImportError as error:
         raise ServerChoiceError(
-            f"Servers need the package {error.name}, which is not installed: pip install 'llm-tui[remote]'."
+            f"Servers need the package {error.name}, which is not installed.", "pip install 'llm-tui[remote]'"
         ) from error
     return await RemoteClient.start(config)

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from engine.client import EngineClient
 from engine.interface import Engine
 from engine.protocol import Load, LoadProgress, ModelCard, Notice
-from tui.commands.output import CommandError, ProgressLine, percent, say
+from tui.commands.output import ProgressLine, percent, say
 from tui.paths import user_paths
-from tui.servers import ServerChoiceError, choose_server, connect
+from tui.servers import choose_server, connect
 from tui.settings import Settings
 
 _STAGES = {
@@ -39,12 +39,8 @@ async def loaded_engine(load: Load) -> AsyncIterator[tuple[EngineClient, ModelCa
 @asynccontextmanager
 async def server_engine(name: str, model: str, settings: Settings) -> AsyncIterator[tuple[Engine, ModelCard]]:
     """Connect with a server of the settings and open a model there; model "": the settings', or its only one."""
-    try:
-        config = choose_server(name, settings)
-        client = await connect(config)
-    except ServerChoiceError as error:
-        raise CommandError(str(error)) from error
-    async with client:
+    config = choose_server(name, settings)
+    async with await connect(config) as client:
         with ProgressLine() as line:
             line.show(f"Asking {config.host} for its model …")
             card = await client.load(Load(path=model))

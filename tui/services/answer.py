@@ -6,7 +6,7 @@ import time
 from array import array
 from dataclasses import dataclass, field
 
-from engine.protocol import Candidate, Sampling, Token
+from engine.protocol import UNKNOWN_TOKEN, Candidate, Sampling, Token
 from storage.records import Message
 
 _TOKEN_TYPE = "i"
@@ -53,6 +53,11 @@ class Answer:
     def ids(self) -> list[int]:
         """All tokens of the answer."""
         return self.earlier_ids + self.new_ids
+
+    @property
+    def known_ids(self) -> list[int]:
+        """The tokens to go on from; empty where a server gave the text of some alone, and it is gone on from that."""
+        return [] if UNKNOWN_TOKEN in self.earlier_ids else self.earlier_ids
 
     @property
     def is_stored(self) -> bool:

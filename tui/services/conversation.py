@@ -248,7 +248,8 @@ class Conversation:
         prompt = ChatPrompt(
             messages=messages,
             template=self.session.template if self.session else None,
-            answer_ids=answer.earlier_ids,
+            answer_ids=answer.known_ids,
+            answer_text=answer.content,
         )
         sent = await self._engine.generate(
             Generate(

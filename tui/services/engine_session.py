@@ -1,4 +1,4 @@
-"""The engine's process and its model: started, spoken to, restarted and ended here and nowhere else."""
+"""The engine, a process or a server, and its model: started, spoken to, restarted and ended here and nowhere else."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from textual.message import Message
 
 from engine.client import EngineClient
 from engine.errors import EngineError
+from engine.interface import Engine
 from engine.protocol import (
     AnyCommand,
     AnyEvent,
+    CardChanged,
     EngineDied,
     EngineStats,
     Failed,
@@ -24,6 +26,7 @@ from engine.protocol import (
     LoadProgress,
     ModelCard,
     ModelReady,
+    Notice,
     PromptProgress,
     Sampling,
     Stop,
@@ -49,6 +52,7 @@ _LOAD_REQUEST = "load"
 
 AnswerEvent = PromptProgress | Token | Finished | Failed | EngineDied
 Post = Callable[[Message], object]
+StartEngine = Callable[[], Awaitable[Engine]]
 
 
 class EngineSession:
@@ -62,7 +66,8 @@ class EngineSession:
         self._post = post
         self.log_path = log_path
         self._command = list(command) if command is not None else None
-        self._client: EngineClient | None = None
+        self._start_engine: StartEngine = self._start_process
+        self._client: Engine | None = None
         self._pump: asyncio.Task[None] | None = None
         self._tuning: asyncio.Task[None] | None = None
         self._wanted: tuple[str, Sampling] | None = None
@@ -82,8 +87,7 @@ class EngineSession:
         """Start the process; afterwards the phase is "empty", or "dead" with its reason posted."""
         self._set_phase("starting")
         try:
-            self.log_path.parent.mkdir(parents=True, exist_ok=True)
-            client = await EngineClient.start(command=self._command, log_path=self.log_path)
+            client = await self._start_engine()
         except (EngineError, OSError) as error:
             self._set_phase("dead", str(error))
             return
@@ -93,6 +97,21 @@ class EngineSession:
         self._client = client
         self._pump = asyncio.create_task(self._pump_events(client), name="engine events")
         self._set_phase("empty")
+
+    async def _start_process(self) -> Engine:
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        return await EngineClient.start(command=self._command, log_path=self.log_path)
+
+    async def use(self, start_engine: StartEngine | None) -> None:
+        """Take another engine in place of the one before; None for the process of this machine."""
+        self._start_engine = start_engine or self._start_process
+        self._load = None
+        await self.restart()
+
+    @property
+    def is_local(self) -> bool:
+        """Whether models are opened on this machine."""
+        return self._start_engine == self._start_process
 
     async def load(self, load: Load) -> None:
         """Open a model in place of the one before; without an engine, once there is one again."""
@@ -163,7 +182,7 @@ class EngineSession:
             await self._send(Tune(request_id=request_id, sampling=sampling))
             await asyncio.sleep(TUNE_PERIOD_S)
 
-    async def _pump_events(self, client: EngineClient) -> None:
+    async def _pump_events(self, client: Engine) -> None:
         while True:
             event = await client.events.get()
             await self._take(event)
@@ -174,24 +193,35 @@ class EngineSession:
         match event:
             case Token() | Finished():
                 await self._answer(event)
-            case EngineStats():
-                self._post(StatsArrived(event))
             case PromptProgress():
                 self._post(PromptAdvanced(event))
                 await self._answer(event)
-            case LoadProgress():
-                self._post(LoadAdvanced(event))
             case ModelReady():
                 self._ready(event.card)
             case Failed():
                 await self._failed(event)
-            case HeartbeatMissed(silent_s=silent_s):
-                self._post(EngineSilent(silent_s))
             case Unloaded():
                 self.card = None
                 self._set_phase("empty")
             case EngineDied():
                 await self._died(event)
+            case _:
+                self._tell(event)
+
+    def _tell(self, event: AnyEvent) -> None:
+        """Pass on what changes nothing but what is shown."""
+        match event:
+            case EngineStats():
+                self._post(StatsArrived(event))
+            case LoadProgress():
+                self._post(LoadAdvanced(event))
+            case HeartbeatMissed(silent_s=silent_s):
+                self._post(EngineSilent(silent_s))
+            case CardChanged(card=card):
+                self.card = card
+                self._set_phase(self.phase)
+            case Notice(text=text):
+                self._post(Trouble(text, "information"))
             case _:
                 pass
 

@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from engine.errors import EngineError
+from engine.protocol import Load
 from storage.errors import StorageError
 from tui.log import start_log
 from tui.messages import HistoryChanged, ModelChosen, NoModelFound, Trouble
 from tui.model_choice import ModelChoiceError
 from tui.options import AppOptions
 from tui.paths import Paths
+from tui.servers import choose_server, connect
 from tui.services.conversation import Conversation, Defaults
 from tui.services.engine_session import EngineSession, Post
 from tui.services.history import History
@@ -36,6 +39,7 @@ class Workspace:
     ) -> None:
         self._options = options
         self._paths = paths
+        self._settings = settings
         self._post = post
         defaults = Defaults(settings.chat.system_prompt, settings.sampling.sampling())
         self.store = Store()
@@ -63,6 +67,9 @@ class Workspace:
         await asyncio.gather(self._start_engine(), self._open_sessions())
 
     async def _start_engine(self) -> None:
+        if self._options.server is not None:
+            await self.use_server(self._options.server, self._options.model or "")
+            return
         path, _ = await asyncio.gather(self._choose_model(), self.engine.start())
         if path is not None:
             await self.load_model(path)
@@ -74,9 +81,22 @@ class Workspace:
             self._post(NoModelFound(str(error) if error.wanted else ""))
             return None
 
+    async def use_server(self, name: str, model: str = "") -> None:
+        """Let a server of the settings answer from now on. model: "" for the settings', or the server's only one."""
+        try:
+            config = choose_server(name, self._settings)
+        except EngineError as error:
+            self._post(NoModelFound(str(error)))
+            return
+        self._post(ModelChosen(name))
+        await self.engine.use(lambda: connect(config))
+        await self.engine.load(Load(path=model))
+
     async def load_model(self, path: Path) -> None:
-        """Open a model in place of the one before, and next time again."""
+        """Open a model of this machine in place of the one before, and next time again."""
         self._post(ModelChosen(path.name))
+        if not self.engine.is_local:
+            await self.engine.use(None)
         await self.engine.load(self.models.load_command(path))
         await self.models.remember(path)
 
