@@ -9,7 +9,7 @@ from .ids import new_id
 from .nodes import keep_unfinished
 from .owners import is_alive, this_owner
 from .records import FinalState, Message, Settings, now_utc
-from .rows import message_keys, origin_key, query, read_messages, storable, storable_seed, touch
+from .rows import message_keys, origin_key, read_messages, storable, storable_seed, touch
 from .transactions import writes
 from .tree import add, get_message
 
@@ -115,12 +115,11 @@ def recover_interrupted(db: SqliteDatabase) -> list[Message]:
 
     Those that another running app is writing stay as they are.
     """
-    rows = query(
-        db,
-        "SELECT m.key, u.host, u.pid, u.process_started_s, u.heartbeat_s FROM messages m"
-        " LEFT JOIN unfinished u ON u.message_key = m.key WHERE m.state = 'writing'",
-    )
-    gone = [row.pop("key") for row in list(rows) if row["host"] is None or not is_alive(*list(row.values())[-4:])]
+    in_writing = db.execute(
+        "SELECT m.key, u.host, u.pid, u.process_started_s, u.heartbeat_s"
+        " FROM messages m JOIN unfinished u ON u.message_key = m.key WHERE m.state = 'writing'"
+    ).fetchall()
+    gone = [key for key, *writer in in_writing if not is_alive(*writer)]
     for key in gone:
         db.execute("UPDATE messages SET state = 'interrupted' WHERE key = ?", [key])
     return [message for key in gone for message in read_messages(db, "WHERE m.key = ?", key)]

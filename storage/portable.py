@@ -66,6 +66,11 @@ class Archive(msgspec.Struct, kw_only=True):
     sessions: list[PortableSession]
 
 
+def checked(session: PortableSession) -> PortableSession:
+    """Raise msgspec.ValidationError when what another program wrote is not what the fields are declared to be."""
+    return msgspec.convert(msgspec.to_builtins(session, builtin_types=(bytes,)), PortableSession)
+
+
 def portable_session(session: Session, messages: list[PortableMessage]) -> PortableSession:
     """Make a session portable; its messages already are."""
     return PortableSession(

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from ..errors import ImportFileError
-from ..portable import PortableMessage, PortableSession
+from ..portable import PortableMessage, PortableSession, checked
 from ..records import format_utc
 from .storing import derived_id
 
@@ -23,6 +23,7 @@ _UNSEEN_CONTENT = {
     "user_editable_context",
     "tether_browsing_display",
 }
+_WRONG = (AttributeError, KeyError, TypeError, ValueError, OverflowError, msgspec.ValidationError)
 _UNFINISHED = {"in_progress", "finished_partial_completion"}
 
 
@@ -50,8 +51,8 @@ def read(path: Path, document: Any) -> list[PortableSession]:
     sessions = []
     for conversation in document if isinstance(document, list) else [document]:
         try:
-            sessions.append(_session(conversation))
-        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+            sessions.append(checked(_session(conversation)))
+        except _WRONG as error:
             title = conversation.get("title")
             raise ImportFileError(
                 f"{path}: the conversation “{title}” is not in ChatGPT's form ({error!r})."
@@ -63,8 +64,8 @@ def _session(conversation: Json) -> PortableSession:
     mapping: dict[str, Json] = conversation["mapping"]
     nodes = _nodes(mapping, conversation)
     merged = _merge_answers(nodes)
-    ends = _ends(mapping, conversation.get("current_node"))
-    head = next((merged[step] for step in ends if step in merged), None)
+    walked = _up_from(mapping, conversation.get("current_node"))
+    head = next((merged[step] for step in walked if step in merged), None)
     on_path = set()
     while head is not None:
         on_path.add(head)
@@ -159,7 +160,7 @@ def _parents_first(mapping: dict[str, Json]) -> list[str]:
     return list(ordered)
 
 
-def _ends(mapping: dict[str, Json], node_id: str | None) -> list[str]:
+def _up_from(mapping: dict[str, Json], node_id: str | None) -> list[str]:
     """Walk from a node to its root."""
     walked: dict[str, None] = {}
     while node_id in mapping and node_id not in walked:

@@ -10,8 +10,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from ..errors import ImportFileError
-from ..portable import PortableMessage, PortableSession
+from ..portable import PortableMessage, PortableSession, checked
 from .storing import derived_id
 
 # Newer versions of llm write turns; what older ones wrote stays in responses.
@@ -55,10 +57,10 @@ def read(path: Path) -> list[PortableSession]:
             extras = _Extras(conn)
             rows.sort(key=lambda row: (row["conversation_id"] or row["id"], row["datetime_utc"] or "", row["id"]))
             groups = groupby(rows, key=lambda row: row["conversation_id"] or row["id"])
-            sessions = [_session(str(key), names.get(key), list(group), extras) for key, group in groups]
+            sessions = [checked(_session(str(key), names.get(key), list(group), extras)) for key, group in groups]
     except sqlite3.Error as error:
         raise ImportFileError(f"{path} cannot be read: {error}.") from error
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError, msgspec.ValidationError) as error:
         raise ImportFileError(f"{path} is not filled as llm fills it ({error!r}).") from error
     return sorted(sessions, key=lambda session: session.created_utc)
 

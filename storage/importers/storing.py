@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ..errors import ImportFileError
-from ..ids import from_bytes, new_id
+from ..ids import from_bytes
 from ..nodes import BRANCH, head_of, insert, keep_unfinished, move_head
 from ..owners import this_owner
 from ..portable import PortableMessage, PortableSession, stored_message
@@ -47,13 +47,15 @@ def store_sessions(db: SqliteDatabase, sessions: Sequence[PortableSession]) -> I
     n_new = n_extended = n_known = n_messages = 0
     for session in sessions:
         session_id = _own_id(session.id)
-        row = db.execute("SELECT key FROM sessions WHERE id = ?", [session_id]).fetchone()
+        row = db.execute("SELECT key, deleted_utc FROM sessions WHERE id = ?", [session_id]).fetchone()
         key = int(row[0]) if row else _insert_session(db, session, session_id)
         n_added = _add_messages(db, key, session)
         n_messages += n_added
         if row is None:
             n_new += 1
-        elif n_added:
+        elif n_added or row[1] is not None:
+            # One that was deleted, but not yet for good, comes back.
+            db.execute("UPDATE sessions SET deleted_utc = NULL WHERE key = ?", [key])
             n_extended += 1
         else:
             n_known += 1
@@ -93,12 +95,12 @@ def _add_messages(db: SqliteDatabase, session: int, source: PortableSession) -> 
     n_added = 0
     for message in _parents_first(source):
         message_id = _own_id(message.id)
+        if message_id not in known and db.execute("SELECT 1 FROM messages WHERE id = ?", [message_id]).fetchone():
+            # Another session has it: a copy of a session that was edited by hand.
+            message_id = derived_id(f"{source.id}/{message.id}")
         if message_id in known:
             keys[message.id] = known[message_id]
             continue
-        if db.execute("SELECT 1 FROM messages WHERE id = ?", [message_id]).fetchone():
-            # Another session has it: a copy of a session that was edited by hand.
-            message_id = new_id()
         message.created_utc = _utc(message.created_utc or source.created_utc or now_utc())
         record = stored_message(message, source.id, message_id)
         parent = None if message.parent_id is None else keys[message.parent_id]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlite_utils import Database
 
+from storage.deletion import delete_session
 from storage.errors import ImportFileError
 from storage.export import all_sessions_json, export_session
 from storage.importers import import_file
@@ -83,6 +84,15 @@ def test_two_sessions_with_the_same_messages_stay_two(db: Database, file: Path) 
     sessions = [{"id": name, "messages": [message("a", None), message("b", "a")]} for name in ("s", "t")]
     assert import_file(db, write(file, sessions)).n_new == 2
     assert shown(db, "s") == shown(db, "t") == ["I am a", "I am b"]
+    assert import_file(db, file).n_known == 2
+
+
+def test_a_deleted_session_comes_back(db: Database, file: Path) -> None:
+    import_file(db, write(file, {"id": "s", "messages": [message("a", None)]}))
+    delete_session(db, "s")
+    report = import_file(db, file)
+    assert (report.session_ids, report.n_extended) == (["s"], 1)
+    assert shown(db, "s") == ["I am a"]
 
 
 def test_strange_ids_are_replaced_always_alike(db: Database, file: Path) -> None:
@@ -120,6 +130,7 @@ BAD = {
     ),
     "a newer form": json.dumps({"format": "llm-tui sessions", "version": 99, "sessions": []}),
     "ChatGPT without nodes": json.dumps([{"title": "x", "mapping": 3}]),
+    "ChatGPT with a number for a title": json.dumps([{"title": 3, "mapping": {}}]),
     "ChatGPT without an author": json.dumps([{"title": "x", "mapping": {"a": {"message": {"content": {}}}}}]),
 }
 

@@ -111,3 +111,13 @@ def test_another_database_is_refused(db: Database, tmp_path: Path) -> None:
     (tmp_path / "broken.db").write_bytes(b"SQLite format 3\0" + b"\xff" * 4096)
     with pytest.raises(ImportFileError, match="cannot be read"):
         import_file(db, tmp_path / "broken.db")
+
+
+def test_a_database_that_llm_did_not_fill_is_refused_in_words(db: Database, tmp_path: Path) -> None:
+    logs = make(tmp_path / "logs.db", modern=False)
+    with closing(sqlite3.connect(logs)) as conn:
+        conn.execute("UPDATE responses SET response = x'00ff'")
+        conn.commit()
+    with pytest.raises(ImportFileError, match="not filled as llm fills it"):
+        import_file(db, logs)
+    assert list_sessions(db) == []
