@@ -88,11 +88,11 @@ def move_head(db: SqliteDatabase, session: int, key: int | None) -> None:
     parent = parent_of(db, key)
     if before is not None and parent == before:
         # The usual case: the branch goes on, and nothing above it changes.
-        _show(db, session, parent, key)
+        show(db, session, parent, key)
         return
     steps = db.execute(f"{BRANCH} SELECT parent_key, key FROM branch", [key]).fetchall()
     for step_parent, step in steps:
-        _show(db, session, step_parent, step)
+        show(db, session, step_parent, step)
 
 
 def leaf_under(db: SqliteDatabase, key: int) -> int:
@@ -117,8 +117,10 @@ def neighbour_of(db: SqliteDatabase, session: int, parent: int | None, key: int)
     return None
 
 
-def _show(db: SqliteDatabase, session: int, parent: int | None, key: int) -> None:
+def show(db: SqliteDatabase, session: int, parent: int | None, key: int) -> None:
+    """Make a message the shown one of its siblings."""
     db.execute(
-        "UPDATE messages SET shown = (key = ?1) WHERE session_key = ?2 AND parent_key IS ?3 AND shown <> (key = ?1)",
-        [key, session, parent],
+        "UPDATE messages SET shown = (key = :key)"
+        " WHERE session_key = :session AND parent_key IS :parent AND shown <> (key = :key)",
+        {"key": key, "session": session, "parent": parent},
     )

@@ -12,7 +12,7 @@ import msgspec
 
 from ..errors import ImportFileError
 from ..ids import from_bytes
-from ..nodes import BRANCH, head_of, insert, keep_unfinished, move_head
+from ..nodes import BRANCH, head_of, insert, keep_unfinished, move_head, show
 from ..owners import this_owner
 from ..portable import PortableMessage, PortableSession, stored_message
 from ..records import format_utc, now_utc
@@ -123,11 +123,7 @@ def _choose_branches(db: SqliteDatabase, session: int, source: PortableSession, 
         elif message.shown is None:
             shown[message.parent_id] = message.id
     for parent_id, message_id in shown.items():
-        parent = None if parent_id is None else keys[parent_id]
-        db.execute(
-            "UPDATE messages SET shown = (key = ?1) WHERE session_key = ?2 AND parent_key IS ?3",
-            [keys[message_id], session, parent],
-        )
+        show(db, session, None if parent_id is None else keys[parent_id], keys[message_id])
 
 
 def _choose_head(
