@@ -23,14 +23,19 @@ EXPERT_ROWS = 16
 Shapes = Iterator[tuple[str, tuple[int, ...]]]
 
 
-def tensor_shapes(config: ModelConfig) -> Shapes:
-    """Every tensor that a model of this configuration must have, with its shape."""
+def experts_apart(tensors: Mapping[str, TensorInfo]) -> bool:
+    """Whether every expert has tensors of its own, as in the first files of Mixtral."""
+    return any(f"blk.0.ffn_{part}.0.weight" in tensors for part in ("gate", "up", "down"))
+
+
+def tensor_shapes(config: ModelConfig, *, apart: bool) -> Shapes:
+    """Every tensor that a model of this configuration must have, with its shape. apart: see experts_apart."""
     yield "token_embd.weight", (config.vocab_size, config.dim)
     yield "output_norm.weight", (config.dim,)
     if not config.tied:
         yield "output.weight", (config.vocab_size, config.dim)
     for layer in range(config.n_layers):
-        for name, shape in (*_attention(config), *_feed_forward(config)):
+        for name, shape in (*_attention(config), *_feed_forward(config, apart)):
             yield f"blk.{layer}.{name}", shape
 
 
@@ -53,14 +58,16 @@ def _attention(config: ModelConfig) -> Shapes:
         yield "post_attention_norm.weight", (dim,)
 
 
-def _feed_forward(config: ModelConfig) -> Shapes:
+def _feed_forward(config: ModelConfig, apart: bool) -> Shapes:
     dim, hidden, n_experts = config.dim, config.hidden_dim, config.n_experts
     yield "ffn_norm.weight", (dim,)
     if n_experts:
         yield "ffn_gate_inp.weight", (n_experts, dim)
-        yield "ffn_gate_exps.weight", (n_experts, hidden, dim)
-        yield "ffn_up_exps.weight", (n_experts, hidden, dim)
-        yield "ffn_down_exps.weight", (n_experts, dim, hidden)
+        for part, shape in (("gate", (hidden, dim)), ("up", (hidden, dim)), ("down", (dim, hidden))):
+            if apart:
+                yield from ((f"ffn_{part}.{expert}.weight", shape) for expert in range(n_experts))
+            else:
+                yield f"ffn_{part}_exps.weight", (n_experts, *shape)
     elif config.architecture.fused:
         yield "ffn_up.weight", (2 * hidden, dim)
         yield "ffn_down.weight", (dim, hidden)
@@ -74,7 +81,7 @@ def _feed_forward(config: ModelConfig) -> Shapes:
 
 def check_tensors(config: ModelConfig, tensors: Mapping[str, TensorInfo]) -> None:
     """Raise ModelFileError unless every tensor is there in its shape and none that would be left out."""
-    expected = dict(tensor_shapes(config))
+    expected = dict(tensor_shapes(config, apart=experts_apart(tensors)))
     optional = dict.fromkeys(ROPE_DIVISORS, (config.rope_dim // 2,))
     where = next(iter(tensors.values())).path if tensors else "the model"
     for name, shape in expected.items():

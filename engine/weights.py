@@ -17,6 +17,7 @@ from engine.checkpoints.rows import read_rows
 from engine.config import ModelConfig
 from engine.errors import UnsupportedModelError
 from engine.kernels.formats import BLOCK
+from engine.model_tensors import experts_apart
 from engine.panels import Matrix, MatrixPlan, PanelStore, open_panels, plan_matrix
 from engine.panels.layout import plan_side_by_side
 
@@ -136,10 +137,19 @@ def _layer_plans(i: int, config: ModelConfig, tensors: dict[str, TensorInfo]) ->
     def tensor(name: str) -> TensorInfo:
         return tensors[f"blk.{i}.{name}.weight"]
 
-    def experts(name: str) -> TensorInfo:
-        """All experts' rows as one matrix."""
-        stacked = tensor(name)
-        return replace(stacked, shape=(stacked.shape[0] * stacked.shape[1], stacked.shape[2]))
+    def experts(part: str) -> MatrixPlan:
+        """One matrix, expert below expert."""
+        if experts_apart(tensors):
+            each = [tensor(f"ffn_{part}.{expert}") for expert in range(config.n_experts)]
+            if len({source.type for source in each}) > 1:
+                raise UnsupportedModelError(
+                    f"{each[0].path}: the experts of {each[0].name} differ in type, which this engine does not run.",
+                    "Choose another model.",
+                )
+            return plan_matrix(f"{i}.w_{part}", *each)
+        stacked = tensor(f"ffn_{part}_exps")
+        whole = replace(stacked, shape=(stacked.shape[0] * stacked.shape[1], stacked.shape[2]))
+        return plan_matrix(f"{i}.w_{part}", whole)
 
     fused = config.architecture.fused
     qkv = ["attn_qkv"] if fused else ["attn_q", "attn_k", "attn_v"]
@@ -148,13 +158,11 @@ def _layer_plans(i: int, config: ModelConfig, tensors: dict[str, TensorInfo]) ->
         f"{i}.wo": [plan_matrix(f"{i}.wo", tensor("attn_output"))],
     }
     if config.n_experts:
-        gate_up = [plan_matrix(f"{i}.w_{part}", experts(f"ffn_{part}_exps")) for part in ("gate", "up")]
-        down = experts("ffn_down_exps")
-        plans[f"{i}.router"] = [plan_matrix(f"{i}.router", tensor("ffn_gate_inp"))]
-    else:
-        gate_up = plan_side_by_side(f"{i}.w_gate_up", *map(tensor, ["ffn_up"] if fused else ["ffn_gate", "ffn_up"]))
-        down = tensor("ffn_down")
-    return plans | {f"{i}.w_gate_up": gate_up, f"{i}.w_down": [plan_matrix(f"{i}.w_down", down)]}
+        router = plan_matrix(f"{i}.router", tensor("ffn_gate_inp"))
+        gate_up, down = [experts("gate"), experts("up")], experts("down")
+        return plans | {f"{i}.router": [router], f"{i}.w_gate_up": gate_up, f"{i}.w_down": [down]}
+    gate_up = plan_side_by_side(f"{i}.w_gate_up", *map(tensor, ["ffn_up"] if fused else ["ffn_gate", "ffn_up"]))
+    return plans | {f"{i}.w_gate_up": gate_up, f"{i}.w_down": [plan_matrix(f"{i}.w_down", tensor("ffn_down"))]}
 
 
 def _values(tensor: TensorInfo) -> Vector:

@@ -35,6 +35,7 @@ class ReferenceModel:
         self.final_softcap = get("final_logit_softcapping", 0.0)
         self.window = get("attention.sliding_window", 0)
         self.window_every = {"gemma2": 2, "gemma3": 6}.get(arch, 1)
+        self.n_experts = get("expert_count", 0)
         self.n_experts_used = get("expert_used_count", 0)
         self.scaling = get("rope.scaling.type", "linear")
         self.factor = get("rope.scaling.factor", 1.0)
@@ -104,7 +105,7 @@ class ReferenceModel:
         return ((gelu if self.gemma else silu)(gate) * up) @ t[block + "ffn_down.weight"].T
 
     def experts(self, x, block):
-        gates, ups, downs = (self.tensors[f"{block}ffn_{name}_exps.weight"] for name in ("gate", "up", "down"))
+        gates, ups, downs = (self.expert_matrices(f"{block}ffn_{name}") for name in ("gate", "up", "down"))
         probabilities = softmax(x @ self.tensors[block + "ffn_gate_inp.weight"].T)
         out = np.zeros_like(x)
         for i, row in enumerate(x):
@@ -113,6 +114,12 @@ class ReferenceModel:
             for expert, share in zip(chosen, shares, strict=True):
                 out[i] += share * (downs[expert] @ (silu(gates[expert] @ row) * (ups[expert] @ row)))
         return out
+
+    def expert_matrices(self, name):
+        """All experts' matrices, by expert; early files have a tensor for each."""
+        if f"{name}_exps.weight" in self.tensors:
+            return self.tensors[f"{name}_exps.weight"]
+        return [self.tensors[f"{name}.{expert}.weight"] for expert in range(self.n_experts)]
 
     def angles(self, n, local):
         """Angle of each pair at each position, (n, rope_dim / 2), and what cosines and sines are multiplied by."""

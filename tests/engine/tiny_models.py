@@ -28,6 +28,7 @@ MODELS = {
     },
     "mistral": {"attention.sliding_window": 16},
     "mixtral": EXPERTS,
+    "mixtral-apart": {**EXPERTS, "apart": True},
     "qwen2": {"rope.freq_base": 1_000_000.0},
     "qwen3": {"head_dim": 32, "rope.freq_base": 1_000_000.0},
     "qwen3moe": {"head_dim": 32, **EXPERTS, "expert_used_count": 3, "expert_feed_forward_length": 48},
@@ -56,7 +57,7 @@ MODELS = {
 }
 """Each model's GGUF keys (without the architecture's name), and what is no key: see write_tiny."""
 
-ARCHITECTURES = {"mistral": "llama", "mixtral": "llama"}
+ARCHITECTURES = {"mistral": "llama", "mixtral": "llama", "mixtral-apart": "llama"}
 """Of models whose name does not begin with it."""
 
 
@@ -75,6 +76,7 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
     kv_heads, hidden = options.pop("head_count_kv", 2), 96
     head_dim = options.pop("head_dim", dim // heads)
     divisors, untied = options.pop("divisors", []), options.pop("untied", False)
+    apart = options.pop("apart", False)
     pieces = json.loads(VOCABULARY.read_text("utf-8"))
     keys = {
         "block_count": layers,
@@ -119,7 +121,11 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
         if "norm" in tensor:
             values += np.float32(1.0)
         kind = GGMLQuantizationType[next(turn) if values.ndim > 1 and shape[-1] % 32 == 0 else "F32"]
-        writer.add_tensor(tensor, quantize(values, kind), raw_dtype=kind)
+        if apart and "_exps" in tensor:
+            for expert, its in enumerate(values):
+                writer.add_tensor(tensor.replace("_exps", f".{expert}"), quantize(its, kind), raw_dtype=kind)
+        else:
+            writer.add_tensor(tensor, quantize(values, kind), raw_dtype=kind)
     for i, divisor in enumerate(divisors):
         spread = np.linspace(1.0, 2.0 + 3 * i, keys["rope.dimension_count"] // 2, dtype=np.float32)
         writer.add_tensor(f"{divisor}.weight", spread)

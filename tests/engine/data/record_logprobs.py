@@ -23,6 +23,9 @@ CONTEXT = 256
 LENGTHS = (1, 20, 60)
 TOP = 10
 
+UNLIKE_LLAMA_CPP = {"mistral", "mixtral-apart"}
+"""It does not read llama's window, and no longer reads experts apart."""
+
 
 def predictions(model: Path, ids: list[int]) -> list[list[list[float]]]:
     """[[id, log-probability], …] of the likeliest tokens after the first LENGTHS tokens."""
@@ -49,8 +52,8 @@ def main() -> None:
     recorded = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in tiny_models.MODELS:
-            if name == "mistral":
-                continue  # llama.cpp does not read llama's window
+            if name in UNLIKE_LLAMA_CPP:
+                continue
             model = tiny_models.write_tiny(Path(folder) / f"{name}.gguf", name)
             recorded[name] = predictions(model, ids)
     result = {
