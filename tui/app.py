@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from tui.terminal import show_period_s, textual_variables
 
@@ -24,8 +24,10 @@ from textual.screen import Screen
 from tui.options import AppOptions
 from tui.paths import Paths, user_paths
 from tui.screens.main import MainScreen
-from tui.services.workspace import Workspace
 from tui.settings import load_settings
+
+if TYPE_CHECKING:
+    from tui.services.workspace import Workspace
 
 EXIT_GRACE_S = 10.0
 """After a signal, the process ends within this time even where the terminal no longer takes a byte."""
@@ -51,20 +53,34 @@ class LlmTuiApp(App[int]):
         loaded = load_settings(self._paths.settings_file)
         self._problems = loaded.problems
         self.settings = loaded.settings
-        self.workspace = Workspace(
-            options,
-            self._paths,
-            loaded.settings,
-            self._post,
-            show_period_s=show_period_s(os.environ),
-            engine_command=engine_command,
-        )
+        self._options = options
+        self._engine_command = engine_command
+        self.workspace: Workspace | None = None
         self._main: MainScreen | None = None
 
     def get_default_screen(self) -> Screen[None]:
         """The main screen is the first one, so that the first frame is the real one."""
-        self._main = MainScreen(self.workspace)
+        self._main = MainScreen(self._make_workspace, self.settings.chat.system_prompt)
         return self._main
+
+    def _make_workspace(self) -> Workspace:
+        """Make the services; the database and the engine's client are imported here, behind the first frame."""
+        from tui.services.workspace import Workspace
+
+        self.workspace = Workspace(
+            self._options,
+            self._paths,
+            self.settings,
+            self._post,
+            show_period_s=show_period_s(os.environ),
+            engine_command=self._engine_command,
+        )
+        return self.workspace
+
+    async def close(self) -> None:
+        """Store everything and end the engine; safe in any state, and twice."""
+        if self.workspace is not None:
+            await self.workspace.close()
 
     def on_mount(self) -> None:
         """Take over what the settings say about looks and keys."""
@@ -78,7 +94,7 @@ class LlmTuiApp(App[int]):
 
     async def on_unmount(self) -> None:
         """Every orderly way out comes here: store what is being written, end the engine."""
-        await self.workspace.close()
+        await self.close()
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Everything that a key does, by name."""
@@ -120,7 +136,7 @@ def run(options: AppOptions, *, engine_command: Sequence[str] | None = None) -> 
     """Run the app and return the command's exit code. engine_command: another program that speaks the protocol."""
     app = LlmTuiApp(options, engine_command=engine_command)
     asyncio.run(_run(app))
-    session = app.workspace.conversation.session
+    session = app.workspace.conversation.session if app.workspace else None
     if session is not None:
         _say(f"Go on with this session: llm-tui --resume {session.id}")
     return app.return_code or 0
@@ -133,7 +149,7 @@ async def _run(app: LlmTuiApp) -> None:
     try:
         await app.run_async()
     finally:
-        await app.workspace.close()
+        await app.close()
 
 
 def _leave(app: LlmTuiApp, number: signal.Signals) -> None:

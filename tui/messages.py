@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from textual.message import Message
 
-from engine.protocol import Candidate, EngineStats, LoadProgress, ModelCard, PromptProgress
-from storage.records import PathMessage, Session
+if TYPE_CHECKING:
+    from engine.protocol import Candidate, EngineStats, LoadProgress, ModelCard, PromptProgress
+    from storage.records import PathMessage, Session
 
 EnginePhase = Literal["starting", "empty", "loading", "ready", "dead"]
 
@@ -103,6 +104,11 @@ class PathChanged(Message):
 
 
 @dataclass
+class AnswerBegan(Message):
+    """The engine was asked for an answer."""
+
+
+@dataclass
 class AnswerGrew(Message):
     """New text of the answer that is being written; candidates of its latest token."""
 
@@ -113,10 +119,10 @@ class AnswerGrew(Message):
 
 @dataclass
 class AnswerEnded(Message):
-    """An answer is over and stored."""
+    """An answer is over and stored; is_resumable: it was cut short and can go on."""
 
     answer: PathMessage
-    first_token_ms: float | None = None
+    is_resumable: bool
 
 
 @dataclass

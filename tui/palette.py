@@ -8,11 +8,12 @@ from functools import partial
 from textual.app import SystemCommand
 
 from tui.screens.main import MainScreen
+from tui.screens.main_keys import MAIN_KEYS
 
 
 def main_commands(screen: MainScreen) -> Iterable[SystemCommand]:
     """One command for each binding of the main screen that can be used now, and those without a key."""
-    for binding in screen.BINDINGS_LIST:
+    for binding in MAIN_KEYS:
         if screen.check_action(binding.action.partition("(")[0].removeprefix("app."), ()):
             title = binding.tooltip or binding.description
             yield SystemCommand(

@@ -113,7 +113,9 @@ class Stage:
     async def running(self, size: tuple[int, int] = (120, 40), **options: Any) -> AsyncIterator[Play]:
         """An app that runs, its first frame painted."""
         async with self.app(**options).run_test(size=size, notifications=True) as pilot:
-            yield Play(pilot)
+            play = Play(pilot)
+            await play.until(lambda: play.app.screen_stack[0].is_furnished)
+            yield play
 
     @asynccontextmanager
     async def ready(self, size: tuple[int, int] = (120, 40), **options: Any) -> AsyncIterator[Play]:

@@ -85,7 +85,7 @@ async def test_the_palette_has_every_key_of_the_main_screen(stage: Stage) -> Non
     async with stage.ready() as play:
         screen = play.app.screen
         offered = {command.title for command in play.app.get_system_commands(screen)}
-        for binding in screen.BINDINGS_LIST:
+        for binding in screen.BINDINGS:
             if screen.check_action(binding.action, ()):
                 assert binding.tooltip in offered
         await play.press("ctrl+p", *"begin a session", "enter")

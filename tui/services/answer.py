@@ -10,6 +10,7 @@ from engine.protocol import UNKNOWN_TOKEN, Candidate, Sampling, Token
 from storage.records import Message
 
 _TOKEN_TYPE = "i"
+_RESUMABLE = ("stopped", "interrupted", "failed")
 
 
 def token_bytes(ids: list[int]) -> bytes:
@@ -22,6 +23,11 @@ def token_list(data: bytes | None) -> list[int]:
     ids = array(_TOKEN_TYPE)
     ids.frombytes(data or b"")
     return ids.tolist()
+
+
+def is_resumable(message: Message) -> bool:
+    """Whether an answer was cut short and its tokens are there to go on from."""
+    return message.role == "assistant" and message.state in _RESUMABLE and bool(message.token_ids)
 
 
 @dataclass

@@ -23,9 +23,18 @@ from engine.protocol import (
 )
 from storage import answers, sessions, tree
 from storage.errors import StorageError
-from storage.records import FinalState, Message, PathMessage, Session
-from tui.messages import AnswerEnded, AnswerGrew, AnswerWaits, HistoryChanged, PathChanged, SettingsShown, Trouble
-from tui.services.answer import Answer, token_bytes
+from storage.records import FinalState, PathMessage, Session
+from tui.messages import (
+    AnswerBegan,
+    AnswerEnded,
+    AnswerGrew,
+    AnswerWaits,
+    HistoryChanged,
+    PathChanged,
+    SettingsShown,
+    Trouble,
+)
+from tui.services.answer import Answer, is_resumable, token_bytes
 from tui.services.engine_session import AnswerEvent, EngineSession, Post
 from tui.services.store import Store
 from tui.text import first_line
@@ -40,7 +49,6 @@ STOP_WAIT_S = 3.0
 """How long leaving a session waits for the engine to end the answer: more than one token of the largest model takes."""
 
 _STATES: dict[str, FinalState] = {"stop": "complete", "length": "complete", "stopped": "stopped", "failed": "failed"}
-_RESUMABLE = ("stopped", "interrupted", "failed")
 
 
 @dataclass(frozen=True)
@@ -137,6 +145,11 @@ class Conversation:
         """Whether an answer is being written or waits for the model."""
         return self.answer is not None or self.waiting
 
+    @property
+    def can_go_on(self) -> bool:
+        """Whether the last answer was cut short and nothing else is under way."""
+        return not self.is_busy and bool(self.path) and is_resumable(self.path[-1].message)
+
     async def send(self, text: str) -> bool:
         """Store the user's message and have it answered; False, with nothing done, while an answer is under way."""
         async with self._lock:
@@ -162,9 +175,9 @@ class Conversation:
     async def go_on(self) -> bool:
         """Continue the last answer where it was cut short, with the same tokens."""
         async with self._lock:
-            last = self.path[-1].message if self.path else None
-            if self.is_busy or last is None or not is_resumable(last) or not self._engine.is_ready:
+            if not (self.can_go_on and self._engine.is_ready):
                 return False
+            last = self.path[-1].message
             await self._store.call(answers.resume_answer, last.id)
             await self._write(Answer.going_on(last, self.sampling), self.path[:-1])
         return True
@@ -242,7 +255,7 @@ class Conversation:
             asyncio.create_task(self._show_regularly(answer), name="show answer"),
             asyncio.create_task(self._checkpoint_regularly(answer), name="checkpoint answer"),
         ]
-        self._post(AnswerGrew(answer.message_id, ""))
+        self._post(AnswerBegan())
         messages = [ChatMessage(role="system", content=self.system)] if self.system else []
         messages += [ChatMessage(role=m.message.role, content=m.message.content) for m in asked if m.message.content]
         prompt = ChatPrompt(
@@ -308,7 +321,7 @@ class Conversation:
             if self.session is not None:
                 self.path = await self._store.call(tree.path, self.session.id)
             ended = next(item for item in self.path if item.message.id == answer.message_id)
-            self._post(AnswerEnded(ended, finished.first_token_ms if finished else None))
+            self._post(AnswerEnded(ended, is_resumable(ended.message)))
         except StorageError as error:
             self._post(Trouble(str(error)))
         finally:
@@ -412,11 +425,6 @@ class Conversation:
         if self._unsaved_sampling:
             self._unsaved_sampling = False
             await self._store.call(sessions.set_settings, self.session.id, msgspec.to_builtins(self.sampling))
-
-
-def is_resumable(message: Message) -> bool:
-    """Whether an answer was cut short and its tokens are there to go on from."""
-    return message.role == "assistant" and message.state in _RESUMABLE and bool(message.token_ids)
 
 
 def _sampling_of(settings: dict[str, Any], default: Sampling) -> Sampling:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.cells import cell_len, set_cell_size
 from textual.app import RenderResult
 from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from engine.protocol import ModelCard
 from tui.text import human_count, safe_line
+
+if TYPE_CHECKING:
+    from engine.protocol import ModelCard
 
 
 def model_words(card: ModelCard | None) -> str:

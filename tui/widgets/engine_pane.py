@@ -22,8 +22,8 @@ class EnginePane(VerticalScroll, can_focus=False):
     """
     HELP = "Tab goes from slider to slider; arrows move one, digits and enter set it, r resets it."
 
-    def __init__(self, defaults: Sampling, *, id: str | None = None) -> None:  # noqa: A002 - Textual's own name
-        super().__init__(id=id)
+    def __init__(self, defaults: Sampling) -> None:
+        super().__init__()
         self._defaults = defaults
 
     def compose(self) -> ComposeResult:

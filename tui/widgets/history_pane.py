@@ -47,8 +47,7 @@ class HistoryPane(Vertical):
     """Search box and list; tells which session the user wants."""
 
     DEFAULT_CSS = """
-    HistoryPane { border: round $foreground 30%; }
-    HistoryPane:focus-within { border: round $accent; }
+    HistoryPane { height: 1fr; }
     HistoryPane > Input { border: none; height: 1; padding: 0 1; margin-bottom: 1; background: $boost; }
     HistoryPane > SessionList { border: none; height: 1fr; padding: 0; background: transparent; }
     HistoryPane > SessionList { scrollbar-size-vertical: 1; }
@@ -62,9 +61,8 @@ class HistoryPane(Vertical):
 
         session_id: str
 
-    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's own name
-        super().__init__(id=id)
-        self.border_title = "History"
+    def __init__(self) -> None:
+        super().__init__()
         self._history: History | None = None
         self._found: list[Found] = []
         self._complete = False

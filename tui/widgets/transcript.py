@@ -10,10 +10,10 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from storage.records import PathMessage
 from tui.text import safe_line
 
 if TYPE_CHECKING:
+    from storage.records import PathMessage
     from tui.widgets.message_view import MessageView
 
 PAGE = 30

@@ -1,0 +1,166 @@
+"""What the services tell, handed to the part of the main screen that shows it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tui import messages
+from tui.screens.main_parts import MainParts
+from tui.widgets.chat_header import model_words
+
+_STAGE_WORDS = {
+    "reading": "Reading the model",
+    "preparing": "Preparing the weights, once for this model",
+    "compiling": "Compiling for this processor, once",
+    "warming": "Warming up",
+}
+_PHASE_WORDS = {"starting": "Starting the engine …", "loading": "Opening the model …"}
+
+
+class MainEvents(MainParts):
+    """The main screen as the services see it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_tail: list[str] = []
+        self._no_model = ""
+
+    # The engine
+
+    def on_engine_changed(self, event: messages.EngineChanged) -> None:
+        """The engine's process or model is another."""
+        self.numbers.show_phase(event.phase)
+        self.header.model = model_words(event.card)
+        self.status.trouble = event.reason or (self._no_model if event.phase == "empty" else "")
+        self.status.busy = _PHASE_WORDS.get(event.phase, "")
+        self.refresh_bindings()
+
+    def on_engine_died_midway(self, event: messages.EngineDiedMidway) -> None:
+        """The engine ended without being asked to: say so where it is seen, and how to go on."""
+        self.log_tail = event.log_tail
+        self.status.trouble = f"{event.message} f5 starts it again, f8 shows its last words."
+        self.refresh_bindings()
+
+    def on_engine_silent(self, event: messages.EngineSilent) -> None:
+        """The engine's pulse is missing."""
+        self.numbers.show_silence(event.silent_s)
+        self.status.trouble = f"The engine has said nothing for {event.silent_s:.0f} s. f5 starts it again."
+        self.refresh_bindings()
+
+    def on_load_advanced(self, event: messages.LoadAdvanced) -> None:
+        """Loading came further."""
+        progress = event.progress
+        self.numbers.show_load(progress)
+        part = f" {progress.done / progress.total * 100:.0f} %" if progress.total else ""
+        self.status.busy = f"{_STAGE_WORDS[progress.stage]} …{part}"
+
+    def on_prompt_advanced(self, event: messages.PromptAdvanced) -> None:
+        """The engine read more of the prompt."""
+        progress = event.progress
+        self.numbers.show_prompt(progress)
+        if progress.done < progress.total:
+            self.status.busy = f"Reading the prompt … {progress.done} of {progress.total} tokens"
+        else:
+            self.status.busy = "Writing …"
+
+    def on_stats_arrived(self, event: messages.StatsArrived) -> None:
+        """The engine's pulse."""
+        stats = event.stats
+        self.numbers.show_stats(stats)
+        if not self.workspace.engine.is_ready:
+            return
+        self.status.trouble = ""
+        speed = f"{stats.tokens_per_second:.0f} tok/s · " if stats.state == "writing" else ""
+        used = f"context {stats.context_used / stats.context * 100:.0f} %" if stats.context else ""
+        self.status.figures = f"{speed}{used}"
+
+    # The conversation
+
+    async def on_path_changed(self, event: messages.PathChanged) -> None:
+        """Another session or branch is shown."""
+        self.header.session_title = (event.session.title if event.session else "") or "New session"
+        self.candidates.clear()
+        await self.transcript.show_path(event.path, from_start=event.is_other)
+        if event.draft is not None:
+            self.prompt.show_draft(event.draft)
+        if event.is_other:
+            await self.show_history()
+        self.refresh_bindings()
+
+    def on_answer_began(self) -> None:
+        """Other keys do something now."""
+        self.status.busy = "Reading the prompt …"
+        self.refresh_bindings()
+
+    async def on_answer_grew(self, event: messages.AnswerGrew) -> None:
+        """New text."""
+        await self.transcript.grow(event.message_id, event.text)
+        self.candidates.show_candidates(event.candidates)
+
+    async def on_answer_ended(self, event: messages.AnswerEnded) -> None:
+        """An answer is over."""
+        message = event.answer.message
+        self.numbers.show_finished(message.tokens_per_second, message.first_token_ms)
+        self.status.busy = "Cut short: ctrl+g goes on, ctrl+r writes another." if event.is_resumable else ""
+        await self.transcript.settle(event.answer)
+        self.refresh_bindings()
+
+    def on_answer_waits(self, event: messages.AnswerWaits) -> None:
+        """A sent message waits for the model."""
+        self.transcript.set_class(event.waiting, "-waiting")
+        self.refresh_bindings()
+
+    def on_settings_shown(self) -> None:
+        """Another system prompt or other sampling settings."""
+        self.sampling.show_sampling(self.workspace.conversation.sampling)
+        self.transcript.show_system(self.workspace.conversation.system)
+
+    async def on_history_changed(self) -> None:
+        """The list of sessions is another."""
+        await self.show_history()
+
+    async def show_history(self) -> None:
+        """Read the list of sessions anew."""
+        session = self.workspace.conversation.session
+        await self.history.show(self.workspace.history, session.id if session else None)
+
+    # Models
+
+    def on_no_model_found(self, event: messages.NoModelFound) -> None:
+        """Explain, and offer what can be done."""
+        from tui.screens.first_run import FirstRunScreen
+
+        self._no_model = event.reason or "There is no model yet: f4 opens one."
+        self.status.trouble = self._no_model
+        self.app.push_screen(FirstRunScreen(self.workspace, event.reason), self.open_model)
+
+    def on_model_chosen(self, event: messages.ModelChosen) -> None:
+        """A model is being opened."""
+        self._no_model = ""
+        if self.workspace.engine.phase != "dead":
+            self.status.busy, self.status.trouble = f"Opening {event.name} …", ""
+
+    def on_starter_advanced(self, event: messages.StarterAdvanced) -> None:
+        """The download is shown by the first-run screen while that is open, and here."""
+        part = f" {event.done_bytes / event.total_bytes * 100:.0f} %" if event.total_bytes else ""
+        self.status.busy, self.status.trouble = f"Fetching the starter model: {event.stage}{part}", ""
+        self._show_in_first_run(event)
+
+    def on_starter_ended(self, event: messages.StarterEnded) -> None:
+        """The download is over."""
+        self.status.busy, self.status.trouble = "", event.error
+        self._show_in_first_run(event)
+
+    def _show_in_first_run(self, event: messages.StarterAdvanced | messages.StarterEnded) -> None:
+        from tui.screens.first_run import FirstRunScreen
+
+        if isinstance(self.app.screen, FirstRunScreen):
+            self.app.screen.show_download(event)
+
+    def open_model(self, path: Path | None) -> None:
+        """Open the model that a screen returned; None when it returned none."""
+        raise NotImplementedError
+
+    def on_trouble(self, event: messages.Trouble) -> None:
+        """Something failed."""
+        self.notify(event.sentence, severity=event.severity, timeout=10, markup=False)

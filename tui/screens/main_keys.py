@@ -1,0 +1,24 @@
+"""The keys of the main screen: what each does, by which name settings may give it another key."""
+
+from __future__ import annotations
+
+from textual.binding import Binding
+
+MAIN_KEYS = [
+    Binding("escape", "stop", "stop", id="answer.stop", tooltip="Stop the answer; what came stays"),
+    Binding("escape", "back", "back", id="pane.back", tooltip="Back to the prompt box"),
+    Binding("ctrl+r", "again", "again", id="answer.again", tooltip="Write another answer"),
+    Binding("ctrl+g", "go_on", "go on", id="answer.go_on", tooltip="Continue the answer where it was cut short"),
+    Binding("f5", "restart_engine", "restart engine", id="engine.restart", tooltip="Start the engine again"),
+    Binding("f2", "history", "history", id="pane.history", tooltip="To the sessions, or fold them away"),
+    Binding("f3", "engine", "engine", id="pane.engine", tooltip="To the sliders, or fold them away"),
+    Binding("ctrl+n", "new_session", id="session.new", tooltip="Begin a session"),
+    Binding("f4", "choose_model", id="model.choose", tooltip="Open another model"),
+    Binding("f9", "system_prompt", id="session.system", tooltip="Change what the model is told first"),
+    Binding("f10", "rename", id="session.rename", tooltip="Give the session another title"),
+    Binding("f8", "engine_log", id="engine.log", tooltip="Show the engine's last words"),
+    Binding("alt+left", "sibling(-1)", id="answer.before", tooltip="Show the version before"),
+    Binding("alt+right", "sibling(1)", id="answer.after", tooltip="Show the version after"),
+    Binding("f1", "app.help", "help", id="app.help", tooltip="Keys and what they do"),
+]
+"""Those with a description stand in the footer."""

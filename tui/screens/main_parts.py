@@ -1,0 +1,81 @@
+"""Where the parts of the main screen are. Only what the first frame shows is imported with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from textual.screen import Screen
+
+from tui.widgets.chat_header import ChatHeader
+from tui.widgets.prompt_box import PromptBox
+from tui.widgets.status_line import StatusLine
+from tui.widgets.transcript import Transcript
+
+if TYPE_CHECKING:
+    from tui.services.workspace import Workspace
+    from tui.widgets.candidates_pane import CandidatesPane
+    from tui.widgets.history_pane import HistoryPane, SessionList
+    from tui.widgets.live_numbers import LiveNumbers
+    from tui.widgets.sampling_pane import SamplingPane
+
+
+class MainParts(Screen[None]):
+    """The main screen's widgets by name, and the workspace behind them once the first frame is shown."""
+
+    _workspace: Workspace | None = None
+
+    @property
+    def is_furnished(self) -> bool:
+        """Whether the side panes are mounted and the services there."""
+        return self._workspace is not None
+
+    @property
+    def workspace(self) -> Workspace:
+        """The services."""
+        assert self._workspace is not None, "the first frame is not shown yet"
+        return self._workspace
+
+    @property
+    def header(self) -> ChatHeader:
+        """The line above the chat."""
+        return self.query_one(ChatHeader)
+
+    @property
+    def transcript(self) -> Transcript:
+        """What was said."""
+        return self.query_one(Transcript)
+
+    @property
+    def status(self) -> StatusLine:
+        """The line above the prompt box."""
+        return self.query_one(StatusLine)
+
+    @property
+    def prompt(self) -> PromptBox:
+        """The box for the next message."""
+        return self.query_one(PromptBox)
+
+    @property
+    def history(self) -> HistoryPane:
+        """Search and sessions."""
+        return cast("HistoryPane", self.query_one("HistoryPane"))
+
+    @property
+    def session_list(self) -> SessionList:
+        """The sessions."""
+        return cast("SessionList", self.query_one("SessionList"))
+
+    @property
+    def numbers(self) -> LiveNumbers:
+        """The engine's figures."""
+        return cast("LiveNumbers", self.query_one("LiveNumbers"))
+
+    @property
+    def sampling(self) -> SamplingPane:
+        """The sliders."""
+        return cast("SamplingPane", self.query_one("SamplingPane"))
+
+    @property
+    def candidates(self) -> CandidatesPane:
+        """The tokens that were weighed last."""
+        return cast("CandidatesPane", self.query_one("CandidatesPane"))
