@@ -145,8 +145,11 @@ def _first_part(path: Path) -> Path:
 
 def _other_parts(first: Part) -> list[Path]:
     """The files that hold the rest of the columns of the embedding, which the first one has the first of."""
-    columns = first.tensors["token_embd.weight"].tensor.shape[1] if "token_embd.weight" in first.tensors else 0
-    if not columns or first.header.dim % columns or first.header.dim // columns > MAX_PARTS:
+    embedding = first.tensors.get("token_embd.weight")
+    if embedding is None or len(embedding.tensor.shape) != 2:
+        raise ModelFileError(f"{first.path}: the embedding tok_embeddings.weight is missing.", DAMAGED)
+    columns = embedding.tensor.shape[1]
+    if first.header.dim % columns or first.header.dim // columns > MAX_PARTS:
         raise ModelFileError(
             f"{first.path}: the embedding has rows of {columns}, the header says {first.header.dim}.", DAMAGED
         )

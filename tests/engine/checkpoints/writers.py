@@ -240,7 +240,9 @@ def write_ggml(
             kind = "F32" if tensor.ndim == 1 else type_name
             part = split(name, model.tensors[name], n_parts)[number]
             columns, rows = part.shape[-1], len(part)
-            if kind in ("F32", "F16"):
+            if n_parts == 1:
+                data = tensor if kind in ("F32", "F16") else old_blocks(tensor, kind, container)
+            elif kind in ("F32", "F16"):
                 data = part.astype(np.float16 if kind == "F16" else np.float32)
             else:
                 data = old_blocks(quantize(part, GGMLQuantizationType[kind]), kind, container)
