@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
+# So many steps of SQLite's machine (a millisecond or less) between two looks at whether anybody still waits.
+_STEPS = 10_000
+
+
 class Reader:
     """A connection that only reads, on a thread of its own. What nobody waits for any more is broken off."""
 
@@ -23,30 +28,31 @@ class Reader:
         self._path = path
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="storage-reader")
         self._db: SqliteDatabase | None = None
-        self._running: object = None
+        self._unwanted: set[threading.Event] = set()
 
     async def call(self, work: Callable[[SqliteDatabase], R]) -> R:
         """Run a function that reads, after those that were asked for before."""
-        job = object()
+        unwanted = threading.Event()
 
         def run() -> R:
-            self._running = job
-            try:
-                if self._db is None:
-                    self._db = open_database(self._path, read_only=True)
-                return work(self._db)
-            finally:
-                self._running = None
+            if self._db is None:
+                self._db = open_database(self._path, read_only=True)
+            self._db.conn.set_progress_handler(unwanted.is_set, _STEPS)
+            return work(self._db)
 
+        self._unwanted.add(unwanted)
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, run)
         except asyncio.CancelledError:
-            if self._running is job and self._db is not None:
-                self._db.conn.interrupt()
+            unwanted.set()
             raise
+        finally:
+            self._unwanted.discard(unwanted)
 
     async def close(self) -> None:
-        """Let go of the file."""
+        """Break off what is being read and let go of the file."""
+        for unwanted in self._unwanted:
+            unwanted.set()
         await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
         self._thread.shutdown(wait=False)
 

@@ -359,16 +359,27 @@ async def test_what_another_app_writes_is_noticed(path: Path) -> None:
     await other.close()
 
 
+def read_forever(db: SqliteDatabase, started: threading.Event) -> None:
+    started.set()
+    db.execute("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT sum(i) FROM n").fetchone()
+
+
+async def test_closing_does_not_wait_for_a_long_read(path: Path) -> None:
+    database = await Database.open(path)
+    started = threading.Event()
+    await database.read(list_sessions)
+    reading = asyncio.create_task(database.read(read_forever, started))
+    assert await asyncio.to_thread(started.wait, 10)
+    await database.close()
+    with pytest.raises(DatabaseAccessError, match="interrupted"):
+        await reading
+
+
 async def test_a_long_read_does_not_delay_a_write_and_ends_with_the_waiting(path: Path) -> None:
     database = await Database.open(path)
     session_id = await database.call(fill)
     started = threading.Event()
-
-    def read_forever(db: SqliteDatabase) -> None:
-        started.set()
-        db.execute("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT sum(i) FROM n").fetchone()
-
-    reading = asyncio.create_task(database.read(read_forever))
+    reading = asyncio.create_task(database.read(read_forever, started))
     assert await asyncio.to_thread(started.wait, 10)
     await database.call(set_draft, session_id, "Written meanwhile")
     assert not reading.done()
