@@ -61,25 +61,25 @@ def signal_name(returncode: int) -> str | None:
         return f"signal {-returncode}"
 
 
-def describe(returncode: int, oom_kills_before: int | None) -> str:
+def describe(returncode: int, oom_kills_before: int | None, who: str = "The engine") -> str:
     """One sentence for the user. oom_kills_before: what `oom_kills()` said when the process started."""
     name = signal_name(returncode)
     if name is None:
-        return f"The engine ended by itself with exit code {returncode}."
+        return f"{who} ended by itself with exit code {returncode}."
     if name == "SIGKILL":
-        return _describe_sigkill(oom_kills_before)
+        return _describe_sigkill(oom_kills_before, who)
     if name in _CRASHES:
-        return f"The engine was ended by {name}: {_CRASHES[name]}."
-    return f"The engine was ended by {name}."
+        return f"{who} was ended by {name}: {_CRASHES[name]}."
+    return f"{who} was ended by {name}."
 
 
-def _describe_sigkill(oom_kills_before: int | None) -> str:
+def _describe_sigkill(oom_kills_before: int | None, who: str) -> str:
     now = oom_kills()
     if now is not None and oom_kills_before is not None:
         if now > oom_kills_before:
-            return "The engine was killed: out of memory. A smaller model or a smaller context needs less."
-        return "The engine was killed by SIGKILL: by somebody, or by a guard of memory such as systemd-oomd."
-    return "The engine was killed by SIGKILL: it may have run out of memory."
+            return f"{who} was killed: out of memory. A smaller model or a smaller context needs less."
+        return f"{who} was killed by SIGKILL: by somebody, or by a guard of memory such as systemd-oomd."
+    return f"{who} was killed by SIGKILL: it may have run out of memory."
 
 
 def engine_died(returncode: int | None, log_path: Path, log_start: int, oom_kills_before: int | None) -> EngineDied:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 
 import click
 
@@ -15,9 +14,10 @@ APP = ""
 COMMANDS = {
     APP: ("app", "Open the app."),
     "ask": ("ask", "One answer, streamed to stdout."),
-    "models": ("models", "What is on this machine: list, info, pull, verify, remove."),
+    "models": ("models", "What is on this machine: list, info, pull, convert, verify, remove."),
     "sessions": ("sessions", "What was said: list, show, search, rename, export, import, delete."),
     "bench": ("bench", "Speed and memory of a model."),
+    "serve": ("serve", "The engine behind the OpenAI-compatible HTTP interface."),
     "tokenize": ("tokenize", "Text to token ids and back."),
     "backup": ("backup", "Copy all sessions to a file, while they are in use."),
     "doctor": ("doctor", "What is fine on this machine, what is not, what to do."),
@@ -66,6 +66,8 @@ class CommandGroup(click.Group):
 
 def _show_version(ctx: click.Context, param: click.Parameter, asked: bool) -> None:
     if asked and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
         click.echo(f"llm-tui {version('llm-tui')}")
         ctx.exit()
 

@@ -12,6 +12,7 @@ import msgspec
 
 from engine import starter
 from engine.starter import FetchProgress
+from tui.commands import convert
 from tui.commands.configured import chosen_model, user_settings
 from tui.commands.options import context_option, json_option
 from tui.commands.output import CommandError, ProgressLine, percent, say, table, write_json, write_text
@@ -31,7 +32,10 @@ _STAGES = {
 
 @click.group()
 def command() -> None:
-    """What is on this machine: list, inspect, fetch, verify and remove model files."""
+    """What is on this machine: list, inspect, fetch, convert, verify and remove model files."""
+
+
+command.add_command(convert.command, "convert")
 
 
 @command.command("list")

@@ -1,0 +1,171 @@
+"""What a conversion will do: every check that can be made before anything is written, and the work in pieces."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from engine.checkpoints import Checkpoint, Metadata, TensorInfo, TensorType, open_checkpoint
+from engine.checkpoints.dequantize import can_dequantize
+from engine.checkpoints.gguf_writer import Layout, NewTensor, lay_out
+from engine.conversion.messages import Conversion
+from engine.errors import EngineError, UnsupportedModelError
+from engine.quantize.mixes import Mix, choose_types, find_mix
+
+PIECE_WEIGHTS = 1 << 20
+"""Weights that a thread takes at a time: some megabytes in every type."""
+
+QUANTIZATION_VERSION = 2
+"""`general.quantization_version`: of the block layouts. Source: GGML_QNT_VERSION in ggml.h."""
+
+
+class ConversionError(EngineError):
+    """A conversion is not possible, or did not come to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some rows of a tensor, the type that they become, and where in the new file they go."""
+
+    tensor: TensorInfo
+    first: int
+    count: int
+    type: TensorType
+    offset: int
+
+    @property
+    def n_bytes(self) -> int:
+        """What the rows take in the source."""
+        return self.tensor.n_bytes // row_count(self.tensor) * self.count
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A conversion, ready to be carried out. requantized: source types that have lost precision before."""
+
+    target: Path
+    force: bool
+    layout: Layout
+    pieces: Sequence[Piece]
+    n_tensors: int
+    bytes_in: int
+    requantized: tuple[str, ...]
+
+    @property
+    def type_pairs(self) -> set[tuple[TensorType, TensorType]]:
+        """Which types become which."""
+        return {(piece.tensor.type, piece.type) for piece in self.pieces}
+
+
+def plan_conversion(conversion: Conversion) -> Plan:
+    """Open the source and check everything. Raises EngineError."""
+    mix = find_mix(conversion.type)
+    checkpoint = open_checkpoint(conversion.source)
+    target = Path(conversion.target)
+    _check_target(target, checkpoint, conversion.force)
+    types = choose_types(mix, checkpoint.metadata, checkpoint.tensors)
+    _check_types(checkpoint, types)
+    new = [NewTensor(tensor.name, tensor.shape, types[tensor.name]) for tensor in checkpoint.tensors.values()]
+    layout = lay_out(new_metadata(checkpoint.metadata, mix), new)
+    _check_room(target, layout.size)
+    pieces = [
+        piece
+        for tensor in checkpoint.tensors.values()
+        for piece in _pieces(_as_matrix(tensor), types[tensor.name], layout.offsets[tensor.name])
+    ]
+    return Plan(
+        target=target,
+        force=conversion.force,
+        layout=layout,
+        pieces=pieces,
+        n_tensors=len(new),
+        bytes_in=checkpoint.weights_bytes,
+        requantized=_requantized(checkpoint.tensors.values(), types),
+    )
+
+
+def new_metadata(metadata: Metadata, mix: Mix) -> Metadata:
+    """The keys of the new file: those of the old one, with the new type's name, and one part instead of several."""
+    kept = Metadata(metadata, metadata.path)
+    for key in [key for key in kept if key.startswith("split.")]:
+        del kept[key]
+    kept["general.file_type"] = mix.file_type
+    kept["general.quantization_version"] = QUANTIZATION_VERSION
+    return kept
+
+
+def row_count(tensor: TensorInfo) -> int:
+    """Rows as read_rows counts them: a vector is one."""
+    return tensor.shape[0] if len(tensor.shape) > 1 else 1
+
+
+def _check_target(target: Path, checkpoint: Checkpoint, force: bool) -> None:
+    if not target.parent.is_dir():
+        raise ConversionError(f"The folder {target.parent} does not exist.", "Make it first, or write elsewhere.")
+    if target.is_dir():
+        raise ConversionError(f"{target} is a folder.", "Name the file that is to be written.")
+    if not os.path.lexists(target):
+        return
+    if target.exists() and any(file.exists() and target.samefile(file) for file in checkpoint.files):
+        raise ConversionError(f"{target} is the model that is to be converted.", "Give the new file another name.")
+    if not force:
+        raise ConversionError(f"{target} exists already.", "Choose another name, or overwrite it with --force.")
+
+
+def _check_types(checkpoint: Checkpoint, types: dict[str, TensorType]) -> None:
+    for tensor in checkpoint.tensors.values():
+        if tensor.type != types[tensor.name] and not can_dequantize(tensor.type):
+            raise UnsupportedModelError(
+                f"{checkpoint.path}: {tensor.name} is stored as {tensor.type.name}, which cannot be converted.",
+                "Convert from the original model, in F16, BF16 or F32.",
+            )
+
+
+def _check_room(target: Path, size: int) -> None:
+    free = shutil.disk_usage(target.parent).free
+    if free < size:
+        raise ConversionError(
+            f"The new file needs {size / 1e9:.2f} GB, but {target.parent.resolve()} has {free / 1e9:.2f} GB left.",
+            "Make room on the disk, write elsewhere, or choose a smaller type.",
+        )
+
+
+def _requantized(tensors: Iterable[TensorInfo], types: dict[str, TensorType]) -> tuple[str, ...]:
+    return tuple(sorted({t.type.name for t in tensors if not t.type.is_float and t.type != types[t.name]}))
+
+
+def _as_matrix(tensor: TensorInfo) -> TensorInfo:
+    """A stack of matrices as one, so that it can be read a few rows at a time, where the file has it as it is."""
+    if len(tensor.shape) <= 2 or tensor.make_rows is not None:
+        return tensor
+    return replace(tensor, shape=(tensor.n_elements // tensor.shape[-1], tensor.shape[-1]))
+
+
+def _pieces(tensor: TensorInfo, kind: TensorType, offset: int) -> list[Piece]:
+    rows = row_count(tensor)
+    weights = tensor.n_elements // rows
+    step = max(1, PIECE_WEIGHTS // weights)
+    row_bytes = kind.row_bytes(weights)
+    return [
+        Piece(tensor, first, min(step, rows - first), kind, offset + first * row_bytes)
+        for first in range(0, rows, step)
+    ]
+
+
+def write_error(target: Path, error: OSError) -> ConversionError:
+    """Why the new file could not be written, in words."""
+    if isinstance(error, FileExistsError):
+        return ConversionError(f"{target} exists already.", "Choose another name, or overwrite it with --force.")
+    reasons = {
+        errno.ENOSPC: ("the disk is full", "Make room on it, write elsewhere, or choose a smaller type."),
+        errno.EDQUOT: ("your share of the disk is used up", "Delete what you do not need, or write elsewhere."),
+        errno.EFBIG: ("a file may not become that large here", "Raise the limit (ulimit -f), or write elsewhere."),
+        errno.EROFS: ("the disk can only be read", "Write elsewhere."),
+        errno.EACCES: ("its folder may not be written to", "Change its permissions, or write elsewhere."),
+    }
+    why, hint = reasons.get(error.errno or 0, (error.strerror or str(error), "Write elsewhere."))
+    return ConversionError(f"{target} cannot be written: {why}. Nothing of it is left.", hint)

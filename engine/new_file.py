@@ -1,0 +1,97 @@
+"""A file that has its name only when it is whole: whatever happens before, nothing of it is left.
+
+On Linux it has no name at all until then, so that not even the end of the process leaves it behind. Elsewhere it lies
+beside its place under a name of its own (`part_path`), which whoever started the process can clear away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+_NAMELESS = getattr(os, "O_TMPFILE", 0)
+_DESCRIPTORS = Path("/proc/self/fd")
+
+
+def part_path(target: Path, pid: int) -> Path:
+    """Where the process `pid` keeps the unfinished file, if it needs a name."""
+    return target.with_name(f".llm-tui-{pid}.part")
+
+
+class NewFile:
+    """Used as `with NewFile(target) as file: … file.keep()`; without `keep`, nothing stays.
+
+    replace: an existing file at the target gives way; otherwise `keep` raises FileExistsError.
+    Everything raises OSError where the system does not comply.
+    """
+
+    def __init__(self, target: Path, *, replace: bool) -> None:
+        self.target = target
+        self._replace = replace
+        self._part = part_path(target, os.getpid())
+        self._nameless = False
+
+    def __enter__(self) -> Self:
+        self._descriptor = self._open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(OSError):
+            os.close(self._descriptor)
+        with contextlib.suppress(OSError):
+            self._part.unlink()
+
+    def write_at(self, offset: int, data: bytes | memoryview) -> None:
+        """Write all of `data` at a position; several threads may at once."""
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(self._descriptor, view, offset)
+            view, offset = view[written:], offset + written
+
+    def end_at(self, size: int) -> None:
+        """Make the file this long."""
+        os.ftruncate(self._descriptor, size)
+
+    def sync(self) -> None:
+        """Write everything to the disk itself, so that not even a power failure leaves half a file under the name."""
+        os.fsync(self._descriptor)
+
+    def keep(self) -> None:
+        """Give the file its name."""
+        if self._nameless:
+            self._link(self._part if self._replace else self.target)
+        elif not self._replace and os.path.lexists(self.target):
+            raise FileExistsError(f"{self.target} exists")
+        if self._replace or not self._nameless:
+            self._part.replace(self.target)
+        self._sync_folder()
+
+    def _open(self) -> int:
+        if _NAMELESS and _DESCRIPTORS.is_dir():
+            with contextlib.suppress(OSError):
+                descriptor = os.open(self.target.parent, _NAMELESS | os.O_RDWR | os.O_CLOEXEC, 0o666)
+                self._nameless = True
+                return descriptor
+        return os.open(self._part, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
+
+    def _link(self, name: Path) -> None:
+        folder = os.open(name.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            # Only with a folder given does Python make the call that follows /proc's link to the open file.
+            os.link(_DESCRIPTORS / str(self._descriptor), name.name, dst_dir_fd=folder, follow_symlinks=True)
+        finally:
+            os.close(folder)
+
+    def _sync_folder(self) -> None:
+        """Write the name to the disk, where folders can be."""
+        with contextlib.suppress(OSError):
+            folder = os.open(self.target.parent, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)

@@ -1,0 +1,100 @@
+"""`llm-tui models convert`: any model that opens, to a GGUF of another type."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from engine.conversion.messages import Conversion, ConversionNote, ConversionProgress
+from engine.errors import UnsupportedModelError
+from engine.quantize.mixes import MIXES, find_mix
+from tui.commands.configured import chosen_model, user_settings
+from tui.commands.options import json_option, threads_option
+from tui.commands.output import ProgressLine, percent, say, write_json, write_text
+from tui.paths import user_paths
+from tui.text import human_bytes
+
+_STAGES = {"compiling": "Compiling for this processor, once", "saving": "Waiting for the disk"}
+
+
+class _MixType(click.ParamType[str]):
+    """The name of a type or a mix of types, in any case."""
+
+    name = "type"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Find it, or say which there are."""
+        try:
+            return find_mix(value).name
+        except UnsupportedModelError as error:
+            self.fail(str(error), param, ctx)
+
+
+@click.command()
+@click.argument("source", metavar="SRC")
+@click.argument("target", metavar="DST", type=click.Path(path_type=Path))
+@click.option(
+    "--type", "-t", "mix", type=_MixType(), required=True, help=f"What to store weights as: {', '.join(MIXES)}."
+)
+@click.option("--force", is_flag=True, help="Overwrite DST.")
+@threads_option
+@json_option
+def command(source: str, target: Path, mix: str, force: bool, threads: int | None, as_json: bool) -> None:
+    """Write the model SRC as a GGUF file DST with weights of another type.
+
+    SRC is a file or a name from `models list`. DST appears when it is whole; interrupted, it leaves nothing behind.
+    """
+    from engine.conversion.client import convert
+
+    paths = user_paths()
+    conversion = Conversion(
+        source=str(chosen_model(source, user_settings())),
+        target=str(target.absolute()),
+        type=mix,
+        force=force,
+        threads=threads,
+        cache_dir=str(paths.cache_dir),
+    )
+    with ProgressLine() as line:
+
+        def show(message: ConversionProgress | ConversionNote) -> None:
+            if isinstance(message, ConversionNote):
+                line.clear()
+                say(message.text)
+            else:
+                line.show(_progress_text(message, target.name))
+
+        line.show("Starting the engine …")
+        try:
+            done = convert(conversion, paths.engine_log, show)
+        except KeyboardInterrupt:
+            line.clear()
+            say(f"Stopped; nothing of {target} is left.")
+            raise
+    if as_json:
+        write_json(
+            {
+                "tensors": done.tensors,
+                "bytes_in": done.bytes_in,
+                "bytes_out": done.bytes_out,
+                "seconds": done.seconds,
+                "peak_rss_mb": done.peak_rss_mb,
+            }
+        )
+    else:
+        speed = human_bytes(int(done.bytes_in / max(done.seconds, 0.001)))
+        write_text(
+            f"{target}: {human_bytes(done.bytes_out)} after {done.seconds:.1f} s, {speed} of the source a second"
+        )
+
+
+def _progress_text(progress: ConversionProgress, name: str) -> str:
+    """How far it is, how fast, and how long it will take."""
+    if progress.stage in _STAGES:
+        return f"{_STAGES[progress.stage]} …"
+    text = f"Writing {name} … {percent(progress.done_bytes, progress.total_bytes)}"
+    if progress.left_s is None:
+        return text
+    minutes, seconds = divmod(round(progress.left_s), 60)
+    return f"{text}, {human_bytes(int(progress.bytes_per_second))}/s, {minutes}:{seconds:02} left"
