@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -45,18 +46,27 @@ def purge_deleted(db: SqliteDatabase, *, older_than_s: float = 0, budget_s: floa
     deadline = None if budget_s is None else time.monotonic() + budget_s
     limit = format_utc(datetime.now(UTC) - timedelta(seconds=older_than_s))
     with translated(database_path(db)):
-        while _purge_one(db, limit):
-            if deadline is not None and time.monotonic() > deadline:
-                return False
-        for index in _INDEXES:
-            while _merge_step(db, index):
-                if deadline is not None and time.monotonic() > deadline:
-                    return False
-        while _vacuum_step(db):
+        for _ in _steps(db, limit):
             if deadline is not None and time.monotonic() > deadline:
                 return False
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     return True
+
+
+def forget_words(db: SqliteDatabase) -> None:
+    """Remember that words of what was deleted are in the search index, for purge_deleted. Belongs in a transaction."""
+    for index in _INDEXES:
+        set_setting(db, f"{_UNMERGED}:{index}", "begin")
+
+
+def _steps(db: SqliteDatabase, limit: str) -> Iterator[None]:
+    while _purge_one(db, limit):
+        yield
+    for index in _INDEXES:
+        while _merge_step(db, index):
+            yield
+    while _vacuum_step(db):
+        yield
 
 
 @writes
@@ -66,14 +76,12 @@ def _purge_one(db: SqliteDatabase, limit: str) -> bool:
     ).fetchone()
     if row is None:
         return False
-    remove_session(db, row[0])
-    for index in _INDEXES:
-        set_setting(db, f"{_UNMERGED}:{index}", "begin")
+    _remove(db, row[0])
+    forget_words(db)
     return True
 
 
-def remove_session(db: SqliteDatabase, key: int) -> None:
-    """Delete a session's rows. Belongs inside a transaction."""
+def _remove(db: SqliteDatabase, key: int) -> None:
     db.execute("UPDATE sessions SET head_key = NULL WHERE key = ?", [key])
     db.execute("DELETE FROM messages WHERE session_key = ?", [key])
     db.execute("DELETE FROM sessions WHERE key = ?", [key])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from .claims import refuse_held
+from .deletion import forget_words
 from .errors import NoSuchMessageError
 from .ids import new_id
 from .nodes import (
@@ -124,7 +125,7 @@ def switch_to(db: SqliteDatabase, message_id: str) -> Message:
 
 @writes
 def delete_message(db: SqliteDatabase, message_id: str) -> None:
-    """Delete a message and all that follows it, in all branches.
+    """Delete a message and all that follows it, in all branches; purge_deleted then removes the last traces.
 
     When it was shown, the next older version of it is shown instead, else the next newer one; when there is none, the
     branch ends at the parent.
@@ -137,6 +138,7 @@ def delete_message(db: SqliteDatabase, message_id: str) -> None:
     if head_goes:
         db.execute("UPDATE sessions SET head_key = NULL WHERE key = ?", [session])
     db.execute(f"{SUBTREE} DELETE FROM messages WHERE key IN (SELECT key FROM subtree)", [key])
+    forget_words(db)
     heir = neighbour_of(db, session, parent, key)
     if shown and heir is not None:
         db.execute("UPDATE messages SET shown = 1 WHERE key = ?", [heir])

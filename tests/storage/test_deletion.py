@@ -14,7 +14,7 @@ from storage.records import Session
 from storage.search import search
 from storage.sessions import create_session, get_session, last_session, list_sessions, rename_session
 from storage.transactions import transaction
-from storage.tree import append_message, get_message, path
+from storage.tree import append_message, delete_message, get_message, path
 
 SECRET = "xylophonist"
 
@@ -61,6 +61,16 @@ def test_nothing_is_left_of_what_was_purged(db: Database, path: Path) -> None:
         restore_session(db, secret.id)
     assert len([hit for hit in search(db, "lakes", 100) if hit.message_id]) == kept.n_messages
     assert search(db, SECRET) == []
+
+
+def test_nothing_is_left_of_a_message_that_was_deleted(db: Database, path: Path) -> None:
+    session = fill(db, "lakes")
+    secret = append_message(db, session.id, None, "user", SECRET)
+    assert purge_deleted(db)
+    delete_message(db, secret.id)
+    assert purge_deleted(db)
+    assert traces(path, SECRET) == 0
+    assert get_session(db, session.id).n_messages == session.n_messages
 
 
 def test_purging_gives_the_room_back(db: Database, path: Path) -> None:
