@@ -16,7 +16,8 @@ from engine.checkpoints.small_files import parse_json_object
 from engine.checkpoints.tensor_types import TYPE_BY_NAME
 from engine.errors import ModelFileError, UnsupportedModelError
 
-MAX_HEADER_BYTES = 100_000_000
+MAX_HEADER_BYTES = 16 << 20
+"""A hundred bytes a tensor are usual; as JSON in memory a header takes up to 25 times its size."""
 MAX_DIMS = 8
 MAX_SIZE = 1 << 62
 DAMAGED = "The file is damaged or was cut off: fetch it again."

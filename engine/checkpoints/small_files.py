@@ -8,7 +8,8 @@ from typing import Any
 
 from engine.errors import ModelFileError
 
-MAX_JSON_BYTES = 256 << 20
+MAX_JSON_BYTES = 64 << 20
+"""The largest tokenizers have some 35 MB."""
 
 
 def read_small(path: Path, limit: int) -> bytes:
