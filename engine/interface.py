@@ -117,6 +117,10 @@ class Engine(ABC):
         """The text of the open model's tokens; answered like `tokenize`."""
         return (await self._one(Detokenize(ids=ids), Detokenized)).text
 
+    async def token_bytes(self, ids: list[int]) -> list[bytes]:
+        """The bytes that each token stands for, perhaps half a character; answered like `tokenize`."""
+        return (await self._one(Detokenize(ids=ids), Detokenized)).pieces
+
     async def unload(self) -> None:
         """Close the model and give its memory back; an answer that is being written ends first."""
         await self._one(Unload(), Unloaded)

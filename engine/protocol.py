@@ -331,9 +331,10 @@ class Tokenized(Event, frozen=True, tag="tokenized"):
 
 
 class Detokenized(Event, frozen=True, tag="detokenized"):
-    """The text of token ids."""
+    """The text of token ids. pieces: each one's own bytes, perhaps half a character; a control token's is its name."""
 
     text: str
+    pieces: list[bytes] = []
 
 
 class Unloaded(Event, frozen=True, tag="unloaded"):

@@ -327,7 +327,9 @@ class Worker:
                     f"Token {outside[0]} does not exist: this model's are 0 to {tokenizer.vocab_size - 1}.",
                     "Use the tokens of this model.",
                 )
-            self._emit(Detokenized(request_id=command.request_id, text=tokenizer.decode(command.ids)))
+            text = tokenizer.decode(command.ids)
+            stand_for = [tokenizer.piece_bytes(i) or tokenizer.piece_text(i).encode() for i in command.ids]
+            self._emit(Detokenized(request_id=command.request_id, text=text, pieces=stand_for))
 
     def _need_model(self) -> LanguageModel:
         if self._model is None:

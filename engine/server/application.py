@@ -1,0 +1,187 @@
+"""The HTTP interface: what is at which address, who may ask, and how errors look."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from engine.errors import EngineError
+from engine.interface import Engine
+from engine.protocol import ModelCard, Sampling
+from engine.remote.keys import Key
+from engine.server.answering import Answering, Pieces, error_content
+from engine.server.guard import Guard
+from engine.server.replies import reply_to
+from engine.server.requests import (
+    AnyRequest,
+    ChatRequest,
+    CompletionRequest,
+    DetokenizeRequest,
+    RequestError,
+    TokenizeRequest,
+    read_request,
+)
+from engine.server.turns import Turns
+
+MAX_BODY_BYTES = 16 << 20
+"""A context of a million tokens has less."""
+
+MOST_WAITING = 64
+"""More requests than this are told to come back."""
+
+_R = TypeVar("_R", bound=msgspec.Struct)
+
+
+class Service:
+    """One engine with one model behind the interface. defaults: for what a request leaves open."""
+
+    def __init__(self, engine: Engine, card: ModelCard, defaults: Sampling) -> None:
+        self._engine = engine
+        self._card = card
+        self._defaults = defaults
+        self._turns = Turns(MOST_WAITING)
+        self._pieces = Pieces(engine)
+        self._created = int(time.time())
+
+    async def chat(self, request: Request) -> ASGIApp:
+        """Answer a chat."""
+        return self._answer(request, await _read(request, ChatRequest))
+
+    async def complete(self, request: Request) -> ASGIApp:
+        """Go on with a text."""
+        return self._answer(request, await _read(request, CompletionRequest))
+
+    def _answer(self, request: Request, asked: AnyRequest) -> ASGIApp:
+        caller = f"{request.client.host if request.client else ''} {asked.user or ''}"
+        command = asked.command(self._defaults)
+        return Answering(self._engine, self._turns, self._pieces, caller, command, reply_to(asked, self._card.name))
+
+    async def models(self, request: Request) -> Response:
+        """List the model."""
+        return JSONResponse({"object": "list", "data": [self._model()]})
+
+    async def model(self, request: Request) -> Response:
+        """Describe the model."""
+        if request.path_params["name"] != self._card.name:
+            raise RequestError(404, f"The model here is {self._card.name}.", "model_not_found", "model")
+        return JSONResponse(self._model())
+
+    def _model(self) -> dict[str, Any]:
+        card = self._card
+        return {
+            "id": card.name,
+            "object": "model",
+            "created": self._created,
+            "owned_by": "llm-tui",
+            "max_model_len": card.context,
+            "meta": {
+                "n_params": card.parameters,
+                "size": card.size_bytes,
+                "n_ctx": card.context,
+                "n_ctx_train": card.max_context,
+                "n_vocab": card.vocab,
+                "ftype": card.quantization,
+            },
+        }
+
+    async def health(self, request: Request) -> Response:
+        """Say whether requests would be answered."""
+        if self._engine.alive:
+            return JSONResponse({"status": "ok", "waiting": self._turns.n_waiting})
+        return JSONResponse({"status": "the engine has ended"}, 503)
+
+    async def tokenize(self, request: Request) -> Response:
+        """Turn a text into tokens."""
+        asked = await _read(request, TokenizeRequest)
+        text = asked.content if asked.content is not None else asked.prompt or ""
+        told = await self._engine.tokenize(text, add_bos=asked.add_special, parse_special=asked.parse_special)
+        if not asked.with_pieces:
+            return JSONResponse({"tokens": told.ids})
+        pairs = zip(told.ids, told.pieces, strict=True)
+        return JSONResponse({"tokens": [{"id": token_id, "piece": piece} for token_id, piece in pairs]})
+
+    async def detokenize(self, request: Request) -> Response:
+        """Turn tokens into their text."""
+        asked = await _read(request, DetokenizeRequest)
+        return JSONResponse({"content": await self._engine.detokenize(asked.tokens)})
+
+    async def description(self, request: Request) -> Response:
+        """Describe the interface as OpenAPI, so that clients see which parameters there are."""
+        kinds = {
+            "/v1/chat/completions": ChatRequest,
+            "/v1/completions": CompletionRequest,
+            "/tokenize": TokenizeRequest,
+            "/detokenize": DetokenizeRequest,
+        }
+        schemas, components = msgspec.json.schema_components(kinds.values(), ref_template="#/components/schemas/{name}")
+        paths = {
+            path: {
+                "post": {
+                    "requestBody": {"content": {"application/json": {"schema": schema}}},
+                    "responses": {"200": {"description": "The answer."}},
+                }
+            }
+            for path, schema in zip(kinds, schemas, strict=True)
+        }
+        info = {"title": "llm-tui", "version": "1"}
+        return JSONResponse({"openapi": "3.1.0", "info": info, "paths": paths, "components": {"schemas": components}})
+
+
+def application(engine: Engine, card: ModelCard, defaults: Sampling, key: Key | None = None) -> ASGIApp:
+    """The interface as an ASGI application. key: what clients have to send; without one, only this machine may ask."""
+    service = Service(engine, card, defaults)
+    posts: dict[str, Callable[[Request], Awaitable[Any]]] = {
+        "/chat/completions": service.chat,
+        "/completions": service.complete,
+    }
+    routes = [Route(f"/v1{path}", endpoint, methods=["POST"]) for path, endpoint in posts.items()]
+    routes += [
+        Route("/v1/models", service.models),
+        Route("/v1/models/{name:path}", service.model),
+        Route("/health", service.health),
+        Route("/openapi.json", service.description),
+        Route("/tokenize", service.tokenize, methods=["POST"]),
+        Route("/detokenize", service.detokenize, methods=["POST"]),
+    ]
+    handlers: dict[Any, Any] = {
+        RequestError: _told,
+        EngineError: _told,
+        ClientDisconnect: _nobody,
+        404: _no_address,
+        405: _no_address,
+    }
+    return Guard(Starlette(routes=routes, exception_handlers=handlers), key)
+
+
+async def _read(request: Request, kind: type[_R]) -> _R:
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MAX_BODY_BYTES:
+            raise RequestError(413, f"A request may have {MAX_BODY_BYTES >> 20} MB.", "too_large")
+    return read_request(bytes(body), kind)
+
+
+async def _told(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestError | EngineError)
+    status, content, headers = error_content(error)
+    return JSONResponse(content, status, headers)
+
+
+async def _nobody(request: Request, error: Exception) -> Response:
+    """The client has gone; what is answered reaches nobody."""
+    return Response(status_code=499)
+
+
+async def _no_address(request: Request, error: Exception) -> Response:
+    there = "/v1/chat/completions, /v1/completions, /v1/models, /health"
+    message = f"There is no {request.method} {request.url.path} here. There are: {there}."
+    return await _told(request, RequestError(404, message, "not_found"))

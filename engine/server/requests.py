@@ -1,0 +1,251 @@
+"""What clients ask for, checked, as the engine's own Generate command."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+
+from engine.protocol import ChatMessage, ChatPrompt, Generate, Prompt, Role, Sampling, TextPrompt, TokenPrompt
+
+MAX_STOPS = 16
+MAX_LOGPROBS = 20
+COMPLETION_TOKENS = 16
+"""How long a completion is where nobody says: the interface's own default."""
+
+Temperature = Annotated[float, msgspec.Meta(ge=0)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Factor = Annotated[float, msgspec.Meta(gt=0)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+_ROLES: dict[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+_R = TypeVar("_R", bound=msgspec.Struct)
+
+
+class RequestError(Exception):
+    """A request cannot be carried out. code: a word for programs. param: the part that is wrong."""
+
+    def __init__(self, status: int, message: str, code: str = "invalid_request", param: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.code = code
+        self.param = param
+
+
+class StreamOptions(msgspec.Struct):
+    """What a stream tells beside the text."""
+
+    include_usage: bool = False
+
+
+class TextPart(msgspec.Struct):
+    """A part of a message; text is the only kind that a language model reads."""
+
+    type: str
+    text: str = ""
+
+
+class Message(msgspec.Struct):
+    """One turn."""
+
+    role: str
+    content: str | list[TextPart] | None = None
+
+
+class ResponseFormat(msgspec.Struct):
+    """The shape of the answer."""
+
+    type: str = "text"
+
+
+class _Request(msgspec.Struct, kw_only=True):
+    """What both kinds of request have in common; None is the same as left out."""
+
+    model: str | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: Count | None = None
+    temperature: Temperature | None = None
+    top_p: Share | None = None
+    top_k: int | None = None
+    min_p: Share | None = None
+    repeat_penalty: Factor | None = None
+    repetition_penalty: Factor | None = None
+    repeat_last_n: Count | None = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    ignore_eos: bool | None = None
+    n: int | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    logit_bias: dict[str, float] | None = None
+    user: str | None = None
+    cache_prompt: bool | None = None
+    return_progress: bool | None = None
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the answer is to come piece by piece."""
+        return bool(self.stream)
+
+    @property
+    def with_usage(self) -> bool:
+        """Whether a stream ends with the counts."""
+        return self.stream_options is not None and self.stream_options.include_usage
+
+    def sampling(self, defaults: Sampling, max_new_tokens: int | None) -> Sampling:
+        """The settings; what the request leaves out is as the server's owner has it."""
+        given = {
+            "temperature": self.temperature,
+            "top_k": None if self.top_k is None else max(self.top_k, 0),
+            "top_p": self.top_p,
+            "min_p": self.min_p,
+            "repeat_penalty": self.repeat_penalty or self.repetition_penalty,
+            "repeat_last_n": self.repeat_last_n,
+            "max_new_tokens": max_new_tokens,
+        }
+        changes = {name: value for name, value in given.items() if value is not None}
+        return msgspec.structs.replace(defaults, **changes)
+
+    def stops(self) -> list[str]:
+        """The texts that end the answer."""
+        stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        if len(stops) > MAX_STOPS:
+            raise RequestError(400, f"There may be {MAX_STOPS} stop texts, not {len(stops)}.", param="stop")
+        return [stop for stop in stops if stop]
+
+    def generate(self, prompt: Prompt, sampling: Sampling, n_logprobs: int) -> Generate:
+        """The engine's command."""
+        self.refuse_what_is_not_there()
+        return Generate(
+            prompt=prompt,
+            sampling=sampling,
+            seed=None if self.seed is None else self.seed & 0xFFFF_FFFF_FFFF_FFFF,
+            stop=self.stops(),
+            n_top=n_logprobs,
+            ignore_eos=bool(self.ignore_eos),
+            reuse=self.cache_prompt is not False,
+        )
+
+    def refuse_what_is_not_there(self) -> None:
+        """RequestError for a wish that would change the answer and cannot be met; better than to ignore it."""
+        for name, wished in (
+            ("n", self.n not in (None, 1)),
+            ("frequency_penalty", self.frequency_penalty),
+            ("presence_penalty", self.presence_penalty),
+            ("logit_bias", self.logit_bias),
+        ):
+            if wished:
+                raise RequestError(400, f"This server has no {name}.", "unsupported", name)
+
+
+class ChatRequest(_Request, kw_only=True):
+    """`/v1/chat/completions`."""
+
+    messages: list[Message]
+    max_completion_tokens: Count | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=MAX_LOGPROBS)] | None = None
+    tools: list[Any] | None = None
+    response_format: ResponseFormat | None = None
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
+
+    def command(self, defaults: Sampling) -> Generate:
+        """The engine's command. An assistant's message at the end is gone on with. Raises RequestError."""
+        if self.tools:
+            raise RequestError(400, "This server calls no tools.", "unsupported", "tools")
+        if self.response_format is not None and self.response_format.type != "text":
+            raise RequestError(400, "This server answers in plain text.", "unsupported", "response_format")
+        if not self.messages:
+            raise RequestError(400, "There is no message to answer.", param="messages")
+        messages = [_message(at, message) for at, message in enumerate(self.messages)]
+        begun = messages.pop().content if messages[-1].role == "assistant" else ""
+        limit = self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
+        prompt = ChatPrompt(messages=messages, answer_text=begun)
+        return self.generate(prompt, self.sampling(defaults, limit), self.n_logprobs or 0)
+
+    @property
+    def n_logprobs(self) -> int | None:
+        """How many candidates a token's place has; None where no log-probabilities are wanted."""
+        return (self.top_logprobs or 0) if self.logprobs else None
+
+
+class CompletionRequest(_Request, kw_only=True):
+    """`/v1/completions`."""
+
+    prompt: Any
+    logprobs: Annotated[int, msgspec.Meta(ge=0, le=MAX_LOGPROBS)] | None = None
+    echo: bool | None = None
+    suffix: str | None = None
+    best_of: int | None = None
+
+    def command(self, defaults: Sampling) -> Generate:
+        """The engine's command. Raises RequestError."""
+        for name, wished in (("echo", self.echo), ("suffix", self.suffix), ("best_of", self.best_of not in (None, 1))):
+            if wished:
+                raise RequestError(400, f"This server has no {name}.", "unsupported", name)
+        limit = COMPLETION_TOKENS if self.max_tokens is None else self.max_tokens
+        return self.generate(_completion_prompt(self.prompt), self.sampling(defaults, limit), self.logprobs or 0)
+
+    @property
+    def n_logprobs(self) -> int | None:
+        """How many candidates a token's place has; None where no log-probabilities are wanted."""
+        return self.logprobs
+
+
+AnyRequest = ChatRequest | CompletionRequest
+
+
+def read_request(body: bytes, kind: type[_R]) -> _R:
+    """A request from its JSON. Raises RequestError."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        reason, _, where = str(error).partition(" - at `$")
+        param = re.sub(r"^\.|`$", "", where) or None
+        raise RequestError(400, f"{reason.replace('`', '')}{f' in {param}' if param else ''}.", param=param) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RequestError(400, f"The request is not valid JSON: {error}.") from None
+
+
+def _message(at: int, message: Message) -> ChatMessage:
+    role = _ROLES.get(message.role)
+    if role is None:
+        raise RequestError(400, f"This server knows no role {message.role}.", param=f"messages[{at}].role")
+    content = message.content or ""
+    if isinstance(content, list):
+        for part in content:
+            if part.type not in ("text", "input_text"):
+                raise RequestError(400, f"This model reads text, no {part.type}.", param=f"messages[{at}].content")
+        content = "".join(part.text for part in content)
+    return ChatMessage(role=role, content=content)
+
+
+def _completion_prompt(prompt: Any) -> Prompt:
+    """One text, or one list of token ids; each may also be the only one in a list."""
+    if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str | list):
+        prompt = prompt[0]
+    if isinstance(prompt, str):
+        return TextPrompt(text=prompt)
+    if isinstance(prompt, list) and prompt and all(type(token_id) is int for token_id in prompt):
+        return TokenPrompt(ids=prompt)
+    raise RequestError(400, "The prompt is one text or one list of token ids.", param="prompt")
+
+
+class TokenizeRequest(msgspec.Struct):
+    """`/tokenize`, as llama.cpp's server and vLLM have it."""
+
+    content: str | None = None
+    prompt: str | None = None
+    add_special: bool = False
+    parse_special: bool = True
+    with_pieces: bool = False
+
+
+class DetokenizeRequest(msgspec.Struct):
+    """`/detokenize`."""
+
+    tokens: list[int]

@@ -1,0 +1,69 @@
+"""Who is answered next: one at a time, callers in turn, and for each caller first come, first served."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+
+class TooManyWaitingError(Exception):
+    """The line is full."""
+
+
+class Turns:
+    """The line before the engine. A caller who sends a hundred requests does not keep another one's first waiting."""
+
+    def __init__(self, most_waiting: int) -> None:
+        self._most_waiting = most_waiting
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        self._busy = False
+
+    @property
+    def n_waiting(self) -> int:
+        """How many wait."""
+        return sum(map(len, self._waiting.values()))
+
+    @asynccontextmanager
+    async def turn(self, caller: str) -> AsyncIterator[None]:
+        """Wait for the turn and have it while the block runs; TooManyWaitingError if the line is full."""
+        if self._busy:
+            await self._wait(caller)
+        self._busy = True
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+    async def _wait(self, caller: str) -> None:
+        if self.n_waiting >= self._most_waiting:
+            raise TooManyWaitingError
+        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(caller, deque()).append(mine)
+        try:
+            await mine
+        except asyncio.CancelledError:
+            if mine.done() and not mine.cancelled():
+                self._pass_on()
+            else:
+                self._leave(caller, mine)
+            raise
+
+    def _leave(self, caller: str, mine: asyncio.Future[None]) -> None:
+        line = self._waiting[caller]
+        line.remove(mine)
+        if not line:
+            del self._waiting[caller]
+
+    def _pass_on(self) -> None:
+        """Give the turn to the caller who has gone without for longest; it stays taken meanwhile."""
+        if not self._waiting:
+            self._busy = False
+            return
+        caller = next(iter(self._waiting))
+        line = self._waiting.pop(caller)
+        next_one = line.popleft()
+        if line:
+            self._waiting[caller] = line
+        next_one.set_result(None)
