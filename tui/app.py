@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tui.before_textual import first_frame_shown  # isort: split
+
 import asyncio
 import os
 import re
@@ -10,10 +12,6 @@ import sys
 import threading
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar
-
-from tui.terminal import show_period_s, textual_variables
-
-os.environ.update(textual_variables(os.environ))
 
 from textual._path import CSSPathType
 from textual.app import App, SystemCommand
@@ -25,6 +23,7 @@ from tui.options import AppOptions
 from tui.paths import Paths, user_paths
 from tui.screens.main import MainScreen
 from tui.settings import load_settings
+from tui.terminal import show_period_s
 
 if TYPE_CHECKING:
     from tui.services.workspace import Workspace
@@ -67,6 +66,7 @@ class LlmTuiApp(App[int]):
         """Make the services; the database and the engine's client are imported here, behind the first frame."""
         from tui.services.workspace import Workspace
 
+        first_frame_shown()
         self.workspace = Workspace(
             self._options,
             self._paths,

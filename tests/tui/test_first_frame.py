@@ -1,0 +1,41 @@
+"""The first frame waits for nothing that it does not show."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+LATER = (
+    "engine.client",
+    "engine.starter",
+    "jinja2",
+    "markdown_it",
+    "numba",
+    "numpy",
+    "psutil",
+    "pygments",
+    "sqlite3",
+    "sqlite_utils",
+    "tokenizers",
+    "tui.services",
+)
+
+
+def test_the_app_imports_nothing_that_the_first_frame_does_not_show() -> None:
+    code = "import sys, tui.app; print(*sorted(sys.modules))"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "textual.app" in modules
+    assert [name for name in modules if name.startswith(LATER)] == []
+
+
+def test_over_ssh_textual_draws_seldom_and_animates_nothing() -> None:
+    code = "import tui.app, textual.constants as c; print(c.MAX_FPS, c.TEXTUAL_ANIMATIONS, c.SMOOTH_SCROLL)"
+
+    def constants(**environment: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PATH": "", **environment}
+        ).stdout.strip()
+
+    assert constants(SSH_CONNECTION="10.0.0.1 5 10.0.0.2 22") == "12 none False"
+    assert constants(SSH_CONNECTION="10.0.0.1 5 10.0.0.2 22", TEXTUAL_FPS="30") == "30 none False"
+    assert constants() == "60 full True"
