@@ -2,7 +2,7 @@
 
 from engine.checkpoints.checkpoint import Checkpoint, TensorInfo
 from engine.checkpoints.metadata import Metadata
-from engine.checkpoints.opening import open_checkpoint, open_with_adapter, open_with_delta
+from engine.checkpoints.opening import open_checkpoint, open_with_adapter, open_with_base, open_with_delta
 from engine.checkpoints.tensor_types import TYPE_BY_ID, TYPE_BY_NAME, TensorType
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "TensorType",
     "open_checkpoint",
     "open_with_adapter",
+    "open_with_base",
     "open_with_delta",
 ]

@@ -61,6 +61,16 @@ def open_with_delta(base: str | Path, delta: str | Path) -> Checkpoint:
     return with_delta(_open(Path(base), with_adapters=False), _open(Path(delta), with_adapters=False))
 
 
+def open_with_base(base: str | Path, addition: str | Path) -> Checkpoint:
+    """A base model with what was given out to be added to it: a LoRA adapter or a difference."""
+    from engine.checkpoints.deltas import with_delta
+    from engine.checkpoints.lora import with_adapter
+
+    found = _open_model_or_adapter(Path(addition))
+    whole = _open(Path(base), with_adapters=False)
+    return with_delta(whole, found) if isinstance(found, Checkpoint) else with_adapter(whole, found)
+
+
 def _open(path: Path, *, with_adapters: bool) -> Checkpoint:
     found = _open_model_or_adapter(path)
     if isinstance(found, Checkpoint):

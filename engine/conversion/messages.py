@@ -12,12 +12,14 @@ Stage = Literal["compiling", "converting", "saving"]
 class Conversion(msgspec.Struct, frozen=True, kw_only=True):
     """What to do. type: a name of quantize.mixes. force: overwrite the target. threads: None for the physical cores.
 
-    cache_dir: where compiled kernels are kept; None for the engine's usual place.
+    base: the model that the source, an adapter or a difference, is to be added to. cache_dir: where compiled kernels
+    are kept; None for the engine's usual place.
     """
 
     source: str
     target: str
     type: str
+    base: str | None = None
     force: bool = False
     threads: int | None = None
     cache_dir: str | None = None

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from engine.checkpoints import Checkpoint, Metadata, TensorInfo, TensorType, open_checkpoint
+from engine.chat import choose_format
+from engine.checkpoints import Checkpoint, Metadata, TensorInfo, TensorType, open_checkpoint, open_with_base
 from engine.checkpoints.dequantize import can_dequantize
 from engine.checkpoints.gguf_writer import Layout, NewTensor, lay_out
 from engine.conversion.messages import Conversion
@@ -64,13 +65,13 @@ class Plan:
 def plan_conversion(conversion: Conversion) -> Plan:
     """Open the source and check everything. Raises EngineError."""
     mix = find_mix(conversion.type)
-    checkpoint = open_checkpoint(conversion.source)
+    checkpoint = _open(conversion)
     target = Path(conversion.target)
     _check_target(target, checkpoint, conversion.force)
     types = choose_types(mix, checkpoint.metadata, checkpoint.tensors)
     _check_types(checkpoint, types)
     new = [NewTensor(tensor.name, tensor.shape, types[tensor.name]) for tensor in checkpoint.tensors.values()]
-    layout = lay_out(new_metadata(checkpoint.metadata, mix), new)
+    layout = lay_out(new_metadata(checkpoint, mix), new)
     _check_room(target, layout.size)
     pieces = [
         piece
@@ -88,14 +89,31 @@ def plan_conversion(conversion: Conversion) -> Plan:
     )
 
 
-def new_metadata(metadata: Metadata, mix: Mix) -> Metadata:
+def _open(conversion: Conversion) -> Checkpoint:
+    if conversion.base is None:
+        return open_checkpoint(conversion.source)
+    return open_with_base(conversion.base, conversion.source)
+
+
+def new_metadata(checkpoint: Checkpoint, mix: Mix) -> Metadata:
     """The keys of the new file: those of the old one, with the new type's name, and one part instead of several."""
-    kept = Metadata(metadata, metadata.path)
+    kept = Metadata(checkpoint.metadata, checkpoint.metadata.path)
     for key in [key for key in kept if key.startswith("split.")]:
         del kept[key]
     kept["general.file_type"] = mix.file_type
     kept["general.quantization_version"] = QUANTIZATION_VERSION
+    if name := _telling_name(kept, checkpoint.path):
+        kept["general.name"] = name
     return kept
+
+
+def _telling_name(metadata: Metadata, path: Path) -> str | None:
+    """The file's or the folder's name, if that alone tells how to talk with the model: the new file may lose it."""
+    family = choose_format(metadata, path).name
+    if choose_format(metadata, "").name == family:
+        return None
+    names = (path.name if path.is_dir() else path.stem, path.parent.name)
+    return next((name for name in names if choose_format({**metadata, "general.name": name}, "").name == family), None)
 
 
 def row_count(tensor: TensorInfo) -> int:

@@ -37,21 +37,26 @@ class _MixType(click.ParamType[str]):
 @click.option(
     "--type", "-t", "mix", type=_MixType(), required=True, help=f"What to store weights as: {', '.join(MIXES)}."
 )
+@click.option("--base", metavar="MODEL", help="What SRC, an adapter or a difference, is to be added to.")
 @click.option("--force", is_flag=True, help="Overwrite DST.")
 @threads_option
 @json_option
-def command(source: str, target: Path, mix: str, force: bool, threads: int | None, as_json: bool) -> None:
+def command(
+    source: str, target: Path, mix: str, base: str | None, force: bool, threads: int | None, as_json: bool
+) -> None:
     """Write the model SRC as a GGUF file DST with weights of another type.
 
-    SRC is a file or a name from `models list`. DST appears when it is whole; interrupted, it leaves nothing behind.
+    SRC is a file, a folder or a name from `models list`. DST appears when it is whole; interrupted, it leaves nothing
+    behind.
     """
     from engine.conversion.client import convert
 
-    paths = user_paths()
+    paths, settings = user_paths(), user_settings()
     conversion = Conversion(
-        source=str(chosen_model(source, user_settings())),
+        source=str(chosen_model(source, settings)),
         target=str(target.absolute()),
         type=mix,
+        base=None if base is None else str(chosen_model(base, settings)),
         force=force,
         threads=threads,
         cache_dir=str(paths.cache_dir),
