@@ -51,19 +51,22 @@ class Turns:
             raise
 
     def _leave(self, caller: str, mine: asyncio.Future[None]) -> None:
-        line = self._waiting[caller]
-        line.remove(mine)
-        if not line:
-            del self._waiting[caller]
+        line = self._waiting.get(caller, deque())
+        if mine in line:
+            line.remove(mine)
+            if not line:
+                del self._waiting[caller]
 
     def _pass_on(self) -> None:
         """Give the turn to the caller who has gone without for longest; it stays taken meanwhile."""
-        if not self._waiting:
-            self._busy = False
-            return
-        caller = next(iter(self._waiting))
-        line = self._waiting.pop(caller)
-        next_one = line.popleft()
-        if line:
-            self._waiting[caller] = line
-        next_one.set_result(None)
+        while self._waiting:
+            caller = next(iter(self._waiting))
+            line = self._waiting.pop(caller)
+            next_one = line.popleft()
+            if line:
+                self._waiting[caller] = line
+            # Whoever is leaving just now is passed over.
+            if not next_one.cancelled():
+                next_one.set_result(None)
+                return
+        self._busy = False

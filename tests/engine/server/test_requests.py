@@ -1,0 +1,142 @@
+"""What clients may ask, and what they are told where they may not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from engine.protocol import ChatMessage, ChatPrompt, Generate, Prompt, Sampling, TextPrompt, TokenPrompt
+from engine.server.requests import ChatRequest, CompletionRequest, RequestError, read_request
+
+DEFAULTS = Sampling(temperature=0.3, top_k=7)
+HELLO = [{"role": "user", "content": "hello"}]
+
+
+def chat(**fields: Any) -> Generate:
+    body = msgspec.json.encode({"model": "any", "messages": HELLO, **fields})
+    return read_request(body, ChatRequest).command(DEFAULTS)
+
+
+def completion(**fields: Any) -> Generate:
+    return read_request(msgspec.json.encode({"prompt": "Once", **fields}), CompletionRequest).command(DEFAULTS)
+
+
+def test_what_is_left_open_is_as_the_owner_has_it() -> None:
+    command = chat()
+    assert command.prompt == ChatPrompt(messages=[ChatMessage("user", "hello")])
+    assert command.sampling == DEFAULTS
+    assert (command.seed, command.stop, command.n_top, command.ignore_eos, command.reuse) == (None, [], 0, False, True)
+    assert completion().sampling == msgspec.structs.replace(DEFAULTS, max_new_tokens=16)
+
+
+def test_everything_is_taken_over() -> None:
+    settings = {"temperature": 1, "top_p": 0.5, "top_k": -1, "min_p": 0.1, "repeat_penalty": 1.2, "repeat_last_n": 8}
+    command = chat(**settings, max_tokens=5, seed=-1, stop="END", logprobs=True, top_logprobs=3, ignore_eos=True)
+    assert command.sampling == Sampling(
+        temperature=1, top_p=0.5, top_k=0, min_p=0.1, repeat_penalty=1.2, repeat_last_n=8, max_new_tokens=5
+    )
+    assert (command.seed, command.stop, command.n_top, command.ignore_eos) == (2**64 - 1, ["END"], 3, True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "limit"),
+    [
+        ({"max_completion_tokens": 4}, 4),
+        ({"max_completion_tokens": 4, "max_tokens": 9}, 4),
+        ({"max_tokens": 0}, 0),
+        ({"max_tokens": None}, None),
+    ],
+)
+def test_the_limit_has_two_names(fields: dict[str, Any], limit: int | None) -> None:
+    assert chat(**fields).sampling.max_new_tokens == limit
+
+
+@pytest.mark.parametrize(("given", "stops"), [(None, []), ("a", ["a"]), (["a", "", "b"], ["a", "b"]), ("", [])])
+def test_stop_texts(given: Any, stops: list[str]) -> None:
+    assert chat(stop=given).stop == stops
+
+
+def test_messages_may_have_parts_and_older_or_newer_roles() -> None:
+    parts = [{"type": "text", "text": "hel"}, {"type": "text", "text": "lo"}]
+    messages = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": parts}]
+    prompt = chat(messages=messages).prompt
+    assert prompt == ChatPrompt(messages=[ChatMessage("system", "Be brief."), ChatMessage("user", "hello")])
+
+
+def test_an_answer_that_has_begun_is_gone_on_with() -> None:
+    begun = {"role": "assistant", "content": "Well, "}
+    assert chat(messages=[*HELLO, begun]).prompt == ChatPrompt(
+        messages=[ChatMessage("user", "hello")], answer_text="Well, "
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "prompt"),
+    [
+        ("Once", TextPrompt(text="Once")),
+        (["Once"], TextPrompt(text="Once")),
+        ([1, 2], TokenPrompt(ids=[1, 2])),
+        ([[1, 2]], TokenPrompt(ids=[1, 2])),
+    ],
+)
+def test_completions_take_a_text_or_tokens(given: Any, prompt: Prompt) -> None:
+    assert completion(prompt=given).prompt == prompt
+
+
+@pytest.mark.parametrize("nothing", [{"n": 1}, {"frequency_penalty": 0}, {"tools": []}, {"logit_bias": {}}])
+def test_wishes_that_change_nothing_are_no_trouble(nothing: dict[str, Any]) -> None:
+    assert chat(**nothing) == chat()
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"n": 2}, "n"),
+        ({"frequency_penalty": 0.5}, "frequency_penalty"),
+        ({"presence_penalty": -1}, "presence_penalty"),
+        ({"logit_bias": {"5": 1}}, "logit_bias"),
+        ({"tools": [{}]}, "tools"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"temperature": -1}, "temperature"),
+        ({"temperature": "hot"}, "temperature"),
+        ({"top_p": 2}, "top_p"),
+        ({"top_logprobs": 21}, "top_logprobs"),
+        ({"stop": ["x"] * 17}, "stop"),
+        ({"messages": []}, "messages"),
+        ({"messages": "hello"}, "messages"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content"),
+    ],
+)
+def test_what_cannot_be_met_is_refused_by_name(fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        chat(**fields)
+    assert (caught.value.status, caught.value.param) == (400, param)
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"prompt": ["a", "b"]}, "prompt"),
+        ({"prompt": []}, "prompt"),
+        ({"prompt": [1, "a"]}, "prompt"),
+        ({"prompt": [True]}, "prompt"),
+        ({"prompt": None}, "prompt"),
+        ({"echo": True}, "echo"),
+        ({"suffix": "end"}, "suffix"),
+        ({"best_of": 3}, "best_of"),
+    ],
+)
+def test_completions_refuse_by_name_too(fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        completion(**fields)
+    assert (caught.value.status, caught.value.param) == (400, param)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[]", b"null", b"{}", b"[" * 100_000])
+def test_what_is_no_request_is_said_to_be_none(body: bytes) -> None:
+    with pytest.raises(RequestError) as caught:
+        read_request(body, ChatRequest)
+    assert caught.value.status == 400
