@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +12,7 @@ import msgspec
 
 from engine.chat import choose_format
 from engine.checkpoints import Checkpoint, Metadata, open_checkpoint
+from engine.checkpoints.finding import is_model_folder, model_paths
 from engine.errors import EngineError, ModelFileError, TemplateError
 from engine.memory import available_bytes
 from engine.quantization import quantization_name
@@ -25,14 +25,11 @@ CACHE_SHARE = 0.5
 
 LEAST_CONTEXT = 512
 
-SUFFIXES = frozenset({".gguf"})
 MAX_LISTED = 10_000
 MAX_NEAR_NAMES = 3
 
 NEAR = 0.6
 """How much alike a name must be to be suggested, from 0 to 1."""
-
-_LATER_PART = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
 
 
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +78,7 @@ class Unreadable(msgspec.Struct, frozen=True, kw_only=True):
 
 def model_name(path: Path) -> str:
     """A model file's name without its ending and its part number."""
-    return re.sub(r"(-\d{5}-of-\d{5})?\.gguf$", "", path.name, flags=re.IGNORECASE)
+    return re.sub(r"(-\d{5}-of-\d{5})?\.gguf$|\.bin$", "", path.name, flags=re.IGNORECASE)
 
 
 def inspect_model(path: str | Path, *, context: int | None = None) -> ModelInfo:
@@ -142,12 +139,12 @@ def list_models(directories: Iterable[str | Path]) -> list[ModelInfo]:
 
 
 def find_model(name_or_path: str | Path, directories: Iterable[str | Path]) -> Path | None:
-    """The model file at a path, else the one of this name in the folders: with or without its ending, in any case.
+    """The model at a path, else the one of this name in the folders: with or without its ending, in any case.
 
     A name that begins only one model's name is enough. None if there is no such model, or there are several.
     """
     path = Path(name_or_path).expanduser()
-    if path.is_file():
+    if path.is_file() or is_model_folder(path):
         return path
     wanted = str(name_or_path).casefold()
     files = list(_model_files(directories))
@@ -228,22 +225,13 @@ def _text(metadata: Metadata, key: str) -> str:
 
 
 def _model_files(directories: Iterable[str | Path]) -> Iterator[Path]:
-    """Model files in these folders and the folders in them, once each, by name; of a split model the first part."""
+    """Models in these folders and the folders in them, once each, by name."""
     seen: set[Path] = set()
     found: list[Path] = []
     for directory in directories:
-        for path in _files_below(Path(directory).expanduser()):
+        for path in model_paths(Path(directory).expanduser()):
             resolved = path.resolve()
             if resolved not in seen and len(found) < MAX_LISTED:
                 seen.add(resolved)
                 found.append(path)
     yield from sorted(found, key=lambda path: (path.name.casefold(), str(path)))
-
-
-def _files_below(directory: Path) -> Iterator[Path]:
-    """Folders that may not be read are passed over; links to folders are not followed, so that there is an end."""
-    for folder, _, names in os.walk(directory):
-        for name in names:
-            path = Path(folder, name)
-            if path.suffix.lower() in SUFFIXES and not _LATER_PART.search(name) and path.is_file():
-                yield path

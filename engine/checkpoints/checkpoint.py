@@ -46,13 +46,23 @@ class TensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A model on disk. format: "GGUF v3" and the like. files: every file it is made of, in order."""
+    """A model on disk.
+
+    format: "GGUF v3" and the like. files: every file it is made of, in order. borrowed: those of them that other models
+    may need too, such as an adapter's base.
+    """
 
     path: Path
     format: str
     metadata: Metadata
     tensors: dict[str, TensorInfo]
     files: tuple[Path, ...]
+    borrowed: frozenset[Path] = frozenset()
+
+    @property
+    def own_files(self) -> tuple[Path, ...]:
+        """The files that go when the model goes."""
+        return tuple(file for file in self.files if file not in self.borrowed)
 
     @property
     def size_bytes(self) -> int:

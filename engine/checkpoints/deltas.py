@@ -37,7 +37,8 @@ def with_delta(base: Checkpoint, delta: Checkpoint) -> Checkpoint:
         )
     tensors = {name: _sum(base, delta, name) for name in delta.tensors}
     files = (*base.files, *delta.files)
-    return Checkpoint(delta.path, f"{base.format} with a difference", delta.metadata, tensors, files)
+    format_name = f"{base.format} with a difference"
+    return Checkpoint(delta.path, format_name, delta.metadata, tensors, files, borrowed=frozenset(base.files))
 
 
 def _sum(base: Checkpoint, delta: Checkpoint, name: str) -> TensorInfo:

@@ -110,7 +110,14 @@ def open_ggml(path: Path) -> Checkpoint:
     if not first.container.has_scores and beside is not None:
         files.append(beside)
     metadata |= tokenizer_metadata(first.vocabulary, first.header.n_vocab, beside)
-    return Checkpoint(path, _format_name(first, len(parts), row_wise), Metadata(metadata, path), tensors, tuple(files))
+    return Checkpoint(
+        path,
+        _format_name(first, len(parts), row_wise),
+        Metadata(metadata, path),
+        tensors,
+        tuple(files),
+        borrowed=frozenset({beside} if beside else ()),
+    )
 
 
 def begins_like_bare_ggml(head: bytes) -> bool:

@@ -62,7 +62,8 @@ def with_adapter(base: Checkpoint, adapter: Adapter) -> Checkpoint:
     for key in ("general.file_type", "general.name"):
         metadata.pop(key, None)
     files = (*base.files, *adapter.files)
-    return Checkpoint(adapter.path, f"{base.format} with {adapter.format}", metadata, tensors, files)
+    format_name = f"{base.format} with {adapter.format}"
+    return Checkpoint(adapter.path, format_name, metadata, tensors, files, borrowed=frozenset(base.files))
 
 
 def lora_pair(path: Path, name: str, a: TensorInfo, b: TensorInfo, alpha: float, rank: int | None = None) -> LoraPair:

@@ -50,7 +50,8 @@ def open_meta(folder: Path) -> Checkpoint:
     metadata |= sentencepiece_metadata(tokenizer, n_vocab, {})
     parts = f", {len(shards)} parts" if len(shards) > 1 else ""
     files = (*shards, params_path, tokenizer)
-    return Checkpoint(folder, f"PyTorch (Meta){parts}", Metadata(metadata, folder), tensors, files)
+    borrowed = frozenset({tokenizer} if tokenizer.parent != folder else ())
+    return Checkpoint(folder, f"PyTorch (Meta){parts}", Metadata(metadata, folder), tensors, files, borrowed)
 
 
 def _shard_paths(folder: Path) -> list[Path]:

@@ -169,7 +169,7 @@ def remove(name: str, yes: bool) -> None:
     folders = [folder.resolve() for folder in settings.model_directories(user_paths().models_dir)]
     if not any(path.parent.resolve().is_relative_to(folder) for folder in folders):
         raise CommandError(f"{path} is in none of llm-tui's model folders. Delete it yourself if you want it gone.")
-    files = open_checkpoint(path).files
+    files = open_checkpoint(path).own_files
     size = human_bytes(sum(part.stat().st_size for part in files))
     if not yes and sys.stdin.isatty():
         click.confirm(f"Delete {path} ({size}) for good?", abort=True, err=True)

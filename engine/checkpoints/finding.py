@@ -1,0 +1,59 @@
+"""Which files and folders below a folder are models: by what lies in them, before any is opened."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Set
+from pathlib import Path
+
+ADAPTER_CONFIG = "adapter_config.json"
+
+_LATER_GGUF = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
+_PARTS_OF_FOLDERS = re.compile(r"(consolidated\..*\.pth|.*\.safetensors|pytorch_model.*\.bin)", re.IGNORECASE)
+_OLD_MAGICS = frozenset({b"lmgg", b"fmgg", b"tjgg", b"algg"})
+
+
+def model_paths(directory: Path) -> Iterator[Path]:
+    """Everything below a folder that looks like a model, of a split one the first part.
+
+    Folders that may not be read are passed over; links to folders are not followed, so that there is an end.
+    """
+    for folder, folders, names in os.walk(directory):
+        if _are_of_a_model(set(names)):
+            yield Path(folder)
+        if ADAPTER_CONFIG in names:
+            folders.clear()
+            continue
+        for name in names:
+            path = Path(folder, name)
+            if _is_model_file(path):
+                yield path
+
+
+def is_model_folder(path: Path) -> bool:
+    """Whether a path is a folder that is a model as a whole."""
+    try:
+        return path.is_dir() and _are_of_a_model({child.name for child in path.iterdir()})
+    except OSError:
+        return False
+
+
+def _are_of_a_model(names: Set[str]) -> bool:
+    """Whether weights lie together with what says what they are."""
+    if ADAPTER_CONFIG in names:
+        return True
+    return not names.isdisjoint({"config.json", "params.json"}) and any(map(_PARTS_OF_FOLDERS.fullmatch, names))
+
+
+def _is_model_file(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    if suffix == ".gguf":
+        return not _LATER_GGUF.search(path.name) and path.is_file()
+    if suffix != ".bin" or not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(4) in _OLD_MAGICS
+    except OSError:
+        return False

@@ -1,0 +1,74 @@
+"""What a walk through folders takes for models."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from engine.catalog import find_model, list_models
+from engine.checkpoints import open_checkpoint
+from engine.checkpoints.finding import model_paths
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, write, tiny_llama) -> Path:
+    """A folder with a model of every kind, and with much that is none."""
+    shelf = tmp_path / "models"
+    (shelf / "13B").mkdir(parents=True)
+    write.write_gguf(shelf / "plain.gguf", tiny_llama, "Q4_0")
+    write.write_ggml(shelf / "13B" / "ggml-model-q4_0.bin", tiny_llama, "Q4_0", write.GGML, n_parts=2)
+    write.write_meta(shelf / "LLaMA" / "7B", tiny_llama)
+    write.write_hugging_face(shelf / "vicuna-7b", tiny_llama, kind="bin", n_parts=2)
+    (shelf / "notes.bin").write_bytes(b"\x00\x01\x02")
+    (shelf / "later-00002-of-00003.gguf").write_bytes(b"GGUF")
+    (shelf / "config.json").write_text("{}")
+    (shelf / "empty.bin").touch()
+    (shelf / "link").symlink_to(shelf)
+    return shelf
+
+
+MODELS = ["13B/ggml-model-q4_0.bin", "LLaMA/7B", "plain.gguf", "vicuna-7b"]
+
+
+def test_every_model_is_found_once(shelf: Path) -> None:
+    assert sorted(str(path.relative_to(shelf)) for path in model_paths(shelf)) == MODELS
+
+
+def test_they_are_listed_and_found_by_name(shelf: Path) -> None:
+    assert {Path(info.path).relative_to(shelf).as_posix() for info in list_models([shelf])} == set(MODELS)
+    assert find_model("vicuna-7b", [shelf]) == shelf / "vicuna-7b"
+    assert find_model("ggml-model-q4_0", [shelf]) == shelf / "13B" / "ggml-model-q4_0.bin"
+    assert find_model(shelf / "LLaMA" / "7B", []) == shelf / "LLaMA" / "7B"
+    assert find_model(shelf, []) is None
+
+
+def test_an_adapter_is_one_model_and_its_base_stays(tmp_path: Path, write, tiny_llama) -> None:
+    folder = tmp_path / "models" / "adapter"
+    folder.mkdir(parents=True)
+    base = write.write_gguf(folder / "base.gguf", tiny_llama, "F16")
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 2, "lora_alpha": 2}')
+    foreign = "base_model.model.model.layers.0.self_attn.v_proj.lora_"
+    halves = {"A": tiny_llama.tensors["token_embd"][:2], "B": tiny_llama.tensors["blk.0.attn_v"][:, :2].copy()}
+    tensors = {f"{foreign}{half}.weight": matrix for half, matrix in halves.items()}
+    write.write_safetensors(folder / "adapter_model.safetensors", tensors)
+    assert list(model_paths(tmp_path)) == [folder]
+    checkpoint = open_checkpoint(folder)
+    assert base in checkpoint.files
+    assert sorted(file.name for file in checkpoint.own_files) == ["adapter_config.json", "adapter_model.safetensors"]
+
+
+def test_a_tokenizer_that_others_share_stays(shelf: Path) -> None:
+    checkpoint = open_checkpoint(shelf / "LLaMA" / "7B")
+    assert shelf / "LLaMA" / "tokenizer.model" in checkpoint.files
+    assert sorted(file.name for file in checkpoint.own_files) == ["consolidated.00.pth", "params.json"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_may_not_be_read_is_passed_over(shelf: Path) -> None:
+    (shelf / "13B").chmod(0)
+    try:
+        assert len(list(model_paths(shelf))) == 3
+    finally:
+        (shelf / "13B").chmod(0o755)
