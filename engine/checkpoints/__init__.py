@@ -2,7 +2,7 @@
 
 from engine.checkpoints.checkpoint import Checkpoint, TensorInfo
 from engine.checkpoints.metadata import Metadata
-from engine.checkpoints.opening import open_checkpoint, open_with_adapter, open_with_base, open_with_delta
+from engine.checkpoints.opening import open_checkpoint, open_with_base
 from engine.checkpoints.tensor_types import TYPE_BY_ID, TYPE_BY_NAME, TensorType
 
 __all__ = [
@@ -13,7 +13,5 @@ __all__ = [
     "TensorInfo",
     "TensorType",
     "open_checkpoint",
-    "open_with_adapter",
     "open_with_base",
-    "open_with_delta",
 ]

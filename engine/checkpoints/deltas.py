@@ -31,6 +31,11 @@ def with_delta(base: Checkpoint, delta: Checkpoint) -> Checkpoint:
 
     Raises ModelFileError where they do not fit together.
     """
+    if not is_delta(delta):
+        raise ModelFileError(
+            f"{delta.path} is a whole model, neither an adapter nor a difference to another model.",
+            "Use it without a base model.",
+        )
     if missing := base.tensors.keys() - delta.tensors.keys() - {"rope_freqs.weight"}:
         raise ModelFileError(
             f"{delta.path} has no difference for {min(missing)} of {base.path}.", "Check that both are of one size."
@@ -75,17 +80,13 @@ def _fit(weight: TensorInfo, difference: TensorInfo) -> bool:
     return weight.shape == difference.shape
 
 
-def refuse_a_delta(checkpoint: Checkpoint) -> None:
-    """Raise UnsupportedModelError for a difference that somebody would talk with as if it were a model."""
+def is_delta(checkpoint: Checkpoint) -> bool:
+    """Whether it is a difference, by its last norm: what is around 1 in a model is next to nothing in a difference."""
     norm = checkpoint.tensors.get("output_norm.weight")
     if norm is None or len(norm.shape) != 1 or checkpoint.metadata.get("general.architecture") != "llama":
-        return
+        return False
     values = _numbers(norm.path, norm)
-    if values and sum(map(abs, values)) / len(values) < LARGEST_DIFFERENCE:
-        raise UnsupportedModelError(
-            f"{checkpoint.path} is a difference to another model, as Vicuna and Koala were given out, not a model.",
-            "Make the model of it once: `llm-tui models convert DIFFERENCE TARGET.gguf --base LLAMA`.",
-        )
+    return bool(values) and sum(map(abs, values)) / len(values) < LARGEST_DIFFERENCE
 
 
 def _numbers(path: Path, tensor: TensorInfo) -> tuple[float, ...]:

@@ -36,29 +36,15 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     An adapter brings its base model with it, where that is found. Raises ModelFileError for what is damaged or no
     model, UnsupportedModelError for formats that do not open.
     """
-    from engine.checkpoints.deltas import refuse_a_delta
+    from engine.checkpoints.deltas import is_delta
 
     checkpoint = _open(Path(path), with_adapters=True)
-    if not checkpoint.format.startswith(("GGUF", "gg")):
-        refuse_a_delta(checkpoint)
+    if checkpoint.path.is_dir() and is_delta(checkpoint):
+        raise UnsupportedModelError(
+            f"{checkpoint.path} is a difference to another model, as Vicuna and Koala were given out, not a model.",
+            "Make the model of it once: `llm-tui models convert DIFFERENCE TARGET.gguf --base LLAMA`.",
+        )
     return checkpoint
-
-
-def open_with_adapter(base: str | Path, adapter: str | Path) -> Checkpoint:
-    """A base model with a LoRA adapter, wherever both are."""
-    from engine.checkpoints.lora import with_adapter
-
-    found = _open_model_or_adapter(Path(adapter))
-    if isinstance(found, Checkpoint):
-        raise ModelFileError(f"{adapter} is no adapter.", "Choose a LoRA adapter's folder, ggla or GGUF file.")
-    return with_adapter(_open(Path(base), with_adapters=False), found)
-
-
-def open_with_delta(base: str | Path, delta: str | Path) -> Checkpoint:
-    """A base model plus a difference to it."""
-    from engine.checkpoints.deltas import with_delta
-
-    return with_delta(_open(Path(base), with_adapters=False), _open(Path(delta), with_adapters=False))
 
 
 def open_with_base(base: str | Path, addition: str | Path) -> Checkpoint:

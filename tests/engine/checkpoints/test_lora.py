@@ -11,7 +11,7 @@ import pytest
 from gguf import GGUFWriter
 from gguf.quants import GGMLQuantizationType, dequantize, quantize
 
-from engine.checkpoints import open_checkpoint, open_with_adapter
+from engine.checkpoints import open_checkpoint, open_with_base
 from engine.checkpoints.derived import read_floats
 from engine.checkpoints.rows import read_rows
 from engine.errors import EngineError, ModelFileError, UnsupportedModelError
@@ -101,7 +101,7 @@ def base(request, tmp_path: Path, write, tiny_llama) -> Path:
 
 
 def test_the_weights_are_the_sum(base: Path, adapter: Path, tiny_llama, matrices) -> None:
-    plain, found = open_checkpoint(base), open_with_adapter(base, adapter)
+    plain, found = open_checkpoint(base), open_with_base(base, adapter)
     for name, tensor in found.tensors.items():
         pair = matrices.get(name.removesuffix(".weight"))
         if pair is None:
@@ -154,7 +154,7 @@ def test_the_scale_of_rank_stabilised_adapters(tmp_path: Path, write, tiny_llama
     adapter = write_peft(tmp_path / "adapter", write, tiny_llama, matrices, use_rslora=True)
     a, b = matrices["blk.0.attn_q"]
     expected = tiny_llama.tensors["blk.0.attn_q"] + ALPHA / RANK**0.5 * (b @ a)
-    found = read_floats(open_with_adapter(base, adapter).tensors["blk.0.attn_q.weight"], 0, 256)
+    found = read_floats(open_with_base(base, adapter).tensors["blk.0.attn_q.weight"], 0, 256)
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
@@ -167,7 +167,7 @@ def test_whole_matrices_that_were_trained_besides(tmp_path: Path, write, tiny_ll
     tensors = {f"{foreign}.lora_A.default.weight": a, f"{foreign}.lora_B.default.weight": b}
     tensors["base_model.model.lm_head.modules_to_save.default.weight"] = output
     write.write_safetensors(adapter / "adapter_model.safetensors", tensors)
-    found = open_with_adapter(base, adapter)
+    found = open_with_base(base, adapter)
     np.testing.assert_array_equal(read_floats(found.tensors["output.weight"], 0, 696), output)
 
 
@@ -210,7 +210,7 @@ def test_matrices_that_do_not_fit(tmp_path: Path, write, tiny_llama, matrices, n
     }
     write.write_safetensors(adapter / "adapter_model.safetensors", foreign)
     with pytest.raises(EngineError, match=match):
-        open_with_adapter(base, adapter)
+        open_with_base(base, adapter)
 
 
 def test_a_ggla_cut_off_anywhere(tmp_path: Path, write, tiny_llama, matrices) -> None:
@@ -245,7 +245,7 @@ def test_a_ggla_that_lies(tmp_path: Path, write, tiny_llama, matrices, at: int, 
         open_checkpoint(path)
 
 
-def test_a_model_is_no_adapter(tmp_path: Path, write, tiny_llama) -> None:
+def test_a_whole_model_is_no_addition(tmp_path: Path, write, tiny_llama) -> None:
     path = write.write_gguf(tmp_path / "model.gguf", tiny_llama, "F16")
-    with pytest.raises(ModelFileError, match="is no adapter"):
-        open_with_adapter(path, path)
+    with pytest.raises(ModelFileError, match="is a whole model, neither an adapter nor a difference"):
+        open_with_base(path, path)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.checkpoints import open_checkpoint, open_with_delta
+from engine.checkpoints import open_checkpoint, open_with_base
 from engine.errors import ModelFileError, UnsupportedModelError
 
 PARTS = {"7B": 1, "13B": 2, "30B": 4, "65B": 8}
@@ -134,7 +134,7 @@ def test_vicuna_and_koala_as_differences(
 
     with pytest.raises(UnsupportedModelError, match=r"is a difference to another model.*--base"):
         open_checkpoint(delta)
-    summed = open_with_delta(base, delta)
+    summed = open_with_base(base, delta)
     assert list(summed.metadata["tokenizer.ggml.tokens"]) == [text for text, _, _ in pieces]
     converted = _as_gguf(summed, tmp_path / f"{name.replace('-delta', '').replace('-diff', '')}.gguf")
     whole = dataclasses.replace(tiny_llama.with_tensors(sums), pieces=pieces)
@@ -177,6 +177,7 @@ def _as_gguf(checkpoint, path: Path) -> Path:  # type: ignore[no-untyped-def]
 def test_a_difference_to_another_size_is_refused(tmp_path: Path, write, tiny_llama, spm_pieces) -> None:
     small = write.TinyLlama(tiny_llama.pieces, dim=128, n_heads=4, hidden_dim=256)
     base = write.write_hugging_face(tmp_path / "llama", small)
-    delta = write.write_hugging_face(tmp_path / "vicuna-delta", tiny_llama)
+    changes = tiny_llama.with_tensors({name: t * np.float32(0.001) for name, t in tiny_llama.tensors.items()})
+    delta = write.write_hugging_face(tmp_path / "vicuna-delta", changes)
     with pytest.raises(ModelFileError, match=r"of shape .* but the base model"):
-        open_with_delta(base, delta)
+        open_with_base(base, delta)
