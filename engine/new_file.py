@@ -7,6 +7,7 @@ beside its place under a name of its own (`part_path`), which whoever started th
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +36,8 @@ class NewFile:
         self._nameless = False
 
     def __enter__(self) -> Self:
+        # One of this process's number can only be from before: numbers come round again.
+        self._part.unlink(missing_ok=True)
         self._descriptor = self._open()
         return self
 
@@ -64,7 +67,7 @@ class NewFile:
     def keep(self) -> None:
         """Give the file its name."""
         if self._nameless:
-            self._link(self._part if self._replace else self.target)
+            _link(self._descriptor, self._part if self._replace else self.target)
         elif not self._replace and os.path.lexists(self.target):
             raise FileExistsError(f"{self.target} exists")
         if self._replace or not self._nameless:
@@ -72,20 +75,25 @@ class NewFile:
         self._sync_folder()
 
     def _open(self) -> int:
-        if _NAMELESS and _DESCRIPTORS.is_dir():
-            with contextlib.suppress(OSError):
-                descriptor = os.open(self.target.parent, _NAMELESS | os.O_RDWR | os.O_CLOEXEC, 0o666)
-                self._nameless = True
-                return descriptor
+        if self._can_be_nameless():
+            self._nameless = True
+            return _open_nameless(self.target.parent)
         return os.open(self._part, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
 
-    def _link(self, name: Path) -> None:
-        folder = os.open(name.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    def _can_be_nameless(self) -> bool:
+        """Try it with an empty file: it would be a pity to learn after hours that the name cannot be given."""
         try:
-            # Only with a folder given does Python make the call that follows /proc's link to the open file.
-            os.link(_DESCRIPTORS / str(self._descriptor), name.name, dst_dir_fd=folder, follow_symlinks=True)
+            trial = _open_nameless(self.target.parent)
+        except OSError:
+            return False
+        try:
+            _link(trial, self._part)
+            self._part.unlink()
+        except OSError:
+            return False
         finally:
-            os.close(folder)
+            os.close(trial)
+        return True
 
     def _sync_folder(self) -> None:
         """Write the name to the disk, where folders can be."""
@@ -95,3 +103,19 @@ class NewFile:
                 os.fsync(folder)
             finally:
                 os.close(folder)
+
+
+def _open_nameless(folder: Path) -> int:
+    if not _NAMELESS:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+    return os.open(folder, _NAMELESS | os.O_RDWR | os.O_CLOEXEC, 0o666)
+
+
+def _link(descriptor: int, name: Path) -> None:
+    """Give an open file its first name."""
+    folder = os.open(name.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # Only with a folder given does Python make the call that follows /proc's link to the open file.
+        os.link(_DESCRIPTORS / str(descriptor), name.name, dst_dir_fd=folder, follow_symlinks=True)
+    finally:
+        os.close(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -11,11 +12,13 @@ from engine import new_file
 from engine.new_file import NewFile, part_path
 
 
-@pytest.fixture(params=["as the system can", "under a name"])
+@pytest.fixture(params=["as the system can", "under a name", "without /proc"])
 def way(request, monkeypatch):
-    """Both ways to keep a file that is not whole yet."""
+    """The ways to keep a file that is not whole yet."""
     if request.param == "under a name":
         monkeypatch.setattr(new_file, "_NAMELESS", 0)
+    if request.param == "without /proc":
+        monkeypatch.setattr(new_file, "_DESCRIPTORS", Path("/nowhere"))
     return request.param
 
 
@@ -90,3 +93,12 @@ def test_the_unfinished_name_is_hidden_and_known(tmp_path, monkeypatch):
     with NewFile(target, replace=False):
         assert names(tmp_path) == [part_path(target, os.getpid()).name]
         assert names(tmp_path)[0].startswith(".")
+
+
+def test_one_left_behind_by_a_process_of_the_same_number_is_in_nobodys_way(way, tmp_path):
+    part_path(tmp_path / "model", os.getpid()).write_bytes(b"old")
+    with NewFile(tmp_path / "model", replace=False) as file:
+        file.write_at(0, b"new")
+        file.keep()
+    assert (tmp_path / "model").read_bytes() == b"new"
+    assert names(tmp_path) == ["model"]
