@@ -13,7 +13,7 @@ import httpx
 import msgspec
 
 from engine.errors import ServerError
-from engine.remote.config import ServerConfig
+from engine.remote.config import ServerConfig, is_loopback
 from engine.remote.keys import Key, server_key
 from engine.remote.refusals import RequestRefusedError, UnreachableError, refusal
 from engine.remote.sse import event_data
@@ -71,7 +71,8 @@ class Transport:
             verify=_trust(config),
             timeout=timeout,
             follow_redirects=False,
-            trust_env=True,
+            # Proxies are elsewhere: from there nobody reaches this machine's own servers.
+            trust_env=not is_loopback(httpx.URL(config.base_url).host),
         )
 
     @property
