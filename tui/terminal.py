@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-LOCAL_SHOW_PERIOD_S = 0.09
+LOCAL_SHOW_PERIOD_S = 0.1
 SSH_SHOW_PERIOD_S = 0.25
 """How often new text of an answer reaches the screen."""
 

@@ -4,11 +4,29 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from textual.content import Content
+from textual.geometry import Size
+from textual.reactive import Reactive
 from textual.widgets import Markdown
+from textual.widgets._markdown import MarkdownParagraph  # not exported; Textual is pinned
 from textual.widgets.markdown import MarkdownStream
 
 from tui.markdown import markdown_parser
 from tui.text import safe_text
+
+
+class AnswerParagraph(MarkdownParagraph):
+    """A paragraph that moves the rest of the screen only when it needs another line."""
+
+    # The parent arranges us in the same pass as it grows: no second one for the new size.
+    virtual_size = Reactive(Size(0, 0))
+
+    def set_content(self, content: Content) -> None:
+        """Show more text."""
+        self._content = content
+        width, height = self.content_size
+        same_height = width > 0 and content.get_height({}, width) == height
+        self.update(content, layout=not same_height)
 
 
 class AnswerBody(Markdown):
@@ -23,6 +41,9 @@ class AnswerBody(Markdown):
     AnswerBody MarkdownHeader { margin: 0 0 1 0; }
     AnswerBody MarkdownBlockQuote { margin: 0 0 1 0; }
     """
+
+    BLOCKS = {**Markdown.BLOCKS, "paragraph_open": AnswerParagraph}  # noqa: RUF012 - no ClassVar in Textual
+    virtual_size = Reactive(Size(0, 0))
 
     def __init__(self, text: str) -> None:
         super().__init__(safe_text(text), parser_factory=markdown_parser, open_links=False)

@@ -7,6 +7,7 @@ from typing import ClassVar
 from rich.cells import cell_len, set_cell_size
 from textual.app import RenderResult
 from textual.content import Content
+from textual.timer import Timer
 from textual.widget import Widget
 
 from engine.protocol import Candidate
@@ -14,6 +15,7 @@ from tui.text import safe_text
 from tui.widgets.live_numbers import meter
 
 N_CANDIDATES = 6
+DRAW_PERIOD_S = 0.4
 _BAR_WIDTH = 6
 
 
@@ -35,12 +37,20 @@ class CandidatesPane(Widget):
     def __init__(self) -> None:
         super().__init__()
         self._candidates: list[Candidate] = []
+        self._drawing: Timer | None = None
 
     def show_candidates(self, candidates: list[Candidate]) -> None:
-        """The candidates of the latest token."""
-        if candidates:
-            self._candidates = candidates[:N_CANDIDATES]
+        """The candidates of the latest token; drawn seldom enough to be read."""
+        if not candidates:
+            return
+        self._candidates = candidates[:N_CANDIDATES]
+        if self._drawing is None:
             self.refresh()
+            self._drawing = self.set_timer(DRAW_PERIOD_S, self._draw_latest)
+
+    def _draw_latest(self) -> None:
+        self._drawing = None
+        self.refresh()
 
     def clear(self) -> None:
         """Another session."""

@@ -6,7 +6,8 @@ from rich.cells import cell_len
 from textual.app import ComposeResult, RenderResult
 from textual.containers import Vertical
 from textual.content import Content
-from textual.reactive import reactive
+from textual.geometry import Size
+from textual.reactive import Reactive, reactive
 from textual.widget import Widget
 from textual.widgets import Static
 
@@ -53,6 +54,9 @@ class MessageView(Vertical):
     MessageView.-cursor { border-left: outer $accent; background: $boost; }
     MessageView:nocolor.-cursor MessageHeading { text-style: reverse; }
     """
+
+    # The transcript arranges us in the same pass as the answer grows: no second one for the new size.
+    virtual_size = Reactive(Size(0, 0))
 
     def __init__(self, item: PathMessage) -> None:
         super().__init__(classes=f"-{item.message.role}")

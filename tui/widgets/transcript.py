@@ -8,6 +8,8 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
+from textual.geometry import Size
+from textual.reactive import Reactive
 from textual.widgets import Static
 
 from tui.text import safe_line
@@ -24,7 +26,7 @@ class Transcript(VerticalScroll, can_focus=True):
     """The messages of one branch, each a MessageView; only as many are mounted as were asked for."""
 
     DEFAULT_CSS = """
-    Transcript { height: 1fr; scrollbar-size-vertical: 1; padding: 0; }
+    Transcript { height: 1fr; scrollbar-size-vertical: 1; scrollbar-gutter: stable; }
     Transcript > .system, Transcript > .earlier { color: $text-muted; padding: 0 1 1 2; width: 1fr; height: auto; }
     Transcript > .waiting { color: $text-warning; padding: 0 1 1 2; height: auto; display: none; }
     Transcript.-waiting > .waiting { display: block; }
@@ -53,6 +55,9 @@ class Transcript(VerticalScroll, can_focus=True):
     HELP = (
         "Arrows and page keys scroll, end follows the answer. j and k go to another message, [ and ] to its versions."
     )
+
+    # Our own size does not depend on what is in us: no second arrangement when that grows.
+    virtual_size = Reactive(Size(0, 0))
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's own name
         super().__init__(id=id)
