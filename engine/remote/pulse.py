@@ -16,7 +16,7 @@ SILENCE_S = 15.0
 
 
 class RemotePulse(Activity):
-    """Delivers EngineStats while an answer is under way, and once when it is over."""
+    """Delivers EngineStats while an answer comes, and once when it is over; a silent server has no pulse."""
 
     def __init__(self, transport: Transport, deliver: Callable[[AnyEvent], None]) -> None:
         super().__init__()
@@ -57,11 +57,13 @@ class RemotePulse(Activity):
         began_s = clock()
         while True:
             await asyncio.sleep(WORKING_INTERVAL_S)
-            self._tell()
             heard_s = max(self._transport.heard_s, began_s)
-            if clock() - heard_s > SILENCE_S and told_of_s != heard_s:
+            silent_s = clock() - heard_s
+            if silent_s <= SILENCE_S:
+                self._tell()
+            elif told_of_s != heard_s:
                 told_of_s = heard_s
-                self._deliver(HeartbeatMissed(silent_s=clock() - heard_s))
+                self._deliver(HeartbeatMissed(silent_s=silent_s))
 
     def _tell(self) -> None:
         self._deliver(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from engine.protocol import Sampling
+from tui.widgets.live_numbers import LiveNumbers
 
 if TYPE_CHECKING:
     from tests.conftest import ScriptedServer
@@ -76,3 +77,28 @@ async def test_a_server_that_is_not_there_leaves_the_app_open(stage: Stage, serv
     async with stage.running(server=name, model=None) as play:
         await play.until_shown("There is no server moon" if name == "moon" else "refuses us (401)")
         assert play.app.is_running
+
+
+async def test_a_server_is_chosen_beside_the_models_of_this_machine(stage: Stage, server: ScriptedServer) -> None:
+    async with stage.ready() as play:
+        await play.press("f4")
+        await play.until_shown("cluster")
+        await play.press("end", "enter")
+        await play.until(lambda: not play.app.workspace.engine.is_local and play.app.workspace.engine.is_ready)
+        assert await play.ask("Capital?") == "Paris."
+
+
+async def test_what_a_server_cannot_do_is_greyed_out_once_it_has_shown_it(stage: Stage, server: ScriptedServer) -> None:
+    server.plays = [
+        server.page(400, {"error": {"message": "Unrecognized request argument supplied: top_k"}}),
+        server.stream("Paris.", STOP),
+    ]
+    async with stage.ready(server="cluster", model=None) as play:
+        assert not play.app.screen.query_one("#top-k").disabled
+        assert await play.ask("Capital?") == "Paris."
+        await play.until(lambda: play.app.screen.query_one("#top-k").disabled)
+        assert "the server's" in play.shown("#top-k")
+        assert not play.app.screen.query_one("#min-p").disabled
+        await play.until(lambda: "the server's" in play.shown(LiveNumbers))
+        await play.app.workspace.load_model(stage.model)
+        await play.until(lambda: not play.app.screen.query_one("#top-k").disabled)

@@ -25,7 +25,7 @@ good to look around. Any GGUF file that you have already opens as it is.\
 """
 
 
-class FirstRunScreen(Dialog[Path]):
+class FirstRunScreen(Dialog[Path | str]):
     """Returns a model that was chosen; the starter model is fetched and opened by the workspace itself."""
 
     DIALOG_TITLE: ClassVar[str] = "Welcome"
@@ -62,9 +62,9 @@ class FirstRunScreen(Dialog[Path]):
 
     @on(Button.Pressed, "#choose")
     def _choose(self) -> None:
-        def chosen(path: Path | None) -> None:
-            if path is not None:
-                self.dismiss(path)
+        def chosen(choice: Path | str | None) -> None:
+            if choice is not None:
+                self.dismiss(choice)
 
         self.app.push_screen(ModelPickerScreen(self._workspace.models), chosen)
 

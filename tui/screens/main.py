@@ -259,10 +259,12 @@ class MainScreen(MainEvents):
 
         self.app.push_screen(ModelPickerScreen(self.workspace.models), self.open_model)
 
-    def open_model(self, path: Path | None) -> None:
-        """Open the model that a screen returned."""
-        if path is not None:
-            self._do(self.workspace.load_model(path))
+    def open_model(self, choice: Path | str | None) -> None:
+        """Open the model that a screen returned, or have the server of that name answer."""
+        if isinstance(choice, str):
+            self._do(self.workspace.use_server(choice))
+        elif choice is not None:
+            self._do(self.workspace.load_model(choice))
 
     def action_system_prompt(self) -> None:
         """Change what the model is told first."""

@@ -31,6 +31,8 @@ class MainEvents(MainParts):
         """The engine's process or model is another."""
         self.numbers.show_phase(event.phase)
         self.header.model = model_words(event.card)
+        if event.card is not None:
+            self.sampling.show_abilities(event.card.abilities)
         self.status.trouble = event.reason or (self._no_model if event.phase == "empty" else "")
         self.status.busy = _PHASE_WORDS.get(event.phase, "")
         self.refresh_bindings()
@@ -157,7 +159,7 @@ class MainEvents(MainParts):
         if isinstance(self.app.screen, FirstRunScreen):
             self.app.screen.show_download(event)
 
-    def open_model(self, path: Path | None) -> None:
+    def open_model(self, choice: Path | str | None) -> None:
         """Open the model that a screen returned; None when it returned none."""
         raise NotImplementedError
 

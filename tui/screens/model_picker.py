@@ -1,4 +1,4 @@
-"""Choose a model: those on this machine with what they need, or a file by its path."""
+"""Choose a model: those on this machine with what they need, a file by its path, or a server of the settings."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from engine.remote.config import ServerConfig
 from tui.screens.dialog import Dialog
 from tui.services.models import Models
 from tui.text import human_bytes, safe_line
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
     from engine.catalog import ModelInfo
 
 
-class ModelPickerScreen(Dialog[Path]):
-    """Returns the chosen file."""
+_SERVER = "server:"
+
+
+class ModelPickerScreen(Dialog[Path | str]):
+    """Returns the chosen file, or the name of the chosen server."""
 
     DIALOG_TITLE: ClassVar[str] = "Open a model"
 
@@ -48,21 +52,28 @@ class ModelPickerScreen(Dialog[Path]):
     @work
     async def _look(self) -> None:
         self._found = await self._models.list()
-        options = [Option(_line(model), id=str(at)) for at, model in enumerate(self._found)]
+        options = [Option(_line(model), id=f"{at}") for at, model in enumerate(self._found)]
         if not options:
             options = [Option(Content.styled("None here yet.", "dim"), disabled=True)]
+        servers = self._models.servers
+        options += [Option(_server_line(name, config), id=f"{_SERVER}{name}") for name, config in servers.items()]
         models = self.query_one(OptionList)
         models.clear_options()
         models.add_options(options)
-        if self._found:
-            models.highlighted = 0
+        if self._found or servers:
+            models.highlighted = 0 if self._found else 1
         else:
             self.query_one(Input).focus()
 
     @on(OptionList.OptionSelected)
     def _choose(self, event: OptionList.OptionSelected) -> None:
-        if event.option_id is not None:
-            self.dismiss(Path(self._found[int(event.option_id)].path))
+        chosen = event.option_id
+        if chosen is None:
+            return
+        if chosen.startswith(_SERVER):
+            self.dismiss(chosen.removeprefix(_SERVER))
+        else:
+            self.dismiss(Path(self._found[int(chosen)].path))
 
     @on(Input.Submitted)
     def _choose_path(self, event: Input.Submitted) -> None:
@@ -73,6 +84,11 @@ class ModelPickerScreen(Dialog[Path]):
         trouble = self.query_one(".trouble", Static)
         trouble.update(Content(f"There is no file {safe_line(str(path))}."))
         trouble.add_class("-shown")
+
+
+def _server_line(name: str, config: ServerConfig) -> Content:
+    figures = " · ".join(part for part in ("server", config.host, config.model) if part)
+    return Content.assemble(safe_line(name, 60), "\n  ", (safe_line(figures), "dim"))
 
 
 def _line(model: ModelInfo) -> Content:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from engine.errors import DownloadError
 from engine.protocol import Load
+from engine.remote.config import ServerConfig
 from tui.messages import StarterAdvanced, StarterEnded
 from tui.model_choice import choose_model, model_load, remember_model
 from tui.paths import Paths
@@ -31,6 +32,11 @@ class Models:
     def directories(self) -> list[Path]:
         """Where models are looked for."""
         return self._settings.model_directories(self._paths.models_dir)
+
+    @property
+    def servers(self) -> dict[str, ServerConfig]:
+        """Servers that can answer in the place of this machine, by name."""
+        return self._settings.servers
 
     async def choose(self, wanted: str | None) -> Path:
         """The model to open: the one that is wanted, else the last used, else the starter. Raises ModelChoiceError."""

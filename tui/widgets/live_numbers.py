@@ -15,6 +15,7 @@ from tui.messages import EnginePhase
 from tui.text import human_bytes
 
 _NONE = "-"
+_ELSEWHERE = "the server's"
 _BARS = "▁▂▃▄▅▆▇█"
 _STAGES = {
     "reading": "reading the file",
@@ -159,12 +160,15 @@ class LiveNumbers(Widget):
         memory = human_bytes(stats.rss_bytes)
         if self._machine_bytes:
             memory += f" / {human_bytes(self._machine_bytes)}"
+        processor = f"{stats.cpu_percent:.0f} %"
+        if not stats.rss_bytes:
+            memory = processor = _ELSEWHERE
         figure = f"{used * 100:.0f} %"
         room = max(width - len("context ") - len(figure) - 1, 0)
         return [
             Content.assemble(("context ", ".live--label"), (meter(used, room), ".live--bar"), " ", figure),
             _pair("memory", memory, width),
-            _pair("processor", f"{stats.cpu_percent:.0f} %", width),
+            _pair("processor", processor, width),
         ]
 
     def _speed_line(self, width: int) -> Content:

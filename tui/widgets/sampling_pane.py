@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.message import Message
 
-from engine.protocol import Sampling
+from engine.protocol import Abilities, Sampling
 from tui.widgets.slider import Scale, Slider
 
 _SCALES: dict[str, Scale] = {
@@ -115,6 +115,11 @@ class SamplingPane(Vertical):
         self._sampling = sampling
         for name, slider in self._sliders():
             slider.show_value(_number(sampling, name))
+
+    def show_abilities(self, abilities: Abilities) -> None:
+        """Grey out what the engine is known not to do; what a server has not shown yet may be tried."""
+        for name, slider in self._sliders():
+            slider.disabled = getattr(abilities, name, True) is False
 
     def on_slider_changed(self, event: Slider.Changed) -> None:
         """One slider moved."""

@@ -69,6 +69,7 @@ class Slider(Widget, can_focus=True):
     Slider > .slider--label { color: $foreground 75%; }
     Slider:focus > .slider--label { color: $accent; text-style: bold; }
     Slider:focus > .slider--knob { color: $accent; text-style: bold; }
+    Slider:disabled, Slider:disabled > .slider--knob, Slider:disabled > .slider--label { color: $foreground 35%; }
     Slider > .slider--typed { text-style: reverse; }
     Slider:nocolor:focus { text-style: bold; }
     """
@@ -89,6 +90,7 @@ class Slider(Widget, can_focus=True):
         Binding("down,j", "app.focus_next", "Next", id="slider.next", tooltip="The slider below", show=False),
         Binding("up,k", "app.focus_previous", "Previous", id="slider.previous", tooltip="The slider above", show=False),
     ]
+    DISABLED_TEXT = "the server's"
     HELP = "Arrows move it, page keys faster, home and end go to the limits. Type a number and enter. r resets."
 
     ticks: reactive[int] = reactive(0)
@@ -223,6 +225,8 @@ class Slider(Widget, can_focus=True):
         """Name and value, and the rail below."""
         width = self.content_size.width
         value = f"{self.typed}▏" if self.typed else self.scale.text(self.ticks)
+        if self.disabled:
+            value = self.DISABLED_TEXT
         gap = max(width - cell_len(self.scale.label) - cell_len(value), 1)
         span = max(self.scale.maximum - self.scale.minimum, 1)
         cells = max(width - 1, 0)
