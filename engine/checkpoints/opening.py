@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,8 @@ _NOT_MODELS = (
 )
 """How other files begin that are taken for models."""
 
+_HUGGING_FACE_WEIGHTS = re.compile(r"model.*\.safetensors(\.index\.json)?|pytorch_model.*\.bin(\.index\.json)?")
+_META_WEIGHTS = re.compile(r"consolidated\.\d\d\.pth")
 _LATER_PART = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
 
 
@@ -111,20 +113,28 @@ def _open_folder(folder: Path) -> Checkpoint | Adapter:
         from engine.checkpoints.adapters import read_adapter_folder
 
         return read_adapter_folder(folder)
-    if any(name.startswith("consolidated.") and name.endswith(".pth") for name in names) and "params.json" in names:
-        from engine.checkpoints.meta import open_meta
-
-        return open_meta(folder)
-    if "config.json" in names:
+    if "config.json" in names and any(map(_HUGGING_FACE_WEIGHTS.fullmatch, names)):
         from engine.checkpoints.huggingface import open_hugging_face
 
         return open_hugging_face(folder)
+    if "params.json" in names and any(map(_META_WEIGHTS.fullmatch, names)):
+        from engine.checkpoints.meta import open_meta
+
+        return open_meta(folder)
     models = sorted(name for name in names if name.lower().endswith(".gguf") and not _LATER_PART.search(name))
     if len(models) == 1:
         return _open_gguf(folder / models[0])
     if models:
         raise UnsupportedModelError(f"{folder} is a folder with {len(models)} GGUF files.", "Choose one of them.")
-    raise UnsupportedModelError(f"{folder} is a folder without a model: no config.json, no params.json.", CHOOSE)
+    raise UnsupportedModelError(f"{folder} is a folder without a model: {_what_is_missing(names)}.", CHOOSE)
+
+
+def _what_is_missing(names: Set[str]) -> str:
+    if "config.json" in names:
+        return "it has config.json, but no model.safetensors and no pytorch_model.bin"
+    if "params.json" in names:
+        return "it has params.json, but no consolidated.00.pth"
+    return "it has no config.json and no params.json"
 
 
 def _open_gguf(path: Path) -> Checkpoint | Adapter:

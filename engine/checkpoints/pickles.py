@@ -53,10 +53,14 @@ _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _EMPTY: dict[str, Callable[[], object]] = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _VALUES = frozenset(
-    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE "
+    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT BINSTRING SHORT_BINSTRING UNICODE BINUNICODE "
     "SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8".split()
 )
-_IGNORED = frozenset({"PROTO", "FRAME", "STOP"})
+_IGNORED = frozenset({"PROTO", "FRAME"})
+_STOP = "STOP"
+
+_OPCODES = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}
+"""Python's own table of instructions, with readers of their arguments."""
 
 
 def read_pickle(raw: bytes, allowed: frozenset[str], where: str) -> object:
@@ -70,8 +74,7 @@ def read_pickle(raw: bytes, allowed: frozenset[str], where: str) -> object:
         )
     machine = _Machine(allowed, where)
     try:
-        for opcode, argument, _ in pickletools.genops(BytesIO(raw)):
-            machine.run(opcode.name, argument)
+        machine.run_all(BytesIO(raw))
     except ModelFileError:
         raise
     except (ValueError, IndexError, KeyError, TypeError, OverflowError, AttributeError) as error:
@@ -96,7 +99,6 @@ class _Machine:
             "APPENDS": lambda _: self._extend(self._group()),
             "SETITEM": lambda _: self._set_items(self._last(2)),
             "SETITEMS": lambda _: self._set_items(self._group()),
-            "GLOBAL": lambda argument: self._push_global(*str(argument).rsplit(" ", 1)),
             "STACK_GLOBAL": lambda _: self._push_global(*map(str, self._last(2))),
             "REDUCE": lambda _: self._reduce(*self._last(2)),
             "BUILD": lambda _: self._build(self._stack.pop()),
@@ -110,8 +112,26 @@ class _Machine:
             "LONG_BINGET": self._recall,
         }
 
-    def run(self, name: str, argument: object) -> None:
-        """Do one instruction."""
+    def run_all(self, program: BytesIO) -> None:
+        """Do every instruction up to the last. One that is not known here is refused before its argument is read."""
+        known = _VALUES.union(_CONSTANTS, _EMPTY, _TUPLES, self._special, _IGNORED, {"GLOBAL", _STOP})
+        while code := program.read(1):
+            opcode = _OPCODES.get(code)
+            if opcode is None or opcode.name not in known:
+                raise UnsafePickleError(
+                    f"{self._where} uses the pickle instruction {opcode.name if opcode else code!r}, which saved "
+                    "tensors do not need.",
+                    "Do not trust this file. Look for the model as safetensors or GGUF.",
+                )
+            if opcode.name == _STOP:
+                return
+            if opcode.name == "GLOBAL":
+                self._push_global(_line(program), _line(program))
+            else:
+                self._run(opcode.name, opcode.arg.reader(program) if opcode.arg else None)
+        raise ValueError("it has no end")
+
+    def _run(self, name: str, argument: object) -> None:
         if name in _VALUES:
             self._stack.append(argument)
         elif name in _CONSTANTS:
@@ -122,11 +142,6 @@ class _Machine:
             self._stack.append(tuple(self._last(_TUPLES[name])))
         elif name in self._special:
             self._special[name](argument)
-        elif name not in _IGNORED:
-            raise UnsafePickleError(
-                f"{self._where} uses the pickle instruction {name}, which saved tensors do not need.",
-                "Do not trust this file. Look for the model as safetensors or GGUF.",
-            )
 
     def result(self) -> object:
         """What the pickle holds."""
@@ -203,3 +218,11 @@ class _Machine:
 
     def _recall(self, index: object) -> None:
         self._stack.append(self._memo[int(str(index))])
+
+
+def _line(program: BytesIO) -> str:
+    """A name that ends with its line."""
+    line = program.readline()
+    if not line.endswith(b"\n"):
+        raise ValueError("a name has no end")
+    return line[:-1].decode("utf-8")

@@ -10,7 +10,7 @@ from typing import Any, TypeGuard
 
 from engine.checkpoints.sentencepiece_model import read_sentencepiece
 from engine.checkpoints.small_files import read_json_object, read_small
-from engine.errors import ModelFileError
+from engine.errors import ModelFileError, UnsupportedModelError
 
 CONTROL, USER_DEFINED, UNUSED = 3, 4, 5
 ADDED_SCORE = -1000.0
@@ -72,22 +72,28 @@ class TokenizerFolder:
 
     def metadata(self, n_vocab: int) -> tuple[dict[str, object], list[Path]]:
         """Keys of a GGUF for a tokenizer of n_vocab tokens, and the files that they come from."""
-        from engine.checkpoints.tokenizer_json import tokenizer_json_metadata
-
         options_path = self.folder / "tokenizer_config.json"
         options = read_json_object(options_path) if options_path.is_file() else {}
+        keys, file = self._vocabulary(n_vocab, options)
+        keys |= self._special_ids(options, keys) | self._template(options)
+        return keys, [file, options_path] if options else [file]
+
+    def _vocabulary(self, n_vocab: int, options: Mapping[str, Any]) -> tuple[dict[str, object], Path]:
+        from engine.checkpoints.tokenizer_json import tokenizer_json_metadata
+
         model, json = self.folder / "tokenizer.model", self.folder / "tokenizer.json"
         if model.is_file():
-            keys, files = sentencepiece_metadata(model, n_vocab, self._added(options)), [model]
-        elif json.is_file():
-            keys, files = tokenizer_json_metadata(json, n_vocab), [json]
-        else:
-            raise ModelFileError(
-                f"{self.folder} has neither tokenizer.model nor tokenizer.json.",
-                "Put the tokenizer's files that came with the model into this folder.",
-            )
-        keys |= self._special_ids(options, keys) | self._template(options)
-        return keys, files + ([options_path] if options else [])
+            try:
+                return sentencepiece_metadata(model, n_vocab, self._added(options)), model
+            except UnsupportedModelError:
+                if not json.is_file():
+                    raise
+        if json.is_file():
+            return tokenizer_json_metadata(json, n_vocab), json
+        raise ModelFileError(
+            f"{self.folder} has neither tokenizer.model nor tokenizer.json.",
+            "Put the tokenizer's files that came with the model into this folder.",
+        )
 
     def _added(self, options: Mapping[str, Any]) -> dict[int, AddedToken]:
         """Tokens beyond the model's own, from whichever file names them."""

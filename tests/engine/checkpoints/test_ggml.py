@@ -57,8 +57,11 @@ def test_some_rows_are_those_of_all(tmp_path: Path, write, small, container: str
 
 
 @pytest.mark.parametrize(("first", "count"), [(0, 5), (30, 4), (64, 300), (0, 512)])
-def test_joined_parts_give_any_rows(tmp_path: Path, write, tiny_llama, first: int, count: int) -> None:
-    path = write.write_ggml(tmp_path / "model.bin", tiny_llama, "Q4_0", write.GGMF, n_parts=8)
+@pytest.mark.parametrize("container", ["GGMF", "GGML_ROWS"])
+def test_joined_parts_give_any_rows(tmp_path: Path, write, tiny_llama, container: str, first: int, count: int) -> None:
+    n_parts = 4 if container == "GGML_ROWS" else 8
+    path = write.write_ggml(tmp_path / "model.bin", tiny_llama, "Q4_0", getattr(write, container), n_parts=n_parts)
+    assert open_checkpoint(path).format.startswith("ggml, row-wise, 4 parts" if n_parts == 4 else "ggmf v1, 8 parts")
     tensors = open_checkpoint(path).tensors
     for name in ("ffn_gate", "ffn_down"):
         source = tiny_llama.tensors[f"blk.0.{name}"]

@@ -161,7 +161,19 @@ class TestWeights:
 
     def test_a_folder_without_weights(self, folder: Path) -> None:
         (folder / "model.safetensors").unlink()
-        with pytest.raises(ModelFileError, match="has no weights"):
+        with pytest.raises(UnsupportedModelError, match=r"has config\.json, but no model\.safetensors"):
+            open_checkpoint(folder)
+
+    def test_a_folder_in_both_formats_is_hugging_faces(self, folder: Path, write, tiny_llama) -> None:
+        meta = write.write_meta(folder.parent / "LLaMA" / "7B", tiny_llama)
+        for name in ("consolidated.00.pth", "params.json"):
+            (meta / name).replace(folder / name)
+        assert open_checkpoint(folder).format == "Hugging Face (safetensors)"
+        (folder / "model.safetensors").unlink()
+        assert open_checkpoint(folder).format == "PyTorch (Meta)"
+        (folder / "consolidated.00.pth").unlink()
+        (folder / "config.json").unlink()
+        with pytest.raises(UnsupportedModelError, match=r"has params\.json, but no consolidated"):
             open_checkpoint(folder)
 
     def test_a_folder_without_a_tokenizer(self, folder: Path) -> None:
@@ -332,6 +344,15 @@ class TestTokenizerJson:
         for text in self.TEXTS:
             options = {"add_bos": True, "parse_special": False}
             assert found.encode(text, **options) == expected.encode(text, **options)
+
+    def test_it_counts_where_tokenizer_model_is_of_another_kind(self, folder: Path, tiny_llama) -> None:
+        vocab = {text: id_ for id_, (text, _, _) in enumerate(tiny_llama.pieces)}
+        root = {"model": {"type": "BPE", "vocab": vocab, "merges": [], "byte_fallback": True}}
+        (folder / "tokenizer.model").write_bytes(b"IQ== 0\nIg== 1\n")
+        with pytest.raises(UnsupportedModelError, match="Llama 3 in Meta's own format"):
+            open_checkpoint(folder)
+        (folder / "tokenizer.json").write_text(json.dumps(root))
+        assert open_checkpoint(folder).metadata["tokenizer.ggml.tokens"][695] == tiny_llama.pieces[695][0]
 
     @pytest.mark.parametrize(
         ("root", "match"),
