@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widget import Widget
-from textual.widgets import Footer
+from textual.widgets import Footer, Input, TextArea
 
 Result = TypeVar("Result")
 
@@ -32,6 +32,13 @@ class Dialog(ModalScreen[Result | None], Generic[Result]):
         box.border_title = self.DIALOG_TITLE
         yield box
         yield Footer(compact=True)
+
+    def on_mount(self) -> None:
+        """No cursor blinks: it would send bytes over the line for ever."""
+        for box in self.query(Input):
+            box.cursor_blink = False
+        for area in self.query(TextArea):
+            area.cursor_blink = False
 
     def contents(self) -> list[Widget]:
         """What stands in the box."""

@@ -47,6 +47,7 @@ class ModelPickerScreen(Dialog[Path | str]):
 
     def on_mount(self) -> None:
         """Look around."""
+        super().on_mount()
         self._look()
 
     @work

@@ -71,7 +71,9 @@ class HistoryPane(Vertical):
 
     def compose(self) -> ComposeResult:
         """Search box and list."""
-        yield Input(placeholder="/ search", id="search", compact=True)
+        search = Input(placeholder="/ search", id="search", compact=True)
+        search.cursor_blink = False
+        yield search
         yield SessionList(markup=False, id="sessions")
 
     async def show(self, history: History, current: str | None) -> None:

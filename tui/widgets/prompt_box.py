@@ -56,6 +56,8 @@ class PromptBox(TextArea):
             highlight_cursor_line=False,
             placeholder="Ask something · enter sends · ctrl+j begins a new line",
         )
+        # A blinking cursor would send bytes over the line for ever.
+        self.cursor_blink = False
         self._enter: Timer | None = None
 
     async def _on_key(self, event: events.Key) -> None:
