@@ -1,13 +1,14 @@
-"""Keys and values of the positions read so far, in half precision; grows by doubling up to the context's size."""
+"""Keys and values of the positions read so far; grows by doubling up to the context's size."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.config import ModelConfig
 from engine.kernels.attention import RANGE, partials_floats
-from engine.kernels.formats import BLOCK
-from engine.kernels.rows import CAPACITY, KEYS, PARTIALS, VALUES
+from engine.kernels.cache_layout import head_blocks, kv_type, value_panels_of
+from engine.kernels.records import CAPACITY, KEYS, PARTIALS, VALUE_SCALES, VALUES
 from engine.kernels.simd import LANES
 
 FIRST_CAPACITY = 1024
@@ -17,51 +18,54 @@ FIRST_CAPACITY = 1024
 class KVCache:
     """The cache's memory, and its part of the shape record that kernels read.
 
-    keys: float16 (n_layers, n_kv_heads, capacity / LANES, head_pad, LANES): panels of positions.
-    values: float16 (n_layers, n_kv_heads, head_dim / LANES, capacity, LANES): panels of dimensions.
+    kv_name: "f16" or "q8_0". All arrays are uint8, with axes (n_layers, n_kv_heads, …): keys (…, capacity / LANES,
+    bytes of a panel); values (…, head_dim / LANES, capacity, bytes of LANES values); value_scales (…, head_dim / 32,
+    capacity, 2), with capacity 0 where values have none. See kernels/cache_layout.py.
     """
 
-    def __init__(
-        self, shape: np.ndarray, n_layers: int, n_heads: int, n_kv_heads: int, head_dim: int, max_seq_len: int
-    ) -> None:
-        self.max_seq_len = max_seq_len
-        self._shape = shape
-        self._sizes = (n_layers, n_heads, n_kv_heads, head_dim)
+    def __init__(self, shape: NDArray[np.int64], config: ModelConfig, max_seq_len: int, kv_name: str) -> None:
+        self.shape, self.max_seq_len, self.kv_name = shape, max_seq_len, kv_name
+        self._config, self._kv = config, kv_type(kv_name)
         self.capacity = 0
-        self.keys: NDArray[np.float16] = np.zeros(0, np.float16)
-        self.values: NDArray[np.float16] = np.zeros(0, np.float16)
+        self.keys, self.values, self.value_scales = self._arrays(0)
         self.partials: NDArray[np.float32] = np.zeros(0, np.float32)
         self.reserve(min(FIRST_CAPACITY, max_seq_len))
 
     @staticmethod
-    def bytes_per_token(n_layers: int, n_kv_heads: int, head_dim: int) -> int:
+    def bytes_per_token(config: ModelConfig, kv_name: str) -> int:
         """What one position takes."""
-        return n_layers * n_kv_heads * 2 * (_padded(head_dim, BLOCK) + _padded(head_dim, LANES))
+        kv, head_dim = kv_type(kv_name), config.head_dim
+        keys = kv.key_panel_bytes(head_dim) // LANES
+        values = value_panels_of(head_dim) * kv.value_bytes + 2 * head_blocks(head_dim) * kv.scaled
+        return config.n_layers * config.n_kv_heads * (keys + values)
 
     @property
     def n_bytes(self) -> int:
         """What is reserved."""
-        return int(self.keys.nbytes + self.values.nbytes + self.partials.nbytes)
+        return int(self.keys.nbytes + self.values.nbytes + self.value_scales.nbytes + self.partials.nbytes)
 
     def reserve(self, n_positions: int) -> None:
         """Make room for so many positions; what was stored stays. No kernel may be running."""
         if n_positions <= self.capacity:
             return
-        n_layers, n_heads, n_kv_heads, head_dim = self._sizes
+        config = self._config
         wanted = max(n_positions, min(2 * self.capacity, self.max_seq_len))
-        capacity = _padded(wanted, RANGE)
-        keys = np.zeros((n_layers, n_kv_heads, capacity // LANES, _padded(head_dim, BLOCK), LANES), np.float16)
-        values = np.zeros((n_layers, n_kv_heads, _padded(head_dim, LANES) // LANES, capacity, LANES), np.float16)
-        if self.capacity:
-            keys[:, :, : self.capacity // LANES] = self.keys
-            values[:, :, :, : self.capacity] = self.values
-        self.keys, self.values, self.capacity = keys, values, capacity
-        self.partials = np.zeros(partials_floats(n_heads, n_kv_heads, head_dim, capacity), np.float32)
-        self._shape[CAPACITY] = capacity
-        self._shape[KEYS] = keys.ctypes.data
-        self._shape[VALUES] = values.ctypes.data
-        self._shape[PARTIALS] = self.partials.ctypes.data
+        capacity = -(-wanted // RANGE) * RANGE
+        keys, values, scales = self._arrays(capacity)
+        keys[:, :, : self.capacity // LANES] = self.keys
+        values[:, :, :, : self.capacity] = self.values
+        scales[:, :, :, : self.capacity] = self.value_scales
+        self.keys, self.values, self.value_scales, self.capacity = keys, values, scales, capacity
+        self.partials = np.zeros(
+            partials_floats(config.n_heads, config.n_kv_heads, config.head_dim, capacity), np.float32
+        )
+        self.shape[CAPACITY] = capacity
+        self.shape[KEYS], self.shape[VALUES] = keys.ctypes.data, values.ctypes.data
+        self.shape[VALUE_SCALES], self.shape[PARTIALS] = scales.ctypes.data, self.partials.ctypes.data
 
-
-def _padded(n: int, multiple: int) -> int:
-    return -(-n // multiple) * multiple
+    def _arrays(self, capacity: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+        kv, head_dim, heads = self._kv, self._config.head_dim, (self._config.n_layers, self._config.n_kv_heads)
+        keys = np.zeros((*heads, capacity // LANES, kv.key_panel_bytes(head_dim)), np.uint8)
+        values = np.zeros((*heads, value_panels_of(head_dim), capacity, kv.value_bytes), np.uint8)
+        scales = np.zeros((*heads, head_blocks(head_dim), capacity if kv.scaled else 0, 2), np.uint8)
+        return keys, values, scales

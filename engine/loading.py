@@ -53,13 +53,14 @@ def load(command: Load, report: Report) -> LanguageModel:
         raise EngineError(f"{threads} threads cannot compute.", "Ask for 1 or more, or leave the choice to the engine.")
     directory = Path(command.cache_dir) / "panels" if command.cache_dir is not None else None
     weights = load_weights(checkpoint, config, directory, threads, lambda a, b: report("preparing", a, b, "weights"))
-    context = choose_context(command.context, config, checkpoint.weights_bytes)
+    context = choose_context(command, config, checkpoint.weights_bytes)
     transformer = Transformer(
         config,
         weights,
         context,
         batch_size(checkpoint.n_parameters),
         threads,
+        command.kv_type,
         lambda done, total, name: report("compiling", done, total, name),
     )
     report("warming", 0, 1, "first pass")
@@ -81,23 +82,23 @@ def load(command: Load, report: Report) -> LanguageModel:
         template=chat_format.name,
         template_source=chat_format.source,
         weights_bytes=weights.store.n_bytes,
-        kv_bytes_per_token=KVCache.bytes_per_token(config.n_layers, config.n_kv_heads, config.head_dim),
+        kv_bytes_per_token=KVCache.bytes_per_token(config, command.kv_type),
         threads=threads,
         sampling=recommended_sampling(checkpoint.metadata),
     )
     return LanguageModel(card, checkpoint.metadata, tokenizer, chat_format, transformer)
 
 
-def choose_context(asked: int | None, config: ModelConfig, weights_bytes: int) -> int:
+def choose_context(command: Load, config: ModelConfig, weights_bytes: int) -> int:
     """Positions to provide for: what was asked, else the model's own limit as far as memory goes."""
-    if asked is not None:
-        if not 1 <= asked <= config.max_seq_len:
+    if command.context is not None:
+        if not 1 <= command.context <= config.max_seq_len:
             raise EngineError(
-                f"A context of {asked} is not possible: this model has at most {config.max_seq_len}.",
+                f"A context of {command.context} is not possible: this model has at most {config.max_seq_len}.",
                 "Ask for less, or leave it to the engine.",
             )
-        return asked
-    per_token = KVCache.bytes_per_token(config.n_layers, config.n_kv_heads, config.head_dim)
+        return command.context
+    per_token = KVCache.bytes_per_token(config, command.kv_type)
     free = max(0, available_bytes() - weights_bytes)
     fits = int(free * CACHE_SHARE) // per_token
     return min(config.max_seq_len, max(LEAST_CONTEXT, fits // LEAST_CONTEXT * LEAST_CONTEXT))

@@ -74,6 +74,9 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     max_new_tokens: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
 
+KVType = Literal["f16", "q8_0"]
+
+
 class Command(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     """What the app asks of the engine. request_id comes back in every event that answers it."""
 
@@ -85,7 +88,8 @@ class Load(Command, frozen=True, tag="load"):
 
     context: positions to provide for, None for the model's own limit or what fits. threads: None for the physical cores
     this process may use. cache_dir: where prepared panels go; None keeps them in memory. vocab_only: tokenizer, no
-    weights.
+    weights. kv_type: what keys and values are kept as: half precision, or 8 bits in half the room, which changes
+    answers a little.
     """
 
     path: str
@@ -93,6 +97,7 @@ class Load(Command, frozen=True, tag="load"):
     threads: int | None = None
     cache_dir: str | None = None
     vocab_only: bool = False
+    kv_type: KVType = "f16"
 
 
 class Generate(Command, frozen=True, tag="generate"):

@@ -8,13 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.config import ModelConfig
-from engine.kernels import rows
+from engine.kernels import records, rows
 from engine.kernels.attention import attend, merge
+from engine.kernels.cache_layout import head_blocks, kv_type
 from engine.kernels.formats import BLOCK
 from engine.kernels.matmul import embed, matmul
 from engine.kernels.records import ATTENTION, FIXED, PER_OUTPUT, PER_TOKEN
+from engine.kernels.rotary import rotary_table, rotate_and_store
 from engine.kernels.simd import LANES
 from engine.kernels.softcap import cap_logits
+from engine.kv_cache import KVCache
 from engine.panels import Matrix
 from engine.program import Program, Rows, float_bits
 from engine.rope import Frequencies
@@ -26,39 +29,33 @@ CHUNK_BYTES = 48 << 10
 ROWS_TOGETHER = 4
 """Tokens of one chunk of the work between the products."""
 
+SPARE_QUERIES = 32
+"""Query rows after the last one of a key-value head, for rows that are taken together."""
+
 CAPPED_TOGETHER = 256
 """Vectors of logits of one chunk."""
 
 ACTIVATIONS = {"silu": rows.SILU, "gelu": rows.GELU}
 
 
-def attention_shape(config: ModelConfig, batch_size: int) -> NDArray[np.int64]:
+def attention_shape(config: ModelConfig, batch_size: int, kv_name: str) -> NDArray[np.int64]:
     """The shape record of attention; the cache adds its part."""
-    shape = np.zeros(rows.SHAPE_FIELDS, np.int64)
-    shape[rows.HEADS], shape[rows.KV_HEADS] = config.n_heads, config.n_kv_heads
-    shape[rows.HEAD_DIM], shape[rows.HEAD_PAD] = config.head_dim, _head_pad(config)
-    shape[rows.ROTARY_PAIRS] = config.rope_dim // 2
-    shape[rows.HALF_APART] = config.architecture.rope_order == "neox"
-    shape[rows.Q_HEAD_BYTES] = _query_rows(config, batch_size) * _head_pad(config) * 4
-    shape[rows.Q_SCALE] = float_bits(config.query_scale)
+    shape = np.zeros(records.SHAPE_FIELDS, np.int64)
+    row_bytes = kv_type(kv_name).query_bytes(config.head_dim)
+    shape[records.HEADS], shape[records.KV_HEADS] = config.n_heads, config.n_kv_heads
+    shape[records.HEAD_DIM], shape[records.HEAD_PAD] = config.head_dim, head_blocks(config.head_dim) * BLOCK
+    shape[records.ROTARY_PAIRS] = config.rope_dim // 2
+    shape[records.HALF_APART] = config.architecture.rope_order == "neox"
+    shape[records.Q_HEAD_BYTES] = (batch_size * (config.n_heads // config.n_kv_heads) + SPARE_QUERIES) * row_bytes
+    shape[records.Q_ROW_BYTES], shape[records.Q_SCALE] = row_bytes, float_bits(config.query_scale)
     return shape
 
 
-def query_rows(p: Program, config: ModelConfig) -> Rows:
+def query_rows(p: Program, shape: NDArray[np.int64]) -> Rows:
     """Queries by key-value head, then token, then head of the group: the rows that attention takes together."""
-    pad = _head_pad(config)
-    array = np.zeros(config.n_kv_heads * _query_rows(config, p.max_tokens) * pad * 4, np.uint8)
+    array = np.zeros(int(shape[records.KV_HEADS] * shape[records.Q_HEAD_BYTES]), np.uint8)
     p.keep(array)
-    return Rows(array, pad * 4)
-
-
-def _query_rows(config: ModelConfig, max_tokens: int) -> int:
-    """Rows of one key-value head, with room for a block that is not full."""
-    return max_tokens * (config.n_heads // config.n_kv_heads) + BLOCK
-
-
-def _head_pad(config: ModelConfig) -> int:
-    return -(-config.head_dim // BLOCK) * BLOCK
+    return Rows(array, int(shape[records.Q_ROW_BYTES]))
 
 
 def add_rotary_table(p: Program, frequencies: Frequencies, magnitude: float) -> Rows:
@@ -66,7 +63,7 @@ def add_rotary_table(p: Program, frequencies: Frequencies, magnitude: float) -> 
     table = p.floats(2 * frequencies.size)
     p.keep(frequencies)
     where = (table.address, frequencies.ctypes.data, frequencies.size, float_bits(magnitude))
-    p.add(rows.rotary_table, PER_TOKEN, 0, 64, *where)
+    p.add(rotary_table, PER_TOKEN, 0, 64, *where)
     return table
 
 
@@ -120,22 +117,22 @@ def add_rotation(
     index: int,
     qkv: Rows,
     rotary: Rows,
-    shape: NDArray[np.int64],
+    cache: KVCache,
     q_rows: Rows,
 ) -> None:
     """A step: bias and head norms where the model has them, then rotate; keys and values go to layer index's cache."""
-    where = (qkv.address, qkv.stride, rotary.address, shape.ctypes.data, index, q_rows.address)
+    where = (qkv.address, qkv.stride, rotary.address, cache.shape.ctypes.data, index, q_rows.address)
     before = (_address(layer.qkv_bias), _address(layer.q_norm), _address(layer.k_norm), float_bits(config.norm_eps))
-    p.add(rows.rotate_and_store, PER_TOKEN, 0, ROWS_TOGETHER, *where, *before)
+    p.add(rotate_and_store(cache.kv_name), PER_TOKEN, 0, ROWS_TOGETHER, *where, *before)
 
 
 def add_attention(
-    p: Program, config: ModelConfig, index: int, q_rows: Rows, shape: NDArray[np.int64], out: Rows, quant: Rows
+    p: Program, config: ModelConfig, index: int, q_rows: Rows, cache: KVCache, out: Rows, quant: Rows
 ) -> None:
     """Steps: attention of layer index over its cache."""
-    what = (q_rows.address, index, config.windows[index], shape.ctypes.data, float_bits(config.attn_softcap))
+    what = (q_rows.address, index, config.windows[index], cache.shape.ctypes.data, float_bits(config.attn_softcap))
     results = (out.address, out.stride, quant.address, quant.stride)
-    p.add(attend, ATTENTION, 0, 1, *what, *results)
+    p.add(attend(cache.kv_name), ATTENTION, 0, 1, *what, *results)
     p.add(merge, PER_TOKEN, 0, ROWS_TOGETHER, *what, *results)
 
 

@@ -47,17 +47,15 @@ class Transformer:
         max_seq_len: int,
         batch_size: int,
         threads: int,
+        kv_name: str = "f16",
         report: ReportCompiling = lambda done, total, name: None,
     ) -> None:
         self.config, self.weights = config, weights
         self.max_seq_len, self.batch_size = max_seq_len, batch_size
         self.cached_ids: list[int] = []
-        self._shape = attention_shape(config, batch_size)
-        self.cache = KVCache(
-            self._shape, config.n_layers, config.n_heads, config.n_kv_heads, config.head_dim, max_seq_len
-        )
+        self.cache = KVCache(attention_shape(config, batch_size, kv_name), config, max_seq_len, kv_name)
         program = Program(batch_size)
-        self._logits = forward(program, config, weights, self._shape, max_seq_len)
+        self._logits = forward(program, config, weights, self.cache)
         self._program = program
         self._team = Team(program.compile(report), threads, max(TILE_BYTES, attention_scratch_bytes(config.head_dim)))
 
@@ -101,7 +99,7 @@ class Transformer:
         self.weights.close()
 
 
-def forward(p: Program, config: ModelConfig, weights: ModelWeights, shape: NDArray[np.int64], max_seq_len: int) -> Rows:
+def forward(p: Program, config: ModelConfig, weights: ModelWeights, cache: KVCache) -> Rows:
     """Write down the forward pass of a LLaMA-family model; returns the buffer of logits.
 
     Comments give shapes per token. Source: Touvron et al. 2023, with grouped-query attention (Ainslie et al. 2023);
@@ -110,16 +108,16 @@ def forward(p: Program, config: ModelConfig, weights: ModelWeights, shape: NDArr
     """
     dim, hidden = config.dim, config.hidden_dim
     x, x_norm, x_quant = p.floats(dim), p.floats(dim), p.quants(dim)
-    qkv, q_rows = p.floats(config.q_dim + 2 * config.kv_dim), query_rows(p, config)
+    qkv, q_rows = p.floats(config.q_dim + 2 * config.kv_dim), query_rows(p, cache.shape)
     att, att_quant, delta = p.floats(config.q_dim), p.quants(config.q_dim), p.floats(dim)
     logits = p.floats(config.vocab_size, MAX_OUTPUTS)
     if config.n_experts:
         experts = ExpertBuffers(p, config)
     else:
         gate_up, h, h_quant = p.floats(2 * hidden), p.floats(hidden), p.quants(hidden)
-    p.keep(shape, weights)
+    p.keep(cache, weights)
 
-    rotary = add_rotary_table(p, *rotary_frequencies(config, weights.rope_divisors_for(config, max_seq_len)))
+    rotary = add_rotary_table(p, *rotary_frequencies(config, weights.rope_divisors_for(config, cache.max_seq_len)))
     local = local_rotary_frequencies(config)
     local_rotary = rotary if local is None else add_rotary_table(p, *local)
     add_embedding(p, config, weights.embedding, x)  # (dim,)
@@ -127,8 +125,8 @@ def forward(p: Program, config: ModelConfig, weights: ModelWeights, shape: NDArr
     for i, layer in enumerate(weights.layers):
         add_norm(p, config, x, added, layer.attn_norm, x_norm, x_quant, delta_norm=added_norm)
         add_products(p, layer.wqkv, x_norm, x_quant, qkv)  # (q_dim + 2·kv_dim,)
-        add_rotation(p, config, layer, i, qkv, local_rotary if config.windows[i] else rotary, shape, q_rows)
-        add_attention(p, config, i, q_rows, shape, att, att_quant)  # (q_dim,)
+        add_rotation(p, config, layer, i, qkv, local_rotary if config.windows[i] else rotary, cache, q_rows)
+        add_attention(p, config, i, q_rows, cache, att, att_quant)  # (q_dim,)
         add_products(p, [layer.wo], att, att_quant, delta)  # (dim,)
 
         add_norm(p, config, x, delta, layer.ffn_norm, x_norm, x_quant, delta_norm=layer.attn_post_norm)

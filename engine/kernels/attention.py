@@ -1,7 +1,7 @@
 """Attention over the cache: two panel products with a softmax between them.
 
-Keys lie in half-precision panels of LANES positions, values in panels of LANES dimensions, so scores and results are
-the same kind of product as with weights. The cache is taken in ranges of RANGE positions; each gives a partial result
+Keys lie in panels of LANES positions, values in panels of LANES dimensions, so scores and results are the same kind of
+product as with weights. The cache is taken in ranges of RANGE positions; each gives a partial result
 (largest score, sum, weighted values), and partial results are merged in the order of their positions, whether they were
 computed by one thread after another (prompts) or by several at once (decoding): same order, same bits.
 
@@ -10,27 +10,60 @@ Source: Dao et al. 2022 (online softmax); the split over the cache is their "fla
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import numpy as np
 
 from engine.kernels import cpu, lanes
-from engine.kernels.formats import BLOCK, panel_format
+from engine.kernels.cache_layout import (
+    head_keys,
+    head_value_scales,
+    head_values,
+    is_scaled,
+    key_block_bytes,
+    key_format,
+    kv_type,
+    store_scratch_bytes,
+    value_bytes,
+    value_format,
+)
+from engine.kernels.formats import BLOCK
 from engine.kernels.jit import inner, kernel
 from engine.kernels.matmul import Tokens, add_block, store_sums, zero_sums
-from engine.kernels.memory import field, load_f32, load_f32x16, store_f32, store_f32x16, store_i64
-from engine.kernels.records import N_TOKENS, P0, P1, P2, P3, P4, P5, P6, P7, P8, POS, SCRATCH, SCRATCH_BYTES
-from engine.kernels.rows import (
+from engine.kernels.memory import (
+    field,
+    load_f16x16,
+    load_f32,
+    load_f32x16,
+    store_f32,
+    store_f32x16,
+    store_i64,
+)
+from engine.kernels.records import (
     CAPACITY,
     HEAD_DIM,
     HEAD_PAD,
     HEADS,
     KV_HEADS,
+    N_TOKENS,
+    P0,
+    P1,
+    P2,
+    P3,
+    P4,
+    P5,
+    P6,
+    P7,
+    P8,
     PARTIALS,
+    POS,
     Q_HEAD_BYTES,
-    VECTOR,
-    key_panels,
-    quantize_row,
-    value_panels,
+    Q_ROW_BYTES,
+    SCRATCH,
+    SCRATCH_BYTES,
 )
+from engine.kernels.rows import VECTOR, quantize_row
 from engine.kernels.simd import LANES
 from engine.kernels.softcap import soften
 
@@ -44,9 +77,14 @@ ROWS_BLOCK = 64
 """Query rows (token, head) that one unit of a prompt's attention takes through the cache together."""
 
 _ROWS = 4 if cpu.has_avx512_dot() else 2
-_F16 = panel_format("F16")
 _one, _few = Tokens(1), Tokens(_ROWS)
 _BOTTOM = np.float32(-3.0e38)
+
+BEGIN, END, SCORES = 0, 256, 512
+SCALED = SCORES + _ROWS * RANGE * 4
+STATES = SCALED + _ROWS * RANGE * 4
+"""A thread's scratch, in bytes: each row's first and past-last visible position (int64), its scores, the same times the
+values' scales, and partial results."""
 
 Q_ROWS, ATT_LAYER, WINDOW, SHAPE, SOFTCAP, ATT, ATT_STRIDE, ATT_QUANT, ATT_QUANT_STRIDE = (
     P0,
@@ -66,6 +104,12 @@ cap of scores (float32 bits; 0: none), results as float32 and quantised (0: none
 def partial_floats(head_dim: int) -> int:
     """float32 of one partial result: values padded to whole vectors, then largest score, sum and padding."""
     return (head_dim + LANES - 1) // LANES * LANES + LANES
+
+
+@inner
+def _part_bytes(shape):
+    """Bytes of one partial result."""
+    return ((field(shape, HEAD_DIM) + LANES - 1) // LANES * LANES + LANES) * 4
 
 
 @inner
@@ -111,54 +155,52 @@ def _from_lane_zero(v, begin):
 
 
 @inner
-def attend_rows(
-    count,
-    rows,
-    n_rows,
-    q,
-    q_stride,
-    keys,
-    values,
-    value_panel_bytes,
-    dim,
-    pad,
-    start,
-    begin,
-    end,
-    softcap,
-    scores,
-    out,
-    out_stride,
-):
-    """Partial results of n_rows query rows (computed `rows` together) over the range of the cache from `start`.
-
-    begin, end: addresses of each row's first and past-last position (int64, absolute).
-    """
+def attend_rows(kv, count, n_rows, shape, q, keys, values, scales, start, softcap, scratch, out, out_stride):
+    """Partial results of n_rows query rows (computed `count` together) over the range of the cache from `start`."""
+    dim, pad, stride = field(shape, HEAD_DIM), field(shape, HEAD_PAD), field(shape, Q_ROW_BYTES)
+    scores = scratch + SCORES
     longest = 0
     for r in range(n_rows):
-        longest = max(longest, min(RANGE, field(end, r) - start))
+        longest = max(longest, min(RANGE, field(scratch + END, r) - start))
     blocks = (longest + BLOCK - 1) // BLOCK
-    for p in range(blocks * (BLOCK // LANES)):
+    vectors = blocks * (BLOCK // LANES)
+    key_panel_bytes = pad // BLOCK * key_block_bytes(kv)
+    for p in range(vectors):
         sums = zero_sums(count)
-        panel = keys + (start // LANES + p) * pad * LANES * 2
+        panel = keys + (start // LANES + p) * key_panel_bytes
         for block in range(pad // BLOCK):
-            sums = add_block(_F16, sums, panel, block, q, q_stride)
+            sums = add_block(key_format(kv), sums, panel, block, q, stride)
         store_sums(sums, scores + p * VECTOR, RANGE * 4)
     padded = (dim + LANES - 1) // LANES * LANES
     for r in range(n_rows):
-        first = max(0, field(begin, r) - start)
-        last = max(first, min(RANGE, field(end, r) - start))
+        first = max(0, field(scratch + BEGIN, r) - start)
+        last = max(first, min(RANGE, field(scratch + END, r) - start))
         if softcap > np.float32(0.0):
-            soften(scores + r * RANGE * 4, blocks * (BLOCK // LANES), softcap)
-        top, total = softmax_range(scores + r * RANGE * 4, first, last, blocks * (BLOCK // LANES))
+            soften(scores + r * RANGE * 4, vectors, softcap)
+        top, total = softmax_range(scores + r * RANGE * 4, first, last, vectors)
         store_f32(out + r * out_stride + padded * 4, top)
         store_f32(out + r * out_stride + padded * 4 + 4, total)
+    weights, capacity = scores, field(shape, CAPACITY)
     for p in range(padded // LANES):
+        if is_scaled(kv):
+            weights = scratch + SCALED
+            if p % 2 == 0:
+                _scale_weights(scores, weights, scales + (p // 2 * capacity + start) * 2, n_rows, vectors)
         sums = zero_sums(count)
-        panel = values + p * value_panel_bytes + start * LANES * 2
+        panel = values + (p * capacity + start) * value_bytes(kv)
         for block in range(blocks):
-            sums = add_block(_F16, sums, panel, block, scores, RANGE * 4)
+            sums = add_block(value_format(kv), sums, panel, block, weights, RANGE * 4)
         store_sums(sums, out + p * VECTOR, out_stride)
+
+
+@inner
+def _scale_weights(scores, weights, scales, n_rows, vectors):
+    """Each row's weights times the scales of the values that they are for."""
+    for i in range(vectors):
+        scale = load_f16x16(scales + i * 2 * LANES)
+        for r in range(n_rows):
+            at = r * RANGE * 4 + i * VECTOR
+            store_f32x16(weights + at, lanes.mul(load_f32x16(scores + at), scale))
 
 
 @inner
@@ -197,178 +239,86 @@ def _first_visible(pos, window):
 
 
 @inner
-def _limits(begin, end, base, n_rows, group, first_row, window):
+def _set_limits(scratch, base, n_rows, group, first_row, window):
     """Write each row's first and past-last visible position."""
     for r in range(n_rows):
         pos = base + (first_row + r) // group
-        store_i64(begin + 8 * r, _first_visible(pos, window))
-        store_i64(end + 8 * r, pos + 1)
+        store_i64(scratch + BEGIN + 8 * r, _first_visible(pos, window))
+        store_i64(scratch + END + 8 * r, pos + 1)
 
 
-@kernel
-def attend(step, batch, first, last, thread):
-    """Units: few tokens: (kv head, range of the cache); many: (kv head, block of query rows)."""
-    shape = field(step, SHAPE)
-    n, pos = field(batch, N_TOKENS), field(batch, POS)
-    heads, kv_heads, dim, pad = (
-        field(shape, HEADS),
-        field(shape, KV_HEADS),
-        field(shape, HEAD_DIM),
-        field(shape, HEAD_PAD),
-    )
-    group = heads // kv_heads
-    rows = n * group
-    window, softcap = field(step, WINDOW), load_f32(step + 8 * SOFTCAP)
-    padded = (dim + LANES - 1) // LANES * LANES
-    part_bytes = (padded + LANES) * 4
-    value_panel_bytes = field(shape, CAPACITY) * LANES * 2
-    scratch = field(batch, SCRATCH) + thread * field(batch, SCRATCH_BYTES)
-    begin, end = scratch, scratch + 256
-    scores = scratch + 512
-    ranges = (pos + n + RANGE - 1) // RANGE
-    units_per_head = ranges if n <= FEW_TOKENS else (rows + ROWS_BLOCK - 1) // ROWS_BLOCK
-    for unit in range(first, last):
-        h, part = unit // units_per_head, unit % units_per_head
-        q = field(step, Q_ROWS) + h * field(shape, Q_HEAD_BYTES)
-        keys, values = key_panels(shape, field(step, ATT_LAYER), h), value_panels(shape, field(step, ATT_LAYER), h)
-        if n <= FEW_TOKENS:
-            for r in range(0, rows, _ROWS):
-                few = min(_ROWS, rows - r)
-                _limits(begin, end, pos, few, group, r, window)
-                if field(begin, 0) >= (part + 1) * RANGE:
-                    continue
-                out = field(shape, PARTIALS) + ((h * ranges + part) * (rows + _ROWS) + r) * part_bytes
-                _attend(
-                    few,
-                    q + r * pad * 4,
-                    pad * 4,
-                    keys,
-                    values,
-                    value_panel_bytes,
-                    dim,
-                    pad,
-                    part * RANGE,
-                    begin,
-                    end,
-                    softcap,
-                    scores,
-                    out,
-                    part_bytes,
-                )
-        else:
-            states = scores + _ROWS * RANGE * 4
-            fresh = states + (ROWS_BLOCK + _ROWS) * part_bytes
-            _attend_block(
-                step,
-                shape,
-                q,
-                keys,
-                values,
-                value_panel_bytes,
-                pos,
-                rows,
-                part * ROWS_BLOCK,
-                h,
-                begin,
-                end,
-                scores,
-                states,
-                fresh,
-                part_bytes,
-            )
+@cache
+def attend(kv_name: str) -> Any:
+    """The step for a cache of that type. Units: few tokens: (kv head, range of the cache); many: (kv head, rows)."""
+    kv = kv_type(kv_name)
+
+    @kernel
+    def attention(step, batch, first, last, thread):
+        shape = field(step, SHAPE)
+        n, pos = field(batch, N_TOKENS), field(batch, POS)
+        rows = n * (field(shape, HEADS) // field(shape, KV_HEADS))
+        scratch = field(batch, SCRATCH) + thread * field(batch, SCRATCH_BYTES)
+        ranges = (pos + n + RANGE - 1) // RANGE
+        units_per_head = ranges if n <= FEW_TOKENS else (rows + ROWS_BLOCK - 1) // ROWS_BLOCK
+        for unit in range(first, last):
+            h, part = unit // units_per_head, unit % units_per_head
+            if n <= FEW_TOKENS:
+                _attend_range(kv, step, shape, h, part, pos, rows, ranges, scratch)
+            else:
+                _attend_block(kv, step, shape, h, part * ROWS_BLOCK, pos, rows, scratch)
+
+    return attention
 
 
 @inner
-def _attend(
-    few, q, q_stride, keys, values, value_panel_bytes, dim, pad, start, begin, end, softcap, scores, out, part_bytes
-):
-    if few == 1:
-        attend_rows(
-            _one,
-            1,
-            1,
-            q,
-            q_stride,
-            keys,
-            values,
-            value_panel_bytes,
-            dim,
-            pad,
-            start,
-            begin,
-            end,
-            softcap,
-            scores,
-            out,
-            part_bytes,
-        )
+def _attend(kv, step, shape, h, row, n_rows, start, scratch, out, out_stride):
+    """Up to _ROWS query rows of key-value head h, from `row` on, over one range of the cache."""
+    layer, softcap = field(step, ATT_LAYER), load_f32(step + 8 * SOFTCAP)
+    q = field(step, Q_ROWS) + h * field(shape, Q_HEAD_BYTES) + row * field(shape, Q_ROW_BYTES)
+    keys, values = head_keys(kv, shape, layer, h), head_values(kv, shape, layer, h)
+    scales = head_value_scales(shape, layer, h)
+    if n_rows == 1:
+        attend_rows(kv, _one, 1, shape, q, keys, values, scales, start, softcap, scratch, out, out_stride)
     else:
-        attend_rows(
-            _few,
-            _ROWS,
-            few,
-            q,
-            q_stride,
-            keys,
-            values,
-            value_panel_bytes,
-            dim,
-            pad,
-            start,
-            begin,
-            end,
-            softcap,
-            scores,
-            out,
-            part_bytes,
-        )
+        attend_rows(kv, _few, n_rows, shape, q, keys, values, scales, start, softcap, scratch, out, out_stride)
 
 
 @inner
-def _attend_block(
-    step, shape, q, keys, values, value_panel_bytes, pos, rows, row0, h, begin, end, scores, states, fresh, part_bytes
-):
-    """A block of query rows of one kv head through the cache, range after range."""
-    heads, kv_heads, dim, pad = (
-        field(shape, HEADS),
-        field(shape, KV_HEADS),
-        field(shape, HEAD_DIM),
-        field(shape, HEAD_PAD),
-    )
-    group = heads // kv_heads
-    window, softcap = field(step, WINDOW), load_f32(step + 8 * SOFTCAP)
-    padded = (dim + LANES - 1) // LANES * LANES
+def _attend_range(kv, step, shape, h, part, pos, rows, ranges, scratch):
+    """Every query row of one key-value head over one range of the cache, to the partial results."""
+    group = field(shape, HEADS) // field(shape, KV_HEADS)
+    part_bytes = _part_bytes(shape)
+    for r in range(0, rows, _ROWS):
+        few = min(_ROWS, rows - r)
+        _set_limits(scratch, pos, few, group, r, field(step, WINDOW))
+        if field(scratch + BEGIN, 0) < (part + 1) * RANGE:
+            out = field(shape, PARTIALS) + ((h * ranges + part) * (rows + _ROWS) + r) * part_bytes
+            _attend(kv, step, shape, h, r, few, part * RANGE, scratch, out, part_bytes)
+
+
+@inner
+def _attend_block(kv, step, shape, h, row0, pos, rows, scratch):
+    """A block of query rows of one key-value head through the cache, range after range."""
+    dim, window = field(shape, HEAD_DIM), field(step, WINDOW)
+    group = field(shape, HEADS) // field(shape, KV_HEADS)
+    padded, part_bytes = (dim + LANES - 1) // LANES * LANES, _part_bytes(shape)
+    states = scratch + STATES
+    fresh = states + (ROWS_BLOCK + _ROWS) * part_bytes
     row1 = min(rows, row0 + ROWS_BLOCK)
     last_pos = pos + (row1 - 1) // group
     first_start = _first_visible(pos + row0 // group, window) // RANGE * RANGE
     for start in range(first_start, last_pos + 1, RANGE):
         for r in range(row0, row1, _ROWS):
             few = min(_ROWS, row1 - r)
-            _limits(begin, end, pos, few, group, r, window)
-            if field(end, few - 1) <= start:
+            _set_limits(scratch, pos, few, group, r, window)
+            if field(scratch + END, few - 1) <= start:
                 continue
-            target = states + (r - row0) * part_bytes if start == first_start else fresh
-            _attend(
-                few,
-                q + r * pad * 4,
-                pad * 4,
-                keys,
-                values,
-                value_panel_bytes,
-                dim,
-                pad,
-                start,
-                begin,
-                end,
-                softcap,
-                scores,
-                target,
-                part_bytes,
-            )
+            state = states + (r - row0) * part_bytes
+            _attend(kv, step, shape, h, r, few, start, scratch, state if start == first_start else fresh, part_bytes)
             if start > first_start:
                 for i in range(few):
-                    if field(end, i) > start:
-                        merge_partial(states + (r - row0 + i) * part_bytes, fresh + i * part_bytes, padded)
+                    if field(scratch + END, i) > start:
+                        merge_partial(state + i * part_bytes, fresh + i * part_bytes, padded)
     for r in range(row0, row1):
         out = field(step, ATT) + r // group * field(step, ATT_STRIDE) + (h * group + r % group) * dim * 4
         finish_row(out, states + (r - row0) * part_bytes, dim, padded)
@@ -382,8 +332,7 @@ def merge(step, batch, first, last, thread):
     heads, kv_heads, dim = field(shape, HEADS), field(shape, KV_HEADS), field(shape, HEAD_DIM)
     group = heads // kv_heads
     rows = n * group
-    padded = (dim + LANES - 1) // LANES * LANES
-    part_bytes = (padded + LANES) * 4
+    padded, part_bytes = (dim + LANES - 1) // LANES * LANES, _part_bytes(shape)
     window = field(step, WINDOW)
     ranges = (pos + n + RANGE - 1) // RANGE
     for t in range(first, last):
@@ -410,6 +359,6 @@ def partials_floats(n_heads: int, n_kv_heads: int, head_dim: int, capacity: int)
 
 
 def attention_scratch_bytes(head_dim: int) -> int:
-    """Scratch that one thread needs."""
-    part = partial_floats(head_dim) * 4
-    return 512 + _ROWS * RANGE * 4 + (ROWS_BLOCK + 3 * _ROWS) * part
+    """Scratch that one thread needs for attention and for storing what it reads."""
+    states = ROWS_BLOCK + 3 * _ROWS
+    return max(STATES + states * partial_floats(head_dim) * 4, store_scratch_bytes(head_dim))

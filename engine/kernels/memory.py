@@ -8,7 +8,7 @@ import numba
 from llvmlite import ir
 from numba import types
 
-from engine.kernels.simd import F32, F32X16, I8, I32, I64, Emit, emitted, f32x16
+from engine.kernels.simd import F32, F32X16, I8, I16, I32, I64, LANES, Emit, emitted, f32x16
 
 
 def _loader(kind: ir.Type, result: types.Type, convert: Any = None) -> Any:
@@ -26,6 +26,7 @@ load_u8 = _loader(I8, types.uint8)
 load_f32 = _loader(F32, types.float32)
 load_f64 = _loader(ir.DoubleType(), types.float64)
 load_f32x16 = _loader(F32X16, f32x16)
+load_f16x16 = _loader(ir.VectorType(I16, LANES), f32x16, lambda e, value: e.half_to_float(value))
 
 
 @emitted(lambda address, value: types.void(types.int64, types.float32))
@@ -37,6 +38,12 @@ def store_f32(e: Emit, _types: Any, address: ir.Value, value: ir.Value) -> None:
 @emitted(lambda address, value: types.void(types.int64, types.int64))
 def store_i64(e: Emit, _types: Any, address: ir.Value, value: ir.Value) -> None:
     """Write one int64."""
+    e.store(value, address)
+
+
+@emitted(lambda address, value: types.void(types.int64, types.int32))
+def store_i32(e: Emit, _types: Any, address: ir.Value, value: ir.Value) -> None:
+    """Write one int32."""
     e.store(value, address)
 
 

@@ -1,6 +1,6 @@
-"""The layout of the records that kernels read: a step of the program, and the batch of tokens that runs through it.
+"""The layout of the records that kernels read: a step, the batch of tokens that runs through it, and attention's shape.
 
-Both are rows of int64; addresses are those of buffers that the program keeps alive.
+All are rows of int64; addresses are those of buffers that the program keeps alive.
 """
 
 from __future__ import annotations
@@ -22,3 +22,25 @@ scratch memory and its size for each thread; the number of threads; the program'
 BLOCK_BYTES = 48
 """A block of 32 quantised activations: 32 int8, float32 scale, int32 sums of either half, float32 scale · sum."""
 SCALE_AT, SUM_AT, SCALED_SUM_AT = 32, 36, 44
+
+SHAPE_FIELDS = 16
+(
+    HEADS,
+    KV_HEADS,
+    HEAD_DIM,
+    HEAD_PAD,
+    ROTARY_PAIRS,
+    HALF_APART,
+    Q_HEAD_BYTES,
+    Q_ROW_BYTES,
+    Q_SCALE,
+    CAPACITY,
+    KEYS,
+    VALUES,
+    VALUE_SCALES,
+    PARTIALS,
+) = range(14)
+"""The shape record of attention: heads; key-value heads; their width and the width padded to whole blocks; rotated
+pairs, and whether a pair's parts lie half a head apart (NeoX) or side by side; bytes of a key-value head's part of the
+query rows, and of one of them; the factor for queries (float32 bits). Then what changes when the cache grows: positions
+reserved, addresses of keys, values, their scales (see cache_layout) and partial results."""

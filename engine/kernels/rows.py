@@ -10,16 +10,7 @@ import numpy as np
 from engine.kernels import lanes
 from engine.kernels.formats import BLOCK
 from engine.kernels.jit import inner, kernel
-from engine.kernels.memory import (
-    field,
-    load_f32,
-    load_f32x16,
-    load_f64,
-    store_f16,
-    store_f16x16,
-    store_f32,
-    store_f32x16,
-)
+from engine.kernels.memory import field, load_f32, load_f32x16, store_f32x16
 from engine.kernels.records import (
     BLOCK_BYTES,
     N_OUT,
@@ -36,7 +27,6 @@ from engine.kernels.records import (
     P9,
     P10,
     P11,
-    POS,
 )
 from engine.kernels.simd import LANES
 
@@ -164,148 +154,3 @@ def gate(step, batch, first, last, thread):
         gate_row(row, row + 4 * field(step, UP_AT), out, width, activation)
         if field(step, H_QUANT):
             quantize_row(out, field(step, H_QUANT) + t * field(step, H_QUANT_STRIDE), (width + BLOCK - 1) // BLOCK)
-
-
-TABLE, FREQUENCIES, N_PAIRS, MAGNITUDE = P0, P1, P2, P3
-"""Parameters of rotary_table: cosines and sines (pairs of float32, per token), float64 angles a position, their number,
-and a factor (float32 bits)."""
-
-
-@kernel
-def rotary_table(step, batch, first, last, thread):
-    """Cosine and sine of each token's rotary angles. Source: Su et al. 2021."""
-    n = field(step, N_PAIRS)
-    factor = load_f32(step + 8 * MAGNITUDE)
-    for t in range(first, last):
-        position = np.float64(field(batch, POS) + t)
-        row = field(step, TABLE) + t * n * 8
-        for i in range(n):
-            angle = position * load_f64(field(step, FREQUENCIES) + 8 * i)
-            store_f32(row + 8 * i, np.float32(np.cos(angle)) * factor)
-            store_f32(row + 8 * i + 4, np.float32(np.sin(angle)) * factor)
-
-
-QKV, QKV_STRIDE, ROTARY, SHAPE, LAYER, Q_ROWS, BIAS, Q_NORM, K_NORM, HEAD_EPS = P0, P1, P2, P3, P4, P5, P6, P7, P8, P9
-"""Parameters of rotate_and_store: the product's rows; the rotary table; the shape record; the layer; query rows; the
-bias of the product's rows (0: none); weights of the norms of a query head and a key head (0: none), and their epsilon
-(float32 bits)."""
-
-(
-    HEADS,
-    KV_HEADS,
-    HEAD_DIM,
-    HEAD_PAD,
-    ROTARY_PAIRS,
-    HALF_APART,
-    Q_HEAD_BYTES,
-    Q_SCALE,
-    CAPACITY,
-    KEYS,
-    VALUES,
-    PARTIALS,
-) = range(12)
-"""The shape record of attention: heads; key-value heads; their width and the width padded to whole blocks; rotated
-pairs, and whether a pair's parts lie half a head apart (NeoX) or side by side; bytes of a key-value head's part of the
-query rows; the factor for queries (float32 bits). Then what changes when the cache grows: positions reserved, addresses
-of keys, values and partial results."""
-
-SHAPE_FIELDS = 16
-
-
-@inner
-def key_panels(shape, layer, head):
-    """Where one head's keys begin in a layer's cache: panels of LANES positions."""
-    index = layer * field(shape, KV_HEADS) + head
-    return field(shape, KEYS) + index * field(shape, CAPACITY) * field(shape, HEAD_PAD) * 2
-
-
-@inner
-def value_panels(shape, layer, head):
-    """Where one head's values begin in a layer's cache: panels of LANES dimensions, CAPACITY positions each."""
-    panels = (field(shape, HEAD_DIM) + LANES - 1) // LANES
-    index = (layer * field(shape, KV_HEADS) + head) * panels
-    return field(shape, VALUES) + index * field(shape, CAPACITY) * LANES * 2
-
-
-@inner
-def rotate(x, table, pairs, half_apart):
-    """Turn the first 2·pairs numbers of one head in place."""
-    for i in range(pairs):
-        a = x + 4 * (i if half_apart else 2 * i)
-        b = a + 4 * (pairs if half_apart else 1)
-        c, s = load_f32(table + 8 * i), load_f32(table + 8 * i + 4)
-        u, v = load_f32(a), load_f32(b)
-        store_f32(a, u * c - v * s)
-        store_f32(b, u * s + v * c)
-
-
-@inner
-def norm_head(x, weight, dim, eps):
-    """RMS norm of one head's dim numbers in place, times weight; what follows them is left alone."""
-    squares = lanes.splat(np.float32(0.0))
-    for i in range((dim + LANES - 1) // LANES):
-        v = lanes.first_lanes(load_f32x16(x + i * VECTOR), dim - i * LANES, np.float32(0.0))
-        squares = lanes.fma(v, v, squares)
-    factor = np.float32(1.0) / np.sqrt(lanes.total(squares) / np.float32(dim) + eps)
-    for i in range(dim):
-        store_f32(x + 4 * i, load_f32(x + 4 * i) * factor * load_f32(weight + 4 * i))
-
-
-@inner
-def add_bias(x, bias, n):
-    """Add n numbers to x, in whole vectors."""
-    for i in range((n + LANES - 1) // LANES):
-        store_f32x16(x + i * VECTOR, lanes.add(load_f32x16(x + i * VECTOR), load_f32x16(bias + i * VECTOR)))
-
-
-@kernel
-def rotate_and_store(step, batch, first, last, thread):
-    """Rotate queries and keys by their position; queries go to rows by key-value head, keys and values to the cache.
-
-    Before that, the bias is added and heads are normed where the model does so.
-    """
-    shape = field(step, SHAPE)
-    heads, kv_heads = field(shape, HEADS), field(shape, KV_HEADS)
-    dim, pad, pairs, apart = (
-        field(shape, HEAD_DIM),
-        field(shape, HEAD_PAD),
-        field(shape, ROTARY_PAIRS),
-        field(shape, HALF_APART),
-    )
-    group, layer = heads // kv_heads, field(step, LAYER)
-    scale, eps = load_f32(shape + 8 * Q_SCALE), load_f32(step + 8 * HEAD_EPS)
-    for t in range(first, last):
-        row = field(step, QKV) + t * field(step, QKV_STRIDE)
-        table = field(step, ROTARY) + t * pairs * 8
-        pos = field(batch, POS) + t
-        if field(step, BIAS):
-            add_bias(row, field(step, BIAS), (heads + 2 * kv_heads) * dim)
-        for h in range(heads):
-            x = row + 4 * h * dim
-            if field(step, Q_NORM):
-                norm_head(x, field(step, Q_NORM), dim, eps)
-            rotate(x, table, pairs, apart)
-            out = field(step, Q_ROWS) + h // group * field(shape, Q_HEAD_BYTES) + (t * group + h % group) * pad * 4
-            for i in range(dim):
-                store_f32(out + 4 * i, load_f32(x + 4 * i) * scale)
-        for h in range(kv_heads):
-            k = row + 4 * (heads + h) * dim
-            if field(step, K_NORM):
-                norm_head(k, field(step, K_NORM), dim, eps)
-            rotate(k, table, pairs, apart)
-            panel = key_panels(shape, layer, h) + pos // LANES * pad * LANES * 2
-            for i in range(dim):
-                store_f16(panel + (i * LANES + pos % LANES) * 2, load_f32(k + 4 * i))
-            v = row + 4 * (heads + kv_heads + h) * dim
-            out = value_panels(shape, layer, h) + pos * LANES * 2
-            _store_values(v, out, dim, field(shape, CAPACITY) * LANES * 2)
-
-
-@inner
-def _store_values(v, out, dim, panel_bytes):
-    """One position's values to the value panels: whole vectors, then what is left one by one."""
-    whole = dim // LANES
-    for i in range(whole):
-        store_f16x16(out + i * panel_bytes, load_f32x16(v + i * VECTOR))
-    for i in range(whole * LANES, dim):
-        store_f16(out + whole * panel_bytes + (i - whole * LANES) * 2, load_f32(v + 4 * i))

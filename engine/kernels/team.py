@@ -19,7 +19,9 @@ from engine.kernels.memory import field, store_i64
 from engine.kernels.records import (
     CHUNK_UNITS,
     FIXED,
+    HEADS,
     KERNEL,
+    KV_HEADS,
     N_OUT,
     N_STEPS,
     N_TOKENS,
@@ -32,7 +34,6 @@ from engine.kernels.records import (
     UNIT_KIND,
     UNITS,
 )
-from engine.kernels.rows import HEADS, KV_HEADS
 from engine.kernels.simd import I64, Emit, emitted
 
 CHUNK_BITS = 20

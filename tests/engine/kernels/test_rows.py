@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from engine.kernels.records import BLOCK_BYTES
-from engine.kernels.rows import GELU, OUTPUTS_ONLY, SILU, gate, residual_norm, rotary_table
+from engine.kernels.rotary import rotary_table
+from engine.kernels.rows import GELU, OUTPUTS_ONLY, SILU, gate, residual_norm
 
 
 def bits(value: float) -> int:

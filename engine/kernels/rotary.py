@@ -1,0 +1,138 @@
+"""Rotary positions: queries and keys are turned by their position and put where attention finds them."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from engine.kernels import lanes
+from engine.kernels.cache_layout import head_keys, kv_type, store_key, store_query, store_value
+from engine.kernels.jit import inner, kernel
+from engine.kernels.memory import field, load_f32, load_f32x16, load_f64, store_f32, store_f32x16
+from engine.kernels.records import (
+    HALF_APART,
+    HEAD_DIM,
+    HEAD_PAD,
+    HEADS,
+    KV_HEADS,
+    P0,
+    P1,
+    P2,
+    P3,
+    P4,
+    P5,
+    P6,
+    P7,
+    P8,
+    P9,
+    POS,
+    Q_HEAD_BYTES,
+    Q_ROW_BYTES,
+    Q_SCALE,
+    ROTARY_PAIRS,
+    SCRATCH,
+    SCRATCH_BYTES,
+)
+from engine.kernels.rows import VECTOR
+from engine.kernels.simd import LANES
+
+TABLE, FREQUENCIES, N_PAIRS, MAGNITUDE = P0, P1, P2, P3
+"""Parameters of rotary_table: cosines and sines (pairs of float32, per token), float64 angles a position, their number,
+and a factor (float32 bits)."""
+
+
+@kernel
+def rotary_table(step, batch, first, last, thread):
+    """Cosine and sine of each token's rotary angles. Source: Su et al. 2021."""
+    n = field(step, N_PAIRS)
+    factor = load_f32(step + 8 * MAGNITUDE)
+    for t in range(first, last):
+        position = np.float64(field(batch, POS) + t)
+        row = field(step, TABLE) + t * n * 8
+        for i in range(n):
+            angle = position * load_f64(field(step, FREQUENCIES) + 8 * i)
+            store_f32(row + 8 * i, np.float32(np.cos(angle)) * factor)
+            store_f32(row + 8 * i + 4, np.float32(np.sin(angle)) * factor)
+
+
+QKV, QKV_STRIDE, ROTARY, SHAPE, LAYER, Q_ROWS, BIAS, Q_NORM, K_NORM, HEAD_EPS = P0, P1, P2, P3, P4, P5, P6, P7, P8, P9
+"""Parameters of rotate_and_store: the product's rows; the rotary table; the shape record; the layer; query rows; the
+bias of the product's rows (0: none); weights of the norms of a query head and a key head (0: none), and their epsilon
+(float32 bits)."""
+
+
+@inner
+def rotate(x, table, pairs, half_apart):
+    """Turn the first 2·pairs numbers of one head in place."""
+    for i in range(pairs):
+        a = x + 4 * (i if half_apart else 2 * i)
+        b = a + 4 * (pairs if half_apart else 1)
+        c, s = load_f32(table + 8 * i), load_f32(table + 8 * i + 4)
+        u, v = load_f32(a), load_f32(b)
+        store_f32(a, u * c - v * s)
+        store_f32(b, u * s + v * c)
+
+
+@inner
+def norm_head(x, weight, dim, eps):
+    """RMS norm of one head's dim numbers in place, times weight; what follows them is left alone."""
+    squares = lanes.splat(np.float32(0.0))
+    for i in range((dim + LANES - 1) // LANES):
+        v = lanes.first_lanes(load_f32x16(x + i * VECTOR), dim - i * LANES, np.float32(0.0))
+        squares = lanes.fma(v, v, squares)
+    factor = np.float32(1.0) / np.sqrt(lanes.total(squares) / np.float32(dim) + eps)
+    for i in range(dim):
+        store_f32(x + 4 * i, load_f32(x + 4 * i) * factor * load_f32(weight + 4 * i))
+
+
+@inner
+def add_bias(x, bias, n):
+    """Add n numbers to x, in whole vectors."""
+    for i in range((n + LANES - 1) // LANES):
+        store_f32x16(x + i * VECTOR, lanes.add(load_f32x16(x + i * VECTOR), load_f32x16(bias + i * VECTOR)))
+
+
+@cache
+def rotate_and_store(kv_name: str) -> Any:
+    """The step for a cache of that type."""
+    kv = kv_type(kv_name)
+
+    @kernel
+    def rotate_store(step, batch, first, last, thread):
+        """Rotate queries and keys by their position; queries go to rows by key-value head, the rest to the cache.
+
+        Before that, the bias is added and heads are normed where the model does so.
+        """
+        shape, layer = field(step, SHAPE), field(step, LAYER)
+        heads, kv_heads = field(shape, HEADS), field(shape, KV_HEADS)
+        dim, pad = field(shape, HEAD_DIM), field(shape, HEAD_PAD)
+        pairs, apart = field(shape, ROTARY_PAIRS), field(shape, HALF_APART)
+        group = heads // kv_heads
+        scale, eps = load_f32(shape + 8 * Q_SCALE), load_f32(step + 8 * HEAD_EPS)
+        scratch = field(batch, SCRATCH) + thread * field(batch, SCRATCH_BYTES)
+        for t in range(first, last):
+            row = field(step, QKV) + t * field(step, QKV_STRIDE)
+            table = field(step, ROTARY) + t * pairs * 8
+            pos = field(batch, POS) + t
+            if field(step, BIAS):
+                add_bias(row, field(step, BIAS), (heads + 2 * kv_heads) * dim)
+            for h in range(heads):
+                x = row + 4 * h * dim
+                if field(step, Q_NORM):
+                    norm_head(x, field(step, Q_NORM), dim, eps)
+                rotate(x, table, pairs, apart)
+                place = (t * group + h % group) * field(shape, Q_ROW_BYTES)
+                out = field(step, Q_ROWS) + h // group * field(shape, Q_HEAD_BYTES) + place
+                store_query(kv, x, out, dim, pad, scale, scratch)
+            for h in range(kv_heads):
+                k = row + 4 * (heads + h) * dim
+                if field(step, K_NORM):
+                    norm_head(k, field(step, K_NORM), dim, eps)
+                rotate(k, table, pairs, apart)
+                store_key(kv, k, head_keys(kv, shape, layer, h), pos, dim, pad, scratch)
+                v = row + 4 * (heads + kv_heads + h) * dim
+                store_value(kv, v, shape, layer, h, pos, scratch)
+
+    return rotate_store

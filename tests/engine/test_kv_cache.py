@@ -1,0 +1,94 @@
+"""The cache in half precision and in 8 bits: what it costs, what it keeps, and that answers hardly change."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.checkpoints import open_checkpoint
+from engine.config import config_from_gguf
+from engine.kv_cache import KVCache
+from engine.loading import load
+from engine.protocol import Load
+
+
+def beside(name):
+    """A module that lies beside the tests."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+reference, tiny_models = beside("reference"), beside("tiny_models")
+
+IDS = np.random.default_rng(9).integers(3, 705, 100).tolist()
+
+
+def open_model(path, **options):
+    return load(Load(path=str(path), **options), lambda *_: None)
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3", "gemma2", "gemma3", "phi3-long", "mistral"])
+def test_eight_bits_change_logits_a_little(tmp_path, name):
+    path = tiny_models.write_tiny(tmp_path / "tiny.gguf", name)
+    expected = reference.ReferenceModel(path).logits(IDS)[60:]
+    model = open_model(path, kv_type="q8_0")
+    logits = np.array(model.transformer.evaluate_last(IDS, 0, 40))
+    model.close()
+    error = np.abs(logits - expected).mean() / expected.std()
+    assert 1e-4 < error < 0.03
+
+
+@pytest.mark.parametrize("dims", [{"dim": 96, "n_heads": 4}, {"dim": 160, "n_heads": 2}])
+def test_heads_that_fill_no_whole_blocks(write_model, tmp_path, dims):
+    path = write_model(tmp_path / "tiny.gguf", n_kv_heads=2, hidden_dim=64, **dims)
+    expected = reference.ReferenceModel(path).logits(IDS)[-1]
+    model = open_model(path, kv_type="q8_0")
+    assert np.abs(model.evaluate(IDS, 0) - expected).mean() < 0.02 * expected.std()
+    model.close()
+
+
+def test_eight_bits_give_one_result_at_any_batch_size_and_thread_count(tmp_path):
+    path = tiny_models.write_tiny(tmp_path / "tiny.gguf", "gemma3", context_length=1024, attention__sliding_window=300)
+    ids = np.random.default_rng(10).integers(3, 705, 700).tolist()
+    results = []
+    for threads, step in ((1, 700), (2, 50), (3, 7)):
+        model = open_model(path, kv_type="q8_0", threads=threads)
+        for start in range(0, len(ids), step):
+            logits = model.evaluate(ids[start : start + step], start)
+        results.append(logits.copy())
+        model.close()
+    np.testing.assert_array_equal(results[1], results[0])
+    np.testing.assert_array_equal(results[2], results[0])
+
+
+@pytest.mark.parametrize("kv_type", ["f16", "q8_0"])
+def test_growing_keeps_what_is_held(tmp_path, kv_type):
+    path = tiny_models.write_tiny(tmp_path / "tiny.gguf", "llama", context_length=3000)
+    ids = np.random.default_rng(11).integers(3, 705, 1500).tolist()
+    model = open_model(path, kv_type=kv_type)
+    at_once = model.evaluate(ids, 0).copy()
+    model.close()
+    model = open_model(path, kv_type=kv_type)
+    model.evaluate(ids[:1000], 0)
+    assert model.transformer.cache.capacity == 1024
+    np.testing.assert_array_equal(model.evaluate(ids[1000:], 1000), at_once)
+    assert model.transformer.cache.capacity == 2048
+    model.close()
+
+
+@pytest.mark.parametrize(("kv_type", "per_head"), [("f16", 4 * 32), ("q8_0", 2 * 34)])
+def test_what_a_position_takes(tmp_path, kv_type, per_head):
+    path = tiny_models.write_tiny(tmp_path / "tiny.gguf", "qwen3", context_length=2048)
+    model = open_model(path, kv_type=kv_type)
+    assert model.card.kv_bytes_per_token == 2 * 2 * per_head
+    cache = model.transformer.cache
+    assert cache.keys.nbytes + cache.values.nbytes + cache.value_scales.nbytes == 1024 * 2 * 2 * per_head
+    model.close()
+    checkpoint = open_checkpoint(path)
+    config = config_from_gguf(checkpoint.metadata, checkpoint.tensors)
+    assert KVCache.bytes_per_token(config, kv_type) == 2 * 2 * per_head
