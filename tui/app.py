@@ -159,6 +159,8 @@ def _leave(app: LlmTuiApp, number: signal.Signals) -> None:
         for stream in (sys.__stdin__, sys.__stdout__, sys.__stderr__):
             if stream is not None:
                 os.dup2(nowhere, stream.fileno())
+    if app.workspace is not None:
+        app.workspace.conversation.is_cut_off = True
     code = 128 + number
     watchdog = threading.Timer(EXIT_GRACE_S, os._exit, (code,))
     watchdog.daemon = True

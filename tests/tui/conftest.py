@@ -36,9 +36,9 @@ class Play:
         """The open session."""
         return self.app.workspace.conversation
 
-    async def until(self, condition: Callable[[], object]) -> None:
-        """Let the app work until a condition holds; fail when it does not within PATIENCE_S."""
-        limit = time.monotonic() + PATIENCE_S
+    async def until(self, condition: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
+        """Let the app work until a condition holds; fail when it does not in time."""
+        limit = time.monotonic() + patience_s
         while not condition():
             assert time.monotonic() < limit, f"never true ({condition.__code__.co_names}); the screen:\n{self.text()}"
             await self.pilot.pause(0.01)
@@ -112,7 +112,13 @@ class Stage:
     @asynccontextmanager
     async def running(self, size: tuple[int, int] = (120, 40), **options: Any) -> AsyncIterator[Play]:
         """An app that runs, its first frame painted."""
-        async with self.app(**options).run_test(size=size, notifications=True) as pilot:
+        async with self.play(self.app(**options), size) as play:
+            yield play
+
+    @asynccontextmanager
+    async def play(self, app: LlmTuiApp, size: tuple[int, int] = (120, 40)) -> AsyncIterator[Play]:
+        """Run an app, its first frame painted and its panes furnished."""
+        async with app.run_test(size=size, notifications=True) as pilot:
             play = Play(pilot)
             await play.until(lambda: play.app.screen_stack[0].is_furnished)
             yield play

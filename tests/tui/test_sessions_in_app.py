@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.tui.conftest import Stage
 
 
-async def store_interrupted_answer() -> str:
+async def store_interrupted_answer() -> None:
     """Leave what a crash in the middle of an answer leaves behind."""
     database = await Database.open(user_paths().database)
     session = await database.call(sessions.create_session, model="m", system="s", settings={}, title="Cut short")
@@ -35,7 +35,6 @@ async def store_interrupted_answer() -> str:
         seed=None,
     )
     await database.close()
-    return session.id
 
 
 async def test_a_session_is_there_at_the_next_start_and_goes_on_with_its_context(stage: Stage) -> None:
@@ -141,10 +140,10 @@ async def test_a_session_gets_another_title(stage: Stage) -> None:
         assert "My title" in play.shown("ChatHeader")
 
 
-async def test_an_answer_that_a_crash_cut_short_goes_on(stage: Stage) -> None:
-    session_id = await store_interrupted_answer()
+async def test_a_start_after_a_crash_comes_back_to_the_answer_and_goes_on(stage: Stage) -> None:
+    await store_interrupted_answer()
     stage.set_script(answers=["one two three four"])
-    async with stage.ready(resume=session_id) as play:
+    async with stage.ready() as play:
         await play.until_shown("interrupted")
         await play.press("ctrl+g")
         await play.answered()
@@ -196,3 +195,15 @@ async def test_hundreds_of_sessions_come_a_page_at_a_time(stage: Stage) -> None:
         await play.until(lambda: listed.option_count > 150)
         await play.press("end")
         await play.until_shown("Session 0")
+
+
+async def test_a_damaged_database_is_told_and_one_can_chat_all_the_same(stage: Stage) -> None:
+    path = user_paths().database
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"this is no database, whatever its name says" * 100)
+    before = path.read_bytes()
+    async with stage.ready() as play:
+        await play.until_shown("forgotten when you leave")
+        await play.ask("hello")
+        await play.until_shown("Paris is the capital of France.")
+    assert path.read_bytes() == before

@@ -84,6 +84,7 @@ class Conversation:
         self.path: list[PathMessage] = []
         self.answer: Answer | None = None
         self.waiting = False
+        self.is_cut_off = False
         self.system = defaults.system
         self.sampling = defaults.sampling
         engine.on_answer = self._take
@@ -120,7 +121,10 @@ class Conversation:
         self._post(SettingsShown())
 
     async def close(self) -> None:
-        """Leave the session with everything stored: the way out of the app, whatever its reason."""
+        """Leave the session with everything stored: the way out of the app, whatever its reason.
+
+        Where `is_cut_off` is set, nobody wanted the answer to end: the next start comes back to it.
+        """
         async with self._lock:
             await self._leave()
 
@@ -298,6 +302,8 @@ class Conversation:
         if answer is None:
             return
         self.answer = None
+        if self.is_cut_off and state == "stopped":
+            state = "interrupted"
         for task in self._tending:
             task.cancel()
         self._show(answer)

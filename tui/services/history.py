@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from storage import answers, deletion, sessions
+from storage import answers, deletion, sessions, tree
 from storage.errors import StorageError
 from storage.records import Session
 from tui.messages import Trouble
@@ -51,7 +51,7 @@ class History:
         from storage.search import search
 
         try:
-            hits = await self._store.call(search, text, limit=PAGE)
+            hits = await self._store.read(search, text, limit=PAGE)
         except StorageError as error:
             self._post(Trouble(str(error)))
             return []
@@ -61,9 +61,11 @@ class History:
         ]
 
     async def recover(self) -> str | None:
-        """Mark answers that a crash cut short; the session of the latest one."""
-        interrupted = await self._store.call(answers.recover_interrupted)
-        return max(interrupted, key=lambda message: message.created_utc).session_id if interrupted else None
+        """Mark answers that a crash cut short; the last session, when it ends with an answer that was cut short."""
+        await self._store.call(answers.recover_interrupted)
+        session = await self._store.call(sessions.last_session)
+        path = await self._store.call(tree.path, session.id) if session is not None else []
+        return path[-1].message.session_id if path and path[-1].message.state == "interrupted" else None
 
     async def last(self) -> str | None:
         """The session that changed last."""

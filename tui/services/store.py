@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,12 @@ class Store:
 
     def __init__(self) -> None:
         self._database: asyncio.Future[Database] | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    async def open_temporary(self) -> None:
+        """Open an empty database that is gone at the end, where the real one cannot be used. Raises StorageError."""
+        self._folder = tempfile.TemporaryDirectory(prefix="llm-tui-")
+        await self.open(Path(self._folder.name) / "sessions.db")
 
     async def open(self, path: Path) -> None:
         """Open the database, creating it and its folder where there is none. Raises StorageError."""
@@ -52,12 +59,23 @@ class Store:
         database = await asyncio.shield(self._database)
         return await database.call(function, *args, **kwargs)
 
+    async def read(
+        self, function: Callable[Concatenate[sqlite_utils.Database, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Run a function that only reads and may take long, beside the calls; cancelling breaks it off."""
+        if self._database is None:
+            raise StorageError("The database is not open.")
+        database = await asyncio.shield(self._database)
+        return await database.read(function, *args, **kwargs)
+
     async def close(self) -> None:
         """Close the database; safe where it never opened."""
         if self._database is None:
             return
         with suppress(StorageError, asyncio.CancelledError):
             await (await self._database).close()
+        if self._folder is not None:
+            self._folder.cleanup()
 
 
 def _database_class() -> type[Database]:

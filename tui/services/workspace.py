@@ -108,7 +108,7 @@ class Workspace:
 
     async def _open_sessions(self) -> None:
         try:
-            await self.store.open(self._paths.database)
+            await self._open_store()
             interrupted = await self.history.recover()
             session_id = self._options.resume
             if session_id is None and self._options.continue_last:
@@ -121,6 +121,14 @@ class Workspace:
             self._post(HistoryChanged())
         except StorageError as error:
             self._post(Trouble(str(error)))
+
+    async def _open_store(self) -> None:
+        """Open the database, or a temporary one with a word of warning: one can chat in any case."""
+        try:
+            await self.store.open(self._paths.database)
+        except StorageError as error:
+            self._post(Trouble(f"{error} Until then, what is said here is forgotten when you leave."))
+            await self.store.open_temporary()
 
     async def close(self) -> None:
         """Store everything and end the engine; whoever calls second waits for the first."""
