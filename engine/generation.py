@@ -5,11 +5,11 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from engine.chat import StopMatcher
 from engine.errors import EngineError
+from engine.kept_caches import common_prefix_length
 from engine.prompt import EncodedPrompt, encode_prompt
 from engine.protocol import (
     AnyEvent,
@@ -121,6 +121,7 @@ class _Answer:
         model, ids, total = self.model, self.ids, self.n_prompt
         # The last token is always read, since its logits are needed.
         if self.command.reuse:
+            model.enter_session(self.command.session, ids)
             self.n_reused = min(common_prefix_length(model.cached_ids, ids), total - 1)
         self._tell_progress(self.n_reused)
         logits = None
@@ -208,8 +209,3 @@ class _Answer:
             right_guesses=self.ahead.n_right,
             note=self.prompt.note,
         )
-
-
-def common_prefix_length(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many ids the two have in common at their beginning."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))

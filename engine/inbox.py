@@ -61,6 +61,11 @@ class Inbox:
             self._changed.notify_all()
             return removed
 
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for a command or the end; False if none came in this time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: bool(self._waiting) or self._closed, timeout_s)
+
     def take(self) -> tuple[AnyCommand, Control] | None:
         """Wait for the next command, which is running from now on; None once the inbox is closed."""
         with self._changed:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.config import ModelConfig
+from engine.errors import ContextFullError
 from engine.kernels.attention import RANGE, partials_floats
 from engine.kernels.cache_layout import head_blocks, kv_type, value_panels_of
 from engine.kernels.records import CAPACITY, KEYS, PARTIALS, VALUE_SCALES, VALUES
@@ -69,3 +74,37 @@ class KVCache:
         values = np.zeros((*heads, value_panels_of(head_dim), capacity, kv.value_bytes), np.uint8)
         scales = np.zeros((*heads, head_blocks(head_dim), capacity if kv.scaled else 0, 2), np.uint8)
         return keys, values, scales
+
+    @property
+    def layout(self) -> str:
+        """Names the order and type of what `save` writes."""
+        config = self._config
+        return f"{self.kv_name} {config.n_layers} {config.n_kv_heads} {config.head_dim} {LANES} 2"
+
+    def saved_bytes(self, n_positions: int) -> int:
+        """What `save` writes for so many positions."""
+        return -(-n_positions // LANES) * LANES * self.bytes_per_token(self._config, self.kv_name)
+
+    def save(self, file: BinaryIO, n_positions: int) -> None:
+        """Write the first positions, layer by layer: keys, values, their scales, in whole panels."""
+        for part in self._parts(n_positions):
+            file.write(np.ascontiguousarray(part).data)
+
+    def restore(self, path: str | Path, offset: int, n_positions: int) -> None:
+        """Take back what `save` wrote at an offset of a file."""
+        if n_positions > self.max_seq_len:
+            raise ContextFullError(n_positions, self.max_seq_len)
+        self.reserve(n_positions)
+        saved = np.memmap(path, np.uint8, "r", offset, (self.saved_bytes(n_positions),))
+        at = 0
+        for part in self._parts(n_positions):
+            part[:] = saved[at : at + part.size].reshape(part.shape)
+            at += part.size
+
+    def _parts(self, n_positions: int) -> Iterator[NDArray[np.uint8]]:
+        """Views of what the first positions take, in whole panels."""
+        panels = -(-n_positions // LANES)
+        for keys, values, scales in zip(self.keys, self.values, self.value_scales, strict=True):
+            yield keys[:, :panels]
+            yield values[:, :, : panels * LANES]
+            yield scales[:, :, : panels * LANES]

@@ -10,6 +10,7 @@ from engine.chat import choose_format
 from engine.checkpoints import Checkpoint, open_checkpoint
 from engine.config import ModelConfig, config_from_gguf
 from engine.errors import EngineError
+from engine.kept_caches import KEPT, KeptCaches, fingerprint
 from engine.kv_cache import KVCache
 from engine.memory import available_bytes
 from engine.model import LanguageModel
@@ -86,7 +87,11 @@ def load(command: Load, report: Report) -> LanguageModel:
         threads=threads,
         sampling=recommended_sampling(checkpoint.metadata),
     )
-    return LanguageModel(card, checkpoint.metadata, tokenizer, chat_format, transformer)
+    kept = None
+    if command.cache_dir is not None:
+        model = fingerprint(checkpoint, transformer.cache.layout)
+        kept = KeptCaches(Path(command.cache_dir) / KEPT, model, transformer.cache)
+    return LanguageModel(card, checkpoint.metadata, tokenizer, chat_format, transformer, kept)
 
 
 def choose_context(command: Load, config: ModelConfig, weights_bytes: int) -> int:

@@ -15,18 +15,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from engine.chat import ChatFormat
+    from engine.kept_caches import KeptCaches
     from engine.transformer import Transformer
 
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """What the worker holds after Load. transformer: None when only the vocabulary was loaded."""
+    """What the worker holds after Load. transformer: None when only the vocabulary was loaded. kept: caches on disk."""
 
     card: ModelCard
     metadata: Metadata
     tokenizer: Tokenizer
     chat_format: ChatFormat
     transformer: Transformer | None
+    kept: KeptCaches | None = None
 
     @property
     def max_seq_len(self) -> int:
@@ -54,8 +56,19 @@ class LanguageModel:
         """As evaluate, with the logits after each of a few tokens."""
         return self._whole().evaluate_last(ids, pos, len(ids))
 
+    def enter_session(self, key: str, ids: Sequence[int]) -> None:
+        """Get the cache ready to read ids for a session, from disk if it was kept there."""
+        if self.kept is not None:
+            self.kept.enter(key, ids, self.cached_ids)
+
+    def keep_session(self) -> None:
+        """Keep the cache of the session on disk, for when its user comes back."""
+        if self.kept is not None:
+            self.kept.keep(self.cached_ids)
+
     def close(self) -> None:
-        """Give the memory back."""
+        """Give the memory back; the last session's cache is kept."""
+        self.keep_session()
         if self.transformer is not None:
             self.transformer.close()
 

@@ -106,7 +106,8 @@ class Generate(Command, frozen=True, tag="generate"):
     seed: None picks one (told in Finished). stop: texts that end the answer and are not part of it.
     n_top: leading log-probabilities to report per token (raw distribution). n_candidates: leading candidates to
     report with their probability before and after the samplers. reuse: start from the cached common prefix.
-    speculate: guess tokens ahead where the text repeats itself; changes the speed alone, never the answer.
+    session: whose cache this is; kept on disk between its answers when it has a name. speculate: guess tokens ahead
+    where the text repeats itself; changes the speed alone, never the answer.
     """
 
     prompt: Prompt
@@ -117,6 +118,7 @@ class Generate(Command, frozen=True, tag="generate"):
     n_candidates: int = 0
     ignore_eos: bool = False
     reuse: bool = True
+    session: str = ""
     speculate: bool = True
 
 

@@ -62,6 +62,9 @@ EXIT_GRACE_S = 1.0
 STACK_BYTES = 16 << 20
 """LLVM recurses deeply when it compiles; some systems give a thread half a megabyte."""
 
+KEEP_AFTER_S = 1.0
+"""Idle so long, the session's cache goes to disk: whoever reads an answer takes longer."""
+
 PROGRESS_INTERVAL_S = 0.05
 """Loading reports at most this often within a stage: as fast as a screen can show."""
 
@@ -264,6 +267,8 @@ class Worker:
         while (entry := self._inbox.take()) is not None:
             self._carry_out(*entry)
             self._activity.enter("empty" if self._model is None else "ready")
+            if self._model is not None and not self._inbox.wait(KEEP_AFTER_S):
+                self._model.keep_session()
         self._close_model()
 
     def _carry_out(self, command: AnyCommand, control: Control) -> None:

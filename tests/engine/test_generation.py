@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from engine.errors import ContextFullError, EngineError, TemplateError
-from engine.generation import common_prefix_length, generate
+from engine.generation import generate
 from engine.inbox import Control
 from engine.prompt import split_turns
 from engine.protocol import (
@@ -319,9 +319,3 @@ def test_turns_begin_with_the_user_and_what_came_before_belongs_to_the_first():
     assert split("uu") == ("", ["u", "u"])
     assert split("ss") == ("ss", [])
     assert split("") == ("", [])
-
-
-def test_common_prefix_length():
-    assert common_prefix_length([1, 2, 3], [1, 2, 4, 5]) == 2
-    assert common_prefix_length([], [1]) == 0
-    assert common_prefix_length([1], [1]) == 1

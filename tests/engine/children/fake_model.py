@@ -83,6 +83,12 @@ class FakeModel:
         self.batches[before:] = [(pos, len(ids))]
         return rows
 
+    def enter_session(self, key: str, ids: Sequence[int]) -> None:
+        pass
+
+    def keep_session(self) -> None:
+        pass
+
     def _next(self) -> int:
         starts = [i for i, token_id in enumerate(self.cached_ids) if token_id in (BOS, IM_START)]
         n_said = len(self.cached_ids)

@@ -1,0 +1,136 @@
+"""Key-value caches on disk, a file a session: who comes back to a session does not wait for it to be read again.
+
+A file holds the tokens and, bit for bit, what the cache held for them, so an answer that goes on from it is the same.
+It is only taken for the same model file in the same cache layout. The oldest files go when all take too much room.
+Importing this costs nothing: the app uses it to forget a session that is deleted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from engine.checkpoints import Checkpoint
+    from engine.kv_cache import KVCache
+
+log = logging.getLogger(__name__)
+
+KEPT = "sessions"
+"""The folder of the files, in the cache directory."""
+
+MAGIC = b"llm-tui kept cache 1\n"
+HEADER_BYTES = 4096
+LEAST_TOKENS = 256
+"""Shorter sessions are read faster than a file is worth."""
+
+LEAST_GAIN_TOKENS = 64
+"""A file is taken when it spares at least so many tokens more than what the cache holds already."""
+
+LIMIT_BYTES = 4 << 30
+"""All files together; the oldest are removed beyond."""
+
+
+def kept_file(directory: Path, key: str) -> Path:
+    """Where the cache of a session lies; its id does not show in the name."""
+    return directory / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.kv"
+
+
+def forget(directory: Path, key: str) -> None:
+    """Remove what is kept of a session. Nothing happens where nothing is."""
+    kept_file(directory, key).unlink(missing_ok=True)
+
+
+def fingerprint(checkpoint: Checkpoint, layout: str) -> str:
+    """What a kept cache is good for: these model files as they are now, in this layout of the cache."""
+    digest = hashlib.sha256(layout.encode())
+    for file in checkpoint.files:
+        status = file.stat()
+        digest.update(f"{file.resolve()}|{status.st_size}|{status.st_mtime_ns}".encode())
+    return digest.hexdigest()
+
+
+def common_prefix_length(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many ids the two have in common at their beginning."""
+    n = min(len(a), len(b))
+    return next((i for i in range(n) if a[i] != b[i]), n)
+
+
+class KeptCaches:
+    """The files of one model, and which session its cache in memory belongs to."""
+
+    def __init__(self, directory: Path, model: str, cache: KVCache, limit_bytes: int = LIMIT_BYTES) -> None:
+        self._directory, self._model, self._cache, self._limit_bytes = directory, model, cache, limit_bytes
+        self._key = ""
+        self._kept_ids: list[int] = []
+
+    def enter(self, key: str, ids: Sequence[int], held: list[int]) -> None:
+        """Begin to read `ids` for a session: take its file if that spares more than what the cache holds.
+
+        held: the tokens in the cache; changed along with it.
+        """
+        if key != self._key:
+            self.keep(held)
+            self._key, self._kept_ids = key, []
+        if not key:
+            return
+        with contextlib.suppress(OSError), kept_file(self._directory, key).open("rb") as file:
+            kept = self._read_ids(file)
+            spared = common_prefix_length(kept, ids)
+            if spared >= common_prefix_length(held, ids) + LEAST_GAIN_TOKENS:
+                self._cache.restore(file.name, file.tell(), len(kept))
+                held[:] = kept
+                self._kept_ids = list(kept)
+                os.utime(file.name)
+
+    def keep(self, held: Sequence[int]) -> None:
+        """Write the session's cache, unless it is written already or too short; a full disk is no error."""
+        if not self._key or len(held) < LEAST_TOKENS or list(held) == self._kept_ids:
+            return
+        path = kept_file(self._directory, self._key)
+        part = path.with_suffix(f".{os.getpid()}.part")
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(self._header(len(held)))
+                file.write(array("i", held).tobytes())
+                self._cache.save(file, len(held))
+            part.replace(path)
+            self._kept_ids = list(held)
+            self._make_room(path)
+        except OSError as error:
+            log.warning("The cache of a session could not be kept: %s", error)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _header(self, n_tokens: int) -> bytes:
+        head = json.dumps({"model": self._model, "n_tokens": n_tokens})
+        return (MAGIC + head.encode()).ljust(HEADER_BYTES)
+
+    def _read_ids(self, file: BinaryIO) -> list[int]:
+        """The tokens of a file of this model; none of any other file."""
+        header = file.read(HEADER_BYTES)
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            head = json.loads(header.removeprefix(MAGIC)) if header.startswith(MAGIC) else {}
+            n_tokens = int(head["n_tokens"])
+            whole = HEADER_BYTES + 4 * n_tokens + self._cache.saved_bytes(n_tokens)
+            if head["model"] == self._model and os.fstat(file.fileno()).st_size == whole:
+                return array("i", file.read(4 * n_tokens)).tolist()
+        return []
+
+    def _make_room(self, newest: Path) -> None:
+        files = sorted(self._directory.glob("*.kv"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
+        room = self._limit_bytes - newest.stat().st_size
+        for file in files:
+            if file == newest:
+                continue
+            room -= file.stat().st_size
+            if room < 0:
+                file.unlink(missing_ok=True)

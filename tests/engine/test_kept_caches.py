@@ -1,0 +1,147 @@
+"""Sessions whose cache comes back from disk: the same logits, nothing trusted that is not whole and this model's."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from engine import kept_caches
+from engine.kept_caches import LEAST_TOKENS, common_prefix_length, forget, kept_file
+from engine.loading import load
+from engine.protocol import Load
+
+
+def test_common_prefix_length():
+    assert common_prefix_length([1, 2, 3], [1, 2, 4, 5]) == 2
+    assert common_prefix_length([], [1]) == 0
+    assert common_prefix_length([1], [1]) == 1
+
+
+@pytest.fixture
+def open_again(write_model, tmp_path):
+    """Open the same tiny model anew, with the same cache folder."""
+    path = write_model(tmp_path / "tiny.gguf", dim=48, set_keys={"llama.context_length": 2048})
+    opened = []
+
+    def again():
+        model = load(Load(path=str(path), cache_dir=str(tmp_path / "cache")), lambda *_: None)
+        opened.append(model)
+        return model
+
+    yield again
+    for model in opened:
+        model.transformer.close()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "cache" / "sessions"
+
+
+IDS = np.random.default_rng(0).integers(0, 705, LEAST_TOKENS + 300).tolist()
+
+
+def read(model, session, ids):
+    """Read ids as the worker does for a session; (tokens spared, last logits)."""
+    model.enter_session(session, ids)
+    spared = min(common_prefix_length(model.cached_ids, ids), len(ids) - 1)
+    return spared, model.evaluate(ids[spared:], spared).copy()
+
+
+def test_a_session_comes_back_with_the_same_logits(open_again, folder):
+    first = open_again()
+    read(first, "session", IDS)
+    first.keep_session()
+    [file] = folder.iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600
+    more = [*IDS, 5, 6, 7]
+    spared, expected = read(first, "session", more)
+    assert spared == len(IDS)
+    spared, logits = read(open_again(), "session", more)
+    assert spared == len(IDS)
+    np.testing.assert_array_equal(logits, expected)
+
+
+def test_another_session_in_between_is_kept_and_left_alone(open_again):
+    model = open_again()
+    read(model, "a", IDS)
+    read(model, "b", IDS[::-1])
+    spared, _ = read(model, "a", IDS)
+    assert spared == len(IDS) - 1
+    spared, _ = read(model, "b", [*IDS[::-1], 1])
+    assert spared == len(IDS)
+
+
+def test_closing_keeps_and_short_or_nameless_sessions_are_not_kept(open_again, folder):
+    model = open_again()
+    read(model, "", IDS)
+    model.keep_session()
+    read(model, "short", IDS[: LEAST_TOKENS - 1])
+    model.keep_session()
+    assert not folder.exists()
+    read(model, "long", IDS)
+    model.close()
+    assert len(list(folder.iterdir())) == 1
+
+
+@pytest.mark.parametrize("damage", ["cut", "header", "longer", "other model"])
+def test_what_is_damaged_or_foreign_is_read_anew(open_again, folder, tmp_path, damage):
+    model = open_again()
+    _, expected = read(model, "session", IDS)
+    model.keep_session()
+    [file] = folder.iterdir()
+    content = file.read_bytes()
+    if damage == "cut":
+        file.write_bytes(content[:-1])
+    elif damage == "header":
+        file.write_bytes(content[:30] + b"\xff" + content[31:])
+    elif damage == "longer":
+        file.write_bytes(content + b"\0")
+    else:
+        os.utime(tmp_path / "tiny.gguf", ns=(5, 5))
+    spared, logits = read(open_again(), "session", IDS)
+    assert spared == 0
+    np.testing.assert_array_equal(logits, expected)
+
+
+def test_the_oldest_go_when_room_is_short(open_again, folder, monkeypatch):
+    model = open_again()
+    for age, name in enumerate(("old", "newer")):
+        read(model, name, [age, *IDS])
+        model.keep_session()
+        os.utime(kept_file(folder, name), ns=(age, age))
+    size = kept_file(folder, "old").stat().st_size
+    monkeypatch.setattr(model.kept, "_limit_bytes", 2 * size)
+    read(model, "newest", [9, *IDS])
+    model.keep_session()
+    assert sorted(folder.iterdir()) == sorted(kept_file(folder, name) for name in ("newer", "newest"))
+
+
+def test_a_disk_that_fills_up_leaves_no_half_file(open_again, folder, monkeypatch):
+    model = open_again()
+    read(model, "session", IDS)
+
+    def full(file, n_positions):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(model.transformer.cache, "save", full)
+    model.keep_session()
+    assert list(folder.iterdir()) == []
+    assert model.evaluate([1], len(IDS)).size == 705
+
+
+def test_forgetting_removes_the_file(open_again, folder):
+    model = open_again()
+    read(model, "session", IDS)
+    model.keep_session()
+    forget(folder, "other")
+    assert list(folder.iterdir())
+    forget(folder, "session")
+    assert list(folder.iterdir()) == []
+
+
+def test_kept_caches_costs_nothing_to_import():
+    assert not hasattr(kept_caches, "np")
