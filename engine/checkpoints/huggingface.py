@@ -42,9 +42,8 @@ def open_hugging_face(folder: Path) -> Checkpoint:
     tensors = _translated(read_weights(weight_files), config)
     if "token_embd.weight" not in tensors or len(tensors["token_embd.weight"].shape) != 2:
         raise ModelFileError(f"{folder}: the embedding model.embed_tokens.weight is missing.", "Fetch all files again.")
-    divisors = config.rope_divisors()
-    if divisors is not None:
-        tensors["rope_freqs.weight"] = _constant("rope_freqs.weight", divisors, config_path)
+    for name, divisors in config.rope_divisors().items():
+        tensors[name] = _constant(name, divisors, config_path)
     n_vocab = tensors["token_embd.weight"].shape[0]
     tokenizer, tokenizer_files = TokenizerFolder(folder, config.values).metadata(n_vocab)
     metadata = Metadata(config.metadata() | tokenizer, folder)

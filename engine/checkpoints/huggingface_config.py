@@ -17,8 +17,10 @@ ARCHITECTURES = {
     "LlamaForCausalLM": "llama",
     "LLaMAForCausalLM": "llama",
     "MistralForCausalLM": "llama",
+    "MixtralForCausalLM": "llama",
     "Qwen2ForCausalLM": "qwen2",
     "Qwen3ForCausalLM": "qwen3",
+    "Qwen3MoeForCausalLM": "qwen3moe",
     "GemmaForCausalLM": "gemma",
     "Gemma2ForCausalLM": "gemma2",
     "Gemma3ForCausalLM": "gemma3",
@@ -33,11 +35,22 @@ MAX_CONTEXT = 1 << 27
 LLAMA_CONTEXT = 2048
 """What LLaMA reads; its first configurations did not say so."""
 
-_OPTIONAL_INTEGERS = {"sliding_window": "attention.sliding_window"}
+_OPTIONAL_INTEGERS = {
+    "sliding_window_pattern": "attention.sliding_window_pattern",
+    "num_local_experts": "expert_count",
+    "num_experts": "expert_count",
+    "num_experts_per_tok": "expert_used_count",
+    "moe_intermediate_size": "expert_feed_forward_length",
+}
 _OPTIONAL_REALS = {
     "attn_logit_softcapping": "attn_logit_softcapping",
     "final_logit_softcapping": "final_logit_softcapping",
+    "rope_local_base_freq": "rope.freq_base_swa",
 }
+_WINDOWED = ("llama", "gemma2", "gemma3", "phi3")
+"""Architectures whose window counts; Qwen's configurations name one that is not used."""
+
+LONG_ROPE = ("longrope", "su")
 
 
 class HuggingFaceConfig:
@@ -62,6 +75,7 @@ class HuggingFaceConfig:
         self.n_heads = self.values.integer("num_attention_heads", low=1, high=self.dim)
         self.n_kv_heads = self.values.integer("num_key_value_heads", self.n_heads, low=1, high=self.n_heads)
         self.head_dim = self.values.integer("head_dim", self.dim // self.n_heads, low=1, high=MAX_WIDTH)
+        self.rope_dim = int(self.head_dim * self.values.real("partial_rotary_factor", 1.0, low=0.0, high=1.0))
         self.tied = self.values.flag("tie_word_embeddings", self.architecture.startswith("gemma"))
         self.rope = self._rope_parameters()
         self.rope_theta = self._rope_number("rope_theta", self.values.real("rope_theta", 10_000.0, low=1.0, high=1e12))
@@ -90,46 +104,57 @@ class HuggingFaceConfig:
             f"{arch}.attention.head_count": self.n_heads,
             f"{arch}.attention.head_count_kv": self.n_kv_heads,
             f"{arch}.attention.layer_norm_rms_epsilon": values.real("rms_norm_eps", 1e-6, low=0.0, high=1.0),
-            f"{arch}.rope.dimension_count": self.head_dim,
+            f"{arch}.rope.dimension_count": self.rope_dim,
             f"{arch}.rope.freq_base": self.rope_theta,
         }
         if self.head_dim * self.n_heads != self.dim or "head_dim" in values:
             keys |= {f"{arch}.attention.key_length": self.head_dim, f"{arch}.attention.value_length": self.head_dim}
-        if arch != "llama":
-            keys |= self._optional()
-        return keys | self._rope_scaling()
+        return keys | self._optional() | self._rope_scaling()
 
-    def rope_divisors(self) -> list[float] | None:
-        """What Llama 3.1 and later divide each rotary frequency by, None for models without it.
+    def rope_divisors(self) -> dict[str, list[float]]:
+        """What rotary frequencies are divided by, under the names of GGUF's tensors."""
+        kind = self._rope_kind()
+        if kind == "llama3":
+            return {"rope_freqs.weight": self._llama_3_divisors()}
+        if kind in LONG_ROPE:
+            return {f"rope_factors_{name}.weight": self._factors(f"{name}_factor") for name in ("short", "long")}
+        return {}
 
-        Long waves are slowed by the factor, short ones stay, and between the two it is blended.
-        """
-        if self._rope_kind() != "llama3":
-            return None
+    def _llama_3_divisors(self) -> list[float]:
+        """As Llama 3.1 and later: long waves are slowed by the factor, short ones stay, between it is blended."""
         factor = self._rope_number("factor", 8.0)
         low, high = self._rope_number("low_freq_factor", 1.0), self._rope_number("high_freq_factor", 4.0)
         original = self._rope_number("original_max_position_embeddings", 8192.0)
         if high <= low:
             raise self.values.error(f"high_freq_factor is {high:g}, it should be more than low_freq_factor, {low:g}.")
         divisors = []
-        for i in range(self.head_dim // 2):
-            wavelength = 2 * math.pi * self.rope_theta ** (2 * i / self.head_dim)
+        for i in range(self.rope_dim // 2):
+            wavelength = 2 * math.pi * self.rope_theta ** (2 * i / self.rope_dim)
             blend = min(1.0, max(0.0, (original / wavelength - low) / (high - low)))
             divisors.append(1 / ((1 - blend) / factor + blend))
         return divisors
+
+    def _factors(self, name: str) -> list[float]:
+        """A list of divisors that the configuration itself has, as Phi's."""
+        found, count = self.rope.get(name), self.rope_dim // 2
+        if not isinstance(found, list) or len(found) != count:
+            raise self.values.error(f"{name} should be a list of {count} numbers.")
+        return [Metadata({name: value}, self.path).real(name, low=1e-3, high=1e6) for value in found]
 
     def _older_context(self) -> int:
         return self.values.integer("max_sequence_length", LLAMA_CONTEXT, low=1, high=MAX_CONTEXT)
 
     def _optional(self) -> dict[str, object]:
         keys: dict[str, object] = {}
-        windowed = self.values.flag("use_sliding_window", True)
         for name, key in _OPTIONAL_INTEGERS.items():
-            if name in self.values and windowed:
+            if name in self.values:
                 keys[f"{self.architecture}.{key}"] = self.values.integer(name, low=1, high=MAX_CONTEXT)
         for name, key in _OPTIONAL_REALS.items():
             if name in self.values:
-                keys[f"{self.architecture}.{key}"] = self.values.real(name, low=0.0, high=1e6)
+                keys[f"{self.architecture}.{key}"] = self.values.real(name, low=0.0, high=1e12)
+        if "sliding_window" in self.values and self.architecture in _WINDOWED:
+            window = self.values.integer("sliding_window", low=0, high=MAX_CONTEXT)
+            keys[f"{self.architecture}.attention.sliding_window"] = window
         return keys
 
     def _rope_parameters(self) -> Metadata:
@@ -150,6 +175,8 @@ class HuggingFaceConfig:
         kind, arch = self._rope_kind(), self.architecture
         if kind in ("default", "llama3"):
             return {}
+        if kind in LONG_ROPE:
+            return self._long_rope()
         if kind not in ("linear", "yarn"):
             raise UnsupportedModelError(
                 f"{self.path}: positions are stretched by {kind!r}, which is not read here.",
@@ -163,3 +190,13 @@ class HuggingFaceConfig:
         if original is not None:
             keys[f"{arch}.rope.scaling.original_context_length"] = original
         return keys
+
+    def _long_rope(self) -> dict[str, object]:
+        """Phi's long contexts: two lists of divisors, and a factor on what is turned. Source: Ding et al. 2024."""
+        context = self.values.integer("max_position_embeddings", low=1, high=MAX_CONTEXT)
+        given = self.rope if "original_max_position_embeddings" in self.rope else self.values
+        original = given.integer("original_max_position_embeddings", context, low=2, high=MAX_CONTEXT)
+        stretched = context / original
+        factor = math.sqrt(1 + math.log(stretched) / math.log(original)) if stretched > 1 else 1.0
+        scaling = f"{self.architecture}.rope.scaling"
+        return {f"{scaling}.original_context_length": original, f"{scaling}.attn_factor": factor}

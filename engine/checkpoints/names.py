@@ -40,13 +40,24 @@ _HUGGING_FACE_LAYER = {
     "mlp.down_proj": "ffn_down",
     "input_layernorm": "attn_norm",
     "post_attention_layernorm": "ffn_norm",
+    "block_sparse_moe.gate": "ffn_gate_inp",
+    "mlp.gate": "ffn_gate_inp",
+}
+_EXPERT = re.compile(r"(?:block_sparse_moe|mlp)\.experts\.(\d{1,4})\.(\w+)")
+_EXPERT_PARTS = {
+    "w1": "ffn_gate",
+    "w2": "ffn_down",
+    "w3": "ffn_up",
+    "gate_proj": "ffn_gate",
+    "down_proj": "ffn_down",
+    "up_proj": "ffn_up",
 }
 _HUGGING_FACE_GEMMA = {
     "post_attention_layernorm": "post_attention_norm",
     "pre_feedforward_layernorm": "ffn_norm",
     "post_feedforward_layernorm": "post_ffw_norm",
 }
-"""Gemma norms the outputs of its two halves as well, and calls these by the name of what others norm next."""
+"""From the second on Gemma norms the results of its two halves as well, by the name that others' next norm has."""
 
 _NOT_WEIGHTS = re.compile(r"rope\.freqs$|rotary_emb\.inv_freq$|\.masked_bias$|attn\.bias$")
 
@@ -60,7 +71,8 @@ def from_meta(name: str) -> str | None:
 
 def from_hugging_face(name: str, architecture: str) -> str | None:
     """GGUF's name of a tensor that transformers calls `name`, None if there is none."""
-    layer = _HUGGING_FACE_LAYER | _HUGGING_FACE_GEMMA if architecture.startswith("gemma") else _HUGGING_FACE_LAYER
+    has_more_norms = architecture in ("gemma2", "gemma3")
+    layer = _HUGGING_FACE_LAYER | _HUGGING_FACE_GEMMA if has_more_norms else _HUGGING_FACE_LAYER
     return _translated(name, _HUGGING_FACE_OUTSIDE, layer)
 
 
@@ -73,6 +85,14 @@ def _translated(name: str, outside: Mapping[str, str], layer: Mapping[str, str])
     if name in outside:
         return outside[name]
     found = _LAYER.fullmatch(name)
-    if found is None or found[2] not in layer:
+    if found is None:
         return None
-    return f"blk.{int(found[1])}.{layer[found[2]]}.{found[3]}"
+    part = layer.get(found[2]) or _expert_part(found[2])
+    return f"blk.{int(found[1])}.{part}.{found[3]}" if part else None
+
+
+def _expert_part(part: str) -> str | None:
+    """One of several feed-forward layers, of which each token goes through some."""
+    found = _EXPERT.fullmatch(part)
+    name = _EXPERT_PARTS.get(found[2]) if found else None
+    return f"{name}.{int(found[1])}" if found and name else None

@@ -86,7 +86,12 @@ class TestConfig:
             ({"architectures": ["GPT2LMHeadModel"]}, "GPT2LMHeadModel"),
             ({"architectures": None}, "None"),
             ({"quantization_config": {"quant_method": "gptq"}}, "quantised for a GPU"),
-            ({"rope_scaling": {"rope_type": "longrope"}}, "longrope"),
+            ({"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, "dynamic"),
+            ({"rope_scaling": {"rope_type": "longrope", "short_factor": [1.0]}}, "a list of 16 numbers"),
+            (
+                {"rope_scaling": {"rope_type": "longrope", "short_factor": ["1"] * 16}},
+                "short_factor should be a number",
+            ),
             ({"hidden_size": -1}, "hidden_size is -1"),
             ({"hidden_size": "256"}, "hidden_size should be an integer"),
             ({"num_attention_heads": 0}, "num_attention_heads is 0"),

@@ -1,0 +1,151 @@
+"""Every architecture in Hugging Face's format: the same configuration and the same weights as its GGUF."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.checkpoints import open_checkpoint
+from engine.checkpoints.derived import read_floats
+from engine.config import config_from_gguf
+
+MODELS = {
+    "llama": ("LlamaForCausalLM", {}),
+    "mistral": ("MistralForCausalLM", {"sliding_window": 16}),
+    "mixtral-apart": ("MixtralForCausalLM", {"num_local_experts": 8, "num_experts_per_tok": 2}),
+    "qwen2": ("Qwen2ForCausalLM", {"rope_theta": 1e6, "sliding_window": 32, "use_sliding_window": False}),
+    "qwen3": ("Qwen3ForCausalLM", {"rope_theta": 1e6, "head_dim": 32}),
+    "gemma": ("GemmaForCausalLM", {"head_dim": 32}),
+    "gemma2": (
+        "Gemma2ForCausalLM",
+        {"head_dim": 32, "sliding_window": 16, "attn_logit_softcapping": 5.0, "final_logit_softcapping": 3.0},
+    ),
+    "gemma3": (
+        "Gemma3ForCausalLM",
+        {"head_dim": 32, "sliding_window": 16, "rope_theta": 1e6, "rope_local_base_freq": 10_000.0},
+    ),
+    "phi3-long": (
+        "Phi3ForCausalLM",
+        {
+            "partial_rotary_factor": 0.75,
+            "original_max_position_embeddings": 64,
+            "rope_scaling": {
+                "type": "longrope",
+                "short_factor": np.linspace(1.0, 2.0, 6).tolist(),
+                "long_factor": np.linspace(1.0, 5.0, 6).tolist(),
+            },
+        },
+    ),
+}
+"""Names in tiny_models.py, and what their config.json has beside the usual."""
+
+LAYER = {
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_qkv": "self_attn.qkv_proj",
+    "attn_output": "self_attn.o_proj",
+    "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
+    "attn_norm": "input_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate_inp": "block_sparse_moe.gate",
+}
+GEMMA_2 = {
+    "post_attention_norm": "post_attention_layernorm",
+    "ffn_norm": "pre_feedforward_layernorm",
+    "post_ffw_norm": "post_feedforward_layernorm",
+}
+EXPERT = {"ffn_gate": "w1", "ffn_down": "w2", "ffn_up": "w3"}
+
+
+def tiny_models():
+    path = Path(__file__).parents[1] / "tiny_models.py"
+    spec = importlib.util.spec_from_file_location("tiny_models", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def foreign_name(name: str, architecture: str) -> str:
+    outside = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight"}
+    if not name.startswith("blk."):
+        return outside.get(name, "lm_head.weight")
+    _, layer, part, *rest = name.split(".")
+    names = LAYER | (GEMMA_2 if architecture in ("gemma2", "gemma3") else {})
+    names |= {"ffn_up": "mlp.gate_up_proj"} if architecture == "phi3" else {}
+    if len(rest) > 1:
+        return f"model.layers.{layer}.block_sparse_moe.experts.{rest[0]}.{EXPERT[part]}.{rest[1]}"
+    return f"model.layers.{layer}.{names[part]}.{rest[0]}"
+
+
+def write_folder(folder: Path, twin, write, name: str) -> Path:
+    """The twin in Hugging Face's format."""
+    class_name, options = MODELS[name]
+    config = config_from_gguf(twin.metadata, twin.tensors)
+    architecture = config.architecture.name
+    folder.mkdir()
+    tensors = {}
+    for gguf_name, tensor in twin.tensors.items():
+        if gguf_name.startswith("rope_"):
+            continue
+        rows = tensor.shape[0] if len(tensor.shape) > 1 else 1
+        values = read_floats(tensor, 0, rows).reshape(tensor.shape)
+        if architecture == "llama" and gguf_name.endswith(("attn_q.weight", "attn_k.weight")):
+            heads = config.n_heads if "attn_q" in gguf_name else config.n_kv_heads
+            values = write.from_rotary_order(values, heads)
+        if architecture.startswith("gemma") and gguf_name.endswith("norm.weight"):
+            values = values - np.float32(1)
+        tensors[foreign_name(gguf_name, architecture)] = values
+    write.write_safetensors(folder / "model.safetensors", tensors)
+    values = {
+        "architectures": [class_name],
+        "hidden_size": config.dim,
+        "intermediate_size": config.hidden_dim,
+        "max_position_embeddings": config.max_seq_len,
+        "num_attention_heads": config.n_heads,
+        "num_key_value_heads": config.n_kv_heads,
+        "num_hidden_layers": config.n_layers,
+        "rms_norm_eps": 1e-5,
+        "tie_word_embeddings": config.tied,
+    }
+    (folder / "config.json").write_text(json.dumps(values | options))
+    tokens, scores = twin.metadata["tokenizer.ggml.tokens"], twin.metadata["tokenizer.ggml.scores"]
+    pieces = list(zip(tokens, scores, twin.metadata["tokenizer.ggml.token_type"], strict=True))
+    write.write_tokenizer(folder / "tokenizer.model", pieces)
+    return folder
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_as_its_gguf(tmp_path: Path, write, decode, name: str) -> None:
+    path = tiny_models().write_tiny(tmp_path / "twin.gguf", name)
+    twin = open_checkpoint(path)
+    folder = write_folder(tmp_path / "model", twin, write, name)
+    found = open_checkpoint(folder)
+    expected, config = (config_from_gguf(model.metadata, model.tensors) for model in (twin, found))
+    for field in expected.__slots__:
+        if field not in ("name", "rope_scaling", "norm_eps"):
+            assert getattr(config, field) == getattr(expected, field), field
+    assert config.norm_eps == pytest.approx(expected.norm_eps)
+    assert config.rope_scaling.original_max_seq_len == expected.rope_scaling.original_max_seq_len
+    assert found.tensors.keys() == twin.tensors.keys()
+    for key, tensor in twin.tensors.items():
+        rows = tensor.shape[0] if len(tensor.shape) > 1 else 1
+        values = read_floats(found.tensors[key], 0, rows)
+        np.testing.assert_allclose(values, read_floats(tensor, 0, rows), atol=2e-7, err_msg=key)
+    if not name.startswith("phi3"):
+        assert decode(folder) == decode(path)
+
+
+def test_the_factor_of_phis_long_contexts(tmp_path: Path, write) -> None:
+    twin = open_checkpoint(tiny_models().write_tiny(tmp_path / "twin.gguf", "phi3-long"))
+    folder = write_folder(tmp_path / "model", twin, write, "phi3-long")
+    factor = open_checkpoint(folder).metadata["phi3.rope.scaling.attn_factor"]
+    assert factor == pytest.approx(np.sqrt(1 + np.log(256 / 64) / np.log(64)))
