@@ -166,6 +166,13 @@ def test_without_a_key_no_web_page_gets_in(serve: Callable[..., Served], headers
     assert serve().get("/v1/models", **headers).status_code == status
 
 
+def test_a_load_balancer_that_names_no_host_learns_that_it_is_alive(serve: Callable[..., Served]) -> None:
+    url = httpx.URL(serve().url)
+    with socket.create_connection((url.host, url.port or 0), timeout=LIMIT_S) as connection:
+        connection.sendall(b"GET /health HTTP/1.0\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 200")
+
+
 @pytest.mark.parametrize(
     ("given", "status"),
     [
