@@ -61,7 +61,7 @@ class HuggingFaceConfig:
         self.values = Metadata({key: value for key, value in values.items() if value is not None}, path)
         names = values.get("architectures")
         name = names[0] if isinstance(names, list) and names else None
-        if name not in ARCHITECTURES:
+        if not isinstance(name, str) or name not in ARCHITECTURES:
             raise UnsupportedModelError(
                 f"{path}: the architecture {name!r} is not known here.", f"These are: {', '.join(ARCHITECTURES)}."
             )

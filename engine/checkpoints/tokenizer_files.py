@@ -133,8 +133,8 @@ class TokenizerFolder:
             return {"tokenizer.chat_template": text}
         template = options.get("chat_template")
         if isinstance(template, list):
-            named = {t.get("name"): t.get("template") for t in template if isinstance(t, dict)}
-            template = named.get("default")
+            named = [t for t in template if isinstance(t, dict) and t.get("name") == "default"]
+            template = named[0].get("template") if named else None
         return {"tokenizer.chat_template": template} if isinstance(template, str) else {}
 
 

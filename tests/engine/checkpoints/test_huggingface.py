@@ -210,7 +210,7 @@ class TestTemplate:
         (folder / "chat_template.jinja").write_text("yes")
         assert open_checkpoint(folder).metadata["tokenizer.chat_template"] == "yes"
 
-    @pytest.mark.parametrize("nonsense", [7, [], [1], [{"name": "default"}], {"a": 1}])
+    @pytest.mark.parametrize("nonsense", [7, [], [1], [{"name": "default"}], [{"name": [], "template": "x"}], {"a": 1}])
     def test_nonsense_is_none(self, folder: Path, nonsense: object) -> None:
         change(folder / "tokenizer_config.json", chat_template=nonsense)
         assert "tokenizer.chat_template" not in open_checkpoint(folder).metadata

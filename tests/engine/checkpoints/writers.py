@@ -54,14 +54,14 @@ STORAGES = {"float16": "HalfStorage", "float32": "FloatStorage", "bfloat16": "BF
 class TinyLlama:
     """A model of random weights under GGUF's names. pieces: its vocabulary, without special tokens at the end."""
 
-    pieces: Sequence[Piece]
+    pieces: Sequence[Piece] = field(repr=False)
     dim: int = 256
     n_heads: int = 8
     n_layers: int = 2
     hidden_dim: int = 512
     seed: int = 1
     norm_eps: float = 1e-6
-    tensors: Tensors = field(default_factory=dict)
+    tensors: Tensors = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if self.tensors:
