@@ -8,10 +8,7 @@ from engine.kernels import lanes
 from engine.kernels.jit import inner, kernel
 from engine.kernels.memory import field, load_f32, load_f32x16, store_f32x16
 from engine.kernels.records import N_OUT, P0, P1, P2
-from engine.kernels.simd import LANES
-
-VECTOR = 4 * LANES
-"""Bytes of one vector of floats."""
+from engine.kernels.rows import VECTOR
 
 
 @inner
