@@ -81,13 +81,14 @@ def _feed_forward(config: ModelConfig, apart: bool) -> Shapes:
 
 def check_tensors(config: ModelConfig, tensors: Mapping[str, TensorInfo]) -> None:
     """Raise ModelFileError unless every tensor is there in its shape and none that would be left out."""
-    expected = dict(tensor_shapes(config, apart=experts_apart(tensors)))
+    expected = set()
     optional = dict.fromkeys(ROPE_DIVISORS, (config.rope_dim // 2,))
     where = next(iter(tensors.values())).path if tensors else "the model"
-    for name, shape in expected.items():
+    for name, shape in tensor_shapes(config, apart=experts_apart(tensors)):
         if name not in tensors:
             raise ModelFileError(f"{where}: the tensor {name} is missing.", "The file is not whole: fetch it again.")
         _check_shape(tensors[name], shape)
+        expected.add(name)
     for name, tensor in tensors.items():
         if name in optional:
             _check_shape(tensor, optional[name])
