@@ -33,6 +33,9 @@ from engine.worker import use_kernel_cache
 
 DONE, FAILED, STOPPED = 0, 1, 130
 
+MOST_THREADS = 8
+"""Unless more are asked for: some gigabytes a second, which no disk keeps up with, and memory for every thread."""
+
 Tell = Callable[[Message], None]
 
 
@@ -87,7 +90,7 @@ def _convert(conversion: Conversion, stop: Stop, tell: Tell) -> Converted:
     from engine.conversion.run import run
     from engine.team import default_threads
 
-    run(plan, conversion.threads or default_threads(), stop, tell)
+    run(plan, conversion.threads or min(MOST_THREADS, default_threads()), stop, tell)
     return Converted(
         tensors=plan.n_tensors,
         bytes_in=plan.bytes_in,

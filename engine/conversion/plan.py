@@ -17,8 +17,8 @@ from engine.conversion.messages import Conversion
 from engine.errors import EngineError, UnsupportedModelError
 from engine.quantize.mixes import Mix, choose_types, find_mix
 
-PIECE_WEIGHTS = 1 << 20
-"""Weights that a thread takes at a time: some megabytes in every type."""
+PIECE_WEIGHTS = 1 << 19
+"""Weights that a thread takes at a time: with all that it needs for them, about five megabytes."""
 
 QUANTIZATION_VERSION = 2
 """`general.quantization_version`: of the block layouts. Source: GGML_QNT_VERSION in ggml.h."""

@@ -94,9 +94,9 @@ def big_model(path, write_model, megabytes):
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_model(start, write_model, tmp_path):
     peaks = []
-    for megabytes in (100, 600):
+    for megabytes in (60, 300):
         source = big_model(tmp_path / "big.gguf", write_model, megabytes)
-        done = start(kind="Q4_0", source=str(source), force=True, threads=2, cache_dir=str(tmp_path / "cold"))
+        done = start(kind="Q4_0", source=str(source), force=True, threads=8, cache_dir=str(tmp_path / "cold"))
         assert done.bytes_in > megabytes << 20
         peaks.append(done.peak_rss_mb)
     assert max(peaks) <= 300
