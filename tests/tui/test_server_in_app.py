@@ -102,3 +102,14 @@ async def test_what_a_server_cannot_do_is_greyed_out_once_it_has_shown_it(stage:
         await play.until(lambda: "the server's" in play.shown(LiveNumbers))
         await play.app.workspace.load_model(stage.model)
         await play.until(lambda: not play.app.screen.query_one("#top-k").disabled)
+
+
+async def test_a_server_that_is_back_answers_after_a_restart(stage: Stage, server: ScriptedServer) -> None:
+    models = server.pages.pop("/v1/models")
+    server.pages["/v1/models"] = (503, {})
+    async with stage.running(server="cluster", model=None) as play:
+        await play.until_shown("failed (503)")
+        server.pages["/v1/models"] = models
+        await play.press("f5")
+        await play.until(lambda: play.app.workspace.engine.is_ready)
+        assert await play.ask("Capital?") == "Paris."

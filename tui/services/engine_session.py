@@ -234,7 +234,8 @@ class EngineSession:
     async def _failed(self, event: Failed) -> None:
         sentence = f"{event.message} {event.hint}".strip()
         if event.request_id == _LOAD_REQUEST:
-            self._load = None
+            # A file that does not open will not do so by itself; a server may be back in a moment.
+            self._load = None if self.is_local else self._load
             self._set_phase("empty", sentence)
         elif event.request_id:
             await self._answer(event)
