@@ -106,6 +106,18 @@ def test_a_key_file_that_others_may_read_is_refused(cli: Cli, home: Path, server
     assert server.heard == []
 
 
+def test_doctor_looks_at_servers(cli: Cli, home: Path, server: ScriptedServer) -> None:
+    def found() -> list[dict[str, str]]:
+        findings = [json.loads(line) for line in cli("doctor", "--json").out.splitlines()]
+        return [finding for finding in findings if finding["check"] == "Server"]
+
+    [fine] = found()
+    assert (fine["verdict"], fine["found"]) == ("fine", f"cluster at 127.0.0.1:{server.port} has tiny")
+    (home / "key").chmod(0o644)
+    [note] = found()
+    assert (note["verdict"], "chmod 600" in note["advice"]) == ("note", True)
+
+
 def test_without_the_extra_it_says_what_to_install(
     cli: Cli, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,8 @@ import msgspec
 
 from engine import starter
 from engine.errors import EngineError
+from engine.protocol import Load
+from engine.remote.config import ServerConfig
 from storage.errors import StorageError
 from tui.paths import Paths
 from tui.settings import LoadedSettings
@@ -56,6 +58,7 @@ def all_findings(paths: Paths, loaded: LoadedSettings, environ: Mapping[str, str
     yield terminal(environ)
     yield clipboard(environ)
     yield settings(paths, loaded)
+    yield from servers(loaded.settings.servers)
     yield database(paths)
     yield from models(loaded.settings.model_directories(paths.models_dir))
     yield from folders(paths)
@@ -121,6 +124,22 @@ def engine(paths: Paths) -> Finding:
         return Finding("Engine", "fine", f"starts, version {asyncio.run(greet())}")
     except EngineError as error:
         return Finding("Engine", "bad", error.message, error.hint)
+
+
+def servers(configs: Mapping[str, ServerConfig]) -> Iterator[Finding]:
+    """Whether each server of the settings takes its key and has its model."""
+    from tui.servers import connect
+
+    async def model_of(config: ServerConfig) -> str:
+        async with await connect(config) as client:
+            return (await client.load(Load(path=""))).name
+
+    for name, config in configs.items():
+        try:
+            found = f"{name} at {config.host} has {asyncio.run(model_of(config))}"
+            yield Finding("Server", "fine", found)
+        except EngineError as error:
+            yield Finding("Server", "note", f"{name}: {error.message}", error.hint)
 
 
 def terminal(environ: Mapping[str, str]) -> Finding:
