@@ -5,6 +5,7 @@ Source: the specification in the ggml repository, docs/gguf.md.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import sys
 from array import array
@@ -20,9 +21,8 @@ ALIGNMENT_KEY = "general.alignment"
 _UINT32, _INT32, _FLOAT32, _BOOL, _STRING, _ARRAY, _UINT64, _INT64, _FLOAT64 = 4, 5, 6, 7, 8, 9, 10, 11, 12
 _NUMBERS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 10: "<Q", 11: "<q", 12: "<d"}
 _INTEGERS = (_UINT32, _INT32, _UINT64, _INT64)
-"""What an integer becomes of which nothing else is known: the first of these that holds it."""
-
 _REALS = (_FLOAT32, _FLOAT64)
+"""What a number becomes of which nothing else is known: the first of these that holds it."""
 
 _ELEMENTS = {("u", 1): 0, ("i", 1): 1, ("u", 2): 2, ("i", 2): 3, ("u", 4): 4, ("i", 4): 5, ("u", 8): 10, ("i", 8): 11}
 _ELEMENTS |= {("f", 4): 6, ("f", 8): 12}
@@ -100,16 +100,14 @@ def _value(key: str, value: object, number_types: Mapping[str, int]) -> bytes:
 
 
 def _number(key: str, value: float, known: int | None) -> bytes:
-    """A number in the type that it had, if that holds it, else in the smallest usual one that does, exactly."""
-    candidates: Sequence[int] = _REALS if isinstance(value, float) else _INTEGERS
-    for kind in candidates if known is None else (known, *candidates):
-        try:
-            raw = struct.pack(_NUMBERS[kind], value)
-        except (struct.error, OverflowError):
-            continue
-        back = struct.unpack(_NUMBERS[kind], raw)[0]
-        if back == value or value != value or kind == candidates[-1]:
-            return struct.pack("<I", kind) + raw
+    """A number in the type that it had, if that holds it, else in the first of the usual ones that does.
+
+    Readers insist on the usual types, so real numbers are rounded to 32 bits.
+    """
+    usual = _REALS if isinstance(value, float) else _INTEGERS
+    for kind in usual if known is None else (known, *usual):
+        with contextlib.suppress(struct.error, OverflowError):
+            return struct.pack("<I", kind) + struct.pack(_NUMBERS[kind], value)
     raise ValueError(f"{key} is {value}, which is beyond 64 bits")
 
 

@@ -25,7 +25,7 @@ KEYS = {
     "very large": 2**64 - 1,
     "very negative": -(2**40),
     "real": 0.5,
-    "precise": 0.1,
+    "huge": 1e300,
     "yes": True,
     "no": False,
     "name": "Käse\U0001f9c0",
@@ -66,7 +66,7 @@ def test_the_reference_package_reads_the_same(tmp_path):
     assert kinds["large"] == kinds["very large"] == GGUFValueType.UINT64
     assert kinds["very negative"] == GGUFValueType.INT64
     assert kinds["real"] == GGUFValueType.FLOAT32
-    assert kinds["precise"] == GGUFValueType.FLOAT64
+    assert kinds["huge"] == GGUFValueType.FLOAT64
     for new, read in zip(TENSORS, reader.tensors, strict=True):
         assert (read.name, read.tensor_type.name, read.n_bytes) == (new.name, new.type.name, new.n_bytes)
         assert tuple(reversed(read.shape)) == new.shape
@@ -87,6 +87,12 @@ def test_numbers_keep_the_type_that_a_file_had_for_them(raw_gguf, tmp_path):
     metadata = open_checkpoint(source).metadata
     header = lay_out(metadata, []).header
     assert header.rstrip(b"\0") == source.read_bytes().rstrip(b"\0")
+
+
+def test_real_numbers_are_of_32_bits_where_nobody_knows_better(tmp_path):
+    write(tmp_path / "m.gguf", {"eps": 1e-6}, [])
+    field = GGUFReader(tmp_path / "m.gguf").fields["eps"]
+    assert (field.contents(), field.types) == (float(np.float32(1e-6)), [GGUFValueType.FLOAT32])
 
 
 def test_a_number_that_outgrew_its_type_gets_a_larger_one(raw_gguf, tmp_path):
