@@ -105,6 +105,7 @@ def open_ggml(path: Path) -> Checkpoint:
         n_layers=first.header.n_layers,
         n_heads=first.header.n_heads,
     )
+    metadata["general.name"] = first.path.name.removesuffix(".bin")
     if first.header.file_type in _FILE_TYPES:
         metadata["general.file_type"] = first.header.file_type
     if not first.container.has_scores and beside is not None:

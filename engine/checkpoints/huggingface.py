@@ -46,7 +46,7 @@ def open_hugging_face(folder: Path) -> Checkpoint:
         tensors[name] = _constant(name, divisors, config_path)
     n_vocab = tensors["token_embd.weight"].shape[0]
     tokenizer, tokenizer_files = TokenizerFolder(folder, config.values).metadata(n_vocab)
-    metadata = Metadata(config.metadata() | tokenizer, folder)
+    metadata = Metadata({"general.name": folder.absolute().name} | config.metadata() | tokenizer, folder)
     parts = f", {len(weight_files)} parts" if len(weight_files) > 1 else ""
     files = (*weight_files, config_path, *tokenizer_files)
     return Checkpoint(folder, f"Hugging Face ({kind}){parts}", metadata, tensors, files)

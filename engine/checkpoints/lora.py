@@ -59,8 +59,8 @@ def with_adapter(base: Checkpoint, adapter: Adapter) -> Checkpoint:
         _check_shape(base, adapter, name, tensor.shape)
         tensors[name] = _in_order(base, adapter, tensor)
     metadata = Metadata(base.metadata, adapter.path)
-    for key in ("general.file_type", "general.name"):
-        metadata.pop(key, None)
+    metadata.pop("general.file_type", None)
+    metadata["general.name"] = adapter.path.name if adapter.path.is_dir() else adapter.path.stem
     files = (*base.files, *adapter.files)
     format_name = f"{base.format} with {adapter.format}"
     return Checkpoint(adapter.path, format_name, metadata, tensors, files, borrowed=frozenset(base.files))

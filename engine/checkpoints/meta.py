@@ -16,11 +16,11 @@ from engine.checkpoints.tokenizer_files import sentencepiece_metadata
 from engine.checkpoints.torch_zip import read_torch
 from engine.errors import ModelFileError, UnsupportedModelError
 
-FIRST_SHARD = "consolidated.00.pth"
 MAX_WIDTH = 1 << 20
 MAX_LAYERS = 1024
 
-_SHARD = re.compile(r"consolidated\.(\d\d)\.pth")
+_SIZE = re.compile(r"\d+[Bb]")
+_SHARD = re.compile(r"consolidated\.\d\d\.pth")
 
 
 def open_meta(folder: Path) -> Checkpoint:
@@ -47,7 +47,7 @@ def open_meta(folder: Path) -> Checkpoint:
         rope_theta=params.real("rope_theta", 10_000.0, low=1.0, high=1e12),
     )
     n_vocab = tensors["token_embd.weight"].shape[0]
-    metadata |= sentencepiece_metadata(tokenizer, n_vocab, {})
+    metadata |= sentencepiece_metadata(tokenizer, n_vocab, {}) | {"general.name": _name(folder.absolute())}
     parts = f", {len(shards)} parts" if len(shards) > 1 else ""
     files = (*shards, params_path, tokenizer)
     borrowed = frozenset({tokenizer} if tokenizer.parent != folder else ())
@@ -61,6 +61,11 @@ def _shard_paths(folder: Path) -> list[Path]:
         if path not in found:
             raise ModelFileError(f"{path} is missing.", "Put all parts of the model into one folder.")
     return found
+
+
+def _name(folder: Path) -> str:
+    """The folder's name; Meta's own are called after the size only."""
+    return f"{folder.parent.name} {folder.name}" if _SIZE.fullmatch(folder.name) else folder.name
 
 
 def _renamed(tensors: Mapping[str, TensorInfo]) -> dict[str, TensorInfo]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.checkpoints.small_files import read_json_object
+from engine.checkpoints.small_files import read_large_json_object
 from engine.checkpoints.tokenizer_files import ADDED_SCORE, MAX_VOCAB, PREFIX, UNUSED, AddedToken
 from engine.errors import ModelFileError, UnsupportedModelError
 
@@ -41,7 +41,7 @@ def tokenizer_json_metadata(path: Path, n_vocab: int) -> dict[str, object]:
 
     Raises UnsupportedModelError for tokenizers that are not BPE or split words in a way that is not known.
     """
-    root = read_json_object(path)
+    root = read_large_json_object(path)
     model = root.get("model")
     if not isinstance(model, dict) or model.get("type", "BPE") != "BPE" or not isinstance(model.get("vocab"), dict):
         raise UnsupportedModelError(f"{path} is no BPE tokenizer.", "Choose the model as GGUF, or another one.")
@@ -58,7 +58,7 @@ def tokenizer_json_metadata(path: Path, n_vocab: int) -> dict[str, object]:
         PREFIX + "model": "gpt2",
         PREFIX + "pre": _split_name(root, path),
         PREFIX + "token_type": types,
-        PREFIX + "merges": list(_merges(model.get("merges"), path)),
+        PREFIX + "merges": _merges(model.get("merges"), path),
     }
 
 
@@ -108,14 +108,17 @@ def _sentencepiece_type(id_: int, token: str, added: Mapping[int, AddedToken]) -
     return UNUSED if token == _filler(id_) else NORMAL
 
 
-def _merges(merges: object, path: Path) -> Iterator[str]:
+def _merges(merges: object, path: Path) -> list[str]:
+    """Each merge as its two halves with a space between; newer files have lists of two."""
     if not isinstance(merges, list):
         raise ModelFileError(f"{path} has no merges.", "Fetch the file again.")
-    for merge in merges:
-        halves = merge.split(" ") if isinstance(merge, str) else merge
-        if not isinstance(halves, list) or len(halves) != 2 or not all(isinstance(half, str) for half in halves):
-            raise ModelFileError(f"{path}: {merge!r} is no merge.", "Fetch the file again.")
-        yield " ".join(halves)
+    return [merge if isinstance(merge, str) else _joined(merge, path) for merge in merges]
+
+
+def _joined(halves: object, path: Path) -> str:
+    if isinstance(halves, list) and len(halves) == 2 and isinstance(halves[0], str) and isinstance(halves[1], str):
+        return f"{halves[0]} {halves[1]}"
+    raise ModelFileError(f"{path}: {halves!r} is no merge.", "Fetch the file again.")
 
 
 def _split_name(root: Mapping[str, Any], path: Path) -> str:

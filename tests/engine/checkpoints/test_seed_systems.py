@@ -142,6 +142,23 @@ def test_vicuna_and_koala_as_differences(
     assert decode(converted, family) == decode(twin)
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("LLaMA/13B", "LLaMA 13B"), ("vicuna-7b-v1.1", "vicuna-7b-v1.1"), ("ggml-alpaca-7b-q4.bin", "ggml-alpaca-7b-q4")],
+)
+def test_a_model_keeps_its_name_when_it_becomes_another_file(
+    tmp_path: Path, write, tiny_llama, name: str, expected: str
+) -> None:
+    path = tmp_path / name
+    if name.endswith(".bin"):
+        write.write_ggml(path, tiny_llama, "F16", write.GGML)
+    elif name.startswith("LLaMA"):
+        write.write_meta(path, tiny_llama)
+    else:
+        write.write_hugging_face(path, tiny_llama)
+    assert open_checkpoint(path).metadata["general.name"] == expected
+
+
 def _as_gguf(checkpoint, path: Path) -> Path:  # type: ignore[no-untyped-def]
     """What any program can do with a checkpoint: its keys and its rows, written as they come."""
     from array import array
