@@ -18,6 +18,9 @@ from engine.remote.config import ServerConfig
 
 DEFAULT_SYSTEM_PROMPT = "You are a helpful assistant."
 
+USUAL_SAMPLING = Sampling()
+"""Where neither the user nor the model's makers say anything."""
+
 Language = Literal["auto", "en", "fr"]
 PanelStore = Literal["disk", "memory"]
 
@@ -36,27 +39,24 @@ class ChatSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SamplingSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """`[sampling]`: how a new session's answers are chosen; max_tokens 0 is up to the context's end."""
+    """`[sampling]`: how a new session's answers are chosen; max_tokens 0 is up to the context's end.
 
-    temperature: Annotated[float, msgspec.Meta(ge=0, le=5)] = 0.8
-    top_k: Annotated[int, msgspec.Meta(ge=0)] = 40
-    top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.95
-    min_p: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.05
-    repeat_penalty: Annotated[float, msgspec.Meta(gt=0, le=5)] = 1.0
-    repeat_last_n: Annotated[int, msgspec.Meta(ge=0)] = 64
+    What is not set is as the model's makers recommend.
+    """
+
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=5)] | None = None
+    top_k: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
+    min_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    repeat_penalty: Annotated[float, msgspec.Meta(gt=0, le=5)] | None = None
+    repeat_last_n: Annotated[int, msgspec.Meta(ge=0)] | None = None
     max_tokens: Annotated[int, msgspec.Meta(ge=0)] = 0
 
-    def sampling(self) -> Sampling:
-        """The same as the engine's protocol has it."""
-        return Sampling(
-            temperature=self.temperature,
-            top_k=self.top_k,
-            top_p=self.top_p,
-            min_p=self.min_p,
-            repeat_penalty=self.repeat_penalty,
-            repeat_last_n=self.repeat_last_n,
-            max_new_tokens=self.max_tokens or None,
-        )
+    def sampling(self, recommended: Sampling = USUAL_SAMPLING) -> Sampling:
+        """What the user wants, else what is recommended, as the engine's protocol has it."""
+        wanted = {name: value for name, value in msgspec.structs.asdict(self).items() if value is not None}
+        wanted["max_new_tokens"] = wanted.pop("max_tokens", 0) or None
+        return msgspec.structs.replace(recommended, **wanted)
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ import pytest
 
 from engine.protocol import Sampling
 from engine.remote import ServerConfig
-from tui.settings import DEFAULT_SYSTEM_PROMPT, Settings, SettingsError, load_settings, save_settings
+from tui.settings import DEFAULT_SYSTEM_PROMPT, SamplingSettings, Settings, SettingsError, load_settings, save_settings
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -39,8 +39,8 @@ def test_values_are_read(tmp_path: Path) -> None:
 def test_each_bad_value_is_told_with_its_line_and_the_rest_is_used(tmp_path: Path) -> None:
     path = write(tmp_path, '[sampling]\ntemperature = "hot"\ntop_p = 7.0\ntop_k = 3\n\n[app]\nlanguage = "de"\n')
     loaded = load_settings(path)
-    assert loaded.settings.sampling.temperature == 0.8
-    assert loaded.settings.sampling.top_p == 0.95
+    assert loaded.settings.sampling.temperature is None
+    assert loaded.settings.sampling.top_p is None
     assert loaded.settings.sampling.top_k == 3
     assert loaded.settings.app.language == "auto"
     told = "\n".join(loaded.problems)
@@ -91,7 +91,7 @@ def test_saving_keeps_comments_and_order(tmp_path: Path) -> None:
 
 def test_none_brings_the_default_back(tmp_path: Path) -> None:
     path = write(tmp_path, "[sampling]\ntop_k = 5\n")
-    assert save_settings(path, {"sampling.top_k": None, "engine.threads": None}).sampling.top_k == 40
+    assert save_settings(path, {"sampling.top_k": None, "engine.threads": None}).sampling.top_k is None
 
 
 def test_saving_makes_the_folder(tmp_path: Path) -> None:
@@ -151,3 +151,10 @@ def test_bad_servers_never_stop_the_start(tmp_path: Path, text: str) -> None:
     loaded = load_settings(write(tmp_path, text))
     assert loaded.settings == Settings()
     assert len(loaded.problems) == 1
+
+
+def test_what_is_not_set_is_as_the_makers_recommend():
+    recommended = Sampling(temperature=0.2, top_p=0.9)
+    assert Settings().sampling.sampling(recommended) == recommended
+    own = SamplingSettings(temperature=1.5, max_tokens=7)
+    assert own.sampling(recommended) == Sampling(temperature=1.5, top_p=0.9, max_new_tokens=7)

@@ -162,7 +162,7 @@ async def _ask(question: Question) -> int:
         async with _engine(question, settings) as (client, card):
             if question.save:
                 session = _new_session(stack, question, settings, card)
-            answer = await _answer(client, question, _generate(question, settings, session), card, session)
+            answer = await _answer(client, question, _generate(question, settings, session, card), card, session)
     if question.as_json:
         write_json(answer)
     return 1 if answer.finish_reason == "failed" else 0
@@ -197,15 +197,15 @@ def _new_session(stack: ExitStack, question: Question, settings: Settings, card:
         AskSession.new(
             model=card.name,
             system=settings.chat.system_prompt if question.system is None else question.system,
-            sampling=question.sampling(settings.sampling.sampling()),
+            sampling=question.sampling(settings.sampling.sampling(card.sampling)),
             template=question.template,
             text=question.text,
         )
     )
 
 
-def _generate(question: Question, settings: Settings, session: AskSession | None) -> Generate:
-    sampling = settings.sampling.sampling()
+def _generate(question: Question, settings: Settings, session: AskSession | None, card: ModelCard) -> Generate:
+    sampling = settings.sampling.sampling(card.sampling)
     prompt: ChatPrompt | TextPrompt
     if question.raw:
         prompt = TextPrompt(text=question.text)

@@ -73,7 +73,7 @@ class MainScreen(MainEvents):
         workspace = self._make_workspace()
         with self.app.batch_update():
             await self.query_one("#history").mount(HistoryPane())
-            await self.query_one("#engine").mount(EnginePane(workspace.conversation.defaults.sampling))
+            await self.query_one("#engine").mount(EnginePane(workspace.conversation.sampling))
         workspace.conversation.n_candidates = N_CANDIDATES
         workspace.conversation.set_draft(self.prompt.text)
         self._workspace = workspace

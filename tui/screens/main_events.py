@@ -114,7 +114,8 @@ class MainEvents(MainParts):
 
     def on_settings_shown(self) -> None:
         """Another system prompt or other sampling settings."""
-        self.sampling.show_sampling(self.workspace.conversation.sampling)
+        conversation = self.workspace.conversation
+        self.sampling.show_sampling(conversation.sampling, conversation.default_sampling)
         self.transcript.show_system(self.workspace.conversation.system)
 
     async def on_history_changed(self) -> None:

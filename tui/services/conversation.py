@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -53,10 +53,10 @@ _STATES: dict[str, FinalState] = {"stop": "complete", "length": "complete", "sto
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a new session begins with."""
+    """What a new session begins with. sampling_for: the user's settings on top of a model's recommended ones."""
 
     system: str
-    sampling: Sampling
+    sampling_for: Callable[[Sampling], Sampling]
 
 
 class Conversation:
@@ -86,7 +86,7 @@ class Conversation:
         self.waiting = False
         self.is_cut_off = False
         self.system = defaults.system
-        self.sampling = defaults.sampling
+        self.default_sampling = self.sampling = defaults.sampling_for(Sampling())
         engine.on_answer = self._take
         engine.on_ready = self._model_ready
 
@@ -116,7 +116,7 @@ class Conversation:
         async with self._lock:
             await self._leave()
             self.session, self.path, self._draft = None, [], ""
-            self.system, self.sampling = self.defaults.system, self.defaults.sampling
+            self.system, self.sampling = self.defaults.system, self.default_sampling
         self._post(PathChanged(None, [], is_other=True, draft=""))
         self._post(SettingsShown())
 
@@ -140,7 +140,7 @@ class Conversation:
         self.session = session
         self.system = session.system
         self._draft = session.draft
-        self.sampling = _sampling_of(session.settings, self.defaults.sampling)
+        self.sampling = _sampling_of(session.settings, self.default_sampling)
 
     # What the user does
 
@@ -274,6 +274,7 @@ class Conversation:
                 prompt=prompt,
                 sampling=self.sampling,
                 n_candidates=self.n_candidates,
+                session=self.session.id if self.session else "",
             )
         )
         if not sent:
@@ -371,8 +372,19 @@ class Conversation:
                 told = True
 
     def _model_ready(self) -> None:
+        self._take_recommended()
         if self.waiting:
             self._starting = asyncio.create_task(self._answer_waiting(), name="answer what waits")
+
+    def _take_recommended(self) -> None:
+        """Another model is open: new sessions begin with its recommended sampling, also the one that just began."""
+        card = self._engine.card
+        before, after = self.default_sampling, self.defaults.sampling_for(card.sampling if card else Sampling())
+        self.default_sampling = after
+        has_answers = any(shown.message.role == "assistant" for shown in self.path)
+        if self.sampling == before and not has_answers and after != before:
+            self.set_sampling(after)
+            self._post(SettingsShown())
 
     async def _answer_waiting(self) -> None:
         async with self._lock:

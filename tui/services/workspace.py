@@ -41,7 +41,7 @@ class Workspace:
         self._paths = paths
         self._settings = settings
         self._post = post
-        defaults = Defaults(settings.chat.system_prompt, settings.sampling.sampling())
+        defaults = Defaults(settings.chat.system_prompt, settings.sampling.sampling)
         self.store = Store()
         self.engine = EngineSession(post, paths.engine_log, engine_command)
         self.models = Models(post, paths, settings)

@@ -110,10 +110,12 @@ class SamplingPane(Vertical):
         """Show what a new session begins with."""
         self.show_sampling(self._defaults)
 
-    def show_sampling(self, sampling: Sampling) -> None:
-        """Move the sliders to a session's settings without telling anybody."""
+    def show_sampling(self, sampling: Sampling, defaults: Sampling | None = None) -> None:
+        """Move the sliders to a session's settings without telling anybody. defaults: what a reset brings back."""
         self._sampling = sampling
+        self._defaults = defaults or self._defaults
         for name, slider in self._sliders():
+            slider.default = _SCALES[name].to_ticks(_number(self._defaults, name))
             slider.show_value(_number(sampling, name))
 
     def show_abilities(self, abilities: Abilities) -> None:
