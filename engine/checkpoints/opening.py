@@ -104,11 +104,15 @@ def _first_bytes(path: Path) -> bytes | None:
     return head
 
 
-def _open_folder(folder: Path) -> Checkpoint | Adapter:
+def _names_in(folder: Path) -> Set[str]:
     try:
-        names = {path.name for path in folder.iterdir()}
+        return {path.name for path in folder.iterdir()}
     except OSError as error:
         raise ModelFileError(f"{folder} cannot be read: {error.strerror}.", "Check its permissions.") from error
+
+
+def _open_folder(folder: Path) -> Checkpoint | Adapter:
+    names = _names_in(folder)
     if "adapter_config.json" in names:
         from engine.checkpoints.adapters import read_adapter_folder
 
@@ -162,7 +166,7 @@ def _open_ggla(path: Path) -> Adapter:
 
 def _open_part_of_folder(path: Path) -> Checkpoint | Adapter:
     """A file of weights alone: what they are is said beside them."""
-    if {"config.json", "params.json", "adapter_config.json"} & {other.name for other in path.parent.iterdir()}:
+    if {"config.json", "params.json", "adapter_config.json"} & _names_in(path.parent):
         return _open_folder(path.parent)
     raise ModelFileError(
         f"{path} has weights only: beside it there is no config.json, params.json or adapter_config.json.",

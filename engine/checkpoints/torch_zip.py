@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from engine.checkpoints.checkpoint import TensorInfo
 from engine.checkpoints.derived import aligned, derived
@@ -76,6 +76,7 @@ def read_torch(path: Path) -> dict[str, TensorInfo]:
                 raise ModelFileError(f"{path}: {name} has {entry.n_bytes} bytes, the limit is {MAX_BYTES}.", DAMAGED)
             file.seek(entry.offset)
             pickle = file.read(entry.n_bytes)
+            _check_byte_order(file, entries.get(name.removesuffix("data.pkl") + "byteorder"), path)
     except FileNotFoundError:
         raise ModelFileError(f"{path} is missing.", "Fetch all files of the model into one folder.") from None
     except OSError as error:
@@ -87,6 +88,15 @@ def read_torch(path: Path) -> dict[str, TensorInfo]:
     if not tensors:
         raise ModelFileError(f"{path} holds no tensors.", "Choose another file.")
     return tensors
+
+
+def _check_byte_order(file: IO[bytes], entry: StoredFile | None, path: Path) -> None:
+    """Files of newer versions say which way round their numbers are; older ones are always little-endian."""
+    if entry is None:
+        return
+    file.seek(entry.offset)
+    if file.read(min(entry.n_bytes, 16)) != b"little":
+        raise UnsupportedModelError(f"{path} was written on a big-endian machine.", "Take the model as safetensors.")
 
 
 def _pickle_name(entries: Mapping[str, StoredFile], path: Path) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gguf import GGUFReader
 
 from engine.checkpoints import open_checkpoint
 from engine.checkpoints.rows import read_rows
@@ -39,6 +40,14 @@ def test_metas_own(tmp_path: Path, write, tiny_llama, decode, kind: str, n_parts
     assert content(new) == content(same)
     assert decode(new) == decode(same)
     assert all(type_ == "F32" for name, (type_, _) in content(new).items() if name.endswith("_norm.weight"))
+
+
+def test_numbers_have_the_types_that_readers_insist_on(tmp_path: Path, write, tiny_llama) -> None:
+    folder = write.write_meta(tmp_path / "LLaMA" / "7B", tiny_llama)
+    fields = GGUFReader(convert(folder, tmp_path / "new.gguf", "Q8_0")).fields
+    kinds = {key: fields[f"llama.{key}"].types[0].name for key in ("block_count", "attention.layer_norm_rms_epsilon")}
+    assert kinds == {"block_count": "UINT32", "attention.layer_norm_rms_epsilon": "FLOAT32"}
+    assert fields["tokenizer.ggml.bos_token_id"].types[0].name == "UINT32"
 
 
 @pytest.mark.parametrize("parts", [{"kind": "safetensors", "n_parts": 3}, {"kind": "bin", "n_parts": 1}])

@@ -286,6 +286,11 @@ class TestHostileZips:
         path.write_bytes(content)
         refused(path, "directory at byte .* reaches past the end")
 
+    @pytest.mark.parametrize("order", [b"big", b"", b"little" * 1000])
+    def test_another_byte_order(self, path: Path, write, state: bytes, order: bytes) -> None:
+        write.write_zip(path, {"a/data.pkl": state, "a/byteorder": order, "a/data/0": bytes(64)})
+        refused(path, "big-endian", UnsupportedModelError)
+
     def test_cut_off_anywhere(self, path: Path, write, state: bytes) -> None:
         write.write_zip(path, {"a/data.pkl": state, "a/data/0": bytes(64)})
         content = path.read_bytes()
