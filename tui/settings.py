@@ -246,7 +246,8 @@ def _reason_and_keys(error: msgspec.ValidationError, table: Mapping[str, Any]) -
             break
         keys.append(key)
         inner = inner[key]
-    return (reason[:1].lower() + reason[1:]).replace("`", ""), tuple(keys)
+    # A setting that is left out is None; TOML has no null to write.
+    return (reason[:1].lower() + reason[1:]).replace("`", "").replace(" | null", ""), tuple(keys)
 
 
 def _drop(table: dict[str, Any], keys: tuple[str, ...]) -> None:
