@@ -173,14 +173,20 @@ def quantize_q8_0(source, n_blocks, target, scratch):
         store_tile(out, 34, min(LANES, n_blocks - first), target + first * 34)
 
 
+@inner
+def _keep(x, target, peak, spoiled):
+    """Store float32; returns the largest size so far, and 0 as long as every number is finite."""
+    store_f32x16(target, x)
+    return maximum(absolute(x), peak), lanes.add(spoiled, lanes.mul(x, constant(0)))
+
+
 @njit(cache=True, **OPTIONS)
 def widen_f32(source, n_vectors, target):
     """Copy float32; returns the largest size, NaN where a number is not finite."""
     peak = spoiled = constant(0)
     for i in range(n_vectors):
         x = load_f32x16(source + i * VECTOR)
-        store_f32x16(target + i * VECTOR, x)
-        peak, spoiled = maximum(absolute(x), peak), lanes.add(spoiled, lanes.mul(x, constant(0)))
+        peak, spoiled = _keep(x, target + i * VECTOR, peak, spoiled)
     return lanes.largest(peak) + lanes.total(spoiled)
 
 
@@ -190,8 +196,7 @@ def widen_f16(source, n_vectors, target):
     peak = spoiled = constant(0)
     for i in range(n_vectors):
         x = load_f16x16(source + i * VECTOR // 2)
-        store_f32x16(target + i * VECTOR, x)
-        peak, spoiled = maximum(absolute(x), peak), lanes.add(spoiled, lanes.mul(x, constant(0)))
+        peak, spoiled = _keep(x, target + i * VECTOR, peak, spoiled)
     return lanes.largest(peak) + lanes.total(spoiled)
 
 
@@ -201,8 +206,7 @@ def widen_bf16(source, n_vectors, target):
     peak = spoiled = constant(0)
     for i in range(n_vectors):
         x = load_bf16x16(source + i * VECTOR // 2)
-        store_f32x16(target + i * VECTOR, x)
-        peak, spoiled = maximum(absolute(x), peak), lanes.add(spoiled, lanes.mul(x, constant(0)))
+        peak, spoiled = _keep(x, target + i * VECTOR, peak, spoiled)
     return lanes.largest(peak) + lanes.total(spoiled)
 
 

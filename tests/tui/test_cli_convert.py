@@ -26,14 +26,12 @@ main()
 """
 
 
-@pytest.fixture
-def source(tmp_path):
-    """A file with one matrix: enough to be converted, though it is no model."""
-    path = tmp_path / "models" / "source.gguf"
-    path.parent.mkdir()
+def write(path, norm):
+    """A file with a matrix and a norm: enough to be converted, though it is no model."""
     writer = GGUFWriter(path, "llama")
     writer.add_name("one matrix")
     writer.add_tensor("blk.0.ffn_up.weight", np.random.default_rng(1).standard_normal((400, 256), np.float32))
+    writer.add_tensor("output_norm.weight", np.full(256, norm, np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -41,12 +39,18 @@ def source(tmp_path):
     return path
 
 
+@pytest.fixture
+def source(tmp_path):
+    (tmp_path / "models").mkdir()
+    return write(tmp_path / "models" / "source.gguf", norm=1)
+
+
 def test_json_tells_what_was_done(cli, warm_home, source, tmp_path):
     ran = cli("models", "convert", source, tmp_path / "new.gguf", "--type", "q4_k_m", "--json", "--threads", 2)
     assert ran.code == 0, ran.err
     done = json.loads(ran.out)
     assert list(done) == ["tensors", "bytes_in", "bytes_out", "seconds", "peak_rss_mb"]
-    assert (done["tensors"], done["bytes_in"]) == (1, 400 * 256 * 4)
+    assert (done["tensors"], done["bytes_in"]) == (2, 401 * 256 * 4)
     assert done["bytes_out"] == (tmp_path / "new.gguf").stat().st_size
     assert GGUFReader(tmp_path / "new.gguf").tensors[0].tensor_type.name == "Q4_K"
 
@@ -71,6 +75,14 @@ def test_force_overwrites(cli, warm_home, source, tmp_path):
     (tmp_path / "new.gguf").write_bytes(b"old")
     assert cli("models", "convert", source, tmp_path / "new.gguf", "-t", "Q8_0", "--force").code == 0
     assert GGUFReader(tmp_path / "new.gguf").tensors
+
+
+def test_a_difference_is_added_to_its_base(cli, warm_home, source, tmp_path):
+    difference = write(tmp_path / "difference.gguf", norm=0.001)
+    ran = cli("models", "convert", difference, tmp_path / "new.gguf", "-t", "f32", "--base", source)
+    assert ran.code == 0, ran.err
+    weights = GGUFReader(source).tensors[0].data
+    assert np.array_equal(GGUFReader(tmp_path / "new.gguf").tensors[0].data, 2 * weights)
 
 
 @pytest.mark.parametrize(
