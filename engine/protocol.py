@@ -268,7 +268,10 @@ class Notice(Event, frozen=True, tag="notice"):
 
 
 class PromptProgress(Event, frozen=True, tag="prompt_progress"):
-    """How much of the prompt was read, in tokens; reused: how many the cache already held, which done counts in."""
+    """How much of the prompt was read, in tokens; reused: how many the cache already held, which done counts in.
+
+    0 of 0: it is read, and a server does not tell how long it is.
+    """
 
     done: int
     total: int

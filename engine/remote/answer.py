@@ -62,6 +62,7 @@ class RemoteAnswer:
         self.reason: FinishReason | None = None
         self._matcher = StopMatcher(command.stop)
         self._thinking = False
+        self._told_read = False
         self._n_bytes = 0
         self._usage = Usage()
         self._timings = Timings()
@@ -83,6 +84,7 @@ class RemoteAnswer:
         _raise_error(chunk)
         self._take_figures(chunk)
         if (read := lenient(chunk.prompt_progress, ReadSoFar)) is not None:
+            self._told_read = read.processed >= read.total
             yield PromptProgress(
                 request_id=self.command.request_id, done=read.processed, total=read.total, reused=read.cache
             )
@@ -100,6 +102,9 @@ class RemoteAnswer:
         logprobs = token_logprobs(choice.logprobs)
         if text or logprobs:
             self._count(text)
+            if not self._told_read:
+                self._told_read = True
+                yield PromptProgress(request_id=self.command.request_id, done=0, total=0, reused=0)
             certain, stopped = self._matcher.feed(text)
             yield from self._tokens(text, certain, logprobs)
             if stopped:

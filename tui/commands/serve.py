@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from tui.commands.configured import chosen_load, user_settings
 from tui.commands.engine_run import loaded_engine
 from tui.commands.options import context_option, model_option, threads_option
 from tui.commands.output import CommandError, say, write_text
+from tui.log import start_log
 from tui.settings import Settings
 
 if TYPE_CHECKING:
@@ -89,6 +91,7 @@ async def _run(engine: Engine, card: ModelCard, settings: Settings, key: Key | N
     from engine.server.application import application
     from engine.server.running import run
 
+    _log_to_file()
     ended = asyncio.Event()
     signals: list[int] = []
 
@@ -108,6 +111,12 @@ async def _run(engine: Engine, card: ModelCard, settings: Settings, key: Key | N
         raise CommandError(f"The engine has ended: {watching.result().message}")
     watching.cancel()
     return INTERRUPTED if signal.SIGINT in signals else DONE
+
+
+def _log_to_file() -> None:
+    """What the HTTP server has to say about errors goes where our own does, instead of to the terminal."""
+    for handler in start_log().handlers:
+        logging.getLogger().addHandler(handler)
 
 
 async def _death(engine: Engine) -> EngineDied:
