@@ -78,17 +78,6 @@ def joined_columns(name: str, parts: Sequence[TensorInfo]) -> TensorInfo:
     return derived(replace(parts[0], name=name), make_rows, shape=shape, kind=parts[0].type)
 
 
-def sliced_rows(tensor: TensorInfo, name: str, first_row: int, n_rows: int) -> TensorInfo:
-    """Some rows of a matrix, as a tensor of their own."""
-
-    def make_rows(first: int, count: int) -> NDArray[np.uint8]:
-        from engine.checkpoints.rows import read_rows
-
-        return read_rows(tensor, first_row + first, count)
-
-    return derived(replace(tensor, name=name), make_rows, shape=(n_rows, *tensor.shape[1:]), kind=tensor.type)
-
-
 def rotary_order(tensor: TensorInfo, n_heads: int) -> TensorInfo:
     """The rows of a query or key matrix as GGUF wants them: the two halves of each head interleaved.
 

@@ -43,6 +43,13 @@ _HUGGING_FACE_LAYER = {
     "block_sparse_moe.gate": "ffn_gate_inp",
     "mlp.gate": "ffn_gate_inp",
 }
+_HUGGING_FACE_GEMMA = {
+    "post_attention_layernorm": "post_attention_norm",
+    "pre_feedforward_layernorm": "ffn_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+}
+"""From the second on Gemma norms the results of its two halves as well, by the name that others' next norm has."""
+
 _EXPERT = re.compile(r"(?:block_sparse_moe|mlp)\.experts\.(\d{1,4})\.(\w+)")
 _EXPERT_PARTS = {
     "w1": "ffn_gate",
@@ -52,12 +59,6 @@ _EXPERT_PARTS = {
     "down_proj": "ffn_down",
     "up_proj": "ffn_up",
 }
-_HUGGING_FACE_GEMMA = {
-    "post_attention_layernorm": "post_attention_norm",
-    "pre_feedforward_layernorm": "ffn_norm",
-    "post_feedforward_layernorm": "post_ffw_norm",
-}
-"""From the second on Gemma norms the results of its two halves as well, by the name that others' next norm has."""
 
 _NOT_WEIGHTS = re.compile(r"rope\.freqs$|rotary_emb\.inv_freq$|\.masked_bias$|attn\.bias$")
 

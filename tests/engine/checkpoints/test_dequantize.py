@@ -7,6 +7,7 @@ import pytest
 from gguf import GGMLQuantizationType
 from gguf.quants import dequantize
 
+from engine.checkpoints.dequantizable import DEQUANTIZABLE
 from engine.checkpoints.dequantize import can_dequantize, dequantize_rows
 from engine.checkpoints.tensor_types import TYPE_BY_NAME
 from engine.errors import UnsupportedModelError
@@ -67,6 +68,10 @@ def test_other_types_are_refused_by_name() -> None:
     assert not can_dequantize(TYPE_BY_NAME["IQ2_XS"])
     with pytest.raises(UnsupportedModelError, match="IQ2_XS"):
         dequantize_rows(np.zeros((1, 74), np.uint8), TYPE_BY_NAME["IQ2_XS"])
+
+
+def test_the_list_for_those_without_numpy_is_the_same() -> None:
+    assert {name for name, kind in TYPE_BY_NAME.items() if can_dequantize(kind)} == DEQUANTIZABLE
 
 
 def test_half_a_block_is_refused() -> None:
