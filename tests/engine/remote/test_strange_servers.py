@@ -1,0 +1,106 @@
+"""Whatever JSON a server sends, it becomes events or one sentence, never a crash."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.errors import ServerError
+from engine.protocol import AnyEvent, Finished, Generate, PromptProgress, TextPrompt, Token
+from engine.remote import ServerConfig
+from engine.remote.answer import RemoteAnswer
+from engine.remote.bodies import Dialect
+from engine.remote.refusals import refusal
+
+CONFIG = ServerConfig(base_url="https://example.org/v1", api_key_env="THE_KEY")
+
+scalars = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.text(max_size=8)
+names = st.sampled_from(
+    "choices delta content text logprobs token logprob top_logprobs index finish_reason usage prompt_tokens timings"
+    " prompt_progress total cache processed error message detail loc msg param id".split()
+)
+tables = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=5), max_leaves=12
+)
+choices = st.fixed_dictionaries(
+    {},
+    optional={
+        "index": scalars,
+        "delta": st.dictionaries(st.sampled_from(["content", "reasoning", "role"]), scalars, max_size=3),
+        "text": st.text(max_size=5),
+        "logprobs": tables,
+        "finish_reason": scalars,
+    },
+)
+chunks = st.fixed_dictionaries(
+    {"choices": st.lists(choices, max_size=2)},
+    optional={"usage": tables, "timings": tables, "prompt_progress": tables, "error": tables},
+)
+
+
+def encoded(value: Any) -> bytes:
+    with contextlib.suppress(OverflowError):
+        return msgspec.json.encode(value)
+    return b"null"
+
+
+@given(st.lists(chunks | tables, max_size=4))
+def test_a_stream_becomes_events_or_a_sentence(events: list[Any]) -> None:
+    answer = RemoteAnswer(Generate(request_id="a", prompt=TextPrompt(text="x"), n_top=2, n_candidates=2), seed=1)
+    told: list[AnyEvent] = []
+    with contextlib.suppress(ServerError):
+        for event in events:
+            told += list(answer.feed(encoded(event).decode()))
+    told.append(answer.finished())
+    assert all(isinstance(event, Token | PromptProgress | Finished) for event in told)
+    assert all(event.request_id == "a" for event in told)
+    msgspec.json.encode(told)
+
+
+@given(tables.map(encoded) | st.binary(max_size=50))
+def test_a_refusal_becomes_a_sentence(body: bytes) -> None:
+    error = refusal(CONFIG, 400, {}, body, None)
+    assert error.message.startswith("example.org refuses the request (400)")
+    assert "\n" not in error.message
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"error": {"message": "no room", "param": "n"}}', "no room"),
+        (b'{"error": "no room"}', "no room"),
+        (b'{"detail": "no room"}', "no room"),
+        (b'{"detail": [{"loc": ["body", "n"], "msg": "no"}, "room"]}', "body.n: no; room"),
+        (b'{"object": "error", "message": "no room"}', "no room"),
+        (b"no\n  room", "no room"),
+        (b"<html>no room</html>", ""),
+        (b"", ""),
+    ],
+)
+def test_the_servers_own_words_are_found(body: bytes, said: str) -> None:
+    assert refusal(CONFIG, 400, {}, body, None).said == said
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        ("Unrecognized request argument supplied: top_k", {"top_k"}),
+        ("Unrecognized request arguments supplied: min_p, seed", {"min_p", "seed"}),
+        ("Unsupported value: 'temperature' does not support 0.8 with this model.", {"temperature"}),
+        ("body.seed: Extra inputs are not permitted", {"seed"}),
+        ("The prompt is too long; stop and seed a shorter one.", set()),
+        ("max_tokens is too large", set()),
+    ],
+)
+def test_only_parameters_that_are_named_are_given_up(words: str, names: set[str]) -> None:
+    dialect = Dialect(known=None)
+    command = Generate(prompt=TextPrompt(text="x"), stop=["END"], n_top=1)
+    body = dialect.body("m", command, 1, "")
+    error = refusal(CONFIG, 400, {}, msgspec.json.encode({"error": {"message": words}}), None)
+    assert dialect.learn(error.names, body) == names
+    assert body.keys() - dialect.body("m", command, 1, "").keys() == names
