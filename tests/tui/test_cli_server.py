@@ -172,3 +172,12 @@ def test_the_key_is_in_no_file_export_message_or_list_of_processes(
     assert any(path.suffix == ".db" for path in kept)
     assert [path for path in kept if SECRET.encode() in path.read_bytes()] == []
     assert SECRET.encode() not in said
+
+
+def test_nothing_of_http_is_imported_before_a_server_is_named(home: Path) -> None:
+    program = (
+        "import sys, tui.app, tui.services.workspace, tui.commands.ask, tui.commands.serve\n"
+        "print({name.partition('.')[0] for name in sys.modules} & {'httpx', 'starlette', 'uvicorn'})"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert ran.stdout.strip() == "set()"
