@@ -15,8 +15,10 @@ from engine.errors import ModelFileError
 
 _JOINED_BY_COLUMNS = ("token_embd.", ".attn_output.", ".ffn_down.")
 _LLAMA_2 = re.compile(r"llama-?2|llama-?v2", re.IGNORECASE)
+_CODE_LLAMA = re.compile(r"code-?llama", re.IGNORECASE)
 
 LARGEST_DIM_OF_30B = 6656
+LLAMA_THETA, CODE_LLAMA_THETA = 10_000.0, 1_000_000.0
 
 
 def join_parts(parts: Sequence[Mapping[str, TensorInfo]], dim: int) -> dict[str, TensorInfo]:
@@ -65,19 +67,22 @@ def llama_metadata(
     n_layers: int,
     n_heads: int,
     norm_eps: float | None = None,
-    rope_theta: float = 10_000.0,
+    rope_theta: float | None = None,
 ) -> dict[str, object]:
     """Keys of a GGUF for a LLaMA model of Meta's names.
 
     What the files do not say is known of the models: LLaMA reads 2048 tokens, its norms have 1e-6 but 65B's 1e-5;
-    Llama 2 reads 4096 with 1e-5. norm_eps: None where the format has no place for it.
+    Llama 2 reads 4096 with 1e-5; Code Llama 16384, and turns by another base. norm_eps, rope_theta: None where the
+    format has no place for them.
     """
+    if rope_theta is None:
+        rope_theta = CODE_LLAMA_THETA if _is_named(path, _CODE_LLAMA) else LLAMA_THETA
     head_dim = dim // n_heads
     n_kv_heads = _rows(tensors, "blk.0.attn_k.weight", dim) // head_dim or n_heads
     is_llama_2 = _is_llama_2(path, dim, n_heads, n_kv_heads, norm_eps)
     if norm_eps is None:
         norm_eps = 1e-5 if is_llama_2 or dim > LARGEST_DIM_OF_30B else 1e-6
-    context = 16_384 if rope_theta > 10_000 else 4096 if is_llama_2 else 2048
+    context = 16_384 if rope_theta > LLAMA_THETA else 4096 if is_llama_2 else 2048
     return {
         "general.architecture": "llama",
         "llama.context_length": context,
@@ -94,8 +99,12 @@ def llama_metadata(
 
 def _is_llama_2(path: Path, dim: int, n_heads: int, n_kv_heads: int, norm_eps: float | None) -> bool:
     """Whether it is the second LLaMA: by its name, its grouped heads, or a norm that only the first's largest had."""
-    named = any(_LLAMA_2.search(name) for name in (path.name, path.parent.name))
+    named = _is_named(path, _LLAMA_2) or _is_named(path, _CODE_LLAMA)
     return named or n_kv_heads != n_heads or (norm_eps is not None and norm_eps > 2e-6 and dim <= LARGEST_DIM_OF_30B)
+
+
+def _is_named(path: Path, pattern: re.Pattern[str]) -> bool:
+    return any(pattern.search(name) for name in (path.name, path.parent.name))
 
 
 def _rows(tensors: Mapping[str, TensorInfo], name: str, default: int) -> int:

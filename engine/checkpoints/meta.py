@@ -44,7 +44,7 @@ def open_meta(folder: Path) -> Checkpoint:
         n_layers=params.integer("n_layers", low=1, high=MAX_LAYERS),
         n_heads=n_heads,
         norm_eps=params.real("norm_eps", low=0.0, high=1.0),
-        rope_theta=params.real("rope_theta", 10_000.0, low=1.0, high=1e12),
+        rope_theta=params.real("rope_theta", low=1.0, high=1e12) if "rope_theta" in params else None,
     )
     n_vocab = tensors["token_embd.weight"].shape[0]
     metadata |= sentencepiece_metadata(tokenizer, n_vocab, {}) | {"general.name": _name(folder.absolute())}

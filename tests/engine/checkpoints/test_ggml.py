@@ -102,11 +102,21 @@ def test_what_the_header_says(tmp_path: Path, write, small) -> None:
     assert metadata["general.file_type"] == 3
 
 
-def test_llama_2_is_known_by_its_name(tmp_path: Path, write, small) -> None:
-    path = write.write_ggml(tmp_path / "llama-2-7b-chat.ggmlv3.q4_0.bin", small, "Q4_0", write.GGJT3)
-    metadata = open_checkpoint(path).metadata
-    assert metadata["llama.context_length"] == 4096
-    assert metadata["llama.attention.layer_norm_rms_epsilon"] == 1e-5
+@pytest.mark.parametrize(
+    ("name", "context", "eps", "theta"),
+    [
+        ("llama-2-7b-chat.ggmlv3.q4_0.bin", 4096, 1e-5, 1e4),
+        ("codellama-7b.ggmlv3.q4_0.bin", 16384, 1e-5, 1e6),
+        ("guanaco-7B.ggmlv3.q4_0.bin", 2048, 1e-6, 1e4),
+    ],
+)
+def test_what_no_header_says_is_known_by_the_name(
+    tmp_path: Path, write, small, name: str, context: int, eps: float, theta: float
+) -> None:
+    metadata = open_checkpoint(write.write_ggml(tmp_path / name, small, "Q4_0", write.GGJT3)).metadata
+    assert metadata["llama.context_length"] == context
+    assert metadata["llama.attention.layer_norm_rms_epsilon"] == eps
+    assert metadata["llama.rope.freq_base"] == theta
 
 
 class TestWords:
