@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +140,17 @@ def test_the_base_is_found_by_what_the_adapter_says(tmp_path: Path, write, tiny_
     named = {"path": str(base), "neighbour": "someone/llama-7b.gguf", "name with ending": "someone/llama-7b"}[place]
     adapter = write_peft(tmp_path / "adapter", write, tiny_llama, matrices, base_model_name_or_path=named)
     assert base in open_checkpoint(adapter).files
+
+
+def test_looking_at_it_needs_no_numpy(adapter: Path, write, tiny_llama) -> None:
+    """What the app's process does when it lists models."""
+    write.write_gguf(adapter.with_name("base.gguf") if adapter.is_file() else adapter / "base.gguf", tiny_llama, "F16")
+    code = (
+        "import sys; from engine.catalog import inspect_model; inspect_model(sys.argv[1]);"
+        "print([name for name in ('numpy', 'numba', 'sentencepiece', 'tokenizers') if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, str(adapter)], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
 
 
 def test_an_adapter_on_itself_has_an_end(tmp_path: Path, write, tiny_llama, matrices) -> None:

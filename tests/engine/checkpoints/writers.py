@@ -148,9 +148,6 @@ def split(name: str, tensor: np.ndarray, n_parts: int) -> list[np.ndarray]:
     return [np.ascontiguousarray(part) for part in np.split(tensor, n_parts, axis)]
 
 
-# ---- ggml
-
-
 @dataclass(frozen=True)
 class Ggml:
     """A container. era: 1 nibbles in pairs and f32 scales, 2 nibbles in halves and f32 scales, 3 as GGUF."""
@@ -258,9 +255,6 @@ def write_ggml(
     return path
 
 
-# ---- PyTorch
-
-
 def text_op(text: str) -> bytes:
     raw = text.encode()
     return b"X" + struct.pack("<I", len(raw)) + raw
@@ -327,9 +321,6 @@ def write_meta(folder: Path, model: TinyLlama, *, n_parts: int = 1, brain_float:
     (folder / "params.json").write_text(json.dumps(params | {"norm_eps": model.norm_eps, "vocab_size": -1}))
     write_tokenizer(folder.parent / "tokenizer.model", model.pieces)
     return folder
-
-
-# ---- Hugging Face
 
 
 def from_rotary_order(weight: np.ndarray, n_heads: int) -> np.ndarray:
