@@ -109,6 +109,11 @@ class Stage:
         command = [sys.executable, str(SCRIPTED_ENGINE), str(self.script)]
         return LlmTuiApp(AppOptions(**options), engine_command=command)
 
+    @staticmethod
+    def play_of(pilot: Pilot[int]) -> Play:
+        """What a user can do with an app that somebody else runs."""
+        return Play(pilot)
+
     @asynccontextmanager
     async def running(self, size: tuple[int, int] = (120, 40), **options: Any) -> AsyncIterator[Play]:
         """An app that runs, its first frame painted."""

@@ -207,3 +207,12 @@ async def test_a_damaged_database_is_told_and_one_can_chat_all_the_same(stage: S
         await play.ask("hello")
         await play.until_shown("Paris is the capital of France.")
     assert path.read_bytes() == before
+
+
+async def test_a_title_is_cut_to_the_width_of_the_pane(stage: Stage) -> None:
+    async with stage.ready() as play:
+        await play.ask("a question that is longer than the pane")
+        await play.until(lambda: "a question that is l" in play.shown("#sessions"))
+        lines = [line for line in play.shown("#sessions").splitlines() if line.strip()]
+        assert len(lines) == 2
+        assert lines[1].rstrip().endswith("…")

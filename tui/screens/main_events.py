@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from engine.protocol import Abilities
 from tui import messages
 from tui.screens.main_parts import MainParts
 from tui.widgets.chat_header import model_words
@@ -32,10 +33,18 @@ class MainEvents(MainParts):
         self.numbers.show_phase(event.phase)
         self.header.model = model_words(event.card)
         if event.card is not None:
-            self.sampling.show_abilities(event.card.abilities)
+            self._show_abilities(event.card.abilities)
         self.status.trouble = event.reason or (self._no_model if event.phase == "empty" else "")
         self.status.busy = _PHASE_WORDS.get(event.phase, "")
         self.refresh_bindings()
+
+    def on_abilities_shown(self, event: messages.AbilitiesShown) -> None:
+        """A server has shown what it can do."""
+        self._show_abilities(event.abilities)
+
+    def _show_abilities(self, abilities: Abilities) -> None:
+        self.sampling.show_abilities(abilities)
+        self.candidates.show_abilities(abilities)
 
     def on_engine_died_midway(self, event: messages.EngineDiedMidway) -> None:
         """The engine ended without being asked to: say so where it is seen, and how to go on."""

@@ -9,7 +9,7 @@ MAIN_KEYS = [
     Binding("escape", "back", "back", id="pane.back", tooltip="Back to the prompt box"),
     Binding("ctrl+r", "again", "again", id="answer.again", tooltip="Write another answer"),
     Binding("ctrl+g", "go_on", "go on", id="answer.go_on", tooltip="Continue the answer where it was cut short"),
-    Binding("f5", "restart_engine", "restart engine", id="engine.restart", tooltip="Start the engine again"),
+    Binding("f5", "restart_engine", "restart", id="engine.restart", tooltip="Start the engine again"),
     Binding("f2", "history", "history", id="pane.history", tooltip="To the sessions, or fold them away"),
     Binding("f3", "engine", "engine", id="pane.engine", tooltip="To the sliders, or fold them away"),
     Binding("ctrl+n", "new_session", id="session.new", tooltip="Begin a session"),

@@ -10,13 +10,15 @@ from textual.content import Content
 from textual.timer import Timer
 from textual.widget import Widget
 
-from engine.protocol import Candidate
+from engine.protocol import Abilities, Candidate
 from tui.text import safe_text
 from tui.widgets.live_numbers import meter
 
 N_CANDIDATES = 6
 DRAW_PERIOD_S = 0.4
 _BAR_WIDTH = 6
+_EXPLANATION = "While an answer is written: its likeliest next tokens."
+_NOT_GIVEN = "This server does not tell how likely its tokens are."
 
 
 def visible_token(text: str) -> str:
@@ -37,6 +39,7 @@ class CandidatesPane(Widget):
     def __init__(self) -> None:
         super().__init__()
         self._candidates: list[Candidate] = []
+        self._explanation = _EXPLANATION
         self._drawing: Timer | None = None
 
     def show_candidates(self, candidates: list[Candidate]) -> None:
@@ -52,6 +55,11 @@ class CandidatesPane(Widget):
         self._drawing = None
         self.refresh()
 
+    def show_abilities(self, abilities: Abilities) -> None:
+        """Say why there are none where a server gives no probabilities."""
+        self._explanation = _NOT_GIVEN if abilities.logprobs is False else _EXPLANATION
+        self.refresh()
+
     def clear(self) -> None:
         """Another session."""
         self._candidates = []
@@ -60,7 +68,7 @@ class CandidatesPane(Widget):
     def render(self) -> RenderResult:
         """All lines."""
         if not self._candidates:
-            return Content.styled("While an answer is written: its likeliest next tokens.", ".candidates--cut")
+            return Content.styled(self._explanation, ".candidates--cut")
         return Content("\n").join([self._line(candidate) for candidate in self._candidates])
 
     def _line(self, candidate: Candidate) -> Content:

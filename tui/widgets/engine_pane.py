@@ -17,6 +17,7 @@ class EnginePane(VerticalScroll, can_focus=False):
     DEFAULT_CSS = """
     EnginePane { scrollbar-size-vertical: 1; }
     EnginePane > .box { height: auto; border: round $foreground 30%; padding: 0 1; }
+    EnginePane > .box { border-title-color: $foreground 75%; }
     EnginePane > .box:focus-within { border: round $accent; }
     EnginePane > .box.-fill { min-height: 8; height: 1fr; }
     """

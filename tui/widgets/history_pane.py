@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rich.cells import cell_len, set_cell_size
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -50,7 +49,7 @@ class HistoryPane(Vertical):
     HistoryPane { height: 1fr; }
     HistoryPane > Input { border: none; height: 1; padding: 0 1; margin-bottom: 1; background: $boost; }
     HistoryPane > SessionList { border: none; height: 1fr; padding: 0; background: transparent; }
-    HistoryPane > SessionList { scrollbar-size-vertical: 1; }
+    HistoryPane > SessionList { scrollbar-size-vertical: 1; text-wrap: nowrap; text-overflow: ellipsis; }
     HistoryPane > SessionList:focus { border: none; }
     """
     HELP = "Enter opens the session, d deletes it. Type in the search box to find words in titles and messages."
@@ -80,11 +79,6 @@ class HistoryPane(Vertical):
         """Read the list anew; current: the session that is open."""
         self._history, self._current = history, current
         await self._fill()
-
-    def on_resize(self) -> None:
-        """Titles are cut to the width."""
-        if self._history is not None:
-            self._draw()
 
     async def _fill(self) -> None:
         assert self._history is not None
@@ -129,16 +123,9 @@ class HistoryPane(Vertical):
             sessions.highlighted = highlighted
 
     def _line(self, found: Found) -> Content:
-        width = max(self.content_size.width - 3, 8)
-        title = safe_line(found.title) or "Untitled"
-        if cell_len(title) > width - 2:
-            title = set_cell_size(title, width - 3) + "…"
         mark = "▸ " if found.session_id == self._current else "  "
-        line = Content.assemble(mark, title)
-        if found.snippet:
-            snippet = set_cell_size(safe_line(found.snippet), width - 2).rstrip()
-            line = Content.assemble(line, "\n  ", (snippet, "dim"))
-        return line
+        line = Content.assemble(mark, safe_line(found.title) or "Untitled")
+        return Content.assemble(line, "\n  ", (safe_line(found.snippet), "dim")) if found.snippet else line
 
     @on(Input.Changed, "#search")
     def _search(self, event: Input.Changed) -> None:
