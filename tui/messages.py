@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from textual.message import Message
 
 if TYPE_CHECKING:
-    from engine.protocol import Candidate, EngineStats, LoadProgress, ModelCard, PromptProgress
+    from engine.protocol import Abilities, Candidate, EngineStats, LoadProgress, ModelCard, PromptProgress
     from storage.records import PathMessage, Session
 
 EnginePhase = Literal["starting", "empty", "loading", "ready", "dead"]
@@ -21,6 +21,13 @@ class EngineChanged(Message):
     phase: EnginePhase
     card: ModelCard | None
     reason: str = ""
+
+
+@dataclass
+class AbilitiesShown(Message):
+    """A server has shown what it can do, or that it cannot."""
+
+    abilities: Abilities
 
 
 @dataclass

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from engine.protocol import Sampling
+from tui.widgets.candidates_pane import CandidatesPane
 from tui.widgets.live_numbers import LiveNumbers
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ async def test_what_a_server_cannot_do_is_greyed_out_once_it_has_shown_it(stage:
         assert "the server's" in play.shown("#top-k")
         assert not play.app.screen.query_one("#min-p").disabled
         await play.until(lambda: "the server's" in play.shown(LiveNumbers))
+        await play.until(lambda: "This server does not" in play.shown(CandidatesPane))
         await play.app.workspace.load_model(stage.model)
         await play.until(lambda: not play.app.screen.query_one("#top-k").disabled)
 

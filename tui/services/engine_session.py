@@ -35,6 +35,7 @@ from engine.protocol import (
     Unloaded,
 )
 from tui.messages import (
+    AbilitiesShown,
     EngineChanged,
     EngineDiedMidway,
     EnginePhase,
@@ -219,7 +220,7 @@ class EngineSession:
                 self._post(EngineSilent(silent_s))
             case CardChanged(card=card):
                 self.card = card
-                self._set_phase(self.phase)
+                self._post(AbilitiesShown(card.abilities))
             case Notice(text=text):
                 self._post(Trouble(text, "information"))
             case _:
