@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -91,7 +92,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             process.wait()
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
-            pipe.close()
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
 
 
 def _died(code: int, log_path: Path, log_start: int, oom_kills: int | None) -> ConversionFailedError:

@@ -157,6 +157,14 @@ def test_it_can_be_done_again_after_that(slow, start, pids, monkeypatch, tmp_pat
     assert names(tmp_path) == ["log", "new.gguf", "source.gguf"]
 
 
+def test_a_process_that_ends_before_it_hears_anything(start, monkeypatch, tmp_path):
+    deaf = "import os; os.close(0); print('no room to start', file=__import__('sys').stderr); os._exit(3)"
+    monkeypatch.setattr(client, "COMMAND", (sys.executable, "-P", "-c", deaf))
+    with pytest.raises(ConversionFailedError, match=r"exit code 3\. Its last words: no room to start"):
+        start(source="x" * 1_000_000)
+    assert names(tmp_path) == ["log", "source.gguf"]
+
+
 LIMITED = """
 import resource, runpy
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
