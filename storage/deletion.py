@@ -11,7 +11,7 @@ from .app_settings import get_setting, set_setting
 from .errors import NoSuchSessionError
 from .records import format_utc, now_utc
 from .rows import session_key
-from .transactions import database_path, transaction, translated, writes
+from .transactions import database_path, reads, transaction, translated, writes
 
 if TYPE_CHECKING:
     from sqlite_utils import Database as SqliteDatabase
@@ -44,13 +44,43 @@ def purge_deleted(db: SqliteDatabase, *, older_than_s: float = 0, budget_s: floa
     more to do, by another call.
     """
     deadline = None if budget_s is None else time.monotonic() + budget_s
-    limit = format_utc(datetime.now(UTC) - timedelta(seconds=older_than_s))
+    limit = _limit(older_than_s)
     with translated(database_path(db)):
         for _ in _steps(db, limit):
             if deadline is not None and time.monotonic() > deadline:
                 return False
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     return True
+
+
+def purge_session(db: SqliteDatabase, session_id: str) -> None:
+    """Remove one session for good, deleted before or not, with every trace of it; other deleted ones stay as they are.
+
+    Raises NoSuchSessionError when it is gone already.
+    """
+    with translated(database_path(db)):
+        with transaction(db):
+            row = db.execute("SELECT key FROM sessions WHERE id = ?", [session_id]).fetchone()
+            if row is None:
+                raise NoSuchSessionError(session_id)
+            _remove(db, row[0])
+            forget_words(db)
+        for _ in _traces(db):
+            pass
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+@reads
+def deleted_sessions(db: SqliteDatabase, *, older_than_s: float = 0) -> list[str]:
+    """The ids of the sessions that purge_deleted would remove."""
+    rows = db.execute(
+        "SELECT id FROM sessions WHERE deleted_utc IS NOT NULL AND deleted_utc <= ?", [_limit(older_than_s)]
+    )
+    return [row[0] for row in rows.fetchall()]
+
+
+def _limit(older_than_s: float) -> str:
+    return format_utc(datetime.now(UTC) - timedelta(seconds=older_than_s))
 
 
 def forget_words(db: SqliteDatabase) -> None:
@@ -62,6 +92,11 @@ def forget_words(db: SqliteDatabase) -> None:
 def _steps(db: SqliteDatabase, limit: str) -> Iterator[None]:
     while _purge_one(db, limit):
         yield
+    yield from _traces(db)
+
+
+def _traces(db: SqliteDatabase) -> Iterator[None]:
+    """Overwrite what removed rows left in the search index and in free pages."""
     for index in _INDEXES:
         while _merge_step(db, index):
             yield

@@ -8,7 +8,7 @@ import pytest
 from sqlite_utils import Database
 
 from storage.database import check
-from storage.deletion import delete_session, purge_deleted, restore_session
+from storage.deletion import delete_session, deleted_sessions, purge_deleted, purge_session, restore_session
 from storage.errors import NoSuchMessageError, NoSuchSessionError
 from storage.records import Session
 from storage.search import search
@@ -99,3 +99,16 @@ def test_what_was_deleted_just_now_can_be_spared(db: Database) -> None:
     assert purge_deleted(db, older_than_s=60)
     restore_session(db, session.id)
     assert len(path(db, session.id)) == 1
+
+
+def test_one_session_is_purged_and_others_can_still_be_brought_back(db: Database, path: Path) -> None:
+    secret, other = fill(db, SECRET), fill(db, "rivers")
+    delete_session(db, other.id)
+    assert deleted_sessions(db) == [other.id]
+    assert deleted_sessions(db, older_than_s=600) == []
+    purge_session(db, secret.id)
+    assert traces(path, SECRET) == 0
+    restore_session(db, other.id)
+    assert get_session(db, other.id) == other
+    with pytest.raises(NoSuchSessionError):
+        purge_session(db, secret.id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,12 +20,13 @@ from tui.text import safe_line
 if TYPE_CHECKING:
     from sqlite_utils import Database as SqliteDatabase
 
-    from storage.records import Message, Session
+    from storage.records import Session
 
 PAGE = 500
 """Sessions are read so many at a time, so that ten thousand of them begin to appear at once."""
 
 _SPEAKERS = {"user": "You", "assistant": "Model", "system": "System"}
+_STATES = {"writing": "not finished"}
 
 
 @click.group()
@@ -35,32 +36,30 @@ def command() -> None:
 
 @contextmanager
 def _database(*, to_read: bool = False) -> Iterator[SqliteDatabase]:
-    """Open the sessions; to_read: where nothing can be written, looking is possible all the same."""
-    db = _open(user_paths().database, to_read)
+    """Open the sessions; to_read: without writing, which works on a read-only disk and beside any number of apps."""
+    db = _open_to_read(user_paths().database) if to_read else _open(user_paths().database)
     try:
         yield db
     finally:
         db.close()
 
 
-def _open(path: Path, to_read: bool) -> SqliteDatabase:
-    from storage.answers import recover_interrupted
+def _open(path: Path) -> SqliteDatabase:
     from storage.database import open_database
-    from storage.errors import DatabaseAccessError, DiskFullError, ReadOnlyDatabaseError
 
-    try:
-        db = open_database(path)
-    except (ReadOnlyDatabaseError, DiskFullError, DatabaseAccessError):
-        if to_read and path.exists():
+    return open_database(path)
+
+
+def _open_to_read(path: Path) -> SqliteDatabase:
+    from storage.database import open_database
+    from storage.errors import OlderDatabaseError
+
+    if path.exists():
+        # One of an older release has to be brought up to date before it can be read.
+        with suppress(OlderDatabaseError):
             return open_database(path, read_only=True)
-        raise
-    try:
-        # An answer whose writer was killed is shown as interrupted, not as being written.
-        recover_interrupted(db)
-    except BaseException:
-        db.close()
-        raise
-    return db
+    # The first command of all finds an empty database rather than none.
+    return open_database(path)
 
 
 @command.command("list")
@@ -106,39 +105,20 @@ def _listed(session: Session) -> dict[str, object]:
 @json_option
 def show(session_id: str, as_json: bool) -> None:
     """Show a session: its conversation, or with --json all of its branches."""
-    from storage import tree
+    from storage.export import session_json
     from storage.sessions import get_session
+    from storage.tree import path
 
     with _database(to_read=True) as db:
-        session = get_session(db, session_id)
-        shown = [step.message for step in tree.path(db, session_id)]
         if as_json:
-            on_path = {message.id for message in shown}
-            messages = [_message(message, message.id in on_path) for message in tree.all_messages(db, session_id)]
-            parts = {"id": session.id, "title": session.title, "model": session.model, "system": session.system}
-            write_json({**parts, "messages": messages})
+            write_text(session_json(db, session_id), newline=False)
             return
-    write_text(f"{safe_line(session.title)}\n")
+        title = get_session(db, session_id).title
+        shown = [step.message for step in path(db, session_id)]
+    write_text(f"{safe_line(title)}\n")
     for message in shown:
-        state = "" if message.state == "complete" else f" ({message.state})"
+        state = "" if message.state == "complete" else f" ({_STATES.get(message.state, message.state)})"
         write_text(f"{_SPEAKERS[message.role]}{state}:\n{message.content}\n")
-
-
-def _message(message: Message, on_path: bool) -> dict[str, object]:
-    return {
-        "id": message.id,
-        "parent_id": message.parent_id,
-        "role": message.role,
-        "content": message.content,
-        "state": "interrupted" if message.state == "writing" else message.state,
-        "model": message.model,
-        "settings": message.settings,
-        "prompt_tokens": message.prompt_tokens,
-        "generated_tokens": message.generated_tokens,
-        "tokens_per_second": message.tokens_per_second,
-        "created_utc": message.created_utc,
-        "on_path": on_path,
-    }
 
 
 @command.command()
@@ -221,7 +201,8 @@ def import_command(file: Path, as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def delete(session_id: str, yes: bool) -> None:
     """Delete a session for good, with every trace of it in the database."""
-    from storage.deletion import delete_session, purge_deleted
+    from engine.kept_caches import KEPT, forget
+    from storage.deletion import purge_session
     from storage.sessions import get_session
 
     with _database() as db:
@@ -229,8 +210,8 @@ def delete(session_id: str, yes: bool) -> None:
         if not yes and asks():
             question = f"Delete “{safe_line(session.title, 60)}” with {session.n_messages} messages for good?"
             click.confirm(question, abort=True, err=True)
-        delete_session(db, session_id)
-        purge_deleted(db)
+        purge_session(db, session_id)
+    forget(user_paths().cache_dir / KEPT, session_id)
     say(f"Session {session_id} is deleted.")
 
 
