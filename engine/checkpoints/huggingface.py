@@ -59,7 +59,7 @@ def find_weights(folder: Path) -> tuple[str, list[Path]]:
             return kind, _indexed(folder / index)
         if (folder / single).is_file():
             return kind, [folder / single]
-        found = sorted(path for path in folder.iterdir() if numbered.fullmatch(path.name))
+        found = sorted(path for path in folder.iterdir() if numbered.fullmatch(path.name) and path.is_file())
         if found:
             return kind, _all_of(found)
     raise ModelFileError(f"{folder} has no weights: no {_KINDS[0][2]}, no {_KINDS[1][2]}.", "Fetch the whole model.")

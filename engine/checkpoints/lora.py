@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_RANK = 4096
+_DAMAGED = "The adapter is damaged: fetch it again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +80,6 @@ def lora_pair(path: Path, name: str, a: TensorInfo, b: TensorInfo, alpha: float,
                 f"{path}: {tensor.name} is stored as {tensor.type.name}.", "Choose another one."
             )
     return LoraPair(a, b, alpha / found)
-
-
-_DAMAGED = "The adapter is damaged: fetch it again."
 
 
 def _adapted(base: Checkpoint, adapter: Adapter, name: str, pair: LoraPair) -> TensorInfo:

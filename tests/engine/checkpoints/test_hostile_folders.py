@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,25 @@ def model(write, spm_pieces) -> Any:
 @pytest.fixture
 def folder(tmp_path: Path, write, model) -> Path:
     return write.write_hugging_face(tmp_path / "model", model)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.safetensors",
+        "config.json",
+        "tokenizer.model",
+        "tokenizer_config.json",
+        "model-00001-of-00001.safetensors",
+    ],
+)
+def test_pipes_do_not_hang(folder: Path, name: str) -> None:
+    (folder / name).unlink(missing_ok=True)
+    if name.startswith("model"):
+        (folder / "model.safetensors").unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    opens_or_says_why(folder)
 
 
 def opens_or_says_why(folder: Path) -> None:
