@@ -28,6 +28,9 @@ from engine.protocol import (
     LoadProgress,
     ModelCard,
     ModelReady,
+    PromptProgress,
+    Score,
+    Scored,
     Stop,
     Tokenize,
     Tokenized,
@@ -38,7 +41,7 @@ from engine.protocol import (
 MAX_UNREAD_STATS = 1000
 """A client that does not read `events` gets no more of the pulse than this, so that a queue cannot grow for weeks."""
 
-_ENDS_REQUEST = (ModelReady, Finished, Tokenized, Detokenized, Unloaded, Failed)
+_ENDS_REQUEST = (ModelReady, Finished, Tokenized, Detokenized, Scored, Unloaded, Failed)
 _numbers = count(1)
 _E = TypeVar("_E", bound=AnyEvent)
 
@@ -120,6 +123,17 @@ class Engine(ABC):
     async def token_bytes(self, ids: list[int]) -> list[bytes]:
         """The bytes that each token stands for, perhaps half a character; answered like `tokenize`."""
         return (await self._one(Detokenize(ids=ids), Detokenized)).pieces
+
+    async def score(
+        self, text: str, window: int, on_progress: Callable[[PromptProgress], None] | None = None
+    ) -> Scored:
+        """How well the open model predicts a text; waits for an answer that is being written."""
+
+        def progress(event: AnyEvent) -> None:
+            if isinstance(event, PromptProgress) and on_progress is not None:
+                on_progress(event)
+
+        return await self._one(Score(text=text, window=window), Scored, progress)
 
     async def unload(self) -> None:
         """Close the model and give its memory back; an answer that is being written ends first."""

@@ -146,6 +146,13 @@ class Detokenize(Command, frozen=True, tag="detokenize"):
     ids: list[int]
 
 
+class Score(Command, frozen=True, tag="score"):
+    """How well the model predicts a text: windows of so many tokens, scored on each one's second half."""
+
+    text: str
+    window: int = 512
+
+
 class Unload(Command, frozen=True, tag="unload"):
     """Close the model and give its memory back."""
 
@@ -154,7 +161,7 @@ class Shutdown(Command, frozen=True, tag="shutdown"):
     """Stop what is running and exit."""
 
 
-AnyCommand = Load | Generate | Tune | Stop | Tokenize | Detokenize | Unload | Shutdown
+AnyCommand = Load | Generate | Tune | Stop | Tokenize | Detokenize | Score | Unload | Shutdown
 
 
 class Abilities(msgspec.Struct, frozen=True, kw_only=True):
@@ -347,6 +354,14 @@ class Detokenized(Event, frozen=True, tag="detokenized"):
     pieces: list[bytes] = []
 
 
+class Scored(Event, frozen=True, tag="scored"):
+    """The perplexity of a text: over how many scored tokens, and its standard error."""
+
+    perplexity: float
+    tokens: int
+    stderr: float
+
+
 class Unloaded(Event, frozen=True, tag="unloaded"):
     """No model is open any more."""
 
@@ -386,6 +401,7 @@ AnyEvent = (
     | Finished
     | Tokenized
     | Detokenized
+    | Scored
     | Unloaded
     | Failed
     | HeartbeatMissed

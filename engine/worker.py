@@ -41,6 +41,7 @@ from engine.protocol import (
     LoadProgress,
     LoadStage,
     ModelReady,
+    Score,
     Shutdown,
     Tokenize,
     Tokenized,
@@ -278,6 +279,8 @@ class Worker:
                     self._load(command, control)
                 case Generate():
                     self._generate(command, control)
+                case Score():
+                    self._score(command, control)
                 case Unload():
                     self._close_model()
                     self._emit(Unloaded(request_id=command.request_id))
@@ -318,6 +321,15 @@ class Worker:
                 self._carry_out(question, Control())
 
         generate(self._need_model(), command, control, emit)
+
+    def _score(self, command: Score, control: Control) -> None:
+        from engine.scoring import score
+
+        def emit(event: AnyEvent) -> None:
+            self._activity.observe(event)
+            self._emit(event)
+
+        score(self._need_model(), command, control, emit)
 
     def _answer_question(self, command: AnyCommand) -> None:
         tokenizer = self._need_model().tokenizer

@@ -19,6 +19,7 @@ COMMANDS = {
     "bench": ("bench", "Speed and memory of a model."),
     "serve": ("serve", "The engine behind the OpenAI-compatible HTTP interface."),
     "tokenize": ("tokenize", "Text to token ids and back."),
+    "perplexity": ("perplexity", "How well a model predicts a text."),
     "backup": ("backup", "Copy all sessions to a file, while they are in use."),
     "doctor": ("doctor", "What is fine on this machine, what is not, what to do."),
 }

@@ -30,6 +30,7 @@ from engine.protocol import (
     LoadProgress,
     ModelReady,
     Notice,
+    Score,
     Shutdown,
     Stop,
     Tokenize,
@@ -110,6 +111,9 @@ class RemoteClient(Engine):
                 self._begin(command, self._generate(command.request_id))
             case Tokenize():
                 self._begin(command, self._tokenize(command))
+            case Score():
+                refusal = EngineError("Servers do not measure perplexity.", "Measure a model of this machine.")
+                self._fail(command.request_id, refusal)
             case Detokenize():
                 self._begin(command, self._detokenize(command))
 

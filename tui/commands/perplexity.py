@@ -1,0 +1,51 @@
+"""`llm-tui perplexity`: how well a model predicts a text."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from engine.errors import EngineError
+from engine.protocol import Load, PromptProgress, Scored
+from tui.commands.configured import chosen_load, user_settings
+from tui.commands.engine_run import loaded_engine
+from tui.commands.options import json_option, model_option, threads_option
+from tui.commands.output import CommandError, ProgressLine, percent, write_json, write_text
+
+
+@click.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@model_option
+@click.option(
+    "--context", "window", type=click.IntRange(min=8), default=512, show_default=True, help="Tokens of a window."
+)
+@threads_option
+@json_option
+def command(file: Path, model_name: str | None, window: int, threads: int | None, as_json: bool) -> None:
+    """Measure how well a model predicts FILE: windows of the context, scored on each one's second half."""
+    try:
+        text = file.read_bytes().decode("utf-8", "replace")
+    except OSError as error:
+        raise CommandError(f"{file} cannot be read: {error.strerror or error}. Check its name.") from error
+    load = chosen_load(model_name, user_settings(), threads=threads, context=window)
+    scored = asyncio.run(score(load, text, window))
+    if as_json:
+        write_json({"perplexity": scored.perplexity, "tokens": scored.tokens, "stderr": scored.stderr})
+    else:
+        write_text(f"perplexity {scored.perplexity:.4f} ± {scored.stderr:.4f} over {scored.tokens} tokens")
+
+
+async def score(load: Load, text: str, window: int) -> Scored:
+    """Open the model and score the text, showing how far it is."""
+    async with loaded_engine(load) as (client, _):
+        with ProgressLine() as line:
+
+            def show(progress: PromptProgress) -> None:
+                line.show(f"Scoring … {percent(progress.done, progress.total)}")
+
+            try:
+                return await client.score(text, window, show)
+            except EngineError as error:
+                raise CommandError(str(error)) from error
