@@ -114,7 +114,8 @@ class MainScreen(MainEvents):
             self.on_trouble(messages.Trouble(f"The message was not sent, it is still in the box. {error}"))
             return
         if not sent:
-            self.notify("The answer before is still being written: esc stops it, then enter sends.", markup=False)
+            what = "waits for the model" if self.workspace.conversation.waiting else "is still being written"
+            self.notify(f"The answer before {what}: esc stops it, then enter sends.", markup=False)
             return
         if self.prompt.text.strip() == text:
             self.prompt.clear()
