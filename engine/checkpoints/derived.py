@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.checkpoints.checkpoint import MakeRows, TensorInfo
@@ -113,6 +115,19 @@ def as_floats(tensor: TensorInfo, type_name: str, *, plus: float = 0.0) -> Tenso
         return float_bytes(read_floats(tensor, first, count) + plus, kind)
 
     return derived(tensor, make_rows, shape=tensor.shape, kind=kind)
+
+
+def constant_vector(name: str, values: list[float], path: Path) -> TensorInfo:
+    """A vector that is in no file."""
+    raw = struct.pack(f"<{len(values)}f", *values)
+
+    def make_rows(first: int, count: int) -> NDArray[np.uint8]:
+        import numpy as np
+
+        return np.frombuffer(raw, np.uint8).reshape(1, -1)[first : first + count]
+
+    info = TensorInfo(name, (len(values),), TYPE_BY_NAME["F32"], path, 0, len(raw))
+    return derived(info, make_rows, shape=info.shape, kind=info.type)
 
 
 def read_floats(tensor: TensorInfo, first: int, count: int) -> NDArray[np.float32]:

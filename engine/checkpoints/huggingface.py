@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from engine.checkpoints.checkpoint import Checkpoint, TensorInfo
-from engine.checkpoints.derived import as_floats, derived, rotary_order
+from engine.checkpoints.derived import as_floats, constant_vector, rotary_order
 from engine.checkpoints.huggingface_config import HuggingFaceConfig
 from engine.checkpoints.metadata import Metadata
 from engine.checkpoints.names import from_hugging_face, is_no_weight
 from engine.checkpoints.safetensors import read_safetensors
 from engine.checkpoints.small_files import plain_name, read_json_object
-from engine.checkpoints.tensor_types import TYPE_BY_NAME
 from engine.checkpoints.tokenizer_files import TokenizerFolder
 from engine.checkpoints.torch_zip import read_torch
 from engine.errors import ModelFileError, UnsupportedModelError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 CONFIG = "config.json"
 
@@ -43,7 +36,7 @@ def open_hugging_face(folder: Path) -> Checkpoint:
     if "token_embd.weight" not in tensors or len(tensors["token_embd.weight"].shape) != 2:
         raise ModelFileError(f"{folder}: the embedding model.embed_tokens.weight is missing.", "Fetch all files again.")
     for name, divisors in config.rope_divisors().items():
-        tensors[name] = _constant(name, divisors, config_path)
+        tensors[name] = constant_vector(name, divisors, config_path)
     n_vocab = tensors["token_embd.weight"].shape[0]
     tokenizer, tokenizer_files = TokenizerFolder(folder, config.values).metadata(n_vocab)
     metadata = Metadata({"general.name": folder.absolute().name} | config.metadata() | tokenizer, folder)
@@ -127,16 +120,3 @@ def _as_gguf(tensor: TensorInfo, config: HuggingFaceConfig) -> TensorInfo:
     if config.norms_add_one and name.endswith("norm.weight"):
         return as_floats(tensor, "F32", plus=1.0)
     return tensor
-
-
-def _constant(name: str, values: list[float], path: Path) -> TensorInfo:
-    """A vector that is in no file."""
-    raw = struct.pack(f"<{len(values)}f", *values)
-
-    def make_rows(first: int, count: int) -> NDArray[np.uint8]:
-        import numpy as np
-
-        return np.frombuffer(raw, np.uint8).reshape(1, -1)[first : first + count]
-
-    info = TensorInfo(name, (len(values),), TYPE_BY_NAME["F32"], path, 0, len(raw))
-    return derived(info, make_rows, shape=info.shape, kind=info.type)

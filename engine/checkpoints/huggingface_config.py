@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from engine.checkpoints.llama import llama_3_divisors
 from engine.checkpoints.metadata import Metadata
 from engine.errors import UnsupportedModelError
 
@@ -121,18 +122,12 @@ class HuggingFaceConfig:
         return {}
 
     def _llama_3_divisors(self) -> list[float]:
-        """As Llama 3.1 and later: long waves are slowed by the factor, short ones stay, between it is blended."""
         factor = self._rope_number("factor", 8.0)
         low, high = self._rope_number("low_freq_factor", 1.0), self._rope_number("high_freq_factor", 4.0)
         original = self._rope_number("original_max_position_embeddings", 8192.0)
         if high <= low:
             raise self.values.error(f"high_freq_factor is {high:g}, it should be more than low_freq_factor, {low:g}.")
-        divisors = []
-        for i in range(self.rope_dim // 2):
-            wavelength = 2 * math.pi * self.rope_theta ** (2 * i / self.rope_dim)
-            blend = min(1.0, max(0.0, (original / wavelength - low) / (high - low)))
-            divisors.append(1 / ((1 - blend) / factor + blend))
-        return divisors
+        return llama_3_divisors(self.rope_dim, self.rope_theta, factor, original, low, high)
 
     def _factors(self, name: str) -> list[float]:
         """A list of divisors that the configuration itself has, as Phi's."""

@@ -5,6 +5,7 @@ Source: llama/model.py in Meta's llama repository; how parts join: convert.py in
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,8 @@ _LLAMA_2 = re.compile(r"llama-?2|llama-?v2", re.IGNORECASE)
 _CODE_LLAMA = re.compile(r"code-?llama", re.IGNORECASE)
 
 LARGEST_DIM_OF_30B = 6656
-LLAMA_THETA, CODE_LLAMA_THETA = 10_000.0, 1_000_000.0
+LLAMA_THETA, CODE_LLAMA_THETA, LLAMA_3_THETA = 10_000.0, 1_000_000.0, 500_000.0
+_CONTEXT_BY_THETA = {CODE_LLAMA_THETA: 16_384, LLAMA_3_THETA: 8192}
 
 
 def join_parts(parts: Sequence[Mapping[str, TensorInfo]], dim: int) -> dict[str, TensorInfo]:
@@ -72,8 +74,8 @@ def llama_metadata(
     """Keys of a GGUF for a LLaMA model of Meta's names.
 
     What the files do not say is known of the models: LLaMA reads 2048 tokens, its norms have 1e-6 but 65B's 1e-5;
-    Llama 2 reads 4096 with 1e-5; Code Llama 16384, and turns by another base. norm_eps, rope_theta: None where the
-    format has no place for them.
+    Llama 2 reads 4096 with 1e-5; Code Llama 16384 and Llama 3 8192, and they turn by other bases. norm_eps, rope_theta:
+    None where the format has no place for them.
     """
     if rope_theta is None:
         rope_theta = CODE_LLAMA_THETA if _is_named(path, _CODE_LLAMA) else LLAMA_THETA
@@ -82,7 +84,7 @@ def llama_metadata(
     is_llama_2 = _is_llama_2(path, dim, n_heads, n_kv_heads, norm_eps)
     if norm_eps is None:
         norm_eps = 1e-5 if is_llama_2 or dim > LARGEST_DIM_OF_30B else 1e-6
-    context = 16_384 if rope_theta > LLAMA_THETA else 4096 if is_llama_2 else 2048
+    context = _CONTEXT_BY_THETA.get(rope_theta, 4096 if is_llama_2 else 2048)
     return {
         "general.architecture": "llama",
         "llama.context_length": context,
@@ -95,6 +97,22 @@ def llama_metadata(
         "llama.rope.dimension_count": head_dim,
         "llama.rope.freq_base": rope_theta,
     }
+
+
+def llama_3_divisors(
+    rope_dim: int, theta: float, factor: float, original: float = 8192, low: float = 1, high: float = 4
+) -> list[float]:
+    """What Llama 3.1 and later divide rotary frequencies by.
+
+    Waves that fit the original context less than `low` times are slowed by the factor, those that fit it more than
+    `high` times stay, and between the two it is blended.
+    """
+    divisors = []
+    for i in range(rope_dim // 2):
+        wavelength = 2 * math.pi * theta ** (2 * i / rope_dim)
+        blend = min(1.0, max(0.0, (original / wavelength - low) / (high - low)))
+        divisors.append(1 / ((1 - blend) / factor + blend))
+    return divisors
 
 
 def _is_llama_2(path: Path, dim: int, n_heads: int, n_kv_heads: int, norm_eps: float | None) -> bool:

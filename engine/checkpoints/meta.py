@@ -8,16 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine.checkpoints.checkpoint import Checkpoint, TensorInfo
-from engine.checkpoints.llama import join_parts, llama_metadata
+from engine.checkpoints.derived import constant_vector
+from engine.checkpoints.llama import join_parts, llama_3_divisors, llama_metadata
 from engine.checkpoints.metadata import Metadata
 from engine.checkpoints.names import from_meta, is_no_weight
 from engine.checkpoints.small_files import read_json_object
+from engine.checkpoints.tiktoken_model import is_tiktoken, tiktoken_metadata
 from engine.checkpoints.tokenizer_files import sentencepiece_metadata
 from engine.checkpoints.torch_zip import read_torch
 from engine.errors import ModelFileError, UnsupportedModelError
 
 MAX_WIDTH = 1 << 20
 MAX_LAYERS = 1024
+
+SCALED_CONTEXT = 131_072
+LARGEST_SMALL_DIM = 3072
 
 _SIZE = re.compile(r"\d+[Bb]")
 _SHARD = re.compile(r"consolidated\.\d\d\.pth")
@@ -46,8 +51,10 @@ def open_meta(folder: Path) -> Checkpoint:
         norm_eps=params.real("norm_eps", low=0.0, high=1.0),
         rope_theta=params.real("rope_theta", low=1.0, high=1e12) if "rope_theta" in params else None,
     )
-    n_vocab = tensors["token_embd.weight"].shape[0]
-    metadata |= sentencepiece_metadata(tokenizer, n_vocab, {}) | {"general.name": _name(folder.absolute())}
+    if params.flag("use_scaled_rope", False):
+        metadata["llama.context_length"] = SCALED_CONTEXT
+        tensors["rope_freqs.weight"] = constant_vector("rope_freqs.weight", _divisors(params, metadata), params_path)
+    metadata |= _words(tokenizer, tensors["token_embd.weight"].shape[0]) | {"general.name": _name(folder.absolute())}
     parts = f", {len(shards)} parts" if len(shards) > 1 else ""
     files = (*shards, params_path, tokenizer)
     borrowed = frozenset({tokenizer} if tokenizer.parent != folder else ())
@@ -61,6 +68,19 @@ def _shard_paths(folder: Path) -> list[Path]:
         if path not in found:
             raise ModelFileError(f"{path} is missing.", "Put all parts of the model into one folder.")
     return found
+
+
+def _words(path: Path, n_vocab: int) -> dict[str, object]:
+    return tiktoken_metadata(path, n_vocab) if is_tiktoken(path) else sentencepiece_metadata(path, n_vocab, {})
+
+
+def _divisors(params: Metadata, metadata: Mapping[str, object]) -> list[float]:
+    """Of Llama 3.1 and 3.2; the small ones of 3.2 have another factor, which their files do not say."""
+    is_small = params.integer("dim", low=1, high=MAX_WIDTH) <= LARGEST_SMALL_DIM
+    factor = params.real("rope_scaling_factor", 32.0 if is_small else 8.0, low=1.0, high=1e6)
+    keys = Metadata(metadata, params.path)
+    rope_dim = keys.integer("llama.rope.dimension_count", low=1, high=MAX_WIDTH)
+    return llama_3_divisors(rope_dim, keys.real("llama.rope.freq_base", low=1.0, high=1e12), factor)
 
 
 def _name(folder: Path) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.checkpoints.small_files import read_small
+from engine.checkpoints.tiktoken_model import looks_like_tiktoken
 from engine.errors import ModelFileError, UnsupportedModelError
 
 MAX_BYTES = 256 << 20
@@ -44,10 +45,10 @@ class SentencePieceModel:
 def read_sentencepiece(path: Path) -> SentencePieceModel:
     """Read a `tokenizer.model`. Raises ModelFileError, UnsupportedModelError for tokenizers that are not BPE."""
     raw = read_small(path, MAX_BYTES)
-    if _is_tiktoken(raw):
+    if looks_like_tiktoken(raw[:1024]):
         raise UnsupportedModelError(
-            f"{path} is a tokenizer of Llama 3 in Meta's own format, which is not read here.",
-            "Choose the same model in Hugging Face's format (with tokenizer.json) or as GGUF.",
+            f"{path} is a tokenizer of Llama 3 in Meta's own format, which does not belong to this model.",
+            "Put the tokenizer's files that came with the model into this folder.",
         )
     try:
         return _parse(raw, path)
@@ -57,11 +58,6 @@ def read_sentencepiece(path: Path) -> SentencePieceModel:
 
 class _BadWireError(Exception):
     """The bytes are no protocol buffer of this kind."""
-
-
-def _is_tiktoken(raw: bytes) -> bool:
-    """Lines of a token in base 64 and its rank, as `IQ== 0`."""
-    return raw[:64].split(b"\n")[0].endswith(b" 0")
 
 
 def _parse(raw: bytes, path: Path) -> SentencePieceModel:
