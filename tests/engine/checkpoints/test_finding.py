@@ -10,6 +10,7 @@ import pytest
 from engine.catalog import find_model, list_models
 from engine.checkpoints import open_checkpoint
 from engine.checkpoints.finding import model_paths
+from tui.paths import user_paths
 
 
 @pytest.fixture
@@ -44,19 +45,32 @@ def test_they_are_listed_and_found_by_name(shelf: Path) -> None:
     assert find_model(shelf, []) is None
 
 
-def test_an_adapter_is_one_model_and_its_base_stays(tmp_path: Path, write, tiny_llama) -> None:
-    folder = tmp_path / "models" / "adapter"
+def write_adapter(folder: Path, write, model) -> Path:
+    """An adapter with its base beside it, which is returned."""
     folder.mkdir(parents=True)
-    base = write.write_gguf(folder / "base.gguf", tiny_llama, "F16")
+    base = write.write_gguf(folder / "base.gguf", model, "F16")
     (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 2, "lora_alpha": 2}')
     foreign = "base_model.model.model.layers.0.self_attn.v_proj.lora_"
-    halves = {"A": tiny_llama.tensors["token_embd"][:2], "B": tiny_llama.tensors["blk.0.attn_v"][:, :2].copy()}
+    halves = {"A": model.tensors["token_embd"][:2], "B": model.tensors["blk.0.attn_v"][:, :2].copy()}
     tensors = {f"{foreign}{half}.weight": matrix for half, matrix in halves.items()}
     write.write_safetensors(folder / "adapter_model.safetensors", tensors)
+    return base
+
+
+def test_an_adapter_is_one_model(tmp_path: Path, write, tiny_llama) -> None:
+    folder = tmp_path / "models" / "adapter"
+    base = write_adapter(folder, write, tiny_llama)
     assert list(model_paths(tmp_path)) == [folder]
     checkpoint = open_checkpoint(folder)
     assert base in checkpoint.files
     assert sorted(file.name for file in checkpoint.own_files) == ["adapter_config.json", "adapter_model.safetensors"]
+
+
+def test_an_adapter_that_is_removed_leaves_its_base(home: Path, cli, write, tiny_llama) -> None:
+    folder = user_paths().models_dir / "adapter"
+    base = write_adapter(folder, write, tiny_llama)
+    assert cli("models", "remove", "adapter", "--yes").code == 0
+    assert [path.name for path in folder.iterdir()] == [base.name]
 
 
 def test_a_tokenizer_that_others_share_stays(shelf: Path) -> None:
