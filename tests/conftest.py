@@ -100,13 +100,14 @@ class ScriptedServer:
     """A server of HTTP that says, byte by byte, what it was told to; it runs on a thread with a loop of its own.
 
     plays: what it answers to each POST for an answer, the last one again and again. pages: what is at other addresses.
-    left: how many answers were given up by the client in the middle.
+    n_deaf: so many of the next requests get no answer. left: how many answers the client gave up in the middle.
     """
 
     port: int = 0
     heard: list[Heard] = field(default_factory=list)
     plays: list[Play] = field(default_factory=list)
     pages: dict[str, tuple[int, Any]] = field(default_factory=dict)
+    n_deaf: int = 0
     left: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
     @property
@@ -125,6 +126,9 @@ class ScriptedServer:
             headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:-2])}
             body = json.loads(await reader.readexactly(int(headers.get("content-length", 0))) or b"{}")
             self.heard.append(Heard(method, path, headers, body, asyncio.get_running_loop().time()))
+            if self.n_deaf:
+                self.n_deaf -= 1
+                return
             await self.answer(path)(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             self.left.release()

@@ -24,6 +24,10 @@ class UnreachableError(ServerError):
     retry_after_s: float | None = None
 
 
+class ConnectionLostError(UnreachableError):
+    """The connection was there and ended too early."""
+
+
 class RequestRefusedError(ServerError):
     """The server answered with an error.
 

@@ -15,7 +15,7 @@ import msgspec
 from engine.errors import ServerError
 from engine.remote.config import ServerConfig, is_loopback
 from engine.remote.keys import Key, server_key
-from engine.remote.refusals import RequestRefusedError, UnreachableError, refusal
+from engine.remote.refusals import ConnectionLostError, RequestRefusedError, UnreachableError, refusal
 from engine.remote.sse import event_data
 
 MAX_JSON_BYTES = 16 << 20
@@ -98,6 +98,13 @@ class Transport:
 
     async def _question(self, method: str, url: str, body: dict[str, Any] | None) -> Any:
         try:
+            return await self._ask(method, url, body)
+        except ConnectionLostError:
+            # A connection that was kept open may end just when it is taken again; a question can be asked twice.
+            return await self._ask(method, url, body)
+
+    async def _ask(self, method: str, url: str, body: dict[str, Any] | None) -> Any:
+        try:
             async with asyncio.timeout(QUESTION_S), self._response(method, url, body, "application/json") as response:
                 data = await _bounded(response)
         except TimeoutError:
@@ -176,7 +183,7 @@ class Transport:
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
             what = "did not take the connection in time" if isinstance(error, httpx.ConnectTimeout) else said
             return UnreachableError(f"{host} cannot be reached ({what}).", "Check that it runs, base_url and proxies.")
-        return UnreachableError(f"The connection to {host} was lost ({said or type(error).__name__}).", "Try again.")
+        return ConnectionLostError(f"The connection to {host} was lost ({said or type(error).__name__}).", "Try again.")
 
     def _not_json(self, url: str, response: httpx.Response) -> ServerError:
         kind = response.headers.get("content-type", "")

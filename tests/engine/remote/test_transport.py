@@ -166,6 +166,20 @@ async def test_a_key_on_an_open_line_is_told_of(
     assert len([text for text in said if "go to cluster.invalid unencrypted" in text]) == 1
 
 
+@pytest.mark.parametrize(("n_deaf", "found"), [(1, True), (2, False)])
+async def test_a_question_is_asked_twice_where_the_connection_ends(
+    scripted_server: ScriptedServer, n_deaf: int, found: bool
+) -> None:
+    scripted_server.n_deaf = n_deaf
+    async with await RemoteClient.start(ServerConfig(base_url=scripted_server.url)) as client:
+        if found:
+            assert (await client.load(Load(path=""))).name == "tiny"
+        else:
+            with pytest.raises(ServerError, match="was lost"):
+                await client.load(Load(path=""))
+    assert [request.path for request in scripted_server.heard[:2]] == ["/v1/models", "/v1/models"]
+
+
 async def test_an_answer_to_a_question_is_bounded(
     scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
