@@ -123,6 +123,16 @@ def test_a_stream_has_the_pieces_the_end_and_the_counts(serve: Callable[..., Ser
     assert len({event["id"] for event in events}) == 1
 
 
+def test_a_client_who_does_not_read_keeps_nobody_waiting(serve: Callable[..., Served]) -> None:
+    served = serve()
+    body = {"messages": [{"role": "user", "content": f"ECHO{'x' * 8_000_000}"}], "stream": True}
+    with httpx.Client(timeout=LIMIT_S, trust_env=False) as client:
+        with client.stream("POST", f"{served.url}/chat/completions", json=body) as unread:
+            assert unread.status_code == 200
+            assert served.ask("Capital of France?").json()["usage"]["completion_tokens"] == 7
+            assert sum(map(len, unread.iter_bytes())) > 8_000_000
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_what_the_engine_refuses_is_an_error_of_the_interface(serve: Callable[..., Served], stream: bool) -> None:
     answer = serve().ask("FAIL", stream=stream)

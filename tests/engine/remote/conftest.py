@@ -13,7 +13,6 @@ import pytest
 
 CHECKOUT = Path(__file__).parents[3]
 START_S = 120.0
-LLAMA_KEY = "llama-server-key-5c1f"
 
 
 def peer_python() -> Path:
@@ -33,10 +32,16 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def llama_server(starter_model: Path) -> Iterator[str]:
-    """The base URL of llama.cpp's server; it wants LLAMA_KEY."""
+def llama_key() -> str:
+    """What llama.cpp's server wants as its key."""
+    return "llama-server-key-5c1f"
+
+
+@pytest.fixture(scope="session")
+def llama_server(starter_model: Path, llama_key: str) -> Iterator[str]:
+    """The base URL of llama.cpp's server."""
     program = Path(__file__).with_name("llamacpp_server.py")
-    command = [peer_python(), program, starter_model, str(free_port()), LLAMA_KEY]
+    command = [peer_python(), program, starter_model, str(free_port()), llama_key]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:

@@ -30,16 +30,15 @@ from engine.remote.client import RemoteClient
 
 pytestmark = pytest.mark.slow
 
-KEY = "llama-server-key-5c1f"
 GREEDY = Sampling(temperature=0, max_new_tokens=12)
 PATIENCE_S = 120.0
 
 
 @pytest.fixture
-def config(llama_server: str, tmp_path: Path) -> ServerConfig:
+def config(llama_server: str, llama_key: str, tmp_path: Path) -> ServerConfig:
     key_file = tmp_path / "key"
     key_file.touch(0o600)
-    key_file.write_text(f"{KEY}\n")
+    key_file.write_text(f"{llama_key}\n")
     return ServerConfig(base_url=llama_server, api_key_file=str(key_file))
 
 
