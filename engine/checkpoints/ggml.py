@@ -105,7 +105,7 @@ def open_ggml(path: Path) -> Checkpoint:
         n_layers=first.header.n_layers,
         n_heads=first.header.n_heads,
     )
-    metadata["general.name"] = first.path.name.removesuffix(".bin")
+    metadata["general.name"] = _name(first.path.absolute())
     if first.header.file_type in _FILE_TYPES:
         metadata["general.file_type"] = first.header.file_type
     if not first.container.has_scores and beside is not None:
@@ -136,6 +136,12 @@ def begins_like_bare_ggml(head: bytes) -> bool:
         and 0 < n_layers <= MAX_LAYERS
         and 0 <= file_type <= 3
     )
+
+
+def _name(path: Path) -> str:
+    """The file's name; what llama.cpp wrote was always called `ggml-model`, and only the folder says what it is."""
+    name = path.name.removesuffix(".bin")
+    return f"{path.parent.name} {name}" if name.startswith("ggml-model") else name
 
 
 def _format_name(first: Part, n_parts: int, row_wise: bool) -> str:

@@ -144,13 +144,19 @@ def test_vicuna_and_koala_as_differences(
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("LLaMA/13B", "LLaMA 13B"), ("vicuna-7b-v1.1", "vicuna-7b-v1.1"), ("ggml-alpaca-7b-q4.bin", "ggml-alpaca-7b-q4")],
+    [
+        ("LLaMA/13B", "LLaMA 13B"),
+        ("vicuna-7b-v1.1", "vicuna-7b-v1.1"),
+        ("ggml-alpaca-7b-q4.bin", "ggml-alpaca-7b-q4"),
+        ("vigogne-7b/ggml-model-q4_0.bin", "vigogne-7b ggml-model-q4_0"),
+    ],
 )
 def test_a_model_keeps_its_name_when_it_becomes_another_file(
     tmp_path: Path, write, tiny_llama, name: str, expected: str
 ) -> None:
     path = tmp_path / name
     if name.endswith(".bin"):
+        path.parent.mkdir(exist_ok=True)
         write.write_ggml(path, tiny_llama, "F16", write.GGML)
     elif name.startswith("LLaMA"):
         write.write_meta(path, tiny_llama)
