@@ -18,10 +18,11 @@ class StopMatcher:
         if self._stopped:
             return "", True
         text = self._held + text
-        ends = [at for stop in self._stops if (at := text.find(stop)) >= 0]
-        if ends:
+        # Of several, the one that is complete first, as if the text had come letter by letter; of those, the longest.
+        found = [(at + len(stop), at) for stop in self._stops if (at := text.find(stop)) >= 0]
+        if found:
             self._held, self._stopped = "", True
-            return text[: min(ends)], True
+            return text[: min(found)[1]], True
         n_held = max((_overlap(text, stop) for stop in self._stops), default=0)
         certain = len(text) - n_held
         self._held = text[certain:]
