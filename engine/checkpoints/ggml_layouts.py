@@ -114,7 +114,8 @@ def _converter(type_name: str, era: int, row_wise: bool) -> Convert:
 def is_row_wise(tensors: Sequence[StoredTensor]) -> bool:
     """Whether 4-bit rows begin with all their scales, as on 10 March 2023 and in alpaca.cpp, or have them in blocks.
 
-    The files say nothing about it and have the same size; but where there are none, nibbles make absurd scales.
+    The files say nothing about it and have the same size; but where there are none, nibbles make absurd scales. A file
+    has one 4-bit type only; llama.cpp changed Q4_1 some days after Q4_0.
     """
     matrices = [t for t in tensors if t.era == NIBBLE_PAIRS and t.tensor.type.name in ("Q4_0", "Q4_1")]
     if not matrices:
