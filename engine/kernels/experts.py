@@ -164,7 +164,7 @@ def expert_product(name: str) -> Any:
     """The products of every group's rows with its expert's weights, of a GGUF type. Units: panels of one expert."""
     fmt = panel_format(name)
     tiled = tile_of(fmt) if isinstance(fmt, QuantFormat) else panel_format("F32")
-    count = tokens_together(fmt)
+    count = tokens_together()
     one, few = Tokens(1), Tokens(count)
 
     @kernel

@@ -74,11 +74,12 @@ class _SumsModel(models.PrimitiveModel):
         super().__init__(dmm, kind, ir.ArrayType(F32X16, kind.count))
 
 
-def tokens_together(fmt: PanelFormat) -> int:
-    """How many tokens' sums fit the registers beside the weights. Every buffer's rows are a multiple of TOKEN_PAD."""
-    if fmt.is_float:
-        return 4 if cpu.has_avx512_dot() else 2
-    return 8 if cpu.has_avx512_dot() else 4
+def tokens_together() -> int:
+    """How many tokens' sums fit the registers beside the weights: one too many, and half the time goes into the stack.
+
+    Every buffer's rows are a multiple of TOKEN_PAD.
+    """
+    return 4 if cpu.has_avx512_dot() else 2
 
 
 TOKEN_PAD = 8
@@ -266,7 +267,7 @@ def matmul(name: str) -> Any:
 
     fmt = panel_format(name)
     tiled = tile_of(fmt) if isinstance(fmt, QuantFormat) else panel_format("F32")
-    count = tokens_together(fmt)
+    count = tokens_together()
     one, few = Tokens(1), Tokens(count)
 
     @kernel
