@@ -101,13 +101,22 @@ class PathChanged(Message):
     """The session that is open, or the branch of it that is shown, is another one now.
 
     session is None for a new one that nothing was said in. is_other: another session than the one shown before.
-    draft: what stood in its prompt box, None to leave the box alone.
+    draft: what stood in its prompt box, None to leave the box alone. at: the message to go to, None for the last one.
     """
 
     session: Session | None
     path: list[PathMessage]
     is_other: bool = False
     draft: str | None = None
+    at: str | None = None
+
+
+@dataclass
+class HeldElsewhere(Message):
+    """Another running app writes in the open session; host "" where none does."""
+
+    host: str
+    pid: int
 
 
 @dataclass
@@ -142,6 +151,13 @@ class AnswerWaits(Message):
 @dataclass
 class SettingsShown(Message):
     """The open session's system prompt or sampling settings are to be shown anew."""
+
+
+@dataclass
+class TitleChanged(Message):
+    """The open session got another title."""
+
+    title: str
 
 
 @dataclass

@@ -19,6 +19,17 @@ def main_commands(screen: MainScreen) -> Iterable[SystemCommand]:
             yield SystemCommand(
                 title, f"Key: {screen.app.get_key_display(binding)}", partial(screen.run_action, binding.action)
             )
-    yield SystemCommand(
-        "Bring the deleted session back", "The one that was deleted last", screen.action_restore_session
-    )
+    for title, explanation, action in _WITHOUT_KEY:
+        yield SystemCommand(title, explanation, partial(screen.run_action, action))
+
+
+_WITHOUT_KEY = (
+    ("Answer this message again", "The one under the chat's cursor", "again_here"),
+    ("Delete this message", "The one under the chat's cursor, and what follows it", "delete_message"),
+    ("Rename the chosen session", "The one under the history's cursor; r there", "rename_session"),
+    ("Pin the chosen session, or no longer", "The one under the history's cursor; p there", "pin_session"),
+    ("Archive the chosen session, or take it back", "The one under the history's cursor; a there", "archive_session"),
+    ("Delete the chosen session", "The one under the history's cursor; d there", "delete_session"),
+    ("Show archived sessions, or the others again", "In the history; v there", "show_archived"),
+    ("Bring the deleted session back", "The one that was deleted last", "restore_session"),
+)

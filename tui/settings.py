@@ -33,9 +33,10 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChatSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """`[chat]`: what a new session begins with."""
+    """`[chat]`: what a new session begins with, and whether the model makes its title when idle."""
 
     system_prompt: str = DEFAULT_SYSTEM_PROMPT
+    model_titles: bool = True
 
 
 class SamplingSettings(msgspec.Struct, frozen=True, kw_only=True):

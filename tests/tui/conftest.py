@@ -141,6 +141,8 @@ def stage(home: Path) -> Stage:
     """A stage with a model and the default script."""
     script = home / "script.json"
     script.write_text("{}")
+    # Tests of titles switch them on.
+    (home / "settings.toml").write_text("[chat]\nmodel_titles = false\n")
     model = home / "Tiny 135M Q4_1.gguf"
     model.write_bytes(b"GGUF")
     return Stage(home, script, model)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import work
 from textual.app import ComposeResult
@@ -14,8 +14,8 @@ from textual.widget import Widget
 from textual.widgets import Footer
 
 from tui import messages
-from tui.screens.main_events import MainEvents
 from tui.screens.main_keys import MAIN_KEYS
+from tui.screens.main_sessions import MainSessions
 from tui.widgets.chat_header import ChatHeader
 from tui.widgets.prompt_box import PromptBox
 from tui.widgets.status_line import StatusLine
@@ -23,14 +23,13 @@ from tui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
     from tui.services.workspace import Workspace
-    from tui.widgets.history_pane import HistoryPane
     from tui.widgets.sampling_pane import SamplingPane
 
 _NARROW = 100
 _SHORT = 16
 
 
-class MainScreen(MainEvents):
+class MainScreen(MainSessions):
     """All day's work happens here.
 
     The first frame has the chat and room for the side panes; these and the services come right behind it.
@@ -125,25 +124,11 @@ class MainScreen(MainEvents):
         """Keep the draft."""
         if isinstance(event.text_area, PromptBox) and self.is_furnished:
             self.workspace.conversation.set_draft(event.text_area.text)
+            self.workspace.housekeeping.touch()
 
     def on_sampling_pane_changed(self, event: SamplingPane.Changed) -> None:
         """A slider moved."""
         self.workspace.conversation.set_sampling(event.sampling)
-
-    def on_history_pane_chosen(self, event: HistoryPane.Chosen) -> None:
-        """Open a session."""
-        self._do(self.workspace.conversation.open(event.session_id))
-        self.action_back()
-
-    @work(group="do")
-    async def _do(self, deed: Coroutine[Any, Any, object]) -> None:
-        """Let a service do something; what goes wrong is said."""
-        from storage.errors import StorageError
-
-        try:
-            await deed
-        except StorageError as error:
-            self.on_trouble(messages.Trouble(str(error)))
 
     # Keys
 
@@ -155,7 +140,7 @@ class MainScreen(MainEvents):
         match action:
             case "go_on":
                 return conversation.can_go_on
-            case "again":
+            case "again" | "edit_message" | "fork":
                 return bool(conversation.path) and not conversation.is_busy
             case "restart_engine":
                 return self.workspace.engine.phase == "dead" or bool(self.status.trouble)
@@ -190,15 +175,6 @@ class MainScreen(MainEvents):
         self.transcript.follow()
         self._do(self.workspace.conversation.go_on())
 
-    def action_sibling(self, step: int) -> None:
-        """Show another version of the message under the cursor, else of the last one that has any."""
-        item = self.transcript.cursor_item
-        if item is None or item.sibling_count < 2:
-            path = self.workspace.conversation.path
-            item = next((one for one in reversed(path) if one.sibling_count > 1), None)
-        if item is not None:
-            self._do(self.workspace.conversation.switch_sibling(item.message.id, step))
-
     def action_restart_engine(self) -> None:
         """Start the engine again."""
         self.status.trouble = ""
@@ -228,31 +204,6 @@ class MainScreen(MainEvents):
             self.remove_class("-show-history", "-show-engine", hidden)
             self.add_class(shown)
             target.focus()
-
-    def action_delete_session(self) -> None:
-        """Delete the session under the history's cursor."""
-        session_id = self.session_list.highlighted_session
-        if session_id is not None:
-            self._do(self._delete(session_id))
-
-    async def _delete(self, session_id: str) -> None:
-        conversation = self.workspace.conversation
-        if conversation.session is not None and conversation.session.id == session_id:
-            await conversation.new()
-        await self.workspace.history.delete(session_id)
-        self.notify("Session deleted. The command palette can bring it back.", markup=False)
-        await self.show_history()
-
-    def action_restore_session(self) -> None:
-        """Bring the session back that was deleted last."""
-        self._do(self._restore())
-
-    async def _restore(self) -> None:
-        session_id = await self.workspace.history.restore_last()
-        if session_id is None:
-            self.notify("No session was deleted since the start.", markup=False)
-        else:
-            await self.workspace.conversation.open(session_id)
 
     def action_choose_model(self) -> None:
         """Choose a model file."""

@@ -91,11 +91,20 @@ class MainEvents(MainParts):
         """Another session or branch is shown."""
         self.header.session_title = (event.session.title if event.session else "") or "New session"
         self.candidates.clear()
-        await self.transcript.show_path(event.path, from_start=event.is_other)
+        await self.transcript.show_path(event.path, from_start=event.is_other, at=event.at)
         if event.draft is not None:
             self.prompt.show_draft(event.draft)
         if event.is_other:
             await self.show_history()
+        self.refresh_bindings()
+
+    def on_title_changed(self, event: messages.TitleChanged) -> None:
+        """The open session got another title."""
+        self.header.session_title = event.title or "New session"
+
+    def on_held_elsewhere(self, event: messages.HeldElsewhere) -> None:
+        """Another app writes in the open session, or no longer does."""
+        self.transcript.show_holder(f"process {event.pid} on {event.host}" if event.host else "")
         self.refresh_bindings()
 
     def on_answer_began(self) -> None:

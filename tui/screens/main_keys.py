@@ -17,6 +17,8 @@ MAIN_KEYS = [
     Binding("f9", "system_prompt", id="session.system", tooltip="Change what the model is told first"),
     Binding("f10", "rename", id="session.rename", tooltip="Give the session another title"),
     Binding("f8", "engine_log", id="engine.log", tooltip="Show the engine's last words"),
+    Binding("ctrl+t", "fork", id="session.fork", tooltip="Fork the session: a copy up to here, to go on otherwise"),
+    Binding("ctrl+o", "edit_message", id="message.edit", tooltip="Write another version of your message"),
     Binding("alt+left", "sibling(-1)", id="answer.before", tooltip="Show the version before"),
     Binding("alt+right", "sibling(1)", id="answer.after", tooltip="Show the version after"),
     Binding("f1", "app.help", "help", id="app.help", tooltip="Keys and what they do"),

@@ -45,6 +45,7 @@ from tui.messages import (
     StatsArrived,
     Trouble,
 )
+from tui.services.aside import Aside
 
 TUNE_PERIOD_S = 0.05
 """A dragged slider sends at most one Tune in this time; the last position always arrives."""
@@ -78,6 +79,7 @@ class EngineSession:
         self.card: ModelCard | None = None
         self.on_answer: Callable[[AnswerEvent], Awaitable[None]] | None = None
         self.on_ready: Callable[[], None] | None = None
+        self.aside = Aside(self._send, self.stop)
 
     @property
     def is_ready(self) -> bool:
@@ -138,6 +140,7 @@ class EngineSession:
 
     async def generate(self, generate: Generate) -> bool:
         """Ask for an answer; False when there is no engine to ask."""
+        await self.aside.give_up()
         return await self._send(generate)
 
     async def stop(self, request_id: str) -> None:
@@ -191,6 +194,8 @@ class EngineSession:
                 return
 
     async def _take(self, event: AnyEvent) -> None:
+        if self.aside.take(event):
+            return
         match event:
             case Token() | Finished():
                 await self._answer(event)

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from pathlib import Path
 
+from engine.kept_caches import forget
 from storage import answers, deletion, sessions, tree
-from storage.errors import StorageError
+from storage.errors import NoSuchSessionError, StorageError
 from storage.records import Session
 from tui.messages import Trouble
 from tui.services.engine_session import Post
 from tui.services.store import Store
 
 PAGE = 60
+
+UNDO_S = 600.0
+"""A deleted session can be brought back for so long, in whichever app; then it is overwritten."""
+
+PURGE_BUDGET_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -24,22 +32,26 @@ class Found:
     title: str
     updated_utc: str
     pinned: bool = False
+    archived: bool = False
     snippet: str = ""
+    matches: tuple[tuple[int, int], ...] = ()
     message_id: str | None = None
 
 
 class History:
     """Reads the list of sessions; every method says a storage error on screen and returns what there is."""
 
-    def __init__(self, store: Store, post: Post) -> None:
+    def __init__(self, store: Store, post: Post, kept_caches: Path) -> None:
         self._store = store
         self._post = post
+        self._kept_caches = kept_caches
         self._deleted: list[str] = []
+        self._purged = False
 
-    async def page(self, after: str | None = None) -> list[Found]:
+    async def page(self, after: str | None = None, *, archived: bool = False) -> list[Found]:
         """The next page of sessions, newest first."""
         try:
-            page = await self._store.call(sessions.list_sessions, limit=PAGE, after=after)
+            page = await self._store.call(sessions.list_sessions, limit=PAGE, after=after, archived=archived)
         except StorageError as error:
             self._post(Trouble(str(error)))
             return []
@@ -56,7 +68,14 @@ class History:
             self._post(Trouble(str(error)))
             return []
         return [
-            Found(hit.session_id, hit.title, hit.created_utc, snippet=hit.snippet, message_id=hit.message_id)
+            Found(
+                hit.session_id,
+                hit.title,
+                hit.created_utc,
+                snippet=hit.snippet if hit.message_id else "",
+                matches=tuple(hit.matches),
+                message_id=hit.message_id,
+            )
             for hit in hits
         ]
 
@@ -73,21 +92,59 @@ class History:
         return session.id if session else None
 
     async def delete(self, session_id: str) -> None:
-        """Delete a session; it can be brought back until the app ends."""
+        """Delete a session; it can be brought back until the app ends, or for UNDO_S where it goes on."""
         await self._store.call(deletion.delete_session, session_id)
         self._deleted.append(session_id)
+        self._purged = False
 
     async def restore_last(self) -> str | None:
         """Bring the session back that was deleted last; None when there is none."""
-        if not self._deleted:
-            return None
-        session_id = self._deleted.pop()
-        await self._store.call(deletion.restore_session, session_id)
-        return session_id
+        while self._deleted:
+            session_id = self._deleted.pop()
+            # Another app may have forgotten it meanwhile.
+            with suppress(NoSuchSessionError):
+                await self._store.call(deletion.restore_session, session_id)
+                return session_id
+        return None
+
+    async def rename(self, session_id: str, title: str) -> Session:
+        """Give a session the user's own title."""
+        return await self._store.call(sessions.rename_session, session_id, title)
+
+    async def pin(self, found: Found) -> None:
+        """Keep a session at the head of the list, or let it go again."""
+        await self._store.call(sessions.set_pinned, found.session_id, not found.pinned)
+
+    async def archive(self, found: Found) -> None:
+        """Put a session out of sight, or back."""
+        await self._store.call(sessions.set_archived, found.session_id, not found.archived)
+
+    async def purge(self) -> None:
+        """Do a little of forgetting what was deleted UNDO_S ago; called when idle, again and again."""
+        if self._purged:
+            return
+        gone = await self._store.call(deletion.deleted_sessions, older_than_s=UNDO_S)
+        done = await self._store.call(deletion.purge_deleted, older_than_s=UNDO_S, budget_s=PURGE_BUDGET_S)
+        self._forget(gone)
+        # As long as something can still be brought back, there will be something to forget.
+        self._purged = done and not await self._store.call(deletion.deleted_sessions)
+
+    async def purge_own(self) -> None:
+        """Forget what was deleted here, at the app's end; what takes longer is done at the next start."""
+        own, self._deleted = self._deleted, []
+        for session_id in own:
+            with suppress(NoSuchSessionError):
+                await self._store.call(deletion.purge_session, session_id)
+        self._forget(own)
+
+    def _forget(self, session_ids: Iterable[str]) -> None:
+        for session_id in session_ids:
+            with suppress(OSError):
+                forget(self._kept_caches, session_id)
 
 
 def _found(session: Session) -> Found:
-    return Found(session.id, session.title, session.updated_utc, pinned=session.pinned)
+    return Found(session.id, session.title, session.updated_utc, pinned=session.pinned, archived=session.archived)
 
 
 def day_words(

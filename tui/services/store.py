@@ -68,6 +68,13 @@ class Store:
         database = await asyncio.shield(self._database)
         return await database.read(function, *args, **kwargs)
 
+    async def changed_elsewhere(self) -> bool:
+        """Tell whether another app has written since this was last asked."""
+        if self._database is None:
+            return False
+        database = await asyncio.shield(self._database)
+        return await database.changed_elsewhere()
+
     async def close(self) -> None:
         """Close the database; safe where it never opened."""
         if self._database is None:

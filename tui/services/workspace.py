@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from engine.errors import EngineError
+from engine.kept_caches import KEPT
 from engine.protocol import Load
 from storage.errors import StorageError
 from tui.log import start_log
@@ -16,11 +17,14 @@ from tui.model_choice import ModelChoiceError
 from tui.options import AppOptions
 from tui.paths import Paths
 from tui.servers import choose_server, connect
-from tui.services.conversation import Conversation, Defaults
+from tui.services.conversation import Conversation
 from tui.services.engine_session import EngineSession, Post
 from tui.services.history import History
+from tui.services.housekeeping import Housekeeping
 from tui.services.models import Models
+from tui.services.open_session import Defaults
 from tui.services.store import Store
+from tui.services.titles import Titles
 from tui.settings import Settings
 
 
@@ -45,8 +49,10 @@ class Workspace:
         self.store = Store()
         self.engine = EngineSession(post, paths.engine_log, engine_command)
         self.models = Models(post, paths, settings)
-        self.history = History(self.store, post)
+        self.history = History(self.store, post, paths.cache_dir / KEPT)
         self.conversation = Conversation(self.store, self.engine, post, defaults, show_period_s)
+        titles = Titles(self.store, self.engine, self.conversation, post) if settings.chat.model_titles else None
+        self.housekeeping = Housekeeping(self.store, self.conversation, self.history, titles, post)
         self.is_open = False
         self._starting: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -118,6 +124,7 @@ class Workspace:
             if session_id is not None:
                 await self.conversation.open(session_id, keep_typed=True)
             self.is_open = True
+            self.housekeeping.start()
             self._post(HistoryChanged())
         except StorageError as error:
             self._post(Trouble(str(error)))
@@ -142,7 +149,10 @@ class Workspace:
         if self._starting is not None:
             with suppress(asyncio.CancelledError, Exception):
                 await self._starting
+        await self.housekeeping.stop()
         with suppress(StorageError):
             await self.conversation.close()
+        with suppress(StorageError):
+            await self.history.purge_own()
         await self.engine.close()
         await self.store.close()

@@ -15,7 +15,7 @@ from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
 from tui.services.history import PAGE, Found, History, day_words
-from tui.text import safe_line
+from tui.text import safe_line, safe_text
 
 _NEAR_END = 10
 """So many lines before the last one the next page is read."""
@@ -27,19 +27,34 @@ class SessionList(OptionList):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j", "cursor_down", "Down", id="history.down", tooltip="The session below", show=False),
         Binding("k", "cursor_up", "Up", id="history.up", tooltip="The session above", show=False),
-        Binding("d,delete", "screen.delete_session", "Delete", id="history.delete", tooltip="Delete this session"),
         Binding("slash", "search", "Search", id="history.search", tooltip="Search all sessions", show=False),
+        Binding("r", "screen.rename_session", "Rename", id="history.rename", tooltip="Give this session a title"),
+        Binding("p", "screen.pin_session", "Pin", id="history.pin", tooltip="Keep this session on top, or no longer"),
+        Binding(
+            "a", "screen.archive_session", "Archive", id="history.archive", tooltip="Put this session away, or back"
+        ),
+        Binding("d,delete", "screen.delete_session", "Delete", id="history.delete", tooltip="Delete this session"),
+        Binding(
+            "u",
+            "screen.restore_session",
+            "Undo",
+            id="history.undo",
+            tooltip="Bring the deleted session back",
+            show=False,
+        ),
+        Binding(
+            "v", "screen.show_archived", "Archived", id="history.archived", tooltip="Archived ones, or the others again"
+        ),
     ]
+
+    def on_focus(self) -> None:
+        """Keys mean the session under the cursor, so there is always one."""
+        if self.highlighted is None:
+            self.action_first()
 
     def action_search(self) -> None:
         """To the search box."""
         self.screen.query_one("#search", Input).focus()
-
-    @property
-    def highlighted_session(self) -> str | None:
-        """The session that the cursor stands on."""
-        option = self.highlighted_option
-        return option.id.partition(":")[0] if option is not None and option.id else None
 
 
 class HistoryPane(Vertical):
@@ -52,21 +67,27 @@ class HistoryPane(Vertical):
     HistoryPane > SessionList { scrollbar-size-vertical: 1; text-wrap: nowrap; text-overflow: ellipsis; }
     HistoryPane > SessionList:focus { border: none; }
     """
-    HELP = "Enter opens the session, d deletes it. Type in the search box to find words in titles and messages."
+    HELP = (
+        "Enter opens the session; r renames, p pins, a archives, d deletes it, u brings it back. v shows the archived"
+        " ones. Type in the search box to find words in titles and messages; enter opens the message."
+    )
 
     @dataclass
     class Chosen(Message):
-        """The user wants to see this session."""
+        """The user wants to see this session, at this message where a search found one."""
 
         session_id: str
+        message_id: str | None = None
 
     def __init__(self) -> None:
         super().__init__()
         self._history: History | None = None
         self._found: list[Found] = []
+        self._drawn: tuple[object, ...] = ()
         self._complete = False
         self._query = ""
         self._current: str | None = None
+        self.archived = False
 
     def compose(self) -> ComposeResult:
         """Search box and list."""
@@ -75,33 +96,52 @@ class HistoryPane(Vertical):
         yield search
         yield SessionList(markup=False, id="sessions")
 
+    @property
+    def highlighted(self) -> Found | None:
+        """The line that the cursor stands on."""
+        option = self.query_one(SessionList).highlighted_option
+        return next((found for found in self._found if option is not None and _option_id(found) == option.id), None)
+
     async def show(self, history: History, current: str | None) -> None:
         """Read the list anew; current: the session that is open."""
         self._history, self._current = history, current
         await self._fill()
 
+    async def show_archived(self, archived: bool) -> None:
+        """Show the archived sessions instead of the others, or these again."""
+        self.archived, self._found = archived, []
+        await self._fill()
+
     async def _fill(self) -> None:
         assert self._history is not None
-        if self._query:
-            self._found, self._complete = await self._history.search(self._query), True
+        wanted = query, archived = self._query, self.archived
+        if query:
+            found, complete = await self._history.search(query), True
         else:
-            n_wanted = max(len(self._found), PAGE)
-            self._found = await self._history.page()
-            while len(self._found) < n_wanted and await self._read_on():
-                pass
-            self._complete = len(self._found) < PAGE
-        self._draw()
+            found, complete = await self._pages(max(len(self._found), PAGE), archived)
+        # The user may have typed on while this was read.
+        if wanted == (self._query, self.archived):
+            self._found, self._complete = found, complete
+            self._draw()
 
-    async def _read_on(self) -> bool:
+    async def _pages(self, n_wanted: int, archived: bool) -> tuple[list[Found], bool]:
         assert self._history is not None
-        page = await self._history.page(self._found[-1].session_id) if self._found else []
-        self._found += page
-        self._complete = len(page) < PAGE
-        return bool(page)
+        found: list[Found] = []
+        while len(found) < n_wanted:
+            page = await self._history.page(found[-1].session_id if found else None, archived=archived)
+            found += page
+            if len(page) < PAGE:
+                return found, True
+        return found, False
 
     def _draw(self) -> None:
+        drawn = (self._found, self._current, self._query, self.archived)
+        if drawn == self._drawn:
+            return
+        self._drawn = drawn
         sessions = self.query_one(SessionList)
-        keep = (sessions.highlighted_session if sessions.has_focus else None) or self._current
+        before = sessions.highlighted_option
+        keep = (before.id if before is not None and sessions.has_focus else None) or self._current
         options: list[Option] = []
         heading = ""
         highlighted: int | None = None
@@ -110,27 +150,33 @@ class HistoryPane(Vertical):
             if day != heading and not self._query:
                 heading = day
                 options.append(Option(Content.styled(day, "dim"), disabled=True))
-            if found.session_id == keep and highlighted is None:
+            if keep in (_option_id(found), found.session_id) and highlighted is None:
                 highlighted = len(options)
-            suffix = f":{found.message_id}" if found.message_id else ""
-            options.append(Option(self._line(found), id=f"{found.session_id}{suffix}"))
+            options.append(Option(self._line(found), id=_option_id(found)))
         if not options:
-            nothing = "Nothing found." if self._query else "No sessions yet."
-            options.append(Option(Content.styled(nothing, "dim"), disabled=True))
+            options.append(Option(Content.styled(self._nothing(), "dim"), disabled=True))
         with self.app.batch_update():
             sessions.clear_options()
             sessions.add_options(options)
             sessions.highlighted = highlighted
+            if highlighted is None and sessions.has_focus:
+                sessions.action_first()
+
+    def _nothing(self) -> str:
+        if self._query:
+            return "Nothing found."
+        return "Nothing is archived." if self.archived else "No sessions yet."
 
     def _line(self, found: Found) -> Content:
         mark = "▸ " if found.session_id == self._current else "  "
         line = Content.assemble(mark, safe_line(found.title) or "Untitled")
-        return Content.assemble(line, "\n  ", (safe_line(found.snippet), "dim")) if found.snippet else line
+        return Content.assemble(line, "\n  ", _snippet(found)) if found.snippet else line
 
     @on(Input.Changed, "#search")
     def _search(self, event: Input.Changed) -> None:
         event.stop()
-        self._query = event.value.strip()
+        # A space at the end matters: it ends the last word.
+        self._query = event.value.lstrip()
         if self._history is not None:
             self.run_worker(self._fill(), group="history", exclusive=True)
 
@@ -144,8 +190,9 @@ class HistoryPane(Vertical):
     @on(OptionList.OptionSelected)
     def _choose(self, event: OptionList.OptionSelected) -> None:
         event.stop()
-        if event.option_id:
-            self.post_message(self.Chosen(event.option_id.partition(":")[0]))
+        found = self.highlighted
+        if found is not None:
+            self.post_message(self.Chosen(found.session_id, found.message_id))
 
     @on(OptionList.OptionHighlighted)
     def _near_end(self, event: OptionList.OptionHighlighted) -> None:
@@ -154,5 +201,24 @@ class HistoryPane(Vertical):
             self.run_worker(self._next_page(), group="history", exclusive=True)
 
     async def _next_page(self) -> None:
-        if await self._read_on():
-            self._draw()
+        if self._history is None or not self._found:
+            return
+        page = await self._history.page(self._found[-1].session_id, archived=self.archived)
+        self._found = self._found + page
+        self._complete = len(page) < PAGE
+        self._draw()
+
+
+def _option_id(found: Found) -> str:
+    return f"{found.session_id}:{found.message_id}" if found.message_id else found.session_id
+
+
+def _snippet(found: Found) -> Content:
+    """The text around what was found, the words themselves in bold, the first of them where it is seen."""
+    text = safe_text(found.snippet)
+    content = Content.styled(text, "dim")
+    # Making a text safe may change its length; then the places are not those any more.
+    for start, end in found.matches if len(text) == len(found.snippet) else ():
+        content = content.stylize("not dim bold", start, end)
+    first = found.matches[0][0] if found.matches else 0
+    return Content.assemble("…", content[first - 8 :]) if first > 12 else content

@@ -28,12 +28,20 @@ class Transcript(VerticalScroll, can_focus=True):
     DEFAULT_CSS = """
     Transcript { height: 1fr; scrollbar-size-vertical: 1; scrollbar-gutter: stable; }
     Transcript > .system, Transcript > .earlier { color: $text-muted; padding: 0 1 1 2; width: 1fr; height: auto; }
+    Transcript > .later { color: $text-muted; padding: 0 1 1 2; width: 1fr; height: auto; }
+    Transcript > .held { color: $text-warning; padding: 0 1 1 2; width: 1fr; height: auto; display: none; }
     Transcript > .waiting { color: $text-warning; padding: 0 1 1 2; height: auto; display: none; }
     Transcript.-waiting > .waiting { display: block; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("k,shift+up", "cursor(-1)", "Message above", id="chat.cursor_up", tooltip="To the message above"),
         Binding("j,shift+down", "cursor(1)", "Message below", id="chat.cursor_down", tooltip="To the message below"),
+        Binding("e", "screen.edit_message", "Edit", id="chat.edit", tooltip="Write another version of this message"),
+        Binding("r", "screen.again_here", "Again", id="chat.again", tooltip="Have this message answered again"),
+        Binding("f", "screen.fork", "Fork", id="chat.fork", tooltip="A session of its own with all up to this message"),
+        Binding(
+            "d,delete", "screen.delete_message", "Delete", id="chat.delete", tooltip="Delete it and what follows it"
+        ),
         Binding("y,c", "copy", "Copy", id="chat.copy", tooltip="Send the message to the terminal's clipboard"),
         Binding(
             "left_square_bracket",
@@ -53,7 +61,8 @@ class Transcript(VerticalScroll, can_focus=True):
         ),
     ]
     HELP = (
-        "Arrows and page keys scroll, end follows the answer. j and k go to another message, [ and ] to its versions."
+        "Arrows and page keys scroll, end follows the answer. j and k go to another message, [ and ] to its versions;"
+        " e edits it, r answers it again, f forks the session there, d deletes it, y copies it."
     )
 
     # Our own size does not depend on what is in us: no second arrangement when that grows.
@@ -63,18 +72,23 @@ class Transcript(VerticalScroll, can_focus=True):
         super().__init__(id=id)
         self._path: list[PathMessage] = []
         self._first = 0
+        self._end = 0
         self._cursor: str | None = None
+        self._goal: MessageView | None = None
 
     def compose(self) -> ComposeResult:
         """The system prompt on top and the notes that come and go."""
         yield Static("", classes="system", markup=False)
         yield Static("", classes="earlier", markup=False)
+        yield Static("", classes="later", markup=False)
+        yield Static("", classes="held", markup=False)
         yield Static("The answer begins as soon as the model is ready.", classes="waiting", markup=False)
 
     def on_mount(self) -> None:
         """Follow the end from the moment on at which there is more than fits."""
         self.watch(self, "virtual_size", self._follow_when_longer, init=False)
         self.query_one(".earlier").display = False
+        self.query_one(".later").display = False
 
     def on_resize(self) -> None:
         """More or less fits now."""
@@ -87,11 +101,45 @@ class Transcript(VerticalScroll, can_focus=True):
             self.anchor(longer)
             if not longer:
                 self.scroll_to(y=0, animate=False)
+        if self._goal is not None:
+            self._show_goal()
+
+    def _show_goal(self) -> None:
+        """Keep a message that was looked for in the middle, until the reader does something."""
+        if self._goal is not None:
+            self.release_anchor()
+            self.call_after_refresh(self.scroll_to_center, self._goal, animate=False)
+
+    def on_key(self) -> None:
+        """The reader goes on from what was looked for."""
+        self._goal = None
+
+    def on_mouse_scroll_up(self) -> None:
+        """The same with the wheel."""
+        self._goal = None
+
+    def on_mouse_scroll_down(self) -> None:
+        """The same with the wheel."""
+        self._goal = None
 
     def follow(self) -> None:
         """Go to the end and stay there, also after the reader had scrolled."""
+        self._goal = None
+        if self._end < len(self._path):
+            self._end = len(self._path)
+            self._first = max(self._end - PAGE, 0)
+            self.run_worker(self._show_end(), group="earlier", exclusive=True)
         if self.is_anchored:
             self.anchor()
+
+    async def _show_end(self) -> None:
+        await self._reconcile()
+        self.call_after_refresh(self.anchor)
+
+    def action_scroll_end(self) -> None:
+        """Go to the end of the conversation, not only of what is mounted of it."""
+        self.follow()
+        super().action_scroll_end()
 
     @property
     def views(self) -> list[MessageView]:
@@ -110,25 +158,40 @@ class Transcript(VerticalScroll, can_focus=True):
         shown = f"System: {safe_line(text, 300)}" if text else "No system prompt."
         self.query_one(".system", Static).update(Content(shown))
 
-    async def show_path(self, path: list[PathMessage], *, from_start: bool) -> None:
+    def show_holder(self, holder: str) -> None:
+        """Say who else writes in this session; "" where nobody does."""
+        held = self.query_one(".held", Static)
+        held.display = bool(holder)
+        held.update(Content(f"Open in another llm-tui ({holder}): here it can be read, and ctrl+t forks it to go on."))
+
+    async def show_path(self, path: list[PathMessage], *, from_start: bool, at: str | None = None) -> None:
         """Show a branch; views of messages that it shares with the one before stay as they are.
 
-        from_start: another session, which begins with its last PAGE messages.
+        from_start: another session, which begins with its last PAGE messages. at: the message to begin at instead.
         """
+        was_at_end = self._end >= len(self._path)
         self._path = path
+        place = next((n for n, item in enumerate(path) if item.message.id == at), None)
         if from_start:
-            self._cursor = None
-            self._first = max(len(path) - PAGE, 0)
-        self._first = min(self._first, max(len(path) - 1, 0))
+            self._cursor = self._goal = None
+            self._end = len(path) if place is None else min(place + PAGE // 2, len(path))
+            self._first = max(self._end - PAGE, 0)
+        elif was_at_end:
+            self._end = len(path)
+        self._end = min(self._end, len(path))
+        self._first = min(self._first, max(self._end - 1, 0))
         await self._reconcile()
-        if from_start:
+        if place is not None:
+            self.focus()
+            self._put_cursor(place - self._first, in_middle=True)
+        elif from_start:
             self.follow()
 
     async def _reconcile(self) -> None:
         # Markdown takes 30 ms to import, so that happens after the first paint.
         from tui.widgets.message_view import MessageView
 
-        wanted = self._path[self._first :]
+        wanted = self._path[self._first : self._end]
         views = self.views
         same = 0
         while same < min(len(views), len(wanted)) and views[same].message_id == wanted[same].message.id:
@@ -138,14 +201,17 @@ class Transcript(VerticalScroll, can_focus=True):
             if views[same:]:
                 await self.remove_children(views[same:])
             if wanted[same:]:
-                await self.mount_all([MessageView(item) for item in wanted[same:]], before=".waiting")
-        self._show_earlier()
+                await self.mount_all([MessageView(item) for item in wanted[same:]], before=".later")
+        self._show_rest()
 
-    def _show_earlier(self) -> None:
-        earlier = self.query_one(".earlier", Static)
-        earlier.display = self._first > 0
+    def _show_rest(self) -> None:
+        earlier, later = self.query_one(".earlier", Static), self.query_one(".later", Static)
+        n_later = len(self._path) - self._end
+        earlier.display, later.display = self._first > 0, n_later > 0
         if self._first:
             earlier.update(Content(f"{self._first} earlier messages: scroll up or press home."))
+        if n_later:
+            later.update(Content(f"{n_later} later messages: scroll down or press end."))
 
     async def show_more(self) -> None:
         """Bring earlier messages back on top, with the reader's place unmoved."""
@@ -156,10 +222,15 @@ class Transcript(VerticalScroll, can_focus=True):
         first, self._first = self._first, max(self._first - PAGE, 0)
         below = self.virtual_size.height - self.scroll_y
         await self.mount_all([MessageView(item) for item in self._path[self._first : first]], after=".earlier")
-        self._show_earlier()
+        self._show_rest()
         self.call_after_refresh(
             lambda: self.scroll_to(y=self.virtual_size.height - below, animate=False, immediate=True)
         )
+
+    async def show_later(self) -> None:
+        """Bring more of what follows at the bottom."""
+        self._end = min(self._end + PAGE, len(self._path))
+        await self._reconcile()
 
     async def grow(self, message_id: str, text: str) -> None:
         """More of an answer came."""
@@ -182,19 +253,28 @@ class Transcript(VerticalScroll, can_focus=True):
         super().watch_scroll_y(old_value, new_value)
         if new_value <= 0 < old_value and self._first:
             self.run_worker(self.show_more(), group="earlier", exclusive=True)
+        elif new_value >= self.max_scroll_y > 0 and new_value > old_value and self._end < len(self._path):
+            self.run_worker(self.show_later(), group="earlier", exclusive=True)
 
     def action_cursor(self, step: int) -> None:
         """Move the cursor to another message and show it."""
+        ids = [view.message_id for view in self.views]
+        if ids:
+            self._put_cursor(ids.index(self._cursor) + step if self._cursor in ids else len(ids) - 1)
+
+    def _put_cursor(self, at: int, *, in_middle: bool = False) -> None:
         views = self.views
-        if not views:
-            return
-        ids = [view.message_id for view in views]
-        at = ids.index(self._cursor) + step if self._cursor in ids else len(ids) - 1
-        at = min(max(at, 0), len(ids) - 1)
-        self._cursor = ids[at]
+        at = min(max(at, 0), len(views) - 1)
+        self._cursor = views[at].message_id
         for view in views:
             view.set_class(view.message_id == self._cursor, "-cursor")
-        views[at].scroll_visible(animate=False)
+        # The views may not have their place yet.
+        self.release_anchor()
+        if in_middle:
+            self._goal = views[at]
+            self._show_goal()
+        else:
+            self.call_after_refresh(views[at].scroll_visible, animate=False)
 
     def on_blur(self) -> None:
         """The cursor shows only where keys would move it."""

@@ -1,0 +1,123 @@
+"""The history pane: titles, pins, the archive, deleting for good, and the way from a search to the message."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from engine.kept_caches import KEPT, kept_file
+from storage import deletion, sessions, tree
+from storage.database import Database, open_database
+from tui.paths import user_paths
+from tui.widgets.transcript import Transcript
+
+if TYPE_CHECKING:
+    from tests.tui.conftest import Play, Stage
+
+
+def make_sessions(*titles: str) -> list[str]:
+    """Sessions with a message each, the last one the newest."""
+    db = open_database(user_paths().database)
+    ids = []
+    for title in titles:
+        session = sessions.create_session(db, model="m", system="", settings={}, title=title)
+        tree.append_message(db, session.id, None, "user", f"about {title}")
+        ids.append(session.id)
+    db.close()
+    return ids
+
+
+def listed(play: Play) -> list[str]:
+    """The lines of the history."""
+    return [line.strip() for line in play.shown("#sessions").splitlines() if line.strip()]
+
+
+async def test_a_session_is_renamed_pinned_and_put_away(stage: Stage) -> None:
+    make_sessions("Lakes", "Rivers")
+    async with stage.ready() as play:
+        await play.until(lambda: listed(play) == ["Today", "Rivers", "Lakes"])
+        await play.press("f2", "down", "r")
+        await play.until_shown("Title of this session")
+        await play.press("home", "shift+end", *"Seas", "enter")
+        await play.until(lambda: listed(play) == ["Today", "Rivers", "Seas"])
+        await play.press("p")
+        await play.until(lambda: listed(play) == ["Pinned", "Seas", "Today", "Rivers"])
+        await play.press("a")
+        await play.until(lambda: listed(play) == ["Today", "Rivers"])
+        await play.press("v")
+        await play.until(lambda: listed(play) == ["Pinned", "Seas"])
+        await play.press("a")
+        await play.until(lambda: "Nothing is archived." in listed(play))
+        await play.press("v")
+        await play.until(lambda: listed(play) == ["Pinned", "Seas", "Today", "Rivers"])
+
+
+async def test_what_is_deleted_can_be_brought_back_and_is_gone_at_the_end(stage: Stage) -> None:
+    lakes, rivers = make_sessions("Lakes", "Rivers")
+    kept = kept_file(stage.home / "cache" / KEPT, rivers)
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"keys and values")
+    async with stage.ready() as play:
+        await play.until(lambda: listed(play) == ["Today", "Rivers", "Lakes"])
+        await play.press("f2", "d")
+        await play.until(lambda: listed(play) == ["Today", "Lakes"])
+        await play.press("d")
+        await play.until(lambda: "No sessions yet." in listed(play))
+        await play.press("u")
+        await play.until(lambda: "about Lakes" in play.text())
+        assert kept.exists()
+    assert not kept.exists()
+    db = open_database(user_paths().database)
+    assert [session.id for session in sessions.list_sessions(db)] == [lakes]
+    assert deletion.deleted_sessions(db) == []
+    db.close()
+    assert b"about Rivers" not in b"".join(file.read_bytes() for file in user_paths().data_dir.glob("sessions.db*"))
+
+
+async def test_an_app_forgets_what_another_one_deleted_long_ago(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tui.services.history.UNDO_S", -1.0)
+    monkeypatch.setattr("tui.services.housekeeping.PURGE_AFTER_S", 0.0)
+    (rivers,) = make_sessions("Rivers")
+    db = open_database(user_paths().database)
+    deletion.delete_session(db, rivers)
+    async with stage.ready() as play:
+        await play.until(lambda: not deletion.deleted_sessions(db))
+    db.close()
+
+
+async def test_a_search_opens_the_session_at_the_message_on_its_branch(stage: Stage) -> None:
+    database = await Database.open(user_paths().database)
+    session = await database.call(sessions.create_session, model="m", system="", settings={}, title="Long")
+    parent = None
+    for number in range(200):
+        text = "the Okavango delta" if number == 60 else f"line {number}"
+        message = await database.call(tree.append_message, session.id, parent, "user", text)
+        parent = message.id
+        if number == 60:
+            okavango = message
+    other = await database.call(tree.edit_message, okavango.id, "another way")
+    await database.close()
+    async with stage.ready() as play:
+        await play.press("f2", "slash", *"okav")
+        await play.until(lambda: "Okavango" in play.shown("#sessions"))
+        await play.press("enter", "enter")
+        await play.until_shown("the Okavango delta")
+        transcript = play.app.screen.query_one(Transcript)
+        assert transcript.cursor_item.message.id == okavango.id
+        assert [item.message.id for item in play.conversation.path].count(other.id) == 0
+        await play.until_shown("line 62")
+        assert "line 199" not in play.text()
+        await play.press("end")
+        await play.until_shown("line 199")
+
+
+async def test_a_slow_search_does_not_hide_a_newer_one(stage: Stage) -> None:
+    make_sessions("Alpha", "Beta")
+    async with stage.ready() as play:
+        await play.press("f2", "slash", *"alpha")
+        await play.until(lambda: "Alpha" in play.shown("#sessions") and "Beta" not in play.shown("#sessions"))
+        await play.press(*["backspace"] * 5, *"bet")
+        await play.until(lambda: "Beta" in play.shown("#sessions") and "Alpha" not in play.shown("#sessions"))
+        await play.press(*["backspace"] * 3)
+        await play.until(lambda: listed(play) == ["Today", "Beta", "Alpha"])

@@ -1,0 +1,126 @@
+"""The message cursor: edit, answer again, fork, delete, and go from branch to branch, all from the keyboard."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from storage import sessions
+from storage.database import open_database
+from tui.palette import main_commands
+from tui.paths import user_paths
+from tui.widgets.transcript import Transcript
+
+if TYPE_CHECKING:
+    from tests.tui.conftest import Play, Stage
+
+
+def said(play: Play) -> list[str]:
+    """The shown branch."""
+    return [item.message.content for item in play.conversation.path]
+
+
+async def two_turns(play: Play) -> None:
+    await play.ask("first")
+    await play.ask("second")
+    play.app.screen.query_one(Transcript).focus()
+
+
+async def test_an_earlier_message_is_edited_and_nothing_is_lost(stage: Stage) -> None:
+    stage.set_script(answers=["One.", "Two.", "Three."])
+    async with stage.ready() as play:
+        await two_turns(play)
+        await play.press("k", "k", "k", "k", "e")
+        await play.until_shown("Another version of this message")
+        await play.press(*" again", "ctrl+s")
+        await play.until(lambda: said(play) == ["first again", "Three."])
+        await play.until_shown("2/2")
+        assert stage.last_prompt()[-1] == ("user", "first again")
+        await play.answered()
+        await play.press("alt+left")
+        await play.until(lambda: said(play) == ["first", "One.", "second", "Two."])
+        await play.until_shown("1/2")
+    async with stage.ready(continue_last=True) as play:
+        await play.until(lambda: said(play) == ["first", "One.", "second", "Two."])
+
+
+async def test_an_answer_is_corrected_and_the_conversation_goes_on_from_there(stage: Stage) -> None:
+    stage.set_script(answers=["One.", "Two."])
+    async with stage.ready() as play:
+        await play.ask("first")
+        play.app.screen.query_one(Transcript).focus()
+        await play.press("k", "e")
+        await play.until_shown("Another version of this message")
+        await play.press("backspace", *" and a half.", "ctrl+s")
+        await play.until(lambda: said(play) == ["first", "One and a half."])
+        await play.ask("more")
+        assert [text for _, text in stage.last_prompt()][1:] == ["first", "One and a half.", "more"]
+
+
+async def test_an_earlier_answer_is_written_again(stage: Stage) -> None:
+    stage.set_script(answers=["One.", "Two.", "Three."])
+    async with stage.ready() as play:
+        await two_turns(play)
+        await play.press("k", "k", "k", "r")
+        await play.until(lambda: said(play) == ["first", "Three."])
+        await play.until_shown("2/2")
+        await play.answered()
+        play.app.screen.query_one(Transcript).focus()
+        await play.press("k", "left_square_bracket")
+        await play.until(lambda: said(play) == ["first", "One.", "second", "Two."])
+
+
+async def test_a_fork_is_a_session_of_its_own(stage: Stage) -> None:
+    stage.set_script(answers=["One.", "Two.", "Three."])
+    async with stage.ready() as play:
+        await two_turns(play)
+        before = play.conversation.session.id
+        await play.press("k", "k", "k", "f")
+        await play.until(lambda: play.conversation.session.id != before)
+        await play.until(lambda: said(play) == ["first", "One."])
+        await play.ask("third")
+        assert said(play) == ["first", "One.", "third", "Three."]
+        await play.conversation.open(before)
+        assert said(play) == ["first", "One.", "second", "Two."]
+
+
+async def test_a_message_is_deleted_after_a_question(stage: Stage) -> None:
+    stage.set_script(answers=["One.", "Two."])
+    async with stage.ready() as play:
+        await two_turns(play)
+        await play.press("k", "k", "d")
+        await play.until_shown("all that follows it")
+        await play.press("escape")
+        assert said(play) == ["first", "One.", "second", "Two."]
+        await play.press("d")
+        await play.until_shown("all that follows it")
+        await play.press("enter")
+        await play.until(lambda: said(play) == ["first", "One."])
+        await play.until(lambda: "second" not in play.shown("#transcript"))
+
+
+async def test_the_last_question_is_edited_from_the_prompt_box(stage: Stage) -> None:
+    stage.set_script(answers=["One.", "Two."])
+    async with stage.ready() as play:
+        await play.ask("frist")
+        await play.press("ctrl+o")
+        await play.until_shown("Another version of this message")
+        await play.press(*["backspace"] * 5, *"first", "ctrl+s")
+        await play.until(lambda: said(play) == ["first", "Two."])
+
+
+async def test_everything_stands_in_the_palette(stage: Stage) -> None:
+    async with stage.ready() as play:
+        await play.ask("first")
+        titles = " ".join(command.title for command in main_commands(play.app.screen))
+        for word in (
+            "Fork",
+            "another version of your",
+            "Delete this message",
+            "Answer this message again",
+            "Rename",
+            "Pin",
+        ):
+            assert word.casefold() in titles.casefold(), word
+    db = open_database(user_paths().database)
+    assert len(sessions.list_sessions(db)) == 1
+    db.close()

@@ -1,0 +1,95 @@
+"""What is done while nobody waits: look what other apps wrote, stay alive in their eyes, make titles, forget."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from storage.errors import StorageError
+from tui.log import start_log
+from tui.messages import HistoryChanged
+from tui.services.conversation import Conversation
+from tui.services.engine_session import Post
+from tui.services.history import History
+from tui.services.store import Store
+from tui.services.titles import Titles
+
+LOOK_PERIOD_S = 0.5
+"""Two apps see each other's sessions within a second."""
+
+BEAT_PERIOD_S = 10.0
+TITLE_AFTER_S = 2.0
+"""A title is made once nothing was typed or answered for so long."""
+
+PURGE_AFTER_S = 5.0
+
+
+class Housekeeping:
+    """One task that looks round regularly; a storage error only makes it try again later."""
+
+    def __init__(
+        self,
+        store: Store,
+        conversation: Conversation,
+        history: History,
+        titles: Titles | None,
+        post: Post,
+    ) -> None:
+        self._store = store
+        self._conversation = conversation
+        self._history = history
+        self._titles = titles
+        self._post = post
+        self._task: asyncio.Task[None] | None = None
+        self._title: asyncio.Task[None] | None = None
+        self._beaten_s = self._busy_s = time.monotonic()
+
+    def start(self) -> None:
+        """Begin to look round."""
+        self._task = asyncio.create_task(self._run(), name="housekeeping")
+
+    def touch(self) -> None:
+        """Somebody does something: what can wait waits."""
+        self._busy_s = time.monotonic()
+
+    async def stop(self) -> None:
+        """End it, and what it has begun."""
+        for task in (self._task, self._title):
+            if task is not None:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_PERIOD_S)
+            if self._conversation.is_busy:
+                self.touch()
+            await self._try(self._look)
+            if time.monotonic() - self._beaten_s > BEAT_PERIOD_S:
+                self._beaten_s = time.monotonic()
+                await self._try(self._conversation.beat)
+            idle_s = time.monotonic() - self._busy_s
+            if idle_s > TITLE_AFTER_S:
+                self._make_title()
+            if idle_s > PURGE_AFTER_S:
+                await self._try(self._history.purge)
+
+    async def _try(self, deed: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await deed()
+        except StorageError as error:
+            start_log().info("Tried again later: %s", error)
+
+    async def _look(self) -> None:
+        if await self._store.changed_elsewhere():
+            self._post(HistoryChanged())
+            await self._conversation.refresh()
+
+    def _make_title(self) -> None:
+        if self._titles is None or (self._title is not None and not self._title.done()):
+            return
+        if self._titles.wanted is not None:
+            self._title = asyncio.create_task(self._try(self._titles.make), name="title")

@@ -1,0 +1,166 @@
+"""The session that is open: what is shown of it, what is still to be saved, and whether it is ours to write in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from engine.protocol import ModelCard, Sampling
+from storage import claims, sessions, tree
+from storage.errors import SessionHeldError, StorageError
+from storage.owners import Owner, this_owner
+from storage.records import PathMessage, Session
+from tui.messages import HeldElsewhere, HistoryChanged, PathChanged, TitleChanged
+from tui.services.engine_session import EngineSession, Post
+from tui.services.store import Store
+from tui.text import first_line
+
+SAVE_DELAY_S = 0.4
+"""Drafts and settings are written once the user pauses for so long, and whenever the session is left."""
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a new session begins with. sampling_for: the user's settings on top of a model's recommended ones."""
+
+    system: str
+    sampling_for: Callable[[Sampling], Sampling]
+
+
+class OpenSession:
+    """One session at a time, None while nothing was said in it yet; it is stored with its first message.
+
+    held_by: another running app that writes in it; it is only looked at here then.
+    """
+
+    def __init__(self, store: Store, engine: EngineSession, post: Post, defaults: Defaults) -> None:
+        self._store = store
+        self._engine = engine
+        self._post = post
+        self._lock = asyncio.Lock()
+        self._saving: asyncio.Task[None] | None = None
+        self._unsaved_draft = False
+        self._unsaved_sampling = False
+        self._draft = ""
+        self.owner = this_owner()
+        self.held_by: Owner | None = None
+        self.defaults = defaults
+        self.session: Session | None = None
+        self.path: list[PathMessage] = []
+        self.system = defaults.system
+        self.default_sampling = self.sampling = defaults.sampling_for(Sampling())
+
+    def set_draft(self, text: str) -> None:
+        """Keep what stands in the prompt box."""
+        if text != self._draft:
+            self._draft = text
+            self._unsaved_draft = True
+            self._save_soon()
+
+    async def claim(self) -> None:
+        """Become the one who writes in the session, unless another app does, which is shown."""
+        if self.session is None:
+            self._set_held(None)
+            return
+        holder = await self._store.call(claims.claim_session, self.session.id, self.owner)
+        self._set_held(None if holder.id == self.owner.id else holder)
+
+    async def beat(self) -> None:
+        """Renew the claim, or take it over from an app that is gone."""
+        if self.held_by is None:
+            await self._store.call(claims.beat, self.owner)
+        else:
+            async with self._lock:
+                await self.claim()
+
+    async def _release(self) -> None:
+        if self.session is not None and self.held_by is None:
+            with suppress(StorageError):
+                await self._store.call(claims.release_session, self.session.id, self.owner)
+        self._set_held(None)
+
+    def _set_held(self, holder: Owner | None) -> None:
+        if holder != self.held_by:
+            self.held_by = holder
+            self._post(HeldElsewhere(holder.host if holder else "", holder.pid if holder else 0))
+
+    def _refuse_held(self) -> None:
+        if self.held_by is not None and self.session is not None:
+            raise SessionHeldError(self.session.id, self.held_by.host, self.held_by.pid)
+
+    def take_title(self, session: Session) -> None:
+        """A session was given another title; perhaps this one."""
+        if self.session is not None and session.id == self.session.id:
+            self.session = session
+            self._post(TitleChanged(session.title))
+
+    def _adopt(self, session: Session) -> None:
+        self.session = session
+        self.system = session.system
+        self._draft = session.draft
+        self.sampling = _sampling_of(session.settings, self.default_sampling)
+
+    async def _create(self, title: str) -> Session:
+        card: ModelCard | None = self._engine.card
+        self.session = await self._store.call(
+            sessions.create_session,
+            model=card.name if card else "",
+            system=self.system,
+            settings=msgspec.to_builtins(self.sampling),
+            title=title,
+        )
+        self._unsaved_sampling = False
+        await self.claim()
+        return self.session
+
+    async def _read(self) -> None:
+        """Take over what the database has of the session."""
+        assert self.session is not None
+        self.session = await self._store.call(sessions.get_session, self.session.id)
+        self.path = await self._store.call(tree.path, self.session.id)
+
+    async def _show_path(self) -> None:
+        await self._read()
+        self._post(PathChanged(self.session, self.path))
+
+    def _head_id(self) -> str | None:
+        return self.path[-1].message.id if self.path else None
+
+    def _save_soon(self) -> None:
+        if self._saving is None or self._saving.done():
+            self._saving = asyncio.create_task(self._save_later(), name="save draft and settings")
+
+    async def _save_later(self) -> None:
+        await asyncio.sleep(SAVE_DELAY_S)
+        with suppress(StorageError):
+            await self._save()
+
+    async def _save(self, *, create: bool = False) -> None:
+        """Write the draft and the settings; create: also for a session that so far has nothing but a draft."""
+        if self.held_by is not None:
+            return
+        if self.session is None:
+            if not (create and self._draft.strip()):
+                return
+            await self._create(first_line(self._draft))
+            self._post(HistoryChanged())
+        assert self.session is not None
+        if self._unsaved_draft:
+            self._unsaved_draft = False
+            await self._store.call(sessions.set_draft, self.session.id, self._draft)
+        if self._unsaved_sampling:
+            self._unsaved_sampling = False
+            await self._store.call(sessions.set_settings, self.session.id, msgspec.to_builtins(self.sampling))
+
+
+def _sampling_of(settings: dict[str, Any], default: Sampling) -> Sampling:
+    """A session's settings; those of another time that do not fit any more fall back to the default."""
+    try:
+        return msgspec.convert({**msgspec.to_builtins(default), **settings}, Sampling)
+    except msgspec.ValidationError:
+        return default

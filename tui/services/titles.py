@@ -1,0 +1,79 @@
+"""Titles of sessions by the model itself: after the first exchange, when nobody waits for it."""
+
+from __future__ import annotations
+
+import re
+
+from engine.protocol import ChatMessage, ChatPrompt
+from storage import sessions
+from storage.records import Session
+from tui.messages import HistoryChanged
+from tui.services.conversation import Conversation
+from tui.services.engine_session import EngineSession, Post
+from tui.services.store import Store
+from tui.text import safe_line
+
+MAX_TITLE_TOKENS = 24
+MAX_MESSAGES = 4
+"""A longer conversation keeps the title it has: reading it again would cost more than a title is worth."""
+
+_QUESTION = "Write a title for this conversation, at most six words. Answer with the title alone."
+_MAX_WORDS = 9
+_MAX_CHARS = 60
+_LABEL = re.compile(r"^(title|titre|here is[^:]*|sure[^:]*)\s*:\s*", re.IGNORECASE)
+_AROUND = " \t\"'`*#“”«»_.…"
+
+
+def sane_title(text: str) -> str | None:
+    """What the model wrote as a title, None where it wrote something else."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if len(lines) != 1:
+        return None
+    title = _LABEL.sub("", safe_line(lines[0], 2 * _MAX_CHARS).strip(_AROUND)).strip(_AROUND)
+    fits = 2 < len(title) <= _MAX_CHARS and len(title.split()) <= _MAX_WORDS
+    return title if fits and any(letter.isalpha() for letter in title) else None
+
+
+class Titles:
+    """Gives the open session a title, once; one that the user gave stays."""
+
+    def __init__(self, store: Store, engine: EngineSession, conversation: Conversation, post: Post) -> None:
+        self._store = store
+        self._engine = engine
+        self._conversation = conversation
+        self._post = post
+        self._tried: set[str] = set()
+
+    @property
+    def wanted(self) -> Session | None:
+        """The open session, where it has an answer and still only its first line as a title.
+
+        Servers are not asked: somebody may pay for every question.
+        """
+        conversation = self._conversation
+        session = conversation.session
+        if session is None or session.title_source != "auto" or session.id in self._tried:
+            return None
+        asked = conversation.path
+        ready = self._engine.is_ready and self._engine.is_local and not conversation.is_busy
+        has_answer = 2 <= len(asked) <= MAX_MESSAGES and asked[-1].message.state == "complete"
+        return session if ready and has_answer and conversation.held_by is None else None
+
+    async def make(self) -> None:
+        """Ask the model and store what it says, if that is a title. Raises StorageError."""
+        session = self.wanted
+        if session is None:
+            return
+        self._tried.add(session.id)
+        # The conversation comes first as the engine has read it, so that it neither reads it again now nor later.
+        path = self._conversation.path
+        messages = [ChatMessage(role="system", content=self._conversation.system)] if self._conversation.system else []
+        messages += [ChatMessage(role=item.message.role, content=item.message.content) for item in path]
+        messages.append(ChatMessage(role="user", content=_QUESTION))
+        prompt = ChatPrompt(messages=messages, template=session.template)
+        title = sane_title(await self._engine.aside.ask(prompt, MAX_TITLE_TOKENS, session.id) or "")
+        if title is None:
+            return
+        renamed = await self._store.call(sessions.rename_session, session.id, title, "model")
+        self._conversation.take_title(renamed)
+        self._post(HistoryChanged())

@@ -1,0 +1,246 @@
+"""An answer's life in the open session: asked for, shown as it grows, kept safe on disk, ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+
+from engine.protocol import (
+    ChatMessage,
+    ChatPrompt,
+    EngineDied,
+    Failed,
+    Finished,
+    Generate,
+    PromptProgress,
+    Sampling,
+    Token,
+)
+from storage import answers, tree
+from storage.errors import StorageError
+from storage.records import FinalState, PathMessage
+from tui.messages import AnswerBegan, AnswerEnded, AnswerGrew, AnswerWaits, HistoryChanged, SettingsShown, Trouble
+from tui.services.answer import Answer, is_resumable, token_bytes
+from tui.services.engine_session import AnswerEvent, EngineSession, Post
+from tui.services.open_session import Defaults, OpenSession
+from tui.services.store import Store
+
+CHECKPOINT_PERIOD_S = 1.0
+"""How much of an answer a kill -9 may cost."""
+
+STOP_WAIT_S = 3.0
+"""How long leaving a session waits for the engine to end the answer: more than one token of the largest model takes."""
+
+_STATES: dict[str, FinalState] = {"stop": "complete", "length": "complete", "stopped": "stopped", "failed": "failed"}
+
+
+class Writing(OpenSession):
+    """The open session with the answer that is being written in it, if any.
+
+    Where `is_cut_off` is set, nobody wanted the answer to end: the next start comes back to it.
+    """
+
+    def __init__(
+        self, store: Store, engine: EngineSession, post: Post, defaults: Defaults, show_period_s: float
+    ) -> None:
+        super().__init__(store, engine, post, defaults)
+        self._show_period_s = show_period_s
+        self._answer_over = asyncio.Event()
+        self._answer_over.set()
+        self._tending: list[asyncio.Task[None]] = []
+        self._starting: asyncio.Task[None] | None = None
+        self.n_candidates = 0
+        self.answer: Answer | None = None
+        self.waiting = False
+        self.is_cut_off = False
+        engine.on_answer = self._take
+        engine.on_ready = self._model_ready
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an answer is being written or waits for the model."""
+        return self.answer is not None or self.waiting
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether the last answer was cut short and nothing else is under way."""
+        return not self.is_busy and bool(self.path) and is_resumable(self.path[-1].message)
+
+    async def stop(self) -> None:
+        """End the answer after its current token; what came stays."""
+        self._set_waiting(False)
+        if self.answer is not None and not self.answer.stopping:
+            self.answer.stopping = True
+            await self._engine.stop(self.answer.message_id)
+
+    def set_sampling(self, sampling: Sampling) -> None:
+        """Choose the next token otherwise, from now on: in the running answer and in the session."""
+        self.sampling = sampling
+        if self.answer is not None:
+            self._engine.tune(self.answer.message_id, sampling)
+        self._unsaved_sampling = True
+        self._save_soon()
+
+    async def _answer_last(self) -> None:
+        if not self._engine.is_ready:
+            self._set_waiting(True)
+            return
+        assert self.session is not None
+        asked = self.path if self.path[-1].message.role == "user" else self.path[:-1]
+        message = await self._store.call(
+            answers.begin_answer,
+            self.session.id,
+            asked[-1].message.id if asked else None,
+            model=self._engine.card.name if self._engine.card else "",
+            settings=msgspec.to_builtins(self.sampling),
+            seed=None,
+        )
+        await self._show_path()
+        await self._write(Answer(message.id, self.sampling), asked)
+
+    async def _write(self, answer: Answer, asked: Sequence[PathMessage]) -> None:
+        self.answer = answer
+        self._answer_over.clear()
+        self._tending = [
+            asyncio.create_task(self._show_regularly(answer), name="show answer"),
+            asyncio.create_task(self._checkpoint_regularly(answer), name="checkpoint answer"),
+        ]
+        self._post(AnswerBegan())
+        messages = [ChatMessage(role="system", content=self.system)] if self.system else []
+        messages += [ChatMessage(role=m.message.role, content=m.message.content) for m in asked if m.message.content]
+        prompt = ChatPrompt(
+            messages=messages,
+            template=self.session.template if self.session else None,
+            answer_ids=answer.known_ids,
+            answer_text=answer.content,
+        )
+        sent = await self._engine.generate(
+            Generate(
+                request_id=answer.message_id,
+                prompt=prompt,
+                sampling=self.sampling,
+                n_candidates=self.n_candidates,
+                session=self.session.id if self.session else "",
+            )
+        )
+        if not sent:
+            await self._finish("interrupted", None)
+
+    async def _take(self, event: AnswerEvent) -> None:
+        answer = self.answer
+        if answer is None or (not isinstance(event, EngineDied) and event.request_id != answer.message_id):
+            return
+        match event:
+            case Token():
+                answer.add(event)
+            case Finished():
+                answer.add_text(event.text_tail)
+                await self._finish(_STATES[event.reason], event)
+            case Failed():
+                self._post(Trouble(f"{event.message} {event.hint}".strip()))
+                await self._finish("failed", None)
+            case EngineDied():
+                await self._finish("interrupted", None)
+            case PromptProgress():
+                pass
+
+    async def _finish(self, state: FinalState, finished: Finished | None) -> None:
+        answer = self.answer
+        if answer is None:
+            return
+        self.answer = None
+        if self.is_cut_off and state == "stopped":
+            state = "interrupted"
+        for task in self._tending:
+            task.cancel()
+        self._show(answer)
+        speed = answer.speed()
+        if finished is not None and finished.generate_ms > 0:
+            speed = finished.generated_tokens / finished.generate_ms * 1000
+        try:
+            await self._store.call(
+                answers.finish_answer,
+                answer.message_id,
+                answer.content,
+                state,
+                prompt_tokens=finished.prompt_tokens if finished else None,
+                generated_tokens=len(answer.ids),
+                tokens_per_second=speed,
+                first_token_ms=finished.first_token_ms if finished else None,
+                seed=finished.seed if finished else None,
+                settings=msgspec.to_builtins(self.sampling),
+                token_ids=token_bytes(answer.ids),
+            )
+            if self.session is not None:
+                self.path = await self._store.call(tree.path, self.session.id)
+            ended = next(item for item in self.path if item.message.id == answer.message_id)
+            self._post(AnswerEnded(ended, is_resumable(ended.message)))
+        except StorageError as error:
+            self._post(Trouble(str(error)))
+        finally:
+            self._answer_over.set()
+            self._post(HistoryChanged())
+
+    async def _end_answer(self) -> None:
+        """Stop the answer and wait until it is stored; an engine that does not react is not waited for."""
+        if self.answer is None:
+            return
+        await self.stop()
+        try:
+            await asyncio.wait_for(self._answer_over.wait(), STOP_WAIT_S)
+        except TimeoutError:
+            await self._finish("stopped", None)
+
+    async def _show_regularly(self, answer: Answer) -> None:
+        while True:
+            await asyncio.sleep(self._show_period_s)
+            self._show(answer)
+
+    def _show(self, answer: Answer) -> None:
+        if text := answer.take_unshown():
+            self._post(AnswerGrew(answer.message_id, text, answer.candidates))
+
+    async def _checkpoint_regularly(self, answer: Answer) -> None:
+        told = False
+        while True:
+            await asyncio.sleep(CHECKPOINT_PERIOD_S)
+            if answer.is_stored:
+                continue
+            n_tokens = len(answer.ids)
+            try:
+                await self._store.call(
+                    answers.checkpoint_answer, answer.message_id, answer.content, token_bytes(answer.ids), n_tokens
+                )
+                answer.mark_stored(n_tokens)
+            except StorageError as error:
+                if not told:
+                    self._post(Trouble(str(error)))
+                told = True
+
+    def _model_ready(self) -> None:
+        self._take_recommended()
+        if self.waiting:
+            self._starting = asyncio.create_task(self._answer_waiting(), name="answer what waits")
+
+    def _take_recommended(self) -> None:
+        """Another model is open: new sessions begin with its recommended sampling, also the one that just began."""
+        card = self._engine.card
+        before, after = self.default_sampling, self.defaults.sampling_for(card.sampling if card else Sampling())
+        self.default_sampling = after
+        has_answers = any(shown.message.role == "assistant" for shown in self.path)
+        if self.sampling == before and not has_answers and after != before:
+            self.set_sampling(after)
+            self._post(SettingsShown())
+
+    async def _answer_waiting(self) -> None:
+        async with self._lock:
+            if self.waiting:
+                self._set_waiting(False)
+                await self._answer_last()
+
+    def _set_waiting(self, waiting: bool) -> None:
+        if waiting != self.waiting:
+            self.waiting = waiting
+            self._post(AnswerWaits(waiting))
