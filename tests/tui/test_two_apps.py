@@ -1,0 +1,83 @@
+"""Two apps on one database: each sees what the other does, and only one writes in a session."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from storage import claims, sessions, tree
+from storage.database import open_database
+from storage.owners import this_owner
+from tui.paths import user_paths
+from tui.widgets.transcript import Transcript
+
+if TYPE_CHECKING:
+    from tests.tui.conftest import Stage
+
+
+async def test_what_another_app_does_is_seen(stage: Stage) -> None:
+    async with stage.ready() as play:
+        await play.ask("mine")
+        session_id = play.conversation.session.id
+        db = open_database(user_paths().database)
+        sessions.create_session(db, model="m", system="", settings={}, title="Theirs")
+        await play.until(lambda: "Theirs" in play.shown("#sessions"), patience_s=5)
+        sessions.rename_session(db, session_id, "Another title")
+        await play.until(lambda: "Another title" in play.shown("ChatHeader"), patience_s=5)
+        db.close()
+
+
+async def test_a_session_that_another_app_has_open_is_read_and_forked(stage: Stage) -> None:
+    db = open_database(user_paths().database)
+    session = sessions.create_session(db, model="m", system="", settings={}, title="Shared")
+    message = tree.append_message(db, session.id, None, "user", "said elsewhere")
+    other = this_owner()
+    claims.claim_session(db, session.id, other)
+    async with stage.ready(resume=session.id) as play:
+        await play.until_shown("Open in another llm-tui")
+        # The other app goes on, and that is seen here.
+        tree.append_message(db, session.id, message.id, "user", "said later")
+        await play.until_shown("said later")
+        await play.press(*"no", "enter")
+        await play.until_shown("not sent")
+        assert len(play.conversation.path) == 2
+        await play.press("ctrl+t")
+        await play.until(lambda: play.conversation.session.id != session.id)
+        await play.until(lambda: "Open in another" not in play.text())
+        assert await play.ask("here") == "Paris is the capital of France."
+        assert len(tree.path(db, session.id)) == 2
+    db.close()
+
+
+async def test_a_session_is_free_again_once_the_other_app_leaves_it(stage: Stage) -> None:
+    db = open_database(user_paths().database)
+    session = sessions.create_session(db, model="m", system="", settings={}, title="Shared")
+    tree.append_message(db, session.id, None, "user", "said elsewhere")
+    other = this_owner()
+    claims.claim_session(db, session.id, other)
+    async with stage.ready(resume=session.id) as play:
+        await play.until_shown("Open in another llm-tui")
+        claims.release_session(db, session.id, other)
+        await play.until(lambda: "Open in another" not in play.text())
+        assert play.conversation.held_by is None
+        assert claims.who_holds(db, session.id).pid == os.getpid()
+        await play.conversation.new()
+        assert claims.who_holds(db, session.id) is None
+    db.close()
+
+
+async def test_a_session_of_an_app_that_was_killed_is_taken_over(stage: Stage) -> None:
+    db = open_database(user_paths().database)
+    session = sessions.create_session(db, model="m", system="", settings={}, title="Shared")
+    tree.append_message(db, session.id, None, "user", "said elsewhere")
+    claim = (
+        "import sys; from storage import claims, owners; from storage.database import open_database;"
+        "claims.claim_session(open_database(sys.argv[1]), sys.argv[2], owners.this_owner())"
+    )
+    subprocess.run([sys.executable, "-c", claim, user_paths().database, session.id], check=True)
+    async with stage.ready(resume=session.id) as play:
+        assert play.conversation.held_by is None
+        assert play.app.screen.query_one(Transcript).query_one(".held").display is False
+    db.close()
