@@ -1,0 +1,114 @@
+"""What the app's drawing costs the engine: tokens a second of a long answer in the app against `llm-tui bench`.
+
+    .venv/bin/python bench/app_cost.py [--rounds 3]
+
+The app runs in a pseudo-terminal of 120 by 40 that is read as fast as it writes; both use the starter model, the same
+threads, and no speculation helps either: the answer is sampled hot, so that it does not repeat itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import os
+import pty
+import select
+import signal
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from engine.starter import fetch
+from storage.database import open_database
+
+CACHE = Path(__file__).parents[1] / ".cache"
+ROWS, COLUMNS = 40, 120
+GEN_TOKENS = 600
+PROMPT = "Write a long story about a lighthouse keeper and the sea, with many different events."
+SETTINGS = f"[sampling]\ntemperature = 1.0\ntop_p = 1.0\nmin_p = 0.02\nmax_tokens = {GEN_TOKENS}\n"
+PATIENCE_S = 180.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    rounds = parser.parse_args().rounds
+    model = fetch(CACHE / "models", lambda progress: None)
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["LLM_TUI_HOME"] = home
+        (Path(home) / "settings.toml").write_text(SETTINGS)
+        (Path(home) / "cache").symlink_to(CACHE / "engine", target_is_directory=True)
+        (CACHE / "engine").mkdir(parents=True, exist_ok=True)
+        engine, app = [], []
+        for _ in range(rounds):
+            engine.append(ask_speed(model))
+            app.append(app_speed(model, Path(home)))
+    result = {
+        "ask_tps": round(statistics.median(engine), 1),
+        "app_tps": round(statistics.median(app), 1),
+        "ratio": round(statistics.median(a / e for a, e in zip(app, engine, strict=True)), 3),
+        "runs": [[round(e, 1), round(a, 1)] for e, a in zip(engine, app, strict=True)],
+    }
+    print(json.dumps(result))
+
+
+def ask_speed(model: Path) -> float:
+    """The same prompt and sampling without a screen, in tokens a second."""
+    command = [sys.executable, "-m", "tui", "ask", PROMPT, "-m", str(model), "--json"]
+    told = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return (told["generated_tokens"] - 1) / told["generate_ms"] * 1000
+
+
+def app_speed(model: Path, home: Path) -> float:
+    """The app in a pseudo-terminal; its database tells how fast the answer was."""
+    for file in (home / "data").glob("*"):
+        file.unlink()
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-m", "tui", str(model)])
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+    try:
+        read_until(terminal, lambda seen: b"ready" in seen)
+        os.write(terminal, PROMPT.encode() + b"\r")
+        return read_until(terminal, lambda _: answer_speed(home))
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        read_until(terminal, lambda _: os.waitpid(pid, os.WNOHANG)[0] == pid)
+        os.close(terminal)
+
+
+def read_until(terminal: int, done: Callable[[bytes], Any]) -> Any:
+    """Read what the app writes until `done` of it is true; its value."""
+    seen, ends_s = b"", time.monotonic() + PATIENCE_S
+    while time.monotonic() < ends_s:
+        readable, _, _ = select.select([terminal], [], [], 0.2)
+        if readable:
+            try:
+                seen = (seen + os.read(terminal, 1 << 16))[-(1 << 20) :]
+            except OSError:
+                readable = []
+        if value := done(seen):
+            return value
+    raise SystemExit("The app did not get there in time.")
+
+
+def answer_speed(home: Path) -> float:
+    """Tokens a second of the finished answer in the database; 0 while there is none."""
+    files = list((home / "data").glob("*.db"))
+    if not files:
+        return 0.0
+    with open_database(files[0], read_only=True) as db:
+        rows = list(db.query("select tokens_per_second from messages where role = 'assistant' and state = 'complete'"))
+    return float(rows[0]["tokens_per_second"] or 0) if rows else 0.0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""The pictures of the README: the real app with the real starter model, as Textual draws it.
+
+.venv/bin/python bench/screenshots.py docs/screenshots
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+CACHE = Path(__file__).parents[1] / ".cache"
+PATIENCE_S = 120.0
+LOOK_EVERY_S = 0.05
+
+QUESTIONS = (
+    "List three rivers, each with one sentence.",
+    "What is the capital of France?",
+    "Write a Python function that adds two numbers, in a code block.",
+)
+SIZES = {"wide": (120, 40), "small": (80, 24)}
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():
+            await asyncio.sleep(LOOK_EVERY_S)
+
+
+async def take(folder: Path, model: Path) -> None:
+    from tui.app import LlmTuiApp
+    from tui.options import AppOptions
+
+    for name, size in SIZES.items():
+        app = LlmTuiApp(AppOptions(model=str(model)))
+        async with app.run_test(size=size) as pilot:
+            workspace = app.workspace
+            await until(lambda workspace=workspace: workspace.engine.is_ready and workspace.is_open)
+            conversation = workspace.conversation
+            for question in QUESTIONS:
+                await conversation.new()
+                await pilot.press(*("space" if c == " " else c for c in question), "enter")
+                await until(lambda c=conversation: c.path and c.path[-1].message.state == "complete" and not c.answer)
+            await pilot.pause(1.0)
+            app.save_screenshot(str(folder / f"{name}.svg"))
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["LLM_TUI_HOME"] = home
+        from engine.starter import fetch
+
+        model = fetch(CACHE / "models", lambda progress: None)
+        asyncio.run(take(folder, model))
+
+
+if __name__ == "__main__":
+    main()
