@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Iterable
 from contextlib import suppress
 
+from markdown_it.token import Token
 from textual.content import Content
 from textual.geometry import Size
 from textual.reactive import Reactive
 from textual.widgets import Markdown
-from textual.widgets._markdown import MarkdownParagraph  # not exported; Textual is pinned
-from textual.widgets.markdown import MarkdownStream
+from textual.widgets._markdown import MarkdownBlock, MarkdownParagraph  # not exported; Textual is pinned
 
 from tui.markdown import markdown_parser
 from tui.text import safe_text
+from tui.widgets.answer_table import TABLE, AnswerTable, gather_tables
+from tui.widgets.code_fence import PIECE_LINES, CodeFence
+
+DRAWING_SHARE = 0.06
+"""How much of one processor core drawing may take; what costs more is drawn less often, down to every LONGEST_S."""
+
+LONGEST_S = 1.0
 
 
 class AnswerParagraph(MarkdownParagraph):
@@ -30,7 +40,11 @@ class AnswerParagraph(MarkdownParagraph):
 
 
 class AnswerBody(Markdown):
-    """Markdown that grows: fragments are gathered by Textual's stream, the whole is laid out once more at the end."""
+    """Markdown that grows: what came since the last drawing is drawn together, the whole once more at the end.
+
+    Only the end of the text is parsed when more comes: the last top-level block, and of a long code block or table
+    only what may still change.
+    """
 
     DEFAULT_CSS = """
     AnswerBody { padding: 0; }
@@ -42,34 +56,111 @@ class AnswerBody(Markdown):
     AnswerBody MarkdownBlockQuote { margin: 0 0 1 0; }
     """
 
-    BLOCKS = {**Markdown.BLOCKS, "paragraph_open": AnswerParagraph}  # noqa: RUF012 - no ClassVar in Textual
+    BLOCKS = {  # noqa: RUF012 - no ClassVar in Textual
+        **Markdown.BLOCKS,
+        "paragraph_open": AnswerParagraph,
+        "fence": CodeFence,
+        "code_block": CodeFence,
+    }
     virtual_size = Reactive(Size(0, 0))
 
     def __init__(self, text: str) -> None:
         super().__init__(safe_text(text), parser_factory=markdown_parser, open_links=False)
-        self._stream: MarkdownStream | None = None
+        self._tail: str | None = None
+        self._waiting: list[str] = []
+        self._painting: asyncio.Task[None] | None = None
+        self._over = asyncio.Event()
 
     async def grow(self, text: str) -> None:
         """Add a fragment; it shows as soon as the screen keeps up."""
-        if self._stream is None:
-            self._stream = Markdown.get_stream(self)
-        await self._stream.write(safe_text(text))
+        self._waiting.append(safe_text(text))
+        if self._painting is None or self._painting.done():
+            self._over.clear()
+            self._painting = asyncio.create_task(self._paint(), name="draw answer")
 
     async def settle(self, text: str) -> None:
         """Show the final text, whatever became of the fragments; the place that the reader looks at does not move."""
-        await self._end_stream()
+        await self._end_painting()
+        self._tail = None
         self.styles.min_height = self.outer_size.height
         try:
             await self.update(safe_text(text))
         finally:
             self.styles.min_height = None
 
-    async def _end_stream(self) -> None:
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            await stream.stop()
+    async def _paint(self) -> None:
+        """Draw while there is something to draw, and rest in between as long as the last drawing asks for."""
+        while self._waiting and not self._over.is_set():
+            began_s = time.thread_time()
+            text = "".join(self._waiting)
+            self._waiting.clear()
+            await self._add(text)
+            drawn = asyncio.Event()
+            self.call_after_refresh(drawn.set)
+            await self._rest(drawn)
+            took_s = time.thread_time() - began_s
+            await self._rest(self._over, min(took_s / DRAWING_SHARE, LONGEST_S))
+
+    @staticmethod
+    async def _rest(event: asyncio.Event, limit_s: float = LONGEST_S) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(event.wait(), limit_s)
+
+    async def _end_painting(self) -> None:
+        self._over.set()
+        self._waiting.clear()
+        painting, self._painting = self._painting, None
+        if painting is not None:
+            await painting
 
     async def on_unmount(self) -> None:
         """Leave no task behind."""
         with suppress(RuntimeError):
-            await self._end_stream()
+            await self._end_painting()
+
+    def _parse_markdown(self, tokens: Iterable[Token]) -> Iterable[MarkdownBlock]:
+        return super()._parse_markdown(gather_tables(tokens))
+
+    def unhandled_token(self, token: Token) -> MarkdownBlock | None:
+        """Make the blocks that Textual does not know."""
+        return AnswerTable(self, token) if token.type == TABLE else None
+
+    async def _add(self, text: str) -> None:
+        """Add text to the end: like Textual's append, which parses a long last block again from its beginning."""
+        async with self.lock:
+            if self._tail is None:
+                self._tail = "".join(self.source.splitlines(keepends=True)[self._last_parsed_line :])
+            self._markdown += text
+            self._tail += text
+            tokens = list(gather_tables(markdown_parser().parse(self._tail)))
+            blocks = list(self._parse_markdown(tokens))
+            existing = [child for child in self.children if isinstance(child, MarkdownBlock)]
+            with self.app.batch_update():
+                last = existing[-1] if existing else None
+                if last is not None and blocks:
+                    # Textual's lists raise this where they have no item yet; a new one then takes over, as there.
+                    with suppress(IndexError):
+                        await last._update_from_block(blocks[0])
+                        blocks = blocks[1:]
+                if blocks:
+                    await self.mount_all(blocks)
+            self._tail = _cut(self._tail, tokens, next(iter(reversed(self.query_children(MarkdownBlock))), None))
+
+
+def _cut(tail: str, tokens: list[Token], block: MarkdownBlock | None) -> str:
+    """Leave away what of the text is drawn for good; the next parsing goes on with the block that is the last one."""
+    last = next((token for token in reversed(tokens) if token.map is not None and token.level == 0), None)
+    if last is None or last.map is None:
+        return tail
+    lines = tail.splitlines(keepends=True)[last.map[0] :]
+    if last.type == "fence" and isinstance(block, CodeFence):
+        n_lines = last.content.rstrip().count("\n") // PIECE_LINES - 1
+        if n_lines > 0:
+            block.keep(n_lines * PIECE_LINES)
+            del lines[1 : 1 + n_lines * PIECE_LINES]
+    elif last.type == TABLE and isinstance(block, AnswerTable):
+        n_rows = block.n_rows - block.kept - 1
+        if n_rows > 0:
+            block.keep(n_rows)
+            del lines[2 : 2 + n_rows]
+    return "".join(lines)

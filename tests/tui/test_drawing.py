@@ -1,0 +1,113 @@
+"""An answer that grows: what is drawn piece by piece is what the whole looks like, and no piece holds the app up."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import pairwise
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from textual.app import App, ComposeResult
+from textual.containers import VerticalScroll
+from textual.pilot import Pilot
+
+from tui.widgets.answer_body import AnswerBody
+from tui.widgets.answer_table import column_widths
+
+CODE = "Code:\n\n```python\n" + "".join(f"value_{n} = {n}  # 値\n\n" for n in range(120)) + "```\n\nThe end."
+TABLE = "| a | **b** |\n|---|---|\n" + "".join(f"| {n} | {'word ' * (n % 20)} |\n" for n in range(70)) + "\nThe end."
+MIXED = "# Title\n\n- one\n- two\n\n" + TABLE + "\n\n" + CODE + "\n\n> quoted\n\n| x |\n|---|\n| 1 |\n"
+OPEN = "~~~\n" + "line\n" * 95
+PROSE = "\n\n".join(" ".join(f"word{n}" for n in range(40)) for _ in range(20))
+
+
+class Page(App[None]):
+    """One answer, as tall as it gets."""
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll():
+            yield AnswerBody("")
+
+    @property
+    def body(self) -> AnswerBody:
+        return self.query_one(AnswerBody)
+
+    def drawn(self) -> list[str]:
+        return [strip.text.rstrip() for strip in self.screen._compositor.render_strips()]
+
+
+@asynccontextmanager
+async def page() -> AsyncIterator[tuple[Page, Pilot[None]]]:
+    app = Page()
+    async with app.run_test(size=(50, 600)) as pilot:
+        yield app, pilot
+
+
+async def drawn_in_pieces(text: str, cuts: list[int]) -> tuple[list[str], list[str]]:
+    async with page() as (app, pilot):
+        places = sorted({0, len(text), *(cut % len(text) for cut in cuts)})
+        for start, end in pairwise(places):
+            await app.body._add(text[start:end])
+        await pilot.pause()
+        growing = app.drawn()
+        await app.body.settle(text)
+        await pilot.pause()
+        return growing, app.drawn()
+
+
+@pytest.mark.parametrize("text", [CODE, TABLE, MIXED, OPEN, PROSE], ids=["code", "table", "mixed", "open", "prose"])
+async def test_pieces_look_like_the_whole(text: str) -> None:
+    growing, settled = await drawn_in_pieces(text, list(range(0, len(text), 37)))
+    assert growing == settled
+    assert len([line for line in settled if line]) > 20
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@given(cuts=st.lists(st.integers(0, 10_000), max_size=30))
+async def test_wherever_it_is_cut(cuts: list[int]) -> None:
+    growing, settled = await drawn_in_pieces(MIXED, cuts)
+    assert growing == settled
+
+
+async def test_fragments_are_drawn_together_and_none_is_lost() -> None:
+    async with page() as (app, pilot):
+        for word in PROSE.split(" "):
+            await app.body.grow(f"{word} ")
+        limit = time.monotonic() + 20
+        while "word39" not in "".join(app.drawn()) or app.body._waiting:
+            assert time.monotonic() < limit
+            await pilot.pause(0.01)
+        assert app.body.source == PROSE + " "
+
+
+@pytest.mark.parametrize("text", [CODE * 3, TABLE * 8], ids=["code", "table"])
+async def test_no_piece_holds_the_app_up(text: str) -> None:
+    """Measured as processor time of the event loop's thread between two turns, which a busy machine does not change."""
+    longest = 0.0
+
+    async def watch() -> None:
+        nonlocal longest
+        while True:
+            began = time.thread_time()
+            await asyncio.sleep(0)
+            longest = max(longest, time.thread_time() - began)
+
+    app = Page()
+    async with app.run_test(size=(100, 30)) as pilot:
+        watching = asyncio.create_task(watch())
+        for start in range(0, len(text), 200):
+            await app.body._add(text[start : start + 200])
+            await pilot.pause()
+        watching.cancel()
+    assert longest < 0.1
+
+
+def test_column_widths() -> None:
+    assert column_widths([3, 5], 80) == [3, 5]
+    assert column_widths([3, 100, 200], 80) == [3, 35, 36]
+    assert column_widths([0, 2], 80) == [1, 2]
+    assert min(column_widths([50] * 10, 20)) >= 3
