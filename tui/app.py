@@ -19,6 +19,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.screen import Screen
 
+from tui import output
 from tui.options import AppOptions
 from tui.paths import Paths, user_paths
 from tui.screens.main import MainScreen
@@ -134,6 +135,7 @@ class LlmTuiApp(App[int]):
 
 def run(options: AppOptions, *, engine_command: Sequence[str] | None = None) -> int:
     """Run the app and return the command's exit code. engine_command: another program that speaks the protocol."""
+    output.install()
     app = LlmTuiApp(options, engine_command=engine_command)
     asyncio.run(_run(app))
     session = app.workspace.conversation.session if app.workspace else None

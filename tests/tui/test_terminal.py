@@ -182,6 +182,28 @@ def test_a_dropped_line(counting: None, stage: Stage, terminal: Terminal) -> Non
     assert gone(pid)
 
 
+def test_a_line_that_vanishes_without_a_signal(counting: None, stage: Stage, terminal: Terminal) -> None:
+    pid = begin_long_answer(stage, terminal)
+    terminal.hang_up()
+    terminal.wait_for_end()
+    content, state = stored_answer()
+    assert "number30 " in content
+    assert state == "interrupted"
+    assert gone(pid)
+
+
+def test_a_stalled_line_holds_up_nothing(counting: None, stage: Stage, terminal: Terminal) -> None:
+    begin_long_answer(stage, terminal)
+    limit = time.monotonic() + PATIENCE_S
+    while "number1000 " not in stored_answer()[0]:
+        assert time.monotonic() < limit, "the answer is no longer stored"
+        assert terminal.process.poll() is None
+        time.sleep(0.01)
+    terminal.wait_for("number1000 ")
+    terminal.type("\x11")
+    assert terminal.wait_for_end() == 0
+
+
 def test_kill_9_costs_a_second_at_most(counting: None, stage: Stage, terminal: Terminal) -> None:
     begin_long_answer(stage, terminal)
     pid = terminal.engine_pid()
