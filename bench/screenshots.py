@@ -37,9 +37,8 @@ async def take(folder: Path, model: Path) -> None:
     for name, size in SIZES.items():
         app = LlmTuiApp(AppOptions(model=str(model)))
         async with app.run_test(size=size) as pilot:
-            workspace = app.workspace
-            await until(lambda workspace=workspace: workspace.engine.is_ready and workspace.is_open)
-            conversation = workspace.conversation
+            await until(lambda app=app: app.workspace and app.workspace.engine.is_ready and app.workspace.is_open)
+            conversation = app.workspace.conversation
             for question in QUESTIONS:
                 await conversation.new()
                 await pilot.press(*("space" if c == " " else c for c in question), "enter")
