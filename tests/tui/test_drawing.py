@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -82,28 +81,6 @@ async def test_fragments_are_drawn_together_and_none_is_lost() -> None:
             assert time.monotonic() < limit
             await pilot.pause(0.01)
         assert app.body.source == PROSE + " "
-
-
-@pytest.mark.parametrize("text", [CODE * 3, TABLE * 8], ids=["code", "table"])
-async def test_no_piece_holds_the_app_up(text: str) -> None:
-    """Measured as processor time of the event loop's thread between two turns, which a busy machine does not change."""
-    longest = 0.0
-
-    async def watch() -> None:
-        nonlocal longest
-        while True:
-            began = time.thread_time()
-            await asyncio.sleep(0)
-            longest = max(longest, time.thread_time() - began)
-
-    app = Page()
-    async with app.run_test(size=(100, 30)) as pilot:
-        watching = asyncio.create_task(watch())
-        for start in range(0, len(text), 200):
-            await app.body._add(text[start : start + 200])
-            await pilot.pause()
-        watching.cancel()
-    assert longest < 0.1
 
 
 def test_column_widths() -> None:
