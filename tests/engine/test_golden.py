@@ -47,3 +47,9 @@ def test_greedy_tokens_and_their_probabilities_are_llama_cpps(cli, warm_home, st
 def test_the_capital_of_france(cli, warm_home, starter_model):
     ran = cli("ask", "What is the capital of France?", "-m", str(starter_model), "--temperature", "0")
     assert ran.out.strip() == "The capital of France is Paris."
+
+
+@pytest.mark.slow
+def test_the_capital_of_france_as_it_is_asked(cli, warm_home, starter_model):
+    ran = cli("ask", "What is the capital of France?", "-m", str(starter_model), "--seed", "1")
+    assert "Paris" in ran.out

@@ -70,6 +70,13 @@ class Question:
     n_logprobs: int | None
     as_json: bool
 
+    def default_sampling(self, settings: Settings, card: ModelCard) -> Sampling:
+        """What holds where nothing is given: the makers' advice, whole, or not at all where a sampler is given."""
+        samplers = (self.temperature, self.top_k, self.top_p, self.min_p, self.repeat_penalty)
+        if any(value is not None for value in samplers):
+            return settings.sampling.sampling()
+        return settings.sampling.sampling(card.sampling)
+
     def sampling(self, default: Sampling) -> Sampling:
         """Put what was given in place of the default."""
         given = {
@@ -197,7 +204,7 @@ def _new_session(stack: ExitStack, question: Question, settings: Settings, card:
         AskSession.new(
             model=card.name,
             system=settings.chat.system_prompt if question.system is None else question.system,
-            sampling=question.sampling(settings.sampling.sampling(card.sampling)),
+            sampling=question.sampling(question.default_sampling(settings, card)),
             template=question.template,
             text=question.text,
         )
@@ -205,7 +212,7 @@ def _new_session(stack: ExitStack, question: Question, settings: Settings, card:
 
 
 def _generate(question: Question, settings: Settings, session: AskSession | None, card: ModelCard) -> Generate:
-    sampling = settings.sampling.sampling(card.sampling)
+    sampling = question.default_sampling(settings, card)
     prompt: ChatPrompt | TextPrompt
     if question.raw:
         prompt = TextPrompt(text=question.text)

@@ -106,7 +106,7 @@ async def _run(engine: Engine, card: ModelCard, settings: Settings, key: Key | N
     watching.add_done_callback(lambda _: ended.set())
     write_text(_url(listening))
     say(f"Serving {card.name}{'' if key is None else ', to whoever has the key'}. Ctrl+C ends it.")
-    await run(application(engine, card, settings.sampling.sampling(card.sampling), key), listening, ended)
+    await run(application(engine, card, settings.sampling.sampling(), key), listening, ended)
     if not signals:
         raise CommandError(f"The engine has ended: {watching.result().message}")
     watching.cancel()
