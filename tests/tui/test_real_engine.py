@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.slow
 async def test_the_starter_model_answers_stops_and_remembers(stage: Stage, starter_model: Path) -> None:
-    (stage.home / "settings.toml").write_text("[sampling]\ntemperature = 0.0\nmax_tokens = 60\n")
+    (stage.home / "settings.toml").write_text("[sampling]\ntemperature = 0.0\nmax_tokens = 4000\n")
     async with stage.play(LlmTuiApp(AppOptions(model=str(starter_model)))) as play:
         await play.until(lambda: play.app.workspace.engine.is_ready, patience_s=170)
         assert "Paris" in await play.ask("What is the capital of France?")
