@@ -148,10 +148,19 @@ async def _run(app: LlmTuiApp) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, _leave, app, number)
+    watching = asyncio.create_task(_leave_with_the_terminal(app), name="watch the terminal")
     try:
         await app.run_async()
     finally:
+        watching.cancel()
         await app.close()
+
+
+async def _leave_with_the_terminal(app: LlmTuiApp) -> None:
+    """Leave as after SIGHUP when the terminal goes without one."""
+    if sys.__stdin__ is not None and sys.__stdin__.isatty():
+        await output.hung_up(sys.__stdin__.fileno())
+        _leave(app, signal.SIGHUP)
 
 
 def _leave(app: LlmTuiApp, number: signal.Signals) -> None:

@@ -192,6 +192,14 @@ def test_a_line_that_vanishes_without_a_signal(counting: None, stage: Stage, ter
     assert gone(pid)
 
 
+def test_an_idle_line_that_vanishes_without_a_signal(stage: Stage, terminal: Terminal) -> None:
+    terminal.wait_for("ready")
+    pid = terminal.engine_pid()
+    terminal.hang_up()
+    terminal.wait_for_end()
+    assert gone(pid)
+
+
 def test_a_stalled_line_holds_up_nothing(counting: None, stage: Stage, terminal: Terminal) -> None:
     begin_long_answer(stage, terminal)
     limit = time.monotonic() + PATIENCE_S
