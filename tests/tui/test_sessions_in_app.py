@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
+
 from storage import answers, sessions, tree
 from storage.database import Database
 from tui.paths import user_paths
 from tui.services.answer import token_bytes
+from tui.services.history import History
 from tui.widgets.history_pane import SessionList
 from tui.widgets.prompt_box import PromptBox
 
@@ -216,3 +219,43 @@ async def test_a_title_is_cut_to_the_width_of_the_pane(stage: Stage) -> None:
         lines = [line for line in play.shown("#sessions").splitlines() if line.strip()]
         assert len(lines) == 2
         assert lines[1].rstrip().endswith("…")
+
+
+@pytest.fixture
+def may_open(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """The last session is not found before this is set."""
+    event, last = asyncio.Event(), History.last
+
+    async def last_when_allowed(history: History) -> str | None:
+        await event.wait()
+        return await last(history)
+
+    monkeypatch.setattr(History, "last", last_when_allowed)
+    return event
+
+
+async def test_a_question_asked_while_the_session_opens_is_asked_in_it(stage: Stage, may_open: asyncio.Event) -> None:
+    async with stage.ready() as play:
+        await play.ask("first")
+        session_id = play.conversation.session.id
+    async with stage.running(continue_last=True) as play:
+        await play.press(*"second", "enter")
+        await play.until(lambda: any(worker.group == "send" for worker in play.app.workers))
+        may_open.set()
+        await play.until(lambda: len(play.conversation.path) == 4)
+        await play.answered()
+        assert play.conversation.session.id == session_id
+        assert [item.message.content for item in play.conversation.path][::2] == ["first", "second"]
+
+
+async def test_what_is_typed_while_the_session_opens_stays_in_the_box(stage: Stage, may_open: asyncio.Event) -> None:
+    async with stage.ready() as play:
+        await play.ask("first")
+        await play.press(*"old")
+    async with stage.running(continue_last=True) as play:
+        await play.press(*"half")
+        may_open.set()
+        await play.until(lambda: play.app.workspace.is_open and play.conversation.path)
+        await play.press(*"done")
+        await play.until(lambda: play.app.screen.query_one(PromptBox).text == "halfdone")
+        assert len(play.conversation.path) == 2

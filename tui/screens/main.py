@@ -107,6 +107,8 @@ class MainScreen(MainSessions):
     async def _send(self, text: str) -> None:
         from storage.errors import StorageError
 
+        # A question asked while the app is still opening a session belongs to that one.
+        await self.workspace.opened.wait()
         try:
             sent = await self.workspace.conversation.send(text)
         except StorageError as error:

@@ -92,7 +92,9 @@ class MainEvents(MainParts):
         self.header.session_title = (event.session.title if event.session else "") or "New session"
         self.candidates.clear()
         await self.transcript.show_path(event.path, from_start=event.is_other, at=event.at)
-        if event.draft is not None:
+        if event.keeps_typed and self.prompt.text:
+            self.workspace.conversation.set_draft(self.prompt.text)
+        elif event.draft is not None:
             self.prompt.show_draft(event.draft)
         if event.is_other:
             await self.show_history()

@@ -27,19 +27,15 @@ class Conversation(Writing):
         async with self._lock:
             is_other = self.session is None or self.session.id != session_id
             session = await self._store.call(sessions.get_session, session_id)
-            typed = self._draft if keep_typed and self.session is None else ""
-            if typed:
-                self._draft = ""
             if is_other:
-                await self._leave()
+                if self.session is not None or not keep_typed:
+                    await self._leave()
                 self._adopt(session)
                 await self.claim()
-            if typed:
-                self._draft, self._unsaved_draft = typed, True
-                self._save_soon()
             self.path = await self._path_through(session_id, at)
-        draft = None if typed or not is_other else self._draft
-        self._post(PathChanged(self.session, self.path, is_other=True, draft=draft, at=at))
+        draft = self._draft if is_other else None
+        shown = PathChanged(self.session, self.path, is_other=True, draft=draft, keeps_typed=keep_typed, at=at)
+        self._post(shown)
         self._post(SettingsShown())
 
     async def _path_through(self, session_id: str, message_id: str | None) -> list[PathMessage]:

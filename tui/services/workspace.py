@@ -54,6 +54,7 @@ class Workspace:
         titles = Titles(self.store, self.engine, self.conversation, post) if settings.chat.model_titles else None
         self.housekeeping = Housekeeping(self.store, self.conversation, self.history, titles, post)
         self.is_open = False
+        self.opened = asyncio.Event()
         self._starting: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
 
@@ -128,6 +129,8 @@ class Workspace:
             self._post(HistoryChanged())
         except StorageError as error:
             self._post(Trouble(str(error)))
+        finally:
+            self.opened.set()
 
     async def _open_store(self) -> None:
         """Open the database, or a temporary one with a word of warning: one can chat in any case."""

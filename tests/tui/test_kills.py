@@ -1,0 +1,31 @@
+"""SIGKILL at random moments: a smaller number of what bench/kills.py does."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.tui.conftest import Stage
+
+CHECKOUT = Path(__file__).parents[2]
+ENGINE = Path(__file__).with_name("scripted_engine.py")
+
+
+@pytest.mark.slow
+def test_kills_cost_no_message_and_little_of_an_answer(stage: Stage) -> None:
+    stage.set_script(answers=[" ".join(f"number{n}" for n in range(3000))], token_delay_s=0.01)
+    command = [sys.executable, str(CHECKOUT / "bench" / "kills.py"), "--model", str(stage.model), "--kills", "6"]
+    engine = f"{sys.executable} {ENGINE} {stage.script}"
+    ran = subprocess.run([*command, "--engine", engine], capture_output=True, text=True, check=False, timeout=300)
+    assert ran.stdout, ran.stderr
+    found = json.loads(ran.stdout)
+    assert (found["kills"], found["damaged"], found["messages_lost"], found["orphans"]) == (6, 0, 0, 0), ran.stdout
+    # The benchmark holds it to one second; a machine that runs other tests may not get round to writing in that time.
+    assert found["most_missing_s"] < 3, ran.stdout
+    assert found["messages_sent"] >= 3
