@@ -94,6 +94,7 @@ class _Answer:
         self.ids = list(self.prompt.ids)
         self.n_prompt = len(self.ids)
         self.n_reused = 0
+        self.next_candidates_s = 0.0
         self.ahead = Lookahead(model)
         self.text = AnswerText(
             model.tokenizer,
@@ -147,13 +148,21 @@ class _Answer:
             if self.n_generated:
                 logits = self.ahead.logits_after(ids, self._room() if command.speculate else 0)
             choice = sampler.choose(
-                logits, ids, self.control.sampling, n_top=command.n_top, n_chances=command.n_candidates
+                logits, ids, self.control.sampling, n_top=command.n_top, n_chances=self._n_candidates()
             )
             if choice.id in end_ids:
                 return "stop"
             ids.append(choice.id)
             self._tell_token(choice)
         return reason
+
+    def _n_candidates(self) -> int:
+        """How many candidates to report with the next token: none where the last ones are still fresh."""
+        now_s = time.monotonic()
+        if now_s < self.next_candidates_s:
+            return 0
+        self.next_candidates_s = now_s + self.command.candidates_every_ms / 1000
+        return self.command.n_candidates
 
     def _room(self) -> int:
         """How many more tokens may come after the next one."""

@@ -105,7 +105,8 @@ class Generate(Command, frozen=True, tag="generate"):
 
     seed: None picks one (told in Finished). stop: texts that end the answer and are not part of it.
     n_top: leading log-probabilities to report per token (raw distribution). n_candidates: leading candidates to
-    report with their probability before and after the samplers. reuse: start from the cached common prefix.
+    report with their probability before and after the samplers; candidates_every_ms: at most so often, 0 for every
+    token. reuse: start from the cached common prefix.
     session: whose cache this is; kept on disk between its answers when it has a name. speculate: guess tokens ahead
     where the text repeats itself; changes the speed alone, never the answer.
     """
@@ -116,6 +117,7 @@ class Generate(Command, frozen=True, tag="generate"):
     stop: list[str] = []
     n_top: int = 0
     n_candidates: int = 0
+    candidates_every_ms: int = 0
     ignore_eos: bool = False
     reuse: bool = True
     session: str = ""

@@ -239,6 +239,13 @@ def test_candidates_and_leading_log_probabilities_are_told_on_request():
     assert (tokens(events)[0].top, tokens(events)[0].candidates) == ([], [])
 
 
+def test_candidates_come_no_more_often_than_asked():
+    _, _, events = run(fake.FakeModel("abc"), n_candidates=3)
+    assert [len(token.candidates) for token in tokens(events)] == [3, 3, 3]
+    _, _, events = run(fake.FakeModel("abc"), n_candidates=3, candidates_every_ms=3_600_000)
+    assert [len(token.candidates) for token in tokens(events)] == [3, 0, 0]
+
+
 def test_a_prompt_that_cannot_fit_is_an_error_with_numbers():
     model = fake.FakeModel("x", max_seq_len=64)
     with pytest.raises(ContextFullError, match=r"has 65 tokens, the context holds 64"):

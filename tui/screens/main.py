@@ -85,6 +85,8 @@ class MainScreen(MainSessions):
 
         total = psutil.virtual_memory().total
         self.app.call_from_thread(self.numbers.show_machine, total)
+        # What draws messages takes a tenth of a second to import: now, and not while the first answer is written.
+        import tui.widgets.message_view  # noqa: F401
 
     def on_resize(self) -> None:
         """Where there is little room, the footer is for the keys of the chat."""

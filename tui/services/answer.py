@@ -75,7 +75,7 @@ class Answer:
         if self.first_token_s is None:
             self.first_token_s = time.monotonic()
         self.new_ids.append(token.id)
-        self.candidates = token.candidates
+        self.candidates = token.candidates or self.candidates
         self.add_text(token.text)
 
     def add_text(self, text: str) -> None:

@@ -27,6 +27,9 @@ from tui.services.engine_session import AnswerEvent, EngineSession, Post
 from tui.services.open_session import Defaults, OpenSession
 from tui.services.store import Store
 
+CANDIDATES_EVERY_MS = 200
+"""As often as an eye takes in new bars; finding them for every token would cost the engine a twentieth."""
+
 CHECKPOINT_PERIOD_S = 0.75
 """With what it takes to write, a kill -9 costs less than a second of an answer."""
 
@@ -122,6 +125,7 @@ class Writing(OpenSession):
                 prompt=prompt,
                 sampling=self.sampling,
                 n_candidates=self.n_candidates,
+                candidates_every_ms=CANDIDATES_EVERY_MS,
                 session=self.session.id if self.session else "",
             )
         )
