@@ -9,7 +9,9 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widget import Widget
-from textual.widgets import Footer, Input, TextArea
+from textual.widgets import Input, TextArea
+
+from tui.widgets.key_line import KeyLine
 
 Result = TypeVar("Result")
 
@@ -31,7 +33,7 @@ class Dialog(ModalScreen[Result | None], Generic[Result]):
         box = Vertical(*self.contents(), classes="dialog")
         box.border_title = self.DIALOG_TITLE
         yield box
-        yield Footer(compact=True)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """No cursor blinks: it would send bytes over the line for ever."""

@@ -11,12 +11,12 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
-from textual.widgets import Footer
 
 from tui import messages
 from tui.screens.main_keys import MAIN_KEYS
 from tui.screens.main_sessions import MainSessions
 from tui.widgets.chat_header import ChatHeader
+from tui.widgets.key_line import KeyLine
 from tui.widgets.prompt_box import PromptBox
 from tui.widgets.status_line import StatusLine
 from tui.widgets.transcript import Transcript
@@ -57,7 +57,7 @@ class MainScreen(MainSessions):
                 yield StatusLine()
                 yield PromptBox(id="prompt")
             yield Vertical(id="engine")
-        yield Footer(compact=True)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """Furnish the side panes once the first frame is on screen."""
@@ -90,7 +90,7 @@ class MainScreen(MainSessions):
 
     def on_resize(self) -> None:
         """Where there is little room, the footer is for the keys of the chat."""
-        self.query_one(Footer).show_command_palette = self.size.width >= _NARROW
+        self.query_one(KeyLine).show_command_palette = self.size.width >= _NARROW
 
     # What is typed, moved and chosen
 

@@ -27,7 +27,7 @@ from tui.services.engine_session import AnswerEvent, EngineSession, Post
 from tui.services.open_session import Defaults, OpenSession
 from tui.services.store import Store
 
-CANDIDATES_EVERY_MS = 200
+CANDIDATES_EVERY_MS = 250
 """As often as an eye takes in new bars; finding them for every token would cost the engine a twentieth."""
 
 CHECKPOINT_PERIOD_S = 0.75
