@@ -14,6 +14,8 @@ from engine.kept_caches import KEPT, KeptCaches, fingerprint
 from engine.kv_cache import KVCache
 from engine.memory import available_bytes
 from engine.model import LanguageModel
+from engine.panels import PanelFolder
+from engine.prepared_files import PREPARED
 from engine.protocol import Load, LoadStage, ModelCard
 from engine.quantization import name_without_quantization, quantization_name
 from engine.recommendation import recommended_sampling
@@ -52,8 +54,10 @@ def load(command: Load, report: Report) -> LanguageModel:
     threads = command.threads or default_threads()
     if threads < 1:
         raise EngineError(f"{threads} threads cannot compute.", "Ask for 1 or more, or leave the choice to the engine.")
-    directory = Path(command.cache_dir) / "panels" if command.cache_dir is not None else None
-    weights = load_weights(checkpoint, config, directory, threads, lambda a, b: report("preparing", a, b, "weights"))
+    folder = None
+    if command.cache_dir is not None and command.keep_panels:
+        folder = PanelFolder(Path(command.cache_dir) / PREPARED, command.cache_limit_bytes)
+    weights = load_weights(checkpoint, config, folder, threads, lambda a, b: report("preparing", a, b, "weights"))
     context = choose_context(command, config, checkpoint.weights_bytes)
     transformer = Transformer(
         config,

@@ -87,15 +87,18 @@ class Load(Command, frozen=True, tag="load"):
     """Open a model; unloads the one before.
 
     context: positions to provide for, None for the model's own limit or what fits. threads: None for the physical cores
-    this process may use. cache_dir: where prepared panels go; None keeps them in memory. vocab_only: tokenizer, no
-    weights. kv_type: what keys and values are kept as: half precision, or 8 bits in half the room, which changes
-    answers a little.
+    this process may use. cache_dir: where prepared panels, compiled kernels and the caches of sessions go; None for
+    nowhere. keep_panels: False keeps the panels in memory. cache_limit_bytes: for the panels of all models. vocab_only:
+    tokenizer, no weights. kv_type: what keys and values are kept as: half precision, or 8 bits in half the room, which
+    changes answers a little.
     """
 
     path: str
     context: int | None = None
     threads: int | None = None
     cache_dir: str | None = None
+    keep_panels: bool = True
+    cache_limit_bytes: int | None = None
     vocab_only: bool = False
     kv_type: KVType = "f16"
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from engine.config import ModelConfig
 from engine.errors import UnsupportedModelError
 from engine.kernels.formats import BLOCK
 from engine.model_tensors import experts_apart
-from engine.panels import Matrix, MatrixPlan, PanelStore, open_panels, plan_matrix
+from engine.panels import Matrix, MatrixPlan, PanelFolder, PanelStore, open_panels, plan_matrix
 from engine.panels.layout import plan_side_by_side
 
 Vector = NDArray[np.float32]
@@ -79,18 +78,18 @@ class ModelWeights:
 def load_weights(
     checkpoint: Checkpoint,
     config: ModelConfig,
-    directory: Path | None,
+    folder: PanelFolder | None,
     threads: int,
     report: Callable[[int, int], None],
 ) -> ModelWeights:
-    """Weights from a checkpoint, in panels: mapped from `directory`, or in memory without one."""
+    """Weights from a checkpoint, in panels: mapped from `folder`, or in memory without one."""
     tensors = checkpoint.tensors
     plans: dict[str, list[MatrixPlan]] = {"embedding": [plan_matrix("embedding", tensors["token_embd.weight"])]}
     if not config.tied:
         plans["output"] = [plan_matrix("output", tensors["output.weight"])]
     for i in range(config.n_layers):
         plans |= _layer_plans(i, config, tensors)
-    store = open_panels(checkpoint, [p for group in plans.values() for p in group], directory, threads, report)
+    store = open_panels(checkpoint, [p for group in plans.values() for p in group], folder, threads, report)
 
     def matrices(name: str) -> list[Matrix]:
         return [store.matrices[plan.name] for plan in plans.get(name, [])]

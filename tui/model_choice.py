@@ -48,7 +48,10 @@ def model_load(
         path=str(path),
         threads=threads or settings.engine.threads or None,
         context=context or settings.engine.context or None,
-        cache_dir=str(paths.cache_dir) if settings.engine.panels == "disk" else None,
+        cache_dir=str(paths.cache_dir),
+        keep_panels=settings.engine.panels == "disk",
+        cache_limit_bytes=int(settings.engine.cache_limit_gb * 1e9),
+        kv_type=settings.engine.kv_type,
     )
 
 

@@ -19,6 +19,7 @@ from engine.checkpoints.rows import read_rows
 from engine.kernels.formats import BLOCK
 from engine.kernels.pack import pack_rows
 from engine.panels.layout import ALIGNMENT, LAYOUT_VERSION, Matrix, MatrixPlan, total_bytes
+from engine.prepared_files import SUFFIX, make_room, mark_used
 
 log = logging.getLogger(__name__)
 
@@ -60,21 +61,34 @@ def panel_key(checkpoint: Checkpoint, plans: Sequence[MatrixPlan]) -> str:
     return digest.hexdigest()
 
 
+@dataclass(frozen=True)
+class PanelFolder:
+    """Where prepared files are kept, and how much all of them may take; None for as much as there is."""
+
+    path: Path
+    limit_bytes: int | None = None
+
+
 def open_panels(
-    checkpoint: Checkpoint, plans: Sequence[MatrixPlan], directory: Path | None, threads: int, report: Report
+    checkpoint: Checkpoint, plans: Sequence[MatrixPlan], folder: PanelFolder | None, threads: int, report: Report
 ) -> PanelStore:
-    """Map the prepared file, writing it first where there is none; without a directory or room there, use memory."""
-    if directory is None:
+    """Map the prepared file, writing it first where there is none; without a folder or room there, use memory."""
+    if folder is None:
         return _in_memory(plans, threads, report)
+    directory = folder.path
     key = panel_key(checkpoint, plans)
-    path = directory / f"{checkpoint.path.stem[:60]}-{key[:16]}.panels"
+    path = directory / f"{checkpoint.path.stem[:60]}-{key[:16]}{SUFFIX}"
     size = ALIGNMENT + total_bytes(plans)
     if not _is_prepared(path, key, size):
+        if folder.limit_bytes is not None and not make_room(directory, size, folder.limit_bytes):
+            log.warning("The panels take %d bytes, more than may be kept on disk; they stay in memory.", size)
+            return _in_memory(plans, threads, report)
         try:
             _write(path, key, size, plans, threads, report)
         except OSError as error:
             log.warning("The panels cannot be kept in %s (%s); they stay in memory.", directory, error)
             return _in_memory(plans, threads, report)
+    mark_used(path)
     with path.open("rb") as file:
         buffer = mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ, flags=mmap.MAP_SHARED)
     return PanelStore(_place(plans, buffer, ALIGNMENT), size, path, buffer)

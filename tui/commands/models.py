@@ -12,7 +12,7 @@ import msgspec
 
 from engine import starter
 from engine.starter import FetchProgress
-from tui.commands import convert
+from tui.commands import convert, prepared
 from tui.commands.configured import chosen_model, user_settings
 from tui.commands.options import context_option, json_option
 from tui.commands.output import CommandError, ProgressLine, percent, say, table, write_json, write_text
@@ -36,6 +36,7 @@ def command() -> None:
 
 
 command.add_command(convert.command, "convert")
+command.add_command(prepared.command, "prepared")
 
 
 @command.command("list")

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 from textual.message import Message
 
 from engine.client import EngineClient
@@ -118,13 +119,7 @@ class EngineSession:
 
     async def load(self, load: Load) -> None:
         """Open a model in place of the one before; without an engine, once there is one again."""
-        self._load = Load(
-            request_id=_LOAD_REQUEST,
-            path=load.path,
-            context=load.context,
-            threads=load.threads,
-            cache_dir=load.cache_dir,
-        )
+        self._load = msgspec.structs.replace(load, request_id=_LOAD_REQUEST)
         self.card = None
         if self._client is not None:
             self._set_phase("loading")

@@ -9,7 +9,8 @@ import pytest
 
 from engine.checkpoints import open_checkpoint
 from engine.config import config_from_gguf
-from engine.panels import store
+from engine.panels import PanelFolder, store
+from engine.prepared_files import SUFFIX, list_prepared
 from engine.weights import load_weights
 
 
@@ -18,9 +19,10 @@ def opened(write_model, tmp_path):
     checkpoint = open_checkpoint(write_model(tmp_path / "tiny.gguf", dim=40, hidden_dim=72))
     config = config_from_gguf(checkpoint.metadata, checkpoint.tensors)
 
-    def open_panels(directory):
+    def open_panels(directory, limit_bytes=None):
         progress = []
-        weights = load_weights(checkpoint, config, directory, 2, lambda done, total: progress.append((done, total)))
+        folder = None if directory is None else PanelFolder(directory, limit_bytes)
+        weights = load_weights(checkpoint, config, folder, 2, lambda done, total: progress.append((done, total)))
         return weights.store, progress
 
     return open_panels
@@ -91,3 +93,35 @@ def test_another_source_file_has_another_key(opened, tmp_path):
     second, progress = opened(tmp_path / "cache")
     assert progress
     assert second.path != first.path
+
+
+def test_what_was_used_longest_ago_makes_room(opened, tmp_path):
+    cache = tmp_path / "cache"
+    panels, _ = opened(cache)
+    size = panels.path.stat().st_size
+    panels.path.unlink()
+    for name, used_s in (("old", 1_000), ("new", 2_000)):
+        file = cache / f"{name}-0{SUFFIX}"
+        file.write_bytes(b"x" * size)
+        os.utime(file, (used_s, 3_000))
+    again, _ = opened(cache, 2 * size)
+    assert again.path.exists()
+    assert [file.model for file in list_prepared(cache)] == ["tiny", "new"]
+
+
+def test_using_a_file_makes_it_the_last_to_go(opened, tmp_path):
+    panels, _ = opened(tmp_path / "cache")
+    os.utime(panels.path, (1_000, 3_000))
+    opened(tmp_path / "cache")
+    status = panels.path.stat()
+    assert status.st_atime > 1_000_000
+    assert status.st_mtime == 3_000
+
+
+def test_what_is_larger_than_the_limit_stays_in_memory_and_drives_nothing_out(opened, tmp_path):
+    cache = tmp_path / "cache"
+    panels, _ = opened(cache)
+    (tmp_path / "tiny.gguf").touch()
+    other, _ = opened(cache, panels.path.stat().st_size - 1)
+    assert other.path is None
+    assert [file.path for file in list_prepared(cache)] == [panels.path]

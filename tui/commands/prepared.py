@@ -1,0 +1,59 @@
+"""`llm-tui models prepared`: the weights that were arranged for this processor, and the room that they take."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import click
+
+from engine.prepared_files import PREPARED, PreparedFile, list_prepared, remove
+from tui.commands.options import json_option
+from tui.commands.output import CommandError, say, table, write_json, write_text
+from tui.paths import user_paths
+from tui.text import human_bytes, safe_line
+
+
+@click.command()
+@click.argument("model", required=False)
+@click.option("--clear", is_flag=True, help="Delete them: all, or those of MODEL. They are made again when needed.")
+@json_option
+def command(model: str | None, clear: bool, as_json: bool) -> None:
+    """List the prepared weights in the cache folder, those of MODEL alone if it is named; or clear them.
+
+    Opening a model arranges its weights for this processor once and keeps them there. How much all of them may take is
+    `cache_limit_gb` under `[engine]` in the settings; what was used longest ago goes first.
+    """
+    files = list_prepared(user_paths().cache_dir / PREPARED)
+    if model is not None:
+        files = [file for file in files if model in (file.model, file.path.name)]
+        if not files:
+            raise CommandError(f"Nothing is prepared of {model}. `llm-tui models prepared` lists what is.")
+    if as_json:
+        for file in files:
+            write_json(
+                {
+                    "model": file.model,
+                    "path": str(file.path),
+                    "size_bytes": file.size_bytes,
+                    "used_utc": _utc(file.used_s),
+                }
+            )
+    elif files and not clear:
+        write_text(table([_row(file) for file in files], right=frozenset({1})))
+    if clear:
+        try:
+            freed = remove(files)
+        except OSError as error:
+            raise CommandError(f"A prepared file cannot be deleted: {error}.") from error
+        say(f"{len(files)} deleted, {human_bytes(freed)} are free again.")
+    elif not files:
+        say("Nothing is prepared: that happens when a model is opened for the first time.")
+
+
+def _row(file: PreparedFile) -> list[str]:
+    used = datetime.fromtimestamp(file.used_s).strftime("%Y-%m-%d %H:%M")
+    return [safe_line(file.model, 60), human_bytes(file.size_bytes), f"used {used}"]
+
+
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
