@@ -57,7 +57,7 @@ def all_sessions_json(db: SqliteDatabase) -> Iterator[str]:
     """
     yield f'{{"format": "{FORMAT}", "version": {VERSION}, "sessions": ['
     separator = "\n"
-    for session_id in _all_ids(db):
+    for session_id in session_ids(db):
         try:
             session = export_session(db, session_id)
         except NoSuchSessionError:
@@ -109,5 +109,6 @@ def _indented(value: object) -> str:
 
 
 @reads
-def _all_ids(db: SqliteDatabase) -> list[str]:
+def session_ids(db: SqliteDatabase) -> list[str]:
+    """The ids of all sessions that are not deleted, the oldest first."""
     return [row[0] for row in db.execute("SELECT id FROM sessions WHERE deleted_utc IS NULL ORDER BY key")]

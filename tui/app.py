@@ -138,8 +138,11 @@ def run(options: AppOptions, *, engine_command: Sequence[str] | None = None) -> 
     output.install()
     app = LlmTuiApp(options, engine_command=engine_command)
     asyncio.run(_run(app))
+    rescued = app.workspace.store.rescued if app.workspace else None
+    if rescued is not None:
+        _say(f"What could not be stored is in {rescued}. To store it later: llm-tui sessions import {rescued}")
     session = app.workspace.conversation.session if app.workspace else None
-    if session is not None:
+    if session is not None and rescued is None:
         _say(f"Go on with this session: llm-tui --resume {session.id}")
     return app.return_code or 0
 

@@ -46,7 +46,7 @@ class Workspace:
         self._settings = settings
         self._post = post
         defaults = Defaults(settings.chat.system_prompt, settings.sampling.sampling)
-        self.store = Store()
+        self.store = Store(self._tell_stored)
         self.engine = EngineSession(post, paths.engine_log, engine_command)
         self.models = Models(post, paths, settings)
         self.history = History(self.store, post, paths.cache_dir / KEPT)
@@ -137,8 +137,15 @@ class Workspace:
         try:
             await self.store.open(self._paths.database)
         except StorageError as error:
-            self._post(Trouble(f"{error} Until then, what is said here is forgotten when you leave."))
+            self._post(Trouble(f"{error} Until then, what is said is kept in memory, and in a file when you leave."))
             await self.store.open_temporary()
+
+    def _tell_stored(self, error: StorageError | None) -> None:
+        if error is None:
+            self._post(Trouble("Everything is stored again.", severity="information"))
+            self._post(HistoryChanged())
+        else:
+            self._post(Trouble(f"{error} What is said is kept in memory meanwhile, and stored as soon as that works."))
 
     async def close(self) -> None:
         """Store everything and end the engine; whoever calls second waits for the first."""

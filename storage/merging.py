@@ -1,0 +1,85 @@
+"""Bring a session up to what was written of it in another database, while this one could not be written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .importers.storing import store_sessions
+from .nodes import keep_unfinished, move_head
+from .owners import this_owner
+from .portable import PortableMessage, PortableSession, stored_message
+from .rows import origin_key, settings_text, storable, storable_seed
+from .transactions import reads, writes
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database as SqliteDatabase
+
+
+@reads
+def session_of(db: SqliteDatabase, id_: str) -> str | None:
+    """The id of the session that an id means, its own or that of one of its messages; None where it is unknown."""
+    row = db.execute(
+        "SELECT id FROM sessions WHERE id = :id UNION ALL SELECT s.id FROM messages m"
+        " JOIN sessions s ON s.key = m.session_key WHERE m.id = :id",
+        {"id": id_},
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
+@writes
+def merge_session(db: SqliteDatabase, session: PortableSession) -> None:
+    """Store a session, or what is newer in it: its messages, its branch, its title and settings.
+
+    Messages that are only here stay. Raises ImportFileError where it is not a tree.
+    """
+    row = db.execute("SELECT key FROM sessions WHERE id = ?", [session.id]).fetchone()
+    if row is not None:
+        for message in session.messages:
+            _update(db, session.id, message)
+    store_sessions(db, [session])
+    if row is None:
+        return
+    db.execute(
+        "UPDATE sessions SET title = ?, title_source = ?, model = ?, system = ?, settings = ?, template = ?, draft = ?"
+        " WHERE key = ?",
+        [
+            storable(session.title),
+            session.title_source,
+            storable(session.model),
+            storable(session.system),
+            settings_text(session.settings),
+            None if session.template is None else storable(session.template),
+            storable(session.draft),
+            row[0],
+        ],
+    )
+    head = [message.id for message in session.messages if message.on_path]
+    if head:
+        key = db.execute("SELECT key FROM messages WHERE id = ?", [head[-1]]).fetchone()[0]
+        move_head(db, row[0], key)
+
+
+def _update(db: SqliteDatabase, session_id: str, message: PortableMessage) -> None:
+    found = db.execute("SELECT key FROM messages WHERE id = ?", [message.id]).fetchone()
+    if found is None:
+        return
+    record = stored_message(message, session_id, message.id)
+    db.execute(
+        "UPDATE messages SET content = ?, state = ?, origin_key = ?, seed = ?, prompt_tokens = ?, generated_tokens = ?,"
+        " tokens_per_second = ?, first_token_ms = ? WHERE key = ?",
+        [
+            storable(record.content),
+            record.state,
+            origin_key(db, record.model, record.settings),
+            storable_seed(record.seed),
+            record.prompt_tokens,
+            record.generated_tokens,
+            record.tokens_per_second,
+            record.first_token_ms,
+            found[0],
+        ],
+    )
+    if record.state == "complete":
+        db.execute("DELETE FROM unfinished WHERE message_key = ?", [found[0]])
+    elif record.token_ids is not None:
+        keep_unfinished(db, found[0], record.token_ids, this_owner())

@@ -1,0 +1,186 @@
+"""A database that cannot be written for a while: what is said stays usable, and is stored as soon as that works."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import sqlite_utils
+
+from storage import answers, sessions, tree
+from storage.database import open_database
+from storage.deletion import delete_session
+from storage.errors import DiskFullError, StorageError
+from storage.export import all_sessions_json
+from storage.importers import import_file
+from tests.tui.conftest import Stage
+from tui.services.store import Store
+
+LONG = "word " * 20_000
+
+
+def fill_disk(db: sqlite_utils.Database) -> None:
+    """From now on the file may not grow."""
+    n_pages = db.execute("PRAGMA page_count").fetchone()[0]
+    db.execute(f"PRAGMA max_page_count = {n_pages}")
+
+
+def make_room(db: sqlite_utils.Database) -> None:
+    """The file may grow again."""
+    db.execute("PRAGMA max_page_count = 1000000")
+
+
+async def until(condition: Callable[[], object]) -> None:
+    limit = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < limit
+        await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def told() -> list[StorageError | None]:
+    return []
+
+
+@pytest.fixture
+async def store(tmp_path: Path, told: list[StorageError | None]) -> AsyncIterator[Store]:
+    """A store that tries again at once."""
+    store = Store(told.append, retry_s=0.01)
+    await store.open(tmp_path / "data" / "sessions.db")
+    yield store
+    await store.close()
+
+
+async def begin(store: Store) -> str:
+    """A session with a question in it."""
+    session = await store.call(sessions.create_session, model="m", system="s", settings={}, title="First")
+    await store.call(tree.append_message, session.id, None, "user", "short")
+    return session.id
+
+
+def stored(path: Path, session_id: str) -> list[tuple[str, str, str]]:
+    """What the file has of a session."""
+    with closing(open_database(path, read_only=True)) as db:
+        return [(step.message.role, step.message.content, step.message.state) for step in tree.path(db, session_id)]
+
+
+async def test_a_session_goes_on_in_memory_and_comes_back(
+    store: Store, told: list[StorageError | None], tmp_path: Path
+) -> None:
+    session_id = await begin(store)
+    await store.call(fill_disk)
+    head = (await store.call(tree.path, session_id))[-1].message.id
+    question = await store.call(tree.append_message, session_id, head, "user", LONG)
+    answer = await store.call(answers.begin_answer, session_id, question.id, model="m", settings={"k": 1}, seed=None)
+    await store.call(answers.checkpoint_answer, answer.id, "half", b"\1\0\0\0", 1)
+    shown = await store.call(tree.path, session_id)
+    assert [step.message.content for step in shown] == ["short", LONG, "half"]
+    assert [type(error) for error in told] == [DiskFullError]
+    file = tmp_path / "data" / "sessions.db"
+    assert [content for _, content, _ in stored(file, session_id)] == ["short"]
+    await store.call(make_room)
+    await until(lambda: told[-1] is None)
+    assert [content for _, content, _ in stored(file, session_id)] == ["short", LONG, "half"]
+    # The answer that was being written goes on in the database.
+    await store.call(
+        answers.finish_answer, answer.id, "whole", "complete", prompt_tokens=1, generated_tokens=2,
+        tokens_per_second=1.0, first_token_ms=1.0, seed=3, settings={"k": 2},
+    )  # fmt: skip
+    assert stored(file, session_id)[-1] == ("assistant", "whole", "complete")
+    assert len(told) == 2
+
+
+async def test_what_was_written_before_is_brought_up_to_date(store: Store, told: list[StorageError | None]) -> None:
+    session_id = await begin(store)
+    head = (await store.call(tree.path, session_id))[-1].message.id
+    answer = await store.call(answers.begin_answer, session_id, head, model="m", settings={"k": 1}, seed=None)
+    await store.call(fill_disk)
+    await store.call(
+        answers.finish_answer, answer.id, LONG, "complete", prompt_tokens=1, generated_tokens=2,
+        tokens_per_second=1.0, first_token_ms=1.0, seed=3, settings={"k": 2},
+    )  # fmt: skip
+    await store.call(sessions.rename_session, session_id, "Second")
+    assert len(told) == 1
+    await store.call(make_room)
+    await until(lambda: told[-1] is None)
+    assert (await store.call(sessions.get_session, session_id)).title == "Second"
+    message = await store.call(tree.get_message, answer.id)
+    assert (message.content, message.state, message.settings, message.seed) == (LONG, "complete", {"k": 2}, 3)
+    assert (await store.call(sessions.get_session, session_id)).n_messages == 2
+
+
+async def test_nothing_is_deleted_while_nothing_can_be_stored(store: Store) -> None:
+    session_id = await begin(store)
+    await store.call(fill_disk)
+    await store.call(tree.append_message, session_id, None, "user", LONG)
+    other = await begin(store)
+    assert len(await store.call(tree.path, other)) == 1
+    await store.call(make_room)
+    await store.call(delete_session, session_id)
+
+
+async def test_what_is_still_in_memory_at_the_end_is_in_a_file(
+    tmp_path: Path, told: list[StorageError | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "user").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    store = Store(told.append)
+    await store.open(tmp_path / "data" / "sessions.db")
+    await store.call(fill_disk)
+    session = await store.call(sessions.create_session, model="m", system=LONG, settings={}, title="Kept")
+    await store.call(tree.append_message, session.id, None, "user", LONG)
+    await store.close()
+    assert store.rescued is not None
+    assert store.rescued.parent == tmp_path / "user"
+    with closing(open_database(tmp_path / "other.db")) as db:
+        assert import_file(db, store.rescued).session_ids == [session.id]
+        assert tree.path(db, session.id)[-1].message.content == LONG
+        assert "".join(all_sessions_json(db)) == store.rescued.read_text()
+
+
+async def test_the_chat_goes_on_with_a_full_disk(stage: Stage) -> None:
+    async with stage.ready() as play:
+        store = play.app.workspace.store
+        first_answer = await play.ask("List three rivers")
+        first = play.conversation.session
+        assert first is not None
+        await store.call(fill_disk)
+        await play.conversation.new()
+        assert await play.conversation.send(LONG)
+        await play.answered()
+        second = play.conversation.session
+        assert second is not None
+        await play.until_shown("kept in memory")
+        answer = play.conversation.path[-1].message.content
+        # Another session can be looked at, and gone on with.
+        await play.conversation.open(first.id)
+        assert play.conversation.path[-1].message.content == first_answer
+        await play.pilot.pause()
+        await play.ask("more")
+        assert store.is_sheltering
+        await store.call(make_room)
+        await play.until(lambda: not store.is_sheltering)
+        await play.until_shown("Everything is stored again")
+    path = stage.home / "data" / "sessions.db"
+    assert [content for _, content, _ in stored(path, second.id)] == [LONG, answer]
+    assert [content for _, content, _ in stored(path, first.id)][:3] == ["List three rivers", first_answer, "more"]
+
+
+async def test_what_is_said_beside_a_damaged_database_is_in_a_file_afterwards(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(stage.home))
+    path = stage.home / "data" / "sessions.db"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"this is no database, whatever its name says" * 100)
+    async with stage.ready() as play:
+        answer = await play.ask("List three rivers")
+        store = play.app.workspace.store
+    assert store.rescued is not None
+    with closing(open_database(stage.home / "other.db")) as db:
+        report = import_file(db, store.rescued)
+        assert tree.path(db, report.session_ids[0])[-1].message.content == answer

@@ -1,0 +1,143 @@
+"""A place in memory for the sessions that the database cannot take at the moment: the disk is full, or read-only.
+
+A session comes here whole, with the first thing that could not be written of it, and is then read and written here.
+When the database can be written again, it goes back. What still is here at the end is written to a file to be imported.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from storage import answers, claims, sessions, tree
+from storage.database import Database
+from storage.deletion import purge_session
+from storage.errors import (
+    DatabaseAccessError,
+    DatabaseBusyError,
+    DiskFullError,
+    ReadOnlyDatabaseError,
+    StorageError,
+)
+from storage.export import all_sessions_json, export_session, session_ids
+from storage.merging import merge_session, session_of
+
+if TYPE_CHECKING:
+    import sqlite_utils
+
+MEMORY = Path("/dev/shm")
+"""A folder in memory, where the system has one."""
+
+_PASSING = (DiskFullError, ReadOnlyDatabaseError, DatabaseBusyError, DatabaseAccessError)
+"""What may be over in a while."""
+
+_WRITES: frozenset[Callable[..., Any]] = frozenset(
+    [
+        answers.begin_answer,
+        answers.checkpoint_answer,
+        answers.finish_answer,
+        answers.resume_answer,
+        claims.claim_session,
+        sessions.create_session,
+        sessions.rename_session,
+        sessions.set_draft,
+        sessions.set_settings,
+        sessions.set_system,
+        sessions.set_template,
+        tree.append_message,
+        tree.edit_message,
+        tree.fork_session,
+        tree.switch_to,
+    ]
+)
+"""What adds something. Nothing is deleted here: it would come back from the database."""
+
+
+def can_shelter(function: Callable[..., Any], error: StorageError) -> bool:
+    """Whether what failed can be done here instead."""
+    return function in _WRITES and isinstance(error, _PASSING)
+
+
+class Shelter:
+    """A database in memory beside the real one. Closed, it leaves nothing behind."""
+
+    def __init__(self, folder: tempfile.TemporaryDirectory[str], database: Database) -> None:
+        self._folder = folder
+        self._database = database
+
+    @classmethod
+    async def open(cls) -> Shelter:
+        """Make an empty one. Raises StorageError, OSError."""
+        folder = tempfile.TemporaryDirectory(prefix="llm-tui-", dir=MEMORY if MEMORY.is_dir() else None)
+        return cls(folder, await Database.open(Path(folder.name) / "sessions.db"))
+
+    async def holds(self, arguments: tuple[Any, ...]) -> bool:
+        """Whether a call with these arguments is about a session that is here."""
+        first = arguments[0] if arguments else None
+        return isinstance(first, str) and await self._database.call(session_of, first) is not None
+
+    async def take_in(self, real: Database, arguments: tuple[Any, ...]) -> None:
+        """Copy the session that a call is about, if there is one yet. Raises StorageError where it cannot be read."""
+        first = arguments[0] if arguments else None
+        session_id = await real.call(session_of, first) if isinstance(first, str) else None
+        if session_id is not None and not await self.holds((session_id,)):
+            await self._database.call(merge_session, await real.call(export_session, session_id))
+
+    async def call(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """Run a function of the storage package on what is here."""
+        return await self._database.call(function, *arguments, **options)
+
+    async def give_back(self, real: Database) -> None:
+        """Store what is here in the database. Raises StorageError when that cannot be; the rest then stays here."""
+        for session_id in await self._database.call(session_ids):
+            await real.call(merge_session, await self._database.call(export_session, session_id))
+            await self._database.call(purge_session, session_id)
+
+    async def rescue(self) -> Path | None:
+        """Write what is here to a file; None where nothing is."""
+        return await rescue(self._database)
+
+    async def close(self) -> None:
+        """Forget what is here."""
+        with suppress(StorageError):
+            await self._database.close()
+        self._folder.cleanup()
+
+
+async def rescue(database: Database) -> Path | None:
+    """Write all sessions of a database that is about to go to a file, wherever there is room; None if there are none.
+
+    The file is what `llm-tui sessions import` reads. Raises OSError where no folder takes it.
+    """
+    return await database.call(_write_all)
+
+
+def _write_all(db: sqlite_utils.Database) -> Path | None:
+    if not session_ids(db):
+        return None
+    text = "".join(all_sessions_json(db))
+    error: OSError | None = None
+    for folder in (Path.home(), Path(tempfile.gettempdir()), MEMORY):
+        try:
+            return _write_file(folder, text)
+        except OSError as reason:
+            error = error or reason
+    raise error or OSError("no folder takes a file")
+
+
+def _write_file(folder: Path, text: str) -> Path:
+    descriptor, name = tempfile.mkstemp(prefix="llm-tui-unsaved-", suffix=".json", dir=folder)
+    path = Path(name)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+    return path
