@@ -89,9 +89,18 @@ class LlmTuiApp(App[int]):
             self.theme = self.settings.app.theme
         else:
             self._problems.append(f"There is no theme {self.settings.app.theme}; the default one is used.")
-        self.set_keymap(self.settings.keys)
+        self._take_keys()
         for problem in self._problems:
             self.notify(problem, severity="warning", markup=False)
+
+    def _take_keys(self) -> None:
+        """Give actions the keys that the settings name, and say what cannot be."""
+        if not self.settings.keys and self.settings.chat.enter_sends:
+            return
+        from tui.key_map import key_map, key_problems
+
+        self._problems += key_problems(self.settings.keys)
+        self.set_keymap(key_map(self.settings))
 
     async def on_unmount(self) -> None:
         """Every orderly way out comes here: store what is being written, end the engine."""

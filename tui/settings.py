@@ -33,16 +33,21 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChatSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """`[chat]`: what a new session begins with, and whether the model makes its title when idle."""
+    """`[chat]`: what a new session begins with, and whether the model makes its title when idle.
+
+    enter_sends: whether enter sends and ctrl+j begins a new line, or the other way round.
+    """
 
     system_prompt: str = DEFAULT_SYSTEM_PROMPT
     model_titles: bool = True
+    enter_sends: bool = True
 
 
 class SamplingSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`[sampling]`: how a new session's answers are chosen; max_tokens 0 is up to the context's end.
 
-    What is not set is as the model's makers recommend.
+    What is not set is as the model's makers recommend. `[presets.NAME]` has the same settings: what a preset leaves out
+    is as in a new session.
     """
 
     temperature: Annotated[float, msgspec.Meta(ge=0, le=5)] | None = None
@@ -63,8 +68,8 @@ class SamplingSettings(msgspec.Struct, frozen=True, kw_only=True):
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`[engine]`: threads and context 0 leave the choice to the engine.
 
-    panels: whether prepared weights are kept on disk and mapped, or in memory. cache_limit_gb: for all of them; what was
-    used longest ago goes first. kv_type: what keys and values are kept as; q8_0 takes half the room of f16.
+    panels: whether prepared weights are kept on disk and mapped, or in memory. cache_limit_gb: for all of them; what
+    was used longest ago goes first. kv_type: what keys and values are kept as; q8_0 takes half the room of f16.
     """
 
     threads: Annotated[int, msgspec.Meta(ge=0, le=1024)] = 0
@@ -82,7 +87,10 @@ class AppSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything in settings.toml; `[keys]` maps an action's id to its keys, `[servers.NAME]` is a server."""
+    """Everything in settings.toml; `[keys]` maps an action's id to its keys, `[servers.NAME]` is a server.
+
+    `[presets.NAME]` are the user's own positions of all sliders.
+    """
 
     models: ModelSettings = ModelSettings()
     chat: ChatSettings = ChatSettings()
@@ -90,6 +98,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     engine: EngineSettings = EngineSettings()
     app: AppSettings = AppSettings()
     servers: dict[str, ServerConfig] = {}
+    presets: dict[str, SamplingSettings] = {}
     keys: dict[str, str] = {}
 
     def model_directories(self, models_dir: Path) -> list[Path]:
@@ -124,11 +133,11 @@ def load_settings(path: Path) -> LoadedSettings:
         f"{path}{_at_line(text, keys)}: the setting {'.'.join(keys)} is unknown and ignored."
         for keys in _unknown_keys(table, Settings)
     ]
-    for name, reason in _bad_servers(table):
-        problems.append(
-            f"{path}{_at_line(text, ('servers', name))}: servers.{name}: {reason}; this server is left out."
-        )
-        _drop(table, ("servers", name))
+    for entries, kind, what in (("servers", ServerConfig, "server"), ("presets", SamplingSettings, "preset")):
+        for name, reason in _bad_entries(table.get(entries), kind):
+            where = f"{path}{_at_line(text, (entries, name))}: {entries}.{name}"
+            problems.append(f"{where}: {reason}; this {what} is left out.")
+            _drop(table, (entries, name))
     while True:
         try:
             return LoadedSettings(msgspec.convert(table, Settings), problems)
@@ -220,21 +229,29 @@ def _unknown_keys(table: Mapping[str, Any], struct: type[msgspec.Struct]) -> lis
             unknown.append((key,))
         elif isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
             unknown += [(key, *rest) for rest in _unknown_keys(value, kind)]
-        elif isinstance(value, dict) and ServerConfig in get_args(kind):
-            servers = [(name, server) for name, server in value.items() if isinstance(server, dict)]
-            unknown += [(key, name, *rest) for name, server in servers for rest in _unknown_keys(server, ServerConfig)]
+        elif isinstance(value, dict) and (named := _struct_of_entries(kind)) is not None:
+            entries = [(name, entry) for name, entry in value.items() if isinstance(entry, dict)]
+            unknown += [(key, name, *rest) for name, entry in entries for rest in _unknown_keys(entry, named)]
     return unknown
 
 
-def _bad_servers(table: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The servers with a mistake, and which. None is used in part: it might be talked to without its key or its CA."""
-    servers = table.get("servers")
+def _struct_of_entries(kind: Any) -> type[msgspec.Struct] | None:
+    """What the tables of a table like `[servers.NAME]` are."""
+    entry = get_args(kind)[-1:]
+    return entry[0] if entry and isinstance(entry[0], type) and issubclass(entry[0], msgspec.Struct) else None
+
+
+def _bad_entries(table: Any, kind: type[msgspec.Struct]) -> list[tuple[str, str]]:
+    """The servers or presets with a mistake, and which.
+
+    None is used in part: a server might be talked to without its key or its CA.
+    """
     bad: list[tuple[str, str]] = []
-    for name, server in servers.items() if isinstance(servers, dict) else ():
+    for name, entry in table.items() if isinstance(table, dict) else ():
         try:
-            msgspec.convert(server, ServerConfig)
+            msgspec.convert(entry, kind)
         except msgspec.ValidationError as error:
-            reason, keys = _reason_and_keys(error, server if isinstance(server, dict) else {})
+            reason, keys = _reason_and_keys(error, entry if isinstance(entry, dict) else {})
             bad.append((name, ": ".join([*keys, reason])))
     return bad
 

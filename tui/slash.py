@@ -1,51 +1,81 @@
-"""Commands that are typed in the prompt box: a slash, a word, and the rest of the line."""
+"""What is typed in the prompt box: a message, or a command that begins with a slash.
+
+Two slashes, or a space before it, make a message of a text that begins with one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from tui.screens.main import MainScreen
+import difflib
+import re
+from dataclasses import dataclass
 
 
-def run_slash_command(screen: MainScreen, text: str) -> bool:
-    """Carry out a command; False for everything that is a message, also one that happens to begin with a slash."""
-    if "\n" in text or not text.startswith("/"):
-        return False
-    word, _, rest = text[1:].partition(" ")
+@dataclass(frozen=True)
+class SlashCommand:
+    """A command: what it takes, and what it does in a few words."""
+
+    word: str
+    takes: str
+    about: str
+
+
+SLASH_COMMANDS = {
+    command.word: command
+    for command in (
+        SlashCommand("attach", "FILE", "a text file goes with the next message"),
+        SlashCommand("detach", "[FILE]", "take attached files back"),
+        SlashCommand("edit", "", "write in your editor ($VISUAL, $EDITOR)"),
+        SlashCommand("fork", "", "a copy of the session, to go on otherwise"),
+        SlashCommand("help", "", "keys and what they do"),
+        SlashCommand("model", "[NAME]", "open another model"),
+        SlashCommand("new", "", "begin a session"),
+        SlashCommand("preset", "[NAME]", "move all sliders: precise, balanced, creative, your own"),
+        SlashCommand("quit", "", "leave; everything is stored"),
+        SlashCommand("retry", "", "write another answer"),
+        SlashCommand("system", "[TEXT]", "what the model is told first"),
+        SlashCommand("template", "[NAME]", "the chat format; auto is the model's own"),
+        SlashCommand("title", "[TEXT]", "give the session another title"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Call:
+    """A command with what was typed behind it."""
+
+    command: SlashCommand
+    rest: str
+
+
+@dataclass(frozen=True)
+class NoCommand:
+    """A slash that no command follows; the sentence says so, and what to do."""
+
+    sentence: str
+
+
+def read_prompt(text: str) -> str | Call | NoCommand:
+    """The message to send, or the command to carry out."""
+    if not text.startswith("/"):
+        return text.strip()
+    if text.startswith("//"):
+        return text[1:].strip()
+    word, rest = [*re.split(r"\s", text[1:], maxsplit=1), ""][:2]
     command = SLASH_COMMANDS.get(word)
     if command is None:
-        return False
-    command(screen, rest.strip())
-    return True
+        return NoCommand(_no_command(word))
+    return Call(command, rest.strip())
 
 
-def _system(screen: MainScreen, rest: str) -> None:
-    if rest:
-        screen.change_system(rest)
-    else:
-        screen.action_system_prompt()
+def _no_command(word: str) -> str:
+    close = difflib.get_close_matches(word, SLASH_COMMANDS, n=1)
+    meant = f"Did you mean /{close[0]}? " if close else ""
+    shown = word if len(word) <= 30 else f"{word[:29]}…"
+    return f"There is no command /{shown}. {meant}A space before it, or a second slash, sends it as text."
 
 
-def _title(screen: MainScreen, rest: str) -> None:
-    if rest:
-        screen.change_title(rest)
-    else:
-        screen.action_rename()
-
-
-def _model(screen: MainScreen, rest: str) -> None:
-    screen.action_choose_model()
-
-
-def _new(screen: MainScreen, rest: str) -> None:
-    screen.action_new_session()
-
-
-SLASH_COMMANDS: dict[str, Callable[[MainScreen, str], None]] = {
-    "system": _system,
-    "title": _title,
-    "model": _model,
-    "new": _new,
-}
+def words_beginning(text: str) -> list[SlashCommand]:
+    """The commands that a text which is one unfinished word may become."""
+    if not text.startswith("/") or any(space in text for space in " \n"):
+        return []
+    return [command for word, command in SLASH_COMMANDS.items() if word.startswith(text[1:])]

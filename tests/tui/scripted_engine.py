@@ -31,6 +31,8 @@ from engine.protocol import (
     Shutdown,
     Stop,
     Token,
+    Tokenize,
+    Tokenized,
     Tune,
     command_decoder,
     command_encoder,
@@ -98,6 +100,9 @@ class Engine:
                     self.stopped.set()
                 case Tune():
                     self.tuned.set()
+                case Tokenize():
+                    words = pieces(command.text)
+                    self.say(Tokenized(request_id=command.request_id, ids=list(range(len(words))), pieces=words))
                 case Shutdown():
                     return
 

@@ -56,7 +56,46 @@ async def test_it_grows_to_a_third_of_the_screen(stage: Stage) -> None:
         await play.until(lambda: box.outer_size.height == 8)
 
 
-async def test_a_slash_that_is_no_command_is_a_message(stage: Stage) -> None:
+async def test_enter_and_ctrl_j_can_be_swapped(stage: Stage) -> None:
+    (stage.home / "settings.toml").write_text("[chat]\nmodel_titles = false\nenter_sends = false\n")
     async with stage.ready() as play:
-        await play.ask("/usr/bin is a folder?")
-        assert play.conversation.path[0].message.content == "/usr/bin is a folder?"
+        await play.press("a", "enter", "b")
+        assert play.app.query_one(PromptBox).text == "a\nb"
+        assert "ctrl+j send" in play.text()
+        await play.press("ctrl+j")
+        await play.answered()
+        assert play.conversation.path[0].message.content == "a\nb"
+
+
+async def test_up_on_the_first_line_brings_back_what_was_asked_and_down_what_was_typed(stage: Stage) -> None:
+    async with stage.ready() as play:
+        box = play.app.query_one(PromptBox)
+        await play.ask("first")
+        await play.press("ctrl+n")
+        await play.until(lambda: not play.conversation.path)
+        await play.press("t", "w", "o", "ctrl+j", "l", "i", "n", "e", "s", "enter")
+        await play.answered()
+        await play.press(*"draft", "up")
+        await play.until(lambda: box.text == "two\nlines")
+        await play.press("up")
+        assert box.text == "two\nlines"
+        await play.press("up")
+        await play.until(lambda: box.text == "first")
+        await play.press("up")
+        assert box.text == "first"
+        await play.press("down")
+        await play.until(lambda: box.text == "two\nlines")
+        await play.press("down")
+        await play.until(lambda: box.text == "draft")
+
+
+async def test_a_prompt_brought_back_and_changed_is_where_down_comes_back_to(stage: Stage) -> None:
+    async with stage.ready() as play:
+        box = play.app.query_one(PromptBox)
+        await play.ask("one")
+        await play.press("up")
+        await play.until(lambda: box.text == "one")
+        await play.press("!", "up")
+        await play.until(lambda: box.text == "one")
+        await play.press("down")
+        await play.until(lambda: box.text == "one!")

@@ -192,8 +192,14 @@ def clipboard(environ: Mapping[str, str]) -> Finding:
 
 def settings(paths: Paths, loaded: LoadedSettings) -> Finding:
     """Whether all of the settings file is understood."""
-    if loaded.problems:
-        return Finding("Settings", "bad", " ".join(loaded.problems), f"Correct {paths.settings_file}.")
+    problems = list(loaded.problems)
+    if loaded.settings.keys:
+        # Which keys there are, only the widgets know.
+        from tui.key_map import key_problems
+
+        problems += key_problems(loaded.settings.keys)
+    if problems:
+        return Finding("Settings", "bad", " ".join(problems), f"Correct {paths.settings_file}.")
     exists = paths.settings_file.exists()
     return Finding("Settings", "fine", str(paths.settings_file) if exists else "all at their defaults")
 

@@ -12,9 +12,8 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 
-from tui import messages
 from tui.screens.main_keys import MAIN_KEYS
-from tui.screens.main_sessions import MainSessions
+from tui.screens.main_prompt import MainPrompt
 from tui.widgets.chat_header import ChatHeader
 from tui.widgets.key_line import KeyLine
 from tui.widgets.prompt_box import PromptBox
@@ -23,13 +22,12 @@ from tui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
     from tui.services.workspace import Workspace
-    from tui.widgets.sampling_pane import SamplingPane
 
 _NARROW = 100
 _SHORT = 16
 
 
-class MainScreen(MainSessions):
+class MainScreen(MainPrompt):
     """All day's work happens here.
 
     The first frame has the chat and room for the side panes; these and the services come right behind it.
@@ -76,6 +74,7 @@ class MainScreen(MainSessions):
         workspace.conversation.n_candidates = N_CANDIDATES
         workspace.conversation.set_draft(self.prompt.text)
         self._workspace = workspace
+        self.show_preset()
         workspace.start()
         self._read_machine()
 
@@ -91,48 +90,6 @@ class MainScreen(MainSessions):
     def on_resize(self) -> None:
         """Where there is little room, the footer is for the keys of the chat."""
         self.query_one(KeyLine).show_command_palette = self.size.width >= _NARROW
-
-    # What is typed, moved and chosen
-
-    def on_prompt_box_sent(self, event: PromptBox.Sent) -> None:
-        """Send, or carry out a command that begins with a slash."""
-        from tui.slash import run_slash_command
-
-        if not self.is_furnished:
-            return
-        if run_slash_command(self, event.text):
-            self.prompt.clear()
-        else:
-            self._send(event.text)
-
-    @work(group="send")
-    async def _send(self, text: str) -> None:
-        from storage.errors import StorageError
-
-        # A question asked while the app is still opening a session belongs to that one.
-        await self.workspace.opened.wait()
-        try:
-            sent = await self.workspace.conversation.send(text)
-        except StorageError as error:
-            self.on_trouble(messages.Trouble(f"The message was not sent, it is still in the box. {error}"))
-            return
-        if not sent:
-            what = "waits for the model" if self.workspace.conversation.waiting else "is still being written"
-            self.notify(f"The answer before {what}: esc stops it, then enter sends.", markup=False)
-            return
-        if self.prompt.text.strip() == text:
-            self.prompt.clear()
-        self.transcript.follow()
-
-    def on_text_area_changed(self, event: PromptBox.Changed) -> None:
-        """Keep the draft."""
-        if isinstance(event.text_area, PromptBox) and self.is_furnished:
-            self.workspace.conversation.set_draft(event.text_area.text)
-            self.workspace.housekeeping.touch()
-
-    def on_sampling_pane_changed(self, event: SamplingPane.Changed) -> None:
-        """A slider moved."""
-        self.workspace.conversation.set_sampling(event.sampling)
 
     # Keys
 

@@ -14,6 +14,8 @@ MAIN_KEYS = [
     Binding("f3", "engine", "engine", id="pane.engine", tooltip="To the sliders, or fold them away"),
     Binding("ctrl+n", "new_session", id="session.new", tooltip="Begin a session"),
     Binding("f4", "choose_model", id="model.choose", tooltip="Open another model"),
+    Binding("alt+e", "editor", id="prompt.editor", tooltip="Write the message in your own editor"),
+    Binding("alt+p", "choose_preset", id="sampling.preset", tooltip="Choose a preset of the sliders"),
     Binding("f9", "system_prompt", id="session.system", tooltip="Change what the model is told first"),
     Binding("f10", "rename", id="session.rename", tooltip="Give the session another title"),
     Binding("f8", "engine_log", id="engine.log", tooltip="Show the engine's last words"),

@@ -52,7 +52,7 @@ class Conversation(Writing):
         async with self._lock:
             await self._leave()
             self.session, self.path, self._draft = None, [], ""
-            self.system, self.sampling = self.defaults.system, self.default_sampling
+            self.system, self.sampling, self.template = self.defaults.system, self.default_sampling, None
         self._post(PathChanged(None, [], is_other=True, draft=""))
         self._post(SettingsShown())
 
@@ -172,6 +172,14 @@ class Conversation(Writing):
         if self.session is not None:
             await self._store.call(sessions.set_system, self.session.id, text)
         self._post(SettingsShown())
+
+    async def set_template(self, name: str | None) -> None:
+        """Have the session's conversation written in another family's format, None for the model's own."""
+        self._refuse_held()
+        self.template = name
+        if self.session is not None:
+            await self._store.call(sessions.set_template, self.session.id, name)
+            await self._show_path()
 
     async def rename(self, title: str) -> None:
         """Give the session the user's own title."""

@@ -155,6 +155,15 @@ class EngineSession:
             self._tuning.cancel()
         await self._end_client()
 
+    async def count_tokens(self, text: str) -> int | None:
+        """How many tokens the open model makes of a text; None where there is no model or it does not tell."""
+        if self._client is None or self.card is None or self.card.abilities.tokenize is False:
+            return None
+        try:
+            return len((await self._client.tokenize(text, add_bos=False, parse_special=False)).ids)
+        except EngineError:
+            return None
+
     async def _end_client(self) -> None:
         client, self._client = self._client, None
         pump, self._pump = self._pump, None

@@ -53,6 +53,7 @@ class OpenSession:
         self.session: Session | None = None
         self.path: list[PathMessage] = []
         self.system = defaults.system
+        self.template: str | None = None
         self.default_sampling = self.sampling = defaults.sampling_for(Sampling())
 
     def set_draft(self, text: str) -> None:
@@ -102,6 +103,7 @@ class OpenSession:
     def _adopt(self, session: Session) -> None:
         self.session = session
         self.system = session.system
+        self.template = session.template
         self._draft = session.draft
         self.sampling = _sampling_of(session.settings, self.default_sampling)
 
@@ -112,6 +114,7 @@ class OpenSession:
             model=card.name if card else "",
             system=self.system,
             settings=msgspec.to_builtins(self.sampling),
+            template=self.template,
             title=title,
         )
         self._unsaved_sampling = False

@@ -16,13 +16,16 @@ from tui.messages import HistoryChanged, ModelChosen, NoModelFound, Trouble
 from tui.model_choice import ModelChoiceError
 from tui.options import AppOptions
 from tui.paths import Paths
+from tui.presets import Presets
 from tui.servers import choose_server, connect
+from tui.services.attachments import Attachments
 from tui.services.conversation import Conversation
 from tui.services.engine_session import EngineSession, Post
 from tui.services.history import History
 from tui.services.housekeeping import Housekeeping
 from tui.services.models import Models
 from tui.services.open_session import Defaults
+from tui.services.prompt_history import PromptHistory
 from tui.services.store import Store
 from tui.services.titles import Titles
 from tui.settings import Settings
@@ -53,6 +56,9 @@ class Workspace:
         self.conversation = Conversation(self.store, self.engine, post, defaults, show_period_s)
         titles = Titles(self.store, self.engine, self.conversation, post) if settings.chat.model_titles else None
         self.housekeeping = Housekeeping(self.store, self.conversation, self.history, titles, post)
+        self.presets = Presets(settings.presets)
+        self.prompts = PromptHistory(self.store)
+        self.attachments = Attachments(self.engine)
         self.is_open = False
         self.opened = asyncio.Event()
         self._starting: asyncio.Task[None] | None = None
@@ -145,7 +151,7 @@ class Workspace:
             self._post(Trouble("Everything is stored again.", severity="information"))
             self._post(HistoryChanged())
         else:
-            self._post(Trouble(f"{error} What is said is kept in memory meanwhile, and stored as soon as that works."))
+            self._post(Trouble(f"{error} What is said is kept in memory meanwhile, and stored as soon as that works; /export writes it to a file."))
 
     async def close(self) -> None:
         """Store everything and end the engine; whoever calls second waits for the first."""

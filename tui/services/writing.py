@@ -115,7 +115,7 @@ class Writing(OpenSession):
         messages += [ChatMessage(role=m.message.role, content=m.message.content) for m in asked if m.message.content]
         prompt = ChatPrompt(
             messages=messages,
-            template=self.session.template if self.session else None,
+            template=self.template,
             answer_ids=answer.known_ids,
             answer_text=answer.content,
         )

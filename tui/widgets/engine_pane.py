@@ -33,6 +33,12 @@ class EnginePane(VerticalScroll, can_focus=False):
         yield _titled("Sampling", SamplingPane(self._defaults))
         yield _titled("Candidates", CandidatesPane(), classes="box -fill")
 
+    def show_preset(self, name: str) -> None:
+        """Say at which preset the sliders stand, "" for none."""
+        box = self.query_one(SamplingPane).parent
+        if isinstance(box, Vertical):
+            box.border_title = f"Sampling · {name}" if name else "Sampling"
+
 
 def _titled(title: str, child: LiveNumbers | SamplingPane | CandidatesPane, classes: str = "box") -> Vertical:
     box = Vertical(child, classes=classes)

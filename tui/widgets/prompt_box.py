@@ -1,9 +1,12 @@
-"""The box for the next message: enter sends, ctrl+j breaks the line, and pasted lines never send."""
+"""The box for the next message: enter sends, ctrl+j breaks the line, and pasted lines never send.
+
+It says what the user wants of a key and knows nothing of sessions, commands or files: the screen answers.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
 from textual.binding import Binding, BindingType
@@ -12,6 +15,9 @@ from textual.timer import Timer
 from textual.widgets import TextArea
 
 from tui.text import safe_text
+
+if TYPE_CHECKING:
+    from tui.widgets.completion_menu import CompletionMenu
 
 PASTE_GAP_S = 0.02
 """Enter sends after this pause. Terminals without bracketed paste deliver the rest of a paste sooner than that."""
@@ -39,14 +45,26 @@ class PromptBox(TextArea):
             id="prompt.line",
             tooltip="Begin a new line",
         ),
+        Binding("tab", "complete", id="prompt.complete", tooltip="Take the chosen completion", show=False),
+        Binding("escape", "close_menu", id="prompt.close_menu", tooltip="Close the completions", show=False),
     ]
-    HELP = "Enter sends; ctrl+j (or alt+enter) begins a new line. Pasting several lines never sends."
+    HELP = (
+        "Enter sends; ctrl+j (or alt+enter) begins a new line. Pasting several lines never sends. Up on the first line"
+        " and down on the last one bring back what was asked before. A slash begins a command, tab completes it;"
+        " two slashes, or a space before it, send it as text. alt+e opens your editor."
+    )
 
     @dataclass
     class Sent(Message):
-        """The user wants this to be sent."""
+        """The user wants this to be sent or carried out; spaces before it stay, since one makes a slash a text."""
 
         text: str
+
+    @dataclass
+    class Recalled(Message):
+        """The user wants back what was asked before what is shown, or after it."""
+
+        older: bool
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's own name
         super().__init__(
@@ -54,17 +72,21 @@ class PromptBox(TextArea):
             soft_wrap=True,
             tab_behavior="focus",
             highlight_cursor_line=False,
-            placeholder="Ask something · enter sends · ctrl+j begins a new line",
+            placeholder="Ask something · enter sends · / for commands",
         )
         # A blinking cursor would send bytes over the line for ever.
         self.cursor_blink = False
         self._enter: Timer | None = None
+        self.menu: CompletionMenu | None = None
 
     async def _on_key(self, event: events.Key) -> None:
         """A character that follows enter at once shows that the enter was pasted."""
         if self._enter is not None and (event.is_printable or event.key == "enter"):
             self._forget_enter()
             self.insert("\n")
+        if event.key.startswith("alt+"):
+            # It comes with its letter, which TextArea would insert.
+            event.prevent_default()
         if event.key == "enter":
             # TextArea would break the line. Bindings run only after the keys behind this one, too late for a paste.
             event.prevent_default()
@@ -72,6 +94,9 @@ class PromptBox(TextArea):
             if bound is not None and bound.binding.id == "prompt.send":
                 event.stop()
                 self.action_send()
+            elif bound is not None and bound.binding.id == "prompt.line":
+                event.stop()
+                self.action_break_line()
 
     async def _on_paste(self, event: events.Paste) -> None:
         event.prevent_default()
@@ -83,9 +108,46 @@ class PromptBox(TextArea):
         self.text = safe_text(text)
         self.move_cursor(self.document.end)
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Leave tab and escape to others while there is nothing to complete."""
+        if action in ("complete", "close_menu"):
+            return self.menu is not None and self.menu.is_open
+        return super().check_action(action, parameters)
+
+    def action_complete(self) -> None:
+        """Take the completion under the menu's cursor."""
+        if self.menu is not None and (chosen := self.menu.chosen) is not None:
+            self.show_draft(chosen.text)
+
+    def action_close_menu(self) -> None:
+        """Close the completions until more is typed."""
+        if self.menu is not None:
+            self.menu.show([])
+
+    def action_cursor_up(self, select: bool = False) -> None:
+        """A line up; in the completions, and from the first line to what was asked before."""
+        if self.menu is not None and self.menu.is_open:
+            self.menu.move(-1)
+        elif not select and self.navigator.is_first_wrapped_line(self.cursor_location):
+            self.post_message(self.Recalled(older=True))
+        else:
+            super().action_cursor_up(select)
+
+    def action_cursor_down(self, select: bool = False) -> None:
+        """A line down; in the completions, and from the last line to what was asked after."""
+        if self.menu is not None and self.menu.is_open:
+            self.menu.move(1)
+        elif not select and self.navigator.is_last_wrapped_line(self.cursor_location):
+            self.post_message(self.Recalled(older=False))
+        else:
+            super().action_cursor_down(select)
+
     def action_send(self) -> None:
-        """Send, unless more characters follow at once."""
+        """Send, unless more characters follow at once; a command that is only begun is completed."""
         self._forget_enter()
+        if self.menu is not None and self.menu.is_wanted(self.text):
+            self.action_complete()
+            return
         self._enter = self.set_timer(PASTE_GAP_S, self._send)
 
     def action_break_line(self) -> None:
@@ -99,6 +161,6 @@ class PromptBox(TextArea):
 
     def _send(self) -> None:
         self._enter = None
-        text = safe_text(self.text).strip()
+        text = safe_text(self.text).rstrip()
         if text:
             self.post_message(self.Sent(text))

@@ -1,0 +1,205 @@
+"""Slash commands in the app: completed, carried out, refused; and files that go with a message."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from engine.protocol import Generate
+from tui.widgets.prompt_box import PromptBox
+
+if TYPE_CHECKING:
+    from tests.tui.conftest import Play, Stage
+
+
+async def command(play: Play, text: str) -> None:
+    """Type a whole command and press enter."""
+    box = play.app.query_one(PromptBox)
+    box.show_draft(text)
+    await play.until(lambda: text.partition(" ")[2] or (box.menu is not None and box.menu.is_open))
+    await play.press("enter")
+
+
+async def test_an_unknown_command_says_so_and_sends_nothing(stage: Stage) -> None:
+    async with stage.ready() as play:
+        await play.press(*"/usr is", "enter")
+        await play.until_shown("There is no command /usr.")
+        assert play.conversation.path == []
+        assert play.app.query_one(PromptBox).text == "/usr is"
+        await play.press("home", "space", "enter")
+        await play.answered()
+        assert play.conversation.path[0].message.content == "/usr is"
+
+
+async def test_tab_and_enter_complete_and_the_arrows_choose(stage: Stage) -> None:
+    async with stage.ready(size=(80, 24)) as play:
+        box = play.app.query_one(PromptBox)
+        await play.press("slash")
+        await play.until_shown("/attach FILE")
+        await play.press("t", "e")
+        await play.until(lambda: box.menu and len(box.menu.choices) == 1)
+        await play.press("tab")
+        assert box.text == "/template "
+        await play.until_shown("the model's own")
+        await play.press(*"al", "down")
+        assert box.menu is not None
+        chosen = box.menu.chosen
+        assert chosen is not None
+        assert chosen.word.startswith("al")
+        await play.press("enter")
+        assert box.text == chosen.text
+        await play.press("enter")
+        await play.until(lambda: play.conversation.template == chosen.word)
+        assert box.text == ""
+        await play.until(lambda: box.menu and not box.menu.is_open)
+        await play.ask("hi")
+        assert stage.heard(Generate)[-1].prompt.template == chosen.word
+
+
+async def test_escape_closes_the_menu_and_tab_goes_on_as_ever(stage: Stage) -> None:
+    async with stage.ready() as play:
+        box = play.app.query_one(PromptBox)
+        await play.press("slash")
+        await play.until(lambda: box.menu and box.menu.is_open)
+        await play.press("escape")
+        await play.until(lambda: box.menu and not box.menu.is_open)
+        assert box.text == "/"
+        await play.press("backspace", "tab")
+        assert play.app.focused is not box
+
+
+async def test_the_template_is_kept_with_the_session_and_auto_takes_it_back(stage: Stage) -> None:
+    async with stage.ready() as play:
+        await command(play, "/template vicuna")
+        await play.until(lambda: play.conversation.template == "vicuna")
+        await play.ask("hi")
+        session = play.conversation.session
+        await play.press("ctrl+n")
+        await play.until(lambda: play.conversation.session is None)
+        assert play.conversation.template is None
+        await play.conversation.open(session.id)
+        await play.until(lambda: "Paris" in play.text())
+        assert play.conversation.template == "vicuna"
+        await command(play, "/template auto")
+        await play.until(lambda: play.conversation.template is None)
+        assert play.conversation.session.template is None
+        await command(play, "/template nonsense")
+        await play.until_shown("There is no chat format nonsense")
+
+
+async def test_system_title_new_and_help(stage: Stage) -> None:
+    async with stage.ready() as play:
+        await command(play, "/system Be brief.")
+        await play.until(lambda: play.conversation.system == "Be brief.")
+        await play.ask("hi")
+        assert stage.last_prompt()[0] == ("system", "Be brief.")
+        await command(play, "/title Mine")
+        await play.until(lambda: play.conversation.session.title == "Mine")
+        await command(play, "/new")
+        await play.until(lambda: play.conversation.session is None)
+        await command(play, "/help")
+        await play.until_shown("Everything works from the keyboard")
+
+
+async def test_a_model_by_its_name_and_one_that_is_not_there(stage: Stage) -> None:
+    async with stage.ready() as play:
+        await command(play, "/model nowhere")
+        await play.until_shown("nowhere")
+        assert play.app.workspace.engine.is_ready
+        other = stage.model.with_name("Other.gguf")
+        other.write_bytes(b"GGUF")
+        await command(play, f"/model {other}")
+        await play.until(lambda: play.app.workspace.engine.card and play.app.workspace.engine.card.name == "Other")
+
+
+async def test_an_attached_file_is_counted_and_goes_with_the_message(stage: Stage) -> None:
+    file = stage.home / "notes.txt"
+    file.write_text("one two three\n```\nfour\n")
+    async with stage.ready(size=(80, 24)) as play:
+        await command(play, f"/attach {file}")
+        await play.until_shown("notes.txt 4 tokens")
+        await play.ask("What is this?")
+        content = play.conversation.path[0].message.content
+        assert content == "What is this?\n\nFile notes.txt:\n\n````\none two three\n```\nfour\n````"
+        assert play.conversation.session.title == "What is this?"
+        await play.until(lambda: "notes.txt 4 tokens" not in play.text())
+        await play.ask("And?")
+        assert play.conversation.path[2].message.content == "And?"
+
+
+async def test_attached_files_are_taken_back(stage: Stage) -> None:
+    for name in ("a.txt", "b.txt"):
+        (stage.home / name).write_text("text")
+    async with stage.ready() as play:
+        await command(play, f"/attach {stage.home}/a.txt")
+        await play.until_shown("a.txt 2 tokens")
+        await command(play, f"/attach {stage.home}/b.txt")
+        await play.until_shown("b.txt 2 tokens")
+        await command(play, "/detach a.txt")
+        await play.until(lambda: "a.txt 2 tokens" not in play.text())
+        assert [file.path.name for file in play.app.workspace.attachments.files] == ["b.txt"]
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda path: None, "There is no file"),
+        (lambda path: path.mkdir(), "is no file"),
+        (lambda path: path.write_bytes(b"\x7fELF\x00\xff"), "is not text in UTF-8"),
+        (lambda path: path.write_bytes(b"x" * 1_000_001), "is the most that can be attached"),
+        (lambda path: path.write_text(" x" * 1000), "the model reads 1,000 at most"),
+        (lambda path: path.write_bytes(b""), "is empty"),
+    ],
+)
+async def test_what_is_no_text_of_a_sane_size_is_refused(stage: Stage, make: object, reason: str) -> None:
+    path = stage.home / "it"
+    make(path)
+    async with stage.ready() as play:
+        await command(play, f"/attach {path}/" if path.is_dir() else f"/attach {path}")
+        await play.until(lambda: reason in notices(play))
+        assert play.app.workspace.attachments.files == []
+
+
+def notices(play: Play) -> str:
+    """What was said in the corner."""
+    return "\n".join(notification.message for notification in play.app._notifications)
+
+
+async def test_files_are_completed(stage: Stage) -> None:
+    folder = stage.home / "texts"
+    folder.mkdir()
+    (folder / "rivers.txt").write_text("Danube")
+    (folder / ".hidden").write_text("x")
+    async with stage.ready() as play:
+        box = play.app.query_one(PromptBox)
+        box.show_draft(f"/attach {stage.home}/tex")
+        await play.until(lambda: box.menu and box.menu.is_open)
+        await play.press("tab")
+        assert box.text == f"/attach {folder}/"
+        await play.until(lambda: box.menu and box.menu.chosen and box.menu.chosen.word.endswith("rivers.txt"))
+        assert len(box.menu.choices) == 1
+        await play.press("tab", "enter")
+        await play.until_shown("rivers.txt")
+        await play.until(lambda: play.app.workspace.attachments.files)
+
+
+async def test_a_preset_moves_the_sliders(stage: Stage) -> None:
+    settings = "[chat]\nmodel_titles = false\n[presets.cold]\ntemperature = 0\n"
+    (stage.home / "settings.toml").write_text(settings)
+    async with stage.ready() as play:
+        assert "Sampling · balanced" in play.text()
+        await command(play, "/preset creative")
+        await play.until(lambda: play.conversation.sampling.temperature == 1.2)
+        await play.until_shown("Sampling · creative")
+        await play.press("alt+p")
+        await play.until_shown("Presets of the sliders")
+        await play.press("end", "enter")
+        await play.until(lambda: play.conversation.sampling.temperature == 0)
+        await play.until_shown("Sampling · cold")
+        assert play.conversation.sampling.top_k == 40
+        await play.press("f3", "right")
+        await play.until(lambda: "Sampling · cold" not in play.text())
+        await play.press("escape")
+        await command(play, "/preset lukewarm")
+        await play.until_shown("There is no preset lukewarm")

@@ -1,0 +1,123 @@
+"""What each slash command does on the main screen."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from tui.messages import Trouble
+from tui.slash import Call
+
+if TYPE_CHECKING:
+    from tui.screens.main import MainScreen
+
+Run = Callable[["MainScreen", str], Awaitable[None]]
+
+
+def carry_out(screen: MainScreen, call: Call) -> None:
+    """Do what was typed; what goes wrong is said."""
+    screen.run_worker(_carry_out(screen, call), group="command")
+
+
+async def _carry_out(screen: MainScreen, call: Call) -> None:
+    from storage.errors import StorageError
+
+    try:
+        await RUN[call.command.word](screen, call.rest)
+    except StorageError as error:
+        screen.on_trouble(Trouble(str(error)))
+
+
+def _warn(screen: MainScreen, sentence: str) -> None:
+    screen.notify(sentence, severity="warning", markup=False)
+
+
+async def _attach(screen: MainScreen, rest: str) -> None:
+    if rest:
+        screen.attach(rest)
+    else:
+        _warn(screen, "Name the file: /attach FILE. Tab completes it.")
+
+
+async def _detach(screen: MainScreen, rest: str) -> None:
+    screen.detach(rest)
+
+
+async def _model(screen: MainScreen, rest: str) -> None:
+    from tui.model_choice import ModelChoiceError
+
+    models = screen.workspace.models
+    if not rest:
+        screen.action_choose_model()
+    elif rest in models.servers:
+        screen.open_model(rest)
+    else:
+        try:
+            screen.open_model(await models.choose(rest))
+        except ModelChoiceError as error:
+            _warn(screen, str(error))
+
+
+async def _preset(screen: MainScreen, rest: str) -> None:
+    if rest:
+        screen.take_preset(rest)
+    else:
+        screen.action_choose_preset()
+
+
+async def _system(screen: MainScreen, rest: str) -> None:
+    if rest:
+        screen.change_system(rest)
+    else:
+        screen.action_system_prompt()
+
+
+async def _template(screen: MainScreen, rest: str) -> None:
+    # The formats bring a template language along, which nobody needs before this.
+    from engine.chat import format_names
+    from tui.services.completions import OWN_TEMPLATE
+
+    conversation, card = screen.workspace.conversation, screen.workspace.engine.card
+    names = [OWN_TEMPLATE, *format_names()]
+    if not rest:
+        own = f"the model's own, {card.template}" if card is not None else "the model's own"
+        screen.notify(f"Chat format: {conversation.template or own}. /template NAME chooses another.", markup=False)
+    elif rest not in names:
+        _warn(screen, f"There is no chat format {rest}. There are: {', '.join(names)}.")
+    elif card is not None and not card.abilities.template:
+        _warn(screen, "The server writes conversations in its model's format; another one cannot be chosen.")
+    else:
+        await conversation.set_template(None if rest == OWN_TEMPLATE else rest)
+        screen.notify(f"Chat format, from the next answer on: {rest}.", markup=False)
+
+
+async def _title(screen: MainScreen, rest: str) -> None:
+    if rest:
+        screen.change_title(rest)
+    else:
+        screen.action_rename()
+
+
+def _action(name: str) -> Run:
+    async def run(screen: MainScreen, rest: str) -> None:
+        if not await screen.app.run_action(name, screen):
+            _warn(screen, "There is nothing to do that with now.")
+
+    return run
+
+
+RUN: dict[str, Run] = {
+    "attach": _attach,
+    "detach": _detach,
+    "edit": _action("editor"),
+    "fork": _action("fork"),
+    "help": _action("app.help"),
+    "model": _model,
+    "new": _action("new_session"),
+    "preset": _preset,
+    "quit": _action("app.quit"),
+    "retry": _action("again"),
+    "system": _system,
+    "template": _template,
+    "title": _title,
+}

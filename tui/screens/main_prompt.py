@@ -1,0 +1,207 @@
+"""What the user types: sent, carried out as a command, completed, brought back, edited; and files that go with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from textual import on, work
+from textual.content import Content
+from textual.widgets import Static
+
+from tui import messages
+from tui.screens.main_sessions import MainSessions
+from tui.widgets.prompt_box import PromptBox
+
+if TYPE_CHECKING:
+    from tui.screens.main import MainScreen
+    from tui.widgets.completion_menu import CompletionMenu
+    from tui.widgets.sampling_pane import SamplingPane
+
+
+class MainPrompt(MainSessions):
+    """The main screen with its prompt box at work."""
+
+    # Sending
+
+    def on_prompt_box_sent(self, event: PromptBox.Sent) -> None:
+        """Send, or carry out a command that begins with a slash."""
+        from tui.slash import Call, NoCommand, read_prompt
+
+        if not self.is_furnished:
+            return
+        read = read_prompt(event.text)
+        if isinstance(read, NoCommand):
+            self.notify(read.sentence, severity="warning", markup=False)
+        elif isinstance(read, Call):
+            from tui.screens.main_commands import carry_out
+
+            self.prompt.clear()
+            carry_out(cast("MainScreen", self), read)
+        else:
+            self._send(event.text, read)
+
+    @work(group="send")
+    async def _send(self, typed: str, text: str) -> None:
+        from storage.errors import StorageError
+
+        # A question asked while the app is still opening a session belongs to that one.
+        await self.workspace.opened.wait()
+        attachments = self.workspace.attachments
+        try:
+            sent = await self.workspace.conversation.send(attachments.message(text))
+        except StorageError as error:
+            self.on_trouble(messages.Trouble(f"The message was not sent, it is still in the box. {error}"))
+            return
+        if not sent:
+            what = "waits for the model" if self.workspace.conversation.waiting else "is still being written"
+            self.notify(f"The answer before {what}: esc stops it, then enter sends.", markup=False)
+            return
+        attachments.remove("")
+        self._show_attachments()
+        self.workspace.prompts.forget_place()
+        if self.prompt.text.rstrip() == typed:
+            self.prompt.clear()
+        self.transcript.follow()
+
+    def on_text_area_changed(self, event: PromptBox.Changed) -> None:
+        """Keep the draft, and offer completions."""
+        if isinstance(event.text_area, PromptBox) and self.is_furnished:
+            text = event.text_area.text
+            self.workspace.conversation.set_draft(text)
+            self.workspace.housekeeping.touch()
+            menu = self.prompt.menu
+            if text.startswith("/") or (menu is not None and menu.is_open):
+                self._complete(text)
+
+    # What was asked before
+
+    async def on_prompt_box_recalled(self, event: PromptBox.Recalled) -> None:
+        """Bring back what was asked before what is shown, or after it."""
+        from storage.errors import StorageError
+
+        if not self.is_furnished:
+            return
+        try:
+            found = await self.workspace.prompts.step(self.prompt.text, event.older)
+        except StorageError as error:
+            self.on_trouble(messages.Trouble(str(error)))
+            return
+        if found is not None:
+            self.prompt.show_draft(found)
+
+    # Completions
+
+    @work(exclusive=True, group="complete")
+    async def _complete(self, text: str) -> None:
+        from tui.services.completions import completions
+
+        found = await completions(text, self.workspace)
+        menu = await self._menu()
+        if self.prompt.text == text:
+            menu.show(found)
+            self.refresh_bindings()
+
+    async def _menu(self) -> CompletionMenu:
+        from tui.widgets.completion_menu import CompletionMenu
+
+        if self.prompt.menu is None:
+            self.prompt.menu = CompletionMenu()
+            await self.query_one("#chat").mount(self.prompt.menu, before=self.prompt)
+        return self.prompt.menu
+
+    def on_completion_menu_clicked(self, event: CompletionMenu.Clicked) -> None:
+        """Take the completion that was clicked."""
+        self.prompt.show_draft(event.completion.text)
+        self.prompt.focus()
+
+    # The user's editor
+
+    @work(exclusive=True, group="editor")
+    async def action_editor(self) -> None:
+        """Write the message in the user's editor."""
+        from tui.services.editor import EditorError, edit_text
+
+        try:
+            text = await edit_text(self.app, self.prompt.text)
+        except EditorError as error:
+            self.on_trouble(messages.Trouble(str(error)))
+            return
+        self.prompt.show_draft(text)
+        self.prompt.focus()
+
+    # Files
+
+    @work(group="attach")
+    async def attach(self, name: str) -> None:
+        """Let a text file go with the next message."""
+        from tui.services.attachments import AttachError
+
+        try:
+            await self.workspace.attachments.add(name)
+        except AttachError as error:
+            self.on_trouble(messages.Trouble(str(error)))
+        self._show_attachments()
+
+    def detach(self, name: str) -> None:
+        """Take a file back, or all."""
+        if not self.workspace.attachments.remove(name):
+            self.notify("No such file is attached.", severity="warning", markup=False)
+        self._show_attachments()
+
+    @work(exclusive=True, group="attachments")
+    async def _show_attachments(self) -> None:
+        words = self.workspace.attachments.words
+        if not self.query("#attached"):
+            if not words:
+                return
+            await self.query_one("#chat").mount(Static("", id="attached", markup=False), before=self.prompt)
+        line = self.query_one("#attached", Static)
+        line.update(Content(words))
+        line.display = bool(words)
+
+    @on(messages.EngineChanged)
+    async def _count_again(self, event: messages.EngineChanged) -> None:
+        """Another model makes other tokens of the files."""
+        if event.phase == "ready" and self.workspace.attachments.files:
+            await self.workspace.attachments.count()
+            self._show_attachments()
+
+    # Sliders
+
+    def on_sampling_pane_changed(self, event: SamplingPane.Changed) -> None:
+        """A slider moved."""
+        self.workspace.conversation.set_sampling(event.sampling)
+        self.show_preset()
+
+    @on(messages.SettingsShown)
+    def show_preset(self) -> None:
+        """Say at which preset the sliders stand."""
+        from tui.widgets.engine_pane import EnginePane
+
+        for pane in self.query(EnginePane):
+            pane.show_preset(self._preset_now())
+
+    def _preset_now(self) -> str:
+        conversation = self.workspace.conversation
+        return self.workspace.presets.name_of(conversation.sampling, conversation.default_sampling)
+
+    def action_choose_preset(self) -> None:
+        """Choose a preset of the sliders."""
+        from tui.screens.preset_picker import PresetPickerScreen
+
+        self.app.push_screen(PresetPickerScreen(self.workspace.presets, self._preset_now()), self.take_preset)
+
+    def take_preset(self, name: str | None) -> None:
+        """Move all sliders to a preset; None leaves them."""
+        if name is None:
+            return
+        conversation, presets = self.workspace.conversation, self.workspace.presets
+        sampling = presets.sampling(name, conversation.sampling, conversation.default_sampling)
+        if sampling is None:
+            there_are = ", ".join(presets.names)
+            self.notify(f"There is no preset {name}. There are: {there_are}.", severity="warning", markup=False)
+            return
+        conversation.set_sampling(sampling)
+        self.sampling.show_sampling(sampling, conversation.default_sampling)
+        self.show_preset()
+        self.notify(f"{name}: {presets.words(name)}", markup=False)

@@ -1,0 +1,42 @@
+"""Choose a preset: all sliders at once."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import on
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import OptionList, Static
+from textual.widgets.option_list import Option
+
+from tui.presets import Presets
+from tui.screens.dialog import Dialog
+from tui.text import safe_line
+
+_EXPLANATION = "Your own go into the settings file as [presets.NAME]; /preset NAME does the same as this list."
+
+
+class PresetPickerScreen(Dialog[str]):
+    """Returns the preset's name."""
+
+    DIALOG_TITLE: ClassVar[str] = "Presets of the sliders"
+
+    def __init__(self, presets: Presets, now: str) -> None:
+        super().__init__()
+        self._presets = presets
+        self._now = now
+
+    def contents(self) -> list[Widget]:
+        """The presets with what they set; the cursor on the one that holds now."""
+        names = self._presets.names
+        options = [
+            Option(Content.assemble(safe_line(name, 60), "\n  ", (self._presets.words(name), "dim"))) for name in names
+        ]
+        presets = OptionList(*options, markup=False)
+        presets.highlighted = names.index(self._now) if self._now in names else 0
+        return [presets, Static(Content.styled(_EXPLANATION, "dim"), classes="text")]
+
+    @on(OptionList.OptionSelected)
+    def _choose(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(self._presets.names[event.option_index])

@@ -1,0 +1,123 @@
+"""Text files that go with the next message: read, refused with a reason, counted in the model's tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tui.services.engine_session import EngineSession
+from tui.text import human_bytes, safe_line, safe_text
+
+LIMIT_BYTES = 1_000_000
+"""A quarter of a million tokens or so: more than models of this machine can read."""
+
+_FENCE = re.compile(r"^ {0,3}(`{3,})", re.MULTILINE)
+
+
+class AttachError(Exception):
+    """A file that is not attached; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A file as it was when it was attached. n_tokens: None while no model is there to count."""
+
+    path: Path
+    text: str
+    n_tokens: int | None = None
+
+    @property
+    def words(self) -> str:
+        """Name and size in a few words."""
+        size = f"{self.n_tokens:,} tokens" if self.n_tokens is not None else human_bytes(len(self.text.encode()))
+        return f"{safe_line(self.path.name, 40)} {size}"
+
+    @property
+    def block(self) -> str:
+        """The file as it stands in the message: its name, and its text between fences that it does not have itself."""
+        longest = max((len(found[1]) for found in _FENCE.finditer(self.text)), default=0)
+        fence = "`" * max(3, longest + 1)
+        end = "" if self.text.endswith("\n") else "\n"
+        return f"File {safe_line(self.path.name)}:\n\n{fence}\n{self.text}{end}{fence}"
+
+
+class Attachments:
+    """The files of the next message."""
+
+    def __init__(self, engine: EngineSession) -> None:
+        self._engine = engine
+        self.files: list[Attachment] = []
+
+    async def add(self, name: str) -> Attachment:
+        """Read a file and count its tokens. Raises AttachError; nothing is attached then."""
+        path = Path(name).expanduser()
+        path = path if path.is_absolute() else Path.cwd() / path
+        text = await asyncio.to_thread(_read_text, path)
+        attachment = await self._counted(Attachment(path, text))
+        self._refuse_too_long(attachment)
+        self.files = [*(file for file in self.files if file.path != path), attachment]
+        return attachment
+
+    async def count(self) -> None:
+        """Count again: another model makes other tokens."""
+        counted = [await self._counted(file) for file in self.files]
+        by_path = {file.path: file for file in counted}
+        self.files = [by_path.get(file.path, file) for file in self.files]
+
+    def remove(self, name: str) -> bool:
+        """Take a file back by its name, all without one; False where there is none."""
+        left = [file for file in self.files if name and name not in (file.path.name, str(file.path))]
+        removed = len(left) < len(self.files)
+        self.files = left
+        return removed
+
+    def message(self, text: str) -> str:
+        """The message with its files, the question first: it makes the session's title."""
+        return "\n\n".join(part for part in (text, *(file.block for file in self.files)) if part)
+
+    @property
+    def words(self) -> str:
+        """All files in a line."""
+        return "   ".join(f"\N{PAPERCLIP} {file.words}" for file in self.files)
+
+    async def _counted(self, attachment: Attachment) -> Attachment:
+        return replace(attachment, n_tokens=await self._engine.count_tokens(attachment.block))
+
+    def _refuse_too_long(self, attachment: Attachment) -> None:
+        card = self._engine.card
+        if card is not None and card.context and (attachment.n_tokens or 0) >= card.context:
+            raise AttachError(
+                f"{attachment.words}: the model reads {card.context:,} at most. Attach a part of it,"
+                " or open the model with more context (engine.context in the settings)."
+            )
+
+
+def _read_text(path: Path) -> str:
+    """A file's text. Raises AttachError for what is no text file of a sane size."""
+    name = safe_line(str(path))
+    try:
+        # What is no file is not opened: a pipe would be waited for without end.
+        if not path.exists():
+            raise AttachError(f"There is no file {name}.")
+        if not path.is_file():
+            raise AttachError(f"{name} is no file. Name a text file.")
+        n_bytes = path.stat().st_size
+        if n_bytes > LIMIT_BYTES:
+            size, limit = human_bytes(n_bytes), human_bytes(LIMIT_BYTES)
+            raise AttachError(f"{name} has {size}, and {limit} is the most that can be attached. Cut out a part.")
+        with path.open("rb") as file:
+            data = file.read(LIMIT_BYTES)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise AttachError(f"{name} cannot be read: {reason}.") from error
+    if not data:
+        raise AttachError(f"{name} is empty.")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise AttachError(f"{name} is not text in UTF-8. Convert it first, for instance with iconv or pdftotext.")
+    return safe_text(text)

@@ -1,0 +1,93 @@
+"""How a command in the prompt box may go on: files, models, chat formats and presets."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tui.slash import Call, read_prompt, words_beginning
+from tui.text import human_bytes
+from tui.widgets.completion_menu import Completion
+
+if TYPE_CHECKING:
+    from tui.services.workspace import Workspace
+
+OWN_TEMPLATE = "auto"
+_MOST = 100
+_MOST_ENTRIES = 10_000
+
+
+async def completions(text: str, workspace: Workspace) -> list[Completion]:
+    """The ways on from a text in the prompt box; none where it is no command."""
+    if commands := words_beginning(text):
+        return [
+            Completion(
+                f"/{command.word} " if command.takes else f"/{command.word}",
+                f"/{command.word} {command.takes}".rstrip(),
+                command.about,
+            )
+            for command in commands
+        ]
+    call = read_prompt(text)
+    if not isinstance(call, Call) or "\n" in text or " " not in text:
+        return []
+    before, _, typed = text.partition(" ")
+    typed = typed.lstrip()
+    found = await _arguments(call.command.word, typed, workspace)
+    return [Completion(f"{before} {word}", word, about) for word, about in found[:_MOST]]
+
+
+async def _arguments(command: str, typed: str, workspace: Workspace) -> list[tuple[str, str]]:
+    match command:
+        case "attach":
+            return await asyncio.to_thread(_files, typed)
+        case "detach":
+            names = [(file.path.name, file.words) for file in workspace.attachments.files]
+            return _beginning(names, typed)
+        case "preset":
+            presets = workspace.presets
+            return _beginning([(name, presets.words(name)) for name in presets.names], typed)
+        case "template":
+            return _beginning(await asyncio.to_thread(_templates), typed)
+        case "model":
+            models = [
+                (Path(model.path).name, f"{model.quantization} · {human_bytes(model.size_bytes)}")
+                for model in await workspace.models.list()
+            ]
+            servers = [(name, f"server · {config.host}") for name, config in workspace.models.servers.items()]
+            return _beginning(models + servers, typed)
+        case _:
+            return []
+
+
+def _beginning(found: list[tuple[str, str]], typed: str) -> list[tuple[str, str]]:
+    return [(word, about) for word, about in found if word.lower().startswith(typed.lower())]
+
+
+def _templates() -> list[tuple[str, str]]:
+    # The formats bring a template language along, which nobody needs before this.
+    from engine.chat import format_names
+
+    return [(OWN_TEMPLATE, "the model's own"), *((name, "") for name in format_names() if name != "file")]
+
+
+def _files(typed: str) -> list[tuple[str, str]]:
+    """What a folder has that goes on as typed, folders first; hidden files only after a dot."""
+    folder, slash, begin = typed.rpartition("/")
+    place = Path(f"{folder}{slash}" or ".").expanduser()
+    found: list[tuple[bool, str, str]] = []
+    try:
+        with os.scandir(place) as entries:
+            for _, entry in zip(range(_MOST_ENTRIES), entries, strict=False):
+                name = entry.name
+                if not name.startswith(begin) or (name.startswith(".") and not begin.startswith(".")):
+                    continue
+                if entry.is_dir():
+                    found.append((False, f"{folder}{slash}{name}/", ""))
+                else:
+                    found.append((True, f"{folder}{slash}{name}", human_bytes(entry.stat().st_size)))
+    except OSError:
+        return []
+    return [(name, about) for _, name, about in sorted(found)]

@@ -1,0 +1,109 @@
+"""What the command in the prompt box may go on with, above the box."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.cells import cell_len, set_cell_size
+from textual import events
+from textual.app import RenderResult
+from textual.content import Content
+from textual.message import Message
+from textual.reactive import reactive
+from textual.widget import Widget
+
+from tui.text import safe_line
+
+_MOST_LINES = 6
+_WORD_WIDTH = 24
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One way on. text: what the prompt box has after it was taken. word: how it is listed. about: what it is."""
+
+    text: str
+    word: str
+    about: str = ""
+
+
+class CompletionMenu(Widget, can_focus=False):
+    """A few lines that scroll with their cursor; the prompt box has the keys."""
+
+    ALLOW_SELECT = False
+    DEFAULT_CSS = """
+    CompletionMenu { height: auto; width: 1fr; padding: 0 2; display: none; }
+    CompletionMenu.-open { display: block; }
+    CompletionMenu > .menu--chosen { color: $text-accent; text-style: bold reverse; }
+    CompletionMenu > .menu--about { color: $text-muted; }
+    """
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"menu--chosen", "menu--about"}
+
+    choices: reactive[tuple[Completion, ...]] = reactive((), layout=True)
+    at: reactive[int] = reactive(0)
+
+    @dataclass
+    class Clicked(Message):
+        """The user took a completion with the mouse."""
+
+        completion: Completion
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._moved = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is anything to choose."""
+        return bool(self.choices)
+
+    @property
+    def chosen(self) -> Completion | None:
+        """The one under the cursor."""
+        return self.choices[self.at] if self.choices else None
+
+    def show(self, choices: list[Completion]) -> None:
+        """Offer these; none of them closes the menu."""
+        if tuple(choices) != self.choices:
+            self.at, self._moved = 0, False
+            self.choices = tuple(choices)
+            self.set_class(bool(choices), "-open")
+
+    def move(self, step: int) -> None:
+        """To the completion above or below, round the ends."""
+        self._moved = True
+        self.at = (self.at + step) % max(len(self.choices), 1)
+
+    def is_wanted(self, text: str) -> bool:
+        """Whether enter takes a completion rather than sends the text: it was moved to, or the text is none itself."""
+        if not self.choices:
+            return False
+        if self._moved:
+            return True
+        return not text.endswith(" ") and text not in {choice.text.rstrip() for choice in self.choices}
+
+    def _first(self) -> int:
+        return max(0, min(self.at - _MOST_LINES // 2, len(self.choices) - _MOST_LINES))
+
+    def render(self) -> RenderResult:
+        """The lines around the cursor."""
+        first = self._first()
+        shown = self.choices[first : first + _MOST_LINES]
+        width = min(max((cell_len(choice.word) for choice in shown), default=0), _WORD_WIDTH)
+        room = max(self.content_size.width - width - 2, 0)
+        lines = []
+        for number, choice in enumerate(shown, start=first):
+            word = set_cell_size(safe_line(choice.word), width)
+            about = safe_line(choice.about)
+            if cell_len(about) > room:
+                about = set_cell_size(about, max(room - 1, 0)) + "…"
+            style = ".menu--chosen" if number == self.at else ""
+            lines.append(Content.assemble((word, style), "  ", (about, ".menu--about")))
+        return Content("\n").join(lines)
+
+    def on_click(self, event: events.Click) -> None:
+        """Take the line that was clicked."""
+        at = self._first() + event.y
+        if 0 <= at < len(self.choices):
+            self.post_message(self.Clicked(self.choices[at]))
