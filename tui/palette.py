@@ -30,6 +30,8 @@ _WITHOUT_KEY = (
     ("Pin the chosen session, or no longer", "The one under the history's cursor; p there", "pin_session"),
     ("Archive the chosen session, or take it back", "The one under the history's cursor; a there", "archive_session"),
     ("Delete the chosen session", "The one under the history's cursor; d there", "delete_session"),
+    ("Export the session as Markdown", "To a file in your home: /export FILE chooses another", "export('md')"),
+    ("Export the session as JSON", "With all branches and figures; can be imported again", "export('json')"),
     ("Show archived sessions, or the others again", "In the history; v there", "show_archived"),
     ("Bring the deleted session back", "The one that was deleted last", "restore_session"),
 )

@@ -77,6 +77,21 @@ class MainSessions(MainEvents):
         await deed
         await self.show_history()
 
+    def action_export(self, wanted: str = "md") -> None:
+        """Write the open session to a file."""
+        if self.workspace.conversation.session is None:
+            self.notify("There is nothing to export yet: the session is empty.", markup=False)
+        else:
+            self._do(self._export(wanted))
+
+    async def _export(self, wanted: str) -> None:
+        from tui.services.export_file import export_session_file
+
+        session = self.workspace.conversation.session
+        assert session is not None
+        path = await export_session_file(self.workspace.store, session, wanted)
+        self.notify(f"Written to {path}", markup=False)
+
     def action_show_archived(self) -> None:
         """Show the archived sessions, or the others again."""
         archived = not self.history.archived

@@ -151,7 +151,8 @@ class Workspace:
             self._post(Trouble("Everything is stored again.", severity="information"))
             self._post(HistoryChanged())
         else:
-            self._post(Trouble(f"{error} What is said is kept in memory meanwhile, and stored as soon as that works; /export writes it to a file."))
+            meanwhile = "What is said is kept in memory, and stored as soon as that works; /export writes it to a file."
+            self._post(Trouble(f"{error} {meanwhile}"))
 
     async def close(self) -> None:
         """Store everything and end the engine; whoever calls second waits for the first."""
