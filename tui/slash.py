@@ -25,6 +25,7 @@ SLASH_COMMANDS = {
         SlashCommand("attach", "FILE", "a text file goes with the next message"),
         SlashCommand("detach", "[FILE]", "take attached files back"),
         SlashCommand("edit", "", "write in your editor ($VISUAL, $EDITOR)"),
+        SlashCommand("export", "[FILE]", "write the session to a file: .md to read, .json for all of it"),
         SlashCommand("fork", "", "a copy of the session, to go on otherwise"),
         SlashCommand("help", "", "keys and what they do"),
         SlashCommand("model", "[NAME]", "open another model"),

@@ -36,6 +36,15 @@ async def test_markdown_in_the_home_never_over_another_file(stage: Stage) -> Non
         assert (stage.home / "list-three-rivers.md").stat().st_mode & 0o077 == 0
 
 
+async def test_the_slash_command_takes_a_file(stage: Stage) -> None:
+    async with stage.ready() as play:
+        answer = await play.ask("List three rivers")
+        await play.press(*f"/export {stage.home / 'mine.md'}", "enter")
+        await play.until((stage.home / "mine.md").exists)
+        await play.until_shown("Written to")
+        assert answer in (stage.home / "mine.md").read_text()
+
+
 async def test_json_of_what_is_only_in_memory_can_be_imported(stage: Stage) -> None:
     async with stage.ready() as play:
         await play.app.workspace.store.call(fill_disk)

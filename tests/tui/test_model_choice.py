@@ -73,7 +73,9 @@ def test_the_settings_decide_how_it_is_opened(paths: Paths) -> None:
     load = model_load(Path("m.gguf"), Settings(), paths)
     assert (load.threads, load.context, load.cache_dir) == (None, None, str(paths.cache_dir))
     assert (load.keep_panels, load.cache_limit_bytes, load.kv_type) == (True, 50_000_000_000, "f16")
-    settings = Settings(engine=EngineSettings(threads=3, context=4096, panels="memory", cache_limit_gb=1.5, kv_type="q8_0"))
+    settings = Settings(
+        engine=EngineSettings(threads=3, context=4096, panels="memory", cache_limit_gb=1.5, kv_type="q8_0")
+    )
     load = model_load(Path("m.gguf"), settings, paths, threads=2)
     assert (load.threads, load.context, load.cache_dir) == (2, 4096, str(paths.cache_dir))
     assert (load.keep_panels, load.cache_limit_bytes, load.kv_type) == (False, 1_500_000_000, "q8_0")

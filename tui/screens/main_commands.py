@@ -43,6 +43,10 @@ async def _detach(screen: MainScreen, rest: str) -> None:
     screen.detach(rest)
 
 
+async def _export(screen: MainScreen, rest: str) -> None:
+    screen.action_export(rest or "md")
+
+
 async def _model(screen: MainScreen, rest: str) -> None:
     from tui.model_choice import ModelChoiceError
 
@@ -110,6 +114,7 @@ RUN: dict[str, Run] = {
     "attach": _attach,
     "detach": _detach,
     "edit": _action("editor"),
+    "export": _export,
     "fork": _action("fork"),
     "help": _action("app.help"),
     "model": _model,
