@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -20,7 +21,11 @@ from tui.app import LlmTuiApp
 from tui.options import AppOptions
 from tui.services.conversation import Conversation
 
+if TYPE_CHECKING:
+    from tests.tui.terminal import Terminal
+
 SCRIPTED_ENGINE = Path(__file__).with_name("scripted_engine.py")
+SCRIPTED_APP = Path(__file__).with_name("scripted_app.py")
 PATIENCE_S = 20.0
 
 
@@ -146,3 +151,23 @@ def stage(home: Path) -> Stage:
     model = home / "Tiny 135M Q4_1.gguf"
     model.write_bytes(b"GGUF")
     return Stage(home, script, model)
+
+
+@pytest.fixture
+def open_terminal(stage: Stage) -> Iterator[Callable[..., Terminal]]:
+    """Start the app in a terminal of its own; keywords are environment variables, size is columns and rows."""
+    spec = importlib.util.spec_from_file_location("terminal", Path(__file__).with_name("terminal.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    terminals: list[Terminal] = []
+
+    def start(*, size: tuple[int, int] = (100, 30), **environment: str) -> Terminal:
+        arguments = [sys.executable, str(SCRIPTED_APP), str(stage.model), str(stage.script)]
+        terminals.append(module.Terminal(arguments, environment, size=size))
+        return terminals[-1]
+
+    yield start
+    for terminal in terminals:
+        terminal.close()

@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import pty
 import re
-import select
 import signal
-import struct
-import subprocess
-import sys
-import termios
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -26,97 +16,18 @@ from storage.sessions import last_session
 from tui.paths import user_paths
 
 if TYPE_CHECKING:
-    from tests.tui.conftest import Stage
+    from collections.abc import Callable
 
-APP = Path(__file__).with_name("scripted_app.py")
+    from tests.tui.conftest import Stage
+    from tests.tui.terminal import Terminal
+
 PATIENCE_S = 30.0
 LONG = " ".join(f"number{n}" for n in range(3000))
 
-# What Textual itself sends: colours and cursor moves, modes and their queries, the alternate screen.
-HONEST = re.compile(rb"\x1b\[[0-9;:]*[mHABCDJKh]|\x1b\[[?>=<][0-9;]*[a-zA-Z]|\x1b\[\?[0-9;]*\$p|\x1b\[[<>][0-9;]*u")
-
-
-class Terminal:
-    """A program on the slave side of a pseudo-terminal, and all that it wrote."""
-
-    def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
-        self.master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
-        self.process = subprocess.Popen(
-            arguments,
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            start_new_session=True,
-            env={**os.environ, "TERM": "xterm-256color", **environment},
-        )
-        os.close(slave)
-        self.output = b""
-        self.is_open = True
-
-    def read(self, for_s: float = 0.05) -> bool:
-        """Take what there is; False when the other side is gone."""
-        if not select.select([self.master], [], [], for_s)[0]:
-            return True
-        try:
-            data = os.read(self.master, 65536)
-        except OSError:
-            return False
-        self.output += data
-        return bool(data)
-
-    def text(self) -> str:
-        """What was written, without escape sequences."""
-        return HONEST.sub(b"", self.output).decode("utf-8", "replace")
-
-    def wait_for(self, text: str) -> None:
-        """Read until a text was written."""
-        limit = time.monotonic() + PATIENCE_S
-        while text not in self.text():
-            assert time.monotonic() < limit, f"{text!r} was never written: {self.text()[-2000:]}"
-            assert self.read(), f"the app ended before it wrote {text!r}: {self.text()[-2000:]}"
-
-    def type(self, text: str) -> None:
-        """Send keys."""
-        os.write(self.master, text.encode())
-
-    def engine_pid(self) -> int:
-        """The engine's process."""
-        (engine,) = psutil.Process(self.process.pid).children()
-        return engine.pid
-
-    def wait_for_end(self) -> int:
-        """Read until the program has ended."""
-        limit = time.monotonic() + PATIENCE_S
-        while self.process.poll() is None:
-            assert time.monotonic() < limit, "the app does not end"
-            if self.is_open:
-                self.read()
-            else:
-                time.sleep(0.01)
-        while self.is_open and select.select([self.master], [], [], 0)[0] and self.read(0):
-            pass
-        return self.process.returncode
-
-    def hang_up(self) -> None:
-        """Drop the line."""
-        os.close(self.master)
-        self.is_open = False
-
-    def close(self) -> None:
-        """End the program whatever it does."""
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        if self.is_open:
-            os.close(self.master)
-
 
 @pytest.fixture
-def terminal(stage: Stage) -> Iterator[Terminal]:
-    terminal = Terminal([sys.executable, str(APP), str(stage.model), str(stage.script)], {})
-    yield terminal
-    terminal.close()
+def terminal(stage: Stage, open_terminal: Callable[..., Terminal]) -> Terminal:
+    return open_terminal()
 
 
 def gone(pid: int) -> bool:
@@ -260,7 +171,7 @@ def test_nothing_that_a_model_writes_is_obeyed(hostile: None, stage: Stage, term
     assert "\u202e".encode() not in written
     assert "\u2066".encode() not in written
     cut_short = re.compile(rb"\x1b(\[[0-9;]*)?$")
-    assert b"\x1b" not in cut_short.sub(b"", HONEST.sub(b"", written))
+    assert b"\x1b" not in cut_short.sub(b"", terminal.honest.sub(b"", written))
     text = terminal.text()
     assert "[bold]markup[/bold]" in text
     assert "[@click=app.quit]click[/]" in text
