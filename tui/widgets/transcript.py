@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from storage.records import PathMessage
     from tui.widgets.message_view import MessageView
 
-PAGE = 30
+PAGE = 24
 """Messages that are shown at once at most when a session opens; scrolling to the top brings as many more."""
 
 
