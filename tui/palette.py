@@ -1,4 +1,4 @@
-"""The main screen's actions as commands of the palette: all that keys do, found by name."""
+"""The main screen's actions as commands of the palette: all that keys do, there and in the focused pane, by name."""
 
 from __future__ import annotations
 
@@ -12,18 +12,29 @@ from tui.screens.main_keys import MAIN_KEYS
 
 
 def main_commands(screen: MainScreen) -> Iterable[SystemCommand]:
-    """One command for each binding of the main screen that can be used now, and those without a key."""
+    """One command for each key of the main screen and the focused pane that does something now, and a few without."""
     for binding in MAIN_KEYS:
         if screen.check_action(binding.action.partition("(")[0].removeprefix("app."), ()):
             title = binding.tooltip or binding.description
             yield SystemCommand(
                 title, f"Key: {screen.app.get_key_display(binding)}", partial(screen.run_action, binding.action)
             )
-    for title, explanation, action in _WITHOUT_KEY:
+    yield from _of_pane(screen)
+    for title, explanation, action in WITHOUT_KEY:
         yield SystemCommand(title, explanation, partial(screen.run_action, action))
 
 
-_WITHOUT_KEY = (
+def _of_pane(screen: MainScreen) -> Iterable[SystemCommand]:
+    app, told = screen.app, set()
+    for active in screen.active_bindings.values():
+        binding = active.binding
+        if active.node is screen.focused and binding.id and active.enabled and binding.id not in told:
+            told.add(binding.id)
+            run = partial(app.run_action, binding.action, active.node)
+            yield SystemCommand(binding.tooltip, f"Key: {app.get_key_display(binding)}, here", run)
+
+
+WITHOUT_KEY = (
     ("Answer this message again", "The one under the chat's cursor", "again_here"),
     ("Delete this message", "The one under the chat's cursor, and what follows it", "delete_message"),
     ("Rename the chosen session", "The one under the history's cursor; r there", "rename_session"),
@@ -35,3 +46,4 @@ _WITHOUT_KEY = (
     ("Show archived sessions, or the others again", "In the history; v there", "show_archived"),
     ("Bring the deleted session back", "The one that was deleted last", "restore_session"),
 )
+"""With a key in one pane alone, or with a slash command."""

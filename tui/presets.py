@@ -16,6 +16,9 @@ BUILT_IN: dict[str, SamplingSettings] = {
 }
 """High temperatures are held together by min-p, which follows how sure the model is."""
 
+_NAMES = {"top_k": "top-k", "top_p": "top-p", "min_p": "min-p"}
+_OFF = ("repeat penalty 1", "max tokens 0")
+
 
 class Presets:
     """All presets by name; one of the user's takes the place of ours with the same name."""
@@ -46,7 +49,7 @@ class Presets:
     def words(self, name: str) -> str:
         """What a preset sets, in a line."""
         wanted = msgspec.structs.asdict(self._by_name[name])
-        set_here = {
-            key: value for key, value in wanted.items() if value is not None and (key, value) != ("max_tokens", 0)
-        }
-        return " · ".join(f"{key.replace('_', ' ')} {value:g}" for key, value in set_here.items()) or "as a new session"
+        told = [
+            f"{_NAMES.get(key, key.replace('_', ' '))} {value:g}" for key, value in wanted.items() if value is not None
+        ]
+        return " · ".join(part for part in told if part not in _OFF) or "as a new session"

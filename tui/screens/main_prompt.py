@@ -157,6 +157,7 @@ class MainPrompt(MainSessions):
             await self.query_one("#chat").mount(Static("", id="attached", markup=False), before=self.prompt)
         line = self.query_one("#attached", Static)
         line.update(Content(words))
+        line.styles.padding = (0, 2)
         line.display = bool(words)
 
     @on(messages.EngineChanged)

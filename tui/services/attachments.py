@@ -80,7 +80,7 @@ class Attachments:
     @property
     def words(self) -> str:
         """All files in a line."""
-        return "   ".join(f"\N{PAPERCLIP} {file.words}" for file in self.files)
+        return f"Attached: {' · '.join(file.words for file in self.files)}" if self.files else ""
 
     async def _counted(self, attachment: Attachment) -> Attachment:
         return replace(attachment, n_tokens=await self._engine.count_tokens(attachment.block))

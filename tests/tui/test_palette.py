@@ -1,0 +1,65 @@
+"""The command palette and the keys: what one of them has, the other has too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tui.palette import WITHOUT_KEY, main_commands
+from tui.screens.main import MainScreen
+from tui.screens.main_keys import MAIN_KEYS
+from tui.slash import SLASH_COMMANDS
+from tui.widgets.history_pane import SessionList
+from tui.widgets.prompt_box import PromptBox
+from tui.widgets.slider import Slider
+from tui.widgets.transcript import Transcript
+
+if TYPE_CHECKING:
+    from textual.widget import Widget
+
+    from tests.tui.conftest import Stage
+
+PANES = (PromptBox, Transcript, SessionList, Slider)
+
+
+@pytest.mark.parametrize("pane", PANES)
+async def test_every_key_that_does_something_is_a_command(stage: Stage, pane: type[Widget]) -> None:
+    async with stage.ready() as play:
+        await play.ask("hello")
+        screen = play.app.screen
+        assert isinstance(screen, MainScreen)
+        screen.query(pane).first().focus()
+        await play.until(lambda: isinstance(play.app.focused, pane))
+        commands = {command.title for command in main_commands(screen)}
+        active = [binding for _, binding, enabled, _ in screen.active_bindings.values() if enabled and binding.id]
+        ours = {binding.tooltip for binding in active if not binding.system}
+        ours -= {binding.tooltip for binding in play.app.BINDINGS}
+        assert len(ours) > len(MAIN_KEYS) // 2
+        assert ours <= commands
+
+
+async def test_every_command_has_a_key_or_is_typed(stage: Stage) -> None:
+    bindings = [binding for place in (MainScreen, *PANES) for binding in place.BINDINGS]
+    tooltips = {binding.tooltip for binding in bindings}
+    actions = {binding.action.removeprefix("screen.") for binding in bindings}
+    without = {title: action for title, _, action in WITHOUT_KEY}
+    async with stage.ready() as play:
+        await play.ask("hello")
+        assert isinstance(play.app.screen, MainScreen)
+        for command in main_commands(play.app.screen):
+            if command.title in without:
+                action = without[command.title]
+                assert action in actions or action.partition("(")[0] in SLASH_COMMANDS, command
+            else:
+                assert command.title in tooltips, command
+
+
+async def test_a_command_of_the_focused_pane_works_from_the_palette(stage: Stage) -> None:
+    async with stage.ready() as play:
+        await play.press("f3")
+        await play.until(lambda: isinstance(play.app.focused, Slider))
+        await play.press("ctrl+p", *"the lowest value")
+        await play.until_shown("The lowest value")
+        await play.press("enter")
+        await play.until(lambda: play.conversation.sampling.temperature == 0)
