@@ -46,7 +46,7 @@ def key_problems(keys: Mapping[str, str]) -> list[str]:
     for action, wanted in keys.items():
         if action not in default:
             close = difflib.get_close_matches(action, default, n=1)
-            meant = f" Did you mean {close[0]}?" if close else " f1 and the command palette list what there is."
+            meant = f" Did you mean {close[0]}?" if close else " The command palette names all that there are."
             problems.append(f"keys: there is no action {action}; it is ignored.{meant}")
             continue
         for key in _split(wanted) or [""]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from functools import partial
 
 from textual.app import SystemCommand
+from textual.binding import Binding
 
 from tui.screens.main import MainScreen
 from tui.screens.main_keys import MAIN_KEYS
@@ -16,9 +17,7 @@ def main_commands(screen: MainScreen) -> Iterable[SystemCommand]:
     for binding in MAIN_KEYS:
         if screen.check_action(binding.action.partition("(")[0].removeprefix("app."), ()):
             title = binding.tooltip or binding.description
-            yield SystemCommand(
-                title, f"Key: {screen.app.get_key_display(binding)}", partial(screen.run_action, binding.action)
-            )
+            yield SystemCommand(title, _explain(screen, binding), partial(screen.run_action, binding.action))
     yield from _of_pane(screen)
     for title, explanation, action in WITHOUT_KEY:
         yield SystemCommand(title, explanation, partial(screen.run_action, action))
@@ -31,7 +30,12 @@ def _of_pane(screen: MainScreen) -> Iterable[SystemCommand]:
         if active.node is screen.focused and binding.id and active.enabled and binding.id not in told:
             told.add(binding.id)
             run = partial(app.run_action, binding.action, active.node)
-            yield SystemCommand(binding.tooltip, f"Key: {app.get_key_display(binding)}, here", run)
+            yield SystemCommand(binding.tooltip, _explain(screen, binding), run)
+
+
+def _explain(screen: MainScreen, binding: Binding) -> str:
+    """The key, and the name under which the settings may give it another."""
+    return f"Key: {screen.app.get_key_display(binding)} · in the settings: {binding.id}"
 
 
 WITHOUT_KEY = (
