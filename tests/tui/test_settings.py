@@ -158,3 +158,13 @@ def test_what_is_not_set_is_as_the_makers_recommend():
     assert Settings().sampling.sampling(recommended) == recommended
     own = SamplingSettings(temperature=1.5, max_tokens=7)
     assert own.sampling(recommended) == Sampling(temperature=1.5, top_p=0.9, max_new_tokens=7)
+
+
+def test_presets_are_read_and_one_with_a_mistake_is_left_out(tmp_path: Path) -> None:
+    loaded = load_settings(write(tmp_path, "[presets.cold]\ntemperature = 0.1\n[presets.hot]\ntop_p = 7.0\nheat = 1\n"))
+    assert loaded.settings.presets == {"cold": SamplingSettings(temperature=0.1)}
+    told = "\n".join(loaded.problems)
+    assert len(loaded.problems) == 2
+    assert "line 5: the setting presets.hot.heat is unknown and ignored." in told
+    assert "line 3: presets.hot: top_p: " in told
+    assert told.endswith("this preset is left out.")
