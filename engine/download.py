@@ -1,0 +1,223 @@
+"""Fetch a model file from a URL: resumed where it broke off, checked, and under its name only when it is whole.
+
+What came so far lies beside the target as NAME.part, with NAME.part.json saying which file of the server it is the
+beginning of. It is gone on with only where the server says that the file is still the same (its ETag); otherwise the
+download begins anew. Sources: RFC 9110, ranges and If-Range.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from engine.errors import DownloadError
+
+if TYPE_CHECKING:
+    import httpx
+
+Report = Callable[[int, int], None]
+"""Called with the bytes that are there and the bytes of the whole file, 0 where the server does not say."""
+
+ATTEMPTS = 5
+"""Broken connections in a row that brought nothing; each that brought something starts the count again."""
+
+SPARE_BYTES = 64 << 20
+"""Room on the disk that a download leaves to others."""
+
+PIECE_BYTES = 1 << 20
+CONNECT_S, SILENCE_S = 20.0, 60.0
+_REDIRECTS = 10
+
+
+class _Part(msgspec.Struct):
+    """What the unfinished file is the beginning of."""
+
+    url: str
+    etag: str
+    total: int
+
+
+class _BrokenOff(Exception):
+    """The connection ended before the file did."""
+
+
+def file_name_of(url: str) -> str:
+    """The name that a file from this URL gets. Raises DownloadError for a URL that names none."""
+    name = unquote(urlsplit(url).path).replace("\\", "/").rpartition("/")[2]
+    name = re.sub(r"[\x00-\x1f\x7f]", "", name).lstrip(".")
+    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc or not name:
+        raise DownloadError(
+            f"{url} names no file to fetch.", "Give the whole address, from https:// to the file's name."
+        )
+    return name
+
+
+def download(url: str, folder: Path, report: Report, *, sha256: str | None = None) -> Path:
+    """Fetch a file into a folder and return its path; a file of that name that is there already is an error.
+
+    sha256: what the file must have, in hexadecimal digits. Raises DownloadError; what came stays for the next time,
+    unless it is the wrong file.
+    """
+    target = folder / file_name_of(url)
+    if target.exists():
+        raise DownloadError(f"{target} is there already.", "Remove it first, or open it as it is.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f"{target.name}.part")
+        with _alone(part):
+            _fetch(url, part, report)
+            _check(part, sha256)
+            part.replace(target)
+            _note(part).unlink(missing_ok=True)
+    except OSError as error:
+        raise DownloadError(f"{target} cannot be written: {error.strerror or error}.", "Check the disk.") from error
+    return target
+
+
+def _note(part: Path) -> Path:
+    return part.with_name(f"{part.name}.json")
+
+
+@contextmanager
+def _alone(part: Path) -> Iterator[None]:
+    """Hold the unfinished file for this process."""
+    with part.open("ab") as file:
+        if sys.platform != "win32":
+            import fcntl
+
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise DownloadError(f"Another llm-tui is fetching {part.stem}.", "Wait until it is done.") from None
+        yield
+
+
+def _httpx() -> Any:
+    try:
+        import httpx
+    except ImportError:
+        raise DownloadError(
+            "Fetching from an address needs the package httpx, which is not installed.",
+            "Install it: pip install 'llm-tui[remote]'.",
+        ) from None
+    return httpx
+
+
+def _fetch(url: str, part: Path, report: Report) -> None:
+    """Bring the unfinished file to its end, over as many connections as that takes."""
+    httpx = _httpx()
+    timeout = httpx.Timeout(SILENCE_S, connect=CONNECT_S)
+    with httpx.Client(follow_redirects=True, max_redirects=_REDIRECTS, timeout=timeout) as client:
+        failures = 0
+        while True:
+            before = part.stat().st_size
+            try:
+                _go_on(client, url, part, report)
+                return
+            except (httpx.TransportError, _BrokenOff) as error:
+                failures = 1 if part.stat().st_size > before else failures + 1
+                if failures >= ATTEMPTS:
+                    raise DownloadError(
+                        f"{url} could not be fetched: {error or type(error).__name__}.",
+                        "Check the connection, then give the same command again: it goes on where it was.",
+                    ) from error
+            except (httpx.InvalidURL, httpx.TooManyRedirects) as error:
+                raise DownloadError(f"{url} could not be fetched: {error}.", "Check the address.") from error
+
+
+def _go_on(client: httpx.Client, url: str, part: Path, report: Report) -> None:
+    """Fetch what is missing, over one connection."""
+    known = _read_note(part)
+    start = part.stat().st_size if known is not None and known.url == url and known.etag else 0
+    headers = {"Accept-Encoding": "identity"}
+    if start and known is not None:
+        if start == known.total:
+            return
+        headers |= {"Range": f"bytes={start}-", "If-Range": known.etag}
+    with client.stream("GET", url, headers=headers) as response:
+        if response.status_code == 416:
+            # What is here is no beginning of what is there.
+            os.truncate(part, 0)
+            raise _BrokenOff("the server has another file now")
+        _refuse(response, url)
+        resumed = response.status_code == 206
+        if not resumed:
+            start = 0
+            os.truncate(part, 0)
+        length = response.headers.get("Content-Length", "")
+        total = start + int(length) if length.isdecimal() else 0
+        etag = response.headers.get("ETag", "")
+        # Only a strong one says that the bytes are the same.
+        _note(part).write_bytes(msgspec.json.encode(_Part(url, "" if etag.startswith("W/") else etag, total)))
+        _check_room(part.parent, total - start)
+        _receive(response, part, start, total, report)
+
+
+def _receive(response: httpx.Response, part: Path, start: int, total: int, report: Report) -> None:
+    done = start
+    report(done, total)
+    with part.open("r+b") as file:
+        file.seek(start)
+        for piece in response.iter_raw():
+            file.write(piece)
+            done += len(piece)
+            report(done, total)
+        file.flush()
+        os.fsync(file.fileno())
+    if total and done != total:
+        raise _BrokenOff(f"it ended after {done} of {total} bytes")
+
+
+def _read_note(part: Path) -> _Part | None:
+    try:
+        return msgspec.json.decode(_note(part).read_bytes(), type=_Part)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def _refuse(response: httpx.Response, url: str) -> None:
+    """Raise DownloadError for an answer that is not the file."""
+    if response.status_code >= 500:
+        raise _BrokenOff(f"the server answers {response.status_code}")
+    if response.status_code not in (200, 206):
+        reasons = {401: "it wants a login", 403: "it is not for everyone", 404: "there is no such file"}
+        reason = reasons.get(response.status_code, response.reason_phrase)
+        raise DownloadError(f"{url} could not be fetched: {response.status_code}, {reason}.", "Check the address.")
+    if response.headers.get("Content-Type", "").partition(";")[0].strip() in ("text/html", "application/xhtml+xml"):
+        raise DownloadError(f"{url} is a web page, not a model file.", "Copy the address of the file itself.")
+
+
+def _check_room(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed + SPARE_BYTES > free:
+        raise DownloadError(
+            f"There is no room in {folder}: {needed / 1e6:.0f} MB are to come, {free / 1e6:.0f} MB are free.",
+            "Make room, then give the same command again.",
+        )
+
+
+def _check(part: Path, sha256: str | None) -> None:
+    """Compare the whole file with what was asked for; the wrong one is deleted."""
+    if sha256 is None:
+        return
+    digest = hashlib.sha256()
+    with part.open("rb") as file:
+        while piece := file.read(PIECE_BYTES):
+            digest.update(piece)
+    if digest.hexdigest() != sha256.lower():
+        part.unlink(missing_ok=True)
+        _note(part).unlink(missing_ok=True)
+        raise DownloadError(
+            f"What came is not the wanted file: its SHA-256 is {digest.hexdigest()}.",
+            "It was deleted. Check the address and the checksum.",
+        )

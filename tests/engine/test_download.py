@@ -1,0 +1,201 @@
+"""Fetching a file from a real server on loopback that resumes, breaks off, changes its mind and refuses."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from engine import download as module
+from engine.download import download, file_name_of
+from engine.errors import DownloadError
+
+CONTENT = bytes(range(256)) * 5000
+
+
+@dataclass
+class Site:
+    """What the server has, and what it was asked for. cut: how many bytes the next answers send before they end."""
+
+    url: str = ""
+    content: bytes = CONTENT
+    etag: str = '"one"'
+    content_type: str = "application/octet-stream"
+    status: int = 200
+    cut: list[int] = field(default_factory=list)
+    ranges: list[str | None] = field(default_factory=list)
+    ignores_ranges: bool = False
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    site = Site()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+            pass
+
+        def do_GET(self) -> None:
+            wanted = self.headers.get("Range")
+            site.ranges.append(wanted)
+            if self.path.startswith("/elsewhere"):
+                self.send_response(302)
+                self.send_header("Location", "/files/model.gguf")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            start = 0
+            if wanted and self.headers.get("If-Range") == site.etag and not site.ignores_ranges:
+                start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+            self.send_response(206 if start else site.status)
+            body = site.content[start:]
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Type", site.content_type)
+            self.send_header("ETag", site.etag)
+            self.end_headers()
+            sent = body[: site.cut.pop(0)] if site.cut else body
+            self.wfile.write(sent)
+            self.close_connection = len(sent) < len(body)
+
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: object, client_address: object) -> None:
+            """Whoever gave up reading is no error here."""
+
+    server = Server(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    site.url = f"http://127.0.0.1:{server.server_port}/files/model.gguf"
+    yield site
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_arrives_whole_with_progress(site: Site, tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    path = download(site.url, tmp_path / "models", lambda *progress: told.append(progress))
+    assert path == tmp_path / "models" / "model.gguf"
+    assert path.read_bytes() == CONTENT
+    assert names(path.parent) == ["model.gguf"]
+    assert told[0] == (0, len(CONTENT))
+    assert told[-1] == (len(CONTENT), len(CONTENT))
+
+
+def test_redirects_are_followed(site: Site, tmp_path: Path) -> None:
+    path = download(site.url.replace("files", "elsewhere"), tmp_path, lambda *_: None)
+    assert path.read_bytes() == CONTENT
+
+
+def test_a_broken_connection_is_gone_on_with(site: Site, tmp_path: Path) -> None:
+    site.cut = [300_000, 500_000]
+    path = download(site.url, tmp_path, lambda *_: None)
+    assert path.read_bytes() == CONTENT
+    assert site.ranges == [None, "bytes=300000-", "bytes=800000-"]
+
+
+def test_a_later_command_goes_on_where_an_earlier_one_gave_up(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ATTEMPTS", 1)
+    site.cut = [400_000]
+    with pytest.raises(DownloadError, match="goes on where it was"):
+        download(site.url, tmp_path, lambda *_: None)
+    assert names(tmp_path) == ["model.gguf.part", "model.gguf.part.json"]
+    told: list[int] = []
+    path = download(site.url, tmp_path, lambda done, total: told.append(done))
+    assert path.read_bytes() == CONTENT
+    assert told[0] == 400_000
+    assert names(tmp_path) == ["model.gguf"]
+
+
+@pytest.mark.parametrize("ignores_ranges", [False, True])
+def test_a_file_that_changed_meanwhile_is_fetched_anew(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ignores_ranges: bool
+) -> None:
+    monkeypatch.setattr(module, "ATTEMPTS", 1)
+    site.cut = [400_000]
+    with pytest.raises(DownloadError):
+        download(site.url, tmp_path, lambda *_: None)
+    site.etag, site.content, site.ignores_ranges = '"two"', CONTENT[::-1], ignores_ranges
+    assert download(site.url, tmp_path, lambda *_: None).read_bytes() == CONTENT[::-1]
+
+
+def test_a_server_that_never_gets_anywhere_is_given_up(site: Site, tmp_path: Path) -> None:
+    site.status = 503
+    with pytest.raises(DownloadError, match="503"):
+        download(site.url, tmp_path, lambda *_: None)
+    assert len(site.ranges) == module.ATTEMPTS
+
+
+def test_the_checksum_decides(site: Site, tmp_path: Path) -> None:
+    with pytest.raises(DownloadError, match="not the wanted file"):
+        download(site.url, tmp_path, lambda *_: None, sha256="0" * 64)
+    assert names(tmp_path) == []
+    digest = hashlib.sha256(CONTENT).hexdigest().upper()
+    assert download(site.url, tmp_path, lambda *_: None, sha256=digest).exists()
+
+
+def test_what_is_no_file_is_refused(site: Site, tmp_path: Path) -> None:
+    site.status = 404
+    with pytest.raises(DownloadError, match="404, there is no such file"):
+        download(site.url, tmp_path, lambda *_: None)
+    site.status, site.content_type = 200, "text/html; charset=utf-8"
+    with pytest.raises(DownloadError, match="web page"):
+        download(site.url, tmp_path, lambda *_: None)
+    assert not (tmp_path / "model.gguf").exists()
+
+
+def test_room_is_asked_for_before_anything_is_written(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SPARE_BYTES", 1 << 60)
+    with pytest.raises(DownloadError, match="no room"):
+        download(site.url, tmp_path, lambda *_: None)
+    assert (tmp_path / "model.gguf.part").stat().st_size == 0
+
+
+def test_a_file_that_is_there_is_left_alone(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_text("mine")
+    with pytest.raises(DownloadError, match="there already"):
+        download(site.url, tmp_path, lambda *_: None)
+    assert (tmp_path / "model.gguf").read_text() == "mine"
+    assert site.ranges == []
+
+
+def test_two_at_once_do_not_mix(site: Site, tmp_path: Path) -> None:
+    def again(done: int, total: int) -> None:
+        with pytest.raises(DownloadError, match="Another llm-tui"):
+            download(site.url, tmp_path, lambda *_: None)
+
+    assert download(site.url, tmp_path, again).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://example.org/a/My%20Model.gguf?download=true", "My Model.gguf"),
+        ("https://example.org/a/..%2F..%2Fetc%2Fpasswd", "passwd"),
+        ("https://example.org/.hidden.gguf", "hidden.gguf"),
+    ],
+)
+def test_names(url: str, name: str) -> None:
+    assert file_name_of(url) == name
+
+
+@pytest.mark.parametrize(
+    "url", ["https://example.org/", "ftp://example.org/x", "https:///x", "model.gguf", "https://e/.."]
+)
+def test_addresses_without_a_file(url: str) -> None:
+    with pytest.raises(DownloadError, match="names no file"):
+        file_name_of(url)
