@@ -13,7 +13,6 @@ import os
 import platform
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -22,10 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 import msgspec
-import platformdirs
 
 from engine.errors import EngineError, NoModelError
 from engine.inbox import Control, Inbox
+from engine.kernel_cache import clear_temporary, use_kernel_cache
 from engine.protocol import (
     PROTOCOL_VERSION,
     AnyCommand,
@@ -69,8 +68,6 @@ KEEP_AFTER_S = 1.0
 PROGRESS_INTERVAL_S = 0.05
 """Loading reports at most this often within a stage: as fast as a screen can show."""
 
-KERNEL_CACHE = os.environ.get("NUMBA_CACHE_DIR")
-"""Where the user wants compiled kernels; read before `use_kernel_cache` sets the variable."""
 
 TERMINATING = (signal.SIGTERM, signal.SIGINT)
 
@@ -99,26 +96,6 @@ def open_model(command: Load, report: Report) -> LanguageModel:
     return loading.load(command, report)
 
 
-def use_kernel_cache(cache_dir: str | None) -> None:
-    """Keep compiled kernels on disk, also where panels are not; where no folder can be written, for this time only."""
-    from engine.kernels import jit
-
-    home = os.environ.get("LLM_TUI_HOME")
-    if KERNEL_CACHE is not None:
-        folder = Path(KERNEL_CACHE)
-    elif cache_dir is not None:
-        folder = Path(cache_dir) / "kernels"
-    elif home is not None:
-        folder = Path(home).expanduser() / "cache" / "kernels"
-    else:
-        folder = platformdirs.user_cache_path("llm-tui", appauthor=False) / "kernels"
-    try:
-        jit.use_cache(folder)
-    except OSError as error:
-        log.warning("Compiled kernels cannot be kept in %s: %s", folder, error)
-        jit.use_cache(Path(tempfile.mkdtemp(prefix="llm-tui-kernels-")))
-
-
 def import_numba() -> None:
     """Import what every model needs, while the app is still deciding which one to open."""
     from engine.kernels import jit  # noqa: F401
@@ -141,6 +118,7 @@ def serve(
     for number in TERMINATING:
         signal.signal(number, signal.SIG_DFL)
     worker.finish()
+    clear_temporary()
     if ended_by is not None:
         os.kill(os.getpid(), ended_by)
     # Not sys.exit: it would wait for a thread in a kernel, and run finalizers while others still compute.

@@ -29,7 +29,7 @@ from engine.conversion.messages import (
 from engine.conversion.plan import plan_conversion
 from engine.conversion.stopping import Stop, StoppedError
 from engine.errors import EngineError
-from engine.worker import use_kernel_cache
+from engine.kernel_cache import use_kernel_cache
 
 DONE, FAILED, STOPPED = 0, 1, 130
 

@@ -142,8 +142,10 @@ class Stage:
 
 
 @pytest.fixture
-def stage(home: Path) -> Stage:
+def stage(home: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     """A stage with a model and the default script."""
+    # Where the app leaves what it could not store, and exports.
+    monkeypatch.setenv("HOME", str(home))
     script = home / "script.json"
     script.write_text("{}")
     # Tests of titles switch them on.

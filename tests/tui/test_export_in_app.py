@@ -5,18 +5,11 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
-import pytest
-
 from storage import tree
 from storage.database import open_database
 from storage.importers import import_file
 from tests.tui.conftest import Play, Stage
 from tests.tui.test_shelter import LONG, fill_disk
-
-
-@pytest.fixture(autouse=True)
-def _home(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(stage.home))
 
 
 async def export(play: Play, wanted: str) -> None:

@@ -170,10 +170,7 @@ async def test_the_chat_goes_on_with_a_full_disk(stage: Stage) -> None:
     assert [content for _, content, _ in stored(path, first.id)][:3] == ["List three rivers", first_answer, "more"]
 
 
-async def test_what_is_said_beside_a_damaged_database_is_in_a_file_afterwards(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", str(stage.home))
+async def test_what_is_said_beside_a_damaged_database_is_in_a_file_afterwards(stage: Stage) -> None:
     path = stage.home / "data" / "sessions.db"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"this is no database, whatever its name says" * 100)
@@ -181,6 +178,7 @@ async def test_what_is_said_beside_a_damaged_database_is_in_a_file_afterwards(
         answer = await play.ask("List three rivers")
         store = play.app.workspace.store
     assert store.rescued is not None
+    assert store.rescued.parent == stage.home
     with closing(open_database(stage.home / "other.db")) as db:
         report = import_file(db, store.rescued)
         assert tree.path(db, report.session_ids[0])[-1].message.content == answer

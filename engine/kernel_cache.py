@@ -1,0 +1,71 @@
+"""Where compiled kernels are kept, so that only the first start on a machine waits for the compiler."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import platformdirs
+
+log = logging.getLogger(__name__)
+
+CHOSEN = os.environ.get("NUMBA_CACHE_DIR")
+"""Where the user wants compiled kernels; read before `use_kernel_cache` sets the variable."""
+
+ROOM_BYTES = 48 << 20
+"""Free space that compiling may need. Numba gives up on a kernel that it cannot write, so it must never be short."""
+
+_temporary: list[Path] = []
+
+MEMORY = Path("/dev/shm")
+"""A folder in memory, where the system has one."""
+
+
+def use_kernel_cache(cache_dir: str | None) -> None:
+    """Keep compiled kernels on disk, also where panels are not; where there is no room for them, for this time only."""
+    from engine.kernels import jit
+
+    folder = _folder(cache_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(folder).free >= ROOM_BYTES and os.access(folder, os.W_OK):
+            jit.use_cache(folder)
+            return
+        reason = "there is no room, or it may not be written"
+    except OSError as error:
+        reason = str(error)
+    log.warning("Compiled kernels cannot be kept in %s: %s", folder, reason)
+    jit.use_cache(_temporary_copy(folder))
+
+
+@atexit.register
+def clear_temporary() -> None:
+    """Remove what is only for this time; for a process that ends without Python's own farewell."""
+    while _temporary:
+        shutil.rmtree(_temporary.pop(), ignore_errors=True)
+
+
+def _folder(cache_dir: str | None) -> Path:
+    home = os.environ.get("LLM_TUI_HOME")
+    if CHOSEN is not None:
+        return Path(CHOSEN)
+    if cache_dir is not None:
+        return Path(cache_dir) / "kernels"
+    if home is not None:
+        return Path(home).expanduser() / "cache" / "kernels"
+    return platformdirs.user_cache_path("llm-tui", appauthor=False) / "kernels"
+
+
+def _temporary_copy(folder: Path) -> Path:
+    """A folder until the end of the process, with the kernels that were compiled before."""
+    temporary = Path(tempfile.mkdtemp(prefix="llm-tui-kernels-", dir=MEMORY if MEMORY.is_dir() else None))
+    _temporary.append(temporary)
+    try:
+        shutil.copytree(folder, temporary, dirs_exist_ok=True)
+    except (OSError, shutil.Error) as error:
+        log.info("Not all compiled kernels could be taken over: %s", error)
+    return temporary

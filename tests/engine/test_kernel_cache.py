@@ -1,0 +1,59 @@
+"""Compiled kernels are kept on disk, and a disk without room for them stops no model."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine import kernel_cache
+
+SCRIPT = """
+import os, sys
+from engine import kernel_cache
+kernel_cache.ROOM_BYTES = int(sys.argv[2])
+kernel_cache.use_kernel_cache(sys.argv[1])
+from engine.kernels import select
+import numpy as np
+maxima = np.empty(1, np.float32)
+select.block_maxima(np.arange(64, dtype=np.float32), maxima)
+print(maxima[0], os.environ["NUMBA_CACHE_DIR"], sum(select.block_maxima.stats.cache_hits.values()))
+"""
+
+
+def run(cache_dir: Path, room_bytes: int) -> tuple[float, Path, int]:
+    """A process of its own: (what a kernel computed, where kernels were kept, how many came from there)."""
+    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    command = [sys.executable, "-P", "-c", SCRIPT, str(cache_dir), str(room_bytes)]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    value, folder, n_hits = ran.stdout.split()
+    return float(value), Path(folder), int(n_hits)
+
+
+def test_kernels_are_compiled_once_for_all_processes(tmp_path: Path) -> None:
+    value, folder, n_hits = run(tmp_path, 0)
+    assert (value, folder.parent, n_hits) == (63.0, tmp_path / "kernels", 0)
+    assert run(tmp_path, 0)[2] == 1
+
+
+def test_without_room_the_kernels_that_are_there_serve_from_memory(tmp_path: Path) -> None:
+    run(tmp_path, 0)
+    value, folder, n_hits = run(tmp_path, 1 << 60)
+    assert (value, n_hits) == (63.0, 1)
+    assert not folder.is_relative_to(tmp_path)
+    assert not folder.exists()
+
+
+def test_a_folder_that_cannot_be_made_is_no_reason_not_to_compute(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    value, folder, _ = run(tmp_path / "file", 0)
+    assert value == 63.0
+    assert not folder.exists()
+
+
+def test_the_users_own_folder_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel_cache, "CHOSEN", str(tmp_path / "own"))
+    assert kernel_cache._folder(str(tmp_path / "cache")) == tmp_path / "own"
