@@ -106,6 +106,20 @@ class LlmTuiApp(App[int]):
         """Every orderly way out comes here: store what is being written, end the engine."""
         await self.close()
 
+    def copy_to_clipboard(self, text: str) -> None:
+        """Send a text to the terminal's clipboard, as the settings say, and tell what became of it."""
+        from tui.clipboard import CopyError, copy_sequence, sent_words
+
+        self._clipboard = text
+        try:
+            sequence = copy_sequence(text, self.settings.app.clipboard, os.environ)
+        except CopyError as error:
+            self.notify(str(error), severity="warning", markup=False)
+            return
+        if self._driver is not None:
+            self._driver.write(sequence)
+        self.notify(sent_words(text, os.environ), markup=False)
+
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Everything that a key does, by name."""
         yield from super().get_system_commands(screen)

@@ -23,6 +23,11 @@ def markdown_parser() -> MarkdownIt:
     return parser
 
 
+def code_blocks(text: str) -> list[str]:
+    """The contents of a Markdown text's code blocks, in their order."""
+    return [token.content for token in markdown_parser().parse(text) if token.type in ("fence", "code_block")]
+
+
 def _make_plain(state: StateCore) -> None:
     for token in state.tokens:
         token.content = safe_text(token.content)

@@ -15,6 +15,7 @@ import msgspec
 
 from engine.protocol import KVType, Sampling
 from engine.remote.config import ServerConfig
+from tui.clipboard import Clipboard
 
 DEFAULT_SYSTEM_PROMPT = "You are a helpful assistant."
 
@@ -80,10 +81,11 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AppSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """`[app]`: how it looks and which language it speaks."""
+    """`[app]`: how it looks, which language it speaks, and how a text is sent to the terminal's clipboard."""
 
     theme: str = "textual-dark"
     language: Language = "auto"
+    clipboard: Clipboard = "auto"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

@@ -43,6 +43,7 @@ class Transcript(VerticalScroll, can_focus=True):
             "d,delete", "screen.delete_message", "Delete", id="chat.delete", tooltip="Delete it and what follows it"
         ),
         Binding("y,c", "copy", "Copy", id="chat.copy", tooltip="Send the message to the terminal's clipboard"),
+        Binding("b", "copy_code", "Copy code", id="chat.copy_code", tooltip="Send the message's last code block there"),
         Binding(
             "left_square_bracket",
             "screen.sibling(-1)",
@@ -62,7 +63,7 @@ class Transcript(VerticalScroll, can_focus=True):
     ]
     HELP = (
         "Arrows and page keys scroll, end follows the answer. j and k go to another message, [ and ] to its versions;"
-        " e edits it, r answers it again, f forks the session there, d deletes it, y copies it."
+        " e edits it, r answers it again, f forks the session there, d deletes it, y copies it, b its last code block."
     )
 
     # Our own size does not depend on what is in us: no second arrangement when that grows.
@@ -287,4 +288,14 @@ class Transcript(VerticalScroll, can_focus=True):
         item = self.cursor_item or (self._path[-1] if self._path else None)
         if item is not None:
             self.app.copy_to_clipboard(item.message.content)
-            self.app.notify("Sent to the terminal's clipboard.", markup=False)
+
+    def action_copy_code(self) -> None:
+        """Send the last code block of the message under the cursor, or of the last one that has any."""
+        from tui.markdown import code_blocks
+
+        items = [self.cursor_item] if self.cursor_item is not None else reversed(self._path)
+        for item in items:
+            if blocks := code_blocks(item.message.content):
+                self.app.copy_to_clipboard(blocks[-1])
+                return
+        self.app.notify("There is no code block to copy.", markup=False)
