@@ -14,7 +14,7 @@ import sqlite_utils
 from storage import answers, sessions, tree
 from storage.database import open_database
 from storage.deletion import delete_session
-from storage.errors import DiskFullError, StorageError
+from storage.errors import DatabaseBusyError, DiskFullError, ReadOnlyDatabaseError, StorageError
 from storage.export import all_sessions_json
 from storage.importers import import_file
 from tests.tui.conftest import Stage
@@ -182,3 +182,31 @@ async def test_what_is_said_beside_a_damaged_database_is_in_a_file_afterwards(st
     with closing(open_database(stage.home / "other.db")) as db:
         report = import_file(db, store.rescued)
         assert tree.path(db, report.session_ids[0])[-1].message.content == answer
+
+
+async def test_a_database_that_is_read_only_for_a_while(
+    store: Store, told: list[StorageError | None], tmp_path: Path
+) -> None:
+    session_id = await begin(store)
+    await store.call(lambda db: db.execute("PRAGMA query_only = ON"))
+    await store.call(tree.append_message, session_id, None, "user", "said meanwhile")
+    assert [type(error) for error in told] == [ReadOnlyDatabaseError]
+    await store.call(lambda db: db.execute("PRAGMA query_only = OFF"))
+    await until(lambda: told[-1] is None)
+    assert stored(tmp_path / "data" / "sessions.db", session_id)[-1][1] == "said meanwhile"
+
+
+async def test_a_database_that_another_program_holds_for_a_while(
+    store: Store, told: list[StorageError | None], tmp_path: Path
+) -> None:
+    session_id = await begin(store)
+    await store.call(lambda db: db.execute("PRAGMA busy_timeout = 1"))
+    path = tmp_path / "data" / "sessions.db"
+    with closing(open_database(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        await store.call(tree.append_message, session_id, None, "user", "said meanwhile")
+        assert [type(error) for error in told] == [DatabaseBusyError]
+        assert [content for _, content, _ in stored(path, session_id)] == ["short"]
+        other.execute("ROLLBACK")
+    await until(lambda: told[-1] is None)
+    assert stored(path, session_id)[-1][1] == "said meanwhile"
