@@ -19,7 +19,7 @@ from tui.text import safe_text
 from tui.widgets.answer_table import TABLE, AnswerTable, gather_tables
 from tui.widgets.code_fence import PIECE_LINES, CodeFence
 
-DRAWING_SHARE = 0.05
+DRAWING_SHARE = 0.04
 """How much of one processor core drawing may take; what costs more is drawn less often, down to every LONGEST_S."""
 
 LONGEST_S = 1.0
