@@ -1,6 +1,6 @@
 """The pictures of the README: the real app with the real starter model, as Textual draws it.
 
-.venv/bin/python bench/screenshots.py docs/screenshots
+.venv/bin/python bench/screenshots.py [docs/screenshots]
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ async def take(folder: Path, model: Path) -> None:
 
 
 def main() -> None:
-    folder = Path(sys.argv[1])
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/screenshots")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as home:
         os.environ["LLM_TUI_HOME"] = home
