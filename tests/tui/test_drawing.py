@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -88,3 +89,15 @@ def test_column_widths() -> None:
     assert column_widths([3, 100, 200], 80) == [3, 35, 36]
     assert column_widths([0, 2], 80) == [1, 2]
     assert min(column_widths([50] * 10, 20)) >= 3
+
+
+async def test_a_screen_that_draws_no_more_holds_no_answer_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tui.widgets.answer_body.LONGEST_S", 3600.0)
+    async with page() as (app, _):
+        asked = asyncio.Event()
+        monkeypatch.setattr(app.body, "call_after_refresh", lambda _: asked.set())
+        await app.body.grow("never drawn")
+        async with asyncio.timeout(20):
+            await asked.wait()
+            await app.body.settle("the whole")
+        assert app.body.source == "the whole"

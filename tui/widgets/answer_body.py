@@ -69,6 +69,7 @@ class AnswerBody(Markdown):
         self._tail: str | None = None
         self._waiting: list[str] = []
         self._painting: asyncio.Task[None] | None = None
+        self._drawn = asyncio.Event()
         self._over = asyncio.Event()
 
     async def grow(self, text: str) -> None:
@@ -95,19 +96,22 @@ class AnswerBody(Markdown):
             text = "".join(self._waiting)
             self._waiting.clear()
             await self._add(text)
-            drawn = asyncio.Event()
-            self.call_after_refresh(drawn.set)
-            await self._rest(drawn)
+            if not self._over.is_set():
+                self._drawn.clear()
+                self.call_after_refresh(self._drawn.set)
+                await self._rest(self._drawn, LONGEST_S)
             took_s = time.thread_time() - began_s
             await self._rest(self._over, min(took_s / DRAWING_SHARE, LONGEST_S))
 
     @staticmethod
-    async def _rest(event: asyncio.Event, limit_s: float = LONGEST_S) -> None:
+    async def _rest(event: asyncio.Event, limit_s: float) -> None:
         with suppress(TimeoutError):
             await asyncio.wait_for(event.wait(), limit_s)
 
     async def _end_painting(self) -> None:
         self._over.set()
+        # A screen that is being closed draws no more.
+        self._drawn.set()
         self._waiting.clear()
         painting, self._painting = self._painting, None
         if painting is not None:
