@@ -92,6 +92,8 @@ def inspect_model(path: str | Path, *, context: int | None = None) -> ModelInfo:
     except OSError as error:
         raise ModelFileError(f"{path} went away while it was read.", "Check that its disk is there.") from error
     sizes = _Sizes(checkpoint)
+    if not sizes.architecture:
+        raise ModelFileError(f"{path} does not say what it is a model of.", "The file may be damaged; fetch it again.")
     if context is not None and not 1 <= context <= max(1, sizes.context):
         raise EngineError(
             f"A context of {context} is not possible: this model has at most {sizes.context}.", "Ask for less."

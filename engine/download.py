@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,9 @@ Report = Callable[[int, int], None]
 
 ATTEMPTS = 5
 """Broken connections in a row that brought nothing; each that brought something starts the count again."""
+
+PAUSE_S = 0.5
+"""Before the next attempt; doubled with each that brings nothing."""
 
 SPARE_BYTES = 64 << 20
 """Room on the disk that a download leaves to others."""
@@ -68,13 +72,17 @@ def download(url: str, folder: Path, report: Report, *, sha256: str | None = Non
     sha256: what the file must have, in hexadecimal digits. Raises DownloadError; what came stays for the next time,
     unless it is the wrong file.
     """
+    if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
+        raise DownloadError(f"{sha256} is no SHA-256.", "It has 64 hexadecimal digits.")
     target = folder / file_name_of(url)
-    if target.exists():
-        raise DownloadError(f"{target} is there already.", "Remove it first, or open it as it is.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f"{target.name}.part")
         with _alone(part):
+            if target.exists():
+                if not part.stat().st_size:
+                    part.unlink()
+                raise DownloadError(f"{target} is there already.", "Remove it first, or open it as it is.")
             _fetch(url, part, report)
             _check(part, sha256)
             part.replace(target)
@@ -131,6 +139,7 @@ def _fetch(url: str, part: Path, report: Report) -> None:
                         f"{url} could not be fetched: {error or type(error).__name__}.",
                         "Check the connection, then give the same command again: it goes on where it was.",
                     ) from error
+                time.sleep(PAUSE_S * 2 ** (failures - 1))
             except (httpx.InvalidURL, httpx.TooManyRedirects) as error:
                 raise DownloadError(f"{url} could not be fetched: {error}.", "Check the address.") from error
 
@@ -150,8 +159,10 @@ def _go_on(client: httpx.Client, url: str, part: Path, report: Report) -> None:
             os.truncate(part, 0)
             raise _BrokenOff("the server has another file now")
         _refuse(response, url)
-        resumed = response.status_code == 206
-        if not resumed:
+        if response.status_code == 206 and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+            os.truncate(part, 0)
+            raise _BrokenOff("the server sent another part than was asked for")
+        if response.status_code == 200:
             start = 0
             os.truncate(part, 0)
         length = response.headers.get("Content-Length", "")
@@ -187,7 +198,7 @@ def _read_note(part: Path) -> _Part | None:
 
 def _refuse(response: httpx.Response, url: str) -> None:
     """Raise DownloadError for an answer that is not the file."""
-    if response.status_code >= 500:
+    if response.status_code == 429 or response.status_code >= 500:
         raise _BrokenOff(f"the server answers {response.status_code}")
     if response.status_code not in (200, 206):
         reasons = {401: "it wants a login", 403: "it is not for everyone", 404: "there is no such file"}

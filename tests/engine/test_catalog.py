@@ -85,6 +85,13 @@ def test_an_impossible_context(tmp_path: Path, write_model, context: int) -> Non
         inspect_model(write_model(tmp_path / "tiny.gguf"), context=context)
 
 
+def test_a_file_that_says_nothing_of_itself_is_no_model(tmp_path: Path, raw_gguf) -> None:
+    path = tmp_path / "empty.gguf"
+    raw_gguf().write(path)
+    with pytest.raises(ModelFileError, match="does not say what it is"):
+        inspect_model(path)
+
+
 class TestFolders:
     """Looking for models."""
 
@@ -95,7 +102,8 @@ class TestFolders:
         write_model(folder / "Koala-7B.gguf")
         write_model(folder / "inner" / "llama-7b.Q4_0.GGUF")
         for number in (1, 2):
-            file = raw_gguf().key("split.no", 4, number - 1).key("split.count", 4, 2)
+            file = raw_gguf().key("general.architecture", 8, "llama")
+            file = file.key("split.no", 4, number - 1).key("split.count", 4, 2)
             file.write(folder / f"big-{number:05d}-of-00002.gguf")
         (folder / "broken.gguf").write_bytes(b"GGUF")
         (folder / "notes.txt").write_text("not a model")

