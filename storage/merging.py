@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .importers.storing import store_sessions
+from .importers.storing import said_of_it, store_sessions
 from .nodes import keep_unfinished, move_head
 from .owners import this_owner
 from .portable import PortableMessage, PortableSession, stored_message
-from .rows import origin_key, settings_text, storable, storable_seed
+from .rows import origin_key, storable, storable_seed
 from .transactions import reads, writes
 
 if TYPE_CHECKING:
@@ -42,16 +42,7 @@ def merge_session(db: SqliteDatabase, session: PortableSession) -> None:
     db.execute(
         "UPDATE sessions SET title = ?, title_source = ?, model = ?, system = ?, settings = ?, template = ?, draft = ?"
         " WHERE key = ?",
-        [
-            storable(session.title),
-            session.title_source,
-            storable(session.model),
-            storable(session.system),
-            settings_text(session.settings),
-            None if session.template is None else storable(session.template),
-            storable(session.draft),
-            row[0],
-        ],
+        [*said_of_it(session), row[0]],
     )
     head = [message.id for message in session.messages if message.on_path]
     if head:

@@ -71,13 +71,7 @@ def _insert_session(db: SqliteDatabase, session: PortableSession, session_id: st
         " created_utc, updated_utc) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             session_id,
-            storable(session.title),
-            session.title_source,
-            storable(session.model),
-            storable(session.system),
-            settings_text(session.settings),
-            None if session.template is None else storable(session.template),
-            storable(session.draft),
+            *said_of_it(session),
             session.pinned,
             session.archived,
             created,
@@ -85,6 +79,19 @@ def _insert_session(db: SqliteDatabase, session: PortableSession, session_id: st
         ],
     )
     return int(cursor.lastrowid or 0)
+
+
+def said_of_it(session: PortableSession) -> list[str | None]:
+    """What the columns title, title_source, model, system, settings, template and draft are to hold."""
+    return [
+        storable(session.title),
+        session.title_source,
+        storable(session.model),
+        storable(session.system),
+        settings_text(session.settings),
+        None if session.template is None else storable(session.template),
+        storable(session.draft),
+    ]
 
 
 def _add_messages(db: SqliteDatabase, session: int, source: PortableSession) -> int:

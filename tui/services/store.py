@@ -100,8 +100,13 @@ class Store:
         async with self._sheltering:
             try:
                 shelter = self._shelter or await Shelter.open()
-                await shelter.take_in(database, args)
             except (StorageError, OSError):
+                raise error from None
+            try:
+                await shelter.take_in(database, args)
+            except StorageError:
+                if self._shelter is None:
+                    await shelter.close()
                 raise error from None
             if self._shelter is None:
                 self._shelter = shelter
