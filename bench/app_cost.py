@@ -9,32 +9,23 @@ threads, and no speculation helps either: the answer is sampled hot, so that it 
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import os
-import pty
-import select
-import signal
 import statistics
-import struct
 import subprocess
 import sys
 import tempfile
-import termios
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+
+from pseudo_terminal import read_until, running
 
 from engine.starter import fetch
 from storage.database import open_database
 
 CACHE = Path(__file__).parents[1] / ".cache"
-ROWS, COLUMNS = 40, 120
 GEN_TOKENS = 600
 PROMPT = "Write a long story about a lighthouse keeper and the sea, with many different events."
 SETTINGS = f"[sampling]\ntemperature = 1.0\ntop_p = 1.0\nmin_p = 0.02\nmax_tokens = {GEN_TOKENS}\n"
-PATIENCE_S = 180.0
 
 
 def main() -> None:
@@ -71,33 +62,10 @@ def app_speed(model: Path, home: Path) -> float:
     """The app in a pseudo-terminal; its database tells how fast the answer was."""
     for file in (home / "data").glob("*"):
         file.unlink()
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execv(sys.executable, [sys.executable, "-m", "tui", str(model)])
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
-    try:
+    with running([sys.executable, "-m", "tui", str(model)]) as terminal:
         read_until(terminal, lambda seen: b"ready" in seen)
         os.write(terminal, PROMPT.encode() + b"\r")
-        return read_until(terminal, lambda _: answer_speed(home))
-    finally:
-        os.kill(pid, signal.SIGTERM)
-        read_until(terminal, lambda _: os.waitpid(pid, os.WNOHANG)[0] == pid)
-        os.close(terminal)
-
-
-def read_until(terminal: int, done: Callable[[bytes], Any]) -> Any:
-    """Read what the app writes until `done` of it is true; its value."""
-    seen, ends_s = b"", time.monotonic() + PATIENCE_S
-    while time.monotonic() < ends_s:
-        readable, _, _ = select.select([terminal], [], [], 0.2)
-        if readable:
-            try:
-                seen = (seen + os.read(terminal, 1 << 16))[-(1 << 20) :]
-            except OSError:
-                readable = []
-        if value := done(seen):
-            return value
-    raise SystemExit("The app did not get there in time.")
+        return float(read_until(terminal, lambda _: answer_speed(home)))
 
 
 def answer_speed(home: Path) -> float:

@@ -10,25 +10,19 @@ panes, database, engine) is not in it.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import os
-import pty
-import select
-import signal
 import statistics
-import struct
 import sys
 import tempfile
-import termios
 import time
 from pathlib import Path
+
+from pseudo_terminal import read_until, running
 
 from engine.starter import fetch
 
 CACHE = Path(__file__).parents[1] / ".cache"
-ROWS, COLUMNS = 40, 120
-PATIENCE_S = 30.0
 BARE = """
 from textual.app import App
 from textual.widgets import Static
@@ -68,35 +62,9 @@ def main() -> None:
 def first_paint_s(command: list[str]) -> float:
     """Start a program, wait for its first frame, end it; seconds."""
     started_s = time.perf_counter()
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execv(command[0], command)
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
-    try:
-        seen = b""
-        while PAINTED not in seen:
-            if time.perf_counter() - started_s > PATIENCE_S:
-                raise SystemExit("Nothing was painted in time.")
-            if select.select([terminal], [], [], 0.1)[0]:
-                seen += os.read(terminal, 1 << 16)
+    with running(command) as terminal:
+        read_until(terminal, lambda seen: PAINTED in seen)
         return time.perf_counter() - started_s
-    finally:
-        end(pid, terminal)
-
-
-def end(pid: int, terminal: int) -> None:
-    """End the program and read what it still writes, so that it can."""
-    os.kill(pid, signal.SIGTERM)
-    limit_s = time.perf_counter() + PATIENCE_S
-    while os.waitpid(pid, os.WNOHANG)[0] != pid:
-        if time.perf_counter() > limit_s:
-            os.kill(pid, signal.SIGKILL)
-        if select.select([terminal], [], [], 0.05)[0]:
-            try:
-                os.read(terminal, 1 << 16)
-            except OSError:
-                time.sleep(0.01)
-    os.close(terminal)
 
 
 if __name__ == "__main__":
