@@ -68,7 +68,6 @@ KEEP_AFTER_S = 1.0
 PROGRESS_INTERVAL_S = 0.05
 """Loading reports at most this often within a stage: as fast as a screen can show."""
 
-
 TERMINATING = (signal.SIGTERM, signal.SIGINT)
 
 Report = Callable[[LoadStage, int, int, str], None]
@@ -242,6 +241,7 @@ class Worker:
         try:
             self._prepare()
         except Exception:
+            # Whatever it is, it comes again when a model is opened, and is answered there; this thread has to go on.
             log.exception("Preparing failed; opening a model will say why.")
         while (entry := self._inbox.take()) is not None:
             self._carry_out(*entry)

@@ -9,6 +9,7 @@ bytes (byte 4r + j: row r, column 4·step + j), and per row a scale d and perhap
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +51,7 @@ class PanelFormat(Static):
 
 
 @dataclass(frozen=True)
-class QuantFormat(PanelFormat):
+class QuantFormat(PanelFormat, ABC):
     """Small integers with scales. bits: of the unsigned byte; offset: what it exceeds the signed value by.
 
     groups: parts of a block that have scales of their own, 1 or 2.
@@ -61,13 +62,13 @@ class QuantFormat(PanelFormat):
     has_min: bool
     groups: int = 1
 
+    @abstractmethod
     def scales(self, e: Emit, panel: ir.Value, block: ir.Value, group: int) -> tuple[ir.Value, ir.Value | None]:
         """D and m of a group as float32 lanes; m is None without has_min."""
-        raise NotImplementedError
 
+    @abstractmethod
     def quants(self, e: Emit, panel: ir.Value, block: ir.Value, group: int) -> Iterator[tuple[int, ir.Value]]:
         """The (step, byte vector) pairs of a group, in any order."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,14 @@
-"""The real worker in its own process: around a scripted model, and with the starter model."""
+"""The worker in its own process, around a scripted model."""
 
 import asyncio
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 
-import msgspec
 import psutil
 import pytest
 
@@ -17,9 +16,6 @@ from engine.child import Limits
 from engine.client import EngineClient
 from engine.errors import EngineError, EngineGoneError, ModelFileError
 from engine.protocol import (
-    AnyEvent,
-    ChatMessage,
-    ChatPrompt,
     EngineDied,
     EngineStats,
     Failed,
@@ -35,17 +31,19 @@ from engine.protocol import (
     Token,
     Tune,
 )
-
-CHILDREN = Path(__file__).parent / "children"
-PATIENCE_S = 30.0
-GREEDY = Sampling(temperature=0)
-PACE_S = 0.005
-
-Start = Callable[..., Awaitable[EngineClient]]
-
-
-def fake_command(script: str, pace_s: float = PACE_S) -> list[str]:
-    return [sys.executable, str(CHILDREN / "fake_engine.py"), script, str(pace_s)]
+from tests.engine.worker_helpers import (
+    CHILDREN,
+    GREEDY,
+    PACE_S,
+    PATIENCE_S,
+    Start,
+    ends,
+    fake_command,
+    gone,
+    is_token,
+    until,
+    write_on,
+)
 
 
 @pytest.fixture
@@ -64,41 +62,6 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
     for client in clients:
         await client.close()
         assert not psutil.pid_exists(client.pid)
-
-
-def write_on(name: str, **options: object) -> Generate:
-    return Generate(**{"request_id": name, "prompt": TextPrompt(text=""), "sampling": GREEDY, **options})
-
-
-async def until(client: EngineClient, wanted: Callable[[AnyEvent], bool]) -> tuple[AnyEvent, list[AnyEvent]]:
-    """The next event that is wanted, and those before it."""
-    before: list[AnyEvent] = []
-    async with asyncio.timeout(PATIENCE_S):
-        while True:
-            event = await client.events.get()
-            if wanted(event):
-                return event, before
-            before.append(event)
-
-
-def is_token(event: AnyEvent) -> bool:
-    return isinstance(event, Token)
-
-
-def ends(name: str) -> Callable[[AnyEvent], bool]:
-    return lambda event: event.request_id == name and isinstance(event, Finished | Failed)
-
-
-async def gone(pid: int) -> None:
-    """Wait for the end of a process that need not be a child of this one."""
-    async with asyncio.timeout(PATIENCE_S):
-        while psutil.pid_exists(pid):
-            try:
-                if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-                    return
-            except psutil.NoSuchProcess:
-                return
-            await asyncio.sleep(0.01)
 
 
 async def test_it_greets_loads_and_answers_while_its_library_prints(start: Start, tmp_path: Path):
@@ -375,93 +338,3 @@ async def test_a_broken_pipe_ends_it_quietly(tmp_path: Path):
         assert process.stderr is not None
         assert process.stderr.read() == ""
     assert process.returncode == 0
-
-
-async def load_starter(client: EngineClient, path: Path, cache_dir: Path) -> None:
-    async with asyncio.timeout(150):
-        await client.load(Load(path=str(path), context=1024, cache_dir=str(cache_dir)))
-
-
-@pytest.fixture(scope="module")
-def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Panels and kernels are prepared once for this file's tests."""
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture
-async def real(tmp_path: Path, starter_model: Path, cache_dir: Path) -> AsyncIterator[EngineClient]:
-    """The engine as the app starts it, with the starter model open."""
-    async with await EngineClient.start(log_path=tmp_path / "engine.log") as client:
-        await load_starter(client, starter_model, cache_dir)
-        yield client
-
-
-def capital(**options: object) -> Generate:
-    prompt = ChatPrompt(
-        messages=[
-            ChatMessage("system", "You are a helpful assistant."),
-            ChatMessage("user", "What is the capital of France?"),
-        ]
-    )
-    return Generate(**{"prompt": prompt, "sampling": GREEDY, **options})
-
-
-def text_of(events: list[AnyEvent]) -> str:
-    return "".join(event.text for event in events if isinstance(event, Token)) + events[-1].text_tail
-
-
-async def test_a_real_model_answers_a_real_question(real: EngineClient):
-    events = [event async for event in real.ask(capital(n_top=3, n_candidates=3))]
-    assert "Paris" in text_of(events)
-    assert events[-1].reason == "stop"
-    first = next(event for event in events if isinstance(event, Token))
-    assert first.top[0].logprob >= first.top[1].logprob >= first.top[2].logprob
-    assert first.candidates[0].sampler_p == 1.0
-    assert real.bad_lines == 0
-    assert await real.detokenize((await real.tokenize("Grüße, 世界", add_bos=False)).ids) == "Grüße, 世界"
-
-
-async def test_the_same_seed_and_the_cache_give_the_same_answer(real: EngineClient):
-    hot = Sampling(temperature=1.2, max_new_tokens=60)
-    answers = []
-    for reuse in (True, True, False):
-        events = [event async for event in real.ask(capital(sampling=hot, seed=17, reuse=reuse))]
-        answers.append([event.id for event in events if isinstance(event, Token)])
-    assert answers[0] == answers[1] == answers[2]
-    events = [event async for event in real.ask(capital(sampling=hot, seed=18))]
-    assert [event.id for event in events if isinstance(event, Token)] != answers[0]
-
-
-async def test_a_real_answer_can_be_stopped_and_taken_up_again(real: EngineClient):
-    hot = Sampling(temperature=0.9, max_new_tokens=80)
-    whole = [event async for event in real.ask(capital(sampling=hot, seed=5, ignore_eos=True))]
-    ids = [event.id for event in whole if isinstance(event, Token)]
-    part = []
-    command = capital(request_id="part", sampling=hot, seed=5, ignore_eos=True)
-    async for event in real.ask(command):
-        part.append(event)
-        if len([None for earlier in part if isinstance(earlier, Token)]) == 20:
-            await real.send(Stop(request_id="part"))
-    assert part[-1].reason == "stopped"
-    before = [event.id for event in part if isinstance(event, Token)]
-    assert 20 <= len(before) < 80
-    assert before == ids[: len(before)]
-    prompt = msgspec.structs.replace(command.prompt, answer_ids=before)
-    hot_rest = msgspec.structs.replace(hot, max_new_tokens=80 - len(before))
-    rest = [event async for event in real.ask(capital(prompt=prompt, sampling=hot_rest, seed=5, ignore_eos=True))]
-    assert before + [event.id for event in rest if isinstance(event, Token)] == ids
-    assert text_of(part) + text_of(rest) == text_of(whole)
-
-
-async def test_the_end_of_the_app_ends_a_real_answer(tmp_path: Path, starter_model: Path, cache_dir: Path):
-    app = await asyncio.create_subprocess_exec(
-        sys.executable, str(CHILDREN / "app.py"), str(tmp_path / "engine.log"), str(starter_model),
-        stdout=subprocess.PIPE, env={**os.environ, "APP_CACHE_DIR": str(cache_dir)},
-    )  # fmt: skip
-    assert app.stdout is not None
-    async with asyncio.timeout(150):
-        pid = int(await app.stdout.readline())
-        assert await app.stdout.readline() == b"token\n"
-    app.kill()
-    await app.wait()
-    await gone(pid)

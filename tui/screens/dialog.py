@@ -43,8 +43,8 @@ class Dialog(ModalScreen[Result | None], Generic[Result]):
             area.cursor_blink = False
 
     def contents(self) -> list[Widget]:
-        """What stands in the box."""
-        raise NotImplementedError
+        """What stands in the box; each dialog has its own."""
+        return []
 
     def action_close(self) -> None:
         """Close, and change nothing."""

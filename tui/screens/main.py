@@ -12,6 +12,7 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 
+from tui import messages
 from tui.screens.main_keys import MAIN_KEYS
 from tui.screens.main_prompt import MainPrompt
 from tui.widgets.chat_header import ChatHeader
@@ -171,6 +172,14 @@ class MainScreen(MainPrompt):
         from tui.screens.model_picker import ModelPickerScreen
 
         self.app.push_screen(ModelPickerScreen(self.workspace.models), self.open_model)
+
+    def on_no_model_found(self, event: messages.NoModelFound) -> None:
+        """Explain, and offer what can be done."""
+        from tui.screens.first_run import FirstRunScreen
+
+        self._no_model = event.reason or "There is no model yet: f4 opens one."
+        self.status.trouble = self._no_model
+        self.app.push_screen(FirstRunScreen(self.workspace, event.reason), self.open_model)
 
     def open_model(self, choice: Path | str | None) -> None:
         """Open the model that a screen returned, or have the server of that name answer."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from engine.protocol import Abilities
 from tui import messages
 from tui.screens.main_parts import MainParts
@@ -149,14 +147,6 @@ class MainEvents(MainParts):
 
     # Models
 
-    def on_no_model_found(self, event: messages.NoModelFound) -> None:
-        """Explain, and offer what can be done."""
-        from tui.screens.first_run import FirstRunScreen
-
-        self._no_model = event.reason or "There is no model yet: f4 opens one."
-        self.status.trouble = self._no_model
-        self.app.push_screen(FirstRunScreen(self.workspace, event.reason), self.open_model)
-
     def on_model_chosen(self, event: messages.ModelChosen) -> None:
         """A model is being opened."""
         self._no_model = ""
@@ -179,10 +169,6 @@ class MainEvents(MainParts):
 
         if isinstance(self.app.screen, FirstRunScreen):
             self.app.screen.show_download(event)
-
-    def open_model(self, choice: Path | str | None) -> None:
-        """Open the model that a screen returned; None when it returned none."""
-        raise NotImplementedError
 
     def on_trouble(self, event: messages.Trouble) -> None:
         """Something failed."""

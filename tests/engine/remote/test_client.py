@@ -1,21 +1,15 @@
-"""A server's client against servers that answer well, badly, late, without end, or not at all."""
+"""A server's client and its answers: events as the local engine's, stopping, tuning, going on."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-import socket
-import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.errors import EngineError, EngineGoneError, ServerError
 from engine.protocol import (
     UNKNOWN_TOKEN,
-    AnyEvent,
     CardChanged,
     ChatMessage,
     ChatPrompt,
@@ -23,7 +17,6 @@ from engine.protocol import (
     Failed,
     Finished,
     Generate,
-    HeartbeatMissed,
     Load,
     Notice,
     PromptProgress,
@@ -34,52 +27,23 @@ from engine.protocol import (
     TokenPrompt,
     Tune,
 )
-from engine.remote import ServerConfig, answer, pulse, sse
+from engine.remote import ServerConfig
 from engine.remote.client import CANNOT_TUNE, RemoteClient
-from engine.remote.retries import Backoff
+from tests.engine.remote.asking import (
+    DONE,
+    PATIENCE_S,
+    chunk,
+    collect,
+    connected,
+    drained,
+    notices,
+    question,
+    text_of,
+    wait_for,
+)
 
 if TYPE_CHECKING:
     from tests.conftest import ScriptedServer
-
-QUICK = Backoff(first_s=0.001, most_s=0.002)
-PATIENCE_S = 20.0
-
-
-@asynccontextmanager
-async def connected(server: ScriptedServer, **settings: Any) -> AsyncIterator[RemoteClient]:
-    config = ServerConfig(base_url=server.url, **settings)
-    async with await RemoteClient.start(config, backoff=QUICK) as client:
-        await client.load(Load(path=""))
-        yield client
-
-
-def question(text: str = "hello", **fields: Any) -> Generate:
-    return Generate(prompt=ChatPrompt(messages=[ChatMessage("user", text)]), **fields)
-
-
-async def collect(client: RemoteClient, command: Generate) -> list[AnyEvent]:
-    async with asyncio.timeout(PATIENCE_S):
-        return [event async for event in client.ask(command)]
-
-
-def text_of(events: list[AnyEvent]) -> str:
-    return "".join(
-        event.text if isinstance(event, Token) else event.text_tail
-        for event in events
-        if isinstance(event, Token | Finished)
-    )
-
-
-def notices(events: list[AnyEvent]) -> list[str]:
-    return [event.text for event in events if isinstance(event, Notice)]
-
-
-def chunk(content: str = "", finish: str | None = None, **more: Any) -> dict[str, Any]:
-    choice = {"index": 0, "delta": {"content": content} if content else {}, "finish_reason": finish}
-    return {"choices": [choice], **more}
-
-
-DONE = b"data: [DONE]\n\n"
 
 
 async def test_an_answer_comes_as_the_local_engines_does(scripted_server: ScriptedServer) -> None:
@@ -256,350 +220,3 @@ async def test_ids_of_no_number_cannot_be_gone_on_from(scripted_server: Scripted
         [failed] = await collect(client, Generate(prompt=prompt))
     assert isinstance(failed, Failed)
     assert "text alone" in failed.message
-
-
-# What a connection does
-
-
-@pytest.mark.parametrize(
-    "broken",
-    [
-        pytest.param({"then": "break"}, id="in the transfer"),
-        pytest.param({"then": "close"}, id="in good order but too early"),
-    ],
-)
-async def test_a_lost_connection_keeps_what_came(scripted_server: ScriptedServer, broken: dict[str, Any]) -> None:
-    half = b'data: {"choices": [{"index": 0, "delta": {"con'
-    scripted_server.plays = [scripted_server.stream("Par", half, **broken)]
-    async with connected(scripted_server) as client:
-        events = await collect(client, question())
-    assert text_of(events) == "Par"
-    assert isinstance(events[-1], Finished)
-    assert events[-1].reason == "failed"
-    assert "go on from there" in events[-1].note
-    assert len(scripted_server.asked) == 1
-
-
-async def test_a_silent_server_is_told_of_and_given_up(
-    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pulse, "SILENCE_S", 0.05)
-    scripted_server.plays = [scripted_server.stream("Par", then="stall")]
-    async with connected(scripted_server, silence_timeout_s=1.0) as client:
-        events = await collect(client, question())
-        missed = [event for event in drained(client) if isinstance(event, HeartbeatMissed)]
-    assert len(missed) == 1
-    assert missed[0].silent_s >= 0.05
-    assert isinstance(events[-1], Finished)
-    assert (events[-1].reason, text_of(events)) == ("failed", "Par")
-    assert "has sent nothing for 1 s" in events[-1].note
-
-
-async def test_a_server_that_never_begins_is_a_failure(scripted_server: ScriptedServer) -> None:
-    scripted_server.plays = [scripted_server.stream(then="stall")]
-    async with connected(scripted_server, silence_timeout_s=0.1) as client:
-        [failed] = await collect(client, question())
-    assert isinstance(failed, Failed)
-    assert (failed.kind, len(scripted_server.asked)) == ("ServerError", 1)
-
-
-@pytest.mark.parametrize("malformed", [b"data: {not json\n\n", b'data: {"choices": 3}\n\n', b"data: \xff\xfe\n\n"])
-async def test_a_malformed_event_ends_the_answer_with_what_came(
-    scripted_server: ScriptedServer, malformed: bytes
-) -> None:
-    scripted_server.plays = [scripted_server.stream("Par", malformed, "is")]
-    async with connected(scripted_server) as client:
-        events = await collect(client, question())
-    assert isinstance(events[-1], Finished)
-    assert (events[-1].reason, text_of(events)) == ("failed", "Par")
-
-
-async def test_oddities_that_do_not_matter_do_not_matter(scripted_server: ScriptedServer) -> None:
-    odd = {"choices": [], "usage": "none", "timings": [1], "prompt_progress": {"total": "many"}, "new": {"x": 1}}
-    other = {"choices": [{"index": 1, "delta": {"content": "another answer"}}]}
-    noise = b": ping\n\nevent: message\nid: 4\nretry: soon\n\n"
-    scripted_server.plays = [scripted_server.stream("Par", noise, odd, other, "is", chunk(finish="eos_token"))]
-    async with connected(scripted_server) as client:
-        events = await collect(client, question())
-    assert isinstance(events[-1], Finished)
-    assert (text_of(events), events[-1].reason, events[-1].note) == ("Paris", "stop", "")
-
-
-async def test_an_error_within_the_stream_is_told(scripted_server: ScriptedServer) -> None:
-    scripted_server.plays = [scripted_server.stream("Par", {"error": {"message": "out of memory"}})]
-    async with connected(scripted_server) as client:
-        events = await collect(client, question())
-    assert isinstance(events[-1], Finished)
-    assert (events[-1].reason, text_of(events)) == ("failed", "Par")
-    assert "out of memory" in events[-1].note
-
-
-async def test_endless_output_is_cut_off(scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answer, "MAX_ANSWER_BYTES", 1000)
-    scripted_server.plays = [scripted_server.stream("abcdefghij", then="endless")]
-    async with connected(scripted_server) as client:
-        events = await collect(client, question())
-    assert isinstance(events[-1], Finished)
-    assert events[-1].reason == "failed"
-    assert "without end" in events[-1].note
-    assert len(text_of(events)) == 1000
-
-
-async def test_an_event_without_end_is_cut_off(
-    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sse, "MAX_EVENT_BYTES", 1 << 16)
-    scripted_server.plays = [scripted_server.stream(b"data: ", b"x" * 1000, then="endless")]
-    async with connected(scripted_server) as client:
-        events = await collect(client, question())
-    assert isinstance(events[-1], Failed)
-    assert "without end" in events[-1].message
-
-
-async def test_what_follows_the_end_is_not_part_of_the_answer(scripted_server: ScriptedServer) -> None:
-    scripted_server.plays = [scripted_server.stream("Paris", chunk(finish="stop"), " and more", DONE, then="stall")]
-    async with connected(scripted_server) as client:
-        events = await collect(client, question())
-    assert text_of(events) == "Paris"
-
-
-async def test_stop_texts_hold_also_where_the_server_does_not_know_them(scripted_server: ScriptedServer) -> None:
-    refusal = {"error": {"message": "stop: not here", "param": "stop"}}
-    scripted_server.plays = [
-        scripted_server.page(400, refusal),
-        scripted_server.stream("one E", "ND two", then="endless"),
-    ]
-    async with connected(scripted_server) as client:
-        events = await collect(client, question(stop=["END"]))
-    assert isinstance(events[-1], Finished)
-    assert (text_of(events), events[-1].reason) == ("one ", "stop")
-
-
-# What a server refuses
-
-
-@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-async def test_what_may_pass_is_tried_again(scripted_server: ScriptedServer, status: int) -> None:
-    busy = scripted_server.page(status, {"error": {"message": "busy"}})
-    scripted_server.plays = [busy, busy, scripted_server.stream("a", chunk(finish="stop"))]
-    async with connected(scripted_server) as client:
-        events = await collect(client, question())
-    assert text_of(events) == "a"
-    assert len(scripted_server.asked) == 3
-    assert ["Trying again" in text for text in notices(events)] == [True, True]
-
-
-@pytest.mark.parametrize(
-    ("status", "words"),
-    [
-        (301, "sends us on to https://elsewhere/v1"),
-        (307, "sends us on to https://elsewhere/v1"),
-        (400, "refuses the request (400): no, because"),
-        (401, "refuses us (401): no, because"),
-        (403, "It may want a key"),
-        (404, "does not know this model or address (404)"),
-    ],
-)
-async def test_what_will_not_pass_is_told_at_once(scripted_server: ScriptedServer, status: int, words: str) -> None:
-    no = {"error": {"message": "no, because"}}
-    scripted_server.plays = [scripted_server.page(status, no, Location="https://elsewhere/v1?secret=1")]
-    async with connected(scripted_server) as client:
-        [failed] = await collect(client, question())
-    assert isinstance(failed, Failed)
-    assert words in f"{failed.message} {failed.hint}"
-    assert len(scripted_server.asked) == 1
-
-
-async def test_tries_come_to_an_end(scripted_server: ScriptedServer) -> None:
-    scripted_server.plays = [scripted_server.page(500, b"oh no", kind="text/plain")]
-    async with connected(scripted_server, retries=2) as client:
-        events = await collect(client, question())
-    assert isinstance(events[-1], Failed)
-    assert "failed (500): oh no" in events[-1].message
-    assert len(scripted_server.asked) == 3
-
-
-async def test_the_server_says_when_to_try_again(scripted_server: ScriptedServer) -> None:
-    busy = scripted_server.page(429, {}, Retry_After="0.3")
-    scripted_server.plays = [busy, scripted_server.stream("a", chunk(finish="stop"))]
-    async with connected(scripted_server) as client:
-        await collect(client, question())
-    first, second = scripted_server.asked
-    assert second.at_s - first.at_s >= 0.3
-
-
-async def test_a_pause_that_is_too_long_is_not_waited_for(scripted_server: ScriptedServer) -> None:
-    scripted_server.plays = [scripted_server.page(429, {}, Retry_After="86400")]
-    async with connected(scripted_server) as client:
-        began_s = time.monotonic()
-        [failed] = await collect(client, question())
-    assert isinstance(failed, Failed)
-    assert time.monotonic() - began_s < PATIENCE_S
-
-
-async def test_a_stop_ends_the_waiting_for_another_try(scripted_server: ScriptedServer) -> None:
-    scripted_server.plays = [scripted_server.page(429, {}, Retry_After="50")]
-    async with connected(scripted_server) as client:
-        events = []
-        async for event in client.ask(question()):
-            events.append(event)
-            if isinstance(event, Notice):
-                await client.send(Stop(request_id=event.request_id))
-    assert isinstance(events[-1], Finished)
-    assert events[-1].reason == "stopped"
-
-
-@pytest.mark.parametrize(
-    ("kind", "data"), [("text/html", b"<html>Welcome</html>"), ("application/json", b"{}"), ("", b"data: {}\n\n")]
-)
-async def test_another_kind_of_answer_is_none(scripted_server: ScriptedServer, kind: str, data: bytes) -> None:
-    scripted_server.plays = [scripted_server.page(200, data, kind=kind)]
-    async with connected(scripted_server) as client:
-        [failed] = await collect(client, question())
-    assert isinstance(failed, Failed)
-    assert "where a stream of events was to come" in failed.message
-    assert "base_url" in failed.hint
-
-
-@pytest.mark.parametrize(
-    "refusal",
-    [
-        {"error": {"message": "Unrecognized request arguments supplied: min_p, top_k", "param": None}},
-        {"detail": [{"loc": ["body", "top_k"], "msg": "no"}, {"loc": ["body", "min_p"], "msg": "no"}]},
-        {"object": "error", "message": "unknown fields `top_k` and `min_p`"},
-        {"error": "top_k, min_p: not supported"},
-    ],
-)
-async def test_a_server_is_not_asked_again_for_what_it_refuses(
-    scripted_server: ScriptedServer, refusal: dict[str, Any]
-) -> None:
-    good = scripted_server.stream("a", chunk(finish="stop"))
-    scripted_server.plays = [scripted_server.page(400, refusal), good]
-    async with connected(scripted_server) as client:
-        first = await collect(client, question())
-        second = await collect(client, question())
-        card = [event for event in drained(client) if isinstance(event, CardChanged)][-1].card
-    assert text_of(first) == text_of(second) == "a"
-    assert [{"top_k", "min_p"} & request.body.keys() for request in scripted_server.asked] == [
-        {"top_k", "min_p"},
-        set(),
-        set(),
-    ]
-    assert (card.abilities.top_k, card.abilities.min_p, card.abilities.seed) == (False, False, None)
-    assert ["min_p, top_k" in text for text in notices(first)] == [True]
-
-
-async def test_the_newer_name_of_the_limit_is_learnt(scripted_server: ScriptedServer) -> None:
-    refusal = {"error": {"message": "Unsupported: 'max_tokens'. Use 'max_completion_tokens' instead."}}
-    scripted_server.plays = [scripted_server.page(400, refusal), scripted_server.stream("a", chunk(finish="stop"))]
-    async with connected(scripted_server) as client:
-        events = await collect(client, question(sampling=Sampling(max_new_tokens=9)))
-    assert text_of(events) == "a"
-    assert scripted_server.asked[1].body["max_completion_tokens"] == 9
-    assert "max_tokens" not in scripted_server.asked[1].body
-
-
-# Models
-
-
-async def test_the_model_is_found_by_its_name_or_a_part_of_it(scripted_server: ScriptedServer) -> None:
-    models = [{"id": "/models/Big 70B.gguf"}, {"id": "org/small", "aliases": ["s"]}]
-    scripted_server.pages["/v1/models"] = (200, {"data": models})
-    scripted_server.plays = [scripted_server.stream("a", chunk(finish="stop"))]
-    async with await RemoteClient.start(ServerConfig(base_url=scripted_server.url)) as client:
-        for wanted in ("org/small", "small", "s", "Big 70B", "Big 70B.gguf"):
-            await client.load(Load(path=wanted))
-            await collect(client, question())
-        for wanted, words in (("huge", "has no model huge. It has: /models/Big"), ("", "has 2 models")):
-            with pytest.raises(ServerError, match=words):
-                await client.load(Load(path=wanted))
-    ids = [request.body["model"] for request in scripted_server.asked]
-    assert ids == ["org/small"] * 3 + ["/models/Big 70B.gguf"] * 2
-
-
-async def test_a_model_can_be_named_where_there_is_no_list(scripted_server: ScriptedServer) -> None:
-    del scripted_server.pages["/v1/models"]
-    async with connected(scripted_server, model="gpt-x") as client:
-        assert client.alive
-    async with await RemoteClient.start(ServerConfig(base_url=scripted_server.url)) as client:
-        with pytest.raises(ServerError, match="no list of models"):
-            await client.load(Load(path=""))
-
-
-async def test_abilities_are_read_from_the_servers_own_description(scripted_server: ScriptedServer) -> None:
-    reference = {"$ref": "#/components/schemas/Request"}
-    properties = {"top_k": {}, "continue_final_message": {}, "add_generation_prompt": {}}
-    content = {"application/json": {"schema": reference}}
-    scripted_server.pages["/openapi.json"] = (
-        200,
-        {
-            "paths": {"/v1/chat/completions": {"post": {"requestBody": {"content": content}}}},
-            "components": {"schemas": {"Request": {"properties": properties}}},
-        },
-    )
-    scripted_server.plays = [scripted_server.stream("a", chunk(finish="stop"))]
-    prompt = ChatPrompt(messages=[ChatMessage("user", "Colours?")], answer_text="Red")
-    async with connected(scripted_server) as client:
-        events = await collect(client, Generate(prompt=prompt, seed=1))
-    body = scripted_server.asked[0].body
-    assert (body["continue_final_message"], body["add_generation_prompt"]) == (True, False)
-    assert {"top_k"} == {"top_k", "min_p", "seed", "repeat_penalty"} & body.keys()
-    assert notices(events) == []
-
-
-async def test_tokens_are_asked_of_the_server(scripted_server: ScriptedServer) -> None:
-    scripted_server.pages["/tokenize"] = (200, {"tokens": [5, 6], "token_strs": ["a", "b"]})
-    scripted_server.pages["/detokenize"] = (200, {"prompt": "ab"})
-    async with connected(scripted_server) as client:
-        tokenized = await client.tokenize("ab")
-        assert (tokenized.ids, tokenized.pieces) == ([5, 6], ["a", "b"])
-        assert await client.detokenize([5, 6]) == "ab"
-        del scripted_server.pages["/tokenize"]
-        with pytest.raises(EngineError, match="404"):
-            await client.tokenize("ab")
-
-
-async def test_without_a_server_loading_fails_and_can_be_tried_again(scripted_server: ScriptedServer) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-    async with await RemoteClient.start(ServerConfig(base_url=f"http://127.0.0.1:{port}/v1")) as client:
-        with pytest.raises(ServerError, match="cannot be reached"):
-            await client.load(Load(path=""))
-        assert client.alive
-
-
-async def test_without_a_model_there_is_no_answer(scripted_server: ScriptedServer) -> None:
-    async with await RemoteClient.start(ServerConfig(base_url=scripted_server.url)) as client:
-        [failed] = await collect(client, question())
-        assert isinstance(failed, Failed)
-    with pytest.raises(EngineGoneError):
-        await client.send(question())
-
-
-async def test_unloading_and_closing_end_what_is_under_way(scripted_server: ScriptedServer) -> None:
-    scripted_server.plays = [scripted_server.stream("a", then="stall")]
-    async with connected(scripted_server) as client:
-        await client.send(Generate(request_id="a", prompt=TextPrompt(text="a")))
-        await wait_for(client, Token)
-        await client.unload()
-        assert (await wait_for(client, Finished)).reason == "stopped"
-        await client.load(Load(path=""))
-        await client.send(Generate(request_id="b", prompt=TextPrompt(text="b")))
-        await wait_for(client, Token)
-    assert (await wait_for(client, Finished)).request_id == "b"
-    assert not client.alive
-
-
-async def wait_for(client: RemoteClient, kind: type[Any]) -> Any:
-    async with asyncio.timeout(PATIENCE_S):
-        while True:
-            event = await client.events.get()
-            if isinstance(event, kind):
-                return event
-
-
-def drained(client: RemoteClient) -> list[AnyEvent]:
-    events = []
-    while not client.events.empty():
-        events.append(client.events.get_nowait())
-    return events
