@@ -114,12 +114,17 @@ class MainEvents(MainParts):
 
     async def on_answer_grew(self, event: messages.AnswerGrew) -> None:
         """New text."""
+        self.candidates.take(event.candidates)
         await self.transcript.grow(event.message_id, event.text)
-        self.candidates.show_candidates(event.candidates)
+
+    def on_answer_body_drawn(self) -> None:
+        """The candidates change along with the text."""
+        self.candidates.show_latest()
 
     async def on_answer_ended(self, event: messages.AnswerEnded) -> None:
         """An answer is over."""
         message = event.answer.message
+        self.candidates.show_latest()
         self.numbers.show_finished(message.tokens_per_second, message.first_token_ms)
         self.status.busy = "Cut short: ctrl+g goes on, ctrl+r writes another." if event.is_resumable else ""
         await self.transcript.settle(event.answer)

@@ -10,6 +10,7 @@ from contextlib import suppress
 from markdown_it.token import Token
 from textual.content import Content
 from textual.geometry import Size
+from textual.message import Message
 from textual.reactive import Reactive
 from textual.widgets import Markdown
 from textual.widgets._markdown import MarkdownBlock, MarkdownParagraph  # not exported; Textual is pinned
@@ -64,6 +65,9 @@ class AnswerBody(Markdown):
     }
     virtual_size = Reactive(Size(0, 0))
 
+    class Drawn(Message):
+        """More of the text is about to be on screen: what changes with it can be drawn in the same frame."""
+
     def __init__(self, text: str) -> None:
         super().__init__(safe_text(text), parser_factory=markdown_parser, open_links=False)
         self._tail: str | None = None
@@ -96,6 +100,7 @@ class AnswerBody(Markdown):
             text = "".join(self._waiting)
             self._waiting.clear()
             await self._add(text)
+            self.post_message(self.Drawn())
             if not self._over.is_set():
                 self._drawn.clear()
                 self.call_after_refresh(self._drawn.set)

@@ -7,7 +7,6 @@ from typing import ClassVar
 from rich.cells import cell_len, set_cell_size
 from textual.app import RenderResult
 from textual.content import Content
-from textual.timer import Timer
 from textual.widget import Widget
 
 from engine.protocol import Abilities, Candidate
@@ -15,7 +14,6 @@ from tui.text import safe_text
 from tui.widgets.live_numbers import meter
 
 N_CANDIDATES = 6
-DRAW_PERIOD_S = 0.4
 _BAR_WIDTH = 6
 _EXPLANATION = "While an answer is written: its likeliest next tokens."
 _NOT_GIVEN = "This server does not tell how likely its tokens are."
@@ -40,20 +38,17 @@ class CandidatesPane(Widget):
         super().__init__()
         self._candidates: list[Candidate] = []
         self._explanation = _EXPLANATION
-        self._drawing: Timer | None = None
+        self._latest: list[Candidate] = []
 
-    def show_candidates(self, candidates: list[Candidate]) -> None:
-        """The candidates of the latest token; drawn seldom enough to be read."""
-        if not candidates:
-            return
-        self._candidates = candidates[:N_CANDIDATES]
-        if self._drawing is None:
+    def take(self, candidates: list[Candidate]) -> None:
+        """The candidates of the latest token, to be shown with its text."""
+        self._latest = candidates[:N_CANDIDATES]
+
+    def show_latest(self) -> None:
+        """Show what was taken last."""
+        if self._latest and self._latest != self._candidates:
+            self._candidates = self._latest
             self.refresh()
-            self._drawing = self.set_timer(DRAW_PERIOD_S, self._draw_latest)
-
-    def _draw_latest(self) -> None:
-        self._drawing = None
-        self.refresh()
 
     def show_abilities(self, abilities: Abilities) -> None:
         """Say why there are none where a server gives no probabilities."""
@@ -62,7 +57,7 @@ class CandidatesPane(Widget):
 
     def clear(self) -> None:
         """Another session."""
-        self._candidates = []
+        self._candidates = self._latest = []
         self.refresh()
 
     def render(self) -> RenderResult:
