@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engine.chat import choose_format
 from engine.checkpoints import Checkpoint, Metadata, TensorInfo, TensorType, open_checkpoint, open_with_base
-from engine.checkpoints.dequantize import can_dequantize
+from engine.checkpoints.dequantizable import DEQUANTIZABLE
 from engine.checkpoints.gguf_writer import Layout, NewTensor, lay_out
 from engine.conversion.messages import Conversion
 from engine.errors import EngineError, UnsupportedModelError
@@ -136,7 +136,7 @@ def _check_target(target: Path, checkpoint: Checkpoint, force: bool) -> None:
 
 def _check_types(checkpoint: Checkpoint, types: dict[str, TensorType]) -> None:
     for tensor in checkpoint.tensors.values():
-        if tensor.type != types[tensor.name] and not can_dequantize(tensor.type):
+        if tensor.type != types[tensor.name] and tensor.type.name not in DEQUANTIZABLE:
             raise UnsupportedModelError(
                 f"{checkpoint.path}: {tensor.name} is stored as {tensor.type.name}, which cannot be converted.",
                 "Convert from the original model, in F16, BF16 or F32.",

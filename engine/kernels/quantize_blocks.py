@@ -20,8 +20,6 @@ from engine.kernels.tiles import (
     constant,
     inverse,
     largest_size,
-    load_bf16x16,
-    load_f16x16,
     load_tile,
     maximum,
     minimum,
@@ -171,43 +169,6 @@ def quantize_q8_0(source, n_blocks, target, scratch):
             level = lanes.add(whole, truncated(lanes.add(half, half)))
             store_bytes(where_less(x, constant(0), lanes.sub(constant(0), level), level), out + (2 + i) * LANES)
         store_tile(out, 34, min(LANES, n_blocks - first), target + first * 34)
-
-
-@inner
-def _keep(x, target, peak, spoiled):
-    """Store float32; returns the largest size so far, and 0 as long as every number is finite."""
-    store_f32x16(target, x)
-    return maximum(absolute(x), peak), lanes.add(spoiled, lanes.mul(x, constant(0)))
-
-
-@njit(cache=True, **OPTIONS)
-def widen_f32(source, n_vectors, target):
-    """Copy float32; returns the largest size, NaN where a number is not finite."""
-    peak = spoiled = constant(0)
-    for i in range(n_vectors):
-        x = load_f32x16(source + i * VECTOR)
-        peak, spoiled = _keep(x, target + i * VECTOR, peak, spoiled)
-    return lanes.largest(peak) + lanes.total(spoiled)
-
-
-@njit(cache=True, **OPTIONS)
-def widen_f16(source, n_vectors, target):
-    """Half precision to float32; returns the largest size, NaN where a number is not finite."""
-    peak = spoiled = constant(0)
-    for i in range(n_vectors):
-        x = load_f16x16(source + i * VECTOR // 2)
-        peak, spoiled = _keep(x, target + i * VECTOR, peak, spoiled)
-    return lanes.largest(peak) + lanes.total(spoiled)
-
-
-@njit(cache=True, **OPTIONS)
-def widen_bf16(source, n_vectors, target):
-    """bfloat16 to float32; returns the largest size, NaN where a number is not finite."""
-    peak = spoiled = constant(0)
-    for i in range(n_vectors):
-        x = load_bf16x16(source + i * VECTOR // 2)
-        peak, spoiled = _keep(x, target + i * VECTOR, peak, spoiled)
-    return lanes.largest(peak) + lanes.total(spoiled)
 
 
 @njit(cache=True, **OPTIONS)

@@ -153,7 +153,10 @@ class Emit:
             self.b.bitcast(magnitude, ir.VectorType(F32, n)), splat_constant(ir.VectorType(F32, n), float(2**112))
         )
         sign = self.b.shl(self.b.and_(bits, splat_constant(wide, 0x8000)), splat_constant(wide, 16))
-        return self.b.bitcast(self.b.or_(self.b.bitcast(scaled, wide), sign), ir.VectorType(F32, n))
+        endless = self.b.icmp_unsigned(">=", magnitude, splat_constant(wide, 0x7C00 << 13))
+        exponent = self.b.select(endless, splat_constant(wide, 0xFF << 23), splat_constant(wide, 0))
+        found = self.b.or_(self.b.or_(self.b.bitcast(scaled, wide), exponent), sign)
+        return self.b.bitcast(found, ir.VectorType(F32, n))
 
     def float_to_half(self, v: ir.Value) -> ir.Value:
         """Lanes of float32 to float16, as int16, rounded to nearest even; beyond the range becomes infinity."""

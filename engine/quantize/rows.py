@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.checkpoints import TensorType
-from engine.checkpoints.dequantize import dequantize_rows
 from engine.kernels import quantize_blocks, quantize_k_minima, quantize_k_signed, superblocks
+from engine.kernels.dequantize import dequantizer
 from engine.kernels.simd import LANES
 
 HALF_LIMIT = 65520.0
@@ -19,11 +19,6 @@ HALF_LIMIT = 65520.0
 Bytes = NDArray[np.uint8]
 Kernel = Callable[[int, int, int, int], None]
 
-_WIDEN: dict[str, Callable[[int, int, int], float]] = {
-    "F32": quantize_blocks.widen_f32,
-    "F16": quantize_blocks.widen_f16,
-    "BF16": quantize_blocks.widen_bf16,
-}
 _NARROW: dict[str, tuple[Kernel, int]] = {
     "F16": (quantize_blocks.narrow_f16, LANES),
     "BF16": (quantize_blocks.narrow_bf16, LANES),
@@ -60,7 +55,7 @@ def compile_for(source: TensorType, target: TensorType) -> None:
     """Have the kernels for this conversion ready before it begins."""
     if source == target:
         return
-    _WIDEN[source.name if source.name in _WIDEN else "F32"](0, 0, 0)
+    dequantizer(source.name)(0, 0, 0)
     if target.name in _NARROW:
         _NARROW[target.name][0](0, 0, 0, 0)
 
@@ -93,16 +88,12 @@ class RowConverter:
 
     def _widen(self, rows: Bytes, source: TensorType, n_weights: int, target: TensorType) -> None:
         """Weights to self._floats."""
-        if source.name not in _WIDEN:
-            widen, rows = _WIDEN["F32"], dequantize_rows(rows, source).view(np.uint8)
-        else:
-            widen = _WIDEN[source.name]
-        item = rows.size // n_weights
-        n_vectors = -(-n_weights // LANES)
-        missing = (n_vectors * LANES - n_weights) * item
+        block = max(source.block_size, LANES)
+        n_blocks = -(-n_weights // block)
+        missing = source.row_bytes(n_blocks * block) - rows.size
         raw = np.pad(rows.reshape(-1), (0, missing)) if missing else np.ascontiguousarray(rows)
         self._floats = _at_least(self._floats, n_weights + _PADDING)
-        peak = widen(_address(raw), n_vectors, _address(self._floats))
+        peak = dequantizer(source.name)(_address(raw), n_blocks, _address(self._floats))
         if not np.isfinite(peak):
             raise NotFiniteError
         if peak >= HALF_LIMIT and target.name not in ("F32", "BF16"):

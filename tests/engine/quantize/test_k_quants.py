@@ -71,11 +71,19 @@ DIGEST = """
 import hashlib, sys
 import numpy as np
 from engine.checkpoints import TYPE_BY_NAME
-from engine.quantize.rows import RowConverter
+from engine.quantize.rows import NotFiniteError, RowConverter
 rows = np.fromfile(sys.argv[1], np.float32).reshape(-1, 512).view(np.uint8)
 for kind in sys.argv[2:]:
     result = RowConverter().convert(rows, TYPE_BY_NAME["F32"], TYPE_BY_NAME[kind])
     print(kind, hashlib.sha256(result).hexdigest())
+    again = RowConverter().convert(result.reshape(len(rows), -1), TYPE_BY_NAME[kind], TYPE_BY_NAME["F32"])
+    print(kind, "read", hashlib.sha256(again).hexdigest())
+for bad in (np.inf, -np.inf, np.nan):
+    try:
+        row = np.full((1, 32), bad, np.float16).view(np.uint8)
+        RowConverter().convert(row, TYPE_BY_NAME["F16"], TYPE_BY_NAME["F32"])
+    except NotFiniteError:
+        print(bad, "refused")
 """
 
 
@@ -93,5 +101,9 @@ def test_the_bytes_do_not_depend_on_the_processor(convert, sample, tmp_path):
         check=True,
         timeout=170,
     )
-    ours = {kind: hashlib.sha256(convert(rows, kind)).hexdigest() for kind in kinds}
-    assert dict(line.split() for line in ran.stdout.splitlines()) == ours
+    ours = []
+    for kind in kinds:
+        stored = convert(rows, kind)
+        ours.append(f"{kind} {hashlib.sha256(stored).hexdigest()}")
+        ours.append(f"{kind} read {hashlib.sha256(convert(stored, 'F32', kind)).hexdigest()}")
+    assert ran.stdout.splitlines() == [*ours, "inf refused", "-inf refused", "nan refused"]
