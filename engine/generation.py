@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from engine.chat import StopMatcher
 from engine.errors import EngineError
 from engine.kept_caches import common_prefix_length
-from engine.prompt import EncodedPrompt, encode_prompt
+from engine.prompt import EncodedPrompt, check_ids, encode_prompt
 from engine.protocol import (
     AnyEvent,
     Candidate,
@@ -91,6 +91,7 @@ class _Answer:
         self.model, self.command, self.control, self.emit = model, command, control, emit
         self.seed = secrets.randbits(SEED_BITS) if command.seed is None else command.seed
         self.prompt: EncodedPrompt = encode_prompt(model, command)
+        check_ids(command.first_ids, model.tokenizer.vocab_size)
         self.ids = list(self.prompt.ids)
         self.n_prompt = len(self.ids)
         self.n_reused = 0
@@ -144,11 +145,17 @@ class _Answer:
         model, command, ids = self.model, self.command, self.ids
         sampler = Sampler(logits.size, self.seed, skip=self.prompt.n_answer)
         end_ids = frozenset() if command.ignore_eos else model.tokenizer.end_ids
+        first_ids = iter(command.first_ids)
         while (reason := self._limit()) is None:
             if self.n_generated:
                 logits = self.ahead.logits_after(ids, self._room() if command.speculate else 0)
             choice = sampler.choose(
-                logits, ids, self.control.sampling, n_top=command.n_top, n_chances=self._n_candidates()
+                logits,
+                ids,
+                self.control.sampling,
+                n_top=command.n_top,
+                n_chances=self._n_candidates(),
+                given=next(first_ids, None),
             )
             if choice.id in end_ids:
                 return "stop"

@@ -26,6 +26,8 @@ from engine.protocol import (
     Hello,
     Load,
     LoadProgress,
+    Look,
+    Looked,
     ModelCard,
     ModelReady,
     PromptProgress,
@@ -41,7 +43,7 @@ from engine.protocol import (
 MAX_UNREAD_STATS = 1000
 """A client that does not read `events` gets no more of the pulse than this, so that a queue cannot grow for weeks."""
 
-_ENDS_REQUEST = (ModelReady, Finished, Tokenized, Detokenized, Scored, Unloaded, Failed)
+_ENDS_REQUEST = (ModelReady, Finished, Looked, Tokenized, Detokenized, Scored, Unloaded, Failed)
 _numbers = count(1)
 _E = TypeVar("_E", bound=AnyEvent)
 
@@ -123,6 +125,15 @@ class Engine(ABC):
     async def token_bytes(self, ids: list[int]) -> list[bytes]:
         """The bytes that each token stands for, perhaps half a character; answered like `tokenize`."""
         return (await self._one(Detokenize(ids=ids), Detokenized)).pieces
+
+    async def look(self, command: Look, on_progress: Callable[[PromptProgress], None] | None = None) -> Looked:
+        """What is likely at a place of a conversation; waits for an answer that is being written."""
+
+        def progress(event: AnyEvent) -> None:
+            if isinstance(event, PromptProgress) and on_progress is not None:
+                on_progress(event)
+
+        return await self._one(command, Looked, progress)
 
     async def score(
         self, text: str, window: int, on_progress: Callable[[PromptProgress], None] | None = None

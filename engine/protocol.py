@@ -112,6 +112,7 @@ class Generate(Command, frozen=True, tag="generate"):
     token. reuse: start from the cached common prefix.
     session: whose cache this is; kept on disk between its answers when it has a name. speculate: guess tokens ahead
     where the text repeats itself; changes the speed alone, never the answer.
+    first_ids: the answer's first tokens, which somebody else has chosen; told like all others.
     """
 
     prompt: Prompt
@@ -125,6 +126,24 @@ class Generate(Command, frozen=True, tag="generate"):
     reuse: bool = True
     session: str = ""
     speculate: bool = True
+    first_ids: list[int] = []
+
+
+class Look(Command, frozen=True, tag="look"):
+    """Tell what is likely at a place of a conversation; nothing is chosen, and what the cache holds stays.
+
+    prompt: as in Generate, with the whole last answer; None for the one of the Look before. at: how many tokens of the
+    answer come before the place, None for all. n_candidates: as in Generate; what did follow there is told too.
+    read: read what the cache lacks, however long that takes. Without it, at most one token is read, and else none told.
+    session: whose cache on disk may be taken for reading.
+    """
+
+    prompt: ChatPrompt | None = None
+    at: int | None = None
+    sampling: Sampling = Sampling()
+    n_candidates: int = 0
+    read: bool = False
+    session: str = ""
 
 
 class Tune(Command, frozen=True, tag="tune"):
@@ -166,13 +185,14 @@ class Shutdown(Command, frozen=True, tag="shutdown"):
     """Stop what is running and exit."""
 
 
-AnyCommand = Load | Generate | Tune | Stop | Tokenize | Detokenize | Score | Unload | Shutdown
+AnyCommand = Load | Generate | Look | Tune | Stop | Tokenize | Detokenize | Score | Unload | Shutdown
 
 
 class Abilities(msgspec.Struct, frozen=True, kw_only=True):
     """What an engine can do of what the app may ask. None: a server has not shown yet whether it can.
 
     tune: new settings reach the answer that is being written. go_on: an interrupted answer is taken up in mid-sentence.
+    look: it tells what is likely at a place of a conversation, and goes on from there with a token of one's choice.
     template: another chat template than the model's own. memory: EngineStats has figures of memory and processor.
     """
 
@@ -183,6 +203,7 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True):
     logprobs: bool | None = True
     tokenize: bool | None = True
     go_on: bool | None = True
+    look: bool = True
     tune: bool = True
     template: bool = True
     memory: bool = True
@@ -304,6 +325,21 @@ class Token(Event, frozen=True, tag="token"):
     candidates: list[Candidate] = []
 
 
+class Looked(Event, frozen=True, tag="looked"):
+    """What is likely at a place of a conversation.
+
+    at: how many of the answer's tokens come before it. ids, pieces: the answer's tokens and the text that each adds,
+    told when the command had a prompt. candidates: the leading ones, and the token that did follow when it is not
+    among them. n_unread: so many tokens would have to be read first, and there are no candidates.
+    """
+
+    at: int
+    ids: list[int] = []
+    pieces: list[str] = []
+    candidates: list[Candidate] = []
+    n_unread: int = 0
+
+
 class EngineStats(Event, frozen=True, tag="engine_stats"):
     """The engine's pulse, about twice a second while it works and every two seconds while it does not.
 
@@ -404,6 +440,7 @@ AnyEvent = (
     | Token
     | EngineStats
     | Finished
+    | Looked
     | Tokenized
     | Detokenized
     | Scored

@@ -72,12 +72,20 @@ class Sampler:
         self._values = np.empty(vocab_size, np.float32)
 
     def choose(
-        self, logits: Floats, recent: Sequence[int], sampling: Sampling, *, n_top: int = 0, n_chances: int = 0
+        self,
+        logits: Floats,
+        recent: Sequence[int],
+        sampling: Sampling,
+        *,
+        n_top: int = 0,
+        n_chances: int = 0,
+        given: int | None = None,
     ) -> Choice:
         """Choose the next token.
 
         logits: (vocab,), left as they are. recent: ids so far, prompt included, the latest last. n_top, n_chances: how
-        many leading tokens to report, by the model's raw distribution.
+        many leading tokens to report, by the model's raw distribution. given: somebody else's choice, which is taken;
+        its chance is reported with the leading ones.
         """
         raw_top = check_finite(logits)
         raw_total = select.exp_sums(logits, raw_top, 1.0, self._sums)
@@ -92,7 +100,12 @@ class Sampler:
         else:
             total = raw_total if x is logits else None
             chosen, touched = self._draw(x, total, sampling, uniform, fill_chances=bool(n_chances))
-        chances = [Chance(i, math.exp(p), float(self._chances[i])) for i, p in ranked[:n_chances]]
+        leading = ranked[:n_chances]
+        if given is not None:
+            chosen = given
+            if n_chances and all(token.id != given for token in leading):
+                leading.append(RankedToken(given, float(logits[given]) - log_total))
+        chances = [Chance(i, math.exp(p), float(self._chances[i])) for i, p in leading]
         self._chances[slice(None) if touched is None else touched] = 0.0
         return Choice(chosen, float(logits[chosen]) - log_total, ranked[:n_top], chances)
 

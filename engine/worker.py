@@ -39,6 +39,7 @@ from engine.protocol import (
     Load,
     LoadProgress,
     LoadStage,
+    Look,
     ModelReady,
     Score,
     Shutdown,
@@ -52,6 +53,7 @@ from engine.protocol import (
 from engine.pulse import Activity, Pulse
 
 if TYPE_CHECKING:
+    from engine.looking import Looker
     from engine.model import LanguageModel
 
 log = logging.getLogger(__name__)
@@ -188,6 +190,7 @@ class Worker:
         self._inbox = Inbox()
         self._activity = Activity()
         self._model: LanguageModel | None = None
+        self._looker: Looker | None = None
         threading.stack_size(STACK_BYTES)
         self._thread = threading.Thread(target=self._work, name="work", daemon=True)
 
@@ -257,6 +260,8 @@ class Worker:
                     self._load(command, control)
                 case Generate():
                     self._generate(command, control)
+                case Look():
+                    self._look(command, control)
                 case Score():
                     self._score(command, control)
                 case Unload():
@@ -300,6 +305,12 @@ class Worker:
 
         generate(self._need_model(), command, control, emit)
 
+    def _look(self, command: Look, control: Control) -> None:
+        from engine.looking import Looker
+
+        self._looker = self._looker or Looker(self._need_model())
+        self._emit(self._looker.look(command, control, self._emit))
+
     def _score(self, command: Score, control: Control) -> None:
         from engine.scoring import score
 
@@ -335,6 +346,7 @@ class Worker:
         if self._model is None:
             return
         model, self._model = self._model, None
+        self._looker = None
         self._activity.context = self._activity.context_used = 0
         model.close()
         del model

@@ -16,6 +16,8 @@ from engine.child import Limits
 from engine.client import EngineClient
 from engine.errors import EngineError, EngineGoneError, ModelFileError
 from engine.protocol import (
+    ChatMessage,
+    ChatPrompt,
     EngineDied,
     EngineStats,
     Failed,
@@ -23,6 +25,7 @@ from engine.protocol import (
     Generate,
     Load,
     LoadProgress,
+    Look,
     ModelReady,
     PromptProgress,
     Sampling,
@@ -187,6 +190,28 @@ async def test_small_questions_are_answered_between_two_tokens(start: Start):
         await client.detokenize([259])
     await until(client, is_token)
     assert client.alive
+
+
+async def test_looking_waits_for_the_answer_and_tells_what_comes_next(start: Start):
+    client = await start("Paris.", 0.0)
+    prompt = ChatPrompt(messages=[ChatMessage("user", "Hello")])
+    look = Look(prompt=prompt, sampling=GREEDY, n_candidates=2)
+    async with asyncio.timeout(PATIENCE_S):
+        answer = client.ask(write_on("a", prompt=prompt))
+        await anext(answer)
+        looking = asyncio.create_task(client.look(look))
+        told = [event async for event in answer if isinstance(event, Token)]
+        found = await looking
+        assert "".join(event.text for event in told) == "Paris."
+        assert found.candidates[0].text == "P"
+        whole = ChatPrompt(messages=prompt.messages, answer_ids=[event.id for event in told], answer_text="Paris.")
+        assert [
+            (await client.look(Look(prompt=p, at=at, n_candidates=1))).candidates[0].text
+            for p, at in ((whole, 6), (None, 2))
+        ] == ["<|im_end|>", "r"]
+        await client.load(Load(path="fake.gguf"))
+        with pytest.raises(EngineError, match="No conversation"):
+            await client.look(Look(n_candidates=1))
 
 
 async def test_loading_can_be_stopped(start: Start):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from engine.errors import EngineError
 from engine.protocol import (
     UNKNOWN_TOKEN,
     CardChanged,
@@ -18,6 +19,7 @@ from engine.protocol import (
     Finished,
     Generate,
     Load,
+    Look,
     Notice,
     PromptProgress,
     Sampling,
@@ -122,6 +124,12 @@ async def test_a_server_without_log_probabilities_shows_it(scripted_server: Scri
         await collect(client, question(n_candidates=2))
         [changed] = [event for event in drained(client) if isinstance(event, CardChanged)]
     assert changed.card.abilities.logprobs is False
+
+
+async def test_a_server_cannot_be_looked_into_afterwards(scripted_server: ScriptedServer) -> None:
+    async with connected(scripted_server) as client:
+        with pytest.raises(EngineError, match="only while they write"):
+            await client.look(Look())
 
 
 async def test_tokens_that_do_not_make_up_the_text_give_it_whole(scripted_server: ScriptedServer) -> None:

@@ -1,0 +1,131 @@
+"""What is likely at a place of a conversation, told while nothing is written: nothing is chosen, nothing forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from engine.errors import ContextFullError, EngineError
+from engine.kept_caches import common_prefix_length
+from engine.prompt import encode_prompt
+from engine.protocol import AnyEvent, Candidate, ChatPrompt, Generate, Look, Looked, PromptProgress
+from engine.sampling import Floats, Sampler
+from engine.tokenizer import TextStream, Tokenizer
+
+if TYPE_CHECKING:
+    from engine.inbox import Control
+    from engine.model import LanguageModel
+
+READ_UNASKED = 1
+"""Tokens that are read without being asked to: no more than what a place in the cache takes anyway."""
+
+
+@dataclass(frozen=True)
+class _Conversation:
+    """What is looked at: ids of the prompt and of the whole answer behind it, and the text of each of the latter."""
+
+    prompt_ids: list[int]
+    answer_ids: list[int]
+    pieces: list[str]
+
+
+class Looker:
+    """Remembers the place that was looked at last: the same one with other settings costs a sampler's work."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        if model.transformer is None:
+            raise EngineError("Only the vocabulary of this model is open.", "Open the whole model to look into it.")
+        self._model = model
+        self._conversation: _Conversation | None = None
+        self._ids: list[int] = []
+        self._logits: Floats | None = None
+        self._sampler: Sampler | None = None
+
+    def look(self, command: Look, control: Control, emit: Callable[[AnyEvent], None]) -> Looked:
+        """What is likely at a place. Raises EngineError where there is no such place, ContextFullError.
+
+        control: looked at between batches of what is read; emit: takes PromptProgress while something is.
+        """
+        if command.prompt is not None:
+            self._conversation = _encode(self._model, command.prompt, command)
+        if self._conversation is None:
+            raise EngineError("No conversation was looked at yet.", "Send it along.")
+        known = self._conversation
+        at = len(known.answer_ids) if command.at is None else min(max(command.at, 0), len(known.answer_ids))
+        ids = known.prompt_ids + known.answer_ids[:at]
+        if len(ids) > self._model.max_seq_len:
+            raise ContextFullError(len(ids), self._model.max_seq_len)
+        if command.read:
+            self._read(known.prompt_ids + known.answer_ids, command, control, emit)
+        logits = self._logits_after(ids)
+        told = Looked(request_id=command.request_id, at=at)
+        if command.prompt is not None:
+            told = msgspec.structs.replace(told, ids=known.answer_ids, pieces=known.pieces)
+        if logits is None:
+            n_unread = len(ids) - common_prefix_length(self._model.cached_ids, ids)
+            return msgspec.structs.replace(told, n_unread=n_unread)
+        followed = known.answer_ids[at] if at < len(known.answer_ids) else None
+        return msgspec.structs.replace(told, candidates=self._candidates(logits, ids, followed, command))
+
+    def _read(self, ids: list[int], command: Look, control: Control, emit: Callable[[AnyEvent], None]) -> None:
+        """Read what the cache lacks of these, unless it is stopped on the way."""
+        model, ids = self._model, ids[: self._model.max_seq_len]
+        model.enter_session(command.session, ids)
+        first = common_prefix_length(model.cached_ids, ids)
+        for start in range(first, len(ids), model.batch_size):
+            if control.stopped:
+                return
+            end = min(start + model.batch_size, len(ids))
+            model.evaluate(ids[start:end], start)
+            emit(PromptProgress(request_id=command.request_id, done=end, total=len(ids), reused=first))
+
+    def _logits_after(self, ids: list[int]) -> Floats | None:
+        """Logits after the last of ids, None where more than that one would have to be read first.
+
+        A token that the cache has already is read again, which writes the same into it, so what comes behind it stays.
+        """
+        if self._logits is not None and ids == self._ids:
+            return self._logits
+        cached = self._model.cached_ids
+        n_cached = common_prefix_length(cached, ids)
+        if len(ids) - n_cached > READ_UNASKED:
+            return None
+        later = cached[len(ids) :] if n_cached == len(ids) else []
+        logits = self._model.evaluate(ids[-1:], len(ids) - 1)
+        cached.extend(later)
+        self._ids, self._logits = ids, logits.copy()
+        return self._logits
+
+    def _candidates(self, logits: Floats, ids: Sequence[int], followed: int | None, command: Look) -> list[Candidate]:
+        if self._sampler is None:
+            self._sampler = Sampler(logits.size, 0)
+        chances = self._sampler.choose(
+            logits, ids, command.sampling, n_chances=command.n_candidates, given=followed
+        ).chances
+        piece_text = self._model.tokenizer.piece_text
+        return [Candidate(i, piece_text(i), model_p, sampler_p) for i, model_p, sampler_p in chances]
+
+
+def _encode(model: LanguageModel, prompt: ChatPrompt, command: Look) -> _Conversation:
+    """The conversation as it was read for the answer: turns that had to go for it are not there either."""
+    asked = msgspec.structs.replace(prompt, answer_ids=[], answer_text="")
+    prompt_ids = encode_prompt(model, Generate(prompt=asked, sampling=command.sampling)).ids
+    tokenizer, ids, text = model.tokenizer, list(prompt.answer_ids), prompt.answer_text
+    is_ours = all(0 <= token_id < tokenizer.vocab_size for token_id in ids)
+    pieces = _pieces(tokenizer, ids) if is_ours else []
+    if not "".join(pieces).startswith(text):
+        # The tokens of another model, or none.
+        ids = tokenizer.encode(text, add_bos=False, parse_special=False)
+        pieces = _pieces(tokenizer, ids)
+        if tokenizer.adds_space_prefix and pieces and not text.startswith(" "):
+            pieces[0] = pieces[0].removeprefix(" ")
+    return _Conversation(prompt_ids, ids, pieces)
+
+
+def _pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
+    """What each token adds to the text: whole characters, at the token that completes them."""
+    stream = TextStream()
+    return [stream.feed(tokenizer.piece_bytes(token_id)) for token_id in ids]
