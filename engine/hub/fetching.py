@@ -1,0 +1,108 @@
+"""Fetch a model from the hub into the model folder: whole under its name, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from engine.checkpoints.finding import UNFINISHED
+from engine.download import RefusedError, Report, check_room, download, file_name_of, sha256_of
+from engine.errors import DownloadError
+from engine.hub.choosing import Choice, HubFile, choose
+from engine.hub.listing import GATED, Listing, list_files, refusal, url_of
+from engine.hub.reference import HubReference
+
+Announce = Callable[[Choice], None]
+"""Called with what is going to be fetched, before it is."""
+
+
+def fetch(wanted: HubReference, models_dir: Path, report: Report, announce: Announce = lambda choice: None) -> Path:
+    """Put the model into models_dir and return its path: a file, of a split one the first, or a folder.
+
+    Files that are there already with the hub's checksum stay. What came before an error stays too and is gone on with
+    the next time. Raises DownloadError, and what `report` raises.
+    """
+    listing = list_files(wanted)
+    choice = choose(listing.files, wanted)
+    announce(choice)
+    try:
+        return _Fetch(wanted, listing, choice, report).into(models_dir)
+    except RefusedError as error:
+        if error.status in (401, 403):
+            # The hub tells what gated models hold, and only then who may have it.
+            raise refusal(wanted, error.status, GATED) from error
+        raise
+    except OSError as error:
+        raise DownloadError(
+            f"{wanted} could not be stored in {models_dir}: {error.strerror or error}.", "Check the disk."
+        ) from error
+
+
+class _Fetch:
+    """One model on its way."""
+
+    def __init__(self, wanted: HubReference, listing: Listing, choice: Choice, report: Report) -> None:
+        self._wanted = wanted
+        self._listing = listing
+        self._choice = choice
+        self._report = report
+        self._total = sum(max(0, file.size) for file in choice.files)
+        self._before = 0
+
+    def into(self, models_dir: Path) -> Path:
+        if not self._choice.folder:
+            # A split model is listed by its first part: that one comes last.
+            *later, first = (*self._choice.files[1:], self._choice.files[0])
+            self._check_room(models_dir)
+            for file in later:
+                self._bring(file, models_dir, keeps_whole=True)
+            return self._bring(first, models_dir, keeps_whole=True)
+        target = models_dir / file_name_of(f"https://hub/{self._choice.folder}")
+        if target.exists():
+            if all(_is_size(target / file.name, file.size) for file in self._choice.files):
+                return target
+            raise DownloadError(
+                f"{target} is there already, and is not the same.", "Remove or rename it, or open it as it is."
+            )
+        unfinished = target.with_name(f"{target.name}{UNFINISHED}")
+        self._check_room(unfinished)
+        for file in self._choice.files:
+            self._bring(file, unfinished, keeps_whole=False)
+        unfinished.replace(target)
+        return target
+
+    def _check_room(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        missing = 0
+        for file in self._choice.files:
+            for there in (folder / file.name, folder / f"{file.name}.part"):
+                if there.is_file():
+                    missing -= there.stat().st_size
+            missing += max(0, file.size)
+        check_room(folder, max(0, missing))
+
+    def _bring(self, file: HubFile, folder: Path, *, keeps_whole: bool) -> Path:
+        """Fetch one file, unless it is there. keeps_whole: one that is there may be anybody's and is looked through."""
+        url = url_of(file, self._wanted, self._listing.commit)
+        path = folder / file_name_of(url)
+        if path.exists():
+            is_same = _is_size(path, file.size) and (not keeps_whole or _has_sum(path, file.sha256))
+            if not is_same:
+                raise DownloadError(f"{path} is there already, and is another file.", "Remove or rename it first.")
+        else:
+
+            def advanced(done: int, total: int) -> None:
+                self._report(self._before + done, self._total or total)
+
+            download(url, folder, advanced, sha256=file.sha256 or None, headers=self._listing.headers)
+        self._before += max(0, file.size)
+        self._report(self._before, self._total)
+        return path
+
+
+def _is_size(path: Path, size: int) -> bool:
+    return path.is_file() and size in (-1, path.stat().st_size)
+
+
+def _has_sum(path: Path, sha256: str) -> bool:
+    return not sha256 or sha256_of(path) == sha256
