@@ -7,10 +7,10 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 APP_READY := $(VENV)/.app-ready
 DEV_READY := $(VENV)/.dev-ready
 SOURCES := engine storage tui
-CHECKED := $(SOURCES) tests bench
+CHECKED := $(SOURCES) tests bench translation
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench constraints clean
+.PHONY: help run test check format texts bench constraints clean
 
 help:  ## Show what make can do.
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -31,6 +31,9 @@ check: $(DEV_READY)  ## Format, lint, strict types, import contracts.
 format: $(DEV_READY)  ## Put all files into the house format.
 	@$(BIN)/ruff format $(CHECKED)
 	@$(BIN)/ruff check --fix $(CHECKED)
+
+texts: $(DEV_READY)  ## Take new texts into the catalogues of tui/locale, and compile them.
+	@$(BIN)/python translation
 
 bench: $(APP_READY)  ## Measure side by side with llama.cpp (ARGS="MODEL.gguf --threads 2" …).
 	@$(BIN)/python bench/compare.py $(ARGS)

@@ -12,6 +12,7 @@ from textual.binding import Binding
 from textual.dom import DOMNode
 from textual.keys import Keys, _character_to_key
 
+from tui.language import _
 from tui.settings import Settings
 
 _EVERYWHERE = "everywhere"
@@ -46,14 +47,27 @@ def key_problems(keys: Mapping[str, str]) -> list[str]:
     for action, wanted in keys.items():
         if action not in default:
             close = difflib.get_close_matches(action, default, n=1)
-            meant = f" Did you mean {close[0]}?" if close else " The command palette names all that there are."
-            problems.append(f"keys: there is no action {action}; it is ignored.{meant}")
+            meant = _("Did you mean {name}?", name=close[0]) if close else _("The command palette names all there are.")
+            problems.append(f"{_('keys: there is no action {action}; it is ignored.', action=action)} {meant}")
             continue
         for key in _split(wanted) or [""]:
             if not _is_key(key):
-                problems.append(f"keys.{action}: {key!r} is no key; it is ignored. Keys are named like ctrl+s or f12.")
+                problems.append(
+                    _(
+                        "keys.{action}: {key!r} is no key; it is ignored. Keys are named like ctrl+s or f12.",
+                        action=action,
+                        key=key,
+                    )
+                )
             elif key in _SAME_CODE:
-                problems.append(f"keys.{action}: most terminals send {_SAME_CODE[key]} for {key}.")
+                problems.append(
+                    _(
+                        "keys.{action}: most terminals send {other} for {key}.",
+                        action=action,
+                        other=_SAME_CODE[key],
+                        key=key,
+                    )
+                )
     return problems + _conflicts(_usable(keys))
 
 
@@ -66,7 +80,12 @@ def _conflicts(wanted: Mapping[str, str]) -> list[str]:
             continue
         taken = set(now[one]) & set(now[other])
         problems += [
-            f"keys: {key} is the key of {one} and of {other}; only one of them gets it."
+            _(
+                "keys: {key} is the key of {one} and of {other}; only one of them gets it.",
+                key=key,
+                one=one,
+                other=other,
+            )
             for key in sorted(taken - (set(default[one]) & set(default[other])))
         ]
     return problems

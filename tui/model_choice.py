@@ -9,6 +9,7 @@ from pathlib import Path
 from engine import starter
 from engine.errors import ModelFileError
 from engine.protocol import Load
+from tui.language import _
 from tui.paths import Paths
 from tui.settings import Settings
 
@@ -35,8 +36,10 @@ def choose_model(name: str | None, settings: Settings, paths: Paths) -> Path:
     if starter.is_present(paths.models_dir):
         return paths.models_dir / starter.SMOLLM2.file_name
     raise ModelChoiceError(
-        "There is no model on this machine yet. Fetch the starter model with `llm-tui models pull smollm2` (93 MB),"
-        " or name a model file."
+        _(
+            "There is no model on this machine yet. Fetch the starter model with `llm-tui models pull smollm2` (93 MB),"
+            " or name a model file."
+        )
     )
 
 

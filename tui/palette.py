@@ -8,6 +8,7 @@ from functools import partial
 from textual.app import SystemCommand
 from textual.binding import Binding
 
+from tui.language import N_, _
 from tui.screens.main import MainScreen
 from tui.screens.main_keys import MAIN_KEYS
 
@@ -16,11 +17,11 @@ def main_commands(screen: MainScreen) -> Iterable[SystemCommand]:
     """One command for each key of the main screen and the focused pane that does something now, and a few without."""
     for binding in MAIN_KEYS:
         if screen.check_action(binding.action.partition("(")[0].removeprefix("app."), ()):
-            title = binding.tooltip or binding.description
+            title = _(binding.tooltip or binding.description)
             yield SystemCommand(title, _explain(screen, binding), partial(screen.run_action, binding.action))
     yield from _of_pane(screen)
     for title, explanation, action in WITHOUT_KEY:
-        yield SystemCommand(title, explanation, partial(screen.run_action, action))
+        yield SystemCommand(_(title), _(explanation), partial(screen.run_action, action))
 
 
 def _of_pane(screen: MainScreen) -> Iterable[SystemCommand]:
@@ -35,19 +36,23 @@ def _of_pane(screen: MainScreen) -> Iterable[SystemCommand]:
 
 def _explain(screen: MainScreen, binding: Binding) -> str:
     """The key, and the name under which the settings may give it another."""
-    return f"Key: {screen.app.get_key_display(binding)} · in the settings: {binding.id}"
+    return _("Key: {key} · in the settings: {name}", key=screen.app.get_key_display(binding), name=binding.id)
 
 
 WITHOUT_KEY = (
-    ("Answer this message again", "The one under the chat's cursor", "again_here"),
-    ("Delete this message", "The one under the chat's cursor, and what follows it", "delete_message"),
-    ("Rename the chosen session", "The one under the history's cursor; r there", "rename_session"),
-    ("Pin the chosen session, or no longer", "The one under the history's cursor; p there", "pin_session"),
-    ("Archive the chosen session, or take it back", "The one under the history's cursor; a there", "archive_session"),
-    ("Delete the chosen session", "The one under the history's cursor; d there", "delete_session"),
-    ("Export the session as Markdown", "To a file in your home: /export FILE chooses another", "export('md')"),
-    ("Export the session as JSON", "With all branches and figures; can be imported again", "export('json')"),
-    ("Show archived sessions, or the others again", "In the history; v there", "show_archived"),
-    ("Bring the deleted session back", "The one that was deleted last", "restore_session"),
+    (N_("Answer this message again"), N_("The one under the chat's cursor"), "again_here"),
+    (N_("Delete this message"), N_("The one under the chat's cursor, and what follows it"), "delete_message"),
+    (N_("Rename the chosen session"), N_("The one under the history's cursor; r there"), "rename_session"),
+    (N_("Pin the chosen session, or no longer"), N_("The one under the history's cursor; p there"), "pin_session"),
+    (
+        N_("Archive the chosen session, or take it back"),
+        N_("The one under the history's cursor; a there"),
+        "archive_session",
+    ),
+    (N_("Delete the chosen session"), N_("The one under the history's cursor; d there"), "delete_session"),
+    (N_("Export the session as Markdown"), N_("To a file in your home: /export FILE chooses another"), "export('md')"),
+    (N_("Export the session as JSON"), N_("With all branches and figures; can be imported again"), "export('json')"),
+    (N_("Show archived sessions, or the others again"), N_("In the history; v there"), "show_archived"),
+    (N_("Bring the deleted session back"), N_("The one that was deleted last"), "restore_session"),
 )
 """With a key in one pane alone, or with a slash command."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from engine.protocol import Sampling
+from tui.language import N_, _
 from tui.settings import SamplingSettings
 
 BUILT_IN: dict[str, SamplingSettings] = {
@@ -16,8 +17,16 @@ BUILT_IN: dict[str, SamplingSettings] = {
 }
 """High temperatures are held together by min-p, which follows how sure the model is."""
 
-_NAMES = {"top_k": "top-k", "top_p": "top-p", "min_p": "min-p"}
-_OFF = ("repeat penalty 1", "max tokens 0")
+_NAMES = {
+    "temperature": N_("temperature"),
+    "top_k": "top-k",
+    "top_p": "top-p",
+    "min_p": "min-p",
+    "repeat_penalty": N_("repeat penalty"),
+    "repeat_last_n": N_("repeat last"),
+    "max_tokens": N_("max tokens"),
+}
+_OFF = {"repeat_penalty": 1, "max_tokens": 0}
 
 
 class Presets:
@@ -50,6 +59,8 @@ class Presets:
         """What a preset sets, in a line."""
         wanted = msgspec.structs.asdict(self._by_name[name])
         told = [
-            f"{_NAMES.get(key, key.replace('_', ' '))} {value:g}" for key, value in wanted.items() if value is not None
+            _("{setting} {value:g}", setting=_(_NAMES[key]), value=value)
+            for key, value in wanted.items()
+            if value is not None and value != _OFF.get(key)
         ]
-        return " · ".join(part for part in told if part not in _OFF) or "as a new session"
+        return " · ".join(told) or _("as a new session")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from engine.errors import EngineError
 from engine.remote.config import ServerConfig
+from tui.language import _
 from tui.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,8 +22,12 @@ def choose_server(name: str, settings: Settings) -> ServerConfig:
     if name in settings.servers:
         return settings.servers[name]
     known = ", ".join(sorted(settings.servers))
-    hint = f"The settings have: {known}." if known else f"Add it to the settings as [servers.{name}] with its base_url."
-    raise ServerChoiceError(f"There is no server {name}.", hint)
+    hint = (
+        _("The settings have: {known}.", known=known)
+        if known
+        else _("Add it to the settings as [servers.{name}] with its base_url.", name=name)
+    )
+    raise ServerChoiceError(_("There is no server {name}.", name=name), hint)
 
 
 async def connect(config: ServerConfig) -> RemoteClient:
@@ -31,6 +36,7 @@ async def connect(config: ServerConfig) -> RemoteClient:
         from engine.remote.client import RemoteClient
     except ImportError as error:
         raise ServerChoiceError(
-            f"Servers need the package {error.name}, which is not installed.", "pip install 'llm-tui[remote]'"
+            _("Servers need the package {name}, which is not installed.", name=error.name),
+            "pip install 'llm-tui[remote]'",
         ) from error
     return await RemoteClient.start(config)

@@ -16,13 +16,13 @@ import msgspec
 from engine.protocol import KVType, Sampling
 from engine.remote.config import ServerConfig
 from tui.clipboard import Clipboard
+from tui.language import N_, LanguageSetting, _
 
 DEFAULT_SYSTEM_PROMPT = "You are a helpful assistant."
 
 USUAL_SAMPLING = Sampling()
 """Where neither the user nor the model's makers say anything."""
 
-Language = Literal["auto", "en", "fr"]
 PanelStore = Literal["disk", "memory"]
 
 
@@ -84,7 +84,7 @@ class AppSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`[app]`: how it looks, which language it speaks, and how a text is sent to the terminal's clipboard."""
 
     theme: str = "textual-dark"
-    language: Language = "auto"
+    language: LanguageSetting = "auto"
     clipboard: Clipboard = "auto"
 
 
@@ -128,24 +128,44 @@ def load_settings(path: Path) -> LoadedSettings:
     except FileNotFoundError:
         return LoadedSettings(Settings())
     except (OSError, UnicodeDecodeError) as error:
-        return LoadedSettings(Settings(), [f"{path} cannot be read ({error}); the default settings are used."])
+        return LoadedSettings(
+            Settings(), [_("{path} cannot be read ({error}); the default settings are used.", path=path, error=error)]
+        )
     except tomllib.TOMLDecodeError as error:
-        return LoadedSettings(Settings(), [f"{path} is not valid TOML: {error}. The default settings are used."])
+        return LoadedSettings(
+            Settings(), [_("{path} is not valid TOML: {error}. The default settings are used.", path=path, error=error)]
+        )
     problems = [
-        f"{path}{_at_line(text, keys)}: the setting {'.'.join(keys)} is unknown and ignored."
+        _(
+            "{path}{line}: the setting {name} is unknown and ignored.",
+            path=path,
+            line=_at_line(text, keys),
+            name=".".join(keys),
+        )
         for keys in _unknown_keys(table, Settings)
     ]
-    for entries, kind, what in (("servers", ServerConfig, "server"), ("presets", SamplingSettings, "preset")):
+    for entries, kind, without in (
+        ("servers", ServerConfig, N_("this server is left out.")),
+        ("presets", SamplingSettings, N_("this preset is left out.")),
+    ):
         for name, reason in _bad_entries(table.get(entries), kind):
             where = f"{path}{_at_line(text, (entries, name))}: {entries}.{name}"
-            problems.append(f"{where}: {reason}; this {what} is left out.")
+            problems.append(f"{where}: {reason}; {_(without)}")
             _drop(table, (entries, name))
     while True:
         try:
             return LoadedSettings(msgspec.convert(table, Settings), problems)
         except msgspec.ValidationError as error:
             reason, keys = _reason_and_keys(error, table)
-            problems.append(f"{path}{_at_line(text, keys)}: {'.'.join(keys)}: {reason}; its default is used.")
+            problems.append(
+                _(
+                    "{path}{line}: {name}: {reason}; its default is used.",
+                    path=path,
+                    line=_at_line(text, keys),
+                    name=".".join(keys),
+                    reason=reason,
+                )
+            )
             _drop(table, keys)
 
 
@@ -166,13 +186,15 @@ def save_settings(path: Path, changes: Mapping[str, Any]) -> Settings:
         changed = tomlkit.dumps(document)
     except (OSError, UnicodeDecodeError, tomlkit.exceptions.TOMLKitError) as error:
         raise SettingsError(
-            f"{path} cannot be changed ({error}). Correct or remove the file, then try again."
+            _("{path} cannot be changed ({error}). Correct or remove the file, then try again.", path=path, error=error)
         ) from error
     _refuse_invalid(path, tomllib.loads(changed), changes)
     try:
         _replace_file(path, changed)
     except OSError as error:
-        raise SettingsError(f"{path} cannot be written ({error}). Make room or the folder writable.") from error
+        raise SettingsError(
+            _("{path} cannot be written ({error}). Make room or the folder writable.", path=path, error=error)
+        ) from error
     return load_settings(path).settings
 
 
@@ -181,7 +203,7 @@ def _refuse_invalid(path: Path, table: dict[str, Any], changes: Mapping[str, Any
     unknown = {".".join(keys) for keys in _unknown_keys(table, Settings)}
     for name in changes:
         if name in unknown:
-            raise SettingsError(f"{path}: there is no setting {name}.")
+            raise SettingsError(_("{path}: there is no setting {name}.", path=path, name=name))
     changed_only: dict[str, Any] = {}
     for name, value in changes.items():
         if value is not None:
@@ -290,5 +312,5 @@ def _at_line(text: str, keys: tuple[str, ...]) -> str:
             name = tuple(part.strip(" \"'") for part in line.partition("=")[0].split("."))
             found = "=" in line and (*current, *name) == keys
         if found:
-            return f", line {number}"
+            return _(", line {number}", number=number)
     return ""

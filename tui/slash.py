@@ -9,6 +9,8 @@ import difflib
 import re
 from dataclasses import dataclass
 
+from tui.language import _
+
 
 @dataclass(frozen=True)
 class SlashCommand:
@@ -70,9 +72,13 @@ def read_prompt(text: str) -> str | Call | NoCommand:
 
 def _no_command(word: str) -> str:
     close = difflib.get_close_matches(word, SLASH_COMMANDS, n=1)
-    meant = f"Did you mean /{close[0]}? " if close else ""
+    meant = _("Did you mean /{word}? ", word=close[0]) if close else ""
     shown = word if len(word) <= 30 else f"{word[:29]}…"
-    return f"There is no command /{shown}. {meant}A space before it, or a second slash, sends it as text."
+    return _(
+        "There is no command /{shown}. {meant}A space before it, or a second slash, sends it as text.",
+        shown=shown,
+        meant=meant,
+    )
 
 
 def words_beginning(text: str) -> list[SlashCommand]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import ClassVar, Generic, TypeVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import ActiveBinding, Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Input, TextArea
 
+from tui.language import _
+from tui.screens.spoken_keys import in_own_words
 from tui.widgets.key_line import KeyLine
 
 Result = TypeVar("Result")
@@ -31,7 +33,7 @@ class Dialog(ModalScreen[Result | None], Generic[Result]):
     def compose(self) -> ComposeResult:
         """The box with its contents, and the keys below."""
         box = Vertical(*self.contents(), classes="dialog")
-        box.border_title = self.DIALOG_TITLE
+        box.border_title = _(self.DIALOG_TITLE)
         yield box
         yield KeyLine()
 
@@ -45,6 +47,11 @@ class Dialog(ModalScreen[Result | None], Generic[Result]):
     def contents(self) -> list[Widget]:
         """What stands in the box; each dialog has its own."""
         return []
+
+    @property
+    def active_bindings(self) -> dict[str, ActiveBinding]:
+        """The keys, in the user's words."""
+        return in_own_words(super().active_bindings)
 
     def action_close(self) -> None:
         """Close, and change nothing."""

@@ -10,12 +10,13 @@ from textual.widget import Widget
 from textual.widgets import Static, TextArea
 
 from storage.records import Message
+from tui.language import N_, _
 from tui.screens.dialog import Dialog
 from tui.text import safe_text
 
 _WHAT_FOLLOWS = {
-    "user": "The new version is answered; the old one and all that follows it stay beside it; alt+left shows them.",
-    "assistant": "The conversation goes on from your version; the model's own stays beside it; alt+left shows it.",
+    "user": N_("The new version is answered; the old one and all that follows it stay beside it; alt+left shows them."),
+    "assistant": N_("The conversation goes on from your version; the model's own stays beside it; alt+left shows it."),
 }
 
 
@@ -35,7 +36,7 @@ class EditMessageScreen(Dialog[str]):
         """A box to edit."""
         area = TextArea(safe_text(self._message.content), soft_wrap=True)
         area.move_cursor(area.document.end)
-        return [Static(Content(_WHAT_FOLLOWS.get(self._message.role, "")), classes="text"), area]
+        return [Static(Content(_(_WHAT_FOLLOWS.get(self._message.role, ""))), classes="text"), area]
 
     def action_keep(self) -> None:
         """Make it a new branch, unless nothing is left of it."""

@@ -10,6 +10,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
+from tui.language import _
 from tui.screens.dialog import Dialog
 from tui.text import safe_text
 
@@ -26,8 +27,8 @@ class EngineLogScreen(Dialog[None]):
 
     def contents(self) -> list[Widget]:
         """The lines, and the file."""
-        lines = safe_text("\n".join(self._log_tail)) or "Nothing."
+        lines = safe_text("\n".join(self._log_tail)) or _("Nothing.")
         return [
             VerticalScroll(Static(Content(lines)), classes="scroll"),
-            Static(Content.assemble("All of it: ", (safe_text(str(self._log_path)), "bold")), classes="text"),
+            Static(Content.assemble(_("All of it: "), (safe_text(str(self._log_path)), "bold")), classes="text"),
         ]

@@ -11,18 +11,20 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Button, ProgressBar, Static
 
+from tui.language import N_, _
 from tui.messages import StarterAdvanced, StarterEnded
 from tui.screens.dialog import Dialog
 from tui.screens.model_picker import ModelPickerScreen
 from tui.services.workspace import Workspace
+from tui.stages import FETCHING
 from tui.text import human_bytes, safe_text
 
-_WELCOME = """\
+_WELCOME = N_("""\
 llm-tui talks with language models that run on this machine's own processor. Nothing you write leaves it.
 
 It needs a model file first. The starter model, SmolLM2 with 135 million parameters, is small and quick: \
 good to look around. Any GGUF file that you have already opens as it is.\
-"""
+""")
 
 
 class FirstRunScreen(Dialog[Path | str]):
@@ -41,14 +43,14 @@ class FirstRunScreen(Dialog[Path | str]):
 
         size = human_bytes(SMOLLM2.model_bytes)
         return [
-            Static(Content(_WELCOME), classes="text"),
+            Static(Content(_(_WELCOME)), classes="text"),
             Static(Content(safe_text(self._reason)), classes="trouble -shown" if self._reason else "trouble"),
             ProgressBar(show_eta=False),
             Static("", classes="text stage", markup=False),
             Horizontal(
-                Button(f"Fetch the starter model ({size})", variant="primary", id="fetch"),
-                Button("Choose a file", id="choose"),
-                Button("Later", id="later"),
+                Button(_("Fetch the starter model ({size})", size=size), variant="primary", id="fetch"),
+                Button(_("Choose a file"), id="choose"),
+                Button(_("Later"), id="later"),
                 classes="buttons",
             ),
         ]
@@ -77,8 +79,9 @@ class FirstRunScreen(Dialog[Path | str]):
         if isinstance(event, StarterAdvanced):
             bar = self.query_one(ProgressBar)
             bar.update(total=event.total_bytes or None, progress=event.done_bytes)
-            done = f"{human_bytes(event.done_bytes)} of {human_bytes(event.total_bytes)}" if event.total_bytes else ""
-            self.query_one(".stage", Static).update(Content(f"{event.stage} {done}"))
+            done, total = human_bytes(event.done_bytes), human_bytes(event.total_bytes)
+            part = _("{done} of {total}", done=done, total=total) if event.total_bytes else ""
+            self.query_one(".stage", Static).update(Content(f"{_(FETCHING[event.stage])} {part}"))
         elif event.error:
             trouble = self.query_one(".trouble", Static)
             trouble.update(Content(safe_text(event.error)))

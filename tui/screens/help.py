@@ -10,13 +10,14 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
 
+from tui.language import N_, _
 from tui.screens.dialog import Dialog
 
 _KEY_WIDTH = 22
-_HERE, _EVERYWHERE, _MOVING = "In this pane", "Everywhere", "Moving and editing"
-_INTRODUCTION = """\
+_HERE, _EVERYWHERE, _MOVING = N_("In this pane"), N_("Everywhere"), N_("Moving and editing")
+_INTRODUCTION = N_("""\
 Everything works from the keyboard. Tab goes from pane to pane, ctrl+p opens the command palette with every command.\
-"""
+""")
 
 
 class HelpScreen(Dialog[None]):
@@ -30,11 +31,11 @@ class HelpScreen(Dialog[None]):
 
     def contents(self) -> list[Widget]:
         """One line a key, grouped by the part that it belongs to."""
-        parts: list[Content] = [Content(_INTRODUCTION)]
+        parts: list[Content] = [Content(_(_INTRODUCTION))]
         focused = self._below.focused
         about = getattr(focused, "HELP", None) if focused is not None else None
         if about:
-            parts += [Content(""), Content.styled("Here", "bold"), Content(str(about))]
+            parts += [Content(""), Content.styled(_("Here"), "bold"), Content(_(str(about)))]
         groups: dict[str, dict[str, list[str]]] = {_HERE: {}, _EVERYWHERE: {}, _MOVING: {}}
         for active in self._below.active_bindings.values():
             binding = active.binding
@@ -45,7 +46,7 @@ class HelpScreen(Dialog[None]):
         for group, lines in groups.items():
             if not lines:
                 continue
-            parts += [Content(""), Content.styled(group, "bold")]
+            parts += [Content(""), Content.styled(_(group), "bold")]
             parts += [
                 Content.assemble((f"{', '.join(keys):<{_KEY_WIDTH}}", "$text-accent"), " ", text)
                 for text, keys in lines.items()

@@ -13,6 +13,7 @@ from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 
 from tui import messages
+from tui.language import _
 from tui.screens.main_keys import MAIN_KEYS
 from tui.screens.main_prompt import MainPrompt
 from tui.widgets.chat_header import ChatHeader
@@ -48,7 +49,7 @@ class MainScreen(MainPrompt):
         """The first frame."""
         with Horizontal(id="panes"):
             history = Vertical(id="history")
-            history.border_title = "History"
+            history.border_title = _("History")
             yield history
             with Vertical(id="chat"):
                 yield ChatHeader()
@@ -177,7 +178,7 @@ class MainScreen(MainPrompt):
         """Explain, and offer what can be done."""
         from tui.screens.first_run import FirstRunScreen
 
-        self._no_model = event.reason or "There is no model yet: f4 opens one."
+        self._no_model = event.reason or _("There is no model yet: f4 opens one.")
         self.status.trouble = self._no_model
         self.app.push_screen(FirstRunScreen(self.workspace, event.reason), self.open_model)
 
@@ -205,7 +206,7 @@ class MainScreen(MainPrompt):
 
         session = self.workspace.conversation.session
         if session is None:
-            self.notify("A session gets its title with its first message.", markup=False)
+            self.notify(_("A session gets its title with its first message."), markup=False)
         else:
             self.app.push_screen(RenameScreen(session.title), self.change_title)
 

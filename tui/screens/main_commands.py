@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from tui.language import _
 from tui.messages import Trouble
+from tui.sentences import reason
 from tui.slash import Call
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ async def _carry_out(screen: MainScreen, call: Call) -> None:
     try:
         await RUN[call.command.word](screen, call.rest)
     except StorageError as error:
-        screen.on_trouble(Trouble(str(error)))
+        screen.on_trouble(Trouble(reason(error)))
 
 
 def _warn(screen: MainScreen, sentence: str) -> None:
@@ -36,7 +38,7 @@ async def _attach(screen: MainScreen, rest: str) -> None:
     if rest:
         screen.attach(rest)
     else:
-        _warn(screen, "Name the file: /attach FILE. Tab completes it.")
+        _warn(screen, _("Name the file: /attach FILE. Tab completes it."))
 
 
 async def _detach(screen: MainScreen, rest: str) -> None:
@@ -84,15 +86,17 @@ async def _template(screen: MainScreen, rest: str) -> None:
     conversation, card = screen.workspace.conversation, screen.workspace.engine.card
     names = [OWN_TEMPLATE, *format_names()]
     if not rest:
-        own = f"the model's own, {card.template}" if card is not None else "the model's own"
-        screen.notify(f"Chat format: {conversation.template or own}. /template NAME chooses another.", markup=False)
+        own = _("the model's own, {template}", template=card.template) if card is not None else _("the model's own")
+        screen.notify(
+            _("Chat format: {name}. /template NAME chooses another.", name=conversation.template or own), markup=False
+        )
     elif rest not in names:
-        _warn(screen, f"There is no chat format {rest}. There are: {', '.join(names)}.")
+        _warn(screen, _("There is no chat format {rest}. There are: {names}.", rest=rest, names=", ".join(names)))
     elif card is not None and not card.abilities.template:
-        _warn(screen, "The server writes conversations in its model's format; another one cannot be chosen.")
+        _warn(screen, _("The server writes conversations in its model's format; another one cannot be chosen."))
     else:
         await conversation.set_template(None if rest == OWN_TEMPLATE else rest)
-        screen.notify(f"Chat format, from the next answer on: {rest}.", markup=False)
+        screen.notify(_("Chat format, from the next answer on: {rest}.", rest=rest), markup=False)
 
 
 async def _title(screen: MainScreen, rest: str) -> None:
@@ -105,7 +109,7 @@ async def _title(screen: MainScreen, rest: str) -> None:
 def _action(name: str) -> Run:
     async def run(screen: MainScreen, rest: str) -> None:
         if not await screen.app.run_action(name, screen):
-            _warn(screen, "There is nothing to do that with now.")
+            _warn(screen, _("There is nothing to do that with now."))
 
     return run
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from engine.protocol import Abilities
 from tui import messages
+from tui.language import N_, _
 from tui.screens.main_parts import MainParts
+from tui.sentences import sentence
+from tui.stages import FETCHING, LOADING
 from tui.widgets.chat_header import model_words
 
-_STAGE_WORDS = {
-    "reading": "Reading the model",
-    "preparing": "Preparing the weights, once for this model",
-    "compiling": "Compiling for this processor, once",
-    "warming": "Warming up",
-}
-_PHASE_WORDS = {"starting": "Starting the engine …", "loading": "Opening the model …"}
+_PHASE_WORDS = {"starting": N_("Starting the engine …"), "loading": N_("Opening the model …")}
 
 
 class MainEvents(MainParts):
@@ -33,7 +30,7 @@ class MainEvents(MainParts):
         if event.card is not None:
             self._show_abilities(event.card.abilities)
         self.status.trouble = event.reason or (self._no_model if event.phase == "empty" else "")
-        self.status.busy = _PHASE_WORDS.get(event.phase, "")
+        self.status.busy = _(_PHASE_WORDS.get(event.phase, ""))
         self.refresh_bindings()
 
     def on_abilities_shown(self, event: messages.AbilitiesShown) -> None:
@@ -47,13 +44,17 @@ class MainEvents(MainParts):
     def on_engine_died_midway(self, event: messages.EngineDiedMidway) -> None:
         """The engine ended without being asked to: say so where it is seen, and how to go on."""
         self.log_tail = event.log_tail
-        self.status.trouble = f"{event.message} f5 starts it again, f8 shows its last words."
+        self.status.trouble = _(
+            "{message} f5 starts it again, f8 shows its last words.", message=sentence(event.message)
+        )
         self.refresh_bindings()
 
     def on_engine_silent(self, event: messages.EngineSilent) -> None:
         """The engine's pulse is missing."""
         self.numbers.show_silence(event.silent_s)
-        self.status.trouble = f"The engine has said nothing for {event.silent_s:.0f} s. f5 starts it again."
+        self.status.trouble = _(
+            "The engine has said nothing for {seconds:.0f} s. f5 starts it again.", seconds=event.silent_s
+        )
         self.refresh_bindings()
 
     def on_load_advanced(self, event: messages.LoadAdvanced) -> None:
@@ -61,16 +62,18 @@ class MainEvents(MainParts):
         progress = event.progress
         self.numbers.show_load(progress)
         part = f" {progress.done / progress.total * 100:.0f} %" if progress.total else ""
-        self.status.busy = f"{_STAGE_WORDS[progress.stage]} …{part}"
+        self.status.busy = f"{_(LOADING[progress.stage])} …{part}"
 
     def on_prompt_advanced(self, event: messages.PromptAdvanced) -> None:
         """The engine read more of the prompt."""
         progress = event.progress
         self.numbers.show_prompt(progress)
         if progress.done < progress.total:
-            self.status.busy = f"Reading the prompt … {progress.done} of {progress.total} tokens"
+            self.status.busy = _(
+                "Reading the prompt … {done} of {total} tokens", done=progress.done, total=progress.total
+            )
         else:
-            self.status.busy = "Writing …"
+            self.status.busy = _("Writing …")
 
     def on_stats_arrived(self, event: messages.StatsArrived) -> None:
         """The engine's pulse."""
@@ -79,15 +82,15 @@ class MainEvents(MainParts):
         if not self.workspace.engine.is_ready:
             return
         self.status.trouble = ""
-        speed = f"{stats.tokens_per_second:.0f} tok/s · " if stats.state == "writing" else ""
-        used = f"context {stats.context_used / stats.context * 100:.0f} %" if stats.context else ""
-        self.status.figures = f"{speed}{used}"
+        speed = _("{speed:.0f} tok/s", speed=stats.tokens_per_second) if stats.state == "writing" else ""
+        used = _("context {percent:.0f} %", percent=stats.context_used / stats.context * 100) if stats.context else ""
+        self.status.figures = " · ".join(part for part in (speed, used) if part)
 
     # The conversation
 
     async def on_path_changed(self, event: messages.PathChanged) -> None:
         """Another session or branch is shown."""
-        self.header.session_title = (event.session.title if event.session else "") or "New session"
+        self.header.session_title = (event.session.title if event.session else "") or _("New session")
         self.candidates.clear()
         await self.transcript.show_path(event.path, from_start=event.is_other, at=event.at)
         if event.keeps_typed and self.prompt.text:
@@ -100,16 +103,16 @@ class MainEvents(MainParts):
 
     def on_title_changed(self, event: messages.TitleChanged) -> None:
         """The open session got another title."""
-        self.header.session_title = event.title or "New session"
+        self.header.session_title = event.title or _("New session")
 
     def on_held_elsewhere(self, event: messages.HeldElsewhere) -> None:
         """Another app writes in the open session, or no longer does."""
-        self.transcript.show_holder(f"process {event.pid} on {event.host}" if event.host else "")
+        self.transcript.show_holder(_("process {pid} on {host}", pid=event.pid, host=event.host) if event.host else "")
         self.refresh_bindings()
 
     def on_answer_began(self) -> None:
         """Other keys do something now."""
-        self.status.busy = "Reading the prompt …"
+        self.status.busy = _("Reading the prompt …")
         self.refresh_bindings()
 
     async def on_answer_grew(self, event: messages.AnswerGrew) -> None:
@@ -126,7 +129,7 @@ class MainEvents(MainParts):
         message = event.answer.message
         self.candidates.show_latest()
         self.numbers.show_finished(message.tokens_per_second, message.first_token_ms)
-        self.status.busy = "Cut short: ctrl+g goes on, ctrl+r writes another." if event.is_resumable else ""
+        self.status.busy = _("Cut short: ctrl+g goes on, ctrl+r writes another.") if event.is_resumable else ""
         await self.transcript.settle(event.answer)
         self.refresh_bindings()
 
@@ -156,12 +159,13 @@ class MainEvents(MainParts):
         """A model is being opened."""
         self._no_model = ""
         if self.workspace.engine.phase != "dead":
-            self.status.busy, self.status.trouble = f"Opening {event.name} …", ""
+            self.status.busy, self.status.trouble = _("Opening {name} …", name=event.name), ""
 
     def on_starter_advanced(self, event: messages.StarterAdvanced) -> None:
         """The download is shown by the first-run screen while that is open, and here."""
         part = f" {event.done_bytes / event.total_bytes * 100:.0f} %" if event.total_bytes else ""
-        self.status.busy, self.status.trouble = f"Fetching the starter model: {event.stage}{part}", ""
+        self.status.busy = _("Fetching the starter model: {stage}", stage=f"{_(FETCHING[event.stage])}{part}")
+        self.status.trouble = ""
         self._show_in_first_run(event)
 
     def on_starter_ended(self, event: messages.StarterEnded) -> None:

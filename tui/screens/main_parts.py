@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from textual.binding import ActiveBinding
 from textual.screen import Screen
 
+from tui.screens.spoken_keys import in_own_words
 from tui.widgets.chat_header import ChatHeader
 from tui.widgets.prompt_box import PromptBox
 from tui.widgets.status_line import StatusLine
@@ -34,6 +36,11 @@ class MainParts(Screen[None]):
         """The services."""
         assert self._workspace is not None, "the first frame is not shown yet"
         return self._workspace
+
+    @property
+    def active_bindings(self) -> dict[str, ActiveBinding]:
+        """The keys that do something now, in the user's words."""
+        return in_own_words(super().active_bindings)
 
     @property
     def header(self) -> ChatHeader:

@@ -9,7 +9,9 @@ from textual.content import Content
 from textual.widgets import Static
 
 from tui import messages
+from tui.language import _
 from tui.screens.main_sessions import MainSessions
+from tui.sentences import reason
 from tui.widgets.prompt_box import PromptBox
 
 if TYPE_CHECKING:
@@ -50,11 +52,14 @@ class MainPrompt(MainSessions):
         try:
             sent = await self.workspace.conversation.send(attachments.message(text))
         except StorageError as error:
-            self.on_trouble(messages.Trouble(f"The message was not sent, it is still in the box. {error}"))
+            self.on_trouble(
+                messages.Trouble(_("The message was not sent, it is still in the box. {reason}", reason=reason(error)))
+            )
             return
         if not sent:
-            what = "waits for the model" if self.workspace.conversation.waiting else "is still being written"
-            self.notify(f"The answer before {what}: esc stops it, then enter sends.", markup=False)
+            waits = _("The answer before waits for the model: esc stops it, then enter sends.")
+            writes = _("The answer before is still being written: esc stops it, then enter sends.")
+            self.notify(waits if self.workspace.conversation.waiting else writes, markup=False)
             return
         attachments.remove("")
         self._show_attachments()
@@ -84,7 +89,7 @@ class MainPrompt(MainSessions):
         try:
             found = await self.workspace.prompts.step(self.prompt.text, event.older)
         except StorageError as error:
-            self.on_trouble(messages.Trouble(str(error)))
+            self.on_trouble(messages.Trouble(reason(error)))
             return
         if found is not None:
             self.prompt.show_draft(found)
@@ -124,7 +129,7 @@ class MainPrompt(MainSessions):
         try:
             text = await edit_text(self.app, self.prompt.text)
         except EditorError as error:
-            self.on_trouble(messages.Trouble(str(error)))
+            self.on_trouble(messages.Trouble(reason(error)))
             return
         self.prompt.show_draft(text)
         self.prompt.focus()
@@ -139,13 +144,13 @@ class MainPrompt(MainSessions):
         try:
             await self.workspace.attachments.add(name)
         except AttachError as error:
-            self.on_trouble(messages.Trouble(str(error)))
+            self.on_trouble(messages.Trouble(reason(error)))
         self._show_attachments()
 
     def detach(self, name: str) -> None:
         """Take a file back, or all."""
         if not self.workspace.attachments.remove(name):
-            self.notify("No such file is attached.", severity="warning", markup=False)
+            self.notify(_("No such file is attached."), severity="warning", markup=False)
         self._show_attachments()
 
     @work(exclusive=True, group="attachments")
@@ -200,7 +205,11 @@ class MainPrompt(MainSessions):
         sampling = presets.sampling(name, conversation.sampling, conversation.default_sampling)
         if sampling is None:
             there_are = ", ".join(presets.names)
-            self.notify(f"There is no preset {name}. There are: {there_are}.", severity="warning", markup=False)
+            self.notify(
+                _("There is no preset {name}. There are: {names}.", name=name, names=there_are),
+                severity="warning",
+                markup=False,
+            )
             return
         conversation.set_sampling(sampling)
         self.sampling.show_sampling(sampling, conversation.default_sampling)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from textual import work
 
 from tui import messages
+from tui.language import _
 from tui.screens.main_events import MainEvents
+from tui.sentences import reason
 
 if TYPE_CHECKING:
     from storage.records import PathMessage
@@ -27,7 +29,7 @@ class MainSessions(MainEvents):
         try:
             await deed
         except StorageError as error:
-            self.on_trouble(messages.Trouble(str(error)))
+            self.on_trouble(messages.Trouble(reason(error)))
 
     # Sessions
 
@@ -39,7 +41,7 @@ class MainSessions(MainEvents):
     def _chosen(self) -> Found | None:
         found = self.history.highlighted
         if found is None:
-            self.notify("Go to a session in the history first: f2.", markup=False)
+            self.notify(_("Go to a session in the history first: f2."), markup=False)
         return found
 
     def action_rename_session(self) -> None:
@@ -70,8 +72,10 @@ class MainSessions(MainEvents):
         found = self._chosen()
         if found is not None:
             self._do(self._changed(self.workspace.history.archive(found)))
-            where = "back among the others" if found.archived else "archived; v shows the archived ones"
-            self.notify(f"The session is {where}.", markup=False)
+            back = _("The session is back among the others.")
+            self.notify(
+                back if found.archived else _("The session is archived; v shows the archived ones."), markup=False
+            )
 
     async def _changed(self, deed: Coroutine[Any, Any, None]) -> None:
         await deed
@@ -80,7 +84,7 @@ class MainSessions(MainEvents):
     def action_export(self, wanted: str = "md") -> None:
         """Write the open session to a file."""
         if self.workspace.conversation.session is None:
-            self.notify("There is nothing to export yet: the session is empty.", markup=False)
+            self.notify(_("There is nothing to export yet: the session is empty."), markup=False)
         else:
             self._do(self._export(wanted))
 
@@ -90,12 +94,12 @@ class MainSessions(MainEvents):
         session = self.workspace.conversation.session
         assert session is not None
         path = await export_session_file(self.workspace.store, session, wanted)
-        self.notify(f"Written to {path}", markup=False)
+        self.notify(_("Written to {path}", path=path), markup=False)
 
     def action_show_archived(self) -> None:
         """Show the archived sessions, or the others again."""
         archived = not self.history.archived
-        self.query_one("#history").border_title = "Archived" if archived else "History"
+        self.query_one("#history").border_title = _("Archived") if archived else _("History")
         self._do(self.history.show_archived(archived))
 
     def action_delete_session(self) -> None:
@@ -109,7 +113,7 @@ class MainSessions(MainEvents):
         if conversation.session is not None and conversation.session.id == session_id:
             await conversation.new()
         await self.workspace.history.delete(session_id)
-        self.notify("Session deleted. u in the history brings it back, until you leave.", markup=False)
+        self.notify(_("Session deleted. u in the history brings it back, until you leave."), markup=False)
         await self.show_history()
 
     def action_restore_session(self) -> None:
@@ -119,7 +123,7 @@ class MainSessions(MainEvents):
     async def _restore(self) -> None:
         session_id = await self.workspace.history.restore_last()
         if session_id is None:
-            self.notify("There is no deleted session to bring back.", markup=False)
+            self.notify(_("There is no deleted session to bring back."), markup=False)
         else:
             await self.workspace.conversation.open(session_id)
 
@@ -130,9 +134,9 @@ class MainSessions(MainEvents):
         path = self.workspace.conversation.path
         item = self.transcript.cursor_item or (path[-1] if path else None)
         if item is None:
-            self.notify("Nothing was said yet.", markup=False)
+            self.notify(_("Nothing was said yet."), markup=False)
         elif self.workspace.conversation.is_busy:
-            self.notify("The answer is still being written: esc stops it.", markup=False)
+            self.notify(_("The answer is still being written: esc stops it."), markup=False)
             return None
         return item
 
@@ -169,7 +173,7 @@ class MainSessions(MainEvents):
 
     async def _fork(self, message_id: str) -> None:
         await self.workspace.conversation.fork(message_id)
-        self.notify("This is a copy, a session of its own; the other one stays as it is.", markup=False)
+        self.notify(_("This is a copy, a session of its own; the other one stays as it is."), markup=False)
         self.prompt.focus()
 
     def action_delete_message(self) -> None:
@@ -185,7 +189,7 @@ class MainSessions(MainEvents):
             if confirmed:
                 self._do(self.workspace.conversation.delete_message(message_id))
 
-        question = "Delete this message, and all that follows it on any branch? Enter deletes, escape keeps it."
+        question = _("Delete this message, and all that follows it on any branch? Enter deletes, escape keeps it.")
         self.app.push_screen(ConfirmScreen(question), delete)
 
     def action_sibling(self, step: int) -> None:

@@ -10,11 +10,12 @@ from textual.widget import Widget
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from tui.language import N_, _
 from tui.presets import Presets
 from tui.screens.dialog import Dialog
 from tui.text import safe_line
 
-_EXPLANATION = "Your own go into the settings file as [presets.NAME]; /preset NAME does the same as this list."
+_EXPLANATION = N_("Your own go into the settings file as [presets.NAME]; /preset NAME does the same as this list.")
 
 
 class PresetPickerScreen(Dialog[str]):
@@ -35,7 +36,7 @@ class PresetPickerScreen(Dialog[str]):
         ]
         presets = OptionList(*options, markup=False)
         presets.highlighted = names.index(self._now) if self._now in names else 0
-        return [presets, Static(Content.styled(_EXPLANATION, "dim"), classes="text")]
+        return [presets, Static(Content.styled(_(_EXPLANATION), "dim"), classes="text")]
 
     @on(OptionList.OptionSelected)
     def _choose(self, event: OptionList.OptionSelected) -> None:

@@ -7,6 +7,7 @@ from typing import ClassVar
 from textual.widget import Widget
 from textual.widgets import Input
 
+from tui.language import _
 from tui.screens.dialog import Dialog
 from tui.text import safe_line
 
@@ -22,7 +23,7 @@ class RenameScreen(Dialog[str]):
 
     def contents(self) -> list[Widget]:
         """One line to edit."""
-        return [Input(safe_line(self._title_before), placeholder="enter keeps it", compact=True)]
+        return [Input(safe_line(self._title_before), placeholder=_("enter keeps it"), compact=True)]
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Keep it."""

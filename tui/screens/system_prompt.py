@@ -9,6 +9,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static, TextArea
 
+from tui.language import _
 from tui.screens.dialog import Dialog
 from tui.text import safe_text
 
@@ -27,7 +28,7 @@ class SystemPromptScreen(Dialog[str]):
 
     def contents(self) -> list[Widget]:
         """A box to edit."""
-        explanation = "It stands before every message and holds from the next answer on. Empty: none."
+        explanation = _("It stands before every message and holds from the next answer on. Empty: none.")
         return [Static(Content(explanation), classes="text"), TextArea(safe_text(self._text), soft_wrap=True)]
 
     def action_keep(self) -> None:

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tui.language import _
 from tui.services.engine_session import EngineSession
 from tui.text import human_bytes, safe_line, safe_text
 
@@ -31,7 +32,8 @@ class Attachment:
     @property
     def words(self) -> str:
         """Name and size in a few words."""
-        size = f"{self.n_tokens:,} tokens" if self.n_tokens is not None else human_bytes(len(self.text.encode()))
+        n_tokens = self.n_tokens
+        size = _("{n:,} tokens", n=n_tokens) if n_tokens is not None else human_bytes(len(self.text.encode()))
         return f"{safe_line(self.path.name, 40)} {size}"
 
     @property
@@ -80,7 +82,7 @@ class Attachments:
     @property
     def words(self) -> str:
         """All files in a line."""
-        return f"Attached: {' · '.join(file.words for file in self.files)}" if self.files else ""
+        return _("Attached: {files}", files=" · ".join(file.words for file in self.files)) if self.files else ""
 
     async def _counted(self, attachment: Attachment) -> Attachment:
         return replace(attachment, n_tokens=await self._engine.count_tokens(attachment.block))
@@ -89,8 +91,12 @@ class Attachments:
         card = self._engine.card
         if card is not None and card.context and (attachment.n_tokens or 0) >= card.context:
             raise AttachError(
-                f"{attachment.words}: the model reads {card.context:,} at most. Attach a part of it,"
-                " or open the model with more context (engine.context in the settings)."
+                _(
+                    "{words}: the model reads {limit:,} at most. Attach a part of it,"
+                    " or open the model with more context (engine.context in the settings).",
+                    words=attachment.words,
+                    limit=card.context,
+                )
             )
 
 
@@ -100,24 +106,33 @@ def _read_text(path: Path) -> str:
     try:
         # What is no file is not opened: a pipe would be waited for without end.
         if not path.exists():
-            raise AttachError(f"There is no file {name}.")
+            raise AttachError(_("There is no file {name}.", name=name))
         if not path.is_file():
-            raise AttachError(f"{name} is no file. Name a text file.")
+            raise AttachError(_("{name} is no file. Name a text file.", name=name))
         n_bytes = path.stat().st_size
         if n_bytes > LIMIT_BYTES:
             size, limit = human_bytes(n_bytes), human_bytes(LIMIT_BYTES)
-            raise AttachError(f"{name} has {size}, and {limit} is the most that can be attached. Cut out a part.")
+            raise AttachError(
+                _(
+                    "{name} has {size}, and {limit} is the most that can be attached. Cut out a part.",
+                    name=name,
+                    size=size,
+                    limit=limit,
+                )
+            )
         with path.open("rb") as file:
             data = file.read(LIMIT_BYTES)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise AttachError(f"{name} cannot be read: {reason}.") from error
+        raise AttachError(_("{path} cannot be read: {reason}.", path=name, reason=reason)) from error
     if not data:
-        raise AttachError(f"{name} is empty.")
+        raise AttachError(_("{name} is empty.", name=name))
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:
-        raise AttachError(f"{name} is not text in UTF-8. Convert it first, for instance with iconv or pdftotext.")
+        raise AttachError(
+            _("{name} is not text in UTF-8. Convert it first, for instance with iconv or pdftotext.", name=name)
+        )
     return safe_text(text)

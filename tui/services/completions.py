@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tui.language import _
 from tui.slash import Call, read_prompt, words_beginning
 from tui.text import human_bytes
 from tui.widgets.completion_menu import Completion
@@ -25,15 +26,15 @@ async def completions(text: str, workspace: Workspace) -> list[Completion]:
         return [
             Completion(
                 f"/{command.word} " if command.takes else f"/{command.word}",
-                f"/{command.word} {command.takes}".rstrip(),
-                command.about,
+                f"/{command.word} {_(command.takes)}".rstrip(),
+                _(command.about),
             )
             for command in commands
         ]
     call = read_prompt(text)
     if not isinstance(call, Call) or "\n" in text or " " not in text:
         return []
-    before, _, typed = text.partition(" ")
+    before, typed = text.split(" ", 1)
     typed = typed.lstrip()
     found = await _arguments(call.command.word, typed, workspace)
     return [Completion(f"{before} {word}", word, about) for word, about in found[:_MOST]]
@@ -56,7 +57,9 @@ async def _arguments(command: str, typed: str, workspace: Workspace) -> list[tup
                 (Path(model.path).name, f"{model.quantization} · {human_bytes(model.size_bytes)}")
                 for model in await workspace.models.list()
             ]
-            servers = [(name, f"server · {config.host}") for name, config in workspace.models.servers.items()]
+            servers = [
+                (name, _("server · {host}", host=config.host)) for name, config in workspace.models.servers.items()
+            ]
             return _beginning(models + servers, typed)
         case _:
             return []
@@ -70,7 +73,7 @@ def _templates() -> list[tuple[str, str]]:
     # The formats bring a template language along, which nobody needs before this.
     from engine.chat import format_names
 
-    return [(OWN_TEMPLATE, "the model's own"), *((name, "") for name in format_names() if name != "file")]
+    return [(OWN_TEMPLATE, _("the model's own")), *((name, "") for name in format_names() if name != "file")]
 
 
 def _files(typed: str) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tui.language import _
 from tui.text import safe_line
 
 if TYPE_CHECKING:
@@ -32,14 +33,27 @@ def editor_command(environment: Mapping[str, str]) -> list[str]:
             try:
                 command = shlex.split(wanted)
             except ValueError as error:
-                raise EditorError(f"{variable} cannot be understood ({error}): {safe_line(wanted)}") from error
+                raise EditorError(
+                    _(
+                        "{variable} cannot be understood ({error}): {wanted}",
+                        variable=variable,
+                        error=error,
+                        wanted=safe_line(wanted),
+                    )
+                ) from error
             if shutil.which(command[0], path=environment.get("PATH")) is None:
-                raise EditorError(f"{variable} names {safe_line(command[0])}, which is not installed.")
+                raise EditorError(
+                    _(
+                        "{variable} names {command}, which is not installed.",
+                        variable=variable,
+                        command=safe_line(command[0]),
+                    )
+                )
             return command
     for name in _USUAL:
         if (found := shutil.which(name, path=environment.get("PATH"))) is not None:
             return [found]
-    raise EditorError("There is no editor. Set EDITOR to one, for instance: export EDITOR=nano")
+    raise EditorError(_("There is no editor. Set EDITOR to one, for instance: export EDITOR=nano"))
 
 
 async def edit_text(app: App[int], text: str) -> str:
@@ -57,13 +71,21 @@ async def edit_text(app: App[int], text: str) -> str:
             with app.batch_update(), _interrupts_ignored(), app.suspend():
                 code = await _run([*command, str(file)])
         except (OSError, SuspendNotSupported) as error:
-            raise EditorError(f"{command[0]} cannot be started here: {error}") from error
+            raise EditorError(
+                _("{program} cannot be started here: {error}", program=command[0], error=error)
+            ) from error
         if code:
-            raise EditorError(f"{command[0]} ended with {code}; the text is as it was.")
+            raise EditorError(_("{program} ended with {code}; the text is as it was.", program=command[0], code=code))
         try:
             return file.read_text(encoding="utf-8").rstrip("\n")
         except (OSError, UnicodeDecodeError) as error:
-            raise EditorError(f"What {command[0]} left cannot be read ({error}); the text is as it was.") from error
+            raise EditorError(
+                _(
+                    "What {program} left cannot be read ({error}); the text is as it was.",
+                    program=command[0],
+                    error=error,
+                )
+            ) from error
 
 
 async def _run(command: list[str]) -> int:

@@ -46,6 +46,7 @@ from tui.messages import (
     StatsArrived,
     Trouble,
 )
+from tui.sentences import reason, sentence, sentences
 from tui.services.aside import Aside
 
 TUNE_PERIOD_S = 0.05
@@ -93,7 +94,7 @@ class EngineSession:
         try:
             client = await self._start_engine()
         except (EngineError, OSError) as error:
-            self._set_phase("dead", str(error))
+            self._set_phase("dead", reason(error))
             return
         if self._closed:
             await client.close()
@@ -231,7 +232,7 @@ class EngineSession:
                 self.card = card
                 self._post(AbilitiesShown(card.abilities))
             case Notice(text=text):
-                self._post(Trouble(text, "information"))
+                self._post(Trouble(sentence(text), "information"))
             case _:
                 pass
 
@@ -242,22 +243,22 @@ class EngineSession:
             self.on_ready()
 
     async def _failed(self, event: Failed) -> None:
-        sentence = f"{event.message} {event.hint}".strip()
+        said = sentences(event.message, event.hint)
         if event.request_id == _LOAD_REQUEST:
             # A file that does not open will not do so by itself; a server may be back in a moment.
             self._load = None if self.is_local else self._load
-            self._set_phase("empty", sentence)
+            self._set_phase("empty", said)
         elif event.request_id:
             await self._answer(event)
         else:
-            self._post(Trouble(sentence))
+            self._post(Trouble(said))
 
     async def _died(self, event: EngineDied) -> None:
         client, self._client = self._client, None
         self.card = None
         self.phase = "dead"
         await self._answer(event)
-        self._set_phase("dead", event.message)
+        self._set_phase("dead", sentence(event.message))
         self._post(EngineDiedMidway(event.message, list(event.log_tail)))
         if client is not None:
             await client.close()

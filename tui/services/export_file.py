@@ -10,6 +10,7 @@ from pathlib import Path
 from storage.errors import StorageError
 from storage.export import session_json, session_markdown
 from storage.records import Session
+from tui.language import _
 from tui.services.store import Store
 
 _NAME_CHARACTERS = 40
@@ -27,9 +28,12 @@ async def export_session_file(store: Store, session: Session, wanted: str) -> Pa
     try:
         await asyncio.to_thread(_write_new, path, text)
     except FileExistsError:
-        raise StorageError(f"{path} is there already.", "Name another file.") from None
+        raise StorageError(_("{path} is there already.", path=path), _("Name another file.")) from None
     except OSError as error:
-        raise StorageError(f"{path} cannot be written: {error.strerror or error}.", "Name another file.") from error
+        raise StorageError(
+            _("{path} cannot be written: {reason}.", path=path, reason=error.strerror or error),
+            _("Name another file."),
+        ) from error
     return path
 
 

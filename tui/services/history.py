@@ -12,7 +12,9 @@ from engine.kept_caches import forget
 from storage import answers, deletion, sessions, tree
 from storage.errors import NoSuchSessionError, StorageError
 from storage.records import Session
+from tui.language import N_, _
 from tui.messages import Trouble
+from tui.sentences import reason
 from tui.services.engine_session import Post
 from tui.services.store import Store
 
@@ -22,6 +24,31 @@ UNDO_S = 600.0
 """A deleted session can be brought back for so long, in whichever app; then it is overwritten."""
 
 PURGE_BUDGET_S = 0.05
+
+
+_WEEKDAYS = (
+    N_("Monday"),
+    N_("Tuesday"),
+    N_("Wednesday"),
+    N_("Thursday"),
+    N_("Friday"),
+    N_("Saturday"),
+    N_("Sunday"),
+)
+_MONTHS = (
+    N_("January"),
+    N_("February"),
+    N_("March"),
+    N_("April"),
+    N_("May"),
+    N_("June"),
+    N_("July"),
+    N_("August"),
+    N_("September"),
+    N_("October"),
+    N_("November"),
+    N_("December"),
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +80,7 @@ class History:
         try:
             page = await self._store.call(sessions.list_sessions, limit=PAGE, after=after, archived=archived)
         except StorageError as error:
-            self._post(Trouble(str(error)))
+            self._post(Trouble(reason(error)))
             return []
         return [_found(session) for session in page]
 
@@ -65,7 +92,7 @@ class History:
         try:
             hits = await self._store.read(search, text, limit=PAGE)
         except StorageError as error:
-            self._post(Trouble(str(error)))
+            self._post(Trouble(reason(error)))
             return []
         return [
             Found(
@@ -156,9 +183,9 @@ def day_words(
     day = local.date()
     today = today or date.today()
     if day == today:
-        return "Today"
+        return _("Today")
     if day == today - timedelta(days=1):
-        return "Yesterday"
+        return _("Yesterday")
     if today - timedelta(days=7) < day < today:
-        return f"{day:%A}"
-    return f"{day:%-d %B %Y}"
+        return _(_WEEKDAYS[day.weekday()])
+    return _("{day} {month} {year}", day=str(day.day), month=_(_MONTHS[day.month - 1]), year=str(day.year))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 from storage.errors import StorageError
+from tui.language import _
 
 if TYPE_CHECKING:
     import sqlite_utils
@@ -64,7 +65,9 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database.set_result(await database_class.open(path))
         except (StorageError, OSError) as error:
-            reason = error if isinstance(error, StorageError) else StorageError(f"{path} cannot be opened: {error}.")
+            reason: StorageError | OSError = error
+            if not isinstance(error, StorageError):
+                reason = StorageError(_("{path} cannot be opened: {error}.", path=path, error=error))
             self._database.set_exception(reason)
             self._database.exception()
             raise reason from error
@@ -77,7 +80,7 @@ class Store:
     ) -> R:
         """Run a function of the storage package on the database's thread. Raises StorageError."""
         if self._database is None:
-            raise StorageError("The database is not open.")
+            raise StorageError(_("The database is not open."))
         database = await asyncio.shield(self._database)
         if self._shelter is not None:
             async with self._sheltering:
@@ -136,7 +139,7 @@ class Store:
     ) -> R:
         """Run a function that only reads and may take long, beside the calls; cancelling breaks it off."""
         if self._database is None:
-            raise StorageError("The database is not open.")
+            raise StorageError(_("The database is not open."))
         database = await asyncio.shield(self._database)
         return await database.read(function, *args, **kwargs)
 

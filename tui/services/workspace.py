@@ -11,12 +11,14 @@ from engine.errors import EngineError
 from engine.kept_caches import KEPT
 from engine.protocol import Load
 from storage.errors import StorageError
+from tui.language import _
 from tui.log import start_log
 from tui.messages import HistoryChanged, ModelChosen, NoModelFound, Trouble
 from tui.model_choice import ModelChoiceError
 from tui.options import AppOptions
 from tui.paths import Paths
 from tui.presets import Presets
+from tui.sentences import reason
 from tui.servers import choose_server, connect
 from tui.services.attachments import Attachments
 from tui.services.conversation import Conversation
@@ -74,7 +76,9 @@ class Workspace:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             start_log().error("The services did not start.", exc_info=error)
-            self._post(Trouble(f"This should not have happened: {type(error).__name__}: {error}."))
+            self._post(
+                Trouble(_("This should not have happened: {name}: {error}.", name=type(error).__name__, error=error))
+            )
 
     async def _start(self) -> None:
         await asyncio.gather(self._start_engine(), self._open_sessions())
@@ -99,7 +103,7 @@ class Workspace:
         try:
             config = choose_server(name, self._settings)
         except EngineError as error:
-            self._post(NoModelFound(str(error)))
+            self._post(NoModelFound(reason(error)))
             return
         self._post(ModelChosen(name))
         await self.engine.use(lambda: connect(config))
@@ -134,7 +138,7 @@ class Workspace:
             self.housekeeping.start()
             self._post(HistoryChanged())
         except StorageError as error:
-            self._post(Trouble(str(error)))
+            self._post(Trouble(reason(error)))
         finally:
             self.opened.set()
 
@@ -143,16 +147,25 @@ class Workspace:
         try:
             await self.store.open(self._paths.database)
         except StorageError as error:
-            self._post(Trouble(f"{error} Until then, what is said is kept in memory, and in a file when you leave."))
+            self._post(
+                Trouble(
+                    _(
+                        "{reason} Until then, what is said is kept in memory, and in a file when you leave.",
+                        reason=reason(error),
+                    )
+                )
+            )
             await self.store.open_temporary()
 
     def _tell_stored(self, error: StorageError | None) -> None:
         if error is None:
-            self._post(Trouble("Everything is stored again.", severity="information"))
+            self._post(Trouble(_("Everything is stored again."), severity="information"))
             self._post(HistoryChanged())
         else:
-            meanwhile = "What is said is kept in memory, and stored as soon as that works; /export writes it to a file."
-            self._post(Trouble(f"{error} {meanwhile}"))
+            meanwhile = _(
+                "What is said is kept in memory, and stored as soon as that works; /export writes it to a file."
+            )
+            self._post(Trouble(f"{reason(error)} {meanwhile}"))
 
     async def close(self) -> None:
         """Store everything and end the engine; whoever calls second waits for the first."""

@@ -22,6 +22,7 @@ from storage import answers, tree
 from storage.errors import StorageError
 from storage.records import FinalState, PathMessage
 from tui.messages import AnswerBegan, AnswerEnded, AnswerGrew, AnswerWaits, HistoryChanged, SettingsShown, Trouble
+from tui.sentences import reason, sentences
 from tui.services.answer import Answer, is_resumable, token_bytes
 from tui.services.engine_session import AnswerEvent, EngineSession, Post
 from tui.services.open_session import Defaults, OpenSession
@@ -143,7 +144,7 @@ class Writing(OpenSession):
                 answer.add_text(event.text_tail)
                 await self._finish(_STATES[event.reason], event)
             case Failed():
-                self._post(Trouble(f"{event.message} {event.hint}".strip()))
+                self._post(Trouble(sentences(event.message, event.hint)))
                 await self._finish("failed", None)
             case EngineDied():
                 await self._finish("interrupted", None)
@@ -182,7 +183,7 @@ class Writing(OpenSession):
             ended = next(item for item in self.path if item.message.id == answer.message_id)
             self._post(AnswerEnded(ended, is_resumable(ended.message)))
         except StorageError as error:
-            self._post(Trouble(str(error)))
+            self._post(Trouble(reason(error)))
         finally:
             self._answer_over.set()
             self._post(HistoryChanged())
@@ -220,7 +221,7 @@ class Writing(OpenSession):
                 answer.mark_stored(n_tokens)
             except StorageError as error:
                 if not told:
-                    self._post(Trouble(str(error)))
+                    self._post(Trouble(reason(error)))
                 told = True
 
     def _model_ready(self) -> None:

@@ -10,13 +10,14 @@ from textual.content import Content
 from textual.widget import Widget
 
 from engine.protocol import Abilities, Candidate
+from tui.language import N_, _
 from tui.text import safe_text
 from tui.widgets.live_numbers import meter
 
 N_CANDIDATES = 6
 _BAR_WIDTH = 6
-_EXPLANATION = "While an answer is written: its likeliest next tokens."
-_NOT_GIVEN = "This server does not tell how likely its tokens are."
+_EXPLANATION = N_("While an answer is written: its likeliest next tokens.")
+_NOT_GIVEN = N_("This server does not tell how likely its tokens are.")
 
 
 def visible_token(text: str) -> str:
@@ -63,7 +64,7 @@ class CandidatesPane(Widget):
     def render(self) -> RenderResult:
         """All lines."""
         if not self._candidates:
-            return Content.styled(self._explanation, ".candidates--cut")
+            return Content.styled(_(self._explanation), ".candidates--cut")
         return Content("\n").join([self._line(candidate) for candidate in self._candidates])
 
     def _line(self, candidate: Candidate) -> Content:

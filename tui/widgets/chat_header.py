@@ -10,6 +10,7 @@ from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
 
+from tui.language import _
 from tui.text import human_count, safe_line
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def model_words(card: ModelCard | None) -> str:
     """A model in a few words: its name, its size unless the name says it, its quantisation."""
     if card is None:
-        return "no model"
+        return _("no model")
     name = safe_line(card.name, 40)
     size = human_count(card.parameters).replace(" ", "")
     parts = [name if size.casefold() in name.casefold() or not card.parameters else f"{name} {size}"]
@@ -37,8 +38,8 @@ class ChatHeader(Widget):
     """
     COMPONENT_CLASSES = {"chat-header--model"}  # noqa: RUF012 - Textual declares it without ClassVar
 
-    session_title: reactive[str] = reactive("New session")
-    model: reactive[str] = reactive("no model")
+    session_title: reactive[str] = reactive(lambda: _("New session"))
+    model: reactive[str] = reactive(lambda: _("no model"))
 
     def render(self) -> RenderResult:
         """Both ends of the line."""

@@ -14,6 +14,7 @@ from textual.message import Message
 from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
+from tui.language import _
 from tui.services.history import PAGE, Found, History, day_words
 from tui.text import safe_line, safe_text
 
@@ -91,7 +92,7 @@ class HistoryPane(Vertical):
 
     def compose(self) -> ComposeResult:
         """Search box and list."""
-        search = Input(placeholder="/ search", id="search", compact=True)
+        search = Input(placeholder=_("/ search"), id="search", compact=True)
         search.cursor_blink = False
         yield search
         yield SessionList(markup=False, id="sessions")
@@ -146,7 +147,7 @@ class HistoryPane(Vertical):
         heading = ""
         highlighted: int | None = None
         for found in self._found:
-            day = "Pinned" if found.pinned else day_words(found.updated_utc)
+            day = _("Pinned") if found.pinned else day_words(found.updated_utc)
             if day != heading and not self._query:
                 heading = day
                 options.append(Option(Content.styled(day, "dim"), disabled=True))
@@ -164,12 +165,12 @@ class HistoryPane(Vertical):
 
     def _nothing(self) -> str:
         if self._query:
-            return "Nothing found."
-        return "Nothing is archived." if self.archived else "No sessions yet."
+            return _("Nothing found.")
+        return _("Nothing is archived.") if self.archived else _("No sessions yet.")
 
     def _line(self, found: Found) -> Content:
         mark = "▸ " if found.session_id == self._current else "  "
-        line = Content.assemble(mark, safe_line(found.title) or "Untitled")
+        line = Content.assemble(mark, safe_line(found.title) or _("Untitled"))
         return Content.assemble(line, "\n  ", _snippet(found)) if found.snippet else line
 
     @on(Input.Changed, "#search")

@@ -11,20 +11,27 @@ from textual.content import Content
 from textual.widget import Widget
 
 from engine.protocol import EngineStats, LoadProgress, PromptProgress
+from tui.language import N_, _
 from tui.messages import EnginePhase
 from tui.text import human_bytes
 
 _NONE = "-"
-_ELSEWHERE = "the server's"
+_ELSEWHERE = N_("the server's")
 _BARS = "▁▂▃▄▅▆▇█"
 _STAGES = {
-    "reading": "reading the file",
-    "preparing": "preparing weights",
-    "compiling": "compiling kernels",
-    "warming": "warming up",
+    "reading": N_("reading the file"),
+    "preparing": N_("preparing weights"),
+    "compiling": N_("compiling kernels"),
+    "warming": N_("warming up"),
 }
-_PHASES = {"starting": "starting …", "empty": "no model", "loading": "opening …", "ready": "ready", "dead": "stopped"}
-_STATES = {"reading_prompt": "reading the prompt", "writing": "writing"}
+_PHASES = {
+    "starting": N_("starting …"),
+    "empty": N_("no model"),
+    "loading": N_("opening …"),
+    "ready": N_("ready"),
+    "dead": N_("stopped"),
+}
+_STATES = {"reading_prompt": N_("reading the prompt"), "writing": N_("writing")}
 
 
 def sparkline(values: list[float], width: int) -> str:
@@ -127,30 +134,37 @@ class LiveNumbers(Widget):
         return Content("\n").join(lines)
 
     def _loading_lines(self, width: int) -> list[Content]:
-        state = _PHASES[self._phase]
+        state = _(_PHASES[self._phase])
         lines = [self._state(state, trouble=self._phase == "dead")]
         if self._load is not None and self._phase == "loading":
             part = self._load.done / self._load.total if self._load.total else 0.0
-            lines = [self._state(_STAGES[self._load.stage]), self._bar(part, width)]
+            lines = [self._state(_(_STAGES[self._load.stage])), self._bar(part, width)]
             if self._load.total > 1_000_000:
-                lines.append(_pair("", f"{human_bytes(self._load.done)} of {human_bytes(self._load.total)}", width))
+                lines.append(
+                    _pair(
+                        _(""),
+                        _("{done} of {total}", done=human_bytes(self._load.done), total=human_bytes(self._load.total)),
+                        width,
+                    )
+                )
             elif self._load.total:
-                lines.append(_pair("", f"{self._load.done} of {self._load.total}", width))
+                lines.append(_pair("", _("{done} of {total}", done=self._load.done, total=self._load.total), width))
         return lines
 
     def _running_lines(self, width: int) -> list[Content]:
         stats = self._stats
-        lines = [self._state(_STATES.get(stats.state, "ready") if stats else "ready")]
+        lines = [self._state(_(_STATES.get(stats.state, _PHASES["ready"]) if stats else _PHASES["ready"]))]
         if self._silent_s:
-            lines = [self._state(f"silent for {self._silent_s:.0f} s", trouble=True)]
+            lines = [self._state(_("silent for {seconds:.0f} s", seconds=self._silent_s), trouble=True)]
         lines.append(self._speed_line(width))
         if self._prompt is not None and self._prompt.total:
             lines.append(self._bar(self._prompt.done / self._prompt.total, width))
         else:
             speed = stats.prompt_tokens_per_second if stats else 0
-            lines.append(_pair("prompt", f"{speed:.0f} tok/s" if speed else _NONE, width))
-        first = f"{self._first_token_ms / 1000:.2f} s" if self._first_token_ms is not None else _NONE
-        lines.append(_pair("first token", first, width))
+            lines.append(_pair(_("prompt"), _("{speed:.0f} tok/s", speed=speed) if speed else _NONE, width))
+        first_ms = self._first_token_ms
+        first = _("{seconds:.2f} s", seconds=first_ms / 1000) if first_ms is not None else _NONE
+        lines.append(_pair(_("first token"), first, width))
         if stats is not None:
             lines += self._stats_lines(stats, width)
         return lines
@@ -162,17 +176,18 @@ class LiveNumbers(Widget):
             memory += f" / {human_bytes(self._machine_bytes)}"
         processor = f"{stats.cpu_percent:.0f} %"
         if not stats.rss_bytes:
-            memory = processor = _ELSEWHERE
+            memory = processor = _(_ELSEWHERE)
         figure = f"{used * 100:.0f} %"
-        room = max(width - len("context ") - len(figure) - 1, 0)
+        label = _("context")
+        room = max(width - cell_len(label) - len(figure) - 2, 0)
         return [
-            Content.assemble(("context ", ".live--label"), (meter(used, room), ".live--bar"), " ", figure),
-            _pair("memory", memory, width),
-            _pair("processor", processor, width),
+            Content.assemble((f"{label} ", ".live--label"), (meter(used, room), ".live--bar"), " ", figure),
+            _pair(_("memory"), memory, width),
+            _pair(_("processor"), processor, width),
         ]
 
     def _speed_line(self, width: int) -> Content:
-        figure = f"{self._last_speed:.0f} tok/s " if self._last_speed else f"{_NONE} tok/s "
+        figure = (_("{speed:.0f} tok/s", speed=self._last_speed) if self._last_speed else f"{_NONE} tok/s") + " "
         return Content.assemble(
             (figure, "bold"), (sparkline(list(self._speeds), width - cell_len(figure)), ".live--bar")
         )

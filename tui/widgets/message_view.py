@@ -12,16 +12,17 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from storage.records import PathMessage
+from tui.language import N_, _
 from tui.text import safe_line, safe_text
 from tui.widgets.answer_body import AnswerBody
 
 _BEFORE = "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}"
 _AFTER = "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}"
 _STATE_NOTES = {
-    "writing": "writing …",
-    "stopped": "stopped",
-    "interrupted": "interrupted",
-    "failed": "failed",
+    "writing": N_("writing …"),
+    "stopped": N_("stopped"),
+    "interrupted": N_("interrupted"),
+    "failed": N_("failed"),
 }
 
 
@@ -100,8 +101,8 @@ class MessageView(Vertical):
     def _show_heading(self) -> None:
         message = self.item.message
         heading = self.query_one(MessageHeading)
-        heading.name_text = "You" if message.role == "user" else safe_line(message.model or "Answer", 40)
-        notes = [_STATE_NOTES.get(message.state, "")]
+        heading.name_text = _("You") if message.role == "user" else safe_line(message.model or _("Answer"), 40)
+        notes = [_(_STATE_NOTES.get(message.state, ""))]
         if self.item.sibling_count > 1:
             notes.append(f"{_BEFORE} {self.item.sibling_index + 1}/{self.item.sibling_count} {_AFTER}")
         heading.note = "  ".join(note for note in notes if note)

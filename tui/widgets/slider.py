@@ -14,6 +14,8 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
+from tui.language import N_, _
+
 _DIGITS = frozenset("0123456789.")
 _TYPED_LIMIT = 8
 
@@ -32,7 +34,7 @@ class Scale:
     per_unit: int = 1
     page: int = 10
     off: int | None = None
-    off_text: str = "off"
+    off_text: str = N_("off")
     help: str = ""
 
     def clamp(self, ticks: int) -> int:
@@ -50,7 +52,7 @@ class Scale:
     def text(self, ticks: int) -> str:
         """The value as it is shown."""
         if ticks == self.off:
-            return self.off_text
+            return _(self.off_text)
         return str(ticks) if self.per_unit == 1 else f"{ticks / self.per_unit:.2f}"
 
 
@@ -90,7 +92,7 @@ class Slider(Widget, can_focus=True):
         Binding("down,j", "app.focus_next", "Next", id="slider.next", tooltip="The slider below", show=False),
         Binding("up,k", "app.focus_previous", "Previous", id="slider.previous", tooltip="The slider above", show=False),
     ]
-    DISABLED_TEXT = "the server's"
+    DISABLED_TEXT = N_("the server's")
     HELP = "Arrows move it, page keys faster, home and end go to the limits. Type a number and enter. r resets."
 
     ticks: reactive[int] = reactive(0)
@@ -118,7 +120,7 @@ class Slider(Widget, can_focus=True):
         self.scale = scale
         self.default = scale.default
         self.set_reactive(Slider.ticks, scale.default)
-        self.tooltip = scale.help or None
+        self.tooltip = _(scale.help) or None
 
     @property
     def value(self) -> float:
@@ -226,13 +228,14 @@ class Slider(Widget, can_focus=True):
         width = self.content_size.width
         value = f"{self.typed}▏" if self.typed else self.scale.text(self.ticks)
         if self.disabled:
-            value = self.DISABLED_TEXT
-        gap = max(width - cell_len(self.scale.label) - cell_len(value), 1)
+            value = _(self.DISABLED_TEXT)
+        label = _(self.scale.label)
+        gap = max(width - cell_len(label) - cell_len(value), 1)
         span = max(self.scale.maximum - self.scale.minimum, 1)
         cells = max(width - 1, 0)
         at = round(cells * (self.ticks - self.scale.minimum) / span)
         return Content.assemble(
-            (self.scale.label, self.get_component_style_name("label")),
+            (label, self.get_component_style_name("label")),
             " " * gap,
             (value, self.get_component_style_name("typed") if self.typed else ""),
             "\n",

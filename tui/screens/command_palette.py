@@ -1,0 +1,34 @@
+"""Textual's command palette, in the user's language."""
+
+from __future__ import annotations
+
+from rich.align import Align
+from rich.text import Text
+from textual.binding import ActiveBinding
+from textual.command import CommandList, CommandPalette
+from textual.widgets.option_list import Option
+
+from tui.language import _
+from tui.screens.spoken_keys import in_own_words
+
+
+class Palette(CommandPalette):
+    """The palette with its own few words translated."""
+
+    # Textual's style sheet names the class, and looks for it by the name alone.
+    @property
+    def active_bindings(self) -> dict[str, ActiveBinding]:
+        """The keys, in the user's words."""
+        return in_own_words(super().active_bindings)
+
+    def _start_no_matches_countdown(self, search_value: str) -> None:
+        """Say after a moment that nothing was found; Textual's own does so in English."""
+        self._stop_no_matches_countdown()
+
+        def show() -> None:
+            if search_value:
+                said = Align.center(Text(_("No matches found"), style="not bold"))
+                self.query_one(CommandList).add_option(Option(said, disabled=True, id=self._NO_MATCHES))
+            self._list_visible = bool(search_value)
+
+        self._no_matches_timer = self.set_timer(self._NO_MATCHES_COUNTDOWN, show)

@@ -1,0 +1,69 @@
+"""What the engine and the storage say, in the user's language.
+
+They know no language and write English sentences, which also cross a pipe and go into a log. So a sentence is found
+again by its form: the catalogue has "{path} is damaged: {detail}." and what it is in another language, and what stands
+in the places is taken from one to the other. A value may itself be such a sentence.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from tui.language import Language, error_forms, format_values, language
+
+_PLACE = re.compile(r"\{(\w+)\}")
+_DEEPEST = 3
+
+
+def reason(error: BaseException) -> str:
+    """Why something failed and what to do, as the error says it."""
+    return sentences(getattr(error, "message", None) or str(error), getattr(error, "hint", ""))
+
+
+def sentences(message: str, hint: str = "") -> str:
+    """What happened, and what to do."""
+    return f"{sentence(message)} {sentence(hint)}".strip()
+
+
+def sentence(text: str, depth: int = 0) -> str:
+    """One sentence, as it is where its form is not known."""
+    if not text or language() == "en" or depth > _DEEPEST:
+        return text
+    plain, forms = _forms(language())
+    if text in plain:
+        return plain[text]
+    for form, translation in forms:
+        if (found := form.fullmatch(text)) is not None:
+            values = {name: sentence(value, depth + 1) for name, value in found.groupdict().items()}
+            return format_values(translation, values)
+    return text
+
+
+@cache
+def _forms(spoken: Language) -> tuple[dict[str, str], list[tuple[re.Pattern[str], str]]]:
+    """Sentences without values, and the forms of those with values: what says most in words of its own comes first."""
+    texts = error_forms()
+    plain = {_unescaped(form): _unescaped(text) for form, text in texts.items() if not _PLACE.search(form)}
+    with_values = sorted(
+        (form for form in texts if _PLACE.search(form)), key=lambda form: len(_PLACE.sub("", form)), reverse=True
+    )
+    return plain, [(_pattern(form), texts[form]) for form in with_values if _PLACE.sub("", form).strip(" :.,()")]
+
+
+def _pattern(form: str) -> re.Pattern[str]:
+    parts: list[str] = []
+    at = 0
+    named: set[str] = set()
+    for place in _PLACE.finditer(form):
+        parts.append(re.escape(_unescaped(form[at : place.start()])))
+        # The same value twice is the same text twice.
+        parts.append(f"(?P={place[1]})" if place[1] in named else f"(?P<{place[1]}>.+?)")
+        named.add(place[1])
+        at = place.end()
+    parts.append(re.escape(_unescaped(form[at:])))
+    return re.compile("".join(parts), re.DOTALL)
+
+
+def _unescaped(text: str) -> str:
+    return text.replace("{{", "{").replace("}}", "}")

@@ -1,0 +1,21 @@
+"""The stages of long work, in words: opening a model, fetching one, writing one."""
+
+from __future__ import annotations
+
+from tui.language import N_
+
+LOADING = {
+    "reading": N_("Reading the model"),
+    "preparing": N_("Preparing the weights, once for this model"),
+    "compiling": N_("Compiling for this processor, once"),
+    "warming": N_("Warming up"),
+}
+"""By the stage of the engine's LoadProgress."""
+
+FETCHING = {
+    "waiting": N_("Another llm-tui fetches it; waiting"),
+    "downloading": N_("Downloading"),
+    "checking": N_("Checking"),
+    "unpacking": N_("Unpacking"),
+}
+"""By the stage of the starter model's FetchProgress."""
