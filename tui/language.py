@@ -65,6 +65,11 @@ def _(message: str, /, **values: object) -> str:
     return format_values(message if texts is None or not message else texts.gettext(message), values)
 
 
+def number(value: float, spec: str) -> str:
+    """A number as the language writes it; spec: as in a format string."""
+    return format_values(f"{{value:{spec}}}", {"value": value})
+
+
 def ngettext(one: str, many: str, n: int, /, **values: object) -> str:
     """The same with a form for one and a form for many; {n} is how many."""
     texts = _speaker.texts

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from tui.language import N_, _, number
+
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 _TABLE: dict[int, str] = {
@@ -45,17 +47,17 @@ def first_line(text: str, limit: int = 60) -> str:
 
 def human_bytes(n_bytes: float) -> str:
     """A size in words of three digits at most: 812 B, 98 MB, 3.8 GB."""
-    for unit in ("B", "kB", "MB", "GB"):
+    for unit in (N_("B"), N_("kB"), N_("MB"), N_("GB")):
         if n_bytes < 999.5:
-            return f"{n_bytes:.0f} {unit}" if n_bytes >= 9.95 or unit == "B" else f"{n_bytes:.1f} {unit}"
+            return f"{number(n_bytes, '.0f' if n_bytes >= 9.95 or unit == 'B' else '.1f')} {_(unit)}"
         n_bytes /= 1000
-    return f"{n_bytes:.1f} TB"
+    return f"{number(n_bytes, '.1f')} {_('TB')}"
 
 
-def human_count(number: float) -> str:
-    """A count in words: 512, 8.2 k, 135 M, 6.7 B."""
+def human_count(count: float) -> str:
+    """A count in words: 512, 8.2 k, 135 M, 6.7 B; models are named so in every language."""
     for unit in ("", " k", " M"):
-        if number < 999.5:
-            return f"{number:.0f}{unit}" if number >= 9.95 or not unit else f"{number:.1f}{unit}"
-        number /= 1000
-    return f"{number:.1f} B"
+        if count < 999.5:
+            return f"{count:.0f}{unit}" if count >= 9.95 or not unit else f"{count:.1f}{unit}"
+        count /= 1000
+    return f"{count:.1f} B"

@@ -14,6 +14,7 @@ from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import TextArea
 
+from tui.language import _
 from tui.text import safe_text
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class PromptBox(TextArea):
             soft_wrap=True,
             tab_behavior="focus",
             highlight_cursor_line=False,
-            placeholder="Ask something · enter sends · / for commands",
+            placeholder=_("Ask something · enter sends · / for commands"),
         )
         # A blinking cursor would send bytes over the line for ever.
         self.cursor_blink = False

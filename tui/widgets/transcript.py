@@ -12,6 +12,7 @@ from textual.geometry import Size
 from textual.reactive import Reactive
 from textual.widgets import Static
 
+from tui.language import _, ngettext
 from tui.text import safe_line
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Transcript(VerticalScroll, can_focus=True):
         yield Static("", classes="earlier", markup=False)
         yield Static("", classes="later", markup=False)
         yield Static("", classes="held", markup=False)
-        yield Static("The answer begins as soon as the model is ready.", classes="waiting", markup=False)
+        yield Static(_("The answer begins as soon as the model is ready."), classes="waiting", markup=False)
 
     def on_mount(self) -> None:
         """Follow the end from the moment on at which there is more than fits."""
@@ -156,14 +157,18 @@ class Transcript(VerticalScroll, can_focus=True):
 
     def show_system(self, text: str) -> None:
         """Say what the model is told before the first message."""
-        shown = f"System: {safe_line(text, 300)}" if text else "No system prompt."
+        shown = _("System: {prompt}", prompt=safe_line(text, 300)) if text else _("No system prompt.")
         self.query_one(".system", Static).update(Content(shown))
 
     def show_holder(self, holder: str) -> None:
         """Say who else writes in this session; "" where nobody does."""
         held = self.query_one(".held", Static)
         held.display = bool(holder)
-        held.update(Content(f"Open in another llm-tui ({holder}): here it can be read, and ctrl+t forks it to go on."))
+        told = _(
+            "Open in another llm-tui ({holder}): here it can be read, and ctrl+t forks it to go on.",
+            holder=safe_line(holder),
+        )
+        held.update(Content(told))
 
     async def show_path(self, path: list[PathMessage], *, from_start: bool, at: str | None = None) -> None:
         """Show a branch; views of messages that it shares with the one before stay as they are.
@@ -210,9 +215,17 @@ class Transcript(VerticalScroll, can_focus=True):
         n_later = len(self._path) - self._end
         earlier.display, later.display = self._first > 0, n_later > 0
         if self._first:
-            earlier.update(Content(f"{self._first} earlier messages: scroll up or press home."))
+            told = ngettext(
+                "{n} earlier message: scroll up or press home.",
+                "{n} earlier messages: scroll up or press home.",
+                self._first,
+            )
+            earlier.update(Content(told))
         if n_later:
-            later.update(Content(f"{n_later} later messages: scroll down or press end."))
+            told = ngettext(
+                "{n} later message: scroll down or press end.", "{n} later messages: scroll down or press end.", n_later
+            )
+            later.update(Content(told))
 
     async def show_more(self) -> None:
         """Bring earlier messages back on top, with the reader's place unmoved."""
@@ -298,4 +311,4 @@ class Transcript(VerticalScroll, can_focus=True):
             if blocks := code_blocks(item.message.content):
                 self.app.copy_to_clipboard(blocks[-1])
                 return
-        self.app.notify("There is no code block to copy.", markup=False)
+        self.app.notify(_("There is no code block to copy."), markup=False)
