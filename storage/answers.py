@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .answer_tokens import keep_tokens
 from .errors import AnswerStateError
 from .ids import new_id
 from .nodes import keep_unfinished
@@ -78,10 +79,11 @@ def finish_answer(
     seed: int | None,
     settings: Settings | None = None,
     token_ids: bytes | None = None,
+    tokens: bytes | None = None,
 ) -> Message:
-    """End an answer. settings: those in force at the end, when they were moved on the way.
+    """End an answer. settings: those in force at the end, when they were moved on the way. tokens: of pack_tokens.
 
-    An answer that is not complete keeps its tokens: token_ids, or those of the last checkpoint.
+    An answer that is not complete can go on from its token_ids, or those of the last checkpoint.
     """
     key, session = _in_writing(db, message_id)
     if settings is not None:
@@ -101,6 +103,7 @@ def finish_answer(
             key,
         ],
     )
+    keep_tokens(db, key, tokens)
     if state == "complete":
         db.execute("DELETE FROM unfinished WHERE message_key = ?", [key])
     elif token_ids is not None:

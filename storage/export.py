@@ -34,14 +34,15 @@ def export_session(db: SqliteDatabase, session_id: str) -> PortableSession:
     on_path = {step.message.id for step in path(db, session_id)}
     rows = query(
         db,
-        f"SELECT m.shown, {MESSAGE_COLUMNS} FROM {MESSAGE_TABLES} WHERE m.session_key = ? ORDER BY m.key",
+        f"SELECT m.shown, t.tokens, {MESSAGE_COLUMNS} FROM {MESSAGE_TABLES}"
+        " LEFT JOIN answer_tokens t ON t.message_key = m.key WHERE m.session_key = ? ORDER BY m.key",
         session_key(db, session_id),
     )
     messages = []
     for row in rows:
-        shown = bool(row.pop("shown"))
+        shown, tokens = bool(row.pop("shown")), row.pop("tokens")
         message = to_message(row)
-        messages.append(portable_message(message, on_path=message.id in on_path, shown=shown))
+        messages.append(portable_message(message, on_path=message.id in on_path, shown=shown, tokens=tokens))
     return portable_session(session, messages)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .answer_tokens import keep_tokens
 from .importers.storing import said_of_it, store_sessions
 from .nodes import keep_unfinished, move_head
 from .owners import this_owner
@@ -70,6 +71,7 @@ def _update(db: SqliteDatabase, session_id: str, message: PortableMessage) -> No
             found[0],
         ],
     )
+    keep_tokens(db, found[0], message.tokens)
     if record.state == "complete":
         db.execute("DELETE FROM unfinished WHERE message_key = ?", [found[0]])
     elif record.token_ids is not None:

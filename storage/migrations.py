@@ -11,7 +11,7 @@ from . import schema
 from .errors import ForeignDatabaseError, NewerDatabaseError, OlderDatabaseError
 
 # Step N makes schema N out of schema N - 1. Released steps never change: what a later release needs is a new step.
-MIGRATIONS: Sequence[str] = (schema.FIRST_RELEASE,)
+MIGRATIONS: Sequence[str] = (schema.FIRST_RELEASE, schema.ANSWER_TOKENS)
 
 APPLICATION_ID = int.from_bytes(b"lltu", "big")
 

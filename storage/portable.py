@@ -20,7 +20,10 @@ Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 
 
 class PortableMessage(msgspec.Struct, kw_only=True):
-    """One message. on_path: it is on the branch that is shown; shown: of its siblings it is the one to come back to."""
+    """One message. on_path: it is on the branch that is shown; shown: of its siblings it is the one to come back to.
+
+    tokens: of pack_tokens, in base64.
+    """
 
     id: str
     parent_id: str | None
@@ -38,6 +41,7 @@ class PortableMessage(msgspec.Struct, kw_only=True):
     seed: Int | None = None
     first_token_ms: float | None = None
     token_ids: list[Int32] | None = None
+    tokens: bytes | None = None
 
 
 class PortableSession(msgspec.Struct, kw_only=True):
@@ -90,7 +94,7 @@ def portable_session(session: Session, messages: list[PortableMessage]) -> Porta
     )
 
 
-def portable_message(message: Message, *, on_path: bool, shown: bool) -> PortableMessage:
+def portable_message(message: Message, *, on_path: bool, shown: bool, tokens: bytes | None) -> PortableMessage:
     """Make a message portable. One that is being written will be an interrupted one wherever it arrives."""
     return PortableMessage(
         id=message.id,
@@ -109,6 +113,7 @@ def portable_message(message: Message, *, on_path: bool, shown: bool) -> Portabl
         seed=message.seed,
         first_token_ms=message.first_token_ms,
         token_ids=None if message.token_ids is None else unpack_token_ids(message.token_ids),
+        tokens=tokens,
     )
 
 

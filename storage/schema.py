@@ -1,4 +1,4 @@
-"""The tables of the database, as the first release made them.
+"""The tables of the database: as the first release made them, and what came later.
 
 Ids are what the outside knows; inside, tables refer to each other by small integer keys, which keeps a million messages
 compact and the search index even more so.
@@ -136,6 +136,14 @@ WHEN (old.state = 'writing') <> (new.state = 'writing') OR (new.state <> 'writin
     INSERT INTO messages_index (rowid, content)
         SELECT new.key, new.content WHERE new.state <> 'writing';
 END;
+"""
+
+# What answers were made of; answer_tokens.py says in which form.
+ANSWER_TOKENS = """
+CREATE TABLE answer_tokens (
+    message_key INTEGER PRIMARY KEY REFERENCES messages (key) ON DELETE CASCADE,
+    tokens BLOB NOT NULL
+);
 """
 
 FIRST_RELEASE = SESSIONS + MESSAGES + UNFINISHED + CLAIMS + APP_SETTINGS + SEARCH

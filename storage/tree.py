@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from .answer_tokens import copy_tokens
 from .claims import refuse_held
 from .deletion import forget_words
 from .errors import NoSuchMessageError
@@ -163,6 +164,7 @@ def fork_session(db: SqliteDatabase, session_id: str, message_id: str) -> Sessio
     for step in branch:
         state: MessageState = "interrupted" if step.message.state == "writing" else step.message.state
         key = insert(db, session, key, msgspec.structs.replace(step.message, id=new_id(), state=state))
+        copy_tokens(db, step.message.id, key)
         if step.message.token_ids is not None:
             keep_unfinished(db, key, step.message.token_ids, this_owner())
     move_head(db, session, key)

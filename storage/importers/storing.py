@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ..answer_tokens import keep_tokens
 from ..errors import ImportFileError
 from ..ids import from_bytes
 from ..nodes import BRANCH, head_of, insert, keep_unfinished, move_head, show
@@ -112,6 +113,8 @@ def _add_messages(db: SqliteDatabase, session: int, source: PortableSession) -> 
         record = stored_message(message, source.id, message_id)
         parent = None if message.parent_id is None else keys[message.parent_id]
         keys[message.id] = insert(db, session, parent, record)
+        if message.tokens:
+            keep_tokens(db, keys[message.id], message.tokens)
         if record.token_ids is not None and record.state != "complete":
             keep_unfinished(db, keys[message.id], record.token_ids, this_owner())
         n_added += 1
