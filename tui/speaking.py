@@ -1,0 +1,55 @@
+"""An app that says in the user's language what Textual's own says in English."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import cast
+
+from textual.app import App, SystemCommand
+from textual.command import CommandPalette
+from textual.screen import Screen
+
+from tui.language import _
+
+
+class SpeakingApp(App[int]):
+    """Textual's commands, palettes and notes, translated; tui/textual_texts.py has what they say."""
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """Textual's own commands, in the user's words."""
+        for title, about, run, *discover in super().get_system_commands(screen):
+            wanted = self.action_screenshot_here if title == "Screenshot" else run
+            yield SystemCommand(_(title), _(about), wanted, *discover)
+
+    def action_command_palette(self) -> None:
+        """Show every command."""
+        from tui.screens.command_palette import Palette
+
+        if self.use_command_palette and not CommandPalette.is_open(cast(App[object], self)):
+            self.push_screen(Palette(id="--command-palette", placeholder=_("Search for commands…")))
+
+    def search_themes(self) -> None:
+        """Show every theme."""
+        from textual.theme import ThemeProvider
+
+        from tui.screens.command_palette import Palette
+
+        self.push_screen(Palette(providers=[ThemeProvider], placeholder=_("Search for themes…")))
+
+    def action_screenshot_here(self) -> None:
+        """Write a picture of the screen to a file in the user's home, once the palette is gone from it."""
+        self.set_timer(0.1, self._save_screenshot)
+
+    def _save_screenshot(self) -> None:
+        try:
+            self.notify(_("Written to {path}", path=self.save_screenshot(path=str(Path.home()))), markup=False)
+        except OSError as error:
+            self.notify(_("The picture cannot be written: {error}.", error=error), severity="warning", markup=False)
+
+    def action_help_quit(self) -> None:
+        """Many press ctrl+c to leave, which copies here: say what leaves."""
+        for key, active in self.active_bindings.items():
+            if active.binding.action in ("quit", "app.quit"):
+                self.notify(_("{key} leaves.", key=key), title=_("Do you want to leave?"), markup=False)
+                return
