@@ -23,19 +23,14 @@ EXPERT_ROWS = 16
 Shapes = Iterator[tuple[str, tuple[int, ...]]]
 
 
-def experts_apart(tensors: Mapping[str, TensorInfo]) -> bool:
-    """Whether every expert has tensors of its own, as in the first files of Mixtral."""
-    return any(f"blk.0.ffn_{part}.0.weight" in tensors for part in ("gate", "up", "down"))
-
-
-def tensor_shapes(config: ModelConfig, *, apart: bool) -> Shapes:
-    """Every tensor that a model of this configuration must have, with its shape. apart: see experts_apart."""
+def tensor_shapes(config: ModelConfig) -> Shapes:
+    """Every tensor that a model of this configuration must have, with its shape."""
     yield "token_embd.weight", (config.vocab_size, config.dim)
     yield "output_norm.weight", (config.dim,)
     if not config.tied:
         yield "output.weight", (config.vocab_size, config.dim)
     for layer in range(config.n_layers):
-        for name, shape in (*_attention(config), *_feed_forward(config, apart)):
+        for name, shape in (*_attention(config), *_feed_forward(config)):
             yield f"blk.{layer}.{name}", shape
 
 
@@ -58,16 +53,13 @@ def _attention(config: ModelConfig) -> Shapes:
         yield "post_attention_norm.weight", (dim,)
 
 
-def _feed_forward(config: ModelConfig, apart: bool) -> Shapes:
+def _feed_forward(config: ModelConfig) -> Shapes:
     dim, hidden, n_experts = config.dim, config.hidden_dim, config.n_experts
     yield "ffn_norm.weight", (dim,)
     if n_experts:
         yield "ffn_gate_inp.weight", (n_experts, dim)
         for part, shape in (("gate", (hidden, dim)), ("up", (hidden, dim)), ("down", (dim, hidden))):
-            if apart:
-                yield from ((f"ffn_{part}.{expert}.weight", shape) for expert in range(n_experts))
-            else:
-                yield f"ffn_{part}_exps.weight", (n_experts, *shape)
+            yield f"ffn_{part}_exps.weight", (n_experts, *shape)
     elif config.architecture.fused:
         yield "ffn_up.weight", (2 * hidden, dim)
         yield "ffn_down.weight", (dim, hidden)
@@ -84,7 +76,7 @@ def check_tensors(config: ModelConfig, tensors: Mapping[str, TensorInfo]) -> Non
     expected = set()
     optional = dict.fromkeys(ROPE_DIVISORS, (config.rope_dim // 2,))
     where = next(iter(tensors.values())).path if tensors else "the model"
-    for name, shape in tensor_shapes(config, apart=experts_apart(tensors)):
+    for name, shape in tensor_shapes(config):
         if name not in tensors:
             raise ModelFileError(f"{where}: the tensor {name} is missing.", "The file is not whole: fetch it again.")
         _check_shape(tensors[name], shape)

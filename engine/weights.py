@@ -16,7 +16,6 @@ from engine.checkpoints.rows import read_rows
 from engine.config import ModelConfig
 from engine.errors import UnsupportedModelError
 from engine.kernels.formats import BLOCK
-from engine.model_tensors import experts_apart
 from engine.panels import Matrix, MatrixPlan, PanelFolder, PanelStore, open_panels, plan_matrix
 from engine.panels.layout import plan_side_by_side
 
@@ -138,14 +137,6 @@ def _layer_plans(i: int, config: ModelConfig, tensors: dict[str, TensorInfo]) ->
 
     def experts(part: str) -> MatrixPlan:
         """One matrix, expert below expert."""
-        if experts_apart(tensors):
-            each = [tensor(f"ffn_{part}.{expert}") for expert in range(config.n_experts)]
-            if len({source.type for source in each}) > 1:
-                raise UnsupportedModelError(
-                    f"{each[0].path}: the experts of {each[0].name} differ in type, which this engine does not run.",
-                    "Choose another model.",
-                )
-            return plan_matrix(f"{i}.w_{part}", *each)
         stacked = tensor(f"ffn_{part}_exps")
         whole = replace(stacked, shape=(stacked.shape[0] * stacked.shape[1], stacked.shape[2]))
         return plan_matrix(f"{i}.w_{part}", whole)

@@ -24,7 +24,7 @@ class TensorInfo:
 
     shape: numpy's order, slowest first: (rows, columns) for a matrix. offset: in the file at path.
     make_rows: where the file does not have the rows as they are (another block layout, shards, an adapter added):
-    rows (first, count) as bytes of `type`, uint8 (count, bytes of a row). See rows.read_rows.
+    rows (first, count) as bytes of `type`, uint8 (count, bytes of a row). See rows.read_rows and n_rows.
     """
 
     name: str
@@ -42,6 +42,11 @@ class TensorInfo:
         for size in self.shape:
             count *= size
         return count
+
+    @property
+    def n_rows(self) -> int:
+        """Rows: a vector is one, the matrices of a stack lie one below the other."""
+        return self.n_elements // self.shape[-1] if len(self.shape) > 1 else 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,8 @@ ALIGNMENT = 32
 
 def derived(source: TensorInfo, make_rows: MakeRows, *, shape: tuple[int, ...], kind: TensorType) -> TensorInfo:
     """A tensor in the place of `source`, with rows that are made."""
-    n_rows = shape[0] if len(shape) > 1 else 1
-    n_bytes = n_rows * kind.row_bytes(shape[-1])
-    return replace(source, shape=shape, type=kind, n_bytes=n_bytes, make_rows=make_rows)
+    info = replace(source, shape=shape, type=kind, make_rows=make_rows)
+    return replace(info, n_bytes=info.n_rows * kind.row_bytes(shape[-1]))
 
 
 def aligned(tensor: TensorInfo) -> TensorInfo:
@@ -152,7 +151,7 @@ def float_bytes(values: NDArray[np.float32], kind: TensorType) -> NDArray[np.uin
 
 def _check_alike(name: str, parts: Sequence[TensorInfo], sizes: set[tuple[int, ...]]) -> None:
     if len(sizes) != 1 or len({part.type for part in parts}) != 1:
-        described = ", ".join(f"{part.shape} {part.type.name}" for part in parts)
+        described = ", ".join(dict.fromkeys(f"{part.shape} {part.type.name}" for part in parts))
         raise ModelFileError(
             f"{parts[0].path}: the parts of {name} do not fit together: {described}.",
             "The parts are of different models or damaged: fetch them again.",

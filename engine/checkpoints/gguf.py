@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import overload
 
 from engine.checkpoints.checkpoint import Checkpoint, TensorInfo
+from engine.checkpoints.experts import stack_experts
 from engine.checkpoints.metadata import Metadata
 from engine.checkpoints.splits import part_paths
 from engine.checkpoints.tensor_types import TYPE_BY_ID, TensorType
@@ -200,7 +201,7 @@ def open_gguf(path: Path) -> Checkpoint:
     expected = metadata.optional_integer("split.tensors.count", low=0, high=2**31 - 1)
     if expected is not None and len(paths) > 1 and expected != len(tensors):
         raise metadata.error(f"split.tensors.count promises {expected} tensors, the parts have {len(tensors)}.")
-    return Checkpoint(path, f"GGUF v{parts[0].version}", metadata, tensors, tuple(paths))
+    return Checkpoint(path, f"GGUF v{parts[0].version}", metadata, stack_experts(tensors), tuple(paths))
 
 
 def _read_part(path: Path) -> _Part:

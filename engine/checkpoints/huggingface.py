@@ -9,6 +9,7 @@ from pathlib import Path
 
 from engine.checkpoints.checkpoint import Checkpoint, TensorInfo
 from engine.checkpoints.derived import as_floats, constant_vector, rotary_order
+from engine.checkpoints.experts import stack_experts
 from engine.checkpoints.huggingface_config import HuggingFaceConfig
 from engine.checkpoints.metadata import Metadata
 from engine.checkpoints.names import from_hugging_face, is_no_weight
@@ -110,7 +111,7 @@ def _translated(foreign: Mapping[str, TensorInfo], config: HuggingFaceConfig) ->
                 "Choose the model as GGUF, or another one.",
             )
         tensors[name] = _as_gguf(replace(tensor, name=name), config)
-    return tensors
+    return stack_experts(tensors)
 
 
 def _as_gguf(tensor: TensorInfo, config: HuggingFaceConfig) -> TensorInfo:

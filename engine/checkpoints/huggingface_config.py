@@ -78,6 +78,11 @@ class HuggingFaceConfig:
         self.head_dim = self.values.integer("head_dim", self.dim // self.n_heads, low=1, high=MAX_WIDTH)
         self.rope_dim = int(self.head_dim * self.values.real("partial_rotary_factor", 1.0, low=0.0, high=1.0))
         self.tied = self.values.flag("tie_word_embeddings", self.architecture.startswith("gemma"))
+        if self.architecture == "qwen3moe" and not self.values.flag("norm_topk_prob", True):
+            raise UnsupportedModelError(
+                f"{path}: the shares of experts do not add up to one (norm_topk_prob), which is not run here.",
+                "Choose another model.",
+            )
         self.rope = self._rope_parameters()
         self.rope_theta = self._rope_number("rope_theta", self.values.real("rope_theta", 10_000.0, low=1.0, high=1e12))
 

@@ -14,10 +14,11 @@ from engine.errors import ModelFileError
 def read_rows(tensor: TensorInfo, first: int, count: int) -> NDArray[np.uint8]:
     """Rows first to first + count of a tensor, in its own type: (count, bytes of a row).
 
-    A vector is one row. Mapped where the file has them as they are, so memory is given back with the array.
+    A vector is one row, of a stack of matrices they are counted through. Mapped where the file has them as they are, so
+    memory is given back with the array.
     Raises ModelFileError when the file is gone or has become shorter.
     """
-    n_rows = tensor.shape[0] if len(tensor.shape) > 1 else 1
+    n_rows = tensor.n_rows
     if not 0 <= first <= first + count <= n_rows:
         raise ValueError(f"{tensor.name} has {n_rows} rows, not {first} to {first + count}")
     if tensor.make_rows is not None:

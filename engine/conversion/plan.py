@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from engine.chat import choose_format
@@ -41,7 +41,7 @@ class Piece:
     @property
     def n_bytes(self) -> int:
         """What the rows take in the source."""
-        return self.tensor.n_bytes // row_count(self.tensor) * self.count
+        return self.tensor.n_bytes // self.tensor.n_rows * self.count
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def plan_conversion(conversion: Conversion) -> Plan:
     pieces = [
         piece
         for tensor in checkpoint.tensors.values()
-        for piece in _pieces(_as_matrix(tensor), types[tensor.name], layout.offsets[tensor.name])
+        for piece in _pieces(tensor, types[tensor.name], layout.offsets[tensor.name])
     ]
     return Plan(
         target=target,
@@ -116,11 +116,6 @@ def _telling_name(metadata: Metadata, path: Path) -> str | None:
     return next((name for name in names if choose_format({**metadata, "general.name": name}, "").name == family), None)
 
 
-def row_count(tensor: TensorInfo) -> int:
-    """Rows as read_rows counts them: a vector is one."""
-    return tensor.shape[0] if len(tensor.shape) > 1 else 1
-
-
 def _check_target(target: Path, checkpoint: Checkpoint, force: bool) -> None:
     if not target.parent.is_dir():
         raise ConversionError(f"The folder {target.parent} does not exist.", "Make it first, or write elsewhere.")
@@ -156,15 +151,8 @@ def _requantized(tensors: Iterable[TensorInfo], types: dict[str, TensorType]) ->
     return tuple(sorted({t.type.name for t in tensors if not t.type.is_float and t.type != types[t.name]}))
 
 
-def _as_matrix(tensor: TensorInfo) -> TensorInfo:
-    """A stack of matrices as one, so that it can be read a few rows at a time, where the file has it as it is."""
-    if len(tensor.shape) <= 2 or tensor.make_rows is not None:
-        return tensor
-    return replace(tensor, shape=(tensor.n_elements // tensor.shape[-1], tensor.shape[-1]))
-
-
 def _pieces(tensor: TensorInfo, kind: TensorType, offset: int) -> list[Piece]:
-    rows = row_count(tensor)
+    rows = tensor.n_rows
     weights = tensor.n_elements // rows
     step = max(1, PIECE_WEIGHTS // weights)
     row_bytes = kind.row_bytes(weights)

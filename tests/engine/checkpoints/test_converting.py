@@ -26,7 +26,7 @@ def convert(source: Path, target: Path, kind: str, base: Path | None = None) -> 
 def content(path: Path) -> dict[str, tuple[str, bytes]]:
     """Type and bytes of every tensor."""
     return {
-        name: (tensor.type.name, read_rows(tensor, 0, tensor.shape[0] if len(tensor.shape) > 1 else 1).tobytes())
+        name: (tensor.type.name, read_rows(tensor, 0, tensor.n_rows).tobytes())
         for name, tensor in open_checkpoint(path).tensors.items()
     }
 

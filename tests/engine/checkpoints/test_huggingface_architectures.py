@@ -8,15 +8,35 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gguf import GGUFReader
 
 from engine.checkpoints import open_checkpoint
 from engine.checkpoints.derived import read_floats
+from engine.checkpoints.huggingface import read_weights
+from engine.checkpoints.rows import read_rows
 from engine.config import config_from_gguf
+from engine.conversion.messages import Conversion
+from engine.conversion.plan import plan_conversion
+from engine.conversion.run import run
+from engine.conversion.stopping import Stop
+from engine.errors import ModelFileError, UnsupportedModelError
 
 MODELS = {
     "llama": ("LlamaForCausalLM", {}),
     "mistral": ("MistralForCausalLM", {"sliding_window": 16}),
-    "mixtral-apart": ("MixtralForCausalLM", {"num_local_experts": 8, "num_experts_per_tok": 2}),
+    "mixtral": ("MixtralForCausalLM", {"num_local_experts": 8, "num_experts_per_tok": 2}),
+    "qwen3moe": (
+        "Qwen3MoeForCausalLM",
+        {
+            "head_dim": 32,
+            "num_experts": 8,
+            "num_experts_per_tok": 3,
+            "moe_intermediate_size": 48,
+            "norm_topk_prob": True,
+            "decoder_sparse_step": 1,
+            "mlp_only_layers": [],
+        },
+    ),
     "qwen2": ("Qwen2ForCausalLM", {"rope_theta": 1e6, "sliding_window": 32, "use_sliding_window": False}),
     "qwen3": ("Qwen3ForCausalLM", {"rope_theta": 1e6, "head_dim": 32}),
     "gemma": ("GemmaForCausalLM", {"head_dim": 32}),
@@ -63,7 +83,15 @@ GEMMA_2 = {
     "ffn_norm": "pre_feedforward_layernorm",
     "post_ffw_norm": "post_feedforward_layernorm",
 }
-EXPERT = {"ffn_gate": "w1", "ffn_down": "w2", "ffn_up": "w3"}
+EXPERT = {
+    "llama": {
+        "ffn_gate": "block_sparse_moe.{}.w1",
+        "ffn_down": "block_sparse_moe.{}.w2",
+        "ffn_up": "block_sparse_moe.{}.w3",
+    },
+    "qwen3moe": {"ffn_gate": "mlp.{}.gate_proj", "ffn_down": "mlp.{}.down_proj", "ffn_up": "mlp.{}.up_proj"},
+}
+"""The name of an expert's matrix, around `experts.NUMBER`."""
 
 
 def tiny_models():
@@ -81,8 +109,7 @@ def foreign_name(name: str, architecture: str) -> str:
     _, layer, part, *rest = name.split(".")
     names = LAYER | (GEMMA_2 if architecture in ("gemma2", "gemma3") else {})
     names |= {"ffn_up": "mlp.gate_up_proj"} if architecture == "phi3" else {}
-    if len(rest) > 1:
-        return f"model.layers.{layer}.block_sparse_moe.experts.{rest[0]}.{EXPERT[part]}.{rest[1]}"
+    names |= {"ffn_gate_inp": "mlp.gate"} if architecture == "qwen3moe" else {}
     return f"model.layers.{layer}.{names[part]}.{rest[0]}"
 
 
@@ -96,14 +123,18 @@ def write_folder(folder: Path, twin, write, name: str) -> Path:
     for gguf_name, tensor in twin.tensors.items():
         if gguf_name.startswith("rope_"):
             continue
-        rows = tensor.shape[0] if len(tensor.shape) > 1 else 1
-        values = read_floats(tensor, 0, rows).reshape(tensor.shape)
+        values = read_floats(tensor, 0, tensor.n_rows).reshape(tensor.shape)
         if architecture == "llama" and gguf_name.endswith(("attn_q.weight", "attn_k.weight")):
             heads = config.n_heads if "attn_q" in gguf_name else config.n_kv_heads
             values = write.from_rotary_order(values, heads)
         if architecture.startswith("gemma") and gguf_name.endswith("norm.weight"):
             values = values - np.float32(1)
-        tensors[foreign_name(gguf_name, architecture)] = values
+        if "_exps." in gguf_name:
+            _, layer, part, _ = gguf_name.split(".")
+            place = f"model.layers.{layer}.{EXPERT[architecture][part.removesuffix('_exps')]}.weight"
+            tensors |= {place.format(f"experts.{i}"): each for i, each in reversed(list(enumerate(values)))}
+        else:
+            tensors[foreign_name(gguf_name, architecture)] = values
     write.write_safetensors(folder / "model.safetensors", tensors)
     values = {
         "architectures": [class_name],
@@ -123,6 +154,11 @@ def write_folder(folder: Path, twin, write, name: str) -> Path:
     return folder
 
 
+def convert(source: Path, target: Path) -> Path:
+    run(plan_conversion(Conversion(source=str(source), target=str(target), type="Q8_0")), 2, Stop(), lambda _: None)
+    return target
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_as_its_gguf(tmp_path: Path, write, decode, name: str) -> None:
     path = tiny_models().write_tiny(tmp_path / "twin.gguf", name)
@@ -137,9 +173,8 @@ def test_as_its_gguf(tmp_path: Path, write, decode, name: str) -> None:
     assert config.rope_scaling.original_max_seq_len == expected.rope_scaling.original_max_seq_len
     assert found.tensors.keys() == twin.tensors.keys()
     for key, tensor in twin.tensors.items():
-        rows = tensor.shape[0] if len(tensor.shape) > 1 else 1
-        values = read_floats(found.tensors[key], 0, rows)
-        np.testing.assert_allclose(values, read_floats(tensor, 0, rows), atol=2e-7, err_msg=key)
+        values = read_floats(found.tensors[key], 0, tensor.n_rows)
+        np.testing.assert_allclose(values, read_floats(tensor, 0, tensor.n_rows), atol=2e-7, err_msg=key)
     if not name.startswith("phi3"):
         assert decode(folder) == decode(path)
 
@@ -149,3 +184,53 @@ def test_the_factor_of_phis_long_contexts(tmp_path: Path, write) -> None:
     folder = write_folder(tmp_path / "model", twin, write, "phi3-long")
     factor = open_checkpoint(folder).metadata["phi3.rope.scaling.attn_factor"]
     assert factor == pytest.approx(np.sqrt(1 + np.log(256 / 64) / np.log(64)))
+
+
+@pytest.mark.parametrize("name", ["mixtral", "qwen3moe"])
+def test_experts_convert_as_those_of_the_gguf(tmp_path: Path, write, decode, monkeypatch, name: str) -> None:
+    """In pieces that begin and end amid an expert's rows."""
+    monkeypatch.setattr("engine.conversion.plan.PIECE_WEIGHTS", 37 * 64)
+    path = tiny_models().write_tiny(tmp_path / "twin.gguf", name)
+    folder = write_folder(tmp_path / "model", open_checkpoint(path), write, name)
+    new, same = (convert(source, tmp_path / f"{source.stem}-q8.gguf") for source in (folder, path))
+    content = [
+        {
+            key: (t.shape, t.type.name, read_rows(t, 0, t.n_rows).tobytes())
+            for key, t in open_checkpoint(file).tensors.items()
+        }
+        for file in (new, same)
+    ]
+    assert content[0] == content[1]
+    assert content[0]["blk.1.ffn_down_exps.weight"][0][0] == 8
+    assert decode(new) == decode(same)
+
+
+def test_an_early_gguf_of_experts_converts_to_a_stacked_one(tmp_path: Path, decode) -> None:
+    early = tiny_models().write_tiny(tmp_path / "early.gguf", "mixtral-apart")
+    late = tiny_models().write_tiny(tmp_path / "late.gguf", "mixtral")
+    new = convert(early, tmp_path / "new.gguf")
+    assert {tensor.name for tensor in GGUFReader(new).tensors} == {tensor.name for tensor in GGUFReader(late).tensors}
+    assert decode(new) == decode(convert(late, tmp_path / "same.gguf"))
+
+
+def test_a_missing_expert_is_named(tmp_path: Path, write) -> None:
+    path = tiny_models().write_tiny(tmp_path / "twin.gguf", "qwen3moe")
+    twin = open_checkpoint(path)
+    folder = write_folder(tmp_path / "model", twin, write, "qwen3moe")
+    tensors = {
+        name: read_floats(t, 0, t.n_rows).reshape(t.shape)
+        for name, t in read_weights([folder / "model.safetensors"]).items()
+    }
+    del tensors["model.layers.1.mlp.experts.5.up_proj.weight"]
+    write.write_safetensors(folder / "model.safetensors", tensors)
+    with pytest.raises(ModelFileError, match=r"of the experts of blk\.1\.ffn_up_exps\.weight number 5 is missing"):
+        open_checkpoint(folder)
+
+
+def test_shares_that_do_not_add_up_are_refused(tmp_path: Path, write) -> None:
+    twin = open_checkpoint(tiny_models().write_tiny(tmp_path / "twin.gguf", "qwen3moe"))
+    folder = write_folder(tmp_path / "model", twin, write, "qwen3moe")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"norm_topk_prob": False}))
+    with pytest.raises(UnsupportedModelError, match="norm_topk_prob"):
+        open_checkpoint(folder)
