@@ -1,8 +1,8 @@
 """The texts that a user may see, found in the sources: what is marked, and what stands where texts for users stand.
 
-Marked are the arguments of `_`, `N_` and `ngettext`. Without a mark count: what a Binding, a Scale or a SlashCommand
-says, the class variables HELP and DIALOG_TITLE, the help of commands and their options, and in engine and storage the
-sentences of errors and notices, which know no language; the values in them become {places}.
+Marked are the arguments of `_`, `N_` and `ngettext`. Without a mark count: what a Binding, a Scale, a SlashCommand or a
+Finding says, the class variables HELP and DIALOG_TITLE, the help of commands and their options, and in engine and
+storage the sentences of errors and notices, which know no language; the values in them become {places}.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ ERRORS = "error"
 _MARKS = {"_": 1, "N_": 1, "ngettext": 2}
 _SAYING: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
     "Binding": ((2,), ("description", "tooltip")),
+    "Finding": ((0,), ()),
     "Scale": ((), ("label", "off_text", "help")),
     "SlashCommand": ((1, 2), ()),
 }

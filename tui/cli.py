@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import gettext
+import os
+from copy import copy
 from importlib import import_module
+from inspect import cleandoc
 
 import click
+
+from tui.language import DOMAIN, LOCALE_DIR, N_, _, choose_language, language, language_setting, speak
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
 
@@ -12,16 +18,16 @@ APP = ""
 """The command of `llm-tui [MODEL]`, which has no name of its own."""
 
 COMMANDS = {
-    APP: ("app", "Open the app."),
-    "ask": ("ask", "One answer, streamed to stdout."),
-    "models": ("models", "What is on this machine: list, info, pull, convert, verify, remove."),
-    "sessions": ("sessions", "What was said: list, show, search, rename, export, import, delete."),
-    "bench": ("bench", "Speed and memory of a model."),
-    "serve": ("serve", "The engine behind the OpenAI-compatible HTTP interface."),
-    "tokenize": ("tokenize", "Text to token ids and back."),
-    "perplexity": ("perplexity", "How well a model predicts a text."),
-    "backup": ("backup", "Copy all sessions to a file, while they are in use."),
-    "doctor": ("doctor", "What is fine on this machine, what is not, what to do."),
+    APP: ("app", N_("Open the app.")),
+    "ask": ("ask", N_("One answer, streamed to stdout.")),
+    "models": ("models", N_("What is on this machine: list, info, pull, convert, verify, remove.")),
+    "sessions": ("sessions", N_("What was said: list, show, search, rename, export, import, delete.")),
+    "bench": ("bench", N_("Speed and memory of a model.")),
+    "serve": ("serve", N_("The engine behind the OpenAI-compatible HTTP interface.")),
+    "tokenize": ("tokenize", N_("Text to token ids and back.")),
+    "perplexity": ("perplexity", N_("How well a model predicts a text.")),
+    "backup": ("backup", N_("Copy all sessions to a file, while they are in use.")),
+    "doctor": ("doctor", N_("What is fine on this machine, what is not, what to do.")),
 }
 """A command's module in tui.commands and its one-line help, so that `--help` imports nothing."""
 
@@ -46,23 +52,38 @@ class CommandGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"tui.commands.{COMMANDS[cmd_name][0]}")
-        command: click.Command = module.command
-        return command
+        return in_own_words(module.command)
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Show both ways to call the program."""
         formatter.write_usage(ctx.command_path, "[OPTIONS] [MODEL]")
-        formatter.write_usage(ctx.command_path, "COMMAND [ARGS]...", prefix="       ")
+        indent = " " * (len(_("Usage:")) + 1)
+        formatter.write_usage(ctx.command_path, "COMMAND [ARGS]...", prefix=indent)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Show the app's options, the program's own, and the commands."""
         app = self.get_command(ctx, APP)
         params = [*(app.params if app else []), *self.get_params(ctx)]
         records = [param.get_help_record(ctx) for param in params if isinstance(param, click.Option)]
-        with formatter.section("Options"):
+        with formatter.section(_("Options")):
             formatter.write_dl([record for record in records if record])
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
+        with formatter.section(_("Commands")):
+            formatter.write_dl([(name, _(COMMANDS[name][1])) for name in self.list_commands(ctx)])
+
+
+def in_own_words(command: click.Command) -> click.Command:
+    """The same command and what belongs to it, explained in the user's language."""
+    if language() == "en":
+        return command
+    spoken = copy(command)
+    spoken.help = _(cleandoc(command.help or ""))
+    spoken.params = [copy(param) for param in command.params]
+    for param in spoken.params:
+        if isinstance(param, click.Option):
+            param.help = _(param.help or "")
+    if isinstance(spoken, click.Group):
+        spoken.commands = {name: in_own_words(part) for name, part in spoken.commands.items()}
+    return spoken
 
 
 def _show_version(ctx: click.Context, param: click.Parameter, asked: bool) -> None:
@@ -86,8 +107,9 @@ def commands() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    _speak()
     try:
-        code = commands.main(arguments, prog_name="llm-tui", standalone_mode=False)
+        code = in_own_words(commands).main(arguments, prog_name="llm-tui", standalone_mode=False)
     except click.UsageError as error:
         if error.ctx and error.ctx.info_name == APP:
             error.ctx = error.ctx.parent
@@ -100,16 +122,28 @@ def run(arguments: list[str]) -> int:
     return code if isinstance(code, int) else DONE
 
 
+def _speak() -> None:
+    """Speak the user's language from now on, as click does then too: it asks gettext's own functions."""
+    from tui.paths import user_paths
+
+    speak(choose_language(language_setting(user_paths().settings_file), os.environ))
+    if language() != "en":
+        os.environ["LANGUAGE"] = language()
+        gettext.bindtextdomain(DOMAIN, str(LOCALE_DIR))
+        gettext.textdomain(DOMAIN)
+
+
 def _failed(error: Exception) -> int:
     """Say why in one line; what nobody foresaw goes to the log as well, with its traceback."""
     from engine.errors import EngineError
     from storage.errors import StorageError
     from tui.commands.output import CommandError, complain
     from tui.log import start_log
+    from tui.sentences import reason
     from tui.settings import SettingsError
 
     if isinstance(error, (EngineError, StorageError, SettingsError, CommandError)):
-        complain(str(error))
+        complain(reason(error))
     elif isinstance(error, OSError):
         start_log().error("A command failed.", exc_info=error)
         where = f"{error.filename}: " if error.filename else ""
@@ -118,5 +152,12 @@ def _failed(error: Exception) -> int:
         from tui.paths import user_paths
 
         start_log().error("A command failed.", exc_info=error)
-        complain(f"This should not have happened: {type(error).__name__}: {error}. {user_paths().app_log} has more.")
+        complain(
+            _(
+                "This should not have happened: {kind}: {error}. {log} has more.",
+                kind=type(error).__name__,
+                error=error,
+                log=user_paths().app_log,
+            )
+        )
     return FAILED

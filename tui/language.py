@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gettext
 import string
-import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
@@ -128,6 +127,8 @@ def language_setting(settings_file: Path) -> LanguageSetting:
     with suppress(OSError, ValueError, KeyError, AttributeError):
         text = settings_file.read_text(encoding="utf-8")
         if "language" in text:
+            import tomllib
+
             found = tomllib.loads(text)["app"].get("language")
             if found in ("auto", _ENGLISH, *_TRANSLATED):
                 return cast(LanguageSetting, found)

@@ -13,9 +13,10 @@ LOADING = {
 """By the stage of the engine's LoadProgress."""
 
 FETCHING = {
-    "waiting": N_("Another llm-tui fetches it; waiting"),
+    "asking": N_("Looking for"),
+    "waiting": N_("Another llm-tui fetches it; waiting for"),
     "downloading": N_("Downloading"),
     "checking": N_("Checking"),
     "unpacking": N_("Unpacking"),
 }
-"""By the stage of the starter model's FetchProgress."""
+"""By the stage of FetchProgress; the model's name follows."""

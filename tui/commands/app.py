@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from tui.commands.options import server_option
+from tui.language import _
 from tui.options import AppOptions
 
 
@@ -32,11 +33,11 @@ def command(
 ) -> int:
     """Open the app."""
     if continue_last + new + (resume is not None) > 1:
-        raise click.UsageError("--continue, --resume and --new exclude each other.")
+        raise click.UsageError(_("--continue, --resume and --new exclude each other."))
     if model is not None and server is None:
         _refuse_mistyped(ctx, model)
     if not has_terminal():
-        raise click.UsageError("The app needs a terminal; without one, use `llm-tui ask` or another command.")
+        raise click.UsageError(_("The app needs a terminal; without one, use `llm-tui ask` or another command."))
     return open_app(AppOptions(model=model, server=server, resume=resume, continue_last=continue_last, new=new))
 
 
@@ -45,7 +46,7 @@ def _refuse_mistyped(ctx: click.Context, model: str) -> None:
     known = ctx.parent.command.list_commands(ctx) if ctx.parent and isinstance(ctx.parent.command, click.Group) else []
     close = difflib.get_close_matches(model, known, n=1, cutoff=0.75)
     if close and not Path(model).exists():
-        raise click.UsageError(f"There is no command {model}. Did you mean {close[0]}?")
+        raise click.UsageError(_("There is no command {model}. Did you mean {name}?", model=model, name=close[0]))
 
 
 def has_terminal() -> bool:

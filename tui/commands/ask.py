@@ -37,8 +37,10 @@ from tui.commands.options import (
     threads_option,
 )
 from tui.commands.output import CommandError, ProgressLine, percent, say, write_json, write_text
+from tui.language import _, ngettext
 from tui.model_choice import remember_model
 from tui.paths import user_paths
+from tui.sentences import sentence, sentences
 from tui.settings import Settings
 
 if TYPE_CHECKING:
@@ -141,13 +143,13 @@ def _check_usage(
     *, raw: bool, system: str | None, template: str | None, session_id: str | None, save: bool, **rest: Any
 ) -> None:
     if raw and (system is not None or template or session_id or save):
-        raise click.UsageError("With --raw there is no system prompt, no template and no session.")
+        raise click.UsageError(_("With --raw there is no system prompt, no template and no session."))
     if save and session_id:
-        raise click.UsageError("--save begins a new session, --session goes on with an old one: give one of them.")
+        raise click.UsageError(_("--save begins a new session, --session goes on with an old one: give one of them."))
     if rest["server"] is not None and (rest["threads"] or rest["context"]):
-        raise click.UsageError("--threads and --context are for models on this machine, not on a server.")
+        raise click.UsageError(_("--threads and --context are for models on this machine, not on a server."))
     if rest["n_logprobs"] is not None and not rest["as_json"]:
-        raise click.UsageError("--logprobs needs --json.")
+        raise click.UsageError(_("--logprobs needs --json."))
 
 
 def read_prompt(argument: str | None, *, raw: bool) -> str:
@@ -158,7 +160,7 @@ def read_prompt(argument: str | None, *, raw: bool) -> str:
     else:
         text = "\n\n".join(part for part in (piped.strip("\n"), argument) if part)
     if not text:
-        raise click.UsageError("There is no prompt: give one as an argument or on stdin.")
+        raise click.UsageError(_("There is no prompt: give one as an argument or on stdin."))
     return text
 
 
@@ -283,7 +285,7 @@ async def _write(
         async for event in client.ask(generate):
             match event:
                 case PromptProgress():
-                    line.show(f"Reading the prompt … {percent(event.done, event.total)}")
+                    line.show(_("Reading the prompt … {percent}", percent=percent(event.done, event.total)))
                 case Token():
                     line.clear()
                     written.ids.append(event.id)
@@ -300,19 +302,25 @@ async def _write(
                     return event
                 case Notice():
                     line.clear()
-                    say(event.text)
+                    say(sentence(event.text))
                 case Failed():
-                    raise CommandError(f"{event.message} {event.hint}".strip())
+                    raise CommandError(sentences(event.message, event.hint))
                 case _:
                     pass
-    raise CommandError("The engine ended the answer without saying so; its log has more. Try again.")
+    raise CommandError(_("The engine ended the answer without saying so; its log has more. Try again."))
 
 
 def _say_notes(finished: Finished) -> None:
     if finished.dropped_turns:
-        say(f"The context is full: the oldest {finished.dropped_turns} turns were left out.")
+        say(
+            ngettext(
+                "The context is full: the oldest turn was left out.",
+                "The context is full: the oldest {n} turns were left out.",
+                finished.dropped_turns,
+            )
+        )
     if finished.note:
-        say(finished.note)
+        say(sentence(finished.note))
 
 
 def _take_text(text: str, written: _Written, shown: bool) -> None:

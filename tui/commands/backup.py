@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from tui.commands.output import CommandError, say
+from tui.language import _
 from tui.paths import user_paths
 
 
@@ -21,13 +22,13 @@ def command(file: Path, force: bool) -> None:
     from storage.database import backup, open_database
 
     if file.exists() and not force:
-        raise CommandError(f"{file} exists already. Name another file, or give --force to write over it.")
+        raise CommandError(_("{file} exists already. Name another file, or give --force to write over it.", file=file))
     database = user_paths().database
     if not database.exists():
-        raise CommandError("There are no sessions yet, so there is nothing to back up.")
+        raise CommandError(_("There are no sessions yet, so there is nothing to back up."))
     db = open_database(database)
     try:
         backup(db, file)
     finally:
         db.close()
-    say(f"All sessions are in {file}.")
+    say(_("All sessions are in {file}.", file=file))

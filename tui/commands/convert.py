@@ -12,10 +12,13 @@ from engine.quantize.mixes import MIXES, find_mix
 from tui.commands.configured import chosen_model, user_settings
 from tui.commands.options import json_option, threads_option
 from tui.commands.output import ProgressLine, percent, say, write_json, write_text
+from tui.language import N_, _
 from tui.paths import user_paths
+from tui.sentences import reason, sentence
+from tui.stages import LOADING
 from tui.text import human_bytes
 
-_STAGES = {"compiling": "Compiling for this processor, once", "saving": "Waiting for the disk"}
+_STAGES = {"compiling": LOADING["compiling"], "saving": N_("Waiting for the disk")}
 
 
 class _MixType(click.ParamType[str]):
@@ -28,14 +31,19 @@ class _MixType(click.ParamType[str]):
         try:
             return find_mix(value).name
         except UnsupportedModelError as error:
-            self.fail(str(error), param, ctx)
+            self.fail(reason(error), param, ctx)
 
 
 @click.command()
 @click.argument("source", metavar="SRC")
 @click.argument("target", metavar="DST", type=click.Path(path_type=Path))
 @click.option(
-    "--type", "-t", "mix", type=_MixType(), required=True, help=f"What to store weights as: {', '.join(MIXES)}."
+    "--type",
+    "-t",
+    "mix",
+    type=_MixType(),
+    required=True,
+    help=_("What to store weights as: {types}.", types=", ".join(MIXES)),
 )
 @click.option("--base", metavar="MODEL", help="What SRC, an adapter or a difference, is to be added to.")
 @click.option("--force", is_flag=True, help="Overwrite DST.")
@@ -66,16 +74,16 @@ def command(
         def show(message: ConversionProgress | ConversionNote) -> None:
             if isinstance(message, ConversionNote):
                 line.clear()
-                say(message.text)
+                say(sentence(message.text))
             else:
                 line.show(_progress_text(message, target.name))
 
-        line.show("Starting the engine …")
+        line.show(_("Starting the engine …"))
         try:
             done = convert(conversion, paths.engine_log, show)
         except KeyboardInterrupt:
             line.clear()
-            say(f"Stopped; nothing of {target} is left.")
+            say(_("Stopped; nothing of {target} is left.", target=target))
             raise
     if as_json:
         write_json(
@@ -90,16 +98,23 @@ def command(
     else:
         speed = human_bytes(int(done.bytes_in / max(done.seconds, 0.001)))
         write_text(
-            f"{target}: {human_bytes(done.bytes_out)} after {done.seconds:.1f} s, {speed} of the source a second"
+            _(
+                "{target}: {size} after {seconds:.1f} s, {speed} of the source a second",
+                target=target,
+                size=human_bytes(done.bytes_out),
+                seconds=done.seconds,
+                speed=speed,
+            )
         )
 
 
 def _progress_text(progress: ConversionProgress, name: str) -> str:
     """How far it is, how fast, and how long it will take."""
     if progress.stage in _STAGES:
-        return f"{_STAGES[progress.stage]} …"
-    text = f"Writing {name} … {percent(progress.done_bytes, progress.total_bytes)}"
+        return f"{_(_STAGES[progress.stage])} …"
+    text = _("Writing {name} … {percent}", name=name, percent=percent(progress.done_bytes, progress.total_bytes))
     if progress.left_s is None:
         return text
     minutes, seconds = divmod(round(progress.left_s), 60)
-    return f"{text}, {human_bytes(int(progress.bytes_per_second))}/s, {minutes}:{seconds:02} left"
+    speed = human_bytes(int(progress.bytes_per_second))
+    return f"{text}, {_('{speed}/s, {left} left', speed=speed, left=f'{minutes}:{seconds:02}')}"

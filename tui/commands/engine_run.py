@@ -9,16 +9,12 @@ from engine.client import EngineClient
 from engine.interface import Engine
 from engine.protocol import Load, LoadProgress, ModelCard, Notice
 from tui.commands.output import ProgressLine, percent, say
+from tui.language import _
 from tui.paths import user_paths
+from tui.sentences import sentence
 from tui.servers import choose_server, connect
 from tui.settings import Settings
-
-_STAGES = {
-    "reading": "Reading the model",
-    "preparing": "Preparing the weights, once for this model",
-    "compiling": "Compiling for this processor, once",
-    "warming": "Warming up",
-}
+from tui.stages import LOADING
 
 
 @asynccontextmanager
@@ -27,9 +23,9 @@ async def loaded_engine(load: Load) -> AsyncIterator[tuple[EngineClient, ModelCa
     with ProgressLine() as line:
 
         def show(progress: LoadProgress) -> None:
-            line.show(f"{_STAGES[progress.stage]} … {percent(progress.done, progress.total)}")
+            line.show(f"{_(LOADING[progress.stage])} … {percent(progress.done, progress.total)}")
 
-        line.show("Starting the engine …")
+        line.show(_("Starting the engine …"))
         async with await EngineClient.start(log_path=user_paths().engine_log) as client:
             card = await client.load(load, on_progress=show)
             line.clear()
@@ -42,10 +38,10 @@ async def server_engine(name: str, model: str, settings: Settings) -> AsyncItera
     config = choose_server(name, settings)
     async with await connect(config) as client:
         with ProgressLine() as line:
-            line.show(f"Asking {config.host} for its model …")
+            line.show(_("Asking {host} for its model …", host=config.host))
             card = await client.load(Load(path=model))
         while not client.events.empty():
             event = client.events.get_nowait()
             if isinstance(event, Notice):
-                say(event.text)
+                say(sentence(event.text))
         yield client, card

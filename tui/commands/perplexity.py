@@ -13,6 +13,8 @@ from tui.commands.configured import chosen_load, user_settings
 from tui.commands.engine_run import loaded_engine
 from tui.commands.options import json_option, model_option, threads_option
 from tui.commands.output import CommandError, ProgressLine, percent, write_json, write_text
+from tui.language import _
+from tui.sentences import reason
 
 
 @click.command()
@@ -28,24 +30,33 @@ def command(file: Path, model_name: str | None, window: int, threads: int | None
     try:
         text = file.read_bytes().decode("utf-8", "replace")
     except OSError as error:
-        raise CommandError(f"{file} cannot be read: {error.strerror or error}. Check its name.") from error
+        raise CommandError(
+            _("{file} cannot be read: {reason}. Check its name.", file=file, reason=error.strerror or error)
+        ) from error
     load = chosen_load(model_name, user_settings(), threads=threads, context=window)
     scored = asyncio.run(score(load, text, window))
     if as_json:
         write_json({"perplexity": scored.perplexity, "tokens": scored.tokens, "stderr": scored.stderr})
     else:
-        write_text(f"perplexity {scored.perplexity:.4f} ± {scored.stderr:.4f} over {scored.tokens} tokens")
+        write_text(
+            _(
+                "perplexity {perplexity:.4f} ± {stderr:.4f} over {tokens} tokens",
+                perplexity=scored.perplexity,
+                stderr=scored.stderr,
+                tokens=scored.tokens,
+            )
+        )
 
 
 async def score(load: Load, text: str, window: int) -> Scored:
     """Open the model and score the text, showing how far it is."""
-    async with loaded_engine(load) as (client, _):
+    async with loaded_engine(load) as (client, _card):
         with ProgressLine() as line:
 
             def show(progress: PromptProgress) -> None:
-                line.show(f"Scoring … {percent(progress.done, progress.total)}")
+                line.show(_("Scoring … {percent}", percent=percent(progress.done, progress.total)))
 
             try:
                 return await client.score(text, window, show)
             except EngineError as error:
-                raise CommandError(str(error)) from error
+                raise CommandError(reason(error)) from error

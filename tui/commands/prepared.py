@@ -9,6 +9,7 @@ import click
 from engine.prepared_files import PREPARED, PreparedFile, list_prepared, remove
 from tui.commands.options import json_option
 from tui.commands.output import CommandError, say, table, write_json, write_text
+from tui.language import _
 from tui.paths import user_paths
 from tui.text import human_bytes, safe_line
 
@@ -27,7 +28,9 @@ def command(model: str | None, clear: bool, as_json: bool) -> None:
     if model is not None:
         files = [file for file in files if model in (file.model, file.path.name)]
         if not files:
-            raise CommandError(f"Nothing is prepared of {model}. `llm-tui models prepared` lists what is.")
+            raise CommandError(
+                _("Nothing is prepared of {model}. `llm-tui models prepared` lists what is.", model=model)
+            )
     if as_json:
         for file in files:
             write_json(
@@ -44,15 +47,15 @@ def command(model: str | None, clear: bool, as_json: bool) -> None:
         try:
             freed = remove(files)
         except OSError as error:
-            raise CommandError(f"A prepared file cannot be deleted: {error}.") from error
-        say(f"{len(files)} deleted, {human_bytes(freed)} are free again.")
+            raise CommandError(_("A prepared file cannot be deleted: {error}.", error=error)) from error
+        say(_("{n} deleted, {size} are free again.", n=len(files), size=human_bytes(freed)))
     elif not files:
-        say("Nothing is prepared: that happens when a model is opened for the first time.")
+        say(_("Nothing is prepared: that happens when a model is opened for the first time."))
 
 
 def _row(file: PreparedFile) -> list[str]:
     used = datetime.fromtimestamp(file.used_s).strftime("%Y-%m-%d %H:%M")
-    return [safe_line(file.model, 60), human_bytes(file.size_bytes), f"used {used}"]
+    return [safe_line(file.model, 60), human_bytes(file.size_bytes), _("used {when}", when=used)]
 
 
 def _utc(seconds: float) -> str:

@@ -21,7 +21,9 @@ from tui.commands.configured import chosen_load, user_settings
 from tui.commands.engine_run import loaded_engine
 from tui.commands.options import context_option, model_option, threads_option
 from tui.commands.output import CommandError, say, write_text
+from tui.language import _
 from tui.log import start_log
+from tui.sentences import sentence
 from tui.settings import Settings
 
 if TYPE_CHECKING:
@@ -47,12 +49,14 @@ def command(
     The base URL for clients is written to stdout as soon as they can connect.
     """
     if api_key_file is None and not is_loopback(host):
-        raise click.UsageError(f"{host} can be reached by other machines: give a key with --api-key-file.")
+        raise click.UsageError(_("{host} can be reached by other machines: give a key with --api-key-file.", host=host))
     try:
         import starlette  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as error:
-        raise CommandError(f"Serving needs the package {error.name}: pip install 'llm-tui[serve]'.") from error
+        raise CommandError(
+            _("Serving needs the package {name}: pip install 'llm-tui[serve]'.", name=error.name)
+        ) from error
     return asyncio.run(_serve(model_name, host, port, _key(api_key_file), threads=threads, context=context))
 
 
@@ -80,7 +84,12 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         listening = socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
         raise CommandError(
-            f"{host} port {port} cannot be listened at ({error.strerror}). Choose another --port, or 0 for a free one."
+            _(
+                "{host} port {port} cannot be listened at ({reason}). Choose another --port, or 0 for a free one.",
+                host=host,
+                port=port,
+                reason=error.strerror,
+            )
         ) from error
     with listening:
         yield listening
@@ -105,10 +114,12 @@ async def _run(engine: Engine, card: ModelCard, settings: Settings, key: Key | N
     watching = asyncio.create_task(_death(engine), name="watch the engine")
     watching.add_done_callback(lambda _: ended.set())
     write_text(_url(listening))
-    say(f"Serving {card.name}{'' if key is None else ', to whoever has the key'}. Ctrl+C ends it.")
+    to_all = _("Serving {name}. Ctrl+C ends it.", name=card.name)
+    to_some = _("Serving {name}, to whoever has the key. Ctrl+C ends it.", name=card.name)
+    say(to_all if key is None else to_some)
     await run(application(engine, card, settings.sampling.sampling(), key), listening, ended)
     if not signals:
-        raise CommandError(f"The engine has ended: {watching.result().message}")
+        raise CommandError(_("The engine has ended: {message}", message=sentence(watching.result().message)))
     watching.cancel()
     return INTERRUPTED if signal.SIGINT in signals else DONE
 

@@ -14,6 +14,7 @@ import msgspec
 
 from tui.commands.options import json_option
 from tui.commands.output import say, table, write_json, write_text
+from tui.language import N_, _
 from tui.paths import user_paths
 from tui.text import safe_line
 
@@ -25,8 +26,13 @@ if TYPE_CHECKING:
 PAGE = 500
 """Sessions are read so many at a time, so that ten thousand of them begin to appear at once."""
 
-_SPEAKERS = {"user": "You", "assistant": "Model", "system": "System"}
-_STATES = {"writing": "not finished"}
+_SPEAKERS = {"user": N_("You"), "assistant": N_("Model"), "system": N_("System")}
+_STATES = {
+    "writing": N_("not finished"),
+    "stopped": N_("stopped"),
+    "interrupted": N_("interrupted"),
+    "failed": N_("failed"),
+}
 
 
 @click.group()
@@ -117,8 +123,8 @@ def show(session_id: str, as_json: bool) -> None:
         shown = [step.message for step in path(db, session_id)]
     write_text(f"{safe_line(title)}\n")
     for message in shown:
-        state = "" if message.state == "complete" else f" ({_STATES.get(message.state, message.state)})"
-        write_text(f"{_SPEAKERS[message.role]}{state}:\n{message.content}\n")
+        state = "" if message.state == "complete" else f" ({_(_STATES[message.state])})"
+        write_text(f"{_('{speaker}:', speaker=_(_SPEAKERS[message.role]) + state)}\n{message.content}\n")
 
 
 @command.command()
@@ -165,7 +171,7 @@ def export(session_id: str | None, every: bool, form: str) -> None:
     from storage.export import all_sessions_json, session_json, session_markdown
 
     if every == (session_id is not None):
-        raise click.UsageError("Name one session, or give --all.")
+        raise click.UsageError(_("Name one session, or give --all."))
     with _database(to_read=True) as db:
         if session_id is None:
             for piece in all_sessions_json(db):
@@ -193,7 +199,14 @@ def import_command(file: Path, as_json: bool) -> None:
     else:
         for new_id in report.session_ids:
             write_text(new_id)
-        say(f"{report.n_new} new sessions, {report.n_extended} with new messages, {report.n_known} known already.")
+        say(
+            _(
+                "{new} new sessions, {extended} with new messages, {known} known already.",
+                new=report.n_new,
+                extended=report.n_extended,
+                known=report.n_known,
+            )
+        )
 
 
 @command.command()
@@ -208,11 +221,15 @@ def delete(session_id: str, yes: bool) -> None:
     with _database() as db:
         session = get_session(db, session_id)
         if not yes and asks():
-            question = f"Delete “{safe_line(session.title, 60)}” with {session.n_messages} messages for good?"
+            question = _(
+                "Delete “{title}” with {n} messages for good?",
+                title=safe_line(session.title, 60),
+                n=session.n_messages,
+            )
             click.confirm(question, abort=True, err=True)
         purge_session(db, session_id)
     forget(user_paths().cache_dir / KEPT, session_id)
-    say(f"Session {session_id} is deleted.")
+    say(_("Session {id} is deleted.", id=session_id))
 
 
 def asks() -> bool:

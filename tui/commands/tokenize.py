@@ -11,6 +11,7 @@ import click
 from tui.commands.configured import chosen_model, user_settings
 from tui.commands.options import json_option, model_option
 from tui.commands.output import CommandError, write_json, write_text
+from tui.language import _
 
 if TYPE_CHECKING:
     from engine.tokenizer import Tokenizer
@@ -57,8 +58,12 @@ def _decode(tokenizer: Tokenizer, given: str) -> str:
     for token_id in ids:
         if not 0 <= token_id < tokenizer.vocab_size:
             raise CommandError(
-                f"There is no token {token_id}: this model's ids go from 0 to {tokenizer.vocab_size - 1}."
-                " Check that the ids are of the same model (-m)."
+                _(
+                    "There is no token {id}: this model's ids go from 0 to {last}."
+                    " Check that the ids are of the same model (-m).",
+                    id=token_id,
+                    last=tokenizer.vocab_size - 1,
+                )
             )
     if tokenizer.add_bos and ids[:1] == [tokenizer.bos_id]:
         del ids[0]
