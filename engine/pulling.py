@@ -10,13 +10,19 @@ from pathlib import Path
 from engine import starter
 from engine.errors import DownloadError
 from engine.hub.choosing import Choice
-from engine.hub.reference import HubReference, read_reference
+from engine.hub.reference import PREFIX, HubReference, read_reference
 from engine.starter import FetchProgress
 
-REPORT_PERIOD_S = 0.1
+REPORT_PERIOD_S = 0.2
 """Between two reports of a download: data comes in many more pieces than anybody can see."""
 
 Report = Callable[[FetchProgress], None]
+
+
+def is_fetchable(name: str) -> bool:
+    """Whether a text is meant for `pull`, and not a file on this machine."""
+    name = name.strip().casefold()
+    return name == starter.SMOLLM2.name or name.startswith((PREFIX, "http://", "https://"))
 
 
 def pull(name: str, models_dir: Path, report: Report, *, sha256: str | None = None) -> Path:

@@ -159,7 +159,7 @@ class _Handler(BaseHTTPRequestHandler):
         half = len(body) // 2
         self.wfile.write(body[:half])
         self.wfile.flush()
-        self.server.hub.gate.wait(30)
+        self.server.hub.gate.wait()
         self.wfile.write(body[half:])
 
 

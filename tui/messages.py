@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from textual.message import Message
@@ -81,18 +82,20 @@ class ModelChosen(Message):
 
 
 @dataclass
-class StarterAdvanced(Message):
-    """The starter model's download came further."""
+class FetchAdvanced(Message):
+    """A model's download came further; total_bytes is 0 where it is not known."""
 
     stage: str
     done_bytes: int
     total_bytes: int
+    name: str
 
 
 @dataclass
-class StarterEnded(Message):
-    """The starter model is here and being opened, or could not be fetched: then error says why."""
+class FetchEnded(Message):
+    """A model is here, at this path; without one the download was stopped, or failed: then error says why."""
 
+    path: Path | None = None
     error: str = ""
 
 

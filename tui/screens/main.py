@@ -107,6 +107,8 @@ class MainScreen(MainPrompt):
                 return bool(conversation.path) and not conversation.is_busy
             case "restart_engine":
                 return self.workspace.engine.phase == "dead" or bool(self.status.trouble)
+            case "stop_fetch":
+                return self.workspace.models.is_fetching
             case "stop":
                 return conversation.is_busy and not self._is_covered
             case "back":
@@ -170,9 +172,17 @@ class MainScreen(MainPrompt):
 
     def action_choose_model(self) -> None:
         """Choose a model file."""
+        self.choose_model()
+
+    def choose_model(self, fetch: str = "") -> None:
+        """Choose a model file, or begin to fetch one."""
         from tui.screens.model_picker import ModelPickerScreen
 
-        self.app.push_screen(ModelPickerScreen(self.workspace.models), self.open_model)
+        self.app.push_screen(ModelPickerScreen(self.workspace.models, fetch), self.open_model)
+
+    def action_stop_fetch(self) -> None:
+        """Stop the download of a model."""
+        self.workspace.models.stop_fetch()
 
     def on_no_model_found(self, event: messages.NoModelFound) -> None:
         """Explain, and offer what can be done."""
@@ -180,7 +190,7 @@ class MainScreen(MainPrompt):
 
         self._no_model = event.reason or _("There is no model yet: f4 opens one.")
         self.status.trouble = self._no_model
-        self.app.push_screen(FirstRunScreen(self.workspace, event.reason), self.open_model)
+        self.app.push_screen(FirstRunScreen(self.workspace.models, event.reason), self.open_model)
 
     def open_model(self, choice: Path | str | None) -> None:
         """Open the model that a screen returned, or have the server of that name answer."""

@@ -58,10 +58,15 @@ async def _model(screen: MainScreen, rest: str) -> None:
     elif rest in models.servers:
         screen.open_model(rest)
     else:
+        from engine.pulling import is_fetchable
+
         try:
             screen.open_model(await models.choose(rest))
         except ModelChoiceError as error:
-            _warn(screen, str(error))
+            if is_fetchable(rest):
+                screen.choose_model(fetch=rest)
+            else:
+                _warn(screen, str(error))
 
 
 async def _preset(screen: MainScreen, rest: str) -> None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from engine.protocol import Abilities
 from tui import messages
 from tui.language import N_, _
 from tui.screens.main_parts import MainParts
 from tui.sentences import sentence
 from tui.stages import FETCHING, LOADING
+from tui.text import safe_line
 from tui.widgets.chat_header import model_words
+
+if TYPE_CHECKING:
+    from tui.screens.fetching import FetchingDialog
 
 _PHASE_WORDS = {"starting": N_("Starting the engine …"), "loading": N_("Opening the model …")}
 
@@ -161,23 +168,37 @@ class MainEvents(MainParts):
         if self.workspace.engine.phase != "dead":
             self.status.busy, self.status.trouble = _("Opening {name} …", name=event.name), ""
 
-    def on_starter_advanced(self, event: messages.StarterAdvanced) -> None:
-        """The download is shown by the first-run screen while that is open, and here."""
+    def on_fetch_advanced(self, event: messages.FetchAdvanced) -> None:
+        """A model's download is shown by the dialog that fetches while that is open, else here."""
+        if (dialog := self._fetching_dialog()) is not None:
+            dialog.show_advance(event)
+            return
         part = f" {event.done_bytes / event.total_bytes * 100:.0f} %" if event.total_bytes else ""
-        self.status.busy = _("Fetching the starter model: {stage}", stage=f"{_(FETCHING[event.stage])}{part}")
+        self.status.busy = f"{_(FETCHING[event.stage])} {event.name} …{part}"
         self.status.trouble = ""
-        self._show_in_first_run(event)
 
-    def on_starter_ended(self, event: messages.StarterEnded) -> None:
-        """The download is over."""
-        self.status.busy, self.status.trouble = "", event.error
-        self._show_in_first_run(event)
+    def on_fetch_ended(self, event: messages.FetchEnded) -> None:
+        """A model is here: whoever waits for it opens it, else the user is told."""
+        self.status.trouble = event.error
+        if not self.workspace.conversation.is_busy:
+            self.status.busy = ""
+        if (dialog := self._fetching_dialog()) is not None:
+            dialog.show_end(event)
+        elif event.path is not None:
+            self.take_fetched(event.path)
+        self.refresh_bindings()
 
-    def _show_in_first_run(self, event: messages.StarterAdvanced | messages.StarterEnded) -> None:
-        from tui.screens.first_run import FirstRunScreen
+    def take_fetched(self, path: Path) -> None:
+        """Open a fetched model where there is none, else say that it is here."""
+        if self.workspace.engine.card is None:
+            self.run_worker(self.workspace.load_model(path))
+        else:
+            self.notify(_("{name} is here: f4 opens it.", name=safe_line(path.name, 60)), markup=False)
 
-        if isinstance(self.app.screen, FirstRunScreen):
-            self.app.screen.show_download(event)
+    def _fetching_dialog(self) -> FetchingDialog | None:
+        from tui.screens.fetching import FetchingDialog
+
+        return self.app.screen if isinstance(self.app.screen, FetchingDialog) else None
 
     def on_trouble(self, event: messages.Trouble) -> None:
         """Something failed."""

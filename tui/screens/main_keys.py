@@ -12,8 +12,12 @@ MAIN_KEYS = [
     Binding("f5", "restart_engine", "restart", id="engine.restart", tooltip="Start the engine again"),
     Binding("f2", "history", "history", id="pane.history", tooltip="To the sessions, or fold them away"),
     Binding("f3", "engine", "engine", id="pane.engine", tooltip="To the sliders, or fold them away"),
+    Binding(
+        "alt+c", "candidates", id="pane.candidates", tooltip="To the candidates: what else was likely, token by token"
+    ),
     Binding("ctrl+n", "new_session", id="session.new", tooltip="Begin a session"),
     Binding("f4", "choose_model", id="model.choose", tooltip="Open another model"),
+    Binding("f7", "stop_fetch", id="model.stop_fetch", tooltip="Stop the download; what came is kept"),
     Binding("alt+e", "editor", id="prompt.editor", tooltip="Write the message in your own editor"),
     Binding("alt+p", "choose_preset", id="sampling.preset", tooltip="Choose a preset of the sliders"),
     Binding("f9", "system_prompt", id="session.system", tooltip="Change what the model is told first"),

@@ -1,4 +1,4 @@
-"""Model files on this machine: which one to open, what there is to choose from, and the starter model's download."""
+"""Model files on this machine: which one to open, what there is to choose from, and fetching others."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import DownloadError
 from engine.protocol import Load
 from engine.remote.config import ServerConfig
-from tui.messages import StarterAdvanced, StarterEnded
+from tui.messages import FetchEnded
 from tui.model_choice import choose_model, model_load, remember_model
 from tui.paths import Paths
 from tui.services.engine_session import Post
+from tui.services.fetching import Fetching
 from tui.settings import Settings
 
 if TYPE_CHECKING:
     from engine.catalog import ModelInfo
+
+
+STOPPING_S = 0.5
+"""How long the app waits at its end for a download to clear up behind itself."""
 
 
 class Models:
@@ -26,7 +30,7 @@ class Models:
         self._post = post
         self._paths = paths
         self._settings = settings
-        self._fetching = False
+        self._fetching: Fetching | None = None
 
     @property
     def directories(self) -> list[Path]:
@@ -56,25 +60,27 @@ class Models:
         """How the settings want a model to be opened."""
         return model_load(path.absolute(), self._settings, self._paths)
 
-    async def fetch_starter(self) -> Path | None:
-        """Download the starter model; None when that failed, which is posted, or is under way already."""
-        if self._fetching:
-            return None
-        self._fetching = True
-        try:
-            path = await asyncio.to_thread(self._fetch)
-        except DownloadError as error:
-            self._post(StarterEnded(str(error)))
-            return None
-        finally:
-            self._fetching = False
-        self._post(StarterEnded())
-        return path
+    @property
+    def is_fetching(self) -> bool:
+        """Whether a download is under way."""
+        return self._fetching is not None and self._fetching.is_running
 
-    def _fetch(self) -> Path:
-        from engine.starter import FetchProgress, fetch
+    def fetch(self, name: str) -> bool:
+        """Begin to fetch a model: `smollm2`, a URL, or one of the hub; False while another one is being fetched."""
+        if self.is_fetching:
+            return False
+        self._fetching = Fetching(name, self._paths.models_dir, self._post)
+        self._fetching.start()
+        return True
 
-        def report(progress: FetchProgress) -> None:
-            self._post(StarterAdvanced(progress.stage, progress.done, progress.total))
+    def stop_fetch(self) -> None:
+        """Stop the download; what came is kept, and gone on with the next time."""
+        if self._fetching is not None and self._fetching.is_running:
+            self._fetching.stop()
+            self._post(FetchEnded())
 
-        return fetch(self._paths.models_dir, report)
+    async def close(self) -> None:
+        """Stop the download for good."""
+        if self._fetching is not None:
+            self._fetching.stop()
+            await asyncio.to_thread(self._fetching.join, STOPPING_S)

@@ -117,12 +117,6 @@ class Workspace:
         await self.engine.load(self.models.load_command(path))
         await self.models.remember(path)
 
-    async def fetch_starter(self) -> None:
-        """Download the starter model and open it."""
-        path = await self.models.fetch_starter()
-        if path is not None:
-            await self.load_model(path)
-
     async def _open_sessions(self) -> None:
         try:
             await self._open_store()
@@ -184,5 +178,5 @@ class Workspace:
             await self.conversation.close()
         with suppress(StorageError):
             await self.history.purge_own()
-        await self.engine.close()
+        await asyncio.gather(self.models.close(), self.engine.close())
         await self.store.close()

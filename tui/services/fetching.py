@@ -1,0 +1,73 @@
+"""A model's download beside everything else: on a thread that the app does not wait for when it ends."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.errors import EngineError
+from tui.log import start_log
+from tui.messages import FetchAdvanced, FetchEnded
+from tui.sentences import reason
+from tui.services.engine_session import Post
+
+if TYPE_CHECKING:
+    from engine.starter import FetchProgress
+
+
+class _StoppedError(Exception):
+    """The user does not want it any more."""
+
+
+class Fetching:
+    """One download. What it tells after `stop` is heard by nobody; what came until then is kept on disk."""
+
+    def __init__(self, name: str, models_dir: Path, post: Post) -> None:
+        self.name = name
+        self._models_dir = models_dir
+        self._post = post
+        self._ended = threading.Event()
+        # A server that says nothing would hold the app up for a minute otherwise.
+        self._thread = threading.Thread(target=self._run, name=f"fetch {name}", daemon=True)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is neither done nor stopped."""
+        return not self._ended.is_set()
+
+    def start(self) -> None:
+        """Begin; how it goes is posted."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Want it no more."""
+        self._ended.set()
+
+    def join(self, patience_s: float) -> None:
+        """Let it end what it has begun, for so long."""
+        if self._thread.is_alive():
+            self._thread.join(patience_s)
+
+    def _run(self) -> None:
+        from engine.pulling import pull
+
+        try:
+            self._end(FetchEnded(path=pull(self.name, self._models_dir, self._report)))
+        except _StoppedError:
+            return
+        except EngineError as error:
+            self._end(FetchEnded(error=reason(error)))
+        except Exception as error:  # noqa: BLE001
+            start_log().error("A download failed.", exc_info=error)
+            self._end(FetchEnded(error=f"This should not have happened: {type(error).__name__}: {error}."))
+
+    def _report(self, progress: FetchProgress) -> None:
+        if self._ended.is_set():
+            raise _StoppedError
+        self._post(FetchAdvanced(progress.stage, progress.done, progress.total, progress.name or self.name))
+
+    def _end(self, event: FetchEnded) -> None:
+        if not self._ended.is_set():
+            self._ended.set()
+            self._post(event)
