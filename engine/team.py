@@ -46,7 +46,7 @@ class Team:
     def __init__(self, table: np.ndarray, threads: int, scratch_bytes: int) -> None:
         self.threads = threads
         self._state = np.zeros(kernels.STATE_FIELDS, np.int64)
-        self._plan = np.zeros(2 * len(table), np.int64)
+        self._plan = np.zeros(kernels.PLAN_FIELDS * len(table), np.int64)
         self._table = np.ascontiguousarray(table)
         self._scratch = np.zeros((threads, scratch_bytes), np.uint8)
         self._batch = np.zeros(BATCH_FIELDS, np.int64)

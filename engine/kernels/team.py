@@ -31,6 +31,7 @@ from engine.kernels.records import (
     POS,
     STEP_FIELDS,
     STEPS,
+    THREADS,
     UNIT_KIND,
     UNITS,
 )
@@ -44,6 +45,10 @@ CLOSED = CHUNK_MASK
 STATE_FIELDS = 64
 TICKET, DONE, PLAN = 0, 16, 32
 """The team's state, each on a cache line of its own: the ticket, chunks done in this phase, address of the plan."""
+
+PLAN_FIELDS = 3
+PLAN_UNITS, PLAN_CHUNKS, PLAN_ROUNDS = range(PLAN_FIELDS)
+"""The plan of a step for this batch: its units, its chunks, and how many rounds of one share a thread begin them."""
 
 PAUSES, YIELDS = 2000, 4000
 """How long an idle thread looks for work before it goes to sleep: busy first, then giving way to other programs."""
@@ -118,30 +123,63 @@ def count_units(step, batch):
 
 
 @inner
+def halvings(units, least, threads):
+    """How many rounds of ever smaller shares a step's units are given out in before its smallest chunks."""
+    rounds = 0
+    while (units >> (rounds + 1)) >= least * threads:
+        rounds += 1
+    return rounds
+
+
+@inner
 def make_plan(plan, batch):
-    """Write each step's units and chunks."""
+    """Write each step's units, chunks and rounds.
+
+    A single token reads every weight once, and memory gives most to who reads on where it was: so in each round every
+    thread gets one share, together half of what is left, and only the end goes out in small chunks, for all to finish
+    together. Prompts compute more than they read; small chunks keep what they write in the cache.
+    """
+    threads = field(batch, THREADS)
     for i in range(field(batch, N_STEPS)):
         step = field(batch, STEPS) + i * STEP_FIELDS * 8
         units = count_units(step, batch)
         least = max(1, field(step, CHUNK_UNITS))
-        chunks = max(1, (units + least - 1) // least)
-        store_i64(plan + 16 * i, units)
-        store_i64(plan + 16 * i + 8, min(chunks, CHUNK_MASK - 1))
+        rounds = 0
+        if field(batch, N_TOKENS) == 1 and field(step, UNIT_KIND) == FIXED:
+            rounds = halvings(units, least, threads)
+        chunks = rounds * threads + max(1, ((units >> rounds) + least - 1) // least)
+        entry = plan + 8 * PLAN_FIELDS * i
+        store_i64(entry + 8 * PLAN_UNITS, units)
+        store_i64(entry + 8 * PLAN_CHUNKS, min(chunks, CHUNK_MASK - 1))
+        store_i64(entry + 8 * PLAN_ROUNDS, rounds)
+
+
+@inner
+def chunks_of(plan, phase):
+    """How many chunks a step has."""
+    return field(plan, PLAN_FIELDS * phase + PLAN_CHUNKS)
 
 
 @inner
 def run_chunk(plan, batch, phase, chunk, thread):
     """One chunk of one step."""
-    units, chunks = field(plan, 2 * phase), field(plan, 2 * phase + 1)
+    threads, rounds = field(batch, THREADS), field(plan, PLAN_FIELDS * phase + PLAN_ROUNDS)
+    units, parts = field(plan, PLAN_FIELDS * phase + PLAN_UNITS), chunks_of(plan, phase) - rounds * threads
+    past, left, part = rounds, units >> rounds, chunk - rounds * threads
+    if part < 0:
+        past, part, parts = chunk // threads, chunk % threads, threads
+        left = (units >> past) - (units >> (past + 1))
+    begin = units - (units >> past)
     step = field(batch, STEPS) + phase * STEP_FIELDS * 8
-    call_kernel(field(step, KERNEL), step, batch, units * chunk // chunks, units * (chunk + 1) // chunks, thread)
+    first, last = begin + left * part // parts, begin + left * (part + 1) // parts
+    call_kernel(field(step, KERNEL), step, batch, first, last, thread)
 
 
 @inner
 def advance(state, plan, batch, run, phase, thread):
     """Run the single-chunk steps from `phase` on, then open the next phase, or close the run."""
     n_steps = field(batch, N_STEPS)
-    while phase < n_steps and field(plan, 2 * phase + 1) == 1:
+    while phase < n_steps and chunks_of(plan, phase) == 1:
         run_chunk(plan, batch, phase, 0, thread)
         phase += 1
     if phase == n_steps:
@@ -160,10 +198,10 @@ def work(state, plan, batch, thread, leader):
         if phase == CLOSED:
             if leader:
                 return
-        elif chunk < field(plan, 2 * phase + 1):
+        elif chunk < chunks_of(plan, phase):
             if compare_and_swap(state + 8 * TICKET, ticket, ticket + 1):
                 idle = 0
-                chunks = field(plan, 2 * phase + 1)
+                chunks = chunks_of(plan, phase)
                 run_chunk(plan, batch, phase, chunk, thread)
                 if atomic_add(state + 8 * DONE, 1) + 1 == chunks:
                     atomic_store(state + 8 * DONE, 0)

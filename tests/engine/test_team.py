@@ -1,0 +1,74 @@
+"""The team gives every unit of work out once, whatever the numbers of units and threads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from engine.kernels.jit import kernel
+from engine.kernels.memory import field, load_i64, store_i64
+from engine.kernels.records import CHUNK_UNITS, FIXED, KERNEL, P0, P1, PER_TOKEN, STEP_FIELDS, UNIT_KIND, UNITS
+from engine.team import Team
+
+MOST_UNITS = 3000
+COUNTS, CALLS = P0, P1
+
+
+@kernel
+def count(step, batch, first, last, thread):
+    """Add one to the count of every unit, and to the number of calls of this thread."""
+    for unit in range(first, last):
+        at = field(step, COUNTS) + 8 * unit
+        store_i64(at, load_i64(at) + 1)
+    at = field(step, CALLS) + 8 * thread
+    store_i64(at, load_i64(at) + 1)
+
+
+class Counted:
+    """A program of one step that counts."""
+
+    def __init__(self, kind: int, units: int, least: int, threads: int) -> None:
+        self.counts = np.zeros(MOST_UNITS, np.int64)
+        self.calls = np.zeros(threads, np.int64)
+        table = np.zeros((1, STEP_FIELDS), np.int64)
+        table[0, [KERNEL, UNIT_KIND, UNITS, CHUNK_UNITS]] = count.address, kind, units, least
+        table[0, [COUNTS, CALLS]] = self.counts.ctypes.data, self.calls.ctypes.data
+        self.team = Team(table, threads, 0)
+
+    def run(self, n_tokens: int) -> None:
+        self.team.run(np.zeros(n_tokens, np.int64), 0, 1)
+
+
+@pytest.fixture(params=[1, 2, 3, 7])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    yield request.param
+
+
+@pytest.mark.parametrize("units", [1, 2, 5, 64, 257, 3000])
+@pytest.mark.parametrize("least", [1, 3, 50])
+@pytest.mark.parametrize("n_tokens", [1, 2])
+def test_every_unit_is_done_once(units: int, least: int, n_tokens: int, threads: int) -> None:
+    counted = Counted(FIXED, units, least, threads)
+    counted.run(n_tokens)
+    counted.team.close()
+    assert counted.counts.tolist() == [1] * units + [0] * (MOST_UNITS - units)
+
+
+def test_a_token_alone_gets_large_shares_and_a_batch_small_ones() -> None:
+    counted = Counted(FIXED, MOST_UNITS, 1, 2)
+    counted.run(1)
+    assert counted.calls.sum() < 30
+    counted.calls[:] = 0
+    counted.run(2)
+    counted.team.close()
+    assert counted.calls.sum() == MOST_UNITS
+
+
+def test_tokens_are_units_too() -> None:
+    counted = Counted(PER_TOKEN, 0, 4, 2)
+    counted.run(37)
+    counted.team.close()
+    assert counted.counts.sum() == 37
+    assert counted.calls.sum() == 10
