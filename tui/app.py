@@ -13,10 +13,13 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from textual import events
 from textual._path import CSSPathType
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.filter import LineFilter
 from textual.message import Message
+from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
 from tui import output
@@ -25,9 +28,14 @@ from tui.paths import Paths, user_paths
 from tui.screens.main import MainScreen
 from tui.settings import load_settings
 from tui.terminal import show_period_s
+from tui.text import safe_line, safe_text
+from tui.unobeyed import Unobeyed
 
 if TYPE_CHECKING:
     from tui.services.workspace import Workspace
+
+LONGEST_NOTE = 1000
+"""Characters of a notification: a longer one would cover the screen."""
 
 EXIT_GRACE_S = 10.0
 """After a signal, the process ends within this time even where the terminal no longer takes a byte."""
@@ -57,6 +65,7 @@ class LlmTuiApp(App[int]):
         self._engine_command = engine_command
         self.workspace: Workspace | None = None
         self._main: MainScreen | None = None
+        self._unobeyed = Unobeyed()
 
     def get_default_screen(self) -> Screen[None]:
         """The main screen is the first one, so that the first frame is the real one."""
@@ -106,10 +115,39 @@ class LlmTuiApp(App[int]):
         """Every orderly way out comes here: store what is being written, end the engine."""
         await self.close()
 
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:
+        """Tell something beside the work; it may name files and errors of strangers."""
+        message = safe_text(message)
+        if len(message) > LONGEST_NOTE:
+            message = message[:LONGEST_NOTE] + "…"
+        super().notify(message, title=safe_line(title), severity=severity, timeout=timeout, markup=markup)
+
+    async def on_event(self, event: events.Event) -> None:
+        """Make pasted text safe before any box gets it."""
+        if isinstance(event, events.Paste):
+            event.text = safe_text(event.text.replace("\r\n", "\n").replace("\r", "\n"))
+        await super().on_event(event)
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Let no drawn line carry anything that the terminal would obey."""
+        return [*super().get_line_filters(), self._unobeyed]
+
     def copy_to_clipboard(self, text: str) -> None:
-        """Send a text to the terminal's clipboard, as the settings say, and tell what became of it."""
+        """Send a text to the terminal's clipboard, as the settings say, and tell what became of it.
+
+        What was copied may be pasted into a shell: nothing in it that a terminal would obey goes along.
+        """
         from tui.clipboard import CopyError, copy_sequence, sent_words
 
+        text = safe_text(text)
         self._clipboard = text
         try:
             sequence = copy_sequence(text, self.settings.app.clipboard, os.environ)
@@ -152,7 +190,7 @@ class LlmTuiApp(App[int]):
             from tui.log import start_log
 
             start_log().error("The app ended.", exc_info=error)
-            say = f"llm-tui ended: {type(error).__name__}: {error}. {self._paths.app_log} has more."
+            say = safe_line(f"llm-tui ended: {type(error).__name__}: {error}. {self._paths.app_log} has more.", 1000)
             sys.stderr.write(f"{say}\n")
 
 
@@ -207,7 +245,7 @@ def _leave(app: LlmTuiApp, number: signal.Signals) -> None:
 
 def _say(text: str) -> None:
     try:
-        sys.stdout.write(f"{text}\n")
+        sys.stdout.write(f"{safe_text(text)}\n")
         sys.stdout.flush()
     except OSError:
         return

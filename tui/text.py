@@ -17,7 +17,8 @@ _TABLE: dict[int, str] = {
     **dict.fromkeys(range(0xFFF9, 0xFFFC), _REPLACEMENT),
     **dict.fromkeys(range(0xD800, 0xE000), _REPLACEMENT),
 }
-_UNSAFE = re.compile("[" + "".join(re.escape(chr(code)) for code in _TABLE) + "]")
+UNSAFE_CHARACTERS = "".join(map(chr, _TABLE))
+_UNSAFE = re.compile(f"[{re.escape(UNSAFE_CHARACTERS)}]")
 
 
 def safe_text(text: str) -> str:

@@ -11,19 +11,71 @@ import struct
 import subprocess
 import termios
 import time
+import unicodedata
 
 import psutil
+from rich.cells import cell_len
 
 PATIENCE_S = 30.0
+BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 # What Textual itself sends: colours and cursor moves, modes and their queries, the alternate screen.
 HONEST = re.compile(rb"\x1b\[[0-9;:]*[mHABCDJKh]|\x1b\[[?>=<][0-9;]*[a-zA-Z]|\x1b\[\?[0-9;]*\$p|\x1b\[[<>][0-9;]*u")
+
+# While the app runs, in true colours: nothing but places, colours and weights, whole lines, and the pointer's shape.
+_COLOUR = rb"[34]8;2;\d{1,3};\d{1,3};\d{1,3}"
+_PARAMETER = rb"(?:0|1|2|3|4|7|9|" + _COLOUR + rb")"
+_DRAWING = re.compile(
+    rb"\x1b\[(?:" + _PARAMETER + rb"(?:;" + _PARAMETER + rb")*)?m"
+    rb"|\x1b\[\d{1,3};\d{1,3}H|\r\n|\x1b\[\?2026[hl]|\x1b\]22;[a-z-]+\x07"
+)
+_MODES = re.compile(
+    rb"\x1b\[\?(?:7|25|1000|1003|1004|1006|1015|1049|2004)[hl]|\x1b\[\?(?:2026|2048)\$p|\x1b\[>25u|\x1b\[<u"
+)
+
+
+def obeyed(output: bytes) -> list[str]:
+    """All that a terminal would obey in what a program wrote, except what this app draws with and its modes."""
+    text = _MODES.sub(b"", _DRAWING.sub(b"", output)).decode("utf-8")
+    return [c for c in text if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or c in BIDI]
+
+
+class Picture:
+    """What is on screen after what this app draws with: places, lines and text."""
+
+    _TOKEN = re.compile(r"\x1b\[(\d+);(\d+)H|(\r\n)|\x1b\[[^a-zA-Z]*[a-zA-Z]|\x1b\][^\x07]*\x07|([^\x1b\r]+)")
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        columns, rows = size
+        self.cells = [[" "] * columns for _ in range(rows)]
+        self.row = self.column = self.n_drawn = 0
+
+    def draw(self, output: bytes) -> None:
+        """Take in what was written since the last time, but for what may be cut short at its end."""
+        end = max(output.rfind(b"\x1b"), self.n_drawn)
+        for place in self._TOKEN.finditer(output[self.n_drawn : end].decode()):
+            row, column, line_end, text = place.groups()
+            if row:
+                self.row, self.column = int(row) - 1, int(column) - 1
+            elif line_end:
+                self.row, self.column = self.row + 1, 0
+            for character in text or "":
+                width = cell_len(character)
+                if width and self.row < len(self.cells) and self.column < len(self.cells[0]):
+                    self.cells[self.row][self.column : self.column + width] = [character, *[""] * (width - 1)]
+                self.column += width
+        self.n_drawn = end
+
+    def text(self) -> str:
+        """The lines."""
+        return "\n".join("".join(row) for row in self.cells)
 
 
 class Terminal:
     """A program on the slave side of a pseudo-terminal, and all that it wrote."""
 
     honest = HONEST
+    obeyed = staticmethod(obeyed)
 
     def __init__(self, arguments: list[str], environment: dict[str, str], *, size: tuple[int, int] = (100, 30)) -> None:
         self.master, slave = pty.openpty()
@@ -39,6 +91,7 @@ class Terminal:
         )
         os.close(slave)
         self.output = b""
+        self.picture = Picture(size)
         self.is_open = True
 
     def read(self, for_s: float = 0.05) -> bool:
@@ -52,16 +105,39 @@ class Terminal:
         self.output += data
         return bool(data)
 
-    def text(self) -> str:
-        """What was written, without escape sequences."""
-        return HONEST.sub(b"", self.output).decode("utf-8", "replace")
+    def text(self, since: int = 0) -> str:
+        """What was written after so many bytes, without escape sequences."""
+        return HONEST.sub(b"", self.output[since:]).decode("utf-8", "replace")
 
-    def wait_for(self, text: str) -> None:
-        """Read until a text was written."""
+    def wait_for(self, text: str, since: int = 0) -> None:
+        """Read until a text was written after so many bytes."""
         limit = time.monotonic() + PATIENCE_S
-        while text not in self.text():
-            assert time.monotonic() < limit, f"{text!r} was never written: {self.text()[-2000:]}"
-            assert self.read(), f"the app ended before it wrote {text!r}: {self.text()[-2000:]}"
+        while text not in self.text(since):
+            assert time.monotonic() < limit, f"{text!r} was never written: {self.text(since)[-2000:]}"
+            assert self.read(), f"the app ended before it wrote {text!r}: {self.text(since)[-2000:]}"
+
+    def shows(self, text: str) -> bool:
+        """Whether a text is on screen."""
+        self.picture.draw(self.output)
+        return text in self.picture.text()
+
+    def wait_shown(self, text: str, *, gone: bool = False) -> None:
+        """Read until a text is on screen, or no longer is."""
+        limit = time.monotonic() + PATIENCE_S
+        while self.shows(text) == gone:
+            assert time.monotonic() < limit, f"{text!r}, gone: {gone}:\n{self.picture.text()}"
+            assert self.read(), f"the app ended:\n{self.picture.text()}"
+
+    def do(self, keys: str, *texts: str) -> None:
+        """Send keys, then read until texts are on screen."""
+        self.type(keys)
+        for text in texts:
+            self.wait_shown(text)
+
+    def paste(self, text: str) -> None:
+        """Paste a text; terminals leave ESC out, which would end it."""
+        pasted = text.replace("\x1b", "")
+        self.type(f"\x1b[200~{pasted}\x1b[201~")
 
     def type(self, text: str) -> None:
         """Send keys."""

@@ -22,7 +22,7 @@ async def test_ctrl_j_and_alt_enter_break_the_line(stage: Stage) -> None:
 async def test_a_pasted_text_of_many_lines_is_not_sent(stage: Stage) -> None:
     async with stage.ready() as play:
         box = play.app.query_one(PromptBox)
-        box.post_message(events.Paste("one\r\ntwo\n\x1b[31mthree\n"))
+        play.app.post_message(events.Paste("one\r\ntwo\n\x1b[31mthree\n"))
         await play.until(lambda: box.text)
         assert box.text == "one\ntwo\n␛[31mthree\n"
         assert play.conversation.path == []

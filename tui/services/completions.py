@@ -37,7 +37,12 @@ async def completions(text: str, workspace: Workspace) -> list[Completion]:
     before, typed = text.split(" ", 1)
     typed = typed.lstrip()
     found = await _arguments(call.command.word, typed, workspace)
-    return [Completion(f"{before} {word}", word, about) for word, about in found[:_MOST]]
+    return [Completion(f"{before} {word}", _name(word), about) for word, about in found[:_MOST]]
+
+
+def _name(word: str) -> str:
+    """What tells a path from its neighbours: its last part."""
+    return word[word.rstrip("/").rfind("/") + 1 :]
 
 
 async def _arguments(command: str, typed: str, workspace: Workspace) -> list[tuple[str, str]]:

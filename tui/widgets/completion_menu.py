@@ -77,7 +77,8 @@ class CompletionMenu(Widget, can_focus=False):
 
     def is_wanted(self, text: str) -> bool:
         """Whether enter takes a completion rather than sends the text: it was moved to, or the text is none itself."""
-        if not self.choices:
+        # What was offered for an earlier text is nothing that the user means now.
+        if self.chosen is None or not self.chosen.text.casefold().startswith(text.casefold()):
             return False
         if self._moved:
             return True

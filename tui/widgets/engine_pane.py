@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
 
 from engine.protocol import Sampling
+from tui.text import safe_line
 from tui.widgets.candidates_pane import CandidatesPane
 from tui.widgets.live_numbers import LiveNumbers
 from tui.widgets.sampling_pane import SamplingPane
@@ -37,7 +39,7 @@ class EnginePane(VerticalScroll, can_focus=False):
         """Say at which preset the sliders stand, "" for none."""
         box = self.query_one(SamplingPane).parent
         if isinstance(box, Vertical):
-            box.border_title = f"Sampling · {name}" if name else "Sampling"
+            box.border_title = Content(f"Sampling · {safe_line(name, 20)}" if name else "Sampling")
 
 
 def _titled(title: str, child: LiveNumbers | SamplingPane | CandidatesPane, classes: str = "box") -> Vertical:

@@ -99,11 +99,6 @@ class PromptBox(TextArea):
                 event.stop()
                 self.action_break_line()
 
-    async def _on_paste(self, event: events.Paste) -> None:
-        event.prevent_default()
-        event.stop()
-        self.insert(safe_text(event.text.replace("\r\n", "\n").replace("\r", "\n")))
-
     def show_draft(self, text: str) -> None:
         """Put a text in place of what is there, and the cursor behind it."""
         self.text = safe_text(text)
