@@ -37,7 +37,8 @@ async def completions(text: str, workspace: Workspace) -> list[Completion]:
     before, typed = text.split(" ", 1)
     typed = typed.lstrip()
     found = await _arguments(call.command.word, typed, workspace)
-    return [Completion(f"{before} {word}", _name(word), about) for word, about in found[:_MOST]]
+    shown = _name if call.command.word == "attach" else str
+    return [Completion(f"{before} {word}", shown(word), about) for word, about in found[:_MOST]]
 
 
 def _name(word: str) -> str:
