@@ -138,6 +138,34 @@ class AnswerGrew(Message):
     candidates: list[Candidate] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Place:
+    """A place in the last answer: before its token of that number, or behind the last one (at == n_tokens).
+
+    before, token, after: the text around it, the token that did follow there, and its number, None at the end.
+    """
+
+    at: int
+    n_tokens: int
+    before: str
+    token: str
+    after: str
+    followed_by: int | None
+
+
+@dataclass
+class Weighed(Message):
+    """What is likely at a place, while nothing is written.
+
+    n_unread: so many tokens would have to be read first, then there are no candidates. note: why there is no place.
+    """
+
+    place: Place | None
+    candidates: list[Candidate] = field(default_factory=list)
+    n_unread: int = 0
+    note: str = ""
+
+
 @dataclass
 class AnswerEnded(Message):
     """An answer is over and stored; is_resumable: it was cut short and can go on."""

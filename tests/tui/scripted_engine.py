@@ -25,6 +25,8 @@ from engine.protocol import (
     Hello,
     Load,
     LoadProgress,
+    Look,
+    Looked,
     ModelCard,
     ModelReady,
     PromptProgress,
@@ -43,7 +45,7 @@ from engine.protocol import (
 class Script(msgspec.Struct):
     """What the engine does. gate: a file that loading waits for. die_after: tokens until the process kills itself.
 
-    hold_after: tokens after which it waits for Stop or Tune before it goes on.
+    hold_after: tokens after which it waits for Stop or Tune before it goes on. unread: tokens that looking needs read.
     """
 
     answers: list[str] = msgspec.field(default_factory=lambda: ["Paris is the capital of France."])
@@ -54,6 +56,8 @@ class Script(msgspec.Struct):
     load_error: str = ""
     answer_error: str = ""
     last_words: str = ""
+    look_error: str = ""
+    unread: int = 0
     no_greeting: bool = False
 
 
@@ -74,6 +78,8 @@ class Engine:
         self.tuned = threading.Event()
         self.writing = False
         self.n_answers = 0
+        self.looked: list[str] = []
+        self.has_read = False
 
     def say(self, event: object) -> None:
         with self.lock:
@@ -103,8 +109,32 @@ class Engine:
                 case Tokenize():
                     words = pieces(command.text)
                     self.say(Tokenized(request_id=command.request_id, ids=list(range(len(words))), pieces=words))
+                case Look():
+                    self.look(command)
                 case Shutdown():
                     return
+
+    def look(self, command: Look) -> None:
+        """A word of the answer is a token; at every place it and two others are likely."""
+        if self.script.look_error:
+            self.say(Failed(request_id=command.request_id, kind="ContextFullError", message=self.script.look_error))
+            return
+        if command.prompt is not None:
+            text = command.prompt.answer_text
+            self.looked = pieces(text) if text else []
+        at = len(self.looked) if command.at is None else command.at
+        told = Looked(request_id=command.request_id, at=at)
+        if command.prompt is not None:
+            told = msgspec.structs.replace(told, ids=list(range(len(self.looked))), pieces=self.looked)
+        if self.script.unread and not command.read and not self.has_read:
+            self.say(msgspec.structs.replace(told, n_unread=self.script.unread))
+            return
+        self.has_read = self.has_read or command.read
+        followed = self.looked[at] if at < len(self.looked) else "<|im_end|>"
+        hot = command.sampling.temperature > 1
+        found = [Candidate(at, followed, 0.6, 0.5 if hot else 0.9), Candidate(90, " Lyon", 0.2, 0.4 if hot else 0.1)]
+        found += [Candidate(91, " Rome", 0.05, 0.1 if hot else 0.0), *OTHERS]
+        self.say(msgspec.structs.replace(told, candidates=found[: command.n_candidates]))
 
     def beat(self) -> None:
         while True:
@@ -150,6 +180,8 @@ class Engine:
         self.say(PromptProgress(request_id=request, done=0, total=12, reused=0))
         self.say(PromptProgress(request_id=request, done=12, total=12, reused=0))
         written = 0
+        chosen = [CHOSEN[token_id] for token_id in command.first_ids]
+        words[earlier : earlier + len(chosen)] = chosen
         for at, word in enumerate(words[earlier:], start=earlier):
             if self.stopped.is_set():
                 break
@@ -202,6 +234,10 @@ WRITING: dict[str, object] = {
     "context": 1000,
     "cpu_percent": 195,
 }
+
+
+CHOSEN = {90: " Lyon", 91: " Rome"}
+OTHERS = [Candidate(100 + n, f" word{n}", 0.01 / (n + 1), 0.0) for n in range(12)]
 
 
 def candidates(word: str) -> list[Candidate]:

@@ -10,6 +10,7 @@ from tui.palette import WITHOUT_KEY, main_commands
 from tui.screens.main import MainScreen
 from tui.screens.main_keys import MAIN_KEYS
 from tui.slash import SLASH_COMMANDS
+from tui.widgets.candidates_pane import CandidatesPane
 from tui.widgets.history_pane import SessionList
 from tui.widgets.prompt_box import PromptBox
 from tui.widgets.slider import Slider
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from tests.tui.conftest import Stage
 
-PANES = (PromptBox, Transcript, SessionList, Slider)
+PANES = (PromptBox, Transcript, SessionList, Slider, CandidatesPane)
 
 
 @pytest.mark.parametrize("pane", PANES)

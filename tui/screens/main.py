@@ -76,6 +76,7 @@ class MainScreen(MainPrompt):
         workspace.conversation.n_candidates = N_CANDIDATES
         workspace.conversation.set_draft(self.prompt.text)
         self._workspace = workspace
+        self.watch_candidates()
         self.show_preset()
         workspace.start()
         self._read_machine()
@@ -92,6 +93,8 @@ class MainScreen(MainPrompt):
     def on_resize(self) -> None:
         """Where there is little room, the footer is for the keys of the chat."""
         self.query_one(KeyLine).show_command_palette = self.size.width >= _NARROW
+        if self.is_furnished:
+            self.workspace.looking.again()
 
     # Keys
 
@@ -166,9 +169,14 @@ class MainScreen(MainPrompt):
             self.set_class(self.has_class("-wide"), hidden)
             self.prompt.focus()
         else:
-            self.remove_class("-show-history", "-show-engine", hidden)
-            self.add_class(shown)
-            target.focus()
+            self.show_side(name, target)
+
+    def show_side(self, name: str, target: Widget) -> None:
+        """Show a side pane and focus a part of it."""
+        self.remove_class("-show-history", "-show-engine", f"-no-{name}")
+        self.add_class(f"-show-{name}")
+        target.focus()
+        self.workspace.looking.again()
 
     def action_choose_model(self) -> None:
         """Choose a model file."""

@@ -10,7 +10,7 @@ from textual.widgets import Static
 
 from tui import messages
 from tui.language import _
-from tui.screens.main_sessions import MainSessions
+from tui.screens.main_candidates import MainCandidates
 from tui.sentences import reason
 from tui.widgets.prompt_box import PromptBox
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tui.widgets.sampling_pane import SamplingPane
 
 
-class MainPrompt(MainSessions):
+class MainPrompt(MainCandidates):
     """The main screen with its prompt box at work."""
 
     # Sending
@@ -186,6 +186,7 @@ class MainPrompt(MainSessions):
 
         for pane in self.query(EnginePane):
             pane.show_preset(self._preset_now())
+        self.workspace.looking.again()
 
     def _preset_now(self) -> str:
         conversation = self.workspace.conversation

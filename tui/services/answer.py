@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from array import array
 from dataclasses import dataclass, field
 
 from engine.protocol import UNKNOWN_TOKEN, Candidate, Sampling, Token
+from storage.answer_tokens import AnswerTokens, pack_tokens
 from storage.records import Message
 
 _TOKEN_TYPE = "i"
@@ -25,23 +27,45 @@ def token_list(data: bytes | None) -> list[int]:
     return ids.tolist()
 
 
+def tokens_before(message: Message, kept: AnswerTokens | None) -> AnswerTokens:
+    """The tokens of an answer that was cut short. After a crash, their ids are all there is."""
+    ids = token_list(message.token_ids)
+    if kept is not None and list(kept.ids) == ids:
+        return kept
+    lengths = [0] * (len(ids) - 1) + [len(message.content)] if ids else []
+    return AnswerTokens(ids=ids, lengths=lengths, chances=[None] * len(ids))
+
+
 def is_resumable(message: Message) -> bool:
     """Whether an answer was cut short and its tokens are there to go on from."""
     return message.role == "assistant" and message.state in _RESUMABLE and bool(message.token_ids)
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What an answer is to begin with: so many tokens with their text, and then one that the user has chosen."""
+
+    tokens: AnswerTokens
+    text: str
+    token_id: int
 
 
 @dataclass
 class Answer:
     """One answer from its first to its last token; message_id is the engine's request_id too.
 
-    earlier_ids: tokens that an interrupted writing left, when this goes on from there.
+    earlier: tokens that were there before, when this goes on from them; content begins with their text. first_ids: the
+    first new ones, which the user has chosen.
     """
 
     message_id: str
     sampling: Sampling
     content: str = ""
-    earlier_ids: list[int] = field(default_factory=list)
+    earlier: AnswerTokens = field(default_factory=lambda: AnswerTokens(ids=[], lengths=[], chances=[]))
+    first_ids: list[int] = field(default_factory=list)
     new_ids: list[int] = field(default_factory=list)
+    new_lengths: list[int] = field(default_factory=list)
+    new_chances: list[float | None] = field(default_factory=list)
     candidates: list[Candidate] = field(default_factory=list)
     started_s: float = field(default_factory=time.monotonic)
     first_token_s: float | None = None
@@ -50,37 +74,51 @@ class Answer:
     _stored_tokens: int = 0
 
     @classmethod
-    def going_on(cls, message: Message, sampling: Sampling) -> Answer:
-        """Take up an answer that was cut short."""
-        ids = token_list(message.token_ids)
-        return cls(message.id, sampling, content=message.content, earlier_ids=ids, _stored_tokens=len(ids))
+    def going_on(cls, message: Message, sampling: Sampling, kept: AnswerTokens | None) -> Answer:
+        """Take up an answer that was cut short. kept: what the storage has of its tokens."""
+        earlier = tokens_before(message, kept)
+        return cls(message.id, sampling, content=message.content, earlier=earlier, _stored_tokens=len(earlier.ids))
 
     @property
     def ids(self) -> list[int]:
         """All tokens of the answer."""
-        return self.earlier_ids + self.new_ids
+        return [*self.earlier.ids, *self.new_ids]
 
     @property
     def known_ids(self) -> list[int]:
         """The tokens to go on from; empty where a server gave the text of some alone, and it is gone on from that."""
-        return [] if UNKNOWN_TOKEN in self.earlier_ids else self.earlier_ids
+        return [] if UNKNOWN_TOKEN in self.earlier.ids else list(self.earlier.ids)
+
+    @property
+    def packed(self) -> bytes | None:
+        """All tokens with what is known of them, as they are stored; None where nothing is."""
+        chances = [*self.earlier.chances, *self.new_chances]
+        if all(token_id == UNKNOWN_TOKEN for token_id in self.ids) and not any(chances):
+            return None
+        return pack_tokens(
+            AnswerTokens(ids=self.ids, lengths=[*self.earlier.lengths, *self.new_lengths], chances=chances)
+        )
 
     @property
     def is_stored(self) -> bool:
         """Whether the disk has every token."""
-        return self._stored_tokens == len(self.earlier_ids) + len(self.new_ids)
+        return self._stored_tokens == len(self.earlier.ids) + len(self.new_ids)
 
     def add(self, token: Token) -> None:
         """Take in one token."""
         if self.first_token_s is None:
             self.first_token_s = time.monotonic()
         self.new_ids.append(token.id)
+        self.new_lengths.append(0)
+        self.new_chances.append(None if math.isnan(token.logprob) else math.exp(min(token.logprob, 0.0)))
         self.candidates = token.candidates or self.candidates
         self.add_text(token.text)
 
     def add_text(self, text: str) -> None:
-        """Take in text that came without a token of its own."""
+        """Take in text: of the last token, or what was held back until the end."""
         if text:
+            if self.new_lengths:
+                self.new_lengths[-1] += len(text)
             self.content += text
             self._unshown.append(text)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from contextlib import suppress
 
 from storage import answers, sessions, tree
+from storage.answer_tokens import answer_tokens
 from storage.errors import StorageError
 from storage.records import PathMessage
 from tui.messages import HistoryChanged, PathChanged, SettingsShown
-from tui.services.answer import Answer
+from tui.services.answer import Answer, Beginning
 from tui.services.writing import Writing
 from tui.text import first_line
 
@@ -149,8 +150,21 @@ class Conversation(Writing):
                 return False
             self._refuse_held()
             last = self.path[-1].message
+            kept = await self._store.call(answer_tokens, last.id)
             await self._store.call(answers.resume_answer, last.id)
-            await self._write(Answer.going_on(last, self.sampling), self.path[:-1])
+            await self._write(Answer.going_on(last, self.sampling, kept), self.path[:-1])
+        return True
+
+    async def branch(self, beginning: Beginning) -> bool:
+        """Write another answer beside the last one, which begins as that did up to a token of the user's choice.
+
+        False, with nothing done, while an answer is under way or no model is ready.
+        """
+        async with self._lock:
+            if self.is_busy or not self.path or not self._engine.is_ready:
+                return False
+            self._refuse_held()
+            await self._answer_last(beginning)
         return True
 
     async def switch_sibling(self, message_id: str, step: int) -> None:

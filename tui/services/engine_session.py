@@ -11,7 +11,7 @@ import msgspec
 from textual.message import Message
 
 from engine.client import EngineClient
-from engine.errors import EngineError
+from engine.errors import EngineError, EngineGoneError
 from engine.interface import Engine
 from engine.protocol import (
     AnyCommand,
@@ -25,6 +25,8 @@ from engine.protocol import (
     HeartbeatMissed,
     Load,
     LoadProgress,
+    Look,
+    Looked,
     ModelCard,
     ModelReady,
     Notice,
@@ -164,6 +166,12 @@ class EngineSession:
             return len((await self._client.tokenize(text, add_bos=False, parse_special=False)).ids)
         except EngineError:
             return None
+
+    async def look(self, look: Look, on_progress: Callable[[PromptProgress], None]) -> Looked:
+        """What is likely at a place of a conversation. Raises EngineError where the engine cannot tell."""
+        if self._client is None or not self.is_ready:
+            raise EngineGoneError("No model is open.", "Open one.")
+        return await self._client.look(look, on_progress)
 
     async def _end_client(self) -> None:
         client, self._client = self._client, None

@@ -25,6 +25,7 @@ from tui.services.conversation import Conversation
 from tui.services.engine_session import EngineSession, Post
 from tui.services.history import History
 from tui.services.housekeeping import Housekeeping
+from tui.services.looking import Looking
 from tui.services.models import Models
 from tui.services.open_session import Defaults
 from tui.services.prompt_history import PromptHistory
@@ -58,6 +59,7 @@ class Workspace:
         self.conversation = Conversation(self.store, self.engine, post, defaults, show_period_s)
         titles = Titles(self.store, self.engine, self.conversation, post) if settings.chat.model_titles else None
         self.housekeeping = Housekeeping(self.store, self.conversation, self.history, titles, post)
+        self.looking = Looking(self.engine, self.conversation, self.store, post)
         self.presets = Presets(settings.presets)
         self.prompts = PromptHistory(self.store)
         self.attachments = Attachments(self.engine)
@@ -174,6 +176,7 @@ class Workspace:
             with suppress(asyncio.CancelledError, Exception):
                 await self._starting
         await self.housekeeping.stop()
+        self.looking.forget()
         with suppress(StorageError):
             await self.conversation.close()
         with suppress(StorageError):

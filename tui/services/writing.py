@@ -23,7 +23,7 @@ from storage.errors import StorageError
 from storage.records import FinalState, PathMessage
 from tui.messages import AnswerBegan, AnswerEnded, AnswerGrew, AnswerWaits, HistoryChanged, SettingsShown, Trouble
 from tui.sentences import reason, sentences
-from tui.services.answer import Answer, is_resumable, token_bytes
+from tui.services.answer import Answer, Beginning, is_resumable, token_bytes
 from tui.services.engine_session import AnswerEvent, EngineSession, Post
 from tui.services.open_session import Defaults, OpenSession
 from tui.services.store import Store
@@ -67,6 +67,11 @@ class Writing(OpenSession):
         """Whether an answer is being written or waits for the model."""
         return self.answer is not None or self.waiting
 
+    async def at_rest(self) -> bool:
+        """Wait for what is being done to the session; True where no answer came of it."""
+        async with self._lock:
+            return not self.is_busy and self._answer_over.is_set()
+
     @property
     def can_go_on(self) -> bool:
         """Whether the last answer was cut short and nothing else is under way."""
@@ -87,7 +92,7 @@ class Writing(OpenSession):
         self._unsaved_sampling = True
         self._save_soon()
 
-    async def _answer_last(self) -> None:
+    async def _answer_last(self, beginning: Beginning | None = None) -> None:
         if not self._engine.is_ready:
             self._set_waiting(True)
             return
@@ -101,8 +106,21 @@ class Writing(OpenSession):
             settings=msgspec.to_builtins(self.sampling),
             seed=None,
         )
+        answer = Answer(message.id, self.sampling)
+        if beginning is not None:
+            answer.earlier, answer.content = beginning.tokens, beginning.text
+            answer.first_ids = [beginning.token_id]
+            ids = token_bytes(answer.ids)
+            await self._store.call(answers.checkpoint_answer, message.id, answer.content, ids, len(answer.ids))
+            answer.mark_stored(len(answer.ids))
         await self._show_path()
-        await self._write(Answer(message.id, self.sampling), asked)
+        await self._write(answer, asked)
+
+    def prompt_for(self, asked: Sequence[PathMessage]) -> ChatPrompt:
+        """What the engine is told before it answers."""
+        messages = [ChatMessage(role="system", content=self.system)] if self.system else []
+        messages += [ChatMessage(role=m.message.role, content=m.message.content) for m in asked if m.message.content]
+        return ChatPrompt(messages=messages, template=self.template)
 
     async def _write(self, answer: Answer, asked: Sequence[PathMessage]) -> None:
         self.answer = answer
@@ -112,13 +130,8 @@ class Writing(OpenSession):
             asyncio.create_task(self._checkpoint_regularly(answer), name="checkpoint answer"),
         ]
         self._post(AnswerBegan())
-        messages = [ChatMessage(role="system", content=self.system)] if self.system else []
-        messages += [ChatMessage(role=m.message.role, content=m.message.content) for m in asked if m.message.content]
-        prompt = ChatPrompt(
-            messages=messages,
-            template=self.template,
-            answer_ids=answer.known_ids,
-            answer_text=answer.content,
+        prompt = msgspec.structs.replace(
+            self.prompt_for(asked), answer_ids=answer.known_ids, answer_text=answer.content
         )
         sent = await self._engine.generate(
             Generate(
@@ -128,6 +141,7 @@ class Writing(OpenSession):
                 n_candidates=self.n_candidates,
                 candidates_every_ms=CANDIDATES_EVERY_MS,
                 session=self.session.id if self.session else "",
+                first_ids=answer.first_ids,
             )
         )
         if not sent:
@@ -177,6 +191,7 @@ class Writing(OpenSession):
                 seed=finished.seed if finished else None,
                 settings=msgspec.to_builtins(self.sampling),
                 token_ids=token_bytes(answer.ids),
+                tokens=answer.packed,
             )
             if self.session is not None:
                 self.path = await self._store.call(tree.path, self.session.id)

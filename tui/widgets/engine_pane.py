@@ -7,6 +7,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 
 from engine.protocol import Sampling
+from tui.language import _
 from tui.text import safe_line
 from tui.widgets.candidates_pane import CandidatesPane
 from tui.widgets.live_numbers import LiveNumbers
@@ -31,15 +32,23 @@ class EnginePane(VerticalScroll, can_focus=False):
 
     def compose(self) -> ComposeResult:
         """The boxes."""
-        yield _titled("Engine", LiveNumbers())
-        yield _titled("Sampling", SamplingPane(self._defaults))
-        yield _titled("Candidates", CandidatesPane(), classes="box -fill")
+        yield _titled(_("Engine"), LiveNumbers())
+        yield _titled(_("Sampling"), SamplingPane(self._defaults))
+        yield _titled(_("Candidates"), CandidatesPane(), classes="box -fill")
 
     def show_preset(self, name: str) -> None:
         """Say at which preset the sliders stand, "" for none."""
         box = self.query_one(SamplingPane).parent
         if isinstance(box, Vertical):
-            box.border_title = Content(f"Sampling · {safe_line(name, 20)}" if name else "Sampling")
+            title = _("Sampling")
+            box.border_title = Content(f"{title} · {safe_line(name, 20)}" if name else title)
+
+    def show_place(self, place: str) -> None:
+        """Say at which place of the answer the candidates stand, "" for none."""
+        box = self.query_one(CandidatesPane).parent
+        if isinstance(box, Vertical):
+            title = _("Candidates")
+            box.border_title = Content(f"{title} · {place}" if place else title)
 
 
 def _titled(title: str, child: LiveNumbers | SamplingPane | CandidatesPane, classes: str = "box") -> Vertical:

@@ -1,0 +1,94 @@
+"""The candidates while nothing is written: any place of the last answer, and other ways to go on from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual import on
+
+from tui import messages
+from tui.language import _
+from tui.screens.main_sessions import MainSessions
+
+if TYPE_CHECKING:
+    from textual.widget import Widget
+
+    from tui.widgets.candidates_pane import CandidatesPane
+
+
+class MainCandidates(MainSessions):
+    """The main screen with its candidates pane; what they are asked for is seen only while the pane is."""
+
+    def watch_candidates(self) -> None:
+        """Begin to follow the conversation's end, as soon as there is a pane."""
+        self.workspace.looking.is_watched = lambda: bool(self.query_one("#engine").display)
+
+    @on(messages.EngineChanged)
+    def _look_into_the_model(self, event: messages.EngineChanged) -> None:
+        if event.phase == "ready":
+            self.workspace.looking.look_at_end()
+        else:
+            self.workspace.looking.forget()
+
+    @on(messages.PathChanged)
+    @on(messages.AnswerEnded)
+    def _look_at_the_end(self) -> None:
+        self.workspace.looking.look_at_end()
+
+    @on(messages.AnswerBegan)
+    def _show_what_is_written(self) -> None:
+        self.workspace.looking.forget()
+        self.candidates.begin_live()
+        self._show_place(None)
+
+    def on_weighed(self, event: messages.Weighed) -> None:
+        """What is likely at a place."""
+        if not self.workspace.conversation.is_busy:
+            self.candidates.show_weighed(event)
+            self._show_place(event.place)
+            self.refresh_bindings()
+
+    def _show_place(self, place: messages.Place | None) -> None:
+        from tui.widgets.engine_pane import EnginePane
+
+        told = f"{place.at}/{place.n_tokens}" if place is not None and place.n_tokens else ""
+        self.query_one(EnginePane).show_place(told)
+
+    def on_candidates_pane_stepped(self, event: CandidatesPane.Stepped) -> None:
+        """Some tokens on, or back."""
+        self.workspace.looking.step(event.n_tokens)
+
+    def on_candidates_pane_went(self, event: CandidatesPane.Went) -> None:
+        """The answer's first token, or its end."""
+        if event.to_end:
+            self.workspace.looking.look_at_end()
+        else:
+            self.workspace.looking.go(0)
+
+    def on_candidates_pane_reading_wanted(self) -> None:
+        """See the place even though it takes time."""
+        self.workspace.looking.read()
+
+    def on_candidates_pane_taken(self, event: CandidatesPane.Taken) -> None:
+        """Write another answer from the place on, with this token."""
+        place = self.candidates.place
+        if place is not None and event.token_id == place.followed_by:
+            self.notify(_("That is what followed here: up and down choose another token."), markup=False)
+        else:
+            self.transcript.follow()
+            self._do(self._branch(event.token_id))
+
+    async def _branch(self, token_id: int) -> None:
+        if not await self.workspace.looking.branch(token_id):
+            self.notify(_("Another answer can begin here once this one is over and the model is open."), markup=False)
+
+    def action_candidates(self) -> None:
+        """Show and focus the candidates; from inside them, go back to the prompt box."""
+        if self.candidates.has_focus:
+            self.action_back()
+        else:
+            self.show_side("engine", self.candidates)
+
+    def show_side(self, name: str, target: Widget) -> None:
+        """Show a side pane and focus a part of it."""
+        raise NotImplementedError
