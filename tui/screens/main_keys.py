@@ -15,9 +15,6 @@ MAIN_KEYS = [
     Binding(
         "alt+c", "candidates", id="pane.candidates", tooltip="To the candidates: what else was likely, token by token"
     ),
-    Binding(
-        "alt+c", "candidates", id="pane.candidates", tooltip="To the candidates: what else was likely, token by token"
-    ),
     Binding("ctrl+n", "new_session", id="session.new", tooltip="Begin a session"),
     Binding("f4", "choose_model", id="model.choose", tooltip="Open another model"),
     Binding("f7", "stop_fetch", id="model.stop_fetch", tooltip="Stop the download; what came is kept"),
