@@ -13,6 +13,9 @@ from engine.errors import ModelFileError
 MAX_JSON_BYTES = 64 << 20
 """The largest tokenizers have some 35 MB."""
 
+MAX_NAME_BYTES = 255
+"""What file systems take."""
+
 
 def read_small(path: Path, limit: int) -> bytes:
     """A whole file of at most `limit` bytes. Raises ModelFileError."""
@@ -67,6 +70,19 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def plain_name(name: object, path: Path) -> str:
     """A file name that another file gives: only a name, so that nothing outside the folder is opened."""
-    if not isinstance(name, str) or not name or name in (".", "..") or set(name) & set("/\\\0:"):
-        raise ModelFileError(f"{path} names {name!r}, which is no plain file name.", "Fetch the model again.")
+    if (
+        not isinstance(name, str)
+        or name in (".", "..")
+        or set(name) & set("/\\\0:")
+        or not 0 < _size(name) <= MAX_NAME_BYTES
+    ):
+        raise ModelFileError(f"{path} names {ascii(name)[:80]}, which is no plain file name.", "Fetch the model again.")
     return name
+
+
+def _size(name: str) -> int:
+    """Bytes of a file's name, 0 where it cannot be one."""
+    try:
+        return len(name.encode())
+    except UnicodeEncodeError:
+        return 0

@@ -140,7 +140,9 @@ class TestWeights:
         with pytest.raises(ModelFileError, match="has 2 of 3 parts"):
             open_checkpoint(folder)
 
-    @pytest.mark.parametrize("name", ["../model.safetensors", "/etc/passwd", "a\\b", "", 7, None, ".."])
+    @pytest.mark.parametrize(
+        "name", ["../model.safetensors", "/etc/passwd", "a\\b", "", 7, None, "..", "x" * 256, "\ud800"]
+    )
     def test_an_index_that_points_outside(self, folder: Path, name: object) -> None:
         (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"w": name}}))
         with pytest.raises(ModelFileError, match="no plain file name"):
