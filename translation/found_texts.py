@@ -16,6 +16,9 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[1]
 
+FOR_PROGRAMS = CHECKOUT / "engine" / "server"
+"""What the HTTP interface answers is the same in every language."""
+
 ERRORS = "error"
 """The context of what engine and storage say: it is looked up by its form, everything else by its wording."""
 
@@ -49,6 +52,8 @@ def all_texts() -> list[Text]:
     found: dict[Text, None] = {}
     for package in ("tui", "engine", "storage"):
         for path in sorted((CHECKOUT / package).rglob("*.py")):
+            if path.is_relative_to(FOR_PROGRAMS):
+                continue
             for text in texts_of(path.read_text(encoding="utf-8"), str(path.relative_to(CHECKOUT))):
                 found.setdefault(text)
     return list(found)

@@ -76,6 +76,8 @@ def in_own_words(command: click.Command) -> click.Command:
     if language() == "en":
         return command
     spoken = copy(command)
+    # Click keeps the option that it once made, with the words of then.
+    spoken._help_option = None
     spoken.help = _(cleandoc(command.help or ""))
     spoken.params = [copy(param) for param in command.params]
     for param in spoken.params:
@@ -118,7 +120,7 @@ def run(arguments: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001
-        return _failed(error)
+        return failed(error)
     return code if isinstance(code, int) else DONE
 
 
@@ -133,7 +135,7 @@ def _speak() -> None:
         gettext.textdomain(DOMAIN)
 
 
-def _failed(error: Exception) -> int:
+def failed(error: Exception) -> int:
     """Say why in one line; what nobody foresaw goes to the log as well, with its traceback."""
     from engine.errors import EngineError
     from storage.errors import StorageError

@@ -12,6 +12,7 @@ from engine.protocol import Load
 from tui.language import _
 from tui.paths import Paths
 from tui.settings import Settings
+from tui.sentences import reason
 
 
 class ModelChoiceError(Exception):
@@ -88,4 +89,4 @@ def _named(name: str, settings: Settings, paths: Paths) -> Path:
     try:
         return require_model(name, settings.model_directories(paths.models_dir))
     except ModelFileError as error:
-        raise ModelChoiceError(str(error), wanted=name) from error
+        raise ModelChoiceError(reason(error), wanted=name) from error

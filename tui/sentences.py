@@ -14,6 +14,8 @@ from tui.language import Language, error_forms, format_values, language
 
 _PLACE = re.compile(r"\{(\w+)\}")
 _DEEPEST = 3
+_LONGEST = 1000
+"""What is longer is not a sentence of ours, or mostly somebody else's."""
 
 
 def reason(error: BaseException) -> str:
@@ -28,7 +30,7 @@ def sentences(message: str, hint: str = "") -> str:
 
 def sentence(text: str, depth: int = 0) -> str:
     """One sentence, as it is where its form is not known."""
-    if not text or language() == "en" or depth > _DEEPEST:
+    if not text or language() == "en" or depth > _DEEPEST or len(text) > _LONGEST:
         return text
     plain, forms = _forms(language())
     if text in plain:
@@ -48,7 +50,12 @@ def _forms(spoken: Language) -> tuple[dict[str, str], list[tuple[re.Pattern[str]
     with_values = sorted(
         (form for form in texts if _PLACE.search(form)), key=lambda form: len(_PLACE.sub("", form)), reverse=True
     )
-    return plain, [(_pattern(form), texts[form]) for form in with_values if _PLACE.sub("", form).strip(" :.,()")]
+    return plain, [(_pattern(form), texts[form]) for form in with_values if _says_enough(form)]
+
+
+def _says_enough(form: str) -> bool:
+    """Whether a form has words enough of its own to be known by; "{path} is {what}." would be many a sentence."""
+    return len(re.findall(r"[A-Za-z]{2,}", _PLACE.sub("", form))) > 1
 
 
 def _pattern(form: str) -> re.Pattern[str]:

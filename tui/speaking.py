@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import cast
 
 from textual.app import App, SystemCommand
+from textual.binding import Binding
 from textual.command import CommandPalette
 from textual.screen import Screen
 
 from tui.language import _
+from tui.textual_texts import KEY_NAMES
 
 
 class SpeakingApp(App[int]):
@@ -21,6 +23,11 @@ class SpeakingApp(App[int]):
         for title, about, run, *discover in super().get_system_commands(screen):
             wanted = self.action_screenshot_here if title == "Screenshot" else run
             yield SystemCommand(_(title), _(about), wanted, *discover)
+
+    def get_key_display(self, binding: Binding) -> str:
+        """Spell keys as they are called on the user's keyboard."""
+        parts = super().get_key_display(binding).split("+")
+        return "+".join(_(part) if part in KEY_NAMES else part for part in parts)
 
     def action_command_palette(self) -> None:
         """Show every command."""

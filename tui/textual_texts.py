@@ -1,11 +1,16 @@
 """What Textual itself says on screen, so that it is translated too: it has no languages of its own.
 
-Nothing reads this: the marks are for the catalogues, and a test compares the list with Textual.
+KEY_NAMES apart, nothing reads this: the marks are for the catalogues, and a test compares the lists with Textual.
 """
 
 from __future__ import annotations
 
 from tui.language import N_
+
+KEY_NAMES = frozenset(
+    (N_("enter"), N_("esc"), N_("del"), N_("home"), N_("end"), N_("pgup"), N_("pgdn"), N_("shift"), N_("space"))
+)
+"""Keys that have a word on them; settings name them in English in every language."""
 
 KEYS = (
     N_("Cursor up"),

@@ -14,9 +14,9 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from tui.language import N_, _
+from tui.language import N_, _, number
 
-_DIGITS = frozenset("0123456789.")
+_DIGITS = frozenset("0123456789.,")
 _TYPED_LIMIT = 8
 
 
@@ -53,7 +53,7 @@ class Scale:
         """The value as it is shown."""
         if ticks == self.off:
             return _(self.off_text)
-        return str(ticks) if self.per_unit == 1 else f"{ticks / self.per_unit:.2f}"
+        return str(ticks) if self.per_unit == 1 else number(ticks / self.per_unit, ".2f")
 
 
 class Slider(Widget, can_focus=True):
@@ -187,7 +187,7 @@ class Slider(Widget, can_focus=True):
     def _take_typed(self) -> None:
         typed, self.typed = self.typed, ""
         try:
-            self._choose(self.scale.to_ticks(float(typed)))
+            self._choose(self.scale.to_ticks(float(typed.replace(",", "."))))
         except ValueError:
             return
 
