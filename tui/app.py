@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
 from textual._path import CSSPathType
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.filter import LineFilter
 from textual.message import Message
@@ -23,10 +23,12 @@ from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
 from tui import output
+from tui.language import _, choose_language, language_setting, speak
 from tui.options import AppOptions
 from tui.paths import Paths, user_paths
 from tui.screens.main import MainScreen
 from tui.settings import load_settings
+from tui.speaking import SpeakingApp
 from tui.terminal import show_period_s
 from tui.text import safe_line, safe_text
 from tui.unobeyed import Unobeyed
@@ -41,7 +43,7 @@ EXIT_GRACE_S = 10.0
 """After a signal, the process ends within this time even where the terminal no longer takes a byte."""
 
 
-class LlmTuiApp(App[int]):
+class LlmTuiApp(SpeakingApp):
     """One main screen, dialogs over it, and the workspace behind."""
 
     TITLE = "llm-tui"
@@ -58,6 +60,7 @@ class LlmTuiApp(App[int]):
     ) -> None:
         super().__init__()
         self._paths = paths or user_paths()
+        speak(choose_language(language_setting(self._paths.settings_file), os.environ))
         loaded = load_settings(self._paths.settings_file)
         self._problems = loaded.problems
         self.settings = loaded.settings
@@ -97,7 +100,9 @@ class LlmTuiApp(App[int]):
         if self.settings.app.theme in self.available_themes:
             self.theme = self.settings.app.theme
         else:
-            self._problems.append(f"There is no theme {self.settings.app.theme}; the default one is used.")
+            self._problems.append(
+                _("There is no theme {theme}; the default one is used.", theme=self.settings.app.theme)
+            )
         self._take_keys()
         for problem in self._problems:
             self.notify(problem, severity="warning", markup=False)
@@ -190,8 +195,13 @@ class LlmTuiApp(App[int]):
             from tui.log import start_log
 
             start_log().error("The app ended.", exc_info=error)
-            say = safe_line(f"llm-tui ended: {type(error).__name__}: {error}. {self._paths.app_log} has more.", 1000)
-            sys.stderr.write(f"{say}\n")
+            say = _(
+                "llm-tui ended: {kind}: {error}. {log} has more.",
+                kind=type(error).__name__,
+                error=error,
+                log=self._paths.app_log,
+            )
+            sys.stderr.write(f"{safe_line(say, 1000)}\n")
 
 
 def run(options: AppOptions, *, engine_command: Sequence[str] | None = None) -> int:
@@ -201,10 +211,12 @@ def run(options: AppOptions, *, engine_command: Sequence[str] | None = None) -> 
     asyncio.run(_run(app))
     rescued = app.workspace.store.rescued if app.workspace else None
     if rescued is not None:
-        _say(f"What could not be stored is in {rescued}. To store it later: llm-tui sessions import {rescued}")
+        _say(
+            _("What could not be stored is in {file}. To store it later: llm-tui sessions import {file}", file=rescued)
+        )
     session = app.workspace.conversation.session if app.workspace else None
     if session is not None and rescued is None:
-        _say(f"Go on with this session: llm-tui --resume {session.id}")
+        _say(_("Go on with this session: llm-tui --resume {id}", id=session.id))
     return app.return_code or 0
 
 
