@@ -5,15 +5,15 @@ from __future__ import annotations
 import difflib
 import re
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from engine.chat import choose_format
-from engine.checkpoints import Checkpoint, Metadata, open_checkpoint
+from engine.checkpoints import Checkpoint, Metadata, open_checkpoint, open_with_base
 from engine.checkpoints.finding import is_model_folder, model_paths
-from engine.errors import EngineError, ModelFileError, TemplateError
+from engine.errors import NEEDS_BASE, EngineError, ModelFileError, TemplateError
 from engine.memory import available_bytes
 from engine.quantization import quantization_name
 
@@ -64,11 +64,12 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unreadable(msgspec.Struct, frozen=True, kw_only=True):
-    """A file among the models that does not open, and why."""
+    """A file among the models that does not open, and why; needs_base: it does so on a base model."""
 
     path: str
     message: str
     hint: str
+    needs_base: bool = False
 
     @property
     def name(self) -> str:
@@ -81,12 +82,13 @@ def model_name(path: Path) -> str:
     return re.sub(r"(-\d{5}-of-\d{5})?\.gguf$|\.bin$", "", path.name, flags=re.IGNORECASE)
 
 
-def inspect_model(path: str | Path, *, context: int | None = None) -> ModelInfo:
+def inspect_model(path: str | Path, *, context: int | None = None, base: str | Path | None = None) -> ModelInfo:
     """What a model file is, and whether it fits at this context. No weight is read.
 
+    base: the model that an adapter or a difference is added to, where it is not beside it.
     Raises ModelFileError or UnsupportedModelError for files that do not open, EngineError for an impossible context.
     """
-    checkpoint = open_checkpoint(path)
+    checkpoint = open_checkpoint(path) if base is None else open_with_base(base, path)
     try:
         size_bytes = checkpoint.size_bytes
     except OSError as error:
@@ -123,15 +125,22 @@ def inspect_model(path: str | Path, *, context: int | None = None) -> ModelInfo:
     )
 
 
-def survey(directories: Iterable[str | Path]) -> tuple[list[ModelInfo], list[Unreadable]]:
-    """Every model in these folders, by name, and every file that looks like one but does not open."""
+def survey(
+    directories: Iterable[str | Path], bases: Mapping[str, str] | None = None
+) -> tuple[list[ModelInfo], list[Unreadable]]:
+    """Every model in these folders, by name, and every file that looks like one but does not open.
+
+    bases: by the absolute paths of adapters and differences, the models that they are added to.
+    """
     models: list[ModelInfo] = []
     unreadable: list[Unreadable] = []
     for path in _model_files(directories):
         try:
-            models.append(inspect_model(path))
+            base = (bases or {}).get(str(path.absolute()))
+            models.append(inspect_model(path, base=base))
         except EngineError as error:
-            unreadable.append(Unreadable(path=str(path), message=error.message, hint=error.hint))
+            needs_base = base is not None or isinstance(error, NEEDS_BASE)
+            unreadable.append(Unreadable(path=str(path), message=error.message, hint=error.hint, needs_base=needs_base))
     return models, unreadable
 
 

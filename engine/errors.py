@@ -26,6 +26,18 @@ class UnsupportedModelError(EngineError):
     """The file is sound, but asks for something that this engine does not do."""
 
 
+class NeedsBaseError(ModelFileError):
+    """The file is an adapter, and the model that it was made for is not beside it."""
+
+
+class DifferenceError(UnsupportedModelError):
+    """The file is a difference to another model, as Vicuna and Koala were given out."""
+
+
+NEEDS_BASE = (NeedsBaseError, DifferenceError)
+"""What opens with a base model that the user names."""
+
+
 class TemplateError(EngineError):
     """A chat template failed, wrote without end, or took too long."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.catalog import model_name
 from engine.chat import choose_format
-from engine.checkpoints import Checkpoint, open_checkpoint
+from engine.checkpoints import Checkpoint, open_checkpoint, open_with_base
 from engine.config import ModelConfig, config_from_gguf
 from engine.errors import EngineError
 from engine.kept_caches import KEPT, KeptCaches, fingerprint
@@ -42,7 +42,8 @@ LARGE_MODEL_BATCH = 128
 def load(command: Load, report: Report) -> LanguageModel:
     """Open the model that `command` names. Raises ModelFileError, UnsupportedModelError."""
     report("reading", 0, 1, Path(command.path).name)
-    checkpoint = open_checkpoint(command.path)
+    base = command.base
+    checkpoint = open_checkpoint(command.path) if base is None else open_with_base(base, command.path)
     tokenizer = load_tokenizer(checkpoint.metadata)
     chat_format = choose_format(checkpoint.metadata, command.path, None)
     if command.vocab_only:

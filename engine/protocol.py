@@ -90,7 +90,7 @@ class Load(Command, frozen=True, tag="load"):
     this process may use. cache_dir: where prepared panels, compiled kernels and the caches of sessions go; None for
     nowhere. keep_panels: False keeps the panels in memory. cache_limit_bytes: for the panels of all models. vocab_only:
     tokenizer, no weights. kv_type: what keys and values are kept as: half precision, or 8 bits in half the room, which
-    changes answers a little.
+    changes answers a little. base: the model that `path`, an adapter or a difference, is added to.
     """
 
     path: str
@@ -101,6 +101,7 @@ class Load(Command, frozen=True, tag="load"):
     cache_limit_bytes: int | None = None
     vocab_only: bool = False
     kv_type: KVType = "f16"
+    base: str | None = None
 
 
 class Generate(Command, frozen=True, tag="generate"):

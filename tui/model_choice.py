@@ -9,10 +9,11 @@ from pathlib import Path
 from engine import starter
 from engine.errors import ModelFileError
 from engine.protocol import Load
+from tui.bases import base_of
 from tui.language import _
 from tui.paths import Paths
-from tui.settings import Settings
 from tui.sentences import reason
+from tui.settings import Settings
 
 
 class ModelChoiceError(Exception):
@@ -45,9 +46,18 @@ def choose_model(name: str | None, settings: Settings, paths: Paths) -> Path:
 
 
 def model_load(
-    path: Path, settings: Settings, paths: Paths, *, threads: int | None = None, context: int | None = None
+    path: Path,
+    settings: Settings,
+    paths: Paths,
+    *,
+    threads: int | None = None,
+    context: int | None = None,
+    base: Path | None = None,
 ) -> Load:
-    """Make the command that opens a model as the settings say; threads and context go before them."""
+    """Make the command that opens a model as the settings say; threads and context go before them.
+
+    base: what an adapter is added to; None for the one that was chosen for it before.
+    """
     return Load(
         path=str(path),
         threads=threads or settings.engine.threads or None,
@@ -56,6 +66,7 @@ def model_load(
         keep_panels=settings.engine.panels == "disk",
         cache_limit_bytes=int(settings.engine.cache_limit_gb * 1e9),
         kv_type=settings.engine.kv_type,
+        base=base_of(path, paths) if base is None else str(base.absolute()),
     )
 
 

@@ -32,6 +32,11 @@ class Paths:
         return self.data_dir / "last-model"
 
     @property
+    def bases_file(self) -> Path:
+        """The base models that were chosen for adapters."""
+        return self.data_dir / "bases.json"
+
+    @property
     def app_log(self) -> Path:
         """What the app and the commands have to say about errors, with tracebacks."""
         return self.log_dir / "llm-tui.log"

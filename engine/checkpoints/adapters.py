@@ -18,7 +18,7 @@ from engine.checkpoints.metadata import Metadata
 from engine.checkpoints.names import from_hugging_face, from_meta
 from engine.checkpoints.small_files import read_json_object
 from engine.checkpoints.tensor_types import TYPE_BY_ID, TYPE_BY_NAME
-from engine.errors import ModelFileError, UnsupportedModelError
+from engine.errors import ModelFileError, NeedsBaseError, UnsupportedModelError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -190,7 +190,7 @@ def adapter_of_gguf(gguf: Checkpoint) -> Adapter:
 def find_base(adapter: Adapter) -> Path:
     """The base model of an adapter: called `base` beside it, or what the adapter says, as a path or a neighbour's name.
 
-    Raises ModelFileError that tells what to do.
+    Raises NeedsBaseError that tells what to do.
     """
     folder = adapter.path if adapter.path.is_dir() else adapter.path.parent
     candidates = [folder / name for name in ("base", "base.gguf", "base.bin")]
@@ -202,7 +202,7 @@ def find_base(adapter: Adapter) -> Path:
         if candidate.name not in ("", ".", "..") and candidate.exists() and candidate.resolve() != folder.resolve():
             return candidate
     trained_on = f", made for {adapter.base_name}" if adapter.base_name else ""
-    raise ModelFileError(
+    raise NeedsBaseError(
         f"{adapter.path} is an adapter{trained_on}: it needs its base model, which is not beside it.",
-        f"Put the base model, or a link to it, at {folder / 'base'} (or base.gguf, base.bin).",
+        f"Name it with --base or in the picker, or put it, or a link to it, at {folder / 'base'} (or base.gguf).",
     )

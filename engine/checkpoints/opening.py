@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.checkpoints.checkpoint import Checkpoint
-from engine.errors import ModelFileError, UnsupportedModelError
+from engine.errors import DifferenceError, ModelFileError, UnsupportedModelError
 
 if TYPE_CHECKING:
     from engine.checkpoints.lora import Adapter
@@ -42,9 +42,10 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
 
     checkpoint = _open(Path(path), with_adapters=True)
     if checkpoint.path.is_dir() and is_delta(checkpoint):
-        raise UnsupportedModelError(
+        raise DifferenceError(
             f"{checkpoint.path} is a difference to another model, as Vicuna and Koala were given out, not a model.",
-            "Make the model of it once: `llm-tui models convert DIFFERENCE TARGET.gguf --base LLAMA`.",
+            "Name LLaMA with --base or in the picker, or make the model of both once: "
+            "`llm-tui models convert DIFFERENCE TARGET.gguf --base LLAMA`.",
         )
     return checkpoint
 

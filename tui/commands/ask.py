@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,9 +27,11 @@ from engine.protocol import (
     TextPrompt,
     Token,
 )
+from tui.bases import remember_base
 from tui.commands.configured import chosen_load, user_settings
 from tui.commands.engine_run import loaded_engine, server_engine
 from tui.commands.options import (
+    base_option,
     context_option,
     json_option,
     model_option,
@@ -67,6 +70,7 @@ class Question:
     ignore_eos: bool
     threads: int | None
     context: int | None
+    base: str | None
     session_id: str | None
     save: bool
     n_logprobs: int | None
@@ -110,6 +114,7 @@ class AskResult(msgspec.Struct, frozen=True, kw_only=True):
 @click.command()
 @click.argument("prompt", required=False)
 @model_option
+@base_option
 @server_option
 @click.option("--raw", is_flag=True, help="Continue the text as it is, without the chat template.")
 @click.option("--system", metavar="TEXT", help="System prompt, '' for none; else the session's or the settings'.")
@@ -184,9 +189,13 @@ async def _engine(question: Question, settings: Settings) -> AsyncIterator[tuple
         async with server_engine(question.server, question.model_name or "", settings) as opened:
             yield opened
         return
-    load = chosen_load(question.model_name, settings, threads=question.threads, context=question.context)
+    load = chosen_load(
+        question.model_name, settings, threads=question.threads, context=question.context, base=question.base
+    )
     async with loaded_engine(load) as opened:
         remember_model(load.path, user_paths())
+        if question.base is not None and load.base is not None:
+            remember_base(Path(load.path), Path(load.base), user_paths())
         yield opened
 
 

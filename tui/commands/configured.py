@@ -27,7 +27,15 @@ def chosen_model(name: str | None, settings: Settings) -> Path:
         raise CommandError(str(error)) from error
 
 
-def chosen_load(name: str | None, settings: Settings, *, threads: int | None, context: int | None) -> Load:
+def chosen_base(name: str | None, settings: Settings) -> Path | None:
+    """Find the model that an adapter is to be added to, None where none is named."""
+    return None if name is None else chosen_model(name, settings)
+
+
+def chosen_load(
+    name: str | None, settings: Settings, *, threads: int | None, context: int | None, base: str | None = None
+) -> Load:
     """Make the command that opens it."""
     path = chosen_model(name, settings)
-    return model_choice.model_load(path, settings, user_paths(), threads=threads, context=context)
+    on = chosen_base(base, settings)
+    return model_choice.model_load(path, settings, user_paths(), threads=threads, context=context, base=on)

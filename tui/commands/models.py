@@ -12,9 +12,10 @@ import msgspec
 
 from engine import starter
 from engine.starter import FetchProgress
+from tui.bases import base_of, read_bases, remember_base
 from tui.commands import convert, prepared
-from tui.commands.configured import chosen_model, user_settings
-from tui.commands.options import context_option, json_option
+from tui.commands.configured import chosen_base, chosen_model, user_settings
+from tui.commands.options import base_option, context_option, json_option
 from tui.commands.output import CommandError, ProgressLine, percent, say, table, write_json, write_text
 from tui.language import _
 from tui.paths import user_paths
@@ -41,7 +42,8 @@ def list_command(as_json: bool) -> None:
     """List the models in llm-tui's own folder and in those of the settings."""
     from engine.catalog import survey
 
-    models, unreadable = survey(user_settings().model_directories(user_paths().models_dir))
+    paths = user_paths()
+    models, unreadable = survey(user_settings().model_directories(paths.models_dir), read_bases(paths))
     if as_json:
         for model in models:
             write_json({"name": model.name, **msgspec.to_builtins(model)})
@@ -67,19 +69,24 @@ def _row(model: ModelInfo) -> list[str]:
         human_count(model.parameters),
         human_bytes(model.size_bytes),
         _("{n} tokens", n=model.context),
-        "" if model.fits else _("does not fit into memory"),
+        "" if model.fits else _("runs from disk, slowly"),
     ]
 
 
 @command.command()
 @click.argument("file", metavar="MODEL")
 @context_option
+@base_option
 @json_option
-def info(file: str, context: int | None, as_json: bool) -> None:
+def info(file: str, context: int | None, base: str | None, as_json: bool) -> None:
     """Tell what a model is, and whether it fits into this machine's memory; no weight is loaded."""
     from engine.catalog import inspect_model
 
-    model = inspect_model(chosen_model(file, user_settings()), context=context)
+    settings, paths = user_settings(), user_paths()
+    path = chosen_model(file, settings)
+    model = inspect_model(path, context=context, base=chosen_base(base, settings) or base_of(path, paths))
+    if base is not None:
+        remember_base(path, chosen_model(base, settings), paths)
     if as_json:
         write_json(model)
     else:
@@ -89,7 +96,7 @@ def info(file: str, context: int | None, as_json: bool) -> None:
 def _description(model: ModelInfo) -> list[list[str]]:
     needed, available = human_bytes(model.needs_bytes), human_bytes(model.available_bytes)
     fits = _("fits: needs {needed} of {available}", needed=needed, available=available)
-    does_not_fit = _("does not fit: needs {needed} of {available}", needed=needed, available=available)
+    slow = _("runs from disk, slowly: needs {needed} of {available}", needed=needed, available=available)
     rows = [
         [_("file"), model.path],
         [_("format"), model.format],
@@ -106,7 +113,7 @@ def _description(model: ModelInfo) -> list[list[str]]:
         [_("context"), _("{n} tokens, {size} each", n=model.context, size=human_bytes(model.kv_bytes_per_token))],
         [_("vocabulary"), _("{n} tokens", n=model.vocab)],
         [_("chat template"), f"{model.template} ({model.template_source})" if model.template else _("none")],
-        [_("memory"), fits if model.fits else does_not_fit],
+        [_("memory"), fits if model.fits else slow],
     ]
     return [[name, safe_line(value)] for name, value in rows]
 

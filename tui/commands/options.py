@@ -13,6 +13,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON."
 model_option = click.option(
     "-m", "--model", "model_name", metavar="MODEL", help="A file or a name from `models list`; else the last one used."
 )
+base_option = click.option(
+    "--base", metavar="MODEL", help="What MODEL, an adapter or a difference, is added to; remembered for the next time."
+)
 server_option = click.option(
     "--server", metavar="NAME", help="Use this server of the settings instead of this machine; -m names its model."
 )

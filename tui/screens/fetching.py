@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
+from textual.containers import Vertical
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import ProgressBar, Static
@@ -45,8 +46,7 @@ class FetchingDialog(Dialog[Path | str]):
         """The widgets of a download, and what went wrong before."""
         return [
             Static(Content(safe_text(trouble)), classes="trouble -shown" if trouble else "trouble"),
-            ProgressBar(show_eta=False),
-            Static("", classes="text stage", markup=False),
+            Vertical(ProgressBar(show_eta=False), Static("", classes="text stage", markup=False), classes="download"),
         ]
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -64,7 +64,7 @@ class FetchingDialog(Dialog[Path | str]):
             return
         self.query_one(".trouble").remove_class("-shown")
         self.query_one(ProgressBar).update(total=None, progress=0)
-        self.query_one(ProgressBar).add_class("-shown")
+        self.query_one(".download").add_class("-shown")
         self.refresh_bindings()
 
     def show_trouble(self, sentence: str) -> None:
@@ -75,23 +75,26 @@ class FetchingDialog(Dialog[Path | str]):
 
     def show_advance(self, event: FetchAdvanced) -> None:
         """How far it is."""
-        bar = self.query_one(ProgressBar)
-        if not bar.has_class("-shown"):
-            bar.add_class("-shown")
+        box = self.query_one(".download")
+        if not box.has_class("-shown"):
+            box.add_class("-shown")
             self.refresh_bindings()
-        bar.update(total=event.total_bytes or None, progress=event.done_bytes)
+        self.query_one(ProgressBar).update(total=event.total_bytes or None, progress=event.done_bytes)
         self.query_one(".stage", Static).update(Content(self._words(event)))
 
     def show_end(self, event: FetchEnded) -> None:
         """Return what came, or say why nothing did."""
         self._began = None
-        self.query_one(ProgressBar).remove_class("-shown")
-        self.query_one(".stage", Static).update("")
+        self.query_one(".download").remove_class("-shown")
         if event.error:
             self.show_trouble(event.error)
         self.refresh_bindings()
         if event.path is not None:
-            self.dismiss(event.path)
+            self.take(event.path)
+
+    def take(self, path: Path) -> None:
+        """Return what was fetched."""
+        self.dismiss(path)
 
     def _words(self, event: FetchAdvanced) -> str:
         words = [f"{_(FETCHING[event.stage])} {safe_line(event.name, 40)}"]

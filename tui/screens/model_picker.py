@@ -18,10 +18,11 @@ from tui.services.models import Models
 from tui.text import human_bytes, safe_line
 
 if TYPE_CHECKING:
-    from engine.catalog import ModelInfo
+    from engine.catalog import ModelInfo, Unreadable
 
 
 _SERVER = "server:"
+_ON_BASE = "on base:"
 
 
 class ModelPickerScreen(FetchingDialog):
@@ -29,10 +30,12 @@ class ModelPickerScreen(FetchingDialog):
 
     DIALOG_TITLE: ClassVar[str] = N_("Open a model")
 
-    def __init__(self, models: Models, fetch: str = "") -> None:
+    def __init__(self, models: Models, fetch: str = "", base_for: str = "") -> None:
         super().__init__(models)
         self._found: list[ModelInfo] = []
+        self._additions: list[Unreadable] = []
         self._fetch_first = fetch
+        self._base_for = base_for
 
     def contents(self) -> list[Widget]:
         """The list, a line for a path or an address, and what there is to say about a download."""
@@ -50,23 +53,29 @@ class ModelPickerScreen(FetchingDialog):
     def on_mount(self) -> None:
         """Look around."""
         super().on_mount()
+        if self._base_for:
+            self.query_one(".dialog").border_title = Content(_("The base model of {name}", name=self._base_for))
         self._look()
         if self._fetch_first:
             self.fetch(self._fetch_first)
 
     @work
     async def _look(self) -> None:
-        self._found = await self.models.list()
+        self._found, others = await self.models.survey()
         options = [Option(_line(model), id=f"{at}") for at, model in enumerate(self._found)]
+        servers: dict[str, ServerConfig] = {}
+        if not self._base_for:
+            servers = self.models.servers
+            self._additions = [other for other in others if other.needs_base]
+        options += [Option(_addition_line(each), id=f"{_ON_BASE}{at}") for at, each in enumerate(self._additions)]
         if not options:
             options = [Option(Content.styled(_("None here yet."), "dim"), disabled=True)]
-        servers = self.models.servers
         options += [Option(_server_line(name, config), id=f"{_SERVER}{name}") for name, config in servers.items()]
         models = self.query_one(OptionList)
         models.clear_options()
         models.add_options(options)
-        if self._found or servers:
-            models.highlighted = 0 if self._found else 1
+        if len(options) > 1 or not options[0].disabled:
+            models.highlighted = 1 if options[0].disabled else 0
         else:
             self.query_one(Input).focus()
 
@@ -77,8 +86,35 @@ class ModelPickerScreen(FetchingDialog):
             return
         if chosen.startswith(_SERVER):
             self.dismiss(chosen.removeprefix(_SERVER))
+        elif chosen.startswith(_ON_BASE):
+            self._choose_base(Path(self._additions[int(chosen.removeprefix(_ON_BASE))].path))
         else:
             self.dismiss(Path(self._found[int(chosen)].path))
+
+    def _choose_base(self, addition: Path) -> None:
+        """Ask for the model that an adapter or a difference is added to, and return that."""
+
+        def chosen(base: Path | str | None) -> None:
+            if isinstance(base, Path):
+                self._put_on(addition, base)
+
+        self.app.push_screen(ModelPickerScreen(self.models, base_for=safe_line(addition.name, 60)), chosen)
+
+    @work
+    async def _put_on(self, addition: Path, base: Path) -> None:
+        await self.models.remember_base(addition, base)
+        self.dismiss(addition)
+
+    def take(self, path: Path) -> None:
+        """Return a file that was fetched or named, after asking for its base where it needs one."""
+        self._take(path)
+
+    @work
+    async def _take(self, path: Path) -> None:
+        if not self._base_for and await self.models.needs_base(path):
+            self._choose_base(path)
+        else:
+            self.dismiss(path)
 
     @on(Input.Submitted)
     def _choose_typed(self, event: Input.Submitted) -> None:
@@ -89,7 +125,7 @@ class ModelPickerScreen(FetchingDialog):
         if is_fetchable(typed):
             self.fetch(typed)
         elif typed and (path.is_file() or path.is_dir()):
-            self.dismiss(path)
+            self.take(path)
         else:
             self.show_trouble(_("There is no file {path}.", path=safe_line(str(path))))
 
@@ -97,6 +133,12 @@ class ModelPickerScreen(FetchingDialog):
 def _server_line(name: str, config: ServerConfig) -> Content:
     figures = " · ".join(part for part in (_("server"), config.host, config.model) if part)
     return Content.assemble(safe_line(name, 60), "\n  ", (safe_line(figures), "dim"))
+
+
+def _addition_line(addition: Unreadable) -> Content:
+    return Content.assemble(
+        safe_line(Path(addition.path).name, 60), "\n  ", (_("is added to another model; enter asks to which"), "dim")
+    )
 
 
 def _line(model: ModelInfo) -> Content:

@@ -6,8 +6,10 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.errors import NEEDS_BASE, EngineError
 from engine.protocol import Load
 from engine.remote.config import ServerConfig
+from tui.bases import base_of, read_bases, remember_base
 from tui.messages import FetchEnded
 from tui.model_choice import choose_model, model_load, remember_model
 from tui.paths import Paths
@@ -16,7 +18,9 @@ from tui.services.fetching import Fetching
 from tui.settings import Settings
 
 if TYPE_CHECKING:
-    from engine.catalog import ModelInfo
+    from engine.catalog import ModelInfo, Unreadable
+
+    Survey = tuple[list[ModelInfo], list[Unreadable]]
 
 
 STOPPING_S = 0.5
@@ -48,9 +52,40 @@ class Models:
 
     async def list(self) -> list[ModelInfo]:
         """The models on this machine."""
-        from engine.catalog import list_models
+        return (await self.survey())[0]
 
-        return await asyncio.to_thread(list_models, self.directories)
+    async def survey(self) -> Survey:
+        """The models on this machine, and what could be one that does not open as it is."""
+        return await asyncio.to_thread(self._survey)
+
+    def _survey(self) -> Survey:
+        from engine.catalog import survey
+
+        return survey(self.directories, read_bases(self._paths))
+
+    async def needs_base(self, path: Path) -> bool:
+        """Whether a file is an adapter or a difference, and nobody has named a model yet that it opens on."""
+        return await asyncio.to_thread(self._needs_base, path)
+
+    def _needs_base(self, path: Path) -> bool:
+        from engine.checkpoints import open_checkpoint, open_with_base
+
+        base = base_of(path, self._paths)
+        try:
+            if base is None:
+                open_checkpoint(path)
+            else:
+                open_with_base(base, path)
+        except NEEDS_BASE:
+            return True
+        except EngineError:
+            # Another base than the one that was chosen may do.
+            return base is not None
+        return False
+
+    async def remember_base(self, adapter: Path, base: Path) -> None:
+        """Add this model to this adapter from now on."""
+        await asyncio.to_thread(remember_base, adapter, base, self._paths)
 
     async def remember(self, path: Path) -> None:
         """Open this model next time too."""

@@ -41,13 +41,17 @@ Decode = Callable[..., list[int]]
 
 @pytest.fixture(scope="session")
 def decode() -> Decode:
-    """Open a model with the engine and give its first greedy tokens: `decode(path)`, also `decode(path, family)`."""
+    """Open a model with the engine and give its first greedy tokens: `decode(path)`, also `decode(path, family)`.
 
-    def run(path: Path, family: str | None = None, n_tokens: int = 12) -> list[int]:
+    base: what an adapter or a difference is added to.
+    """
+
+    def run(path: Path, family: str | None = None, n_tokens: int = 12, base: Path | None = None) -> list[int]:
         from engine.loading import load
         from engine.protocol import Load
 
-        model = load(Load(path=str(path), context=128, threads=1), lambda *_: None)
+        on = None if base is None else str(base)
+        model = load(Load(path=str(path), context=128, threads=1, base=on), lambda *_: None)
         try:
             if family is not None:
                 assert model.card.template == family

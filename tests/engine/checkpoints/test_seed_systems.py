@@ -75,6 +75,8 @@ def test_vigogne_as_an_adapter(tmp_path: Path, write, tiny_llama, decode, weight
     assert decode(adapter, "vigogne") == decode(twin)
     assert decode(adapter / weights, "vigogne") == decode(twin)
     assert decode(adapter) != decode(tmp_path / "llama-7b-hf")
+    elsewhere = write.write_meta(tmp_path / "elsewhere" / "7B", tiny_llama, n_parts=1)
+    assert decode(adapter, "vigogne", base=elsewhere) == decode(twin)
 
 
 def _lora(write, model):  # type: ignore[no-untyped-def]
@@ -140,6 +142,7 @@ def test_vicuna_and_koala_as_differences(
     whole = dataclasses.replace(tiny_llama.with_tensors(sums), pieces=pieces)
     twin = write.write_gguf(tmp_path / "twin.gguf", whole, "F16")
     assert decode(converted, family) == decode(twin)
+    assert decode(delta, family, base=base) == decode(twin)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,152 @@
+"""Adapters whose base model is elsewhere: the user names it once, in the picker or on the command line."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from gguf import GGUFWriter
+
+from engine.protocol import Load
+from tui.bases import MAX_REMEMBERED, base_of, read_bases, remember_base
+from tui.paths import user_paths
+from tui.screens.main import MainScreen
+
+if TYPE_CHECKING:
+    from tests.tui.conftest import Play, Stage
+
+DIM = 64
+
+
+def write_tiny(path: Path, **options: Any) -> Path:
+    source = Path(__file__).parents[1] / "engine" / "tiny_models.py"
+    spec = importlib.util.spec_from_file_location("tiny_models", source)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    module.write_tiny(path, "llama", **options)
+    return path
+
+
+def write_adapter(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = GGUFWriter(path, "llama")
+    writer.add_string("general.type", "adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", 8.0)
+    writer.add_tensor("blk.0.attn_q.weight.lora_a", np.ones((4, DIM), np.float32))
+    writer.add_tensor("blk.0.attn_q.weight.lora_b", np.ones((DIM, 4), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def loaded(stage: Stage) -> tuple[str, str | None]:
+    load = stage.heard(Load)[-1]
+    return load.path, load.base
+
+
+async def until_loaded(play: Play, stage: Stage, adapter: Path, base: Path) -> None:
+    await play.until(lambda: isinstance(play.app.screen, MainScreen))
+    await play.until(lambda: loaded(stage) == (str(adapter), str(base)))
+    await play.until(lambda: play.app.workspace.engine.is_ready)
+
+
+async def test_the_picker_asks_for_the_base_once(stage: Stage) -> None:
+    adapter = write_adapter(stage.home / "models" / "poet-lora.gguf")
+    base = write_tiny(stage.home / "models" / "tiny-base.gguf")
+    async with stage.ready(size=(100, 30)) as play:
+        await play.press("f4")
+        await play.until_shown("poet-lora.gguf")
+        assert "is added to another model; enter asks to which" in play.text()
+        await play.press("down", "enter")
+        await play.until_shown("The base model of poet-lora.gguf")
+        await play.until(lambda: play.text().count("tiny-base.gguf") == 1)
+        assert "enter asks" not in play.text()
+        await play.press("enter")
+        await until_loaded(play, stage, adapter, base)
+        await play.press(*"/model tiny-base.gguf", "enter")
+        await play.until(lambda: loaded(stage) == (str(base), None))
+        await play.press("f4")
+        await play.until_shown("GGUF v3 with LoRA (GGUF)")
+        await play.press("escape", *"/model poet-lora.gguf", "enter")
+        await until_loaded(play, stage, adapter, base)
+
+
+async def test_the_base_of_a_typed_adapter_is_asked_for_too(stage: Stage, tmp_path: Path) -> None:
+    adapter = write_adapter(tmp_path / "poet.gguf")
+    base = write_tiny(tmp_path / "b.gguf")
+    async with stage.ready(size=(100, 30)) as play:
+        await play.press("f4")
+        await play.until_shown("None here yet")
+        await play.press(*str(adapter), "enter")
+        await play.until_shown("The base model of poet.gguf")
+        await play.press("escape")
+        await play.until(lambda: "The base model of" not in play.text())
+        await play.press("enter")
+        await play.until_shown("The base model of poet.gguf")
+        await play.until_shown("None here yet")
+        await play.press(*str(base), "enter")
+        await until_loaded(play, stage, adapter, base)
+
+
+async def test_a_base_that_does_not_fit_can_be_changed(stage: Stage) -> None:
+    adapter = write_adapter(stage.home / "models" / "poet-lora.gguf")
+    small = write_tiny(stage.home / "models" / "small.gguf", dim=32)
+    remember_base(adapter, small, user_paths())
+    async with stage.ready(size=(100, 30)) as play:
+        await play.press("f4")
+        await play.until_shown("is added to another model; enter asks to which")
+
+
+def test_the_command_line_names_a_base_and_it_is_remembered(cli: Callable[..., Any], home: Path) -> None:
+    adapter = write_adapter(home / "models" / "poet-lora.gguf")
+    base = write_tiny(home / "models" / "tiny-base.gguf")
+    alone = cli("models", "info", "poet-lora")
+    assert alone.code == 1
+    assert "needs its base model" in alone.err
+    assert "--base" in alone.err
+    with_base = cli("models", "info", "poet-lora", "--base", "tiny-base", "--json")
+    assert json.loads(with_base.out)["format"] == "GGUF v3 with LoRA (GGUF)"
+    assert base_of(adapter, user_paths()) == str(base)
+    assert json.loads(cli("models", "info", "poet-lora", "--json").out)["format"] == "GGUF v3 with LoRA (GGUF)"
+    listed = [json.loads(line)["name"] for line in cli("models", "list", "--json").out.splitlines()]
+    assert listed == ["poet-lora", "tiny-base"]
+
+
+def test_ask_puts_an_adapter_on_its_base(cli: Callable[..., Any], home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Path(__file__).with_name("cli_engine.py")
+    monkeypatch.setattr("engine.client.ENGINE_COMMAND", [sys.executable, str(script)])
+    adapter, base = home / "adapter.gguf", home / "base.gguf"
+    adapter.touch()
+    base.touch()
+    assert cli("ask", "-m", adapter, "--base", base, "x").code == 0
+    assert base_of(adapter, user_paths()) == str(base)
+    assert cli("ask", "-m", adapter, "--base", home / "nowhere.gguf", "x").code == 1
+
+
+def test_what_is_remembered_has_an_end_and_gone_bases_are_forgotten(home: Path) -> None:
+    paths = user_paths()
+    base = home / "base.gguf"
+    base.touch()
+    for number in range(3):
+        remember_base(home / f"{number}.gguf", base, paths)
+    assert len(read_bases(paths)) == 3
+    paths.bases_file.write_text(json.dumps({f"/{n}": str(base) for n in range(MAX_REMEMBERED + 9)}))
+    remember_base(home / "new.gguf", base, paths)
+    assert len(read_bases(paths)) == MAX_REMEMBERED
+    assert base_of(home / "new.gguf", paths) == str(base)
+    base.unlink()
+    assert read_bases(paths) == {}
+    paths.bases_file.write_text("[1")
+    assert read_bases(paths) == {}
