@@ -21,7 +21,6 @@ import statistics
 import subprocess
 import sys
 import time
-import venv
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -30,6 +29,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import psutil
+from peer_environment import PEER_REQUIREMENT, peer_python
+from reading import Memory, bytes_a_token
 
 from engine.client import EngineClient
 from engine.protocol import Load, ModelCard
@@ -37,16 +38,13 @@ from engine.starter import fetch
 from tui.commands.bench import SPARE_POSITIONS, peak_rss_bytes, random_ids, run_once
 from tui.paths import user_paths
 
-PEER_REQUIREMENT = "xllamacpp==2026.10.11549"
-CACHE = Path(__file__).parents[1] / ".cache"
-
 QUIET_LOAD = 0.5
 """A load average over a minute above this comes from more than a clock and a few daemons."""
 
-ROWS = (
-    ("prompt_tps", "reading the prompt, tokens/s", "{:.0f}", True),
-    ("gen_tps", "writing the answer, tokens/s", "{:.1f}", True),
-    ("first_token_s", "first token after, s", "{:.2f}", False),
+COLUMNS = (
+    ("prompt_tps", "prompt, tokens/s", "{:.0f}", True),
+    ("gen_tps", "answer, tokens/s", "{:.1f}", True),
+    ("read_share", "of the memory's speed", "{:.0%}", True),
     ("load_s", "ready after, s", "{:.2f}", False),
     ("peak_rss_mb", "memory at most, MB", "{:.0f}", False),
 )
@@ -70,10 +68,12 @@ class Peer:
 
     def __init__(self, python: Path, model: Path, threads: int, context: int) -> None:
         command = [python, Path(__file__).with_name("peer.py"), model, "--threads", threads, "--context", context]
+        started_s = time.perf_counter()
         self._process = subprocess.Popen(
             list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
         )
-        self.ready = self._read()
+        self._read()
+        self.load_s = time.perf_counter() - started_s
 
     def __enter__(self) -> Self:
         return self
@@ -95,21 +95,6 @@ class Peer:
             raise SystemExit("llama.cpp ended; run bench/peer.py by hand to see why.")
         answer: dict[str, Any] = json.loads(line)
         return answer
-
-
-def peer_python() -> Path:
-    """Make the environment with llama.cpp once, and return its Python."""
-    folder = CACHE / "peer"
-    python = folder / "bin" / "python"
-    marker = folder / PEER_REQUIREMENT
-    if not marker.exists():
-        print(f"Installing {PEER_REQUIREMENT} into {folder} …", file=sys.stderr)
-        venv.create(folder, with_pip=True, clear=True)
-        subprocess.run(
-            [python, "-m", "pip", "install", "--quiet", "--only-binary", ":all:", PEER_REQUIREMENT], check=True
-        )
-        marker.touch()
-    return python
 
 
 async def start_ours(load: Load) -> tuple[EngineClient, ModelCard, float]:
@@ -134,19 +119,24 @@ async def compare(model: Path, options: argparse.Namespace) -> Comparison:
         stack.enter_context(busy_cores(options.busy))
         result = Comparison(card.name, card.quantization)
         generator = random.Random(1)
+        memory, token_bytes = Memory(options.threads), bytes_a_token(model)
         for number in range(options.repeat + 1):
             print(f"{model.name}: run {number} of {options.repeat} …", file=sys.stderr)
             ids = random_ids(card, options.prompt_tokens, generator)
             run = await run_once(client, ids, options.gen_tokens)
             ours = {"prompt_tps": run.prompt_tps, "gen_tps": run.gen_tps, "first_token_s": run.first_token_s}
-            result.runs.append({"ours": ours, "peer": peer.run(ids, options.gen_tokens)})
+            speed = memory.speed()
+            sides = {"ours": ours, "peer": peer.run(ids, options.gen_tokens)}
+            for figures in sides.values():
+                figures["read_share"] = figures["gen_tps"] * token_bytes / speed
+            result.runs.append(sides)
         result.ours = medians(result, "ours") | {"load_s": load_s, "peak_rss_mb": peak_rss_bytes(client.pid) / 1e6}
         result.peer = medians(result, "peer") | {
-            "load_s": peer.ready["load_s"],
+            "load_s": peer.load_s,
             "peak_rss_mb": result.runs[-1]["peer"]["peak_rss_mb"],
         }
     await client.close()
-    for figure, _, _, more_is_better in ROWS:
+    for figure, _, _, more_is_better in COLUMNS:
         ratio = result.ours[figure] / result.peer[figure]
         result.ratios[figure] = ratio if more_is_better else 1 / ratio
     return result
@@ -155,9 +145,7 @@ async def compare(model: Path, options: argparse.Namespace) -> Comparison:
 def medians(result: Comparison, side: str) -> dict[str, float]:
     """The middle of all runs but the first, which warmed up."""
     measured = [run[side] for run in result.runs[1:]]
-    return {
-        name: statistics.median(run[name] for run in measured) for name in ("prompt_tps", "gen_tps", "first_token_s")
-    }
+    return {name: statistics.median(run[name] for run in measured) for name in measured[0] if name != "peak_rss_mb"}
 
 
 @contextmanager
@@ -204,20 +192,21 @@ def warn_if_busy() -> float:
 
 
 def markdown(results: list[Comparison], at: dict[str, Any]) -> str:
-    """Write the table that the README quotes."""
-    lines = ["| model | | llm-tui | llama.cpp | ratio |", "|---|---|---:|---:|---:|"]
+    """Write the table that the README quotes; each cell has our figure / llama.cpp's, most the ratio too."""
+    lines = ["| model | " + " | ".join(title for _, title, _, _ in COLUMNS) + " |", "|---|" + "---:|" * len(COLUMNS)]
     for result in results:
-        name = f"{result.model} {result.quantization}"
-        for figure, title, form, _ in ROWS:
-            ours, peer = form.format(result.ours[figure]), form.format(result.peer[figure])
-            lines.append(f"| {name} | {title} | {ours} | {peer} | {result.ratios[figure]:.2f} |")
-            name = ""
+        cells = [result.model if result.quantization in result.model else f"{result.model} {result.quantization}"]
+        for figure, _, form, _ in COLUMNS:
+            cell = f"{form.format(result.ours[figure])} / {form.format(result.peer[figure])}"
+            cells.append(cell if figure == "read_share" else f"{cell} = **{result.ratios[figure]:.2f}**")
+        lines.append(f"| {' | '.join(cells)} |")
     busy = f", {at['busy_cores']} cores busy with something else" if at["busy_cores"] else ""
     lines += [
         "",
         f"{at['date']}; {at['processor']}, {at['cores']} cores, {at['memory_gb']} GB, {at['system']}; "
         f"{at['threads']} threads, {at['prompt_tokens']} tokens of prompt, {at['gen_tokens']} of answer{busy}; "
-        f"medians of {at['repeat']} runs in turn after one to warm up. A ratio above 1 is in favour of llm-tui. "
+        f"medians of {at['repeat']} runs in turn after one to warm up. Each cell: llm-tui / llama.cpp = ratio, "
+        "above 1 in favour of llm-tui; the memory's speed: the fastest plain read by as many threads, between runs. "
         f"llm-tui {at['llm_tui']}, Python {at['python']}, Numba {at['numba']}; {at['peer'].replace('==', ' ')}.",
     ]
     return "\n".join(lines)

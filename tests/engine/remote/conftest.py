@@ -17,9 +17,9 @@ START_S = 120.0
 
 def peer_python() -> Path:
     """The Python of the environment with llama.cpp, which the benchmarks use too; skips where it cannot be made."""
-    compare = runpy.run_path(str(CHECKOUT / "bench" / "compare.py"))
+    environment = runpy.run_path(str(CHECKOUT / "bench" / "peer_environment.py"))
     try:
-        python: Path = compare["peer_python"]()
+        python: Path = environment["peer_python"]()
     except subprocess.CalledProcessError as error:
         pytest.skip(f"llama.cpp's package cannot be installed here ({error}).")
     return python
