@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+MAX_MESSAGE_CHARS = 2000
+"""What quotes a stranger's file (a name of 65,535 bytes, say) loses its middle beyond this."""
+
 
 class EngineError(Exception):
     """An error for the user: `message` says what and why, `hint` what to do."""
@@ -9,6 +12,9 @@ class EngineError(Exception):
     hint = ""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
+        if len(message) > MAX_MESSAGE_CHARS:
+            half = MAX_MESSAGE_CHARS // 2
+            message = f"{message[:half]} … {message[-half:]}"
         super().__init__(message)
         self.message = message
         if hint is not None:

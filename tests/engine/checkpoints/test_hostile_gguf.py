@@ -126,6 +126,13 @@ class TestTypes:
         refused(path, raw_gguf().raw_key("key", ARRAY, content).build(), "key is a list of lists")
 
 
+def test_a_name_of_absurd_length_is_not_told_in_full(path: Path, raw_gguf) -> None:
+    path.write_bytes(raw_gguf().tensor("w" * 60_000, [8]).build())
+    with pytest.raises(ModelFileError, match=r"hostile\.gguf: ww+ … w+ ends at byte") as caught:
+        open_checkpoint(path)
+    assert len(caught.value.message) < 2100
+
+
 class TestAlignment:
     """`general.alignment` decides where tensors lie."""
 
