@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.checkpoints import open_checkpoint
+from engine.checkpoints.gguf import MAX_NAME_BYTES
 from engine.errors import EngineError, ModelFileError, UnsupportedModelError
 
 UINT8, INT8, UINT16, INT16, UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY, UINT64, INT64, FLOAT64 = range(13)
@@ -127,7 +128,7 @@ class TestTypes:
 
 
 def test_a_name_of_absurd_length_is_not_told_in_full(path: Path, raw_gguf) -> None:
-    path.write_bytes(raw_gguf().tensor("w" * 60_000, [8]).build())
+    path.write_bytes(raw_gguf().tensor("w" * MAX_NAME_BYTES, [8]).build())
     with pytest.raises(ModelFileError, match=r"hostile\.gguf: ww+ … w+ ends at byte") as caught:
         open_checkpoint(path)
     assert len(caught.value.message) < 2100
