@@ -3,13 +3,48 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
-from tui.cli import run
+from tui.options import AppOptions
 
 
 def main() -> None:
     """Run one command and leave with its exit code."""
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(_run(sys.argv[1:]))
+
+
+def _run(arguments: list[str]) -> int:
+    options = plain_start(arguments)
+    if options is None or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        from tui.cli import run
+
+        return run(arguments)
+    try:
+        from tui.app import run as run_app
+
+        return run_app(options)
+    except Exception as error:  # noqa: BLE001
+        from tui.cli import failed
+
+        return failed(error)
+
+
+def plain_start(arguments: list[str]) -> AppOptions | None:
+    """What the app is asked for with no more than a file and --new or --continue; None for all else.
+
+    Reading a command line takes a tenth of the time to the first frame, for which there is nothing to read here.
+    """
+    options = {"--new": AppOptions(new=True), "--continue": AppOptions(continue_last=True)}
+    chosen = options.get(arguments[0]) if arguments else None
+    names = arguments[1:] if chosen else arguments
+    chosen = chosen or AppOptions()
+    if not names:
+        return chosen
+    (name, *more) = names
+    # No command has a dot in its name or lies in a folder.
+    if more or name.startswith("-") or not ("." in name or "/" in name) or not Path(name).is_file():
+        return None
+    return AppOptions(model=name, new=chosen.new, continue_last=chosen.continue_last)
 
 
 if __name__ == "__main__":

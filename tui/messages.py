@@ -1,4 +1,7 @@
-"""What the services tell the main screen; widgets have their own messages beside them."""
+"""What the services tell the main screen; widgets have their own messages beside them.
+
+Nobody compares or prints them: methods for that would only take from the time to the first frame.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
 EnginePhase = Literal["starting", "empty", "loading", "ready", "dead"]
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class EngineChanged(Message):
     """The engine's process or its model is in another state; reason says why where it is not good."""
 
@@ -24,14 +27,14 @@ class EngineChanged(Message):
     reason: str = ""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class AbilitiesShown(Message):
     """A server has shown what it can do, or that it cannot."""
 
     abilities: Abilities
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class EngineDiedMidway(Message):
     """The engine ended without being asked to."""
 
@@ -39,49 +42,49 @@ class EngineDiedMidway(Message):
     log_tail: list[str] = field(default_factory=list)
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class EngineSilent(Message):
     """Nothing came from the engine for so long."""
 
     silent_s: float
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class LoadAdvanced(Message):
     """Loading came further."""
 
     progress: LoadProgress
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class PromptAdvanced(Message):
     """The engine read more of the prompt."""
 
     progress: PromptProgress
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class StatsArrived(Message):
     """The engine's pulse."""
 
     stats: EngineStats
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class NoModelFound(Message):
     """There is nothing to load; reason: why not, where a model was asked for by name."""
 
     reason: str = ""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class ModelChosen(Message):
     """This file is being opened, whoever chose it."""
 
     name: str
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class FetchAdvanced(Message):
     """A model's download came further; total_bytes is 0 where it is not known."""
 
@@ -91,7 +94,7 @@ class FetchAdvanced(Message):
     name: str
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class FetchEnded(Message):
     """A model is here, at this path; without one the download was stopped, or failed: then error says why."""
 
@@ -99,7 +102,7 @@ class FetchEnded(Message):
     error: str = ""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class PathChanged(Message):
     """The session that is open, or the branch of it that is shown, is another one now.
 
@@ -116,7 +119,7 @@ class PathChanged(Message):
     at: str | None = None
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class HeldElsewhere(Message):
     """Another running app writes in the open session; host "" where none does."""
 
@@ -124,12 +127,12 @@ class HeldElsewhere(Message):
     pid: int
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class AnswerBegan(Message):
     """The engine was asked for an answer."""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class AnswerGrew(Message):
     """New text of the answer that is being written; candidates of its latest token."""
 
@@ -153,7 +156,7 @@ class Place:
     followed_by: int | None
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Weighed(Message):
     """What is likely at a place, while nothing is written.
 
@@ -166,7 +169,7 @@ class Weighed(Message):
     note: str = ""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class AnswerEnded(Message):
     """An answer is over and stored; is_resumable: it was cut short and can go on."""
 
@@ -174,31 +177,31 @@ class AnswerEnded(Message):
     is_resumable: bool
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class AnswerWaits(Message):
     """A message was sent, and its answer waits until a model is ready; waiting is False when it no longer does."""
 
     waiting: bool
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class SettingsShown(Message):
     """The open session's system prompt or sampling settings are to be shown anew."""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class TitleChanged(Message):
     """The open session got another title."""
 
     title: str
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class HistoryChanged(Message):
     """Sessions were added, renamed, removed or moved."""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Trouble(Message):
     """Something failed; the sentence says what, why and what to do."""
 

@@ -8,17 +8,15 @@ from tui.language import N_, _, number
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
-_TABLE: dict[int, str] = {
-    **{code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"},
+_PICTURES = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"} | {
     0x7F: "\N{SYMBOL FOR DELETE}",
-    **dict.fromkeys(range(0x80, 0xA0), _REPLACEMENT),
-    **dict.fromkeys((0x2028, 0x2029), "\n"),
-    **dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)), _REPLACEMENT),
-    **dict.fromkeys(range(0xFFF9, 0xFFFC), _REPLACEMENT),
-    **dict.fromkeys(range(0xD800, 0xE000), _REPLACEMENT),
+    0x2028: "\n",
+    0x2029: "\n",
 }
-UNSAFE_CHARACTERS = "".join(map(chr, _TABLE))
-_UNSAFE = re.compile(f"[{re.escape(UNSAFE_CHARACTERS)}]")
+UNSAFE = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb\ud800-\udfff]",
+)
+"""A character that a terminal would obey, or that turns the order of others, or is none."""
 
 
 def safe_text(text: str) -> str:
@@ -29,7 +27,11 @@ def safe_text(text: str) -> str:
     """
     if "\r\n" in text:
         text = text.replace("\r\n", "\n")
-    return text.translate(_TABLE) if _UNSAFE.search(text) else text
+    return UNSAFE.sub(_picture, text)
+
+
+def _picture(found: re.Match[str]) -> str:
+    return _PICTURES.get(ord(found[0]), _REPLACEMENT)
 
 
 def safe_line(text: str, limit: int = 200) -> str:

@@ -6,6 +6,7 @@ forgot is left away, so that no line becomes longer than the screen.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from rich.cells import cell_len
@@ -13,12 +14,9 @@ from rich.segment import Segment
 from textual.color import Color
 from textual.filter import LineFilter
 
-from tui.text import UNSAFE_CHARACTERS
+from tui.text import UNSAFE
 
-_TABLE = {
-    ord(character): "\N{REPLACEMENT CHARACTER}" if cell_len(character) else ""
-    for character in (*UNSAFE_CHARACTERS, "\n", "\t")
-}
+_OBEYED = re.compile(f"{UNSAFE.pattern}|[\n\t]")
 
 
 class Unobeyed(LineFilter):
@@ -33,4 +31,8 @@ class Unobeyed(LineFilter):
 
 def _without(segments: Iterable[Segment]) -> Iterable[Segment]:
     for text, style, control in segments:
-        yield Segment(text.translate(_TABLE), style, control)
+        yield Segment(_OBEYED.sub(_of_same_width, text), style, control)
+
+
+def _of_same_width(found: re.Match[str]) -> str:
+    return "\N{REPLACEMENT CHARACTER}" * cell_len(found[0])

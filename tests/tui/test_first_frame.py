@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
+
+from tui.__main__ import plain_start
+from tui.options import AppOptions
 
 LATER = (
     "engine.client",
@@ -26,6 +32,37 @@ def test_the_app_imports_nothing_that_the_first_frame_does_not_show() -> None:
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "textual.app" in modules
     assert [name for name in modules if name.startswith(LATER)] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        ([], AppOptions()),
+        (["--new"], AppOptions(new=True)),
+        (["--continue", "./model.gguf"], AppOptions(model="./model.gguf", continue_last=True)),
+        (["model.gguf"], AppOptions(model="model.gguf")),
+        (["missing.gguf"], None),
+        (["ask"], None),
+        (["ask", "model.gguf"], None),
+        (["--new", "--continue"], None),
+        (["--help"], None),
+        (["--resume", "model.gguf"], None),
+        (["tiny"], None),
+    ],
+)
+def test_a_plain_start_needs_no_command_line_parser(
+    arguments: list[str], options: AppOptions | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("model.gguf", "ask"):
+        Path(name).touch()
+    assert plain_start(arguments) == options
+
+
+def test_a_plain_start_imports_no_command_line_parser() -> None:
+    code = "import sys, tui.__main__, tui.app; print(*sorted(sys.modules))"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"click", "tui.cli"} & set(modules)
 
 
 def test_over_ssh_textual_draws_seldom_and_animates_nothing() -> None:
