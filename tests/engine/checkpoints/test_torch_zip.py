@@ -343,6 +343,30 @@ def test_changed_bytes_never_crash_it(path: Path, write, data: st.DataObject) ->
         assert read_rows(tensor, 0, tensor.shape[0] if len(tensor.shape) > 1 else 1).nbytes <= 64
 
 
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_changed_bytes_of_the_archive_never_crash_it(path: Path, write, data: st.DataObject) -> None:
+    """Its directory above all: places, sizes, names, and what says where the directory is."""
+    write_pickle(write, path, write.state_pickle({"w": write.tensor_op("0", "FloatStorage", [4, 4])}))
+    content = bytearray(path.read_bytes())
+    directory = content.index(b"PK\1\2")
+    spots = st.integers(directory, len(content) - 1) | st.integers(0, len(content) - 1)
+    sizes = st.sampled_from([0, 1, 64, 2**16 - 1, 2**31, 2**32 - 1])
+    for at in data.draw(st.lists(spots, min_size=1, max_size=4)):
+        if data.draw(st.booleans()):
+            content[at] = data.draw(st.integers(0, 255))
+        else:
+            content[at : at + 4] = struct.pack("<L", data.draw(sizes))
+    path.write_bytes(content[: data.draw(st.integers(len(content) - 30, len(content)))])
+    try:
+        tensors = read_torch(path)
+    except EngineError as error:
+        assert error.message
+        return
+    for tensor in tensors.values():
+        assert read_rows(tensor, 0, tensor.n_rows).nbytes <= 64
+
+
 @given(st.binary(max_size=200))
 @settings(max_examples=300, deadline=None)
 def test_noise_never_crashes_the_machine(noise: bytes) -> None:
