@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -202,6 +206,24 @@ def test_pull_of_a_folder_tells_its_size(cli: Cli, home: Path, hub: Any) -> None
     hub.repos["owner/Folder"] = {"config.json": b"{}", "model.safetensors": bytes(5000)}
     ran = cli("models", "pull", f"{hub.endpoint}/owner/Folder", "--json")
     assert json.loads(ran.out) == {"path": str(home / "models" / "Folder"), "size_bytes": 5002}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_pull_says_so_and_keeps_what_came(home: Path, hub: Any, number: int) -> None:
+    hub.repos["o/m"] = {"m.gguf": bytes(3_000_000)}
+    hub.gate.clear()
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "tui", "models", "pull", "hf:o/m"], stderr=subprocess.PIPE, text=True
+    ) as process:
+        part = home / "models" / "m.gguf.part"
+        while not (part.exists() and part.stat().st_size):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                pytest.fail(f"it ended with {process.wait(0.02)}")
+        process.send_signal(number)
+        _, complaint = process.communicate(timeout=60)
+    assert (process.returncode, complaint) == (130, "Stopped; the same command fetches the rest.\n")
+    assert part.exists()
+    assert not (home / "models" / "m.gguf").exists()
 
 
 class QuietHandler(SimpleHTTPRequestHandler):

@@ -12,6 +12,7 @@ from engine.quantize.mixes import MIXES, find_mix
 from tui.commands.configured import chosen_model, user_settings
 from tui.commands.options import json_option, threads_option
 from tui.commands.output import ProgressLine, percent, say, write_json, write_text
+from tui.commands.stopping import stoppable
 from tui.language import N_, _
 from tui.paths import user_paths
 from tui.sentences import reason, sentence
@@ -69,7 +70,14 @@ def command(
         threads=threads,
         cache_dir=str(paths.cache_dir),
     )
-    with ProgressLine() as line:
+    before = _identity(target)
+
+    def left() -> str:
+        if _identity(target) != before:
+            return _("Stopped, but {target} was whole already.", target=target)
+        return _("Stopped; nothing of {target} is left.", target=target)
+
+    with stoppable(left), ProgressLine() as line:
 
         def show(message: ConversionProgress | ConversionNote) -> None:
             if isinstance(message, ConversionNote):
@@ -79,12 +87,7 @@ def command(
                 line.show(_progress_text(message, target.name))
 
         line.show(_("Starting the engine …"))
-        try:
-            done = convert(conversion, paths.engine_log, show)
-        except KeyboardInterrupt:
-            line.clear()
-            say(_("Stopped; nothing of {target} is left.", target=target))
-            raise
+        done = convert(conversion, paths.engine_log, show)
     if as_json:
         write_json(
             {
@@ -106,6 +109,15 @@ def command(
                 speed=speed,
             )
         )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file is at a path, None for none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def _progress_text(progress: ConversionProgress, name: str) -> str:

@@ -17,6 +17,7 @@ from tui.commands import convert, prepared
 from tui.commands.configured import chosen_base, chosen_model, user_settings
 from tui.commands.options import base_option, context_option, json_option
 from tui.commands.output import CommandError, ProgressLine, percent, say, table, write_json, write_text
+from tui.commands.stopping import stoppable
 from tui.language import _
 from tui.paths import user_paths
 from tui.sentences import sentences
@@ -134,7 +135,7 @@ def pull(name: str, sha256: str | None, as_json: bool) -> None:
 
     if sha256 is not None and "://" not in name:
         raise click.UsageError(_("--sha256 is for a URL; the checksums of other models are known."))
-    with ProgressLine() as line:
+    with stoppable(lambda: _("Stopped; the same command fetches the rest.")), ProgressLine() as line:
 
         def report(progress: FetchProgress) -> None:
             what = safe_line(progress.name or name, 40)
