@@ -37,6 +37,7 @@ SLASH_COMMANDS = {
         SlashCommand("retry", "", "write another answer"),
         SlashCommand("system", "[TEXT]", "what the model is told first"),
         SlashCommand("template", "[NAME]", "the chat format; auto is the model's own"),
+        SlashCommand("tint", "", "show how likely each token of the answers was, or no longer"),
         SlashCommand("title", "[TEXT]", "give the session another title"),
     )
 }

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from textual.widget import Widget
 
     from tui.widgets.candidates_pane import CandidatesPane
+    from tui.widgets.message_view import MessageView
 
 
 class MainCandidates(MainSessions):
@@ -88,6 +89,34 @@ class MainCandidates(MainSessions):
             self.action_back()
         else:
             self.show_side("engine", self.candidates)
+
+    # Tints
+
+    def action_tint(self) -> None:
+        """Show how likely each token of the answers was, or no longer."""
+        from tui.widgets.message_view import TINTED
+
+        self.toggle_class(TINTED)
+        self._do(self._tint(self.transcript.views))
+
+    async def _tint(self, views: list[MessageView]) -> None:
+        from storage.answer_tokens import answer_tokens
+        from tui.widgets.message_view import TINTED
+        from tui.widgets.tinted_text import TintLegend
+
+        tinted = self.has_class(TINTED)
+        if tinted and not self.query(TintLegend):
+            await self.query_one("#chat").mount(TintLegend(), before=self.status)
+        self.query(TintLegend).set(display=tinted)
+        for view in views:
+            message = view.item.message
+            if message.role == "assistant" and message.state != "writing":
+                tokens = await self.workspace.store.call(answer_tokens, message.id) if tinted else None
+                await view.tint(tokens)
+
+    def on_message_view_tint_wanted(self, event: MessageView.TintWanted) -> None:
+        """An answer has come on screen."""
+        self._do(self._tint([event.view]))
 
     def show_side(self, name: str, target: Widget) -> None:
         """Show a side pane and focus a part of it."""

@@ -133,5 +133,6 @@ RUN: dict[str, Run] = {
     "retry": _action("again"),
     "system": _system,
     "template": _template,
+    "tint": _action("tint"),
     "title": _title,
 }

@@ -15,6 +15,7 @@ MAIN_KEYS = [
     Binding(
         "alt+c", "candidates", id="pane.candidates", tooltip="To the candidates: what else was likely, token by token"
     ),
+    Binding("alt+t", "tint", id="chat.tint", tooltip="Tint answers by how likely each token was, or no longer"),
     Binding("ctrl+n", "new_session", id="session.new", tooltip="Begin a session"),
     Binding("f4", "choose_model", id="model.choose", tooltip="Open another model"),
     Binding("f7", "stop_fetch", id="model.stop_fetch", tooltip="Stop the download; what came is kept"),

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from rich.cells import cell_len
 from textual.app import ComposeResult, RenderResult
 from textual.containers import Vertical
 from textual.content import Content
 from textual.geometry import Size
+from textual.message import Message
 from textual.reactive import Reactive, reactive
 from textual.widget import Widget
 from textual.widgets import Static
 
+from storage.answer_tokens import AnswerTokens
 from storage.records import PathMessage
 from tui.language import N_, _
 from tui.text import safe_line, safe_text
 from tui.widgets.answer_body import AnswerBody
+from tui.widgets.tinted_text import TintedText, can_tint
+
+TINTED = "-tinted"
+"""The screen's class while answers are to be tinted."""
 
 _BEFORE = "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}"
 _AFTER = "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}"
@@ -59,6 +67,12 @@ class MessageView(Vertical):
     # The transcript arranges us in the same pass as the answer grows: no second one for the new size.
     virtual_size = Reactive(Size(0, 0))
 
+    @dataclass
+    class TintWanted(Message):
+        """This answer has come on screen, where answers are tinted."""
+
+        view: MessageView
+
     def __init__(self, item: PathMessage) -> None:
         super().__init__(classes=f"-{item.message.role}")
         self.item = item
@@ -81,6 +95,18 @@ class MessageView(Vertical):
     def on_mount(self) -> None:
         """Fill the heading."""
         self._show_heading()
+        self._want_tint()
+
+    async def tint(self, tokens: AnswerTokens | None) -> None:
+        """Show the answer with its tokens tinted; as Markdown where nothing is known of them, or with None."""
+        if self._body is None:
+            return
+        with self.app.batch_update():
+            await self.query(TintedText).remove()
+            tints = tokens is not None and can_tint(tokens)
+            self._body.display = not tints
+            if tokens is not None and tints:
+                await self.mount(TintedText(self.item.message.content, tokens))
 
     def show_item(self, item: PathMessage) -> None:
         """Take over what changed about the message, except its text."""
@@ -90,6 +116,8 @@ class MessageView(Vertical):
     async def grow(self, text: str) -> None:
         """More of the answer came."""
         if self._body is not None:
+            if not self._body.display:
+                await self.tint(None)
             await self._body.grow(text)
 
     async def settle(self, item: PathMessage) -> None:
@@ -97,6 +125,11 @@ class MessageView(Vertical):
         self.show_item(item)
         if self._body is not None:
             await self._body.settle(item.message.content)
+            self._want_tint()
+
+    def _want_tint(self) -> None:
+        if self._body is not None and self.screen.has_class(TINTED):
+            self.post_message(self.TintWanted(self))
 
     def _show_heading(self) -> None:
         message = self.item.message
