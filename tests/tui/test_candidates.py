@@ -17,6 +17,13 @@ def lines(play: Play) -> list[str]:
     return [line.rstrip() for line in play.shown(CandidatesPane).splitlines()]
 
 
+def reversed_lines(play: Play) -> list[int]:
+    """Where the cursor stands."""
+    pane = play.app.screen.query_one(CandidatesPane)
+    strips = [pane.render_line(y) for y in range(pane.size.height)]
+    return [y for y, strip in enumerate(strips) if any(s.style and s.style.reverse for s in strip if s.text.strip())]
+
+
 def at_place(play: Play, place: str) -> bool:
     return f"· {place} " in play.text()
 
@@ -47,6 +54,7 @@ async def test_going_back_shows_what_else_was_likely_and_enter_branches(stage: S
         await play.until(lambda: at_place(play, "3/6"))
         assert lines(play)[0] == "Paris is the capital of F"
         assert lines(play)[1].startswith("•␣capital")
+        assert reversed_lines(play) == [1]
         await play.press("enter")
         await play.until_shown("That is what followed here")
         await play.press("down", "enter")
@@ -110,6 +118,8 @@ async def test_nothing_is_asked_while_the_pane_is_not_seen(stage: Stage) -> None
         await play.press("f3")
         await play.until(lambda: stage.heard(Look))
         assert len(stage.heard(Look)) == 1
+        await play.press("escape")
+        await play.until(lambda: not play.app.screen.query_one("#engine").display)
         await play.press("alt+c")
         await play.until(lambda: play.app.focused is play.app.screen.candidates)
         await play.until(lambda: "France.▏" in play.text())

@@ -12,6 +12,8 @@ from tui.widgets.answer_body import AnswerBody
 from tui.widgets.tinted_text import TintedText, TintLegend, band_of, can_tint
 
 if TYPE_CHECKING:
+    from rich.style import Style
+
     from tests.tui.conftest import Play, Stage
 
 
@@ -43,7 +45,7 @@ async def test_a_key_tints_answers_and_takes_the_tint_away(stage: Stage) -> None
         await play.until(lambda: "**Paris** is" in chat(play))
         await play.until_shown("Tokens that the model gave")
         [tinted] = tints(play)
-        assert {str(span.style) for span in tinted.content.spans} == {".tint--likely"}
+        assert tinted.parts == [("**Paris** is\n\n- big", "likely")]
         assert not play.app.screen.query(AnswerBody).first().display
         await play.ask("more")
         await play.until(lambda: len(tints(play)) == 2)
@@ -63,7 +65,7 @@ async def test_answers_of_old_and_of_an_opened_session(stage: Stage) -> None:
             lambda db: db.execute("DELETE FROM answer_tokens WHERE rowid = (SELECT min(rowid) FROM answer_tokens)")
         )
         await play.conversation.open(path)
-        await play.until(lambda: [str(tinted.content) for tinted in tints(play)] == ["Two."])
+        await play.until(lambda: [tinted.parts for tinted in tints(play)] == [[("Two.", "likely")]])
 
 
 async def test_an_answer_that_goes_on_is_written_as_always(stage: Stage) -> None:
@@ -79,34 +81,34 @@ async def test_an_answer_that_goes_on_is_written_as_always(stage: Stage) -> None
         await play.until(lambda: play.conversation.is_busy and len(stage.heard(Generate)) == 2)
         play.conversation.set_sampling(play.conversation.sampling)
         await play.answered()
-        await play.until(lambda: [str(tinted.content) for tinted in tints(play)] == ["One two three four."])
-        tokens = tints(play)[0].content.spans
-        assert {str(span.style) for span in tokens} == {".tint--likely"}
+        await play.until(lambda: [t.parts for t in tints(play)] == [[("One two three four.", "likely")]])
+
+
+def legend_styles(play: Play) -> list[Style]:
+    """The styles of the four tints as they are drawn."""
+    strip = play.app.screen.query_one(TintLegend).render_line(0)
+    return [segment.style for segment in strip if segment.style and ("%" in segment.text or "less" in segment.text)]
 
 
 @pytest.mark.parametrize("theme", ["textual-dark", "textual-light", "ansi-dark", "ansi-light"])
 async def test_each_tint_is_its_own_in_every_theme(stage: Stage, theme: str) -> None:
     async with stage.ready() as play:
         play.app.theme = theme
-        await play.ask("hello")
         await play.press("alt+t")
-        await play.until(lambda: tints(play))
-        legend = play.app.screen.query_one(TintLegend)
-        styles = [legend.get_component_rich_style(f"tint--{band}") for band in ("sure", "likely", "unlikely", "rare")]
+        await play.until_shown("Tokens that the model gave")
+        styles = legend_styles(play)
         assert len({(style.color, style.bgcolor) for style in styles}) == 4
+        marks = [(bool(style.bold), bool(style.underline)) for style in styles]
+        assert marks == [(False, False), (False, False), (False, True), (True, True)]
 
 
-async def test_without_colours_the_tints_are_other_styles(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_colours_the_tints_are_other_marks(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     async with stage.ready() as play:
-        await play.ask("hello")
         await play.press("alt+t")
-        await play.until(lambda: tints(play))
-        legend = play.app.screen.query_one(TintLegend)
-        styles = [legend.get_component_rich_style(f"tint--{band}") for band in ("sure", "likely", "unlikely", "rare")]
-        assert [(bool(s.bold), bool(s.underline), bool(s.reverse)) for s in styles] == [
-            (False, False, False), (True, False, False), (False, True, False), (False, False, True),
-        ]  # fmt: skip
+        await play.until_shown("Tokens that the model gave")
+        marks = [(bool(s.bold), bool(s.underline), bool(s.reverse)) for s in legend_styles(play)]
+        assert marks == [(False, False, False), (True, False, False), (False, True, False), (False, False, True)]
 
 
 async def test_a_slash_command_does_the_same(stage: Stage) -> None:

@@ -176,6 +176,8 @@ class MainScreen(MainPrompt):
         self.remove_class("-show-history", "-show-engine", f"-no-{name}")
         self.add_class(f"-show-{name}")
         target.focus()
+        # It has its place only when the pane is there.
+        self.call_after_refresh(target.scroll_visible, animate=False)
         self.workspace.looking.again()
 
     def action_choose_model(self) -> None:

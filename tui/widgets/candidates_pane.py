@@ -48,14 +48,12 @@ class CandidatesPane(Widget, can_focus=True):
     CandidatesPane > .candidates--cut { color: $foreground 45%; }
     CandidatesPane > .candidates--around { color: $foreground 65%; }
     CandidatesPane > .candidates--here { text-style: bold underline; color: $text-accent; }
-    CandidatesPane > .candidates--cursor { text-style: reverse; }
     """
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "candidates--bar",
         "candidates--cut",
         "candidates--around",
         "candidates--here",
-        "candidates--cursor",
     }
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left", "step(-1)", "Token before", id="candidates.before", tooltip="To the token before"),
@@ -245,7 +243,7 @@ class CandidatesPane(Widget, can_focus=True):
     def _chosen_line(self, at: int, candidate: Candidate, place: Place) -> Content:
         mark = _FOLLOWED if candidate.id == place.followed_by else " "
         line = self._line(candidate, mark)
-        return line.stylize(".candidates--cursor") if at == self._cursor and self.has_focus else line
+        return line.stylize("reverse") if at == self._cursor and self.has_focus else line
 
     def _line(self, candidate: Candidate, mark: str = "") -> Content:
         cut = candidate.sampler_p <= 0

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 
+from textual.app import App
 from textual.content import Content
-from textual.widgets import Static
+from textual.widget import Widget
 
 from storage.answer_tokens import AnswerTokens
 from tui.language import _
@@ -16,19 +17,19 @@ BANDS = ((0.7, "sure"), (0.3, "likely"), (0.1, "unlikely"), (0.0, "rare"))
 """The least probability of each tint."""
 
 # Some themes' backgrounds are one and the same in 16 colours: the lines under what is unlikely stay.
-_CSS = """
-{name} > .tint--sure {{ }}
-{name} > .tint--likely {{ background: $success-muted; color: $foreground; }}
-{name} > .tint--unlikely {{ background: $warning-muted; color: $foreground; text-style: underline; }}
-{name} > .tint--rare {{ background: $error-muted; color: $foreground; text-style: bold underline; }}
-{name}:ansi > .tint--likely {{ background: ansi_default; color: ansi_green; }}
-{name}:ansi > .tint--unlikely {{ background: ansi_default; color: ansi_yellow; }}
-{name}:ansi > .tint--rare {{ background: ansi_default; color: ansi_red; }}
-{name}:nocolor > .tint--likely {{ text-style: bold; }}
-{name}:nocolor > .tint--unlikely {{ text-style: underline; }}
-{name}:nocolor > .tint--rare {{ text-style: reverse; }}
-"""
-_COMPONENTS = {f"tint--{band}" for _least, band in BANDS}
+_IN_COLOURS = {
+    "sure": "",
+    "likely": "$foreground on $success-muted",
+    "unlikely": "$foreground on $warning-muted underline",
+    "rare": "$foreground on $error-muted bold underline",
+}
+_IN_ANSI_COLOURS = {
+    "sure": "",
+    "likely": "ansi_green",
+    "unlikely": "ansi_yellow underline",
+    "rare": "ansi_red bold underline",
+}
+_WITHOUT_COLOURS = {"sure": "", "likely": "bold", "unlikely": "underline", "rare": "reverse"}
 
 
 def band_of(chance: float | None) -> str:
@@ -41,6 +42,12 @@ def can_tint(tokens: AnswerTokens | None) -> bool:
     return tokens is not None and any(chance is not None for chance in tokens.chances)
 
 
+def _styles(app: App[object]) -> dict[str, str]:
+    if app.no_color:
+        return _WITHOUT_COLOURS
+    return _IN_ANSI_COLOURS if app.native_ansi_color else _IN_COLOURS
+
+
 def _pieces(text: str, tokens: AnswerTokens) -> Iterator[tuple[str, str]]:
     """The tint and the text of each token, and of what no token is known of."""
     at = 0
@@ -50,38 +57,30 @@ def _pieces(text: str, tokens: AnswerTokens) -> Iterator[tuple[str, str]]:
     yield "sure", text[at:]
 
 
-class TintedText(Static):
+class TintedText(Widget):
     """An answer's text as it is, with its line breaks."""
 
-    DEFAULT_CSS = "TintedText { height: auto; width: 1fr; margin-bottom: 1; }" + _CSS.format(name="TintedText")
-    COMPONENT_CLASSES = _COMPONENTS
+    DEFAULT_CSS = "TintedText { height: auto; width: 1fr; margin-bottom: 1; }"
 
     def __init__(self, text: str, tokens: AnswerTokens) -> None:
-        runs = groupby(_pieces(text.rstrip(), tokens), key=lambda piece: piece[0])
-        parts = [("".join(piece for _band, piece in run), f".tint--{band}") for band, run in runs]
-        super().__init__(Content.assemble(*[(safe_text(piece), style) for piece, style in parts if piece]))
+        super().__init__()
+        pieces = [piece for piece in _pieces(text.rstrip(), tokens) if piece[1]]
+        runs = groupby(pieces, key=lambda piece: piece[0])
+        self.parts = [(safe_text("".join(piece for _band, piece in run)), band) for band, run in runs]
+
+    def render(self) -> Content:
+        """All of it."""
+        styles = _styles(self.app)
+        return Content.assemble(*[(text, styles[band]) for text, band in self.parts])
 
 
-class TintLegend(Static):
+class TintLegend(Widget):
     """One line that says what each tint means."""
 
-    DEFAULT_CSS = "TintLegend { height: 1; width: 1fr; padding: 0 2; text-wrap: nowrap; }" + _CSS.format(
-        name="TintLegend"
-    )
-    COMPONENT_CLASSES = _COMPONENTS
+    DEFAULT_CSS = "TintLegend { height: 1; width: 1fr; padding: 0 2; text-wrap: nowrap; }"
 
-    def __init__(self) -> None:
-        (least_sure, _sure), (least_likely, _likely), (least_unlikely, _unlikely), _rare = BANDS
-        super().__init__(
-            Content.assemble(
-                _("Tokens that the model gave"),
-                " ",
-                (f" {least_sure:.0%}+ ", ".tint--sure"),
-                " ",
-                (f" {least_likely:.0%}+ ", ".tint--likely"),
-                " ",
-                (f" {least_unlikely:.0%}+ ", ".tint--unlikely"),
-                " ",
-                (" " + _("less") + " ", ".tint--rare"),
-            )
-        )
+    def render(self) -> Content:
+        """The least probability of each tint."""
+        styles = _styles(self.app)
+        words = [(f" {least:.0%}+ " if least else f" {_('less')} ", styles[band]) for least, band in BANDS]
+        return Content.assemble(_("Tokens that the model gave"), *[part for word in words for part in (" ", word)])
