@@ -24,6 +24,7 @@ COMMANDS = {
     "sessions": ("sessions", N_("What was said: list, show, search, rename, export, import, delete.")),
     "bench": ("bench", N_("Speed and memory of a model.")),
     "serve": ("serve", N_("The engine behind the OpenAI-compatible HTTP interface.")),
+    "serve-web": ("serve_web", N_("The app in a browser of this machine.")),
     "tokenize": ("tokenize", N_("Text to token ids and back.")),
     "perplexity": ("perplexity", N_("How well a model predicts a text.")),
     "backup": ("backup", N_("Copy all sessions to a file, while they are in use.")),

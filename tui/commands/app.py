@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from pathlib import Path
 
@@ -50,8 +51,13 @@ def _refuse_mistyped(ctx: click.Context, model: str) -> None:
 
 
 def has_terminal() -> bool:
-    """Whether there is something to draw on and to type into."""
-    return sys.stdin.isatty() and sys.stdout.isatty()
+    """Whether there is something to draw on and to type into: a terminal, or the pipes of a browser's page."""
+    return is_browser() or (sys.stdin.isatty() and sys.stdout.isatty())
+
+
+def is_browser() -> bool:
+    """Whether a server of pages has started this: it names the driver that Textual is to use."""
+    return os.environ.get("TEXTUAL_DRIVER", "").endswith(":WebDriver")
 
 
 def open_app(options: AppOptions) -> int:

@@ -71,13 +71,13 @@ async def _serve(
 ) -> int:
     settings = user_settings()
     load = chosen_load(model_name, settings, threads=threads, context=context)
-    with _listening(host, port) as listening:
+    with taken_address(host, port) as listening:
         async with loaded_engine(load) as (engine, card):
             return await _run(engine, card, settings, key, listening)
 
 
 @contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
+def taken_address(host: str, port: int) -> Iterator[socket.socket]:
     """Take the address before a model is loaded for nothing."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -100,7 +100,7 @@ async def _run(engine: Engine, card: ModelCard, settings: Settings, key: Key | N
     from engine.server.application import application
     from engine.server.running import run
 
-    _log_to_file()
+    log_to_file()
     ended = asyncio.Event()
     signals: list[int] = []
 
@@ -124,7 +124,7 @@ async def _run(engine: Engine, card: ModelCard, settings: Settings, key: Key | N
     return INTERRUPTED if signal.SIGINT in signals else DONE
 
 
-def _log_to_file() -> None:
+def log_to_file() -> None:
     """What the HTTP server has to say about errors goes where our own does, instead of to the terminal."""
     for handler in start_log().handlers:
         logging.getLogger().addHandler(handler)
