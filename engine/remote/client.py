@@ -57,9 +57,11 @@ SEED_BITS = 31
 CLOSE_S = 3.0
 """Connections are given so long to close."""
 
-_REFUSALS: dict[type[AnyCommand], tuple[str, str]] = {
-    Score: ("Servers do not measure perplexity.", "Measure a model of this machine."),
-    Look: ("Servers tell what is likely only while they write.", "Open a model of this machine to see it later too."),
+_REFUSALS: dict[type[AnyCommand], EngineError] = {
+    Score: EngineError("Servers do not measure perplexity.", "Measure a model of this machine."),
+    Look: EngineError(
+        "Servers tell what is likely only while they write.", "Open a model of this machine to see it later too."
+    ),
 }
 
 CANNOT_TUNE = "A server takes no new settings for an answer that it is writing: they hold from the next one on."
@@ -118,7 +120,7 @@ class RemoteClient(Engine):
             case Tokenize():
                 self._begin(command, self._tokenize(command))
             case Score() | Look():
-                self._fail(command.request_id, EngineError(*_REFUSALS[type(command)]))
+                self._fail(command.request_id, _REFUSALS[type(command)])
             case Detokenize():
                 self._begin(command, self._detokenize(command))
 
