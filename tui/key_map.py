@@ -150,6 +150,7 @@ def _places() -> dict[str, list[Binding]]:
     from tui.screens.dialog import Dialog
     from tui.screens.edit_message import EditMessageScreen
     from tui.screens.main_keys import MAIN_KEYS
+    from tui.screens.settings import SettingsScreen
     from tui.screens.system_prompt import SystemPromptScreen
     from tui.widgets.candidates_pane import CandidatesPane
     from tui.widgets.history_pane import SessionList
@@ -158,7 +159,7 @@ def _places() -> dict[str, list[Binding]]:
     from tui.widgets.transcript import Transcript
 
     kinds: list[type[DOMNode]] = [PromptBox, Transcript, SessionList, Slider, CandidatesPane]
-    dialogs: list[type[DOMNode]] = [EditMessageScreen, SystemPromptScreen]
+    dialogs: list[type[DOMNode]] = [EditMessageScreen, SettingsScreen, SystemPromptScreen]
     places = {_EVERYWHERE: [*_own(LlmTuiApp), *MAIN_KEYS]}
     places |= {kind.__name__: _own(kind) for kind in kinds}
     places |= {kind.__name__: [*_own(Dialog), *_own(kind)] for kind in dialogs}

@@ -52,6 +52,11 @@ WITHOUT_KEY = (
     (N_("Delete the chosen session"), N_("The one under the history's cursor; d there"), "delete_session"),
     (N_("Export the session as Markdown"), N_("To a file in your home: /export FILE chooses another"), "export('md')"),
     (N_("Export the session as JSON"), N_("With all branches and figures; can be imported again"), "export('json')"),
+    (
+        N_("Change the settings"),
+        N_("Language, colours, keys of the prompt box, threads and more: /settings"),
+        "settings",
+    ),
     (N_("Show archived sessions, or the others again"), N_("In the history; v there"), "show_archived"),
     (N_("Bring the deleted session back"), N_("The one that was deleted last"), "restore_session"),
 )

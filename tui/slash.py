@@ -35,6 +35,7 @@ SLASH_COMMANDS = {
         SlashCommand("preset", "[NAME]", "move all sliders: precise, balanced, creative, your own"),
         SlashCommand("quit", "", "leave; everything is stored"),
         SlashCommand("retry", "", "write another answer"),
+        SlashCommand("settings", "", "change the settings"),
         SlashCommand("system", "[TEXT]", "what the model is told first"),
         SlashCommand("template", "[NAME]", "the chat format; auto is the model's own"),
         SlashCommand("tint", "", "show how likely each token of the answers was, or no longer"),

@@ -152,6 +152,13 @@ async def test_what_is_typed_with_a_slash_is_explained_in_french(
         assert left_english(play, english) == []
 
 
+async def test_the_settings_are_french(french_stage: Stage, english: list[re.Pattern[str]]) -> None:
+    async with french_stage.ready(SMALL) as play:
+        await play.press(*"/settings", "enter")
+        await play.until_shown("─ Réglages ─")
+        assert left_english(play, english) == []
+
+
 async def test_the_first_run_is_french(french_stage: Stage, english: list[re.Pattern[str]]) -> None:
     async with french_stage.running(SMALL, model=str(french_stage.home / "gone.gguf")) as play:
         await play.until_shown("─ Bienvenue ─")

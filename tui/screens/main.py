@@ -209,6 +209,13 @@ class MainScreen(MainPrompt):
         elif choice is not None:
             self._do(self.workspace.load_model(choice))
 
+    def action_settings(self) -> None:
+        """Change the settings."""
+        from tui.paths import user_paths
+        from tui.screens.settings import SettingsScreen
+
+        self.app.push_screen(SettingsScreen(user_paths().settings_file))
+
     def action_system_prompt(self) -> None:
         """Change what the model is told first."""
         from tui.screens.system_prompt import SystemPromptScreen

@@ -131,6 +131,7 @@ RUN: dict[str, Run] = {
     "preset": _preset,
     "quit": _action("app.quit"),
     "retry": _action("again"),
+    "settings": _action("settings"),
     "system": _system,
     "template": _template,
     "tint": _action("tint"),

@@ -1,0 +1,167 @@
+"""The settings that most people change, with what they do; the file has them all, and its comments stay."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol, get_args, get_origin, runtime_checkable
+
+import msgspec
+from textual import on, work
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from tui.language import N_, _
+from tui.screens.dialog import Dialog
+from tui.settings import Settings, SettingsError, load_settings, save_settings
+from tui.text import safe_line
+
+_NEW_SESSION = N_("What a new session begins with; empty: as the model's makers recommend.")
+_EXPLANATION = N_("Enter changes a setting. Theme and copying change at once, the rest with the next start. The file:")
+
+
+@runtime_checkable
+class KeepsSettings(Protocol):
+    """An app that looks its settings up as they are now."""
+
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Row:
+    """A setting by its name in the file, and what it does."""
+
+    name: str
+    about: str
+
+    @property
+    def type(self) -> Any:
+        """What the setting may be."""
+        struct: Any = Settings
+        for part in self.name.split("."):
+            struct = next(field.type for field in msgspec.structs.fields(struct) if field.name == part)
+        return struct
+
+    def value(self, settings: Settings) -> Any:
+        """What the setting is."""
+        value: Any = settings
+        for part in self.name.split("."):
+            value = getattr(value, part)
+        return value
+
+    def choices(self, themes: list[str]) -> list[Any]:
+        """What it can be where that is a few things; else it is typed."""
+        if self.name == "app.theme":
+            return themes
+        if self.type is bool:
+            return [True, False]
+        return list(get_args(self.type)) if get_origin(self.type) is Literal else []
+
+
+ROWS = (
+    Row("app.language", N_("Language of the screens and commands; auto: the locale's.")),
+    Row("app.theme", N_("Colours.")),
+    Row("app.clipboard", N_("How a copy is sent to the terminal's clipboard.")),
+    Row("chat.enter_sends", N_("Enter sends and ctrl+j begins a new line; no: the other way round.")),
+    Row("chat.model_titles", N_("The model makes the titles of sessions when it is idle.")),
+    Row("chat.system_prompt", N_("What the model is told first in a new session.")),
+    Row("models.default", N_("The model to open where none is named; empty: the last one.")),
+    Row("sampling.temperature", _NEW_SESSION),
+    Row("sampling.top_k", _NEW_SESSION),
+    Row("sampling.top_p", _NEW_SESSION),
+    Row("sampling.min_p", _NEW_SESSION),
+    Row("sampling.repeat_penalty", _NEW_SESSION),
+    Row("sampling.max_tokens", N_("The longest answer in tokens; 0: up to the context's end.")),
+    Row("engine.threads", N_("Threads to compute with; 0: the physical cores.")),
+    Row("engine.context", N_("Tokens of context; 0: what the model can and the memory holds.")),
+    Row("engine.kv_type", N_("What keys and values are kept as; q8_0 takes half the memory of f16.")),
+    Row("engine.panels", N_("Whether arranged weights are kept on disk or in memory alone.")),
+    Row("engine.cache_limit_gb", N_("Gigabytes on disk for all arranged weights.")),
+)
+
+
+class SettingsScreen(Dialog[None]):
+    """Writes each change into the file at once."""
+
+    DIALOG_TITLE: ClassVar[str] = "Settings"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("delete", "reset", "default", id="settings.reset", tooltip="Give the setting its default back"),
+    ]
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self._file = file
+        self._settings = load_settings(file).settings
+
+    def contents(self) -> list[Widget]:
+        """The settings, a line to type in, and where the file is."""
+        rows = OptionList(*(Option(self._line(row), id=row.name) for row in ROWS), markup=False)
+        rows.highlighted = 0
+        typed = Input(compact=True)
+        typed.display = False
+        explanation = Content.assemble((_(_EXPLANATION), "dim"), " ", safe_line(str(self._file)))
+        return [rows, typed, Static("", classes="trouble", markup=False), Static(explanation, classes="text")]
+
+    def _line(self, row: Row) -> Content:
+        value = row.value(self._settings)
+        words = {True: _("yes"), False: _("no"), None: "-"}
+        shown = words[value] if isinstance(value, bool | None) else safe_line(str(value), 40)
+        return Content.assemble(row.name, "  ", (shown, "bold $text-accent"), "\n  ", (_(row.about), "dim"))
+
+    @property
+    def _row(self) -> Row:
+        return ROWS[self.query_one(OptionList).highlighted or 0]
+
+    @on(OptionList.OptionSelected)
+    def _change(self) -> None:
+        row = self._row
+        value, choices = row.value(self._settings), row.choices(sorted(self.app.available_themes))
+        if choices:
+            self._save(row, choices[(choices.index(value) + 1) % len(choices) if value in choices else 0])
+            return
+        typed = self.query_one(Input)
+        typed.value = "" if value is None else str(value)
+        typed.display = True
+        typed.focus()
+
+    @on(Input.Submitted)
+    def _take(self, event: Input.Submitted) -> None:
+        row, text = self._row, event.value.strip()
+        if row.type is str or not text:
+            self._save(row, text if row.type is str else None)
+            return
+        number = text.replace(",", ".") if row.type != (str | None) else text
+        try:
+            self._save(row, msgspec.convert(number, row.type, strict=False))
+        except msgspec.ValidationError as error:
+            self._complain(f"{row.name}: {error}.")
+
+    def action_reset(self) -> None:
+        """Take the setting out of the file."""
+        self._save(self._row, None)
+
+    @work(exclusive=True)
+    async def _save(self, row: Row, value: Any) -> None:
+        try:
+            self._settings = await asyncio.to_thread(save_settings, self._file, {row.name: value})
+        except SettingsError as error:
+            self._complain(str(error))
+            return
+        rows, typed = self.query_one(OptionList), self.query_one(Input)
+        rows.replace_option_prompt(row.name, self._line(row))
+        self.query_one(".trouble").remove_class("-shown")
+        typed.display = False
+        rows.focus()
+        if self._settings.app.theme in self.app.available_themes:
+            self.app.theme = self._settings.app.theme
+        if isinstance(self.app, KeepsSettings):
+            self.app.settings = self._settings
+
+    def _complain(self, sentence: str) -> None:
+        trouble = self.query_one(".trouble", Static)
+        trouble.update(Content(safe_line(sentence, 400)))
+        trouble.add_class("-shown")
