@@ -7,7 +7,8 @@ Each kernel: (address of float32, how many superblocks, address of the result, a
 are finite, and behind the last superblock there is room to read up to a whole tile.
 
 Source: quantize_row_q*_K_ref and make_qkx2_quants in ggml-quants.c of the llama.cpp repository: the same candidates,
-judged by the same errors; squared ones come from the sums of the fit, which saves reading the weights again.
+judged by the same errors; squared ones come from the sums of the fit, which saves reading the weights again, but where
+the fit is so good that nothing is left of them but rounding.
 """
 
 from __future__ import annotations
@@ -49,6 +50,9 @@ from engine.kernels.tiles import (
     where_less,
 )
 
+ROUNDING = 3e-4
+"""An error of so little of the squared weights drowns in the sums' rounding; usual ones are five times as large."""
+
 
 @inner
 def _level(x, low, scale, top):
@@ -84,14 +88,14 @@ def _sums(tile, factors, size, low, scale, top):
 
 
 @inner
-def _size_error(tile, factors, size, low, inverse_scale, top, scale, offset):
-    """The weighted sum of |scale · level + offset - x| over a group."""
+def _read_error(tile, factors, size, low, inverse_scale, top, scale, offset, squared):
+    """The weighted sum of |scale · level + offset - x| over a group, or of its square."""
     error = constant(0)
     for i in range(size):
         x = weight(tile, i)
         level = _level(x, low, inverse_scale, top)
         miss = lanes.sub(lanes.add(lanes.mul(scale, level), offset), x)
-        error = lanes.add(error, lanes.mul(weight(factors, i), absolute(miss)))
+        error = lanes.add(error, lanes.mul(weight(factors, i), lanes.mul(miss, miss) if squared else absolute(miss)))
     return error
 
 
@@ -122,39 +126,41 @@ def _fit(sum_w, sum_x, sums):
 
 
 @inner
-def _search(tile, factors, size, levels, begin, step, steps, by_size):
+def _search(tile, factors, size, levels, begin, step, steps, by_size, by_sums):
     """Scale and minimum (as a number to subtract) of a group: x ≈ scale · level - minimum.
 
     Candidates stretch the range of the weights over levels + begin, + begin + step, … levels; by_size: the error is the
-    sum of sizes, not of squares.
+    sum of sizes, not of squares; by_sums: of squares, from the fit's sums. The third result, only then: what the best
+    error is of the squared weights.
     """
     top, zero = constant(levels), constant(0)
     low = high = weight(tile, 0)
-    sum_w = sum_x = zero
+    sum_w = sum_x = sum_xx = zero
     for i in range(size):
         x, w = weight(tile, i), weight(factors, i)
         low, high = minimum(x, low), maximum(x, high)
         sum_w, sum_x = lanes.add(sum_w, w), lanes.add(sum_x, lanes.mul(w, x))
+        sum_xx = lanes.add(sum_xx, lanes.mul(lanes.mul(w, x), x))
     low = minimum(low, zero)
     scale = lanes.div(lanes.sub(high, low), top)
     stretch = inverse(scale)
-    if by_size:
-        best = _size_error(tile, factors, size, low, stretch, top, scale, low)
-    else:
+    if by_sums:
         best = _square_error(sum_w, sum_x, _sums(tile, factors, size, low, stretch, top), scale, low)
+    else:
+        best = _read_error(tile, factors, size, low, stretch, top, scale, low, not by_size)
     for i in range(steps + 1):
         stretch = lanes.mul(constant(begin + step * i + levels), inverse(lanes.sub(high, low)))
         sums = _sums(tile, factors, size, low, stretch, top)
         new_scale, new_low, determinant = _fit(sum_w, sum_x, sums)
-        if by_size:
-            error = _size_error(tile, factors, size, low, stretch, top, new_scale, new_low)
-        else:
+        if by_sums:
             error = _square_error(sum_w, sum_x, sums, new_scale, new_low)
+        else:
+            error = _read_error(tile, factors, size, low, stretch, top, new_scale, new_low, not by_size)
         error = where_less(zero, determinant, error, constant(HUGE))
         scale = where_less(error, best, new_scale, scale)
         low = where_less(error, best, new_low, low)
         best = minimum(error, best)
-    return scale, lanes.sub(zero, low)
+    return scale, lanes.sub(zero, low), lanes.mul(lanes.add(sum_xx, best), inverse(sum_xx))
 
 
 @inner
@@ -165,7 +171,12 @@ def _search_groups(scratch, size, levels, begin, step, steps, coarse):
     for group in range(SIZE // size):
         tile = scratch + group * size * VECTOR
         _weigh(tile, size, factors, not coarse)
-        scale, low = _search(tile, factors, size, levels, begin, step, steps, coarse)
+        scale, low, left = _search(tile, factors, size, levels, begin, step, steps, coarse, not coarse)
+        if not coarse and lanes.largest(lanes.sub(constant(ROUNDING), left)) > 0:
+            # Only for the lanes that need it: a superblock may not depend on its neighbours.
+            better_scale, better_low, _ = _search(tile, factors, size, levels, begin, step, steps, False, False)
+            scale = where_less(left, constant(ROUNDING), better_scale, scale)
+            low = where_less(left, constant(ROUNDING), better_low, low)
         store_f32x16(scratch + SCALES + group * VECTOR, scale)
         store_f32x16(scratch + MINIMA + group * VECTOR, low)
         most_scale, most_minimum = maximum(scale, most_scale), maximum(low, most_minimum)

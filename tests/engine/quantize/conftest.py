@@ -9,7 +9,20 @@ import pytest
 from numpy.typing import NDArray
 
 COLUMNS = 512
-SAMPLES = ("normal", "uniform", "heavy tails", "one sign", "laplace", "outliers", "zeros between")
+SAMPLES = (
+    "normal",
+    "uniform",
+    "heavy tails",
+    "one sign",
+    "laplace",
+    "outliers",
+    "zeros between",
+    "two values",
+    "few",
+    "tiny",
+    "shifted",
+    "one giant a row",
+)
 
 
 def weights(name: str, rows: int = 64) -> NDArray[np.float32]:
@@ -25,6 +38,11 @@ def weights(name: str, rows: int = 64) -> NDArray[np.float32]:
         "laplace": rng.laplace(size=shape) * 0.01,
         "outliers": np.where(rng.random(shape) < 0.002, normal * 50, normal),
         "zeros between": np.where(rng.random(shape) < 0.5, 0, normal),
+        "two values": np.where(normal > 0, 0.02, -0.02),
+        "few": np.where(rng.random(shape) < 0.1, normal, 0),
+        "tiny": normal * 1e-4,
+        "shifted": normal + 0.3,
+        "one giant a row": np.where(np.arange(COLUMNS) == 100, 50, normal),
     }
     return made[name].astype(np.float32)
 

@@ -25,15 +25,16 @@ def read(rows, kind):
 
 @pytest.mark.parametrize("kind", K_QUANTS)
 def test_errors_are_those_of_llama_cpp(kind, sample_name, convert, sample):
+    """Where several fits are all but exact, chance decides which is taken, there as here."""
     rows = sample(sample_name)
     error = np.square(read(convert(rows, kind), kind) - rows, dtype=np.float64).mean()
-    assert error <= 1.005 * LLAMA_CPP[kind][sample_name]
+    assert error <= max(1.015 * LLAMA_CPP[kind][sample_name], 4e-6 * np.square(rows, dtype=np.float64).mean())
 
 
 @pytest.mark.parametrize("kind", K_QUANTS)
 @pytest.mark.parametrize("blocks", [1, 15, 16, 17, 33])
 def test_a_superblock_is_the_same_whatever_lies_beside_it(kind, blocks, convert, sample):
-    rows = sample("normal").reshape(-1, 256)
+    rows = np.stack([sample(name)[:, :256] for name in ("normal", "two values", "few")], axis=1).reshape(-1, 256)
     assert np.array_equal(convert(rows[:blocks], kind), convert(rows, kind)[:blocks])
 
 
