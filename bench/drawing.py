@@ -11,21 +11,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import cProfile
-import fcntl
 import json
-import os
-import pty
-import select
-import struct
-import subprocess
 import sys
 import tempfile
-import termios
 import time
 from pathlib import Path
 from typing import Any
 
 import psutil
+from emulated import EmulatedTerminal, terminal_environment
 
 ROOT = Path(__file__).parents[1]
 ENGINE = ROOT / "tests" / "tui" / "scripted_engine.py"
@@ -58,9 +52,11 @@ CASES = {"prose": prose(4000), "code": code(500), "table": table(5000)}
 
 def run_app(model: str, script: str, report: str, profile: str) -> None:
     """Be the app, with a watch on its event loop."""
+    from tui import output
     from tui.app import LlmTuiApp, _run
     from tui.options import AppOptions
 
+    output.install()
     worst = {"wall_ms": 0.0, "cpu_ms": 0.0}
 
     app = LlmTuiApp(AppOptions(model=model), engine_command=[sys.executable, str(ENGINE), script])
@@ -88,46 +84,6 @@ def run_app(model: str, script: str, report: str, profile: str) -> None:
     Path(report).write_text(json.dumps(worst))
 
 
-class Screen:
-    """The app in a pseudo-terminal, and all that it sent there."""
-
-    def __init__(self, arguments: list[str], size: tuple[int, int], environment: dict[str, str]) -> None:
-        self.master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
-        command = [sys.executable, __file__, "--be-the-app", *arguments]
-        self.process = subprocess.Popen(
-            command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True, env=environment, cwd=ROOT
-        )
-        os.close(slave)
-        self.output = bytearray()
-
-    def read(self) -> bool:
-        """Take what there is; False once the app has ended."""
-        if select.select([self.master], [], [], 0.05)[0]:
-            try:
-                self.output += os.read(self.master, 65536)
-            except OSError:
-                return False
-        return True
-
-    def read_until(self, word: str, limit_s: float = 200) -> None:
-        limit = time.monotonic() + limit_s
-        start = max(len(self.output) - 100, 0)
-        while self.output.find(word.encode(), start) < 0:
-            if not self.read() or time.monotonic() > limit:
-                raise RuntimeError(f"{word!r} was never drawn: {bytes(self.output[-2000:]).decode()}")
-
-    def type(self, text: str) -> None:
-        os.write(self.master, text.encode())
-
-    def close(self) -> None:
-        self.type("\x11")
-        while self.read() and self.process.poll() is None:
-            pass
-        self.process.wait(20)
-        os.close(self.master)
-
-
 def measure(text: str, rate: float, size: tuple[int, int], *, ssh: bool, profile: str = "") -> dict[str, Any]:
     """Have one answer drawn and return what that took."""
     with tempfile.TemporaryDirectory() as folder:
@@ -136,21 +92,17 @@ def measure(text: str, rate: float, size: tuple[int, int], *, ssh: bool, profile
         model.write_bytes(b"GGUF")
         (home / "settings.toml").write_text("[chat]\nmodel_titles = false\n")
         script.write_text(json.dumps({"answers": [text], "token_delay_s": max(1 / rate - 0.00015, 0)}))
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("SSH_", "TEXTUAL"))}
-        environment |= {"TERM": "xterm-256color", "COLORTERM": "truecolor", "LLM_TUI_HOME": folder}
-        if ssh:
-            environment["SSH_CONNECTION"] = "192.0.2.1 1 192.0.2.2 22"
-        screen = Screen([str(model), str(script), str(report), profile], size, environment)
-        screen.read_until("ready")
-        screen.type("go")
-        screen.read_until("go")
-        app = psutil.Process(screen.process.pid)
-        before, sent, began_s = app.cpu_times(), len(screen.output), time.monotonic()
-        screen.type("\r")
-        screen.read_until(END)
-        after, took_s = app.cpu_times(), time.monotonic() - began_s
-        n_bytes = len(screen.output) - sent
-        screen.close()
+        command = [sys.executable, __file__, "--be-the-app", str(model), str(script), str(report), profile]
+        terminal = EmulatedTerminal(command, size, terminal_environment(home, ssh=ssh))
+        terminal.read_until_shown("ready")
+        terminal.type("go")
+        terminal.read_until_shown("go")
+        app = psutil.Process(terminal.process.pid)
+        before, sent, began_s = app.cpu_times(), terminal.n_bytes, time.monotonic()
+        terminal.type("\r")
+        took_s = terminal.read_until_shown(END) - began_s
+        after, n_bytes = app.cpu_times(), terminal.n_bytes - sent
+        terminal.close()
         cpu_s = after.user + after.system - before.user - before.system
         n_tokens = len(text.split(" "))
         return {

@@ -28,6 +28,7 @@ from tui.options import AppOptions
 from tui.paths import Paths, user_paths
 from tui.screens.main import MainScreen
 from tui.settings import load_settings
+from tui.sparing import SparingApp
 from tui.speaking import SpeakingApp
 from tui.terminal import show_period_s
 from tui.text import safe_line, safe_text
@@ -43,7 +44,7 @@ EXIT_GRACE_S = 10.0
 """After a signal, the process ends within this time even where the terminal no longer takes a byte."""
 
 
-class LlmTuiApp(SpeakingApp):
+class LlmTuiApp(SpeakingApp, SparingApp):
     """One main screen, dialogs over it, and the workspace behind."""
 
     TITLE = "llm-tui"

@@ -12,6 +12,8 @@ import asyncio
 import os
 import select
 import signal
+import threading
+from collections.abc import Callable
 from queue import Queue
 from typing import IO
 
@@ -22,8 +24,11 @@ LOOK_EVERY_S = 1.0
 """How often to look whether the terminal is still there: while nothing is drawn, nothing else would tell."""
 
 
+RESET = "\x1b[0m"
+
+
 class PatientWriter(WriterThread):
-    """Queues without a limit, since a frame left out would garble the screen; a screen is drawn a few times a second.
+    """Queues without a limit, and tells whether the terminal has taken all: who draws can wait for that.
 
     When the terminal is gone, the rest is thrown away, and the process gets the SIGHUP that it may have missed.
     """
@@ -31,15 +36,49 @@ class PatientWriter(WriterThread):
     def __init__(self, file: IO[str]) -> None:
         super().__init__(file)
         self._queue: Queue[str | None] = Queue()
+        self._lock = threading.Lock()
+        self._n_waiting = 0
+        self._when_idle: Callable[[], None] | None = None
+
+    def write(self, text: str) -> None:
+        """Have a text written."""
+        with self._lock:
+            self._n_waiting += 1
+        self._queue.put(text)
+
+    def is_idle(self, when_idle: Callable[[], None]) -> bool:
+        """Whether the terminal has taken all; if not, when_idle is called once it has, on the writer's thread."""
+        with self._lock:
+            self._when_idle = when_idle if self._n_waiting else None
+            return not self._n_waiting
+
+    def stop(self) -> None:
+        """End once all is written, with the colours that the terminal had."""
+        self.write(RESET)
+        super().stop()
 
     def run(self) -> None:
         """Write until the app ends, or the terminal does."""
         try:
-            super().run()
+            while (text := self._queue.get()) is not None:
+                self._file.write(text)
+                if self._queue.empty():
+                    self._file.flush()
+                self._written()
+            self._file.flush()
         except OSError:
             os.kill(os.getpid(), signal.SIGHUP)
             while self._queue.get() is not None:
                 pass
+
+    def _written(self) -> None:
+        with self._lock:
+            self._n_waiting -= 1
+            when_idle = None if self._n_waiting else self._when_idle
+            if when_idle is not None:
+                self._when_idle = None
+        if when_idle is not None:
+            when_idle()
 
 
 async def hung_up(descriptor: int) -> None:

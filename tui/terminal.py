@@ -8,7 +8,7 @@ LOCAL_SHOW_PERIOD_S = 0.1
 SSH_SHOW_PERIOD_S = 0.25
 """How often new text of an answer reaches the screen."""
 
-_SSH_VARIABLES = {"TEXTUAL_FPS": "12", "TEXTUAL_ANIMATIONS": "none", "TEXTUAL_SMOOTH_SCROLL": "0"}
+_SSH_VARIABLES = {"TEXTUAL_ANIMATIONS": "none", "TEXTUAL_SMOOTH_SCROLL": "0"}
 
 
 def is_remote(environment: Mapping[str, str]) -> bool:

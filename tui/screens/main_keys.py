@@ -28,6 +28,7 @@ MAIN_KEYS = [
     Binding("ctrl+o", "edit_message", id="message.edit", tooltip="Write another version of your message"),
     Binding("alt+left", "sibling(-1)", id="answer.before", tooltip="Show the version before"),
     Binding("alt+right", "sibling(1)", id="answer.after", tooltip="Show the version after"),
+    Binding("ctrl+l", "app.repaint", id="app.repaint", tooltip="Draw the whole screen anew"),
     Binding("f1", "app.help", "help", id="app.help", tooltip="Keys and what they do"),
 ]
 """Those with a description stand in the footer."""

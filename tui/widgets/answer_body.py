@@ -19,6 +19,7 @@ from tui.markdown import markdown_parser
 from tui.text import safe_text
 from tui.widgets.answer_table import TABLE, AnswerTable, gather_tables
 from tui.widgets.code_fence import PIECE_LINES, CodeFence
+from tui.widgets.even_lines import EvenLines
 
 DRAWING_SHARE = 0.04
 """How much of one processor core drawing may take; what costs more is drawn less often, down to every LONGEST_S."""
@@ -40,7 +41,7 @@ class AnswerParagraph(MarkdownParagraph):
         self.update(content, layout=not same_height)
 
 
-class AnswerBody(Markdown):
+class AnswerBody(EvenLines, Markdown):
     """Markdown that grows: what came since the last drawing is drawn together, the whole once more at the end.
 
     Only the end of the text is parsed when more comes: the last top-level block, and of a long code block or table

@@ -19,6 +19,7 @@ from storage.records import PathMessage
 from tui.language import N_, _
 from tui.text import safe_line, safe_text
 from tui.widgets.answer_body import AnswerBody
+from tui.widgets.even_lines import EvenLines
 from tui.widgets.tinted_text import TintedText, can_tint
 
 TINTED = "-tinted"
@@ -51,7 +52,7 @@ class MessageHeading(Widget):
         return Content.assemble((self.name_text, "bold"), " " * gap, (self.note, "dim"))
 
 
-class MessageView(Vertical):
+class MessageView(EvenLines, Vertical):
     """A message with its heading; the transcript's cursor may stand on it."""
 
     DEFAULT_CSS = """

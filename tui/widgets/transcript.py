@@ -14,6 +14,7 @@ from textual.widgets import Static
 
 from tui.language import _, ngettext
 from tui.text import safe_line
+from tui.widgets.even_lines import EvenLines
 
 if TYPE_CHECKING:
     from storage.records import PathMessage
@@ -23,7 +24,7 @@ PAGE = 24
 """Messages that are shown at once at most when a session opens; scrolling to the top brings as many more."""
 
 
-class Transcript(VerticalScroll, can_focus=True):
+class Transcript(EvenLines, VerticalScroll, can_focus=True):
     """The messages of one branch, each a MessageView; only as many are mounted as were asked for."""
 
     DEFAULT_CSS = """
