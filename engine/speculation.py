@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from engine.kernels.records import FEW_TOKENS
 from engine.sampling import Floats
 
 if TYPE_CHECKING:
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 GRAM = 3
 """Tokens that must occur again before what followed them is guessed: two match by chance too often."""
 
-MOST_GUESSES = 7
-"""Guesses in one batch: with the token itself a batch of eight, which costs little more than one of five."""
+FEW_GUESSES, MOST_GUESSES = 3, FEW_TOKENS - 1
+"""Guesses in one batch: a few, which cost next to nothing where reading the weights takes the time; the most as long as
+all of them come true."""
 
 FORGET = 0.8
 """Weight of the past in the running averages: a change shows after about five batches."""
@@ -90,6 +92,7 @@ class Lookahead:
         self._guesses: list[int] = []
         self._rows: list[Floats] = []
         self._used = 0
+        self._most = FEW_GUESSES
         self._seconds = 0.0
         self.n_guessed = self.n_right = 0
 
@@ -105,7 +108,7 @@ class Lookahead:
         self._settle()
         guesses: list[int] = []
         if self._pace.may_guess():
-            guesses = self._lookup.guess(ids, min(MOST_GUESSES, self._model.batch_size - 1, room))
+            guesses = self._lookup.guess(ids, min(self._most, self._model.batch_size - 1, room))
         return self._evaluate(ids, guesses)
 
     def _evaluate(self, ids: Sequence[int], guesses: list[int]) -> Floats:
@@ -122,4 +125,5 @@ class Lookahead:
         """Count what the last batch brought."""
         if self._guesses:
             self._pace.batch(self._seconds, self._used + 1)
+            self._most = MOST_GUESSES if self._used == len(self._guesses) else FEW_GUESSES
             self._guesses = []

@@ -42,6 +42,7 @@ from engine.kernels.memory import (
 )
 from engine.kernels.records import (
     CAPACITY,
+    FEW_TOKENS,
     HEAD_DIM,
     HEAD_PAD,
     HEADS,
@@ -69,9 +70,6 @@ from engine.kernels.softcap import soften
 
 RANGE = 256
 """Positions of one partial result."""
-
-FEW_TOKENS = 8
-"""Up to so many tokens, the work is split over the cache; beyond, over the tokens."""
 
 ROWS_BLOCK = 64
 """Query rows (token, head) that one unit of a prompt's attention takes through the cache together."""

@@ -1,4 +1,4 @@
-"""Matrix products with weights in panels: one token (decoding) or many (prompts), same sums in the same order.
+"""Matrix products with weights in panels: one token, a few (guesses) or many (prompts), same sums in the same order.
 
 Source of the layout: the interleaved rows of llama.cpp's repacked Q4_0, widened to 16 rows and to every type.
 """
@@ -18,6 +18,7 @@ from engine.kernels.jit import Static, inner, kernel
 from engine.kernels.memory import field, load_f32, load_i64, store_f32
 from engine.kernels.records import (
     BLOCK_BYTES,
+    FEW_TOKENS,
     N_OUT,
     N_TOKENS,
     P0,
@@ -232,6 +233,21 @@ def multiply_one(fmt, one, panel, panel_bytes, n_blocks, x, y, first, last):
 
 
 @inner
+def multiply_few(fmt, few, count, weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, n, first, last):
+    """Panels first to last times up to FEW_TOKENS tokens' activations, `count` at a time while the panel is cached."""
+    for p in range(first, last):
+        at = weights + p * panel_bytes
+        out = y + p * 4 * LANES
+        for t in range(0, n, count):
+            sums = zero_sums(few)
+            for block in range(n_blocks):
+                if t == 0:
+                    fetch_ahead(fmt, at, block)
+                sums = add_block(fmt, sums, at, block, x + t * x_stride, x_stride)
+            store_sums(sums, out + t * y_stride, y_stride)
+
+
+@inner
 def multiply_many(
     fmt, tiled, few, count, weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, n, first, last, tile
 ):
@@ -277,6 +293,8 @@ def matmul(name: str) -> Any:
         x, x_stride, y, y_stride = field(step, X), field(step, X_STRIDE), field(step, Y), field(step, Y_STRIDE)
         if n == 1:
             multiply_one(fmt, one, weights, panel_bytes, n_blocks, x, y, first, last)
+        elif n <= FEW_TOKENS:
+            multiply_few(fmt, few, count, weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, n, first, last)
         else:
             tile = field(batch, SCRATCH) + thread * field(batch, SCRATCH_BYTES)
             multiply_many(

@@ -19,6 +19,10 @@ N_TOKENS, POS, N_OUT, TOKENS, SCRATCH, SCRATCH_BYTES, THREADS, STEPS, N_STEPS = 
 """The batch: how many tokens, the first one's position, how many of the last ones give logits, where their ids lie;
 scratch memory and its size for each thread; the number of threads; the program's first step and their number."""
 
+FEW_TOKENS = 8
+"""Batches of up to so many tokens are taken like one token alone: weights are read once, unpacked as they come, and
+attention is split over the cache. Larger ones unpack weights to tiles, and split attention over the tokens."""
+
 BLOCK_BYTES = 48
 """A block of 32 quantised activations: 32 int8, float32 scale, int32 sums of either half, float32 scale · sum."""
 SCALE_AT, SUM_AT, SCALED_SUM_AT = 32, 36, 44

@@ -13,11 +13,12 @@ from llvmlite import ir
 from numba import njit, types
 
 from engine.kernels import cpu
-from engine.kernels.attention import FEW_TOKENS, RANGE, ROWS_BLOCK
+from engine.kernels.attention import RANGE, ROWS_BLOCK
 from engine.kernels.jit import OPTIONS, inner
 from engine.kernels.memory import field, store_i64
 from engine.kernels.records import (
     CHUNK_UNITS,
+    FEW_TOKENS,
     FIXED,
     HEADS,
     KERNEL,
@@ -135,7 +136,7 @@ def halvings(units, least, threads):
 def make_plan(plan, batch):
     """Write each step's units, chunks and rounds.
 
-    A single token reads every weight once, and memory gives most to who reads on where it was: so in each round every
+    A few tokens read more than they compute, and memory gives most to who reads on where it was: so in each round every
     thread gets one share, together half of what is left, and only the end goes out in small chunks, for all to finish
     together. Prompts compute more than they read; small chunks keep what they write in the cache.
     """
@@ -145,7 +146,7 @@ def make_plan(plan, batch):
         units = count_units(step, batch)
         least = max(1, field(step, CHUNK_UNITS))
         rounds = 0
-        if field(batch, N_TOKENS) == 1 and field(step, UNIT_KIND) == FIXED:
+        if field(batch, N_TOKENS) <= FEW_TOKENS and field(step, UNIT_KIND) == FIXED:
             rounds = halvings(units, least, threads)
         chunks = rounds * threads + max(1, ((units >> rounds) + least - 1) // least)
         entry = plan + 8 * PLAN_FIELDS * i

@@ -9,7 +9,18 @@ import pytest
 
 from engine.kernels.jit import kernel
 from engine.kernels.memory import field, load_i64, store_i64
-from engine.kernels.records import CHUNK_UNITS, FIXED, KERNEL, P0, P1, PER_TOKEN, STEP_FIELDS, UNIT_KIND, UNITS
+from engine.kernels.records import (
+    CHUNK_UNITS,
+    FEW_TOKENS,
+    FIXED,
+    KERNEL,
+    P0,
+    P1,
+    PER_TOKEN,
+    STEP_FIELDS,
+    UNIT_KIND,
+    UNITS,
+)
 from engine.team import Team
 
 MOST_UNITS = 3000
@@ -48,7 +59,7 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
 
 @pytest.mark.parametrize("units", [1, 2, 5, 64, 257, 3000])
 @pytest.mark.parametrize("least", [1, 3, 50])
-@pytest.mark.parametrize("n_tokens", [1, 2])
+@pytest.mark.parametrize("n_tokens", [1, FEW_TOKENS, FEW_TOKENS + 1])
 def test_every_unit_is_done_once(units: int, least: int, n_tokens: int, threads: int) -> None:
     counted = Counted(FIXED, units, least, threads)
     counted.run(n_tokens)
@@ -56,12 +67,12 @@ def test_every_unit_is_done_once(units: int, least: int, n_tokens: int, threads:
     assert counted.counts.tolist() == [1] * units + [0] * (MOST_UNITS - units)
 
 
-def test_a_token_alone_gets_large_shares_and_a_batch_small_ones() -> None:
+def test_a_few_tokens_get_large_shares_and_a_prompt_small_ones() -> None:
     counted = Counted(FIXED, MOST_UNITS, 1, 2)
-    counted.run(1)
+    counted.run(FEW_TOKENS)
     assert counted.calls.sum() < 30
     counted.calls[:] = 0
-    counted.run(2)
+    counted.run(FEW_TOKENS + 1)
     counted.team.close()
     assert counted.calls.sum() == MOST_UNITS
 

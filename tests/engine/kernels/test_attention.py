@@ -9,8 +9,8 @@ import pytest
 
 from engine.checkpoints import open_checkpoint
 from engine.config import config_from_gguf
-from engine.kernels.attention import FEW_TOKENS, RANGE, ROWS_BLOCK, attend, merge
-from engine.kernels.records import BLOCK_BYTES
+from engine.kernels.attention import RANGE, ROWS_BLOCK, attend, merge
+from engine.kernels.records import BLOCK_BYTES, FEW_TOKENS
 from engine.kernels.rotary import rotate_and_store
 from engine.kv_cache import KVCache
 from engine.program import Program

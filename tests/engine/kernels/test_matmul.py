@@ -12,6 +12,7 @@ from gguf.quants import quantize as quantize_weights
 from engine.kernels.formats import FORMATS, LANES, panel_format
 from engine.kernels.matmul import TOKEN_PAD, embed, matmul
 from engine.kernels.pack import pack_rows
+from engine.kernels.records import FEW_TOKENS
 
 SHAPES = [(16, 32), (40, 96), (37, 1056)]
 """Rows that fill panels and rows that do not; columns of one tile and of more."""
@@ -96,12 +97,14 @@ def test_product_equals_dequantised_weights(run_step, quantize, dequantize_activ
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_one_token_and_many_give_the_same_bits(run_step, quantize, name):
+def test_one_token_a_few_and_many_give_the_same_bits(run_step, quantize, name):
     weights = Weights(name, 40, 2304)
     x = np.random.default_rng(2).standard_normal((13, 2304), np.float32)
     together = multiply(run_step, quantize, weights, x)
     alone = np.concatenate([multiply(run_step, quantize, weights, row[None]) for row in x])
     np.testing.assert_array_equal(together, alone)
+    for few in (2, 5, FEW_TOKENS):
+        np.testing.assert_array_equal(multiply(run_step, quantize, weights, x[:few]), alone[:few])
 
 
 @pytest.mark.parametrize("name", ["Q8_0", "Q4_0"])
