@@ -12,6 +12,12 @@ ADAPTER_CONFIG = "adapter_config.json"
 UNFINISHED = ".part"
 """The ending of a folder that a model is being fetched into."""
 
+COMPANIONS = re.compile(
+    r"(config|adapter_config|params|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens"
+    r"|chat_template|(model\.safetensors|pytorch_model\.bin)\.index)\.json|tokenizer\.model|chat_template\.jinja"
+)
+"""The small files beside weights that say what these are and how they speak."""
+
 _LATER_GGUF = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
 _PARTS_OF_FOLDERS = re.compile(r"(consolidated\..*\.pth|.*\.safetensors|pytorch_model.*\.bin)", re.IGNORECASE)
 _OLD_MAGICS = frozenset({b"lmgg", b"fmgg", b"tjgg", b"algg"})

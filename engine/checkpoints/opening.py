@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.checkpoints.checkpoint import Checkpoint
+from engine.checkpoints.finding import COMPANIONS
 from engine.errors import DifferenceError, ModelFileError, UnsupportedModelError
 
 if TYPE_CHECKING:
@@ -58,6 +59,19 @@ def open_with_base(base: str | Path, addition: str | Path) -> Checkpoint:
     found = _open_model_or_adapter(Path(addition))
     whole = _open(Path(base), with_adapters=False)
     return with_delta(whole, found) if isinstance(found, Checkpoint) else with_adapter(whole, found)
+
+
+def files_of(path: str | Path) -> tuple[Path, ...]:
+    """The files of a model, an adapter or a difference, without what others use too, like its base.
+
+    Of a folder, also the small files beside the weights. Raises what open_checkpoint raises, but for a missing base.
+    """
+    found = _open_model_or_adapter(Path(path))
+    files = found.own_files if isinstance(found, Checkpoint) else found.files
+    if not found.path.is_dir():
+        return files
+    beside = sorted(found.path / name for name in _names_in(found.path) if COMPANIONS.fullmatch(name))
+    return (*files, *(file for file in beside if file not in files and file.is_file()))
 
 
 def _open(path: Path, *, with_adapters: bool) -> Checkpoint:

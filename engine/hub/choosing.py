@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from engine.checkpoints.finding import COMPANIONS
 from engine.errors import DownloadError
 from engine.hub.reference import HubReference
 
@@ -34,11 +35,6 @@ _FOLDER_WEIGHTS = (
     re.compile(r"consolidated\.\d\d\.pth"),
 )
 _ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
-_BESIDE = re.compile(
-    r"(config|adapter_config|params|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens"
-    r"|chat_template|(model\.safetensors|pytorch_model\.bin)\.index)\.json|tokenizer\.model|chat_template\.jinja"
-)
-"""The small files that say what weights are and how they speak."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +156,7 @@ def _folder(files: Iterable[HubFile], folder: str, wanted: HubReference) -> Choi
     """An adapter, or weights with all that lies beside them."""
     here = {file.name: file for file in files if file.folder == folder}
     name = (folder or wanted.repo).rpartition("/")[2]
-    small = [file for file_name, file in sorted(here.items()) if _BESIDE.fullmatch(file_name)]
+    small = [file for file_name, file in sorted(here.items()) if COMPANIONS.fullmatch(file_name)]
     if "adapter_config.json" in here:
         weights = [here[file_name] for file_name in _ADAPTER_WEIGHTS if file_name in here][:1]
         return Choice(files=(*small, *weights), folder=name) if weights else None

@@ -73,7 +73,9 @@ def test_list_and_names(cli: Cli, model: Path, home: Path) -> None:
     assert list(listed) == ["name", *INFO_FIELDS]
     assert listed["name"] == "Little"
     assert "broken.gguf" in ran.err
-    assert cli("models", "list").out.startswith("Little  Q4_1")
+    row = cli("models", "list").out
+    assert row.startswith("Little  Q4_1")
+    assert row.endswith("8192 tokens  GGUF v3  chatml\n")
     assert json.loads(cli("models", "info", "little", "--json").out)["path"] == str(model)
 
 
@@ -164,6 +166,43 @@ def test_remove_takes_a_models_file_away(cli: Cli, model: Path, starter_model: P
     assert cli("models", "remove", "Little").code == 0
     assert not model.is_symlink()
     assert starter_model.exists()
+
+
+def test_remove_takes_a_folder_away_with_all_that_came_with_it(cli: Cli, home: Path, hub: Any) -> None:
+    files = {"config.json": b"{}", "tokenizer_config.json": b"{}", "adapter_config.json": b'{"r": 1}'}
+    files["adapter_model.safetensors"] = safetensors("base_model.model.model.layers.0.self_attn.v_proj.lora_%s.weight")
+    hub.repos["o/Adapter"] = files
+    folder = home / "models" / "Adapter"
+    assert cli("models", "pull", "hf:o/Adapter").code == 0
+    assert {path.name for path in folder.iterdir()} == set(files)
+    assert cli("models", "verify", folder).out.count(str(folder)) == len(files)
+    assert cli("models", "remove", "Adapter").code == 0
+    assert not folder.exists()
+
+
+def test_remove_leaves_what_others_put_into_a_folder(cli: Cli, home: Path, hub: Any, tmp_path: Path) -> None:
+    name = "base_model.model.model.layers.0.self_attn.v_proj.lora_%s.weight"
+    hub.repos["o/Adapter"] = {"adapter_config.json": b'{"r": 1}', "adapter_model.safetensors": safetensors(name)}
+    folder = home / "models" / "Adapter"
+    assert cli("models", "pull", "hf:o/Adapter").code == 0
+    (folder / "notes.txt").write_text("mine")
+    link = home / "models" / "Linked"
+    link.symlink_to(folder, target_is_directory=True)
+    assert cli("models", "remove", link).code == 0
+    assert not link.is_symlink()
+    assert (folder / "adapter_model.safetensors").exists()
+    assert cli("models", "remove", "Adapter").code == 0
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+
+
+def safetensors(name: str) -> bytes:
+    """The two halves of a rank 1 adapter for a matrix of 1 × 1."""
+    head = {
+        name % half: {"dtype": "F32", "shape": [1, 1], "data_offsets": [at, at + 4]}
+        for half, at in (("A", 0), ("B", 4))
+    }
+    raw = json.dumps(head).encode()
+    return len(raw).to_bytes(8, "little") + raw + bytes(8)
 
 
 def test_remove_leaves_files_elsewhere_alone(cli: Cli, home: Path, starter_model: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import click
 import msgspec
 
 from engine import starter
+from engine.errors import NEEDS_BASE
 from engine.starter import FetchProgress
 from tui.bases import base_of, read_bases, remember_base
 from tui.commands import convert, prepared
@@ -70,6 +72,8 @@ def _row(model: ModelInfo) -> list[str]:
         human_count(model.parameters),
         human_bytes(model.size_bytes),
         _("{n} tokens", n=model.context),
+        safe_line(model.format, 40),
+        model.template,
         "" if model.fits else _("runs from disk, slowly"),
     ]
 
@@ -161,11 +165,14 @@ def _size_of(path: Path) -> int:
 @json_option
 def verify(file: str, as_json: bool) -> int:
     """Read all of a model file: whether it is whole and, for the starter model, the published one."""
-    from engine.checkpoints import open_checkpoint
+    from engine.checkpoints import files_of, open_checkpoint
 
     path = chosen_model(file, user_settings())
-    checkpoint = open_checkpoint(path)
-    sums = {str(part): _sha256(part) for part in checkpoint.files}
+    try:
+        parts = open_checkpoint(path).files
+    except NEEDS_BASE:
+        parts = files_of(path)
+    sums = {str(part): _sha256(part) for part in parts}
     is_starter = path.name == starter.SMOLLM2.file_name
     genuine = starter.SMOLLM2.model_sha256 in sums.values() if is_starter else None
     if as_json:
@@ -199,7 +206,7 @@ def _sha256(path: Path) -> str:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def remove(name: str, yes: bool) -> None:
     """Delete a model's files from the folder that it is in."""
-    from engine.checkpoints import open_checkpoint
+    from engine.checkpoints import files_of
 
     settings = user_settings()
     path = chosen_model(name, settings)
@@ -208,10 +215,15 @@ def remove(name: str, yes: bool) -> None:
         raise CommandError(
             _("{path} is in none of llm-tui's model folders. Delete it yourself if you want it gone.", path=path)
         )
-    files = open_checkpoint(path).own_files
+    # Of a folder that is linked to, the link is what lies among the models.
+    files = (path,) if path.is_symlink() else files_of(path)
     size = human_bytes(sum(part.stat().st_size for part in files))
     if not yes and sys.stdin.isatty():
         click.confirm(_("Delete {path} ({size}) for good?", path=path, size=size), abort=True, err=True)
     for part in files:
         part.unlink()
+    if path.is_dir():
+        # What the user has put there stays, and the folder with it.
+        with suppress(OSError):
+            path.rmdir()
     say(_("{path} is deleted, {size} are free again.", path=path, size=size))
