@@ -31,7 +31,7 @@ USAGE = (
     N_("Invalid value for {param_hint}: {message}"),
     N_("Option {name!r} does not take a value."),
     N_("Argument {name!r} takes {nargs} values."),
-    N_("{value!r} is not in the range {range}."),
+    N_("{value} is not in the range {range}."),
     N_("{value!r} is not a valid {number_type}."),
     N_("{value!r} is not a valid boolean. Recognized values: {states}"),
     N_("{name} {filename!r} does not exist."),

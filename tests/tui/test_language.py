@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import click
 import pytest
 from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
@@ -141,7 +142,9 @@ def test_sentences_of_the_engine_and_the_storage_are_known_by_their_form(french:
         " raccourcissez le texte, ou ouvrez le modèle avec un contexte plus grand."
     )
     broken = CorruptDatabaseError("/home/a. b/{x}.db", "disk image is malformed")
-    assert reason(broken).startswith("/home/a. b/{x}.db est endommagé\N{NO-BREAK SPACE}: disk image is malformed. Déplacez")
+    assert reason(broken).startswith(
+        "/home/a. b/{x}.db est endommagé\N{NO-BREAK SPACE}: disk image is malformed. Déplacez"
+    )
     assert sentence("Nobody has ever said this: {x}.") == "Nobody has ever said this: {x}."
     assert reason(ModelFileError("It is something else.", "Do something else.")) == (
         "It is something else. Do something else."
@@ -312,6 +315,15 @@ def test_all_that_textual_says_of_its_keys_and_commands_is_known() -> None:
     assert said - set(KEYS) == set()
     commands = [text for command in app.get_system_commands(Screen()) for text in (command.title, command.help)]
     assert set(commands) - set(COMMANDS) == set()
+
+
+def test_what_the_command_line_library_says_is_spelled_as_there(found_texts: Any) -> None:
+    library = Path(click.__file__).parent
+    calls = [node for path in library.glob("*.py") for node in ast.walk(ast.parse(path.read_text()))]
+    calls = [node for node in calls if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("_", "ngettext")]
+    said = {argument.value for call in calls for argument in call.args if isinstance(argument, ast.Constant)}
+    ours = found_texts.texts_of((CHECKOUT / "tui" / "click_texts.py").read_text(), "tui/click_texts.py")
+    assert {form for text in ours for form in (text.message, text.plural) if form} - said == set()
 
 
 # On the command line

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import EngineError
+from tui.language import _
 from tui.log import start_log
 from tui.messages import FetchAdvanced, FetchEnded
 from tui.sentences import reason
@@ -60,7 +61,8 @@ class Fetching:
             self._end(FetchEnded(error=reason(error)))
         except Exception as error:  # noqa: BLE001
             start_log().error("A download failed.", exc_info=error)
-            self._end(FetchEnded(error=f"This should not have happened: {type(error).__name__}: {error}."))
+            sentence = _("This should not have happened: {name}: {error}.", name=type(error).__name__, error=error)
+            self._end(FetchEnded(error=sentence))
 
     def _report(self, progress: FetchProgress) -> None:
         if self._ended.is_set():
