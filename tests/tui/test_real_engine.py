@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from tui.app import LlmTuiApp
@@ -33,3 +34,37 @@ async def test_the_starter_model_answers_stops_and_remembers(stage: Stage, start
         assert play.conversation.path[-1].message.content == stopped.content
         assert "Paris" in play.conversation.path[1].message.content
         await play.until_shown("What is the capital")
+
+
+@pytest.mark.slow
+async def test_the_sliders_move_the_candidates_and_an_answer_branches_at_a_token(
+    stage: Stage, starter_model: Path
+) -> None:
+    (stage.home / "settings.toml").write_text("[chat]\nmodel_titles = false\n[sampling]\ntemperature = 0.0\n")
+    async with stage.play(LlmTuiApp(AppOptions(model=str(starter_model)))) as play:
+        await play.until(lambda: play.app.workspace.engine.is_ready, patience_s=170)
+        first = await play.ask("What is the capital of France?")
+        pane = play.app.screen.candidates
+        await play.until(lambda: pane.place is not None)
+        n_tokens = pane.place.n_tokens
+        await play.press("alt+c", "left", "left", "left")
+        await play.until(lambda: pane.place.at == n_tokens - 3)
+        assert first.startswith(pane.place.before + pane.place.token)
+        cold = pane.shown
+        assert [candidate.sampler_p for candidate in cold if candidate.sampler_p] == [1]
+        play.conversation.set_sampling(msgspec.structs.replace(play.conversation.sampling, temperature=2, top_k=3))
+        play.app.workspace.looking.again()
+        await play.until(lambda: pane.shown != cold)
+        warm = pane.shown
+        assert [candidate.model_p for candidate in warm] == [candidate.model_p for candidate in cold]
+        assert sum(candidate.sampler_p > 0 for candidate in warm) in (2, 3)
+        followed = [candidate.id for candidate in warm].index(pane.place.followed_by)
+        shared, other = pane.place.before, warm[1 - followed].text
+        await play.press("down" if followed == 0 else "up", "enter")
+        await play.until(lambda: play.conversation.path[-1].sibling_count == 2)
+        await play.answered()
+        second = play.conversation.path[-1].message.content
+        assert second.startswith(shared + other)
+        assert second != first
+        await play.press("alt+left")
+        await play.until(lambda: play.conversation.path[-1].message.content == first)

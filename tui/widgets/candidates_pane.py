@@ -113,6 +113,11 @@ class CandidatesPane(Widget, can_focus=True):
         """Where in the last answer this is; None while one is written."""
         return self._place
 
+    @property
+    def shown(self) -> list[Candidate]:
+        """The candidates, the likeliest first; what followed, when it was not among them, last."""
+        return self._candidates
+
     def take(self, candidates: list[Candidate]) -> None:
         """The candidates of the latest token, to be shown with its text."""
         self._latest = candidates[:N_CANDIDATES]
