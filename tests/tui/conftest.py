@@ -156,18 +156,25 @@ def stage(home: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
 
 
 @pytest.fixture
-def open_terminal(stage: Stage) -> Iterator[Callable[..., Terminal]]:
-    """Start the app in a terminal of its own; keywords are environment variables, size is columns and rows."""
+def terminal_class() -> type[Terminal]:
+    """A program in a terminal of its own. Tests are no package: what they share comes from here."""
     spec = importlib.util.spec_from_file_location("terminal", Path(__file__).with_name("terminal.py"))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    terminal: type[Terminal] = module.Terminal
+    return terminal
+
+
+@pytest.fixture
+def open_terminal(stage: Stage, terminal_class: type[Terminal]) -> Iterator[Callable[..., Terminal]]:
+    """Start the app in a terminal of its own; keywords are environment variables, size is columns and rows."""
     terminals: list[Terminal] = []
 
     def start(*, size: tuple[int, int] = (100, 30), **environment: str) -> Terminal:
         arguments = [sys.executable, str(SCRIPTED_APP), str(stage.model), str(stage.script)]
-        terminals.append(module.Terminal(arguments, environment, size=size))
+        terminals.append(terminal_class(arguments, environment, size=size))
         return terminals[-1]
 
     yield start
