@@ -260,7 +260,8 @@ def test_a_writer_tells_when_the_terminal_has_taken_all() -> None:
         writer.start()
         n_read = 0
         while n_read < 200_000:
-            assert n_read > 190_000 or not told.is_set()
+            # The system itself holds some of it for the terminal.
+            assert n_read > 50_000 or not told.is_set()
             n_read += len(os.read(ours, 4096))
         assert told.wait(20)
         assert writer.is_idle(told.set)
