@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from tui.widgets.history_pane import SessionList
 from tui.widgets.prompt_box import PromptBox
 from tui.widgets.slider import Slider
-from tui.widgets.transcript import Transcript
+from tui.widgets.transcript import MOST, Transcript
 
 if TYPE_CHECKING:
     from tests.tui.conftest import Stage
@@ -137,8 +138,27 @@ async def test_a_long_session_opens_with_its_end_and_brings_the_rest_when_asked(
         await play.until_shown("message 99.")
         assert len(transcript.views) < 50
         transcript.focus()
-        for _ in range(5):
-            await play.press("home")
-        await play.until(lambda: len(transcript.views) == 100)
+
+        play.app.animation_level = "none"
+
+        def settled() -> bool:
+            return not transcript._is_moving and not any(worker.is_running for worker in transcript.workers)
+
+        seen = set(re.findall(r"message \d+\.", play.text()))
+        while "message 0." not in seen:
+            await play.press("pageup")
+            await play.until(settled)
+            seen |= set(re.findall(r"message \d+\.", play.text()))
+            assert len(transcript.views) <= MOST
+        assert len(seen) == 100
+        await play.press("end")
+        await play.until_shown("message 99.")
         await play.press("home")
         await play.until_shown("message 0.")
+        seen = set(re.findall(r"message \d+\.", play.text()))
+        while "message 99." not in seen:
+            await play.press("pagedown")
+            await play.until(settled)
+            seen |= set(re.findall(r"message \d+\.", play.text()))
+            assert len(transcript.views) <= MOST
+        assert len(seen) == 100

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
@@ -21,11 +23,17 @@ if TYPE_CHECKING:
     from tui.widgets.message_view import MessageView
 
 PAGE = 24
-"""Messages that are shown at once at most when a session opens; scrolling to the top brings as many more."""
+"""Messages that are shown at once at most when a session opens."""
+
+STEP = 6
+"""Messages that scrolling brings at a time: few, so that it does not stand still for them."""
+
+MOST = 60
+"""So many stay mounted: of a long session, what is far from the reader goes, and is brought back."""
 
 
 class Transcript(EvenLines, VerticalScroll, can_focus=True):
-    """The messages of one branch, each a MessageView; only as many are mounted as were asked for."""
+    """The messages of one branch, each a MessageView; only those around the reader are mounted."""
 
     DEFAULT_CSS = """
     Transcript { height: 1fr; scrollbar-size-vertical: 1; scrollbar-gutter: stable; }
@@ -76,6 +84,7 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
         self._path: list[PathMessage] = []
         self._first = 0
         self._end = 0
+        self._is_moving = False
         self._cursor: str | None = None
         self._goal: MessageView | None = None
 
@@ -138,6 +147,18 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
     async def _show_end(self) -> None:
         await self._reconcile()
         self.call_after_refresh(self.anchor)
+
+    def action_scroll_home(self) -> None:
+        """Go to the beginning of the conversation, not only of what is mounted of it."""
+        self.release_anchor()
+        if self._first:
+            self._first, self._end = 0, min(PAGE, len(self._path))
+            self.run_worker(self._show_beginning(), group="earlier", exclusive=True)
+        super().action_scroll_home()
+
+    async def _show_beginning(self) -> None:
+        await self._reconcile()
+        self.call_after_refresh(self.scroll_to, y=0, animate=False)
 
     def action_scroll_end(self) -> None:
         """Go to the end of the conversation, not only of what is mounted of it."""
@@ -234,18 +255,43 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
 
         if not self._first:
             return
-        first, self._first = self._first, max(self._first - PAGE, 0)
-        below = self.virtual_size.height - self.scroll_y
-        await self.mount_all([MessageView(item) for item in self._path[self._first : first]], after=".earlier")
-        self._show_rest()
-        self.call_after_refresh(
-            lambda: self.scroll_to(y=self.virtual_size.height - below, animate=False, immediate=True)
-        )
+        first, self._first = self._first, max(self._first - STEP, 0)
+        with self._place_kept(0):
+            await self.mount_all([MessageView(item) for item in self._path[self._first : first]], after=".earlier")
+            # What is being written grows where it is.
+            if self._path[-1].message.state != "writing":
+                self._end = min(self._end, self._first + MOST)
+                await self.remove_children(self.views[self._end - self._first :])
+            self._show_rest()
 
     async def show_later(self) -> None:
-        """Bring more of what follows at the bottom."""
-        self._end = min(self._end + PAGE, len(self._path))
-        await self._reconcile()
+        """Bring more of what follows at the bottom, with the reader's place unmoved."""
+        from tui.widgets.message_view import MessageView
+
+        if self._end >= len(self._path):
+            return
+        end, self._end = self._end, min(self._end + STEP, len(self._path))
+        with self._place_kept(-1):
+            await self.mount_all([MessageView(item) for item in self._path[end : self._end]], before=".later")
+            n_gone = max(self._end - self._first - MOST, 0)
+            self._first += n_gone
+            await self.remove_children(self.views[:n_gone])
+            self._show_rest()
+
+    @contextmanager
+    def _place_kept(self, at: int) -> Iterator[None]:
+        """Let the reader see one of the messages where it was, whatever comes and goes around it."""
+        view = self.views[at]
+        offset = view.virtual_region.y - self.scroll_y
+
+        def go_back() -> None:
+            self._is_moving = False
+            self.scroll_to(y=view.virtual_region.y - offset, animate=False, immediate=True)
+
+        self._is_moving = True
+        with self.app.batch_update():
+            yield
+        self.call_after_refresh(go_back)
 
     async def grow(self, message_id: str, text: str) -> None:
         """More of an answer came."""
@@ -266,6 +312,8 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         """Reaching the top brings earlier messages."""
         super().watch_scroll_y(old_value, new_value)
+        if self._is_moving:
+            return
         if new_value <= 0 < old_value and self._first:
             self.run_worker(self.show_more(), group="earlier", exclusive=True)
         elif new_value >= self.max_scroll_y > 0 and new_value > old_value and self._end < len(self._path):
