@@ -17,6 +17,7 @@ from engine.protocol import KVType, Sampling
 from engine.remote.config import ServerConfig
 from tui.clipboard import Clipboard
 from tui.language import N_, LanguageSetting, _
+from tui.sentences import sentence
 
 DEFAULT_SYSTEM_PROMPT = "You are a helpful assistant."
 
@@ -282,7 +283,7 @@ def _bad_entries(table: Any, kind: type[msgspec.Struct]) -> list[tuple[str, str]
 
 def _reason_and_keys(error: msgspec.ValidationError, table: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
     """Split msgspec's "Expected `float` … - at `$.sampling.temperature`" into the reason and the keys."""
-    reason, _, where = str(error).partition(" - at `")
+    where = str(error).partition(" - at `")[2]
     keys: list[str] = []
     inner: Any = table
     for key in re.findall(r"\w+|\[\.{3}\]|\[\d+\]", where.removeprefix("$").rstrip("`")):
@@ -290,8 +291,14 @@ def _reason_and_keys(error: msgspec.ValidationError, table: Mapping[str, Any]) -
             break
         keys.append(key)
         inner = inner[key]
+    return reason_of(error), tuple(keys)
+
+
+def reason_of(error: msgspec.ValidationError) -> str:
+    """What does not fit, in the user's language, without where."""
+    reason = str(error).partition(" - at `")[0]
     # A setting that is left out is None; TOML has no null to write.
-    return (reason[:1].lower() + reason[1:]).replace("`", "").replace(" | null", ""), tuple(keys)
+    return sentence((reason[:1].lower() + reason[1:]).replace("`", "").replace(" | null", ""))
 
 
 def _drop(table: dict[str, Any], keys: tuple[str, ...]) -> None:

@@ -81,7 +81,7 @@ async def test_what_does_not_fit_is_said_and_not_written(typed: str, stage: Stag
         await play.press("enter")
         await play.until(lambda: isinstance(play.app.focused, Input))
         await play.press(*typed, "enter")
-        await play.until_shown("sampling.temperature: Expected")
+        await play.until_shown("sampling.temperature: expected float")
         assert "sampling" not in in_file(stage)
 
 

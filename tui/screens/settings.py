@@ -17,7 +17,7 @@ from textual.widgets.option_list import Option
 
 from tui.language import N_, _
 from tui.screens.dialog import Dialog
-from tui.settings import Settings, SettingsError, load_settings, save_settings
+from tui.settings import Settings, SettingsError, load_settings, reason_of, save_settings
 from tui.text import safe_line
 
 _NEW_SESSION = N_("What a new session begins with; empty: as the model's makers recommend.")
@@ -138,7 +138,7 @@ class SettingsScreen(Dialog[None]):
         try:
             self._save(row, msgspec.convert(number, row.type, strict=False))
         except msgspec.ValidationError as error:
-            self._complain(f"{row.name}: {error}.")
+            self._complain(f"{row.name}: {reason_of(error)}.")
 
     def action_reset(self) -> None:
         """Take the setting out of the file."""
