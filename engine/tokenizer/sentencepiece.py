@@ -55,8 +55,11 @@ class SentencePieceTokenizer(Tokenizer):
 def _model_proto(vocabulary: Vocabulary, marker_texts: Sequence[str], scores: Sequence[float]) -> bytes:
     """The serialised model: pieces, then how it was trained, then how it treats spaces."""
     types = _piece_types(vocabulary, frozenset(marker_texts))
+    kinds = {kind: _number(3, kind) for kind in set(types)}
+    score_bytes = struct.Struct("<f").pack
+    # Vocabularies have a quarter of a million pieces; the name of a field is the same for each.
     pieces = [
-        _message(1, _message(1, text.encode()) + b"\x15" + struct.pack("<f", score) + _number(3, kind))
+        _message(1, _message(1, text.encode()) + b"\x15" + score_bytes(score) + kinds[kind])
         for text, score, kind in zip(_piece_texts(vocabulary), scores, types, strict=True)
     ]
     if TokenType.UNKNOWN not in types:
@@ -102,7 +105,12 @@ def _piece_types(vocabulary: Vocabulary, markers: frozenset[str]) -> list[int]:
 _KNOWN_TYPES = frozenset(TokenType)
 
 
+_SMALL = [bytes([value]) for value in range(0x80)]
+
+
 def _varint(value: int) -> bytes:
+    if value < len(_SMALL):
+        return _SMALL[value]
     data = bytearray()
     while value > 0x7F:
         data.append(value & 0x7F | 0x80)
