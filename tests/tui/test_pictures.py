@@ -69,6 +69,7 @@ def picture(stage: Stage, snap_compare: Compare) -> Callable[..., bool]:
 async def ask(play: Play) -> None:
     await play.ask("List three rivers")
     await play.until(lambda: "118 tok/s" in play.text() or play.app.size.width < 100)
+    await play.until(lambda: play.app.screen.candidates.place or play.app.size.width < 100)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -90,6 +91,22 @@ def test_sliders(picture: Compare, size: tuple[int, int]) -> None:
         await ask(play)
         await play.press("f3", "down", "1", "2")
         await play.until_shown("12▏")
+        await play.until(lambda: play.app.screen.candidates.place)
+
+    assert picture(scene, size)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_candidates_and_tints(picture: Compare, size: tuple[int, int]) -> None:
+    async def scene(play: Play) -> None:
+        await ask(play)
+        await play.press("alt+t", "alt+c")
+        await play.until(lambda: "Tokens that" in play.text() and play.app.screen.candidates.place)
+        await play.press("left", "left")
+        pane = play.app.screen.candidates
+        await play.until(lambda: pane.place.at == pane.place.n_tokens - 2)
+        await play.press("down")
+        await play.until(lambda: pane.shown[1].text == " Lyon")
 
     assert picture(scene, size)
 

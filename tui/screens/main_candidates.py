@@ -32,6 +32,10 @@ class MainCandidates(MainSessions):
             self.workspace.looking.forget()
 
     @on(messages.PathChanged)
+    def _look_elsewhere(self) -> None:
+        self._show_place(None)
+        self.workspace.looking.look_at_end()
+
     @on(messages.AnswerEnded)
     def _look_at_the_end(self) -> None:
         self.workspace.looking.look_at_end()
