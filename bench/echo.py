@@ -102,14 +102,16 @@ def echo_times(terminal: EmulatedTerminal, n_keys: int) -> list[float]:
     times_ms: list[float] = []
     typed = ""
     for n in range(n_keys):
-        terminal.read_for(pauses.uniform(*PAUSES_S))
         if not is_writing(terminal.lines):
             terminal.type(AGAIN)
             terminal.read_until(is_writing)
+            terminal.read_for(1.0)
+        terminal.read_for(pauses.uniform(*PAUSES_S))
         if len(typed) == LINE:
             terminal.type(BACKSPACE * LINE)
             terminal.read_until(lambda lines: not any("0#" in line for line in lines))
             typed = ""
+            terminal.read_for(pauses.uniform(*PAUSES_S))
         typed += "#" if typed.endswith("0") else str(n % 10) if typed else "0"
         began_s = time.monotonic()
         terminal.type(typed[-1])

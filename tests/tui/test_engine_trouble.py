@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from engine.protocol import Generate, Load
+from tui.priority import NICENESS
 from tui.widgets.prompt_box import PromptBox
 from tui.widgets.status_line import StatusLine
 
@@ -116,3 +117,12 @@ async def test_no_engine_is_left_behind(stage: Stage) -> None:
         await play.until_shown("number2")
         assert len(engine_pids()) == 1
     assert engine_pids() == []
+
+
+async def test_the_engine_stands_back_for_the_screen(stage: Stage) -> None:
+    async with stage.ready():
+        (pid,) = engine_pids()
+        assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0) + NICENESS
+        autogroup = Path(f"/proc/{pid}/autogroup")
+        if autogroup.exists():
+            assert autogroup.read_text().endswith(f" nice {NICENESS}\n")

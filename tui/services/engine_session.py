@@ -48,6 +48,7 @@ from tui.messages import (
     StatsArrived,
     Trouble,
 )
+from tui.priority import let_us_first
 from tui.sentences import reason, sentence, sentences
 from tui.services.aside import Aside
 
@@ -107,7 +108,9 @@ class EngineSession:
 
     async def _start_process(self) -> Engine:
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        return await EngineClient.start(command=self._command, log_path=self.log_path)
+        client = await EngineClient.start(command=self._command, log_path=self.log_path)
+        let_us_first(client.pid)
+        return client
 
     async def use(self, start_engine: StartEngine | None) -> None:
         """Take another engine in place of the one before; None for the process of this machine."""
