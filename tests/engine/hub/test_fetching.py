@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,17 @@ def test_without_the_library_it_says_what_to_install(hub: Any, tmp_path: Path, m
     hub.repos["o/m"] = {"m.gguf": CONTENT}
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     assert "pip install 'llm-tui[hf]'" in refused("hf:o/m", tmp_path)
+
+
+def test_the_address_of_a_file_itself_needs_no_library(
+    hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.repos["o/m"] = {"m.gguf": CONTENT}
+    address = f"{hub.endpoint}/o/m/resolve/main/m.gguf"
+    sha256 = hashlib.sha256(CONTENT).hexdigest()
+    assert fetch(address, tmp_path / "checked", sha256=sha256).read_bytes() == CONTENT
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    assert fetch(address, tmp_path / "plain").read_bytes() == CONTENT
 
 
 def test_a_report_that_raises_ends_it_and_what_came_stays(hub: Any, tmp_path: Path) -> None:
