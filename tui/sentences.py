@@ -29,7 +29,8 @@ OF_SETTINGS = (
 )
 """What msgspec says of a setting that does not fit; `tui.settings` brings it into this form."""
 
-_PLACE = re.compile(r"\{(\w+)\}")
+# Compiled when first used: most starts have no error to say.
+_PLACE = r"\{(\w+)\}"
 _DEEPEST = 3
 _LONGEST = 1000
 """What is longer is not a sentence of ours, or mostly somebody else's."""
@@ -63,23 +64,25 @@ def sentence(text: str, depth: int = 0) -> str:
 def _forms(spoken: Language) -> tuple[dict[str, str], list[tuple[re.Pattern[str], str]]]:
     """Sentences without values, and the forms of those with values: what says most in words of its own comes first."""
     texts = error_forms()
-    plain = {_unescaped(form): _unescaped(text) for form, text in texts.items() if not _PLACE.search(form)}
+    plain = {_unescaped(form): _unescaped(text) for form, text in texts.items() if not re.search(_PLACE, form)}
     with_values = sorted(
-        (form for form in texts if _PLACE.search(form)), key=lambda form: len(_PLACE.sub("", form)), reverse=True
+        (form for form in texts if re.search(_PLACE, form)),
+        key=lambda form: len(re.sub(_PLACE, "", form)),
+        reverse=True,
     )
     return plain, [(_pattern(form), texts[form]) for form in with_values if _says_enough(form)]
 
 
 def _says_enough(form: str) -> bool:
     """Whether a form has words enough of its own to be known by; "{path} is {what}." would be many a sentence."""
-    return len(re.findall(r"[A-Za-z]{2,}", _PLACE.sub("", form))) > 1
+    return len(re.findall(r"[A-Za-z]{2,}", re.sub(_PLACE, "", form))) > 1
 
 
 def _pattern(form: str) -> re.Pattern[str]:
     parts: list[str] = []
     at = 0
     named: set[str] = set()
-    for place in _PLACE.finditer(form):
+    for place in re.finditer(_PLACE, form):
         parts.append(re.escape(_unescaped(form[at : place.start()])))
         # The same value twice is the same text twice.
         parts.append(f"(?P={place[1]})" if place[1] in named else f"(?P<{place[1]}>.+?)")
