@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from textual.app import App, ComposeResult
 
-from engine.protocol import Generate, Look
+from engine.protocol import Abilities, Candidate, Generate, Look
+from tui.messages import Place, Weighed
 from tui.widgets.candidates_pane import CandidatesPane
 
 if TYPE_CHECKING:
@@ -169,3 +171,46 @@ async def test_hardly_any_room_is_no_reason_to_fail(stage: Stage, width: int) ->
         play.app.screen.query_one("#engine").styles.width = width
         await play.press("alt+c", "left", "down")
         await play.until(lambda: play.app.screen.candidates.place)
+
+
+class PaneApp(App[None]):
+    """The pane alone, and what it asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken: list[CandidatesPane.Taken] = []
+
+    def compose(self) -> ComposeResult:
+        yield CandidatesPane()
+
+    def on_candidates_pane_taken(self, event: CandidatesPane.Taken) -> None:
+        self.taken.append(event)
+
+
+async def test_what_is_taken_is_taken_at_the_place_that_was_seen() -> None:
+    app = PaneApp()
+    async with app.run_test(size=(30, 8)) as pilot:
+        place = Place(at=3, n_tokens=9, before="a b c", token=" d", after=" e", followed_by=7)
+        found = [Candidate(5, " x", 0.6, 0.6), Candidate(7, " d", 0.3, 0.4), Candidate(8, "\x1b[31m", 0.1, 0.0)]
+        app.query_one(CandidatesPane).show_weighed(Weighed(place, found))
+        await pilot.press("left", "up", "enter", "down", "down", "down", "enter")
+        await pilot.pause()
+        assert [(event.place.at, event.token_id) for event in app.taken] == [(3, 5), (3, 8)]
+        assert "\x1b" not in "".join(app.query_one(CandidatesPane).render_line(y).text for y in range(8))
+
+
+@pytest.mark.parametrize(
+    ("abilities", "said"),
+    [
+        (Abilities(), "and afterwards."),
+        (Abilities(look=False), "does not tell them afterwards."),
+        (Abilities(look=False, logprobs=False), "does not tell how likely"),
+    ],
+)
+async def test_the_pane_says_what_a_server_does_not_tell(abilities: Abilities, said: str) -> None:
+    app = PaneApp()
+    async with app.run_test(size=(90, 8)) as pilot:
+        app.query_one(CandidatesPane).show_abilities(abilities)
+        await pilot.pause()
+        words = " ".join(app.query_one(CandidatesPane).render_line(y).text.strip() for y in range(8))
+        assert said in words

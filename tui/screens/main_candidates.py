@@ -76,15 +76,14 @@ class MainCandidates(MainSessions):
 
     def on_candidates_pane_taken(self, event: CandidatesPane.Taken) -> None:
         """Write another answer from the place on, with this token."""
-        place = self.candidates.place
-        if place is not None and event.token_id == place.followed_by:
+        if event.token_id == event.place.followed_by:
             self.notify(_("That is what followed here: up and down choose another token."), markup=False)
         else:
             self.transcript.follow()
-            self._do(self._branch(event.token_id))
+            self._do(self._branch(event.place.at, event.token_id))
 
-    async def _branch(self, token_id: int) -> None:
-        if not await self.workspace.looking.branch(token_id):
+    async def _branch(self, at: int, token_id: int) -> None:
+        if not await self.workspace.looking.branch(at, token_id):
             self.notify(_("Another answer can begin here once this one is over and the model is open."), markup=False)
 
     def action_candidates(self) -> None:

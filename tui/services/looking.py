@@ -91,12 +91,11 @@ class Looking:
         self._reads = True
         self._ask()
 
-    async def branch(self, token_id: int) -> bool:
-        """Write another answer that has this token at the place. Raises StorageError; False where that cannot be."""
+    async def branch(self, at: int, token_id: int) -> bool:
+        """Write another answer that has this token at a place. Raises StorageError; False where that cannot be."""
         source = self._source
         if source is None:
             return False
-        at = len(source.ids) if self._at is None else self._at
         ids, pieces = source.ids[:at], source.pieces[:at]
         is_kept = source.kept is not None and list(source.kept.ids[:at]) == ids
         chances = source.kept.chances[:at] if source.kept is not None and is_kept else [None] * at

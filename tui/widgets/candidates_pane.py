@@ -89,8 +89,9 @@ class CandidatesPane(Widget, can_focus=True):
 
     @dataclass
     class Taken(Message):
-        """The user wants this token instead of the one that followed."""
+        """The user wants this token at a place instead of the one that followed."""
 
+        place: Place
         token_id: int
 
     @dataclass
@@ -184,8 +185,8 @@ class CandidatesPane(Widget, can_focus=True):
         """Take the chosen candidate, or have the engine read what it has not read yet."""
         if self._n_unread:
             self.post_message(self.ReadingWanted())
-        elif self._candidates:
-            self.post_message(self.Taken(self._candidates[self._cursor].id))
+        elif self._candidates and self._place is not None:
+            self.post_message(self.Taken(self._place, self._candidates[self._cursor].id))
 
     def on_click(self, event: events.Click) -> None:
         """A candidate is chosen by one click and taken by two; the line above goes a token back or on."""
