@@ -33,7 +33,7 @@ LINE = 20
 
 BACKSPACE, STOP, AGAIN = "\x7f", "\x1b", "\x12"
 WRITING_S = 10.0
-SETTLING_S = 3.0
+SETTLING_S = 6.0
 IDLE_S = 5.0
 
 

@@ -6,13 +6,15 @@ import fcntl
 import os
 import pty
 import re
-import select
 import struct
 import subprocess
 import termios
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from queue import Empty, Queue
 
 import pyte
 
@@ -43,6 +45,8 @@ class EmulatedTerminal:
         )
         os.close(slave)
         self.n_bytes = 0
+        self._came: Queue[tuple[float, bytes]] = Queue()
+        threading.Thread(target=self._receive, daemon=True).start()
         self._screen = pyte.Screen(*size)
         self._stream = pyte.ByteStream(self._screen)
 
@@ -51,15 +55,18 @@ class EmulatedTerminal:
         """The screen."""
         return list(self._screen.display)
 
+    def _receive(self) -> None:
+        """Note when bytes come, also while the screen is busy with those before."""
+        with suppress(OSError):
+            while data := os.read(self._master, 65536):
+                self._came.put((time.monotonic(), data))
+
     def read(self, for_s: float = 0.05) -> float | None:
         """Take what comes within a time: when it came, in seconds of the monotonic clock; None if nothing did."""
-        if not select.select([self._master], [], [], max(for_s, 0))[0]:
-            return None
         try:
-            data = os.read(self._master, 65536)
-        except OSError:
+            came_s, data = self._came.get(timeout=max(for_s, 0.0001))
+        except Empty:
             return None
-        came_s = time.monotonic()
         self.n_bytes += len(data)
         self._stream.feed(_UNKNOWN.sub(b"", data))
         return came_s

@@ -5,11 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tui.__main__ import plain_start
 from tui.options import AppOptions
+
+if TYPE_CHECKING:
+    from tests.tui.conftest import Stage
 
 LATER = (
     "engine.client",
@@ -76,3 +80,13 @@ def test_over_ssh_textual_animates_nothing() -> None:
     assert constants(SSH_CONNECTION="10.0.0.1 5 10.0.0.2 22") == "60 none False"
     assert constants(SSH_CONNECTION="10.0.0.1 5 10.0.0.2 22", TEXTUAL_FPS="30") == "30 none False"
     assert constants() == "60 full True"
+
+
+async def test_garbage_is_looked_for_between_answers(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tui.screens.main_events.TIDY_AFTER_S", 0.01)
+    collected: list[int] = []
+    monkeypatch.setattr("tui.before_textual.gc.collect", lambda: collected.append(1))
+    async with stage.ready() as play:
+        before = len(collected)
+        await play.ask("capital?")
+        await play.until(lambda: len(collected) > before)
