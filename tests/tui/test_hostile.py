@@ -174,6 +174,7 @@ def use_commands(terminal: Terminal, stage: Stage) -> None:
     terminal.do("\r", "▸ [5")
     terminal.do("and this\r", "the end")
     terminal.wait_shown("Attached: notes.txt", gone=True)
+    terminal.wait_shown("esc stop", gone=True)
     # The message of the file, above the last answer.
     terminal.do("\x1b[Z", "e Edit")
     terminal.do("kk", "File notes.txt:")
