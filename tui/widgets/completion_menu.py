@@ -36,7 +36,7 @@ class CompletionMenu(Widget, can_focus=False):
     CompletionMenu { height: auto; width: 1fr; padding: 0 2; display: none; }
     CompletionMenu.-open { display: block; }
     CompletionMenu > .menu--chosen { color: $text-accent; text-style: bold reverse; }
-    CompletionMenu > .menu--about { color: $text-muted; }
+    CompletionMenu > .menu--about { color: $foreground 65%; }
     """
     COMPONENT_CLASSES: ClassVar[set[str]] = {"menu--chosen", "menu--about"}
 

@@ -18,7 +18,7 @@ class StatusLine(Widget):
 
     DEFAULT_CSS = """
     StatusLine { height: auto; max-height: 4; width: 1fr; padding: 0 2; }
-    StatusLine > .status--figures { color: $text-muted; }
+    StatusLine > .status--figures { color: $foreground 65%; }
     StatusLine > .status--trouble { color: $text-error; text-style: bold; }
     StatusLine > .status--busy { color: $text-accent; }
     """
