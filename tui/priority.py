@@ -6,8 +6,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-NICENESS = 5
-"""A core that the engine and this process both want is ours for three quarters; one that nobody else wants, its own."""
+NICENESS = 2
+"""A core that the engine and this process both want is ours for three fifths. More would leave the engine too little beside other programs."""
 
 
 def let_us_first(pid: int) -> None:
