@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 NICENESS = 2
-"""A core that the engine and this process both want is ours for three fifths. More would leave the engine too little beside other programs."""
+"""A core that the engine and this process both want is ours for three fifths; the engine keeps its own with others."""
 
 
 def let_us_first(pid: int) -> None:
