@@ -137,9 +137,11 @@ class LlmTuiApp(SpeakingApp, SparingApp):
         super().notify(message, title=safe_line(title), severity=severity, timeout=timeout, markup=markup)
 
     async def on_event(self, event: events.Event) -> None:
-        """Make pasted text safe before any box gets it."""
+        """Make pasted text safe before any box gets it; a key's effect has to show before the engine goes on."""
         if isinstance(event, events.Paste):
             event.text = safe_text(event.text.replace("\r\n", "\n").replace("\r", "\n"))
+        elif isinstance(event, events.Key) and self.workspace is not None:
+            self.workspace.engine.key_came()
         await super().on_event(event)
 
     def get_line_filters(self) -> Sequence[LineFilter]:

@@ -1,26 +1,44 @@
-"""Who goes first when the engine keeps all cores busy: a key has to show at once, an answer can wait for that."""
+"""Who goes first when the engine keeps all cores busy: while somebody types, the screen; otherwise both alike."""
 
 from __future__ import annotations
 
-import os
+import asyncio
 from contextlib import suppress
 from pathlib import Path
 
-NICENESS = 2
-"""A core that the engine and this process both want is ours for three fifths; the engine keeps its own with others."""
+TYPING_NICENESS = 5
+"""What the engine stands back by meanwhile: of a core that both want, three quarters are then the screen's."""
+
+TYPING_S = 2.0
+"""So long after a key, more of them are expected."""
 
 
-def let_us_first(pid: int) -> None:
-    """Have a process of ours, with all its threads and those that it will start, stand back where cores are short.
+class Precedence:
+    """Lets this process go before the engine's while keys come.
 
-    Linux also shares the cores among sessions, and the engine has one of its own. Where the system does not let us, all
-    stays as it is.
+    Linux shares the cores among sessions, and the engine has one of its own: that session's share is what changes, as
+    only that may be taken back by everybody. Where the system has no such shares, nothing changes.
     """
-    niceness = os.getpriority(os.PRIO_PROCESS, 0) + NICENESS
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, pid, niceness)
-    for thread in Path(f"/proc/{pid}/task").glob("*"):
+
+    def __init__(self, engine_pid: int) -> None:
+        self._autogroup = Path(f"/proc/{engine_pid}/autogroup")
+        self._end: asyncio.TimerHandle | None = None
+
+    def key_came(self) -> None:
+        """Go first from now on, until no key has come for a while."""
+        if self._end is None:
+            self._set(TYPING_NICENESS)
+        else:
+            self._end.cancel()
+        self._end = asyncio.get_running_loop().call_later(TYPING_S, self.give_back)
+
+    def give_back(self) -> None:
+        """Share the cores alike again."""
+        if self._end is not None:
+            self._end.cancel()
+            self._end = None
+            self._set(0)
+
+    def _set(self, niceness: int) -> None:
         with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, int(thread.name), niceness)
-    with suppress(OSError):
-        Path(f"/proc/{pid}/autogroup").write_text(f"{NICENESS}\n")
+            self._autogroup.write_text(f"{niceness}\n")

@@ -48,7 +48,7 @@ from tui.messages import (
     StatsArrived,
     Trouble,
 )
-from tui.priority import let_us_first
+from tui.priority import Precedence
 from tui.sentences import reason, sentence, sentences
 from tui.services.aside import Aside
 
@@ -85,6 +85,12 @@ class EngineSession:
         self.on_answer: Callable[[AnswerEvent], Awaitable[None]] | None = None
         self.on_ready: Callable[[], None] | None = None
         self.aside = Aside(self._send, self.stop)
+        self._precedence: Precedence | None = None
+
+    def key_came(self) -> None:
+        """Let the screen go before the engine for a while: what somebody types has to show at once."""
+        if self._precedence is not None:
+            self._precedence.key_came()
 
     @property
     def is_ready(self) -> bool:
@@ -109,7 +115,7 @@ class EngineSession:
     async def _start_process(self) -> Engine:
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         client = await EngineClient.start(command=self._command, log_path=self.log_path)
-        let_us_first(client.pid)
+        self._precedence = Precedence(client.pid)
         return client
 
     async def use(self, start_engine: StartEngine | None) -> None:
@@ -183,6 +189,9 @@ class EngineSession:
             pump.cancel()
             with suppress(asyncio.CancelledError):
                 await pump
+        if self._precedence is not None:
+            self._precedence.give_back()
+            self._precedence = None
         if client is not None:
             await client.close()
 
