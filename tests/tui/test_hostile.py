@@ -126,7 +126,7 @@ def look_at_sessions(terminal: Terminal) -> None:
     # The session of another: its title, system prompt, model and messages.
     terminal.type("\r")
     terminal.wait_shown("r Rename")
-    terminal.do("\x1b[B\r", "▸ Stored ␛", "You", "needle ␛")
+    terminal.do("\x1b[B\r", "▸ Stored ␛", "e Edit")
     terminal.do("\x1b[A\x1b[A\r", "the end")
 
 
