@@ -70,7 +70,7 @@ def model(path: str, quantization: str, gigabytes: float) -> ModelInfo:
 
 @dataclass
 class Scene:
-    """What is done before the picture is taken; what the engine does; what the settings have; how the app is started."""
+    """What is done before the picture; what the engine does; what the settings have; how the app is started."""
 
     play: Callable[[Play], Awaitable[None]]
     script: dict[str, Any] = field(default_factory=dict)
