@@ -102,15 +102,7 @@ async def _run(engine: Engine, card: ModelCard, settings: Settings, key: Key | N
 
     log_to_file()
     ended = asyncio.Event()
-    signals: list[int] = []
-
-    def end(number: int) -> None:
-        signals.append(number)
-        ended.set()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, end, number)
+    signals = signals_set(ended)
     watching = asyncio.create_task(_death(engine), name="watch the engine")
     watching.add_done_callback(lambda _: ended.set())
     write_text(_url(listening))
@@ -122,6 +114,19 @@ async def _run(engine: Engine, card: ModelCard, settings: Settings, key: Key | N
         raise CommandError(_("The engine has ended: {message}", message=sentence(watching.result().message)))
     watching.cancel()
     return INTERRUPTED if signal.SIGINT in signals else DONE
+
+
+def signals_set(ended: asyncio.Event) -> list[int]:
+    """From now on, SIGINT and SIGTERM set an event; the list has those that came."""
+    came: list[int] = []
+
+    def end(number: int) -> None:
+        came.append(number)
+        ended.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, end, number)
+    return came
 
 
 def log_to_file() -> None:

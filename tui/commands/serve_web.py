@@ -14,7 +14,7 @@ from engine.remote.config import is_loopback
 from tui.cli import DONE, INTERRUPTED
 from tui.commands.options import server_option
 from tui.commands.output import CommandError, say, write_text
-from tui.commands.serve import log_to_file, taken_address
+from tui.commands.serve import log_to_file, signals_set, taken_address
 from tui.language import _
 
 
@@ -56,14 +56,7 @@ async def _serve(command_line: str, taken: socket.socket) -> int:
 
     log_to_file()
     ended = asyncio.Event()
-    signals: list[int] = []
-
-    def end(number: int) -> None:
-        signals.append(number)
-        ended.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, end, number)
+    signals = signals_set(ended)
     pages = AppPages(command_line, taken)
     write_text(pages.url)
     say(_("Open this address in a browser of this machine. Ctrl+C ends it."))

@@ -128,11 +128,6 @@ class MainScreen(MainPrompt):
         """Stop the answer."""
         self._do(self.workspace.conversation.stop())
 
-    def action_back(self) -> None:
-        """Fold a side pane away that lies over the chat, and go back to the prompt box."""
-        self.remove_class("-show-history", "-show-engine")
-        self.prompt.focus()
-
     def action_again(self) -> None:
         """Write another answer."""
         self.transcript.follow()
@@ -170,15 +165,6 @@ class MainScreen(MainPrompt):
             self.prompt.focus()
         else:
             self.show_side(name, target)
-
-    def show_side(self, name: str, target: Widget) -> None:
-        """Show a side pane and focus a part of it."""
-        self.remove_class("-show-history", "-show-engine", f"-no-{name}")
-        self.add_class(f"-show-{name}")
-        target.focus()
-        # It has its place only when the pane is there.
-        self.call_after_refresh(target.scroll_visible, animate=False)
-        self.workspace.looking.again()
 
     def action_choose_model(self) -> None:
         """Choose a model file."""

@@ -11,8 +11,6 @@ from tui.language import _
 from tui.screens.main_sessions import MainSessions
 
 if TYPE_CHECKING:
-    from textual.widget import Widget
-
     from tui.widgets.candidates_pane import CandidatesPane
     from tui.widgets.message_view import MessageView
 
@@ -120,7 +118,3 @@ class MainCandidates(MainSessions):
     def on_message_view_tint_wanted(self, event: MessageView.TintWanted) -> None:
         """An answer has come on screen."""
         self._do(self._tint([event.view]))
-
-    def show_side(self, name: str, target: Widget) -> None:
-        """Show a side pane and focus a part of it."""
-        raise NotImplementedError

@@ -14,6 +14,8 @@ from tui.widgets.status_line import StatusLine
 from tui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
+    from textual.widget import Widget
+
     from tui.services.workspace import Workspace
     from tui.widgets.candidates_pane import CandidatesPane
     from tui.widgets.history_pane import HistoryPane, SessionList
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class MainParts(Screen[None]):
-    """The main screen's widgets by name, and the workspace behind them once the first frame is shown."""
+    """The main screen's widgets by name, its side panes, and the workspace behind once the first frame is shown."""
 
     _workspace: Workspace | None = None
 
@@ -86,3 +88,17 @@ class MainParts(Screen[None]):
     def candidates(self) -> CandidatesPane:
         """The tokens that were weighed last."""
         return cast("CandidatesPane", self.query_one("CandidatesPane"))
+
+    def show_side(self, name: str, target: Widget) -> None:
+        """Show a side pane and focus a part of it."""
+        self.remove_class("-show-history", "-show-engine", f"-no-{name}")
+        self.add_class(f"-show-{name}")
+        target.focus()
+        # It has its place only when the pane is there.
+        self.call_after_refresh(target.scroll_visible, animate=False)
+        self.workspace.looking.again()
+
+    def action_back(self) -> None:
+        """Fold a side pane away that lies over the chat, and go back to the prompt box."""
+        self.remove_class("-show-history", "-show-engine")
+        self.prompt.focus()

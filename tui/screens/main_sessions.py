@@ -200,7 +200,3 @@ class MainSessions(MainEvents):
             item = next((one for one in reversed(path) if one.sibling_count > 1), None)
         if item is not None:
             self._do(self.workspace.conversation.switch_sibling(item.message.id, step))
-
-    def action_back(self) -> None:
-        """Go back to the prompt box."""
-        raise NotImplementedError
