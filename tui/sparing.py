@@ -34,7 +34,7 @@ class SparingApp(App[int]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._is_sparing = is_remote(os.environ) or bool(os.environ.get("XSPARE"))
+        self._is_sparing = is_remote(os.environ)
         self._picture: Picture | None = None
         self._pen_case: PenCase | None = None
         self._drawn_by: PatientWriter | None = None
