@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tui.widgets.completion_menu import CompletionMenu
 from tui.widgets.history_pane import SessionList
 from tui.widgets.prompt_box import PromptBox
 from tui.widgets.slider import Slider
+from tui.widgets.status_line import StatusLine
 from tui.widgets.transcript import MOST, Transcript
 
 if TYPE_CHECKING:
@@ -162,3 +164,24 @@ async def test_a_long_session_opens_with_its_end_and_brings_the_rest_when_asked(
             seen |= set(re.findall(r"message \d+\.", play.text()))
             assert len(transcript.views) <= MOST
         assert len(seen) == 100
+
+
+@pytest.mark.parametrize("keys", [[], ["f1"]], ids=["bare", "under a dialog"])
+async def test_the_line_of_figures_stays_one_line_where_the_panes_take_its_room(stage: Stage, keys: list[str]) -> None:
+    async with stage.ready(size=(99, 24)) as play:
+        await play.until_shown("context 31 %")
+        await play.press(*keys)
+        status = play.app.screen_stack[0].query_one(StatusLine)
+        for width in (120, 60, 200, 40):
+            await play.pilot.resize_terminal(width, 24)
+            assert status.size.height == 1, width
+
+
+async def test_completions_take_a_line_each_where_the_panes_take_their_room(stage: Stage) -> None:
+    async with stage.ready(size=(99, 30)) as play:
+        await play.press(*"/t")
+        menu = play.app.screen.query_one(CompletionMenu)
+        await play.until(lambda: menu.is_open)
+        for width in (120, 60, 200, 40):
+            await play.pilot.resize_terminal(width, 30)
+            assert menu.size.height == len(menu.choices), width

@@ -9,6 +9,7 @@ from rich.cells import cell_len, set_cell_size
 from textual import events
 from textual.app import RenderResult
 from textual.content import Content
+from textual.geometry import Size
 from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
@@ -86,6 +87,10 @@ class CompletionMenu(Widget, can_focus=False):
 
     def _first(self) -> int:
         return max(0, min(self.at - _MOST_LINES // 2, len(self.choices) - _MOST_LINES))
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """A line a choice. What is drawn is as wide as we were before, and would not say it."""
+        return min(len(self.choices), _MOST_LINES)
 
     def render(self) -> RenderResult:
         """The lines around the cursor."""

@@ -7,6 +7,7 @@ from typing import ClassVar
 from rich.cells import cell_len, set_cell_size
 from textual.app import RenderResult
 from textual.content import Content
+from textual.geometry import Size
 from textual.reactive import reactive
 from textual.widget import Widget
 
@@ -27,6 +28,10 @@ class StatusLine(Widget):
     busy: reactive[str] = reactive("")
     trouble: reactive[str] = reactive("", layout=True)
     figures: reactive[str] = reactive("")
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """One line, but for trouble. What is drawn is as wide as we were before, and would not say it."""
+        return super().get_content_height(container, viewport, width) if self.trouble else 1
 
     def render(self) -> RenderResult:
         """Trouble goes before what is being done; figures give way to either."""
