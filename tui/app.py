@@ -22,7 +22,7 @@ from textual.message import Message
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
-from tui import output
+from tui import keyboard, output
 from tui.language import _, choose_language, language_setting, speak
 from tui.options import AppOptions
 from tui.paths import Paths, user_paths
@@ -178,6 +178,16 @@ class LlmTuiApp(SpeakingApp, SparingApp):
         """Spell keys as people say them: ctrl+r, not ^r."""
         return re.sub(r"\^(?=.)", "ctrl+", super().get_key_display(binding))
 
+    async def action_quit(self) -> None:
+        """Leave, once the keys that were typed before have done what they do: they wait in another queue."""
+        if self.focused is None or not self.focused.call_later(self._quit):
+            self._quit()
+
+    def _quit(self) -> None:
+        if self._main is not None:
+            self._main.keep_draft()
+        self.exit()
+
     def action_help(self) -> None:
         """Show the keys."""
         from tui.screens.help import HelpScreen
@@ -209,6 +219,7 @@ class LlmTuiApp(SpeakingApp, SparingApp):
 
 def run(options: AppOptions, *, engine_command: Sequence[str] | None = None) -> int:
     """Run the app and return the command's exit code. engine_command: another program that speaks the protocol."""
+    keyboard.install()
     output.install()
     app = LlmTuiApp(options, engine_command=engine_command)
     asyncio.run(_run(app))

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from textual import events
 
 from storage import answers, sessions, tree
 from storage.database import Database
@@ -181,6 +182,21 @@ async def test_leaving_the_app_keeps_the_answer(stage: Stage) -> None:
     message = (await database.call(tree.path, session_id))[-1].message
     await database.close()
     assert (message.content, message.state) == ("one two", "stopped")
+
+
+async def test_text_typed_just_before_leaving_is_kept(stage: Stage) -> None:
+    stage.set_script(answers=["one"])
+    async with stage.ready() as play:
+        await play.ask("count")
+        session_id = play.conversation.session.id
+        for letter in "and on":
+            play.app.post_message(events.Key("space" if letter == " " else letter, letter))
+        play.app.post_message(events.Key("ctrl+q", None))
+        await play.until(lambda: not play.app.is_running)
+    database = await Database.open(user_paths().database)
+    session = await database.call(sessions.get_session, session_id)
+    await database.close()
+    assert session.draft == "and on"
 
 
 async def test_hundreds_of_sessions_come_a_page_at_a_time(stage: Stage) -> None:

@@ -78,6 +78,11 @@ class MainPrompt(MainCandidates):
             if text.startswith("/") or (menu is not None and menu.is_open):
                 self._complete(text)
 
+    def keep_draft(self) -> None:
+        """Let the session have what stands in the prompt box."""
+        if self.is_furnished:
+            self.workspace.conversation.set_draft(self.prompt.text)
+
     # What was asked before
 
     async def on_prompt_box_recalled(self, event: PromptBox.Recalled) -> None:
