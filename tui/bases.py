@@ -31,6 +31,8 @@ def base_of(adapter: Path, paths: Paths) -> str | None:
 def remember_base(adapter: Path, base: Path, paths: Paths) -> None:
     """Add this base to this adapter from now on. A home that cannot be written is no reason not to go on."""
     bases = read_bases(paths)
+    if bases.get(str(adapter.absolute())) == str(base.absolute()):
+        return
     bases.pop(str(adapter.absolute()), None)
     bases[str(adapter.absolute())] = str(base.absolute())
     kept = dict(list(bases.items())[-MAX_REMEMBERED:])

@@ -19,6 +19,8 @@ from engine.protocol import (
     ModelCard,
     ModelReady,
     PromptProgress,
+    Score,
+    Scored,
     TextPrompt,
     Token,
     TokenLogprob,
@@ -118,6 +120,8 @@ def main() -> None:
             load(command)
         elif isinstance(command, Generate):
             generate(command)
+        elif isinstance(command, Score):
+            say(Scored(request_id=command.request_id, perplexity=9.0, tokens=len(command.text), stderr=0.5))
 
 
 if __name__ == "__main__":

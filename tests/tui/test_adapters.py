@@ -133,6 +133,41 @@ def test_ask_puts_an_adapter_on_its_base(cli: Callable[..., Any], home: Path, mo
     assert cli("ask", "-m", adapter, "--base", base, "x").code == 0
     assert base_of(adapter, user_paths()) == str(base)
     assert cli("ask", "-m", adapter, "--base", home / "nowhere.gguf", "x").code == 1
+    assert cli("ask", "-m", adapter, "--base", base, "--server", "there", "x").code == 2
+
+
+@pytest.mark.parametrize("words", [["bench", "--repeat", "1", "--gen-tokens", "7"], ["perplexity"]])
+def test_other_commands_with_an_engine_do_too(
+    cli: Callable[..., Any], home: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    script = Path(__file__).with_name("cli_engine.py")
+    monkeypatch.setattr("engine.client.ENGINE_COMMAND", [sys.executable, str(script)])
+    adapter, base, refused = home / "adapter.gguf", home / "base.gguf", home / "refused.gguf"
+    for file in (adapter, base, refused):
+        file.write_text("text")
+    words += [str(base)] if words == ["perplexity"] else []
+    assert cli(*words, "-m", adapter, "--base", base).code == 0
+    assert base_of(adapter, user_paths()) == str(base)
+    assert cli(*words, "-m", refused, "--base", base).code == 1
+    assert base_of(refused, user_paths()) is None
+
+
+def test_tokenize_takes_the_vocabulary_of_the_base(cli: Callable[..., Any], home: Path) -> None:
+    write_adapter(home / "models" / "poet-lora.gguf")
+    base = write_tiny(home / "models" / "tiny-base.gguf")
+    alone = cli("tokenize", "-m", "tiny-base", stdin="ab").out
+    assert cli("tokenize", "-m", "poet-lora", stdin="ab").code == 1
+    assert cli("tokenize", "-m", "poet-lora", "--base", base, stdin="ab").out == alone
+    assert cli("tokenize", "-m", "poet-lora", stdin="ab").out == alone
+
+
+async def test_the_app_puts_an_adapter_on_the_base_that_is_named(stage: Stage, tmp_path: Path) -> None:
+    adapter = write_adapter(tmp_path / "poet.gguf")
+    base = write_tiny(tmp_path / "b.gguf")
+    async with stage.ready(model=str(adapter), base=str(base)) as play:
+        await until_loaded(play, stage, adapter, base)
+    async with stage.ready(model=str(adapter)) as play:
+        await until_loaded(play, stage, adapter, base)
 
 
 def test_what_is_remembered_has_an_end_and_gone_bases_are_forgotten(home: Path) -> None:

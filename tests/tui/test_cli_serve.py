@@ -18,6 +18,9 @@ import httpx
 import psutil
 import pytest
 
+from tui.bases import base_of
+from tui.paths import user_paths
+
 Cli = Callable[..., Any]
 SCRIPTED = [sys.executable, str(Path(__file__).with_name("cli_engine.py"))]
 PROGRAM = f"import engine.client; engine.client.ENGINE_COMMAND = {SCRIPTED!r}\nfrom tui.__main__ import main; main()"
@@ -100,6 +103,13 @@ def test_it_answers_at_the_address_that_it_writes(serve: Callable[..., Served]) 
     assert served.get("/health").json() == {"status": "ok", "waiting": 0}
     assert [model["id"] for model in served.get("/v1/models").json()["data"]] == ["Scripted"]
     assert served.get("/v1/models/Scripted").json()["id"] == "Scripted"
+
+
+def test_an_adapter_is_served_on_its_base(serve: Callable[..., Served], home: Path) -> None:
+    base = home / "base.gguf"
+    base.touch()
+    serve("--base", base)
+    assert base_of(home / "scripted.gguf", user_paths()) == str(base)
 
 
 def test_the_settings_are_the_defaults_of_every_request(serve: Callable[..., Served], home: Path) -> None:

@@ -70,6 +70,8 @@ def test_version(cli: Cli) -> None:
         ["sessions", "show"],
         ["models", "info"],
         ["bench", "--repeat", "0"],
+        ["adapter.gguf", "--base", "base.gguf", "--server", "there"],
+        ["serve-web", "--base", "base.gguf", "--server", "there"],
     ],
 )
 def test_wrong_usage_is_two(arguments: list[str], cli: Cli, home: Path) -> None:
@@ -146,10 +148,10 @@ def test_a_word_that_is_no_command_is_taken_for_a_model(cli: Cli, home: Path, mo
     monkeypatch.setattr("tui.commands.app.open_app", lambda options: asked.append(options) or 0)
     (home / "model.gguf").touch()
     assert cli(home / "model.gguf", "--resume", "abc").code == 0
-    assert cli("--continue").code == 0
-    assert [(options.model, options.resume, options.continue_last) for options in asked] == [
-        (str(home / "model.gguf"), "abc", False),
-        (None, None, True),
+    assert cli("--continue", "--base", "tiny").code == 0
+    assert [(options.model, options.resume, options.continue_last, options.base) for options in asked] == [
+        (str(home / "model.gguf"), "abc", False, None),
+        (None, None, True, "tiny"),
     ]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from tui.commands.options import server_option
+from tui.commands.options import base_option, check_server_options, server_option
 from tui.language import _
 from tui.options import AppOptions
 
@@ -24,22 +24,32 @@ class _AppCommand(click.Command):
 
 @click.command(cls=_AppCommand)
 @click.argument("model", required=False)
+@base_option
 @server_option
 @click.option("--continue", "continue_last", is_flag=True, help="Go on with the last session.")
 @click.option("--resume", metavar="ID", help="Go on with this session.")
 @click.option("--new", is_flag=True, help="Begin a new session.")
 @click.pass_context
 def command(
-    ctx: click.Context, model: str | None, server: str | None, continue_last: bool, resume: str | None, new: bool
+    ctx: click.Context,
+    model: str | None,
+    base: str | None,
+    server: str | None,
+    continue_last: bool,
+    resume: str | None,
+    new: bool,
 ) -> int:
     """Open the app."""
     if continue_last + new + (resume is not None) > 1:
         raise click.UsageError(_("--continue, --resume and --new exclude each other."))
+    check_server_options(server, base=base)
     if model is not None and server is None:
         _refuse_mistyped(ctx, model)
     if not has_terminal():
         raise click.UsageError(_("The app needs a terminal; without one, use `llm-tui ask` or another command."))
-    return open_app(AppOptions(model=model, server=server, resume=resume, continue_last=continue_last, new=new))
+    return open_app(
+        AppOptions(model=model, base=base, server=server, resume=resume, continue_last=continue_last, new=new)
+    )
 
 
 def _refuse_mistyped(ctx: click.Context, model: str) -> None:

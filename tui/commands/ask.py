@@ -7,7 +7,6 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -27,11 +26,11 @@ from engine.protocol import (
     TextPrompt,
     Token,
 )
-from tui.bases import remember_base
 from tui.commands.configured import chosen_load, user_settings
 from tui.commands.engine_run import loaded_engine, server_engine
 from tui.commands.options import (
     base_option,
+    check_server_options,
     context_option,
     json_option,
     model_option,
@@ -151,8 +150,7 @@ def _check_usage(
         raise click.UsageError(_("With --raw there is no system prompt, no template and no session."))
     if save and session_id:
         raise click.UsageError(_("--save begins a new session, --session goes on with an old one: give one of them."))
-    if rest["server"] is not None and (rest["threads"] or rest["context"]):
-        raise click.UsageError(_("--threads and --context are for models on this machine, not on a server."))
+    check_server_options(rest["server"], base=rest["base"], computing=bool(rest["threads"] or rest["context"]))
     if rest["n_logprobs"] is not None and not rest["as_json"]:
         raise click.UsageError(_("--logprobs needs --json."))
 
@@ -194,8 +192,6 @@ async def _engine(question: Question, settings: Settings) -> AsyncIterator[tuple
     )
     async with loaded_engine(load) as opened:
         remember_model(load.path, user_paths())
-        if question.base is not None and load.base is not None:
-            remember_base(Path(load.path), Path(load.base), user_paths())
         yield opened
 
 

@@ -15,7 +15,7 @@ from engine.client import EngineClient
 from engine.protocol import Failed, Finished, Generate, Load, ModelCard, Sampling, TokenPrompt
 from tui.commands.configured import chosen_load, user_settings
 from tui.commands.engine_run import loaded_engine
-from tui.commands.options import json_option, model_option, threads_option
+from tui.commands.options import base_option, json_option, model_option, threads_option
 from tui.commands.output import CommandError, ProgressLine, table, write_json, write_text
 from tui.language import _
 from tui.sentences import sentences
@@ -48,6 +48,7 @@ class BenchResult(msgspec.Struct, frozen=True, kw_only=True):
 @click.command()
 @click.argument("model", required=False)
 @model_option
+@base_option
 @click.option(
     "--prompt-tokens", type=click.IntRange(min=1), default=128, show_default=True, help="Length of the prompt."
 )
@@ -58,6 +59,7 @@ class BenchResult(msgspec.Struct, frozen=True, kw_only=True):
 def command(
     model: str | None,
     model_name: str | None,
+    base: str | None,
     prompt_tokens: int,
     gen_tokens: int,
     threads: int | None,
@@ -66,7 +68,7 @@ def command(
 ) -> None:
     """Measure speed and memory: medians over fresh random prompts, after one run to warm up."""
     context = prompt_tokens + gen_tokens + SPARE_POSITIONS
-    load = chosen_load(model or model_name, user_settings(), threads=threads, context=context)
+    load = chosen_load(model or model_name, user_settings(), threads=threads, context=context, base=base)
     result = asyncio.run(measure(load, prompt_tokens, gen_tokens, repeat))
     if as_json:
         write_json(result)

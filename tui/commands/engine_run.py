@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from engine.client import EngineClient
 from engine.interface import Engine
 from engine.protocol import Load, LoadProgress, ModelCard, Notice
+from tui.bases import remember_base
 from tui.commands.output import ProgressLine, percent, say
 from tui.language import _
 from tui.paths import user_paths
@@ -19,7 +21,10 @@ from tui.stages import LOADING
 
 @asynccontextmanager
 async def loaded_engine(load: Load) -> AsyncIterator[tuple[EngineClient, ModelCard]]:
-    """Start an engine and open a model in it; the engine is gone when the block is left."""
+    """Start an engine and open a model in it; the engine is gone when the block is left.
+
+    A base that an adapter opened on is remembered.
+    """
     with ProgressLine() as line:
 
         def show(progress: LoadProgress) -> None:
@@ -29,6 +34,8 @@ async def loaded_engine(load: Load) -> AsyncIterator[tuple[EngineClient, ModelCa
         async with await EngineClient.start(log_path=user_paths().engine_log) as client:
             card = await client.load(load, on_progress=show)
             line.clear()
+            if load.base is not None:
+                remember_base(Path(load.path), Path(load.base), user_paths())
             yield client, card
 
 

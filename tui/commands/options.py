@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
+from tui.language import _
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
@@ -25,6 +27,14 @@ threads_option = click.option(
 context_option = click.option(
     "--context", type=click.IntRange(min=8), help="Tokens to make room for; else the model's own limit or what fits."
 )
+
+
+def check_server_options(server: str | None, *, base: str | None, computing: bool = False) -> None:
+    """Refuse options that only a model of this machine has. computing: --threads or --context is given."""
+    if server is not None and computing:
+        raise click.UsageError(_("--threads and --context are for models on this machine, not on a server."))
+    if server is not None and base is not None:
+        raise click.UsageError(_("--base is for models on this machine, not on a server."))
 
 
 def sampling_options(command: _Command) -> _Command:

@@ -11,7 +11,7 @@ from engine.errors import EngineError
 from engine.protocol import Load, PromptProgress, Scored
 from tui.commands.configured import chosen_load, user_settings
 from tui.commands.engine_run import loaded_engine
-from tui.commands.options import json_option, model_option, threads_option
+from tui.commands.options import base_option, json_option, model_option, threads_option
 from tui.commands.output import CommandError, ProgressLine, percent, write_json, write_text
 from tui.language import _
 from tui.sentences import reason
@@ -20,12 +20,15 @@ from tui.sentences import reason
 @click.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @model_option
+@base_option
 @click.option(
     "--context", "window", type=click.IntRange(min=8), default=512, show_default=True, help="Tokens of a window."
 )
 @threads_option
 @json_option
-def command(file: Path, model_name: str | None, window: int, threads: int | None, as_json: bool) -> None:
+def command(
+    file: Path, model_name: str | None, base: str | None, window: int, threads: int | None, as_json: bool
+) -> None:
     """Measure how well a model predicts FILE: windows of the context, scored on each one's second half."""
     try:
         text = file.read_bytes().decode("utf-8", "replace")
@@ -33,7 +36,7 @@ def command(file: Path, model_name: str | None, window: int, threads: int | None
         raise CommandError(
             _("{file} cannot be read: {reason}. Check its name.", file=file, reason=error.strerror or error)
         ) from error
-    load = chosen_load(model_name, user_settings(), threads=threads, context=window)
+    load = chosen_load(model_name, user_settings(), threads=threads, context=window, base=base)
     scored = asyncio.run(score(load, text, window))
     if as_json:
         write_json({"perplexity": scored.perplexity, "tokens": scored.tokens, "stderr": scored.stderr})

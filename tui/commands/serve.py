@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import click
 
 from engine.interface import Engine
-from engine.protocol import EngineDied, ModelCard
+from engine.protocol import EngineDied, Load, ModelCard
 from engine.remote.config import is_loopback
 from tui.cli import DONE, INTERRUPTED
 from tui.commands.configured import chosen_load, user_settings
 from tui.commands.engine_run import loaded_engine
-from tui.commands.options import context_option, model_option, threads_option
+from tui.commands.options import base_option, context_option, model_option, threads_option
 from tui.commands.output import CommandError, say, write_text
 from tui.language import _
 from tui.log import start_log
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @model_option
+@base_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes a free one.")
 @click.option(
@@ -42,7 +43,13 @@ if TYPE_CHECKING:
 @threads_option
 @context_option
 def command(
-    model_name: str | None, host: str, port: int, api_key_file: Path | None, threads: int | None, context: int | None
+    model_name: str | None,
+    base: str | None,
+    host: str,
+    port: int,
+    api_key_file: Path | None,
+    threads: int | None,
+    context: int | None,
 ) -> int:
     """Serve a model over HTTP as OpenAI does: chat and text completions, with streaming, one answer at a time.
 
@@ -57,7 +64,9 @@ def command(
         raise CommandError(
             _("Serving needs the package {name}: pip install 'llm-tui[serve]'.", name=error.name)
         ) from error
-    return asyncio.run(_serve(model_name, host, port, _key(api_key_file), threads=threads, context=context))
+    key = _key(api_key_file)
+    load = chosen_load(model_name, settings := user_settings(), threads=threads, context=context, base=base)
+    return asyncio.run(_serve(load, settings, host, port, key))
 
 
 def _key(path: Path | None) -> Key | None:
@@ -66,11 +75,7 @@ def _key(path: Path | None) -> Key | None:
     return None if path is None else read_key_file(path)
 
 
-async def _serve(
-    model_name: str | None, host: str, port: int, key: Key | None, *, threads: int | None, context: int | None
-) -> int:
-    settings = user_settings()
-    load = chosen_load(model_name, settings, threads=threads, context=context)
+async def _serve(load: Load, settings: Settings, host: str, port: int, key: Key | None) -> int:
     with taken_address(host, port) as listening:
         async with loaded_engine(load) as (engine, card):
             return await _run(engine, card, settings, key, listening)

@@ -12,7 +12,7 @@ import click
 
 from engine.remote.config import is_loopback
 from tui.cli import DONE, INTERRUPTED
-from tui.commands.options import server_option
+from tui.commands.options import base_option, check_server_options, server_option
 from tui.commands.output import CommandError, say, write_text
 from tui.commands.serve import log_to_file, signals_set, taken_address
 from tui.language import _
@@ -20,15 +20,17 @@ from tui.language import _
 
 @click.command()
 @click.argument("model", required=False)
+@base_option
 @server_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address of this machine to listen at.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
-def command(model: str | None, server: str | None, host: str, port: int) -> int:
+def command(model: str | None, base: str | None, server: str | None, host: str, port: int) -> int:
     """Show the app in a browser of this machine, each page an app of its own.
 
     The address is written to stdout as soon as it can be opened. It holds a secret, new each time: whoever has it can
     read and write all sessions. Other machines cannot reach it; for them, use SSH.
     """
+    check_server_options(server, base=base)
     if not is_loopback(host):
         raise click.UsageError(
             _("{host} can be reached by other machines: the app is shown on this one alone. Use SSH there.", host=host)
@@ -40,12 +42,13 @@ def command(model: str | None, server: str | None, host: str, port: int) -> int:
             _("Showing the app in a browser needs the package {name}: pip install 'llm-tui[web]'.", name=error.name)
         ) from error
     with taken_address(host, port) as taken:
-        return asyncio.run(_serve(_command_line(model, server), taken))
+        return asyncio.run(_serve(_command_line(model, base, server), taken))
 
 
-def _command_line(model: str | None, server: str | None) -> str:
+def _command_line(model: str | None, base: str | None, server: str | None) -> str:
     """How a page's app is started."""
     words = [sys.executable, "-P", "-m", "tui"]
+    words += [] if base is None else ["--base", base]
     words += [] if server is None else ["--server", server]
     words += [] if model is None else ["--", model]
     return shlex.join(words)

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tui.commands.configured import chosen_model, user_settings
-from tui.commands.options import json_option, model_option
+from tui.bases import base_of, remember_base
+from tui.commands.configured import chosen_base, chosen_model, user_settings
+from tui.commands.options import base_option, json_option, model_option
 from tui.commands.output import CommandError, write_json, write_text
 from tui.language import _
+from tui.paths import user_paths
 
 if TYPE_CHECKING:
     from engine.tokenizer import Tokenizer
@@ -19,17 +21,20 @@ if TYPE_CHECKING:
 
 @click.command()
 @model_option
+@base_option
 @click.option("--decode", is_flag=True, help="Turn the token ids on stdin into text.")
 @click.option("--no-bos", is_flag=True, help="Leave out the token that begins a text.")
 @click.option("--no-special", is_flag=True, help="Take special tokens written in the text as plain text.")
 @json_option
-def command(model_name: str | None, decode: bool, no_bos: bool, no_special: bool, as_json: bool) -> None:
+def command(
+    model_name: str | None, base: str | None, decode: bool, no_bos: bool, no_special: bool, as_json: bool
+) -> None:
     """Turn the text on stdin into token ids.
 
     With --decode, turn ids into text; they may be separated by anything, so JSON works too. Bytes that are not UTF-8
     count as U+FFFD, each of them.
     """
-    tokenizer = _open_tokenizer(model_name)
+    tokenizer = _open_tokenizer(model_name, base)
     given = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
     if decode:
         text = _decode(tokenizer, given)
@@ -45,12 +50,19 @@ def command(model_name: str | None, decode: bool, no_bos: bool, no_special: bool
         write_text(" ".join(map(str, ids)))
 
 
-def _open_tokenizer(model_name: str | None) -> Tokenizer:
+def _open_tokenizer(model_name: str | None, base: str | None) -> Tokenizer:
     """Read the vocabulary in this process: neither NumPy nor an engine is needed for that."""
-    from engine.checkpoints import open_checkpoint
+    from engine.checkpoints import open_checkpoint, open_with_base
     from engine.tokenizer import load_tokenizer
 
-    return load_tokenizer(open_checkpoint(chosen_model(model_name, user_settings())).metadata)
+    settings, paths = user_settings(), user_paths()
+    path = chosen_model(model_name, settings)
+    named = chosen_base(base, settings)
+    chosen = named or base_of(path, paths)
+    checkpoint = open_checkpoint(path) if chosen is None else open_with_base(chosen, path)
+    if named is not None:
+        remember_base(path, named, paths)
+    return load_tokenizer(checkpoint.metadata)
 
 
 def _decode(tokenizer: Tokenizer, given: str) -> str:

@@ -95,10 +95,13 @@ class Workspace:
 
     async def _choose_model(self) -> Path | None:
         try:
-            return await self.models.choose(self._options.model)
+            path = await self.models.choose(self._options.model)
+            if self._options.base is not None:
+                await self.models.remember_base(path, await self.models.choose(self._options.base))
         except ModelChoiceError as error:
             self._post(NoModelFound(str(error) if error.wanted else ""))
             return None
+        return path
 
     async def use_server(self, name: str, model: str = "") -> None:
         """Let a server of the settings answer from now on. model: "" for the settings', or the server's only one."""
