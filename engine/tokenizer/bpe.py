@@ -35,15 +35,20 @@ class BpeTokenizer(Tokenizer):
         self._pipeline = _pipeline(metadata, self._ids_from_text(), split)
 
     def _ids_from_text(self) -> dict[str, int]:
-        """The tokens that plain text may become: no merge and no whole word makes a marker of a conversation."""
+        """The tokens that plain text may become: no merge and no whole word makes a marker of a conversation.
+
+        Bytes that are no tokens have ids behind those of the vocabulary.
+        """
         ids = dict(self.vocabulary.ids)
         for text in self.marker_texts:
             ids.pop(text, None)
-        return ids
+        # The library drops a byte that is no token before it merges; its neighbours would become one.
+        missing = sorted(_BYTE_OF_CHAR.keys() - ids.keys())
+        return ids | {char: id_ for id_, char in enumerate(missing, len(self.vocabulary))}
 
     def _encode_text(self, text: str, after_special: bool) -> list[int]:
-        ids: list[int] = self._pipeline.encode(text, add_special_tokens=False).ids
-        return ids
+        n_tokens = len(self.vocabulary)
+        return [id_ for id_ in self._pipeline.encode(text, add_special_tokens=False).ids if id_ < n_tokens]
 
     def _token_bytes(self, token_id: int) -> bytes:
         token = self.vocabulary.tokens[token_id]

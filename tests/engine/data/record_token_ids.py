@@ -1,15 +1,20 @@
 """Records what llama.cpp makes of hard texts; needs xllamacpp and gguf: `record_token_ids.py STARTER.gguf`.
 
 Writes token_ids.json beside itself: for the starter's vocabulary with every way to split words that this project knows,
-and for the SentencePiece vocabulary in spm_vocabulary.json.
+and for the SentencePiece vocabulary in spm_vocabulary.json. Writes random_texts.json too, and random_token_ids.json:
+of what llama.cpp makes of each of those, a checksum.
 """
+
+# ruff: noqa: RUF001 - the texts have characters that look like ASCII ones
 
 from __future__ import annotations
 
 import json
+import random
 import sys
 import tempfile
 import urllib.request
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +28,48 @@ SPLITS = (
     "bloom viking superbpe bailingmoe seed-coder dbrx"
 ).split()
 DIM = 32
+N_RANDOM = 250
+PIECES = (
+    "a b x I'm DON'T we'LL 'S the World é É ß ı ſ ǅ ﬁ Ω Привет שלום مرحبا हिन्दी ไทย 日本 漢 かな カ ｶ 한국 ㎏ ⳳ",
+    "1 12 1234 3.14 1,000 ٣ Ⅷ ½ ² 𝟘 ① 0x1F",
+    ". , ! ? : ; ' \" - _ / \\ | ` $ ^ + = < > ( ) [ ] { } # @ & % ~ … — “ ” « · € ° /* */ // :// '' ... ,， 。 ！",
+    "😀 👍🏽 👨‍👩‍👧 🇩🇪 ❤️ ☺ ▁ Ġ Ċ <0x0A> \u0301 \u20e3 \ufffd \ue000 \u202e \u2060 \u034f \ufe0f",
+    "<s> </s> <unk> <|im_start|> <|im_end|> <|endoftext|> <|im_ [INST] <reponame> <0x41>",
+)
+SPACES = (
+    " ",
+    " ",
+    "  ",
+    "   ",
+    "\t",
+    "\n",
+    "\n\n",
+    "\r\n",
+    "\r",
+    " \n",
+    "\n ",
+    "\xa0",
+    "\u2003",
+    "\u3000",
+    "\u200b",
+    "\ufeff",
+)
+CONTROLS = tuple(map(chr, (*range(32), *range(0x7F, 0xA0), 0x2028, 0x2029)))
+
+
+def random_texts() -> list[str]:
+    """Texts that nobody would write: words, digits, signs, white space and control characters in any order."""
+    chosen = random.Random(1)
+    pools = [SPACES, SPACES, CONTROLS, *(tuple(pieces.split(" ")) for pieces in (PIECES[0], *PIECES))]
+    lengths = (2, 3, 4, 6, 10, 20)
+    return [
+        "".join(chosen.choice(chosen.choice(pools)) for _ in range(chosen.choice(lengths))) for _ in range(N_RANDOM)
+    ]
+
+
+def checksum(plain: list[int], special: list[int]) -> int:
+    """Of the ids of one text."""
+    return zlib.crc32(json.dumps([plain, special]).encode())
 
 
 def write_model(path: Path, vocabulary: list[tuple[str, Any, GGUFValueType]], n_tokens: int) -> None:
@@ -101,20 +148,30 @@ def spm_vocabulary() -> list[tuple[str, Any, GGUFValueType]]:
 
 def main() -> None:
     texts = json.loads((HERE / "hard_texts.json").read_text("utf-8"))
-    recorded = {}
+    strange = random_texts()
+    recorded, checksums = {}, {}
+
+    def record_all(name: str, model: Path) -> None:
+        recorded[name] = record(model, texts)
+        found = record(model, strange)
+        checksums[name] = [checksum(plain, special) for plain, special in zip(*found.values(), strict=True)]
+
     with tempfile.TemporaryDirectory() as folder:
         for split in SPLITS:
             vocabulary = starter_vocabulary(sys.argv[1])
             model = Path(folder) / f"{split}.gguf"
             n_tokens = next(len(value) for key, value, _ in vocabulary if key == "tokenizer.ggml.tokens")
             write_model(model, [*vocabulary, ("tokenizer.ggml.pre", split, GGUFValueType.STRING)], n_tokens)
-            recorded[split] = record(model, texts)
+            record_all(split, model)
         spm = spm_vocabulary()
         model = Path(folder) / "spm.gguf"
         write_model(model, spm, len(spm[1][1]))
-        recorded["sentencepiece"] = record(model, texts)
+        record_all("sentencepiece", model)
     encoded = json.dumps(recorded, separators=(",", ":")).replace('},"', '},\n"').replace('],"special', '],\n"special')
     (HERE / "token_ids.json").write_text(encoded + "\n", "utf-8")
+    (HERE / "random_texts.json").write_text(json.dumps(strange, indent=0) + "\n", "utf-8")
+    encoded = json.dumps(checksums, separators=(",", ":")).replace('],"', '],\n"')
+    (HERE / "random_token_ids.json").write_text(encoded + "\n", "utf-8")
 
 
 if __name__ == "__main__":
