@@ -13,6 +13,7 @@ from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 
 from tui import messages
+from tui.drawing.composing import FrugalCompositor
 from tui.language import _
 from tui.screens.main_keys import MAIN_KEYS
 from tui.screens.main_prompt import MainPrompt
@@ -42,6 +43,7 @@ class MainScreen(MainPrompt):
 
     def __init__(self, make_workspace: Callable[[], Workspace], system_prompt: str) -> None:
         super().__init__()
+        self._compositor = FrugalCompositor()
         self._make_workspace = make_workspace
         self._system_prompt = system_prompt
 

@@ -38,7 +38,8 @@ class AnswerParagraph(MarkdownParagraph):
         self._content = content
         width, height = self.content_size
         same_height = width > 0 and content.get_height({}, width) == height
-        self.update(content, layout=not same_height)
+        # Where a new one goes is found when it is mounted.
+        self.update(content, layout=self.is_attached and not same_height)
 
 
 class AnswerBody(EvenLines, Markdown):

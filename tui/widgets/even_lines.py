@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from textual.geometry import Region
+from textual.geometry import Region, Size
+from textual.layout import DockArrangeResult
 from textual.strip import Strip
 
 if TYPE_CHECKING:
@@ -20,6 +21,15 @@ class EvenLines(Widget):
     Goes before the widget among a class's bases. Only for containers without borders, padding or titles at top or
     bottom.
     """
+
+    def arrange(self, size: Size, optimal: bool = False) -> DockArrangeResult:
+        """Place the children, none of whose heights depends on ours where ours depends on theirs.
+
+        Textual would measure all of them again whenever one has grown, and twice.
+        """
+        if self.styles.is_auto_height:
+            size = Size(size.width, 0)
+        return super().arrange(size, optimal)
 
     def render_line(self, y: int) -> Strip:
         """Nothing on the background."""
