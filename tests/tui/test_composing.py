@@ -88,7 +88,7 @@ async def test_only_what_lies_uppermost_is_asked_for_lines(stage: Stage, monkeyp
         compositor._dirty_regions = {Region(prompt.region.x + 2, prompt.region.y + 1, 5, 1)}
         compositor.render_partial_update()
         monkeypatch.undo()
-    assert asked == [(prompt, Region(0, 1, prompt.region.width, 1))]
+        assert asked == [(prompt, Region(0, 1, prompt.region.width, 1))]
 
 
 async def test_nothing_is_drawn_where_nothing_changed(stage: Stage) -> None:
