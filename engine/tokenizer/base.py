@@ -16,6 +16,8 @@ _MARKER = re.compile(
     r"|<(start|end)_of_turn>|\[/?(INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS)\]",
     re.S,
 )
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_SURROGATE_BUT_BYTES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _C_WHITE_SPACE = " \t\n\v\f\r"
 _SILENT = (TokenType.CONTROL, TokenType.UNKNOWN, TokenType.UNUSED)
 
@@ -71,7 +73,8 @@ class Tokenizer(ABC):
         """Token ids of a text.
 
         add_bos: begin with BOS. parse_special: control tokens written in the text become those tokens; without it
-        they are plain text. Lone surrogates (undecodable bytes) count as U+FFFD.
+        they are plain text. Bytes that are not UTF-8, as surrogateescape makes them characters, are those bytes where
+        the vocabulary has tokens for them beside text, as SentencePiece's have; else U+FFFD, as other lone surrogates.
         """
         return self.encode_parts(self.split(text, parse_special=parse_special), add_bos=add_bos)
 
@@ -96,7 +99,7 @@ class Tokenizer(ABC):
                 ids.append(part)
                 after_special = True
             elif part:
-                ids.extend(self._encode_text(_without_surrogates(part), after_special))
+                ids.extend(self._encode_text(part, after_special))
                 after_special = False
         return ids
 
@@ -138,7 +141,10 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def _encode_text(self, text: str, after_special: bool) -> list[int]:
-        """Token ids of a text without special tokens. after_special: it begins the input or follows a special token."""
+        """Token ids of a text without special tokens, perhaps with lone surrogates.
+
+        after_special: it begins the input or follows a special token.
+        """
 
     @abstractmethod
     def _token_bytes(self, token_id: int) -> bytes:
@@ -170,7 +176,12 @@ def _split_part(part: str | int, token: str, token_id: int, eats_space: bool) ->
     return pieces
 
 
-def _without_surrogates(text: str) -> str:
+def without_surrogates(text: str, *, keep_bytes: bool = False) -> str:
+    """The text with pairs of surrogates as the characters that they mean, and U+FFFD for lone ones.
+
+    keep_bytes: those that surrogateescape makes of bytes stay.
+    """
     if text.isascii():
         return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    joined = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+    return (_SURROGATE_BUT_BYTES if keep_bytes else _SURROGATE).sub("\ufffd", joined)

@@ -10,7 +10,7 @@ from tokenizers.models import BPE
 
 from engine.checkpoints.metadata import Metadata
 from engine.errors import UnsupportedModelError
-from engine.tokenizer.base import Tokenizer
+from engine.tokenizer.base import Tokenizer, without_surrogates
 from engine.tokenizer.split_patterns import SPLITS, Split
 from engine.tokenizer.vocabulary import PREFIX, Vocabulary
 
@@ -48,7 +48,8 @@ class BpeTokenizer(Tokenizer):
 
     def _encode_text(self, text: str, after_special: bool) -> list[int]:
         n_tokens = len(self.vocabulary)
-        return [id_ for id_ in self._pipeline.encode(text, add_special_tokens=False).ids if id_ < n_tokens]
+        ids = self._pipeline.encode(without_surrogates(text), add_special_tokens=False).ids
+        return [id_ for id_ in ids if id_ < n_tokens]
 
     def _token_bytes(self, token_id: int) -> bytes:
         token = self.vocabulary.tokens[token_id]

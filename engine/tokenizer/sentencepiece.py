@@ -7,17 +7,22 @@ Source of the field numbers: sentencepiece_model.proto in the sentencepiece repo
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections.abc import Iterator, Sequence
 
 import sentencepiece
 
 from engine.checkpoints.metadata import Metadata
-from engine.tokenizer.base import Tokenizer
+from engine.tokenizer.base import Tokenizer, without_surrogates
 from engine.tokenizer.vocabulary import PREFIX, TokenType, Vocabulary
 
 _SPACE = "\u2581"
-_BYTE_PIECES = frozenset(f"<0x{byte:02X}>" for byte in range(256))
+_BYTE_TEXTS = [f"<0x{byte:02X}>" for byte in range(256)]
+_BYTE_PIECES = frozenset(_BYTE_TEXTS)
+_ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
+_BYTES_OF_CHAR = (1,) * 12 + (2, 2, 3, 4)
+"""By the first half of a character's first byte, how many bytes it takes."""
 _MODEL_TYPE_BPE = 2
 
 
@@ -33,6 +38,8 @@ class SentencePieceTokenizer(Tokenizer):
             raise metadata.error(f"{PREFIX}scores is missing.", "This is not a whole model: fetch the file again.")
         if any(math.isnan(score) for score in scores):
             raise metadata.error(f"{PREFIX}scores has a score that is not a number.")
+        unknown = self.vocabulary.unknown_id or 0
+        self._byte_ids = [self.vocabulary.ids.get(text, unknown) for text in _BYTE_TEXTS]
         self._processor = sentencepiece.SentencePieceProcessor()
         try:
             self._processor.LoadFromSerializedProto(_model_proto(self.vocabulary, self.marker_texts, scores))
@@ -42,14 +49,44 @@ class SentencePieceTokenizer(Tokenizer):
     def _encode_text(self, text: str, after_special: bool) -> list[int]:
         if after_special and self.adds_space_prefix:
             text = " " + text
+        ids: list[int] = []
+        for part in _text_and_bytes(without_surrogates(text, keep_bytes=True)):
+            if isinstance(part, bytes):
+                ids += [self._byte_ids[byte] for byte in part]
+            else:
+                ids += self._processor.EncodeAsIds(part)
         n_tokens = len(self.vocabulary)
-        return [id_ for id_ in self._processor.EncodeAsIds(text) if id_ < n_tokens]
+        return [id_ for id_ in ids if id_ < n_tokens]
 
     def _token_bytes(self, token_id: int) -> bytes:
         token = self.vocabulary.tokens[token_id]
         if self.vocabulary.types[token_id] == TokenType.BYTE and token in _BYTE_PIECES:
             return bytes([int(token[3:5], 16)])
         return token.replace(_SPACE, " ").encode()
+
+
+def _text_and_bytes(text: str) -> Iterator[str | bytes]:
+    """A text cut at the bytes in it that are not UTF-8.
+
+    As in llama.cpp such a byte takes those along that the character would have which it seems to begin.
+    """
+    at = 0
+    while found := _ESCAPED_BYTE.search(text, at):
+        if found.start() > at:
+            yield text[at : found.start()]
+        at = found.end()
+        data = _raw(found[0])
+        n_bytes = _BYTES_OF_CHAR[data[0] >> 4]
+        while len(data) < n_bytes and at < len(text):
+            data += _raw(text[at])
+            at += 1
+        yield data
+    if at < len(text):
+        yield text[at:]
+
+
+def _raw(char: str) -> bytes:
+    return char.replace(" ", _SPACE).encode("utf-8", "surrogateescape")
 
 
 def _model_proto(vocabulary: Vocabulary, marker_texts: Sequence[str], scores: Sequence[float]) -> bytes:

@@ -149,6 +149,44 @@ def test_undecodable_bytes_do_not_crash(starter: Tokenizer, spm: Tokenizer) -> N
         assert tokenizer.decode(ids) == "a\ufffd\ufffdb"
 
 
+@pytest.mark.parametrize(
+    ("raw", "pieces"),
+    [
+        (b"\xff", "▁ FF"),
+        (b"\xc3b", "▁ C3 62"),
+        (b"\xed\xa0\x80 x", "▁ ED A0 80 ▁x"),
+        (b"\xffcd e", "▁ FF 63 64 E2 96 81 e"),
+        (b"\x80\x81 x", "▁ 80 81 ▁x"),
+        ("é\xe2\x82".encode("latin-1"), "▁ E9 E2 82"),
+        (b"\xf0" + "日本".encode(), "▁ F0 E6 97 A5 E6 9C AC"),
+    ],
+)
+def test_sentencepiece_has_the_ids_that_llama_cpp_gives_to_bytes_that_are_no_text(
+    spm: Tokenizer, raw: bytes, pieces: str
+) -> None:
+    ids = spm.encode(raw.decode("utf-8", "surrogateescape"), add_bos=False, parse_special=False)
+    plain = [spm.vocabulary.tokens[id_].removeprefix("<0x").removesuffix(">") for id_ in ids]
+    assert " ".join(plain) == pieces
+
+
+@given(raw=st.binary())
+def test_any_bytes_survive_sentencepiece(spm: Tokenizer, raw: bytes) -> None:
+    text = raw.decode("utf-8", "surrogateescape")
+    ids = spm.encode(text, add_bos=False, parse_special=False)
+    whole = b"".join(map(spm.piece_bytes, ids)).removeprefix(b" ")
+    assert whole.replace(b"\xe2\x96\x81", b" ") == raw.replace(b"\xe2\x96\x81", b" ")
+
+
+@given(text=st.text(alphabet=st.characters(exclude_categories=[])))
+def test_lone_surrogates_count_as_replacement_characters(spm: Tokenizer, starter: Tokenizer, text: str) -> None:
+    with_bytes = frozenset(map(chr, range(0xDC80, 0xDD00)))
+    harmless = "".join("x" if char in with_bytes else char for char in text)
+    for tokenizer in (spm, starter):
+        ids = tokenizer.encode(harmless, add_bos=False, parse_special=False)
+        clean = harmless.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        assert ids == tokenizer.encode(clean, add_bos=False, parse_special=False)
+
+
 def test_a_vocabulary_loads_fast(starter_model: Path) -> None:
     metadata = open_checkpoint(starter_model).metadata
     load_tokenizer(metadata)
