@@ -14,10 +14,10 @@ import platformdirs
 log = logging.getLogger(__name__)
 
 CHOSEN = os.environ.get("NUMBA_CACHE_DIR")
-"""Where the user wants compiled kernels; read before `use_kernel_cache` sets the variable."""
+"""Where the user wants compiled kernels."""
 
-ROOM_BYTES = 48 << 20
-"""Free space that compiling may need. Numba gives up on a kernel that it cannot write, so it must never be short."""
+ROOM_BYTES = 16 << 20
+"""Free space that compiled kernels may need, with some to spare."""
 
 _temporary: list[Path] = []
 
@@ -27,19 +27,19 @@ MEMORY = Path("/dev/shm")
 
 def use_kernel_cache(cache_dir: str | None) -> None:
     """Keep compiled kernels on disk, also where panels are not; where there is no room for them, for this time only."""
-    from engine.kernels import jit
+    from engine.machine_code.functions import keep_in
 
     folder = _folder(cache_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(folder).free >= ROOM_BYTES and os.access(folder, os.W_OK):
-            jit.use_cache(folder)
+            keep_in(folder)
             return
         reason = "there is no room, or it may not be written"
     except OSError as error:
         reason = str(error)
     log.warning("Compiled kernels cannot be kept in %s: %s", folder, reason)
-    jit.use_cache(_temporary_copy(folder))
+    keep_in(_temporary_copy(folder))
 
 
 @atexit.register

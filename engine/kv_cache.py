@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from engine.config import ModelConfig
 from engine.errors import ContextFullError
-from engine.kernels.attention import RANGE, partials_floats
-from engine.kernels.cache_layout import head_blocks, kv_type, value_panels_of
+from engine.kernels.kv_types import kv_type
 from engine.kernels.records import CAPACITY, KEYS, PARTIALS, VALUE_SCALES, VALUES
-from engine.kernels.simd import LANES
+from engine.kernels.sizes import LANES, RANGE, head_blocks, partials_floats, value_panels_of
 
 FIRST_CAPACITY = 1024
 """Positions reserved at first."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from engine import sampling, team
 from engine.catalog import model_name
 from engine.chat import choose_format
 from engine.checkpoints import Checkpoint, open_checkpoint, open_with_base
@@ -12,9 +13,11 @@ from engine.config import ModelConfig, config_from_gguf
 from engine.errors import EngineError
 from engine.kept_caches import KEPT, KeptCaches, fingerprint
 from engine.kv_cache import KVCache
+from engine.machine_code import prepare
+from engine.machine_code.compilers import dismiss
 from engine.memory import available_bytes
 from engine.model import LanguageModel
-from engine.panels import PanelFolder
+from engine.panels import PanelFolder, packing
 from engine.prepared_files import PREPARED
 from engine.protocol import Load, LoadStage, ModelCard
 from engine.quantization import name_without_quantization, quantization_name
@@ -58,6 +61,10 @@ def load(command: Load, report: Report) -> LanguageModel:
     folder = None
     if command.cache_dir is not None and command.keep_panels:
         folder = PanelFolder(Path(command.cache_dir) / PREPARED, command.cache_limit_bytes)
+    prepare(
+        [*team.FUNCTIONS, *sampling.FUNCTIONS, *packing.FUNCTIONS],
+        lambda done, total, name: report("compiling", done, total, name),
+    )
     weights = load_weights(checkpoint, config, folder, threads, lambda a, b: report("preparing", a, b, "weights"))
     context = choose_context(command, config, checkpoint.weights_bytes)
     transformer = Transformer(
@@ -69,6 +76,7 @@ def load(command: Load, report: Report) -> LanguageModel:
         command.kv_type,
         lambda done, total, name: report("compiling", done, total, name),
     )
+    dismiss()
     report("warming", 0, 1, "first pass")
     transformer.evaluate([0], 0)
     transformer.cached_ids.clear()

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.kernels.formats import BLOCK
-from engine.kernels.jit import Kernel
-from engine.kernels.matmul import TOKEN_PAD
 from engine.kernels.records import BLOCK_BYTES, STEP_FIELDS
+from engine.kernels.sizes import BLOCK, TOKEN_PAD
+from engine.machine_code import Function, prepare
+from engine.machine_code.functions import Report
 
 LINE_BYTES = 64
 """Rows begin on cache lines."""
-
-ReportCompiling = Callable[[int, int, str], None]
-"""Called with kernels compiled, kernels in all, and the next one's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +38,7 @@ class Program:
 
     def __init__(self, max_tokens: int) -> None:
         self.max_tokens = max_tokens
-        self._steps: list[tuple[Kernel, list[int]]] = []
+        self._steps: list[tuple[Function, list[int]]] = []
         self._kept: list[object] = []
 
     def floats(self, width: int, rows: int | None = None) -> Rows:
@@ -67,20 +63,15 @@ class Program:
         """Hold what steps point to."""
         self._kept.extend(objects)
 
-    def add(self, kernel: Kernel, unit_kind: int, units: int, chunk_units: int, *parameters: int) -> None:
+    def add(self, function: Function, unit_kind: int, units: int, chunk_units: int, *parameters: int) -> None:
         """Append a step."""
         step = [unit_kind, units, chunk_units, *parameters]
-        self._steps.append((kernel, step + [0] * (STEP_FIELDS - 1 - len(step))))
+        self._steps.append((function, step + [0] * (STEP_FIELDS - 1 - len(step))))
 
-    def compile(self, report: ReportCompiling) -> NDArray[np.int64]:
+    def compile(self, report: Report) -> NDArray[np.int64]:
         """The steps as the team reads them; every kernel is compiled, or found in the cache."""
-        kernels = list(dict.fromkeys(kernel for kernel, _ in self._steps))
-        addresses = {}
-        for i, kernel in enumerate(kernels):
-            report(i, len(kernels), kernel.name)
-            addresses[kernel] = kernel.address
-        report(len(kernels), len(kernels), "done")
-        return np.array([[addresses[kernel], *rest] for kernel, rest in self._steps], np.int64)
+        prepare([function for function, _ in self._steps], report)
+        return np.array([[function.address, *rest] for function, rest in self._steps], np.int64)
 
 
 def float_bits(value: float) -> int:

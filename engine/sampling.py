@@ -8,17 +8,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import EngineError
-from engine.kernels import select
+from engine.kernels.sizes import LOGITS_BLOCK
+from engine.machine_code import function
 from engine.protocol import Sampling
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int32]
+
+BLOCK_MAXIMA = function("select.block_maxima", "void", "int64", "int64", "int64")
+EXP_SUMS = function("select.exp_sums", "float64", "int64", "int64", "float32", "float32", "int64")
+GATHER = function("select.gather", "int64", "int64", "int64", "int64", "float32", "int64", "int64")
+LEADING = function("select.leading", "int64", "int64", "int64", "int64", "int64", "float64")
+DRAW = function("select.draw", "int64", "int64", "int64", "float32", "float32", "int64", "float64")
+FUNCTIONS = (BLOCK_MAXIMA, EXP_SUMS, GATHER, LEADING, DRAW)
+"""The kernels of `engine.kernels.select`."""
 
 MIN_TEMPERATURE = 1e-6
 """Below this, but above 0, the division would overflow; nothing but the leading token has a chance long before."""
@@ -63,13 +72,15 @@ class Sampler:
         bits = np.random.PCG64(seed % (1 << SEED_BITS))
         bits.advance(skip)
         self._random = np.random.Generator(bits)
-        n_blocks = -(-vocab_size // select.BLOCK)
+        n_blocks = -(-vocab_size // LOGITS_BLOCK)
         self._penalized = np.empty(vocab_size, np.float32)
         self._chances = np.zeros(vocab_size, np.float64)
         self._maxima = np.empty(n_blocks, np.float32)
         self._sums = np.empty(n_blocks, np.float64)
         self._ids = np.empty(vocab_size, np.int32)
         self._values = np.empty(vocab_size, np.float32)
+        self._to_maxima, self._to_sums = _address(self._maxima), _address(self._sums)
+        self._to_ids, self._to_values = _address(self._ids), _address(self._values)
 
     def choose(
         self,
@@ -88,7 +99,7 @@ class Sampler:
         its chance is reported with the leading ones.
         """
         raw_top = check_finite(logits)
-        raw_total = select.exp_sums(logits, raw_top, 1.0, self._sums)
+        raw_total = self._exp_sums(logits, raw_top, 1.0)
         log_total = raw_top + math.log(raw_total)
         ranked = self._ranked(logits, log_total, max(n_top, n_chances)) if n_top or n_chances else []
         x = self._with_penalty(logits, recent, sampling)
@@ -111,8 +122,8 @@ class Sampler:
 
     def _ranked(self, logits: Floats, log_total: float, n: int) -> list[RankedToken]:
         """The n leading tokens of the raw distribution, in order."""
-        select.block_maxima(logits, self._maxima)
-        n_found = select.gather(logits, self._maxima, self._floor_of(n), self._ids, self._values)
+        self._find_maxima(logits)
+        n_found = self._gather(logits, self._floor_of(n))
         values = self._values[:n_found]
         order = np.argsort(-values, kind="stable")[:n]
         return [RankedToken(int(self._ids[i]), float(values[i]) - log_total) for i in order]
@@ -142,15 +153,15 @@ class Sampler:
         total: the sum of e^(x - its largest), if it is known.
         """
         scale = 1.0 / max(sampling.temperature, MIN_TEMPERATURE)
-        select.block_maxima(x, self._maxima)
+        self._find_maxima(x)
         top = float(self._maxima.max())
         n = self._cut(x, top, total, sampling)
         if n is None:
-            total = select.exp_sums(x, top, scale, self._sums)
+            total = self._exp_sums(x, top, scale)
             if fill_chances:
                 np.exp((x.astype(np.float64) - top) * scale, out=self._chances)
                 self._chances /= total
-            return int(select.draw(x, top, scale, self._sums, uniform * total)), None
+            return DRAW(_address(x), x.size, top, scale, self._to_sums, uniform * total), None
         ids = self._ids[:n]
         running = np.cumsum(np.exp((self._values[:n].astype(np.float64) - top) * scale))
         place = min(int(running.searchsorted(uniform * running[-1], side="right")), n - 1)
@@ -169,20 +180,20 @@ class Sampler:
             return self._at_least(n, lowest)
         if sampling.top_p < 1:
             if total is None:
-                total = select.exp_sums(x, top, 1.0, self._sums)
+                total = self._exp_sums(x, top, 1.0)
             return self._nucleus(x, top, lowest, sampling.top_p * total)
         if lowest > -math.inf:
-            return int(select.gather(x, self._maxima, lowest, self._ids, self._values))
+            return self._gather(x, lowest)
         return None
 
     def _top_k(self, x: Floats, k: int) -> int:
-        n = select.gather(x, self._maxima, self._floor_of(k), self._ids, self._values)
+        n = self._gather(x, self._floor_of(k))
         return n if n <= k else self._leading(n, np.ones(n, np.float32), k)
 
     def _nucleus(self, x: Floats, top: float, lowest: float, target: float) -> int:
         """Top-p and min-p over the whole vocabulary: search a part that grows until its weight reaches target."""
         for floor in (*(max(top - distance, lowest) for distance in NUCLEUS_DISTANCES), lowest):
-            n = select.gather(x, self._maxima, floor, self._ids, self._values)
+            n = self._gather(x, floor)
             weights, found = self._weights(n, top)
             if found >= target:
                 return self._leading(n, weights, target)
@@ -196,7 +207,19 @@ class Sampler:
         return weights, float(weights.sum(dtype=np.float64))
 
     def _leading(self, n: int, weights: Floats, target: float) -> int:
-        return int(select.leading(self._values, self._ids, weights, n, target))
+        return int(LEADING(self._to_values, self._to_ids, _address(weights), n, target))
+
+    def _find_maxima(self, x: Floats) -> None:
+        """Every block's largest logit to `_maxima`."""
+        BLOCK_MAXIMA(_address(x), x.size, self._to_maxima)
+
+    def _exp_sums(self, x: Floats, top: float, scale: float) -> float:
+        """The sum of e^((x - top) * scale); every block's goes to `_sums`."""
+        return float(EXP_SUMS(_address(x), x.size, top, scale, self._to_sums))
+
+    def _gather(self, x: Floats, threshold: float) -> int:
+        """Logits from `threshold` on to `_values` and their ids to `_ids`; returns how many. Needs `_maxima`."""
+        return int(GATHER(_address(x), x.size, self._to_maxima, threshold, self._to_ids, self._to_values))
 
     def _at_least(self, n: int, lowest: float) -> int:
         """Of the first n, keep those whose logit is at least `lowest`."""
@@ -224,5 +247,11 @@ def log_softmax_top(logits: Floats, n: int) -> list[RankedToken]:
     """The n most likely tokens, most likely first, with the natural log of their probability."""
     sampler = Sampler(logits.size, 0)
     top = check_finite(logits)
-    total = select.exp_sums(logits, top, 1.0, sampler._sums)
+    total = sampler._exp_sums(logits, top, 1.0)
     return sampler._ranked(logits, top + math.log(total), min(n, logits.size)) if n > 0 else []
+
+
+def _address(array: NDArray[Any]) -> int:
+    """Where an array lies, one number after the other."""
+    assert array.flags.c_contiguous
+    return int(array.ctypes.data)

@@ -8,16 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.config import ModelConfig
-from engine.kernels import records, rows
-from engine.kernels.attention import attend, merge
-from engine.kernels.cache_layout import head_blocks, kv_type
-from engine.kernels.formats import BLOCK
-from engine.kernels.matmul import embed, matmul
+from engine.kernels import records
+from engine.kernels.kv_types import kv_type
 from engine.kernels.records import ATTENTION, FIXED, PER_OUTPUT, PER_TOKEN
-from engine.kernels.rotary import rotary_table, rotate_and_store
-from engine.kernels.simd import LANES
-from engine.kernels.softcap import cap_logits
+from engine.kernels.sizes import BLOCK, LANES, head_blocks
 from engine.kv_cache import KVCache
+from engine.machine_code import step
 from engine.panels import Matrix
 from engine.program import Program, Rows, float_bits
 from engine.rope import Frequencies
@@ -35,7 +31,7 @@ SPARE_QUERIES = 32
 CAPPED_TOGETHER = 256
 """Vectors of logits of one chunk."""
 
-ACTIVATIONS = {"silu": rows.SILU, "gelu": rows.GELU}
+ACTIVATIONS = {"silu": records.SILU, "gelu": records.GELU}
 
 
 def attention_shape(config: ModelConfig, batch_size: int, kv_name: str) -> NDArray[np.int64]:
@@ -63,7 +59,7 @@ def add_rotary_table(p: Program, frequencies: Frequencies, magnitude: float) -> 
     table = p.floats(2 * frequencies.size)
     p.keep(frequencies)
     where = (table.address, frequencies.ctypes.data, frequencies.size, float_bits(magnitude))
-    p.add(rotary_table, PER_TOKEN, 0, 64, *where)
+    p.add(step("rotary.rotary_table"), PER_TOKEN, 0, 64, *where)
     return table
 
 
@@ -72,7 +68,16 @@ def add_embedding(p: Program, config: ModelConfig, embedding: Matrix, x: Rows) -
     plan = embedding.plan
     scale = config.dim**0.5 if config.architecture.scaled_embedding else 1.0
     panels = (embedding.address, plan.n_blocks, plan.panel_bytes)
-    p.add(embed(plan.format.name), PER_TOKEN, 0, ROWS_TOGETHER, *panels, x.address, x.stride, float_bits(scale))
+    p.add(
+        step("matmul.embed", plan.format.name),
+        PER_TOKEN,
+        0,
+        ROWS_TOGETHER,
+        *panels,
+        x.address,
+        x.stride,
+        float_bits(scale),
+    )
 
 
 def add_norm(
@@ -88,11 +93,11 @@ def add_norm(
     outputs_only: bool = False,
 ) -> None:
     """A step: add delta (normed by delta_norm, if there is one) to x, then norm x into out and, quantised, quant."""
-    kind, flag = (PER_OUTPUT, rows.OUTPUTS_ONLY) if outputs_only else (PER_TOKEN, 0)
+    kind, flag = (PER_OUTPUT, records.OUTPUTS_ONLY) if outputs_only else (PER_TOKEN, 0)
     added = (delta.address, delta.stride, _address(delta_norm)) if delta else (0, 0, 0)
     norm = (_address(weight), config.dim | flag, float_bits(config.norm_eps))
     results = (out.address, out.stride, quant.address, quant.stride)
-    p.add(rows.residual_norm, kind, 0, ROWS_TOGETHER, x.address, x.stride, *added, *norm, *results)
+    p.add(step("rows.residual_norm"), kind, 0, ROWS_TOGETHER, x.address, x.stride, *added, *norm, *results)
 
 
 def add_products(
@@ -106,7 +111,15 @@ def add_products(
         chunk = max(1, CHUNK_BYTES // plan.panel_bytes)
         weights = (matrix.address, plan.n_blocks, plan.panel_bytes)
         activations = (source.address, source.stride, y.address + 4 * offset, y.stride)
-        p.add(matmul(plan.format.name), FIXED, plan.n_panels, chunk, *weights, *activations, int(outputs_only))
+        p.add(
+            step("matmul.matmul", plan.format.name),
+            FIXED,
+            plan.n_panels,
+            chunk,
+            *weights,
+            *activations,
+            int(outputs_only),
+        )
         offset += plan.rows
 
 
@@ -123,7 +136,7 @@ def add_rotation(
     """A step: bias and head norms where the model has them, then rotate; keys and values go to layer index's cache."""
     where = (qkv.address, qkv.stride, rotary.address, cache.shape.ctypes.data, index, q_rows.address)
     before = (_address(layer.qkv_bias), _address(layer.q_norm), _address(layer.k_norm), float_bits(config.norm_eps))
-    p.add(rotate_and_store(cache.kv_name), PER_TOKEN, 0, ROWS_TOGETHER, *where, *before)
+    p.add(step("rotary.rotate_and_store", cache.kv_name), PER_TOKEN, 0, ROWS_TOGETHER, *where, *before)
 
 
 def add_attention(
@@ -132,8 +145,8 @@ def add_attention(
     """Steps: attention of layer index over its cache."""
     what = (q_rows.address, index, config.windows[index], cache.shape.ctypes.data, float_bits(config.attn_softcap))
     results = (out.address, out.stride, quant.address, quant.stride)
-    p.add(attend(cache.kv_name), ATTENTION, 0, 1, *what, *results)
-    p.add(merge, PER_TOKEN, 0, ROWS_TOGETHER, *what, *results)
+    p.add(step("attention.attend", cache.kv_name), ATTENTION, 0, 1, *what, *results)
+    p.add(step("attention.merge"), PER_TOKEN, 0, ROWS_TOGETHER, *what, *results)
 
 
 def add_gate(p: Program, config: ModelConfig, gate_up: Rows, out: Rows, quant: Rows) -> None:
@@ -141,7 +154,7 @@ def add_gate(p: Program, config: ModelConfig, gate_up: Rows, out: Rows, quant: R
     hidden = config.hidden_dim
     what = (gate_up.address, gate_up.stride, hidden, hidden)
     results = (out.address, out.stride, quant.address, quant.stride)
-    p.add(rows.gate, PER_TOKEN, 0, ROWS_TOGETHER, *what, *results, ACTIVATIONS[config.architecture.activation])
+    p.add(step("rows.gate"), PER_TOKEN, 0, ROWS_TOGETHER, *what, *results, ACTIVATIONS[config.architecture.activation])
 
 
 def add_logit_cap(p: Program, config: ModelConfig, logits: Rows) -> None:
@@ -149,7 +162,7 @@ def add_logit_cap(p: Program, config: ModelConfig, logits: Rows) -> None:
     if config.final_softcap:
         vectors = -(-config.vocab_size // LANES)
         what = (logits.address, logits.stride, float_bits(config.final_softcap))
-        p.add(cap_logits, FIXED, vectors, CAPPED_TOGETHER, *what)
+        p.add(step("softcap.cap_logits"), FIXED, vectors, CAPPED_TOGETHER, *what)
 
 
 def _address(vector: Vector | None) -> int:

@@ -8,19 +8,28 @@ import threading
 import numpy as np
 import psutil
 
-from engine.kernels import team as kernels
 from engine.kernels.records import (
     BATCH_FIELDS,
+    CHUNK_BITS,
+    CLOSED,
     N_OUT,
     N_STEPS,
     N_TOKENS,
+    PLAN_FIELDS,
     POS,
     SCRATCH,
     SCRATCH_BYTES,
+    STATE_FIELDS,
     STEPS,
     THREADS,
+    TICKET,
     TOKENS,
 )
+from engine.machine_code import function, prepare
+
+LEAD = function("team.lead", "void", *("int64",) * 4)
+FOLLOW = function("team.follow", "void", *("int64",) * 4)
+FUNCTIONS = (LEAD, FOLLOW)
 
 
 def default_threads() -> int:
@@ -44,9 +53,10 @@ class Team:
     """A leader (whoever calls `run`) and threads - 1 followers."""
 
     def __init__(self, table: np.ndarray, threads: int, scratch_bytes: int) -> None:
+        prepare(FUNCTIONS, lambda done, total, name: None)
         self.threads = threads
-        self._state = np.zeros(kernels.STATE_FIELDS, np.int64)
-        self._plan = np.zeros(kernels.PLAN_FIELDS * len(table), np.int64)
+        self._state = np.zeros(STATE_FIELDS, np.int64)
+        self._plan = np.zeros(PLAN_FIELDS * len(table), np.int64)
         self._table = np.ascontiguousarray(table)
         self._scratch = np.zeros((threads, scratch_bytes), np.uint8)
         self._batch = np.zeros(BATCH_FIELDS, np.int64)
@@ -57,7 +67,7 @@ class Team:
         self._running = self._closing = False
         self._asleep = 0
         self._wake = threading.Condition()
-        self._state[kernels.TICKET] = kernels.CLOSED << kernels.CHUNK_BITS
+        self._state[TICKET] = CLOSED << CHUNK_BITS
         self._followers = [
             threading.Thread(target=self._follow, args=(i,), name=f"team-{i}", daemon=True) for i in range(1, threads)
         ]
@@ -73,13 +83,13 @@ class Team:
             if self._asleep:
                 with self._wake:
                     self._wake.notify_all()
-            kernels.lead(*self._arguments, self._runs)
+            LEAD(*self._arguments, self._runs)
         finally:
             self._running = False
 
     def _follow(self, number: int) -> None:
         while not self._closing:
-            kernels.follow(*self._arguments, number)
+            FOLLOW(*self._arguments, number)
             with self._wake:
                 self._asleep += 1
                 while not self._running and not self._closing:

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from engine.config import ModelConfig
 from engine.errors import ContextFullError
 from engine.expert_steps import ExpertBuffers, add_experts
-from engine.kernels.attention import attention_scratch_bytes
-from engine.kernels.matmul import TILE_BYTES
+from engine.kernels.sizes import TILE_BYTES, attention_scratch_bytes
 from engine.kv_cache import KVCache
-from engine.program import Program, ReportCompiling, Rows
+from engine.machine_code.functions import Report
+from engine.program import Program, Rows
 from engine.rope import local_rotary_frequencies, rotary_frequencies
 from engine.steps import (
     add_attention,
@@ -48,7 +48,7 @@ class Transformer:
         batch_size: int,
         threads: int,
         kv_name: str = "f16",
-        report: ReportCompiling = lambda done, total, name: None,
+        report: Report = lambda done, total, name: None,
     ) -> None:
         self.config, self.weights = config, weights
         self.max_seq_len, self.batch_size = max_seq_len, batch_size

@@ -15,7 +15,7 @@ from engine.checkpoints import Checkpoint, TensorInfo
 from engine.checkpoints.rows import read_rows
 from engine.config import ModelConfig
 from engine.errors import UnsupportedModelError
-from engine.kernels.formats import BLOCK
+from engine.kernels.sizes import BLOCK
 from engine.panels import Matrix, MatrixPlan, PanelFolder, PanelStore, open_panels, plan_matrix
 from engine.panels.layout import plan_side_by_side
 

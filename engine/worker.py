@@ -62,7 +62,7 @@ EXIT_GRACE_S = 1.0
 """At the end, the running answer may finish its token and give the model back; a long kernel is not waited for."""
 
 STACK_BYTES = 16 << 20
-"""LLVM recurses deeply when it compiles; some systems give a thread half a megabyte."""
+"""Kernels and NumPy need little, LLVM's loader more; some systems give a thread half a megabyte."""
 
 KEEP_AFTER_S = 1.0
 """Idle so long, the session's cache goes to disk: whoever reads an answer takes longer."""
@@ -89,21 +89,23 @@ class _TerminatedError(BaseException):
 
 
 def open_model(command: Load, report: Report) -> LanguageModel:
-    """Import what computes, and load; the first call takes a second for the imports alone."""
+    """Import what computes, and load."""
     use_kernel_cache(command.cache_dir)
-    report("compiling", 0, 1, "sampler")
-    from engine import generation, loading  # noqa: F401 - the sampler's kernels are compiled now, not at an answer
+    from engine import loading
 
     return loading.load(command, report)
 
 
-def import_numba() -> None:
+def import_what_computes() -> None:
     """Import what every model needs, while the app is still deciding which one to open."""
-    from engine.kernels import jit  # noqa: F401
+    from engine import generation, loading  # noqa: F401
 
 
 def serve(
-    commands: BinaryIO, wire: BinaryIO, open_model: OpenModel = open_model, prepare: Callable[[], None] = import_numba
+    commands: BinaryIO,
+    wire: BinaryIO,
+    open_model: OpenModel = open_model,
+    prepare: Callable[[], None] = import_what_computes,
 ) -> NoReturn:
     """Be the engine until the end of `commands`, Shutdown or a signal; then the process ends, whatever it is doing."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -146,7 +148,7 @@ def failure(error: Exception, request_id: str) -> Failed:
 
 
 def processor_name() -> str:
-    """The processor's name as the system tells it, without asking Numba."""
+    """The processor's name as the system tells it, without asking LLVM."""
     with contextlib.suppress(OSError), Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             if line.startswith(("model name", "Model")):

@@ -86,3 +86,19 @@ def test_tokenizing_needs_no_numpy(starter_model: Path, home: Path) -> None:
 def test_the_engine_is_one_process_that_knows_no_screen() -> None:
     found = imported_by("import engine.worker, engine.client")
     assert found & {"textual", "sqlite3", "sqlite_utils", "tui", "storage"} == set()
+
+
+def test_the_engine_computes_without_a_compiler_in_its_process(starter_model: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "from engine.kernel_cache import use_kernel_cache\n"
+        "from engine.loading import load\n"
+        "from engine.protocol import Load\n"
+        "use_kernel_cache(sys.argv[2])\n"
+        "load(Load(path=sys.argv[1], context=64, threads=1), lambda *progress: None)\n"
+        "from engine.machine_code.linking import MAGIC, _kept\n"
+        "assert _kept\n"
+    )
+    found = imported_by(program, str(starter_model), str(tmp_path))
+    assert "numpy" in found
+    assert "numba" not in found

@@ -8,9 +8,20 @@ from numpy.typing import NDArray
 from engine.checkpoints.dequantizable import DEQUANTIZABLE
 from engine.checkpoints.tensor_types import TensorType
 from engine.errors import UnsupportedModelError
+from engine.machine_code import Function, function
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+
+
+def dequantizer(name: str) -> Function:
+    """The kernel for a type: (address of stored weights, how many blocks, address of float32).
+
+    It returns the largest size, and NaN where a weight is not finite. A block of plain numbers is 16 of them.
+    """
+    plain = name in ("F32", "F16", "BF16")
+    path, made_for = (f"dequantize.widen_{name.lower()}", ()) if plain else ("dequantize.dequantize", (name,))
+    return function(path, "float32", "int64", "int64", "int64", made_for=made_for)
 
 
 def dequantize_rows(rows: Bytes, kind: TensorType) -> Floats:
@@ -34,8 +45,6 @@ def dequantize_rows(rows: Bytes, kind: TensorType) -> Floats:
             return stored.view(np.float16).astype(np.float32)
         case "BF16":
             return (stored.view(np.uint16).astype(np.uint32) << np.uint32(16)).view(np.float32)
-    from engine.kernels.dequantize import dequantizer
-
     n_blocks = stored.size // kind.block_bytes
     numbers = np.empty((count, row_bytes // kind.block_bytes * kind.block_size), np.float32)
     dequantizer(kind.name)(stored.ctypes.data, n_blocks, numbers.ctypes.data)

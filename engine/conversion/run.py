@@ -78,11 +78,12 @@ class _Work:
 def run(plan: Plan, threads: int, stop: Stop, report: Report) -> None:
     """Write the new file. Raises EngineError; then nothing of the file is left."""
     speed = _Speed(plan.bytes_in)
-    pairs = sorted(plan.type_pairs, key=lambda pair: (pair[0].id, pair[1].id))
-    for source, target in pairs:
+
+    def compiling(_done: int, _total: int, _name: str) -> None:
         report(speed.at("compiling", 0))
         stop.check()
-        compile_for(source, target)
+
+    compile_for(plan.type_pairs, compiling)
     try:
         with NewFile(plan.target, replace=plan.force) as file:
             file.write_at(0, plan.layout.header)

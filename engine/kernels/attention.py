@@ -10,7 +10,6 @@ Source: Dao et al. 2022 (online softmax); the split over the cache is their "fla
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -23,13 +22,11 @@ from engine.kernels.cache_layout import (
     is_scaled,
     key_block_bytes,
     key_format,
-    kv_type,
-    store_scratch_bytes,
     value_bytes,
     value_format,
 )
-from engine.kernels.formats import BLOCK
 from engine.kernels.jit import inner, kernel
+from engine.kernels.kv_types import kv_type
 from engine.kernels.matmul import Tokens, add_block, store_sums, zero_sums
 from engine.kernels.memory import (
     field,
@@ -65,16 +62,10 @@ from engine.kernels.records import (
     SCRATCH_BYTES,
 )
 from engine.kernels.rows import VECTOR, quantize_row
-from engine.kernels.simd import LANES
+from engine.kernels.sizes import BLOCK, LANES, QUERIES_TOGETHER, RANGE, ROWS_BLOCK
 from engine.kernels.softcap import soften
 
-RANGE = 256
-"""Positions of one partial result."""
-
-ROWS_BLOCK = 64
-"""Query rows (token, head) that one unit of a prompt's attention takes through the cache together."""
-
-_ROWS = 4 if cpu.has_avx512_dot() else 2
+_ROWS = QUERIES_TOGETHER if cpu.has_avx512_dot() else 2
 _one, _few = Tokens(1), Tokens(_ROWS)
 _BOTTOM = np.float32(-3.0e38)
 
@@ -97,11 +88,6 @@ Q_ROWS, ATT_LAYER, WINDOW, SHAPE, SOFTCAP, ATT, ATT_STRIDE, ATT_QUANT, ATT_QUANT
 )
 """Parameters of attend and merge: query rows, the layer, how many positions it sees (0: all), the shape record, the
 cap of scores (float32 bits; 0: none), results as float32 and quantised (0: none)."""
-
-
-def partial_floats(head_dim: int) -> int:
-    """float32 of one partial result: values padded to whole vectors, then largest score, sum and padding."""
-    return (head_dim + LANES - 1) // LANES * LANES + LANES
 
 
 @inner
@@ -245,7 +231,6 @@ def _set_limits(scratch, base, n_rows, group, first_row, window):
         store_i64(scratch + END + 8 * r, pos + 1)
 
 
-@cache
 def attend(kv_name: str) -> Any:
     """The step for a cache of that type. Units: few tokens: (kv head, range of the cache); many: (kv head, rows)."""
     kv = kv_type(kv_name)
@@ -348,15 +333,3 @@ def merge(step, batch, first, last, thread):
             quantize_row(
                 att, field(step, ATT_QUANT) + t * field(step, ATT_QUANT_STRIDE), (heads * dim + BLOCK - 1) // BLOCK
             )
-
-
-def partials_floats(n_heads: int, n_kv_heads: int, head_dim: int, capacity: int) -> int:
-    """float32 that the partial results of FEW_TOKENS tokens may take."""
-    rows = FEW_TOKENS * n_heads // n_kv_heads + _ROWS
-    return n_kv_heads * (capacity // RANGE) * rows * partial_floats(head_dim)
-
-
-def attention_scratch_bytes(head_dim: int) -> int:
-    """Scratch that one thread needs for attention and for storing what it reads."""
-    states = ROWS_BLOCK + 3 * _ROWS
-    return max(STATES + states * partial_floats(head_dim) * 4, store_scratch_bytes(head_dim))

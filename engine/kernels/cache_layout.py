@@ -8,9 +8,6 @@ its weights by it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,17 +15,10 @@ from llvmlite import ir
 from numba import types
 
 from engine.kernels import lanes
-from engine.kernels.formats import (
-    BLOCK,
-    I8X16,
-    I16X16,
-    STEPS,
-    FloatFormat,
-    PanelFormat,
-    QuantFormat,
-    panel_format,
-)
-from engine.kernels.jit import Static, StaticType, inner
+from engine.kernels.emit import I1, Emit
+from engine.kernels.formats import STEPS
+from engine.kernels.jit import StaticType, inner
+from engine.kernels.kv_types import STEP_BYTES
 from engine.kernels.memory import (
     field,
     load_f32,
@@ -41,7 +31,6 @@ from engine.kernels.memory import (
     store_i32,
 )
 from engine.kernels.records import (
-    BLOCK_BYTES,
     CAPACITY,
     HEAD_DIM,
     HEAD_PAD,
@@ -52,97 +41,8 @@ from engine.kernels.records import (
     VALUES,
 )
 from engine.kernels.rows import VECTOR, quantize_row
-from engine.kernels.simd import F32X16, I1, LANES, U8X64, Emit, emitted
-
-STEP_BYTES = 64
-"""Four columns of LANES rows, a byte each."""
-
-
-@dataclass(frozen=True)
-class Keys8(QuantFormat):
-    """Keys in 8 bits: LANES scales, then bytes that exceed the signed value by 128."""
-
-    def __reduce__(self) -> tuple[Any, tuple[str]]:
-        return _format_of_keys, ("q8_0",)
-
-    def scales(self, e: Emit, panel: ir.Value, block: ir.Value, group: int) -> tuple[ir.Value, ir.Value | None]:
-        """The scales of a block, no minima."""
-        return e.half_to_float(e.load(self.address(e, panel, block), I16X16)), None
-
-    def quants(self, e: Emit, panel: ir.Value, block: ir.Value, group: int) -> Iterator[tuple[int, ir.Value]]:
-        """Byte vectors in the order of their columns."""
-        at = e.at(self.address(e, panel, block), 2 * LANES)
-        for step in range(STEPS):
-            yield step, e.load(at, U8X64, step * STEP_BYTES)
-
-
-@dataclass(frozen=True)
-class Values8(FloatFormat):
-    """Values in 8 bits, without their scales: LANES signed bytes a position."""
-
-    def __reduce__(self) -> tuple[Any, tuple[str]]:
-        return _format_of_values, ("q8_0",)
-
-    def column(self, e: Emit, panel: ir.Value, block: ir.Value, index: int) -> ir.Value:
-        """A position's LANES dimensions as float32."""
-        return e.b.sitofp(e.load(self.address(e, panel, block), I8X16, index * LANES), F32X16)
-
-
-_KEYS_8 = Keys8("8-bit keys", LANES * (2 + BLOCK), 8, 128, False)
-_VALUES_8 = Values8("8-bit values", LANES * BLOCK)
-
-
-class KVType(Static):
-    """What the cache holds, "f16" or "q8_0", as part of a kernel's type."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.scaled = name == "q8_0"
-        self.keys = _format_of_keys(name)
-        self.values = _format_of_values(name)
-
-    def __repr__(self) -> str:
-        return f"{self.name} cache"
-
-    def __reduce__(self) -> tuple[Any, tuple[str]]:
-        return kv_type, (self.name,)
-
-    def key_panel_bytes(self, head_dim: int) -> int:
-        """Bytes of LANES positions' keys of one head."""
-        return head_blocks(head_dim) * self.keys.block_bytes
-
-    @property
-    def value_bytes(self) -> int:
-        """Bytes of LANES values of one position."""
-        return self.values.block_bytes // BLOCK
-
-    def query_bytes(self, head_dim: int) -> int:
-        """Bytes of one head's query, in the form that the product with the keys wants."""
-        return head_blocks(head_dim) * (BLOCK_BYTES if self.scaled else 4 * BLOCK)
-
-
-def _format_of_keys(name: str) -> PanelFormat:
-    return _KEYS_8 if name == "q8_0" else panel_format("F16")
-
-
-def _format_of_values(name: str) -> PanelFormat:
-    return _VALUES_8 if name == "q8_0" else panel_format("F16")
-
-
-@cache
-def kv_type(name: str) -> KVType:
-    """The layout of that name."""
-    return KVType(name)
-
-
-def head_blocks(head_dim: int) -> int:
-    """Blocks of 32 dimensions of a head."""
-    return -(-head_dim // BLOCK)
-
-
-def value_panels_of(head_dim: int) -> int:
-    """Panels of LANES dimensions of a head."""
-    return -(-head_dim // LANES)
+from engine.kernels.simd import emitted
+from engine.kernels.sizes import BLOCK, LANES
 
 
 @emitted(lambda kv: types.boolean(kv))
@@ -259,8 +159,3 @@ def store_value(kv, v, shape, layer, head, pos, scratch):
             store_f16x16(out + i * panel_bytes, load_f32x16(v + i * VECTOR))
         for i in range(whole * LANES, dim):
             store_f16(out + whole * panel_bytes + (i - whole * LANES) * 2, load_f32(v + 4 * i))
-
-
-def store_scratch_bytes(head_dim: int) -> int:
-    """Scratch that one thread needs to store a head."""
-    return head_blocks(head_dim) * BLOCK * 4 + BLOCK_BYTES

@@ -5,9 +5,6 @@ from __future__ import annotations
 import platform
 from functools import cache
 
-import llvmlite.binding as llvm
-from numba.core import config as numba_config
-
 
 @cache
 def features() -> frozenset[str]:
@@ -15,7 +12,10 @@ def features() -> frozenset[str]:
 
     NUMBA_CPU_NAME and NUMBA_CPU_FEATURES are respected: with ``generic`` there are none.
     """
-    asked_features = getattr(numba_config, "CPU_FEATURES", None)
+    import llvmlite.binding as llvm
+    from numba.core import config
+
+    asked_features = getattr(config, "CPU_FEATURES", None)
     if asked_features is not None:
         asked = str(asked_features).split(",")
         return frozenset(name[1:] for name in asked if name.startswith("+"))
@@ -54,19 +54,3 @@ def has_f16c() -> bool:
 def has_neon_dot() -> bool:
     """ARM's `sdot`."""
     return platform.machine().lower() in {"aarch64", "arm64"} and "dotprod" in features()
-
-
-def description() -> str:
-    """The path that the kernels take on this machine, for people."""
-    if has_avx512_dot():
-        path = "AVX-512 VNNI"
-    elif has_avx_vnni():
-        path = "AVX-VNNI"
-    elif has_avx2():
-        path = "AVX2"
-    elif has_neon_dot():
-        path = "NEON dot product"
-    else:
-        path = "portable"
-    name = getattr(numba_config, "CPU_NAME", None) or llvm.get_host_cpu_name() or platform.machine()
-    return f"{name}, {path}"

@@ -9,17 +9,19 @@ Source of the layouts: ggml-common.h and ggml-quants.c in the llama.cpp reposito
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 
 from engine.kernels import lanes
+from engine.kernels.emit import F32X16, I8, I16, I32X16, Emit, splat_constant
 from engine.kernels.formats import IQ4_CODEBOOK
-from engine.kernels.jit import OPTIONS, Static, inner
+from engine.kernels.jit import exported, inner
 from engine.kernels.memory import load_f32x16, store_f32x16
-from engine.kernels.simd import F32X16, I8, I16, I32X16, LANES, Emit, emitted, splat_constant
+from engine.kernels.simd import emitted
+from engine.kernels.sizes import LANES
+from engine.kernels.static import Static
 from engine.kernels.tiles import I8X16, I16X16, VECTOR, absolute, constant, load_bf16x16, load_f16x16, maximum
 
 
@@ -57,9 +59,6 @@ class Stored(Static):
     scales_at: int = 0
     codebook: tuple[int, ...] = ()
 
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return _stored, (self.name,)
-
 
 STORED: dict[str, Stored] = {
     stored.name: stored
@@ -79,10 +78,6 @@ STORED: dict[str, Stored] = {
     )
 }
 """The quantised types by name."""
-
-
-def _stored(name: str) -> Stored:
-    return STORED[name]
 
 
 @emitted(lambda stored, block, target: types.void(stored, types.int64, types.int64))
@@ -225,8 +220,9 @@ def _seen(x, peak, spoiled):
     return maximum(absolute(x), peak), lanes.add(spoiled, lanes.mul(x, constant(0)))
 
 
-@njit(cache=True, **OPTIONS)
-def _widen_f32(source, n_blocks, target):
+@exported
+def widen_f32(source, n_blocks, target):
+    """Blocks of LANES float32, as they are."""
     peak = spoiled = constant(0)
     for i in range(n_blocks):
         x = load_f32x16(source + i * VECTOR)
@@ -235,8 +231,9 @@ def _widen_f32(source, n_blocks, target):
     return lanes.largest(peak) + lanes.total(spoiled)
 
 
-@njit(cache=True, **OPTIONS)
-def _widen_f16(source, n_blocks, target):
+@exported
+def widen_f16(source, n_blocks, target):
+    """Blocks of LANES numbers in half precision."""
     peak = spoiled = constant(0)
     for i in range(n_blocks):
         x = load_f16x16(source + i * VECTOR // 2)
@@ -245,8 +242,9 @@ def _widen_f16(source, n_blocks, target):
     return lanes.largest(peak) + lanes.total(spoiled)
 
 
-@njit(cache=True, **OPTIONS)
-def _widen_bf16(source, n_blocks, target):
+@exported
+def widen_bf16(source, n_blocks, target):
+    """Blocks of LANES bfloat16."""
     peak = spoiled = constant(0)
     for i in range(n_blocks):
         x = load_bf16x16(source + i * VECTOR // 2)
@@ -255,17 +253,13 @@ def _widen_bf16(source, n_blocks, target):
     return lanes.largest(peak) + lanes.total(spoiled)
 
 
-@cache
-def dequantizer(name: str) -> Any:
-    """The kernel for a type; compiled when it is first called."""
-    numbers = {"F32": _widen_f32, "F16": _widen_f16, "BF16": _widen_bf16}
-    if name in numbers:
-        return numbers[name]
+def dequantize(name: str) -> Any:
+    """The kernel for a quantised type."""
     stored = STORED[name]
     n_bytes, size = stored.n_bytes, stored.size
 
-    @njit(cache=True, **OPTIONS)
-    def dequantize(source, n_blocks, target):
+    @exported
+    def dequantize_blocks(source, n_blocks, target):
         peak = spoiled = constant(0)
         for i in range(n_blocks):
             out = target + i * size * 4
@@ -274,4 +268,4 @@ def dequantizer(name: str) -> Any:
                 peak, spoiled = _seen(load_f32x16(out + group * VECTOR), peak, spoiled)
         return lanes.largest(peak) + lanes.total(spoiled)
 
-    return dequantize
+    return dequantize_blocks

@@ -9,44 +9,35 @@ Source: Shazeer et al. 2017; the router's normalised softmax is Mixtral's (Jiang
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from engine.kernels import lanes
-from engine.kernels.formats import BLOCK, QuantFormat, panel_format, tile_of
+from engine.kernels.formats import QuantFormat, panel_format, tile_of
 from engine.kernels.jit import inner, kernel
-from engine.kernels.matmul import TOKEN_PAD, Tokens, multiply_many, multiply_one, tokens_together
+from engine.kernels.matmul import Tokens, multiply_many, multiply_one, tokens_together
 from engine.kernels.memory import field, load_f32, load_f32x16, store_f32, store_f32x16, store_i64
 from engine.kernels.records import N_TOKENS, P0, P1, P2, P3, P4, P5, P6, P7, P8, P9, SCRATCH, SCRATCH_BYTES
+from engine.kernels.routing import (
+    CHOICE_FIELDS,
+    CHOICES,
+    CHOICES_STRIDE,
+    EXPERT,
+    GROUP_COUNT,
+    GROUP_EXPERT,
+    GROUP_FIELDS,
+    GROUP_ROW,
+    GROUPS,
+    N_EXPERTS,
+    N_USED,
+    ROW,
+    SHARE,
+)
 from engine.kernels.rows import VECTOR, gate_row, quantize_row
-
-ROUTING_FIELDS = 5
-N_EXPERTS, N_USED, CHOICES, CHOICES_STRIDE, GROUPS = range(ROUTING_FIELDS)
-"""The routing record: how many experts there are and each token uses; rows of choices; the list of groups."""
-
-CHOICE_FIELDS = 3
-EXPERT, ROW, SHARE = range(CHOICE_FIELDS)
-"""A token's choice, as int64: the expert, the row of this pair, and what its result is multiplied by (float32 bits).
-Choices of a token lie one after the other, the likeliest first."""
-
-GROUP_FIELDS = 3
-GROUP_EXPERT, GROUP_ROW, GROUP_COUNT = range(GROUP_FIELDS)
-"""A group: the expert, its first row and how many rows it has. The list of groups begins with their number."""
+from engine.kernels.sizes import BLOCK, TOKEN_PAD
 
 _NEVER = np.float32(-np.inf)
-
-
-def pair_rows(max_tokens: int, n_experts: int, n_used: int) -> int:
-    """How many rows the pairs of a batch may take, padding between the experts included."""
-    pairs = max_tokens * n_used
-    return pairs + min(n_experts, pairs) * (TOKEN_PAD - 1)
-
-
-def groups_fields(n_experts: int) -> int:
-    """int64 of the list of groups, and of a number per expert behind it."""
-    return 1 + GROUP_FIELDS * n_experts + n_experts
 
 
 @inner
@@ -159,7 +150,6 @@ WEIGHTS, N_BLOCKS, PANEL_BYTES, X, X_STRIDE, Y, Y_STRIDE, EXPERT_PANELS, PRODUCT
 """Parameters of expert_product: as those of a matrix product, the panels of one expert, the routing record."""
 
 
-@cache
 def expert_product(name: str) -> Any:
     """The products of every group's rows with its expert's weights, of a GGUF type. Units: panels of one expert."""
     fmt = panel_format(name)

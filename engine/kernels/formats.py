@@ -16,11 +16,9 @@ from typing import Any
 
 from llvmlite import ir
 
-from engine.kernels.jit import Static
-from engine.kernels.simd import F32X16, I8, I16, LANES, U8X64, Emit, splat_constant
-
-BLOCK = 32
-"""Columns of a block, of weights as of quantised activations."""
+from engine.kernels.emit import F32X16, I8, I16, U8X64, Emit, splat_constant
+from engine.kernels.sizes import BLOCK, LANES
+from engine.kernels.static import Static
 
 STEPS = BLOCK // 4
 """Byte vectors of a block."""
@@ -37,9 +35,6 @@ class PanelFormat(Static):
     block_bytes: int
 
     is_float = False
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return panel_format, (self.name,)
 
     def address(self, e: Emit, panel: ir.Value, block: ir.Value) -> ir.Value:
         """Where a block of a panel begins."""

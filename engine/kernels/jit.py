@@ -1,40 +1,23 @@
-"""How kernels are compiled: the options, the cache directory, and values known at compile time."""
+"""How kernels are written: which functions others call by address, which are inside, what is known at compile time."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Callable
-from functools import cached_property
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numba
 from numba import types
 from numba.core.imputils import lower_constant
 from numba.extending import models, register_model, typeof_impl
 
-OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-"""No bounds or division checks raise in a kernel; the interpreter lock is not held."""
+from engine.kernels.static import Static
 
-KERNEL = types.void(types.int64, types.int64, types.int64, types.int64, types.int64)
-"""Every kernel: (step, batch, first, last, thread): two record addresses, a range of units, the thread's number."""
+OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
+"""No bounds or division checks raise in a kernel, and it owns no memory."""
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 
-def use_cache(directory: Path) -> Path:
-    """Keep compiled kernels under `directory`, apart for each version of their source.
-
-    Numba notices a change in the file of a function, not in the files of what it calls; the hash does.
-    Must be called before the first kernel is imported.
-    """
-    digest = hashlib.sha256(numba.__version__.encode())
-    for source in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(source.read_bytes())
-    home = directory / digest.hexdigest()[:16]
-    home.mkdir(parents=True, exist_ok=True)
-    os.environ["NUMBA_CACHE_DIR"] = str(home)
-    numba.config.reload_config()
-    return home
+EXPORTED = "is_machine_code_for_others"
 
 
 def inner(function: Callable[..., Any]) -> Any:
@@ -42,34 +25,21 @@ def inner(function: Callable[..., Any]) -> Any:
     return numba.njit(**OPTIONS)(function)
 
 
-class Kernel:
-    """A step of the program: called by address, compiled when the address is first asked for, and cached."""
+def exported(function: Function) -> Function:
+    """Decorator: a function that `engine.machine_code` has compiled and calls by address; it takes and gives numbers.
 
-    def __init__(self, function: Callable[..., None]) -> None:
-        self.function = function
-        self.name = function.__name__
-
-    @cached_property
-    def compiled(self) -> Any:
-        """The C callback that Numba made of the function."""
-        return numba.cfunc(KERNEL, cache=True, error_model="numpy")(self.function)
-
-    @property
-    def address(self) -> int:
-        """Where the machine code begins."""
-        return int(self.compiled.address)
-
-
-def kernel(function: Callable[..., None]) -> Kernel:
-    """Decorator: a step of the program with the signature KERNEL."""
-    return Kernel(function)
-
-
-class Static:
-    """A value that is part of a kernel's type, as a template argument is in C++.
-
-    Subclasses are hashable and importable by name, so that the cache finds a kernel again.
+    Its types are said where it is called from; see `compiling.compile_function`.
     """
+    setattr(function, EXPORTED, True)
+    return function
+
+
+def kernel(function: Function) -> Function:
+    """Decorator: a step of the program.
+
+    It takes (step, batch, first, last, thread): two record addresses, a range of units, the thread's number.
+    """
+    return exported(function)
 
 
 class StaticType(types.Type):

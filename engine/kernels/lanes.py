@@ -7,7 +7,9 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from engine.kernels.simd import F32, F32X16, I32, I32X16, LANES, Emit, emitted, f32x16, splat_constant
+from engine.kernels.emit import F32, F32X16, I32, I32X16, Emit, splat_constant
+from engine.kernels.simd import emitted, f32x16
+from engine.kernels.sizes import LANES
 
 _UNARY = lambda a: f32x16(f32x16)  # noqa: E731
 _BINARY = lambda a, b: f32x16(f32x16, f32x16)  # noqa: E731

@@ -5,7 +5,6 @@ Source of the layout: the interleaved rows of llama.cpp's repacked Q4_0, widened
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 from llvmlite import ir
@@ -13,8 +12,9 @@ from numba import types
 from numba.extending import models, register_model
 
 from engine.kernels import cpu
-from engine.kernels.formats import BLOCK, FloatFormat, PanelFormat, QuantFormat, tile_of
-from engine.kernels.jit import Static, inner, kernel
+from engine.kernels.emit import F32, F32X16, I32, I32X16, I64, U8X64, ByteDot, Emit, splat_constant
+from engine.kernels.formats import FloatFormat, PanelFormat, QuantFormat, panel_format, tile_of
+from engine.kernels.jit import inner, kernel
 from engine.kernels.memory import field, load_f32, load_i64, store_f32
 from engine.kernels.records import (
     BLOCK_BYTES,
@@ -36,13 +36,9 @@ from engine.kernels.records import (
     SUM_AT,
     TOKENS,
 )
-from engine.kernels.simd import F32, F32X16, I32, I32X16, I64, LANES, U8X64, ByteDot, Emit, emitted, splat_constant
-
-TILE_BLOCKS = 32
-"""Blocks of a panel that are unpacked at a time: 1,024 columns, about 20 kB, so that a tile stays in the L1 cache."""
-
-TILE_BYTES = TILE_BLOCKS * LANES * BLOCK * 4
-"""Scratch for the largest tile (float32)."""
+from engine.kernels.simd import emitted
+from engine.kernels.sizes import BLOCK, LANES, TILE_BLOCKS
+from engine.kernels.static import Static
 
 AHEAD = 1024
 """How far ahead of the block in work the next weights are fetched, in bytes."""
@@ -56,9 +52,6 @@ class Tokens(Static):
 
     def __repr__(self) -> str:
         return f"{self.count} tokens"
-
-    def __reduce__(self) -> tuple[type, tuple[int]]:
-        return Tokens, (self.count,)
 
 
 class Sums(types.Type):
@@ -76,14 +69,8 @@ class _SumsModel(models.PrimitiveModel):
 
 
 def tokens_together() -> int:
-    """How many tokens' sums fit the registers beside the weights: one too many, and half the time goes into the stack.
-
-    Every buffer's rows are a multiple of TOKEN_PAD.
-    """
+    """How many tokens' sums fit the registers beside the weights; one too many spills to the stack."""
     return 4 if cpu.has_avx512_dot() else 2
-
-
-TOKEN_PAD = 8
 
 
 @emitted(lambda count: Sums(count.value.count)(count))
@@ -276,11 +263,8 @@ def x_block_size(e: Emit, args: Any, _fmt: ir.Value) -> ir.Value:
     return I64(BLOCK * 4 if args[0].value.is_float else BLOCK_BYTES)
 
 
-@cache
 def matmul(name: str) -> Any:
     """The matrix product for weights of a GGUF type."""
-    from engine.kernels.formats import panel_format
-
     fmt = panel_format(name)
     tiled = tile_of(fmt) if isinstance(fmt, QuantFormat) else panel_format("F32")
     count = tokens_together()
@@ -323,11 +307,8 @@ def tile_weight(e: Emit, args: Any, _fmt: ir.Value, tile: ir.Value, lane: ir.Val
     return b.fadd(weight, e.load(tile, F32, b.add(scale, I64(64)))) if fmt.has_min else weight
 
 
-@cache
 def embed(name: str) -> Any:
     """Token embeddings: a row of a panelled matrix per token, as float32, times a factor."""
-    from engine.kernels.formats import panel_format
-
     fmt = panel_format(name)
 
     @kernel

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 from llvmlite import ir
 from numba import types
 
-from engine.kernels.simd import F32, F32X16, I8, I16, I32, I64, LANES, Emit, emitted, f32x16
+from engine.kernels.emit import F32, F32X16, I8, I16, I32, I64, Emit
+from engine.kernels.jit import inner
+from engine.kernels.simd import emitted, f32x16
+from engine.kernels.sizes import LANES
 
 
 def _loader(kind: ir.Type, result: types.Type, convert: Any = None) -> Any:
@@ -67,13 +69,21 @@ def store_f16x16(e: Emit, _types: Any, address: ir.Value, value: ir.Value) -> No
     e.store(e.float_to_half(value), address)
 
 
-@emitted(lambda address: types.voidptr(types.int64))
-def pointer(e: Emit, _types: Any, address: ir.Value) -> ir.Value:
-    """An address as a pointer, for carray."""
-    return e.b.inttoptr(address, I8.as_pointer())
+def _pointer(kind: ir.Type, result: types.Type) -> Any:
+    @emitted(lambda address: types.CPointer(result)(types.int64))
+    def numbers_at(e: Emit, _types: Any, address: ir.Value) -> ir.Value:
+        return e.b.inttoptr(address, kind.as_pointer())
+
+    return numbers_at
 
 
-@numba.njit(nogil=True, error_model="numpy")
+floats_at = _pointer(F32, types.float32)
+doubles_at = _pointer(ir.DoubleType(), types.float64)
+integers_at = _pointer(I32, types.int32)
+"""Numbers one after the other, to be read and written by their index, which nobody checks."""
+
+
+@inner
 def field(record, index):
     """Field `index` of a record of int64."""
     return load_i64(record + 8 * index)

@@ -10,32 +10,17 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 
-from engine.kernels.formats import BLOCK, BlockFormat, PanelFormat
-from engine.kernels.jit import OPTIONS, inner
+from engine.kernels.emit import I8, I16, I32, Emit
+from engine.kernels.formats import FORMATS
+from engine.kernels.jit import exported, inner
 from engine.kernels.memory import load_u8
-from engine.kernels.simd import I8, I16, I32, LANES, Emit, emitted
+from engine.kernels.simd import emitted
+from engine.kernels.sizes import BLOCK, LANES
 
-KINDS = (
-    "F32",
-    "F16",
-    "BF16",
-    "Q4_0",
-    "Q4_1",
-    "Q5_0",
-    "Q5_1",
-    "Q8_0",
-    "Q2_K",
-    "Q3_K",
-    "Q4_K",
-    "Q5_K",
-    "Q6_K",
-    "IQ4_NL",
-    "IQ4_XS",
-)
-F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS = range(len(KINDS))
-"""What `pack_rows` calls the types."""
+F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS = range(len(FORMATS))
+"""What `pack_quants` calls the types."""
 
 BYTES_1, BYTES_2, BYTES_3, BYTES_F = 0x01010101, 0x03030303, 0x07070707, 0x0F0F0F0F
 
@@ -182,7 +167,7 @@ def write_bits(kind, block, part, low, high, high_at, low_at, lane):
             put_word(low_at + (i * LANES + lane) * 4, bits)
 
 
-@njit(cache=True, **OPTIONS)
+@exported
 def pack_quants(
     kind,
     source,
@@ -219,7 +204,7 @@ def pack_quants(
                 write_bits(kind, block, part, low, high, high_at, high_at + LANES * BLOCK * high // 8, lane)
 
 
-@njit(cache=True, **OPTIONS)
+@exported
 def pack_floats(source, row_bytes, n_rows, n_columns, item, target, panel_bytes, first_row):
     """Move n_rows rows of numbers of `item` bytes (2 or 4) to rows first_row… of the panels at target."""
     for row in range(n_rows):
@@ -232,18 +217,3 @@ def pack_floats(source, row_bytes, n_rows, n_columns, item, target, panel_bytes,
         else:
             for i in range(n_columns):
                 copy_2(src + 2 * i, out + (i * LANES + lane) * 2)
-
-
-def pack_rows(fmt: PanelFormat, source: np.ndarray, target: int, panel_bytes: int, first_row: int) -> None:
-    """Move rows of a tensor (uint8, rows by bytes) to rows first_row… of the panels at address `target`."""
-    n_rows, row_bytes = source.shape
-    if not isinstance(fmt, BlockFormat):
-        item = fmt.block_bytes // LANES // BLOCK
-        pack_floats(source.ctypes.data, row_bytes, n_rows, row_bytes // item, item, target, panel_bytes, first_row)
-        return
-    n_supers = panel_bytes // fmt.super_bytes
-    layout = (fmt.per_super, fmt.halves, fmt.scale_bytes, fmt.high, fmt.low)
-    pack_quants(
-        KINDS.index(fmt.name), source.ctypes.data, row_bytes, n_rows, n_supers, row_bytes // n_supers,
-        target, panel_bytes, first_row, *layout,
-    )  # fmt: skip

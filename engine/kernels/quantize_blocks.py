@@ -1,19 +1,17 @@
 """Blocks of 32 weights (Q4_0, Q4_1, Q5_0, Q5_1, Q8_0) and plain numbers, bit for bit as the reference package has them.
 
-Each kernel: (address of float32, how many blocks, address of the result, address of SCRATCH_BYTES); the weights are
-finite, and behind the last block there is room to read up to a whole tile.
+Each kernel: (address of float32, how many blocks, address of the result, address of scratch memory of
+QUANTIZE_SCRATCH_BYTES); the weights are finite, and behind the last block there is room to read up to a whole tile.
 
 Source: quantize_row_*_ref in ggml-quants.c of the llama.cpp repository.
 """
 
 from __future__ import annotations
 
-from numba import njit
-
 from engine.kernels import lanes
-from engine.kernels.jit import OPTIONS, inner
+from engine.kernels.jit import exported, inner
 from engine.kernels.memory import load_f32x16, store_f16x16, store_f32x16
-from engine.kernels.simd import LANES
+from engine.kernels.sizes import BLOCK, LANES
 from engine.kernels.tiles import (
     VECTOR,
     absolute,
@@ -32,13 +30,10 @@ from engine.kernels.tiles import (
     where_less,
 )
 
-SIZE = 32
-"""Weights of a block."""
+SIZE = BLOCK
 
 BYTES = SIZE * VECTOR
 """Where the tile of bytes lies in the scratch memory, behind the tile of floats."""
-
-SCRATCH_BYTES = BYTES + 64 * LANES
 
 
 @inner
@@ -106,7 +101,7 @@ def _pack_fifth_bits(tile, out):
         store_bytes(bits, out + byte * LANES)
 
 
-@njit(cache=True, **OPTIONS)
+@exported
 def quantize_q4_0(source, n_blocks, target, scratch):
     """Scale, nibbles."""
     out = scratch + BYTES
@@ -117,7 +112,7 @@ def quantize_q4_0(source, n_blocks, target, scratch):
         store_tile(out, 18, min(LANES, n_blocks - first), target + first * 18)
 
 
-@njit(cache=True, **OPTIONS)
+@exported
 def quantize_q4_1(source, n_blocks, target, scratch):
     """Scale, minimum, nibbles."""
     out = scratch + BYTES
@@ -128,7 +123,7 @@ def quantize_q4_1(source, n_blocks, target, scratch):
         store_tile(out, 20, min(LANES, n_blocks - first), target + first * 20)
 
 
-@njit(cache=True, **OPTIONS)
+@exported
 def quantize_q5_0(source, n_blocks, target, scratch):
     """Scale, fifth bits, nibbles."""
     out = scratch + BYTES
@@ -140,7 +135,7 @@ def quantize_q5_0(source, n_blocks, target, scratch):
         store_tile(out, 22, min(LANES, n_blocks - first), target + first * 22)
 
 
-@njit(cache=True, **OPTIONS)
+@exported
 def quantize_q5_1(source, n_blocks, target, scratch):
     """Scale, minimum, fifth bits, nibbles."""
     out = scratch + BYTES
@@ -152,7 +147,7 @@ def quantize_q5_1(source, n_blocks, target, scratch):
         store_tile(out, 24, min(LANES, n_blocks - first), target + first * 24)
 
 
-@njit(cache=True, **OPTIONS)
+@exported
 def quantize_q8_0(source, n_blocks, target, scratch):
     """Scale, signed bytes; halves are rounded away from 0."""
     out = scratch + BYTES
@@ -171,14 +166,14 @@ def quantize_q8_0(source, n_blocks, target, scratch):
         store_tile(out, 34, min(LANES, n_blocks - first), target + first * 34)
 
 
-@njit(cache=True, **OPTIONS)
+@exported
 def narrow_f16(source, n_blocks, target, scratch):
     """Blocks of 16 float32 to half precision."""
     for i in range(n_blocks):
         store_f16x16(target + i * VECTOR // 2, load_f32x16(source + i * VECTOR))
 
 
-@njit(cache=True, **OPTIONS)
+@exported
 def narrow_bf16(source, n_blocks, target, scratch):
     """Blocks of 16 float32 to bfloat16."""
     for i in range(n_blocks):

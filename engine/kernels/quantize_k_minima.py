@@ -3,8 +3,9 @@
 Scale and minimum of a group are searched among some twenty candidates so that a weighted error is least; then they
 become small integers, and the weights are rounded anew to what these stand for.
 
-Each kernel: (address of float32, how many superblocks, address of the result, address of SCRATCH_BYTES); the weights
-are finite, and behind the last superblock there is room to read up to a whole tile.
+Each kernel: (address of float32, how many superblocks, address of the result, address of scratch memory of
+QUANTIZE_SCRATCH_BYTES); the weights are finite, and behind the last superblock there is room to
+read up to a whole tile.
 
 Source: quantize_row_q*_K_ref and make_qkx2_quants in ggml-quants.c of the llama.cpp repository: the same candidates,
 judged by the same errors; squared ones come from the sums of the fit, which saves reading the weights again, but where
@@ -13,12 +14,10 @@ the fit is so good that nothing is left of them but rounding.
 
 from __future__ import annotations
 
-from numba import njit
-
 from engine.kernels import lanes
-from engine.kernels.jit import OPTIONS, inner
+from engine.kernels.jit import exported, inner
 from engine.kernels.memory import store_f32x16
-from engine.kernels.simd import LANES
+from engine.kernels.sizes import LANES
 from engine.kernels.superblocks import (
     BYTES,
     FACTORS,
@@ -219,7 +218,7 @@ def _pack_six_bits(scales, minima, out):
         store_bytes(value, out + (8 + i) * LANES)
 
 
-@njit(cache=True, **OPTIONS)
+@exported
 def quantize_q2_k(source, n_blocks, target, scratch):
     """Scales and minima of 4 bits for 16 groups, levels of 2 bits, two half-precision units."""
     out = scratch + BYTES
@@ -239,7 +238,7 @@ def quantize_q2_k(source, n_blocks, target, scratch):
         store_tile(out, 84, min(LANES, n_blocks - first), target + first * 84)
 
 
-@njit(cache=True, **OPTIONS)
+@exported
 def quantize_q4_k(source, n_blocks, target, scratch):
     """Two half-precision units, scales and minima of 6 bits for 8 groups, nibbles."""
     out = scratch + BYTES
@@ -257,7 +256,7 @@ def quantize_q4_k(source, n_blocks, target, scratch):
         store_tile(out, 144, min(LANES, n_blocks - first), target + first * 144)
 
 
-@njit(cache=True, **OPTIONS)
+@exported
 def quantize_q5_k(source, n_blocks, target, scratch):
     """As Q4_K, with the fifth bits of all weights before the nibbles."""
     out = scratch + BYTES

@@ -3,8 +3,9 @@
 The scale of a group is searched so that an error is least in which each weight counts by its square; then the scales
 become small integers, and the weights are rounded anew to what these stand for.
 
-Each kernel: (address of float32, how many superblocks, address of the result, address of SCRATCH_BYTES); the weights
-are finite, and behind the last superblock there is room to read up to a whole tile.
+Each kernel: (address of float32, how many superblocks, address of the result, address of scratch memory of
+QUANTIZE_SCRATCH_BYTES); the weights are finite, and behind the last superblock there is room to
+read up to a whole tile.
 
 Source: quantize_row_q*_K_ref, make_qx_quants and make_q3_quants in ggml-quants.c of the llama.cpp repository: the same
 candidates, judged by the same errors.
@@ -12,12 +13,10 @@ candidates, judged by the same errors.
 
 from __future__ import annotations
 
-from numba import njit
-
 from engine.kernels import lanes
-from engine.kernels.jit import OPTIONS, inner
+from engine.kernels.jit import exported, inner
 from engine.kernels.memory import load_f32x16, store_f32x16
-from engine.kernels.simd import LANES
+from engine.kernels.sizes import LANES
 from engine.kernels.superblocks import BYTES, FACTORS, HUGE, SCALES, SIZE, keep_below, pack_high_bits, pack_levels
 from engine.kernels.tiles import (
     VECTOR,
@@ -150,7 +149,7 @@ def _pack_upper(tile, first, out):
         store_bytes(value, out + j * LANES)
 
 
-@njit(cache=True, **OPTIONS)
+@exported
 def quantize_q3_k(source, n_blocks, target, scratch):
     """Third bits, lower two bits, scales of 6 bits for 16 groups, a half-precision unit."""
     out, scales = scratch + BYTES, scratch + SCALES
@@ -171,7 +170,7 @@ def quantize_q3_k(source, n_blocks, target, scratch):
         store_tile(out, 110, min(LANES, n_blocks - first), target + first * 110)
 
 
-@njit(cache=True, **OPTIONS)
+@exported
 def quantize_q6_k(source, n_blocks, target, scratch):
     """Lower nibbles, upper two bits, scales of 8 bits for 16 groups, a half-precision unit."""
     out, scales = scratch + BYTES, scratch + SCALES

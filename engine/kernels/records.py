@@ -48,3 +48,22 @@ SHAPE_FIELDS = 16
 pairs, and whether a pair's parts lie half a head apart (NeoX) or side by side; bytes of a key-value head's part of the
 query rows, and of one of them; the factor for queries (float32 bits). Then what changes when the cache grows: positions
 reserved, addresses of keys, values, their scales (see cache_layout) and partial results."""
+
+SILU, GELU = 0, 1
+"""Activations of the gated unit."""
+
+OUTPUTS_ONLY = 1 << 32
+"""Added to a row's width: of a batch only the output positions count."""
+
+CHUNK_BITS = 20
+CHUNK_MASK = (1 << CHUNK_BITS) - 1
+CLOSED = CHUNK_MASK
+"""The phase number of a ticket when no run is open."""
+
+STATE_FIELDS = 64
+TICKET, DONE, PLAN = 0, 16, 32
+"""The team's state, each on a cache line of its own: the ticket, chunks done in this phase, address of the plan."""
+
+PLAN_FIELDS = 3
+PLAN_UNITS, PLAN_CHUNKS, PLAN_ROUNDS = range(PLAN_FIELDS)
+"""The plan of a step for this batch: its units, its chunks, and how many rounds of one share a thread begin them."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from engine.kernels import lanes
-from engine.kernels.cache_layout import head_keys, kv_type, store_key, store_query, store_value
+from engine.kernels.cache_layout import head_keys, store_key, store_query, store_value
 from engine.kernels.jit import inner, kernel
+from engine.kernels.kv_types import kv_type
 from engine.kernels.memory import field, load_f32, load_f32x16, load_f64, store_f32, store_f32x16
 from engine.kernels.records import (
     HALF_APART,
@@ -36,7 +36,7 @@ from engine.kernels.records import (
     SCRATCH_BYTES,
 )
 from engine.kernels.rows import VECTOR
-from engine.kernels.simd import LANES
+from engine.kernels.sizes import LANES
 
 TABLE, FREQUENCIES, N_PAIRS, MAGNITUDE = P0, P1, P2, P3
 """Parameters of rotary_table: cosines and sines (pairs of float32, per token), float64 angles a position, their number,
@@ -94,7 +94,6 @@ def add_bias(x, bias, n):
         store_f32x16(x + i * VECTOR, lanes.add(load_f32x16(x + i * VECTOR), load_f32x16(bias + i * VECTOR)))
 
 
-@cache
 def rotate_and_store(kv_name: str) -> Any:
     """The step for a cache of that type."""
     kv = kv_type(kv_name)

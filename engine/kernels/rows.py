@@ -8,13 +8,14 @@ from __future__ import annotations
 import numpy as np
 
 from engine.kernels import lanes
-from engine.kernels.formats import BLOCK
 from engine.kernels.jit import inner, kernel
 from engine.kernels.memory import field, load_f32, load_f32x16, store_f32x16
 from engine.kernels.records import (
     BLOCK_BYTES,
+    GELU,
     N_OUT,
     N_TOKENS,
+    OUTPUTS_ONLY,
     P0,
     P1,
     P2,
@@ -28,7 +29,7 @@ from engine.kernels.records import (
     P10,
     P11,
 )
-from engine.kernels.simd import LANES
+from engine.kernels.sizes import BLOCK, LANES
 
 VECTOR = 4 * LANES
 """Bytes of one vector of floats."""
@@ -77,8 +78,8 @@ NORM_X, NORM_X_STRIDE, DELTA, DELTA_STRIDE, POST_WEIGHT, NORM_WEIGHT, DIM, EPS, 
 that (0: none); the norm's weight (0: only add); width; epsilon (float32 bits); results as float32 and
 quantised (0: none)."""
 
-WIDTH_MASK, OUTPUTS_ONLY = (1 << 32) - 1, 1 << 32
-"""DIM holds the width and, as a flag, whether the step runs on the output positions alone."""
+WIDTH_MASK = OUTPUTS_ONLY - 1
+"""DIM holds the width and, as the flag OUTPUTS_ONLY, whether the step runs on the output positions alone."""
 
 
 @kernel
@@ -118,9 +119,6 @@ GATE_UP, GATE_UP_STRIDE, UP_AT, HIDDEN, H_OUT, H_STRIDE, H_QUANT, H_QUANT_STRIDE
     P8,
 )
 """Parameters of gate: gate and up side by side (UP_AT: floats from one to the other), width, results, activation."""
-
-SILU, GELU = 0, 1
-"""Activations."""
 
 _GELU_SLOPE, _GELU_CUBIC = np.float32(1.5957691216057308), np.float32(0.044715)
 """2·sqrt(2 / pi), and the cubic term's share: gelu(x) = x · sigmoid(slope · (x + cubic · x³))."""

@@ -1,28 +1,24 @@
 """Kernels that choose among a vocabulary's logits: how likely, which ones lead, which one is drawn.
 
-Plain loops that LLVM turns into vector code on every processor. Logits are float32 (vocab,), finite (the caller
-checks), and may be read-only. Blocks of 64 logits and their maxima let a search skip nearly all of a vocabulary.
+Plain loops that LLVM turns into vector code on every processor. Logits are the address of float32 (vocab,), finite (the
+caller checks). Blocks of LOGITS_BLOCK logits and their maxima let a search skip nearly all of a vocabulary.
 """
 
 from __future__ import annotations
 
+import numba
 import numpy as np
-from numba import float32, float64, int32, int64, njit, types, void
 
-from engine.kernels.jit import OPTIONS, inner
+from engine.kernels import lanes
+from engine.kernels.jit import OPTIONS, exported, inner
+from engine.kernels.memory import doubles_at, floats_at, integers_at, load_f32x16
+from engine.kernels.sizes import LANES
+from engine.kernels.sizes import LOGITS_BLOCK as BLOCK
 
-BLOCK = 64
-
-LOGITS = types.Array(float32, 1, "C", readonly=True)
-FLOATS = float32[::1]
-DOUBLES = float64[::1]
-IDS = int32[::1]
-
-_FASTER_MAX = {"nnan", "nsz"}
 _FASTER_SUM = {"reassoc", "nsz"}
 
 
-@njit(fastmath=False, **OPTIONS)
+@numba.njit(fastmath=False, **OPTIONS)
 def exp_of_negative(x):
     """e^x for x <= 0 in float32, within 2 units in the last place; 0 stands for less than 1e-37.
 
@@ -46,53 +42,50 @@ def exp_of_negative(x):
     return np.int32(np.float32(p).view(np.int32) + exponent).view(np.float32)
 
 
-# Indices are unsigned in the vector loops below: a negative one would count from the end, and even the possibility
-# makes LLVM gather single numbers instead of loading vectors.
-
-
-@njit(fastmath=_FASTER_MAX, **OPTIONS)
-def _max_of(x, first, last):
-    top = x[first]
-    for i in range(np.uint64(first), np.uint64(last)):
-        v = x[i]
-        top = v if v > top else top
-    return top
-
-
-@njit(fastmath=_FASTER_SUM, **OPTIONS)
+@numba.njit(fastmath=_FASTER_SUM, **OPTIONS)
 def _exp_sum_of(x, first, last, top, scale):
     total = np.float32(0)
-    for i in range(np.uint64(first), np.uint64(last)):
+    for i in range(first, last):
         total += exp_of_negative((x[i] - top) * scale)
     return total
 
 
-@njit(void(LOGITS, FLOATS), cache=True, **OPTIONS)
-def block_maxima(x, maxima):
-    """The largest logit of every block. maxima: (ceil(vocab / BLOCK),)."""
-    for b in range(x.size // BLOCK):
-        maxima[b] = _max_of(x, b * BLOCK, b * BLOCK + BLOCK)
-    if x.size % BLOCK:
-        maxima[x.size // BLOCK] = _max_of(x, x.size - x.size % BLOCK, x.size)
+@exported
+def block_maxima(logits, vocab, block_maxima):
+    """The largest logit of every block. block_maxima: float32 (ceil(vocab / BLOCK),)."""
+    x, maxima = floats_at(logits), floats_at(block_maxima)
+    for b in range(vocab // BLOCK):
+        best = load_f32x16(logits + 4 * b * BLOCK)
+        for i in range(LANES, BLOCK, LANES):
+            best = lanes.maximum(best, load_f32x16(logits + 4 * (b * BLOCK + i)))
+        maxima[b] = lanes.largest(best)
+    if vocab % BLOCK:
+        top = x[vocab - 1]
+        for i in range(vocab - vocab % BLOCK, vocab - 1):
+            top = max(top, x[i])
+        maxima[vocab // BLOCK] = top
 
 
-@njit(float64(LOGITS, float32, float32, DOUBLES), cache=True, **OPTIONS)
-def exp_sums(x, top, scale, sums):
-    """Sum e^((x - top) * scale) over every block, and over all, which is returned. top: the largest logit."""
+@exported
+def exp_sums(logits, vocab, top, scale, block_sums):
+    """Sum e^((x - top) * scale) over every block (float64), and over all, which is returned. top: the largest logit."""
+    x, sums = floats_at(logits), doubles_at(block_sums)
     total = 0.0
-    for b in range(sums.size):
-        sums[b] = _exp_sum_of(x, b * BLOCK, min(b * BLOCK + BLOCK, x.size), top, scale)
+    for b in range((vocab + BLOCK - 1) // BLOCK):
+        sums[b] = _exp_sum_of(x, b * BLOCK, min(b * BLOCK + BLOCK, vocab), top, scale)
         total += sums[b]
     return total
 
 
-@njit(int64(LOGITS, FLOATS, float32, IDS, FLOATS), cache=True, **OPTIONS)
-def gather(x, maxima, threshold, ids, values):
-    """Collect all logits >= threshold in the order of their ids; returns how many. ids, values: (vocab,)."""
+@exported
+def gather(logits, vocab, block_maxima, threshold, found_ids, found_values):
+    """Collect all logits >= threshold in the order of their ids; returns how many. Room for vocab int32 and float32."""
+    x, maxima = floats_at(logits), floats_at(block_maxima)
+    ids, values = integers_at(found_ids), floats_at(found_values)
     n = 0
-    for b in range(maxima.size):
+    for b in range((vocab + BLOCK - 1) // BLOCK):
         if maxima[b] >= threshold:
-            for i in range(b * BLOCK, min(b * BLOCK + BLOCK, x.size)):
+            for i in range(b * BLOCK, min(b * BLOCK + BLOCK, vocab)):
                 if x[i] >= threshold:
                     ids[n] = i
                     values[n] = x[i]
@@ -124,12 +117,14 @@ def _middle_to_end(values, ids, weights, first, last):
     _swap(values, ids, weights, b, last - 1)
 
 
-@njit(int64(FLOATS, IDS, FLOATS, int64, float64), cache=True, **OPTIONS)
-def leading(values, ids, weights, n, target):
+@exported
+def leading(found_values, found_ids, found_weights, n, target):
     """Move the fewest leading ones of n whose weights sum to >= target to the front; returns how many, at least 1.
 
-    Weights of 1 make it top-k, probabilities top-p. Quickselect: of both sides, only that with the border is split on.
+    Weights (float32) of 1 make it top-k, probabilities top-p. Quickselect: of both sides, only that with the border is
+    split on.
     """
+    values, ids, weights = floats_at(found_values), integers_at(found_ids), floats_at(found_weights)
     first, last = 0, n
     before = 0.0
     while last > first:
@@ -153,15 +148,16 @@ def leading(values, ids, weights, n, target):
     return max(first, 1)
 
 
-@njit(int64(LOGITS, float32, float32, DOUBLES, float64), cache=True, **OPTIONS)
-def draw(x, top, scale, sums, target):
-    """The id at which the running sum of e^((x - top) * scale) passes target. sums: from exp_sums."""
+@exported
+def draw(logits, vocab, top, scale, block_sums, target):
+    """The id at which the running sum of e^((x - top) * scale) passes target. block_sums: from exp_sums."""
+    x, sums = floats_at(logits), doubles_at(block_sums)
     running = 0.0
     b = 0
-    while b < sums.size - 1 and running + sums[b] <= target:
+    while b < (vocab - 1) // BLOCK and running + sums[b] <= target:
         running += sums[b]
         b += 1
-    last = min(b * BLOCK + BLOCK, x.size) - 1
+    last = min(b * BLOCK + BLOCK, vocab) - 1
     for i in range(b * BLOCK, last):
         running += exp_of_negative((x[i] - top) * scale)
         if running > target:

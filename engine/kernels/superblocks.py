@@ -5,19 +5,17 @@ from __future__ import annotations
 from engine.kernels import lanes
 from engine.kernels.jit import inner
 from engine.kernels.memory import store_f32x16
-from engine.kernels.simd import LANES
+from engine.kernels.sizes import LANES, SUPERBLOCK
 from engine.kernels.tiles import VECTOR, constant, store_bytes, truncated, weight, where_less
 
-SIZE = 256
-"""Weights of a superblock."""
+SIZE = SUPERBLOCK
 
 FACTORS = SIZE * VECTOR
 SCALES = FACTORS + 32 * VECTOR
 MINIMA = SCALES + 16 * VECTOR
 BYTES = MINIMA + 16 * VECTOR
-SCRATCH_BYTES = BYTES + SIZE * LANES
-"""Scratch memory: the tile of weights, later of levels; the importance of a group's weights, or their levels while they
-are searched; scales; minima; the tile of bytes."""
+"""Scratch memory of QUANTIZE_SCRATCH_BYTES: the tile of weights, later levels; the importance of a group's weights, or
+their levels while they are searched; scales; minima; the tile of bytes."""
 
 HUGE = 3.0e38
 """An error that every other one is better than."""

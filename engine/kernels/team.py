@@ -10,14 +10,18 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 
 from engine.kernels import cpu
-from engine.kernels.attention import RANGE, ROWS_BLOCK
-from engine.kernels.jit import OPTIONS, inner
+from engine.kernels.emit import I64, Emit
+from engine.kernels.jit import exported, inner
 from engine.kernels.memory import field, store_i64
 from engine.kernels.records import (
+    CHUNK_BITS,
+    CHUNK_MASK,
     CHUNK_UNITS,
+    CLOSED,
+    DONE,
     FEW_TOKENS,
     FIXED,
     HEADS,
@@ -29,27 +33,20 @@ from engine.kernels.records import (
     P3,
     PER_OUTPUT,
     PER_TOKEN,
+    PLAN_CHUNKS,
+    PLAN_FIELDS,
+    PLAN_ROUNDS,
+    PLAN_UNITS,
     POS,
     STEP_FIELDS,
     STEPS,
     THREADS,
+    TICKET,
     UNIT_KIND,
     UNITS,
 )
-from engine.kernels.simd import I64, Emit, emitted
-
-CHUNK_BITS = 20
-CHUNK_MASK = (1 << CHUNK_BITS) - 1
-CLOSED = CHUNK_MASK
-"""The phase number of a ticket when no run is open."""
-
-STATE_FIELDS = 64
-TICKET, DONE, PLAN = 0, 16, 32
-"""The team's state, each on a cache line of its own: the ticket, chunks done in this phase, address of the plan."""
-
-PLAN_FIELDS = 3
-PLAN_UNITS, PLAN_CHUNKS, PLAN_ROUNDS = range(PLAN_FIELDS)
-"""The plan of a step for this batch: its units, its chunks, and how many rounds of one share a thread begin them."""
+from engine.kernels.simd import emitted
+from engine.kernels.sizes import RANGE, ROWS_BLOCK
 
 PAUSES, YIELDS = 2000, 4000
 """How long an idle thread looks for work before it goes to sleep: busy first, then giving way to other programs."""
@@ -217,7 +214,7 @@ def work(state, plan, batch, thread, leader):
                 return
 
 
-@njit(cache=True, **OPTIONS)
+@exported
 def lead(state, plan, batch, run):
     """Run the whole program once, together with whoever follows."""
     make_plan(plan, batch)
@@ -225,7 +222,7 @@ def lead(state, plan, batch, run):
     work(state, plan, batch, 0, True)
 
 
-@njit(cache=True, **OPTIONS)
+@exported
 def follow(state, plan, batch, thread):
     """Help with every run that is opened, until there was none for a while."""
     work(state, plan, batch, thread, False)

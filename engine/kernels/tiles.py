@@ -13,9 +13,11 @@ from llvmlite import ir
 from numba import types
 
 from engine.kernels import lanes
+from engine.kernels.emit import F32X16, I8, I16, I32, I32X16, Emit, splat_constant
 from engine.kernels.jit import inner
 from engine.kernels.memory import load_f32x16
-from engine.kernels.simd import F32X16, I8, I16, I32, I32X16, LANES, Emit, emitted, f32x16, splat_constant
+from engine.kernels.simd import emitted, f32x16
+from engine.kernels.sizes import LANES
 
 VECTOR = 4 * LANES
 """Bytes of a vector."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from engine.checkpoints import TensorInfo
 from engine.errors import UnsupportedModelError
-from engine.kernels.formats import BLOCK, FORMATS, PanelFormat
-from engine.kernels.simd import LANES
+from engine.kernels.formats import FORMATS, PanelFormat
+from engine.kernels.sizes import BLOCK, LANES
 
 LAYOUT_VERSION = 2
 """To be raised whenever the same tensors would give other panel bytes."""

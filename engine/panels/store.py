@@ -16,9 +16,9 @@ import numpy as np
 
 from engine.checkpoints import Checkpoint, TensorInfo
 from engine.checkpoints.rows import read_rows
-from engine.kernels.formats import BLOCK
-from engine.kernels.pack import pack_rows
+from engine.kernels.sizes import BLOCK
 from engine.panels.layout import ALIGNMENT, LAYOUT_VERSION, Matrix, MatrixPlan, total_bytes
+from engine.panels.packing import pack_rows
 from engine.prepared_files import SUFFIX, make_room, mark_used
 
 log = logging.getLogger(__name__)

@@ -2,40 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.checkpoints import TensorType
-from engine.kernels import quantize_blocks, quantize_k_minima, quantize_k_signed, superblocks
-from engine.kernels.dequantize import dequantizer
-from engine.kernels.simd import LANES
+from engine.checkpoints.dequantize import dequantizer
+from engine.kernels.sizes import BLOCK, LANES, QUANTIZE_SCRATCH_BYTES, SUPERBLOCK
+from engine.machine_code import Function, function, prepare
+from engine.machine_code.compilers import dismiss
+from engine.machine_code.functions import Report
 
 HALF_LIMIT = 65520.0
 """From here on, half precision (a weight of F16, a scale of the others) rounds to infinity."""
 
 Bytes = NDArray[np.uint8]
-Kernel = Callable[[int, int, int, int], None]
+_MODULES = {
+    "quantize_blocks": ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"),
+    "quantize_k_minima": ("Q2_K", "Q4_K", "Q5_K"),
+    "quantize_k_signed": ("Q3_K", "Q6_K"),
+}
+_ADDRESSES = ("int64",) * 4
 
-_NARROW: dict[str, tuple[Kernel, int]] = {
-    "F16": (quantize_blocks.narrow_f16, LANES),
-    "BF16": (quantize_blocks.narrow_bf16, LANES),
-    "Q4_0": (quantize_blocks.quantize_q4_0, quantize_blocks.SIZE),
-    "Q4_1": (quantize_blocks.quantize_q4_1, quantize_blocks.SIZE),
-    "Q5_0": (quantize_blocks.quantize_q5_0, quantize_blocks.SIZE),
-    "Q5_1": (quantize_blocks.quantize_q5_1, quantize_blocks.SIZE),
-    "Q8_0": (quantize_blocks.quantize_q8_0, quantize_blocks.SIZE),
-    "Q2_K": (quantize_k_minima.quantize_q2_k, superblocks.SIZE),
-    "Q3_K": (quantize_k_signed.quantize_q3_k, superblocks.SIZE),
-    "Q4_K": (quantize_k_minima.quantize_q4_k, superblocks.SIZE),
-    "Q5_K": (quantize_k_minima.quantize_q5_k, superblocks.SIZE),
-    "Q6_K": (quantize_k_signed.quantize_q6_k, superblocks.SIZE),
+_NARROW: dict[str, tuple[Function, int]] = {
+    "F16": (function("quantize_blocks.narrow_f16", "void", *_ADDRESSES), LANES),
+    "BF16": (function("quantize_blocks.narrow_bf16", "void", *_ADDRESSES), LANES),
+} | {
+    name: (
+        function(f"{module}.quantize_{name.lower()}", "void", *_ADDRESSES),
+        SUPERBLOCK if name.endswith("_K") else BLOCK,
+    )
+    for module, names in _MODULES.items()
+    for name in names
 }
 """Kernels by target type, and how many weights one of their blocks has."""
 
-_PADDING = superblocks.SIZE * LANES
+_PADDING = SUPERBLOCK * LANES
 """Kernels work on whole tiles: so many weights behind the last one may be read."""
 
 
@@ -51,13 +55,13 @@ class TooLargeError(ValueError):
         self.size = size
 
 
-def compile_for(source: TensorType, target: TensorType) -> None:
-    """Have the kernels for this conversion ready before it begins."""
-    if source == target:
-        return
-    dequantizer(source.name)(0, 0, 0)
-    if target.name in _NARROW:
-        _NARROW[target.name][0](0, 0, 0, 0)
+def compile_for(pairs: Collection[tuple[TensorType, TensorType]], report: Report) -> None:
+    """Have the kernels for conversions (from, to) ready before they begin."""
+    changed = sorted({(source.name, target.name) for source, target in pairs if source != target})
+    widen = [dequantizer(source) for source, _ in changed]
+    narrow = [_NARROW[target][0] for _, target in changed if target in _NARROW]
+    prepare([*widen, *narrow], report)
+    dismiss()
 
 
 class RowConverter:
@@ -66,7 +70,7 @@ class RowConverter:
     def __init__(self) -> None:
         self._floats = np.zeros(0, np.float32)
         self._result = np.zeros(0, np.uint8)
-        self._scratch = np.zeros(max(quantize_blocks.SCRATCH_BYTES, superblocks.SCRATCH_BYTES), np.uint8)
+        self._scratch = np.zeros(QUANTIZE_SCRATCH_BYTES, np.uint8)
 
     def convert(self, rows: Bytes, source: TensorType, target: TensorType) -> Bytes:
         """uint8 (count, bytes of a row) in `source` to the bytes in `target`, good until the next call.

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from engine.kernel_cache import use_kernel_cache
+from engine.machine_code.compilers import dismiss
+
 DATA = Path(__file__).parent / "data"
+SHARED_CACHE = Path(__file__).parents[2] / ".cache"
 
 UINT8, INT8, UINT16, INT16, UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY, UINT64, INT64, FLOAT64 = range(13)
 _FORMATS = {UINT8: "B", INT8: "b", UINT16: "H", INT16: "h", UINT32: "I", INT32: "i"}
 _FORMATS |= {FLOAT32: "f", BOOL: "B", UINT64: "Q", INT64: "q", FLOAT64: "d"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kernels() -> Iterator[None]:
+    """Kernels are compiled once for the checkout, by processes that live as long as the tests."""
+    use_kernel_cache(str(SHARED_CACHE / "engine"))
+    yield
+    dismiss()
 
 
 @dataclass

@@ -62,7 +62,7 @@ def test_what_was_done_is_told(start, source, tmp_path):
     assert done.bytes_in == open_checkpoint(source).weights_bytes
     assert done.bytes_out == (tmp_path / "new.gguf").stat().st_size
     assert 0 < done.seconds < 100
-    assert 50 < done.peak_rss_mb < 300
+    assert 20 < done.peak_rss_mb < 200
     assert {message.stage for message in messages} == {"compiling", "converting", "saving"}
     assert names(tmp_path) == ["log", "new.gguf", "source.gguf"]
 

@@ -12,37 +12,53 @@ import pytest
 from engine import kernel_cache
 
 SCRIPT = """
-import os, sys
+import sys
+from pathlib import Path
 from engine import kernel_cache
 kernel_cache.ROOM_BYTES = int(sys.argv[2])
 kernel_cache.use_kernel_cache(sys.argv[1])
-from engine.kernels import select
+from engine.machine_code import functions
+from engine.sampling import BLOCK_MAXIMA
 import numpy as np
-maxima = np.empty(1, np.float32)
-select.block_maxima(np.arange(64, dtype=np.float32), maxima)
-print(maxima[0], os.environ["NUMBA_CACHE_DIR"], sum(select.block_maxima.stats.cache_hits.values()))
+started = []
+functions.carry_out = lambda orders, carry_out=functions.carry_out: started.extend(orders) or carry_out(orders)
+x, maxima = np.arange(64, dtype=np.float32), np.empty(1, np.float32)
+BLOCK_MAXIMA(x.ctypes.data, 64, maxima.ctypes.data)
+print(maxima[0], functions._folder.path, len(started))
 """
 
 
 def run(cache_dir: Path, room_bytes: int) -> tuple[float, Path, int]:
-    """A process of its own: (what a kernel computed, where kernels were kept, how many came from there)."""
+    """A process of its own: (what a kernel computed, where kernels were kept, how many had to be compiled)."""
     environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
     command = [sys.executable, "-P", "-c", SCRIPT, str(cache_dir), str(room_bytes)]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    value, folder, n_hits = ran.stdout.split()
-    return float(value), Path(folder), int(n_hits)
+    value, folder, n_compiled = ran.stdout.split()
+    return float(value), Path(folder), int(n_compiled)
 
 
 def test_kernels_are_compiled_once_for_all_processes(tmp_path: Path) -> None:
-    value, folder, n_hits = run(tmp_path, 0)
-    assert (value, folder.parent, n_hits) == (63.0, tmp_path / "kernels", 0)
-    assert run(tmp_path, 0)[2] == 1
+    value, folder, n_compiled = run(tmp_path, 0)
+    assert (value, folder.parent, n_compiled) == (63.0, tmp_path / "kernels", 1)
+    assert run(tmp_path, 0)[2] == 0
+
+
+def test_a_damaged_kernel_is_compiled_anew(tmp_path: Path) -> None:
+    folder = run(tmp_path, 0)[1]
+    (kernel,) = folder.glob("*.o")
+    code = bytearray(kernel.read_bytes())
+    code[len(code) // 2] ^= 1
+    kernel.write_bytes(code)
+    assert run(tmp_path, 0) == (63.0, folder, 1)
+    kernel.write_bytes(code[:100])
+    assert run(tmp_path, 0) == (63.0, folder, 1)
+    assert run(tmp_path, 0)[2] == 0
 
 
 def test_without_room_the_kernels_that_are_there_serve_from_memory(tmp_path: Path) -> None:
     run(tmp_path, 0)
-    value, folder, n_hits = run(tmp_path, 1 << 60)
-    assert (value, n_hits) == (63.0, 1)
+    value, folder, n_compiled = run(tmp_path, 1 << 60)
+    assert (value, n_compiled) == (63.0, 0)
     assert not folder.is_relative_to(tmp_path)
     assert not folder.exists()
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from engine.errors import EngineError
-from engine.kernels import select
+from engine.kernels.sizes import LOGITS_BLOCK
 from engine.protocol import Sampling
-from engine.sampling import Sampler, log_softmax_top
+from engine.sampling import EXP_SUMS, Sampler, log_softmax_top
 
 OFF = Sampling(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0)
 Array = NDArray[np.float64]
@@ -197,7 +197,7 @@ def test_what_is_not_a_number_is_an_error_and_no_crash(bad: float, place: int):
 def test_the_fast_exponential_is_as_good_as_single_precision_allows(values: list[float]):
     x = np.array(values, np.float32)
     top = float(x.max())
-    sums = np.empty(-(-x.size // select.BLOCK))
-    total = select.exp_sums(frozen(x), top, 1.0, sums)
+    sums = np.empty(-(-x.size // LOGITS_BLOCK))
+    total = EXP_SUMS(x.ctypes.data, x.size, top, 1.0, sums.ctypes.data)
     assert total == pytest.approx(np.exp(x.astype(np.float64) - top).sum(), rel=1e-6)
     assert total == pytest.approx(sums.sum())

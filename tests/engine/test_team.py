@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numba
 import numpy as np
 import pytest
+from numba import types
 
-from engine.kernels.jit import kernel
 from engine.kernels.memory import field, load_i64, store_i64
 from engine.kernels.records import (
     CHUNK_UNITS,
@@ -27,7 +28,7 @@ MOST_UNITS = 3000
 COUNTS, CALLS = P0, P1
 
 
-@kernel
+@numba.cfunc(types.void(*(types.int64,) * 5))
 def count(step, batch, first, last, thread):
     """Add one to the count of every unit, and to the number of calls of this thread."""
     for unit in range(first, last):

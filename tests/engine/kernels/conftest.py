@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.kernels.matmul import TILE_BYTES
 from engine.kernels.records import (
     BATCH_FIELDS,
     BLOCK_BYTES,
@@ -17,6 +16,7 @@ from engine.kernels.records import (
     STEP_FIELDS,
     TOKENS,
 )
+from engine.kernels.sizes import TILE_BYTES
 
 
 class Runner:
@@ -38,7 +38,7 @@ class Runner:
         )
         if tokens is not None:
             batch[TOKENS] = tokens.ctypes.data
-        kernel.compiled.ctypes(step.ctypes.data, batch.ctypes.data, 0, units, 0)
+        kernel(step.ctypes.data, batch.ctypes.data, 0, units, 0)
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import pytest
 
 from engine.checkpoints import open_checkpoint
 from engine.config import config_from_gguf
-from engine.kernels.attention import RANGE, ROWS_BLOCK, attend, merge
 from engine.kernels.records import BLOCK_BYTES, FEW_TOKENS
-from engine.kernels.rotary import rotate_and_store
+from engine.kernels.sizes import RANGE, ROWS_BLOCK
 from engine.kv_cache import KVCache
+from engine.machine_code import step
 from engine.program import Program
 from engine.steps import attention_shape, query_rows
 
@@ -44,7 +44,7 @@ class Head:
         table = np.tile(np.array([1, 0], np.float32), (n, self.config.rope_dim // 2))
         rows = self.qkv[pos : pos + n].copy()
         where = [rows.ctypes.data, rows.strides[0], table.ctypes.data, self.shape, 0, self.q_rows.address]
-        self.run(rotate_and_store(kv_name), [*where, 0, 0, 0, 0], n, n_tokens=n, pos=pos)
+        self.run(step("rotary.rotate_and_store", kv_name), [*where, 0, 0, 0, 0], n, n_tokens=n, pos=pos)
 
     def attend(self, kv_name, pos, n):
         q_dim = self.config.q_dim
@@ -55,8 +55,10 @@ class Head:
         results = [out.ctypes.data, out.strides[0], self.quant.ctypes.data, self.quant.strides[0]]
         rows = n * self.config.n_heads // self.config.n_kv_heads
         parts = -(-(pos + n) // RANGE) if n <= FEW_TOKENS else -(-rows // ROWS_BLOCK)
-        self.run(attend(kv_name), [*what, *results], self.config.n_kv_heads * parts, n_tokens=n, pos=pos)
-        self.run(merge, [*what, *results], n, n_tokens=n, pos=pos)
+        self.run(
+            step("attention.attend", kv_name), [*what, *results], self.config.n_kv_heads * parts, n_tokens=n, pos=pos
+        )
+        self.run(step("attention.merge"), [*what, *results], n, n_tokens=n, pos=pos)
         return out[:, :q_dim]
 
     def oracle(self):

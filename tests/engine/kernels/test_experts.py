@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.kernels import experts
-from engine.kernels.matmul import TOKEN_PAD
+from engine.kernels import routing
+from engine.kernels.sizes import TOKEN_PAD
+from engine.machine_code import step
 
 DIM = 32
 
@@ -17,20 +18,22 @@ class Routed:
     def __init__(self, run_step, logits, n_used) -> None:
         self.run, self.n, self.n_used = run_step, len(logits), n_used
         n_experts = logits.shape[1]
-        self.choices = np.zeros((self.n, n_used, experts.CHOICE_FIELDS), np.int64)
-        self.groups = np.zeros(experts.groups_fields(n_experts), np.int64)
+        self.choices = np.zeros((self.n, n_used, routing.CHOICE_FIELDS), np.int64)
+        self.groups = np.zeros(routing.groups_fields(n_experts), np.int64)
         self.record = np.array(
             [n_experts, n_used, self.choices.ctypes.data, self.choices.strides[0], self.groups.ctypes.data]
         )
         self.address = self.record.ctypes.data
-        self.rows = experts.pair_rows(self.n, n_experts, n_used)
+        self.rows = routing.pair_rows(self.n, n_experts, n_used)
         left = logits.copy()
-        run_step(experts.choose_experts, [left.ctypes.data, left.strides[0], self.address], self.n, n_tokens=self.n)
-        run_step(experts.group_tokens, [self.address], 1, n_tokens=self.n)
+        run_step(
+            step("experts.choose_experts"), [left.ctypes.data, left.strides[0], self.address], self.n, n_tokens=self.n
+        )
+        run_step(step("experts.group_tokens"), [self.address], 1, n_tokens=self.n)
 
     @property
     def shares(self):
-        return np.ascontiguousarray(self.choices[..., experts.SHARE]).view(np.float32)[:, ::2]
+        return np.ascontiguousarray(self.choices[..., routing.SHARE]).view(np.float32)[:, ::2]
 
     def listed(self):
         return self.groups[1 : 1 + 3 * self.groups[0]].reshape(-1, 3)
@@ -41,26 +44,26 @@ def test_routing(run_step, n, n_experts, n_used):
     logits = np.random.default_rng(n).standard_normal((n, n_experts), np.float32) * 3
     routed = Routed(run_step, logits, n_used)
     expected = np.argsort(-logits, axis=1)[:, :n_used]
-    np.testing.assert_array_equal(routed.choices[..., experts.EXPERT], expected)
+    np.testing.assert_array_equal(routed.choices[..., routing.EXPERT], expected)
     weights = np.exp(np.take_along_axis(logits, expected, 1))
     np.testing.assert_allclose(routed.shares, weights / weights.sum(1, keepdims=True), rtol=1e-5)
     taken = set()
     for expert, row, count in routed.listed():
         assert row % TOKEN_PAD == 0
-        mine = routed.choices[routed.choices[..., experts.EXPERT] == expert][:, experts.ROW]
+        mine = routed.choices[routed.choices[..., routing.EXPERT] == expert][:, routing.ROW]
         np.testing.assert_array_equal(mine, np.arange(row, row + count))
         padded = set(range(row, row + -(-count // TOKEN_PAD) * TOKEN_PAD))
         assert not taken & padded
         taken |= padded
     assert max(taken) < routed.rows
-    assert routed.listed()[:, experts.GROUP_COUNT].sum() == n * n_used
+    assert routed.listed()[:, routing.GROUP_COUNT].sum() == n * n_used
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_logits_that_are_no_numbers_choose_experts_that_exist(run_step, bad):
     routed = Routed(run_step, np.full((3, 4), bad, np.float32), 2)
-    assert ((routed.choices[..., experts.EXPERT] >= 0) & (routed.choices[..., experts.EXPERT] < 4)).all()
-    assert routed.listed()[:, experts.GROUP_COUNT].sum() == 6
+    assert ((routed.choices[..., routing.EXPERT] >= 0) & (routed.choices[..., routing.EXPERT] < 4)).all()
+    assert routed.listed()[:, routing.GROUP_COUNT].sum() == 6
 
 
 def test_gathering_and_summing(run_step):
@@ -68,11 +71,13 @@ def test_gathering_and_summing(run_step):
     routed = Routed(run_step, rng.standard_normal((6, 5), np.float32), 3)
     x, out = rng.standard_normal((6, DIM), np.float32), np.zeros((6, DIM), np.float32)
     pairs = np.full((routed.rows, DIM), np.nan, np.float32)
-    run_step(experts.gather_rows, [x.ctypes.data, pairs.ctypes.data, x.strides[0], routed.address], 6, n_tokens=6)
-    rows = routed.choices[..., experts.ROW]
+    run_step(
+        step("experts.gather_rows"), [x.ctypes.data, pairs.ctypes.data, x.strides[0], routed.address], 6, n_tokens=6
+    )
+    rows = routed.choices[..., routing.ROW]
     np.testing.assert_array_equal(pairs[rows], np.repeat(x[:, None], 3, 1))
     pairs *= np.arange(routed.rows, dtype=np.float32)[:, None]
     expected = (pairs[rows] * routed.shares[..., None]).sum(1)
     parameters = [pairs.ctypes.data, pairs.strides[0], out.ctypes.data, out.strides[0], DIM, routed.address]
-    run_step(experts.sum_pairs, parameters, 6, n_tokens=6)
+    run_step(step("experts.sum_pairs"), parameters, 6, n_tokens=6)
     np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-5)

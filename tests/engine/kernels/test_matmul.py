@@ -9,10 +9,11 @@ from gguf.constants import GGML_QUANT_SIZES
 from gguf.quants import dequantize as dequantize_weights
 from gguf.quants import quantize as quantize_weights
 
-from engine.kernels.formats import FORMATS, LANES, panel_format
-from engine.kernels.matmul import TOKEN_PAD, embed, matmul
-from engine.kernels.pack import pack_rows
+from engine.kernels.formats import FORMATS, panel_format
 from engine.kernels.records import FEW_TOKENS
+from engine.kernels.sizes import LANES, TOKEN_PAD
+from engine.machine_code import step
+from engine.panels.packing import pack_rows
 
 SHAPES = [(16, 32), (40, 96), (37, 1056)]
 """Rows that fill panels and rows that do not; columns of one tile and of more."""
@@ -79,7 +80,7 @@ def multiply(run_step, quantize, weights, x):
         y.strides[0],
         0,
     ]
-    run_step(matmul(weights.fmt.name), parameters, weights.n_panels, n_tokens=n)
+    run_step(step("matmul.matmul", weights.fmt.name), parameters, weights.n_panels, n_tokens=n)
     return y[:n, : len(weights.values)]
 
 
@@ -135,5 +136,5 @@ def test_embedding_is_the_row_of_the_matrix(run_step, name):
         out.strides[0],
         half,
     ]
-    run_step(embed(name), parameters, 3, n_tokens=3, tokens=tokens)
+    run_step(step("matmul.embed", name), parameters, 3, n_tokens=3, tokens=tokens)
     np.testing.assert_allclose(out, weights.values[tokens] * np.float32(0.5), rtol=1e-6)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.kernels.records import BLOCK_BYTES
-from engine.kernels.rotary import rotary_table
-from engine.kernels.rows import GELU, OUTPUTS_ONLY, SILU, gate, residual_norm
+from engine.kernels.records import BLOCK_BYTES, GELU, OUTPUTS_ONLY, SILU
+from engine.machine_code import step
 
 
 def bits(value: float) -> int:
@@ -44,7 +43,7 @@ def test_residual_norm_adds_norms_and_quantises(run_step, quantize, dim):
         quant.ctypes.data,
         quant.strides[0],
     ]
-    run_step(residual_norm, parameters, 3, n_tokens=3)
+    run_step(step("rows.residual_norm"), parameters, 3, n_tokens=3)
     np.testing.assert_array_equal(x, expected_x)
     np.testing.assert_allclose(out[:, :dim], norm(expected_x[:, :dim], weight[:, :dim]), rtol=2e-6, atol=1e-7)
     np.testing.assert_array_equal(quant, quantize(out))
@@ -55,7 +54,7 @@ def test_residual_norm_of_the_last_positions_alone(run_step):
     weight, out = np.ones((1, 64), np.float32), np.zeros((2, 64), np.float32)
     before = x.copy()
     parameters = [x.ctypes.data, x.strides[0], 0, 0, 0, weight.ctypes.data, 64 | OUTPUTS_ONLY, bits(1e-5)]
-    run_step(residual_norm, [*parameters, out.ctypes.data, out.strides[0], 0, 0], 2, n_tokens=5, n_out=2)
+    run_step(step("rows.residual_norm"), [*parameters, out.ctypes.data, out.strides[0], 0, 0], 2, n_tokens=5, n_out=2)
     np.testing.assert_allclose(out, norm(before[3:], 1.0), rtol=2e-6, atol=1e-7)
 
 
@@ -64,7 +63,7 @@ def test_a_row_of_zeros_stays_zero(run_step, quantize):
     weight, out = np.ones((1, 64), np.float32), np.ones((1, 64), np.float32)
     quant = np.ones((1, 2, BLOCK_BYTES), np.uint8)
     parameters = [x.ctypes.data, 256, 0, 0, 0, weight.ctypes.data, 64, bits(1e-5), out.ctypes.data, 256]
-    run_step(residual_norm, [*parameters, quant.ctypes.data, quant.strides[0]], 1)
+    run_step(step("rows.residual_norm"), [*parameters, quant.ctypes.data, quant.strides[0]], 1)
     assert not out.any()
     assert not quant.any()
 
@@ -86,7 +85,7 @@ def test_gate(run_step, quantize, width, activation, expected):
     out = np.zeros((2, -(-width // 32) * 32), np.float32)
     quant = np.zeros((2, out.shape[1] // 32, BLOCK_BYTES), np.uint8)
     parameters = [source.ctypes.data, source.strides[0], width, width, out.ctypes.data, out.strides[0]]
-    run_step(gate, [*parameters, quant.ctypes.data, quant.strides[0], activation], 2, n_tokens=2)
+    run_step(step("rows.gate"), [*parameters, quant.ctypes.data, quant.strides[0], activation], 2, n_tokens=2)
     gates, up = both[:, :width].astype(np.float64), both[:, width:]
     np.testing.assert_allclose(out[:, :width], expected(gates) * up, rtol=5e-6, atol=1e-5)
     assert not out[:, width:].any()
@@ -96,6 +95,12 @@ def test_gate(run_step, quantize, width, activation, expected):
 def test_rotary_table(run_step):
     frequencies = 10_000.0 ** (-np.arange(8) / 8)
     table = np.zeros((3, 8, 2), np.float32)
-    run_step(rotary_table, [table.ctypes.data, frequencies.ctypes.data, 8, bits(1.5)], 3, n_tokens=3, pos=100_000)
+    run_step(
+        step("rotary.rotary_table"),
+        [table.ctypes.data, frequencies.ctypes.data, 8, bits(1.5)],
+        3,
+        n_tokens=3,
+        pos=100_000,
+    )
     angles = (100_000 + np.arange(3))[:, None] * frequencies
     np.testing.assert_allclose(table, np.stack([np.cos(angles), np.sin(angles)], -1) * 1.5, atol=1e-6)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.kernels.softcap import cap_logits
+from engine.machine_code import step
 
 
 def test_logits_are_capped_and_the_rest_is_left_alone(run_step):
     logits = np.random.default_rng(0).standard_normal((3, 64), np.float32) * 100
     logits[0, :4] = (0.0, 1e30, -1e30, 1e-6)
     before = logits.copy()
-    run_step(cap_logits, [logits.ctypes.data, logits.strides[0], int(np.float32(30.0).view(np.int32))], 3, n_out=2)
+    run_step(
+        step("softcap.cap_logits"),
+        [logits.ctypes.data, logits.strides[0], int(np.float32(30.0).view(np.int32))],
+        3,
+        n_out=2,
+    )
     expected = 30 * np.tanh(before.astype(np.float64) / 30)
     np.testing.assert_allclose(logits[:2, :48], expected[:2, :48], rtol=1e-6, atol=1e-5)
     np.testing.assert_array_equal(logits[:, 48:], before[:, 48:])

@@ -1,0 +1,278 @@
+"""An emitter of LLVM vector instructions that suits every processor.
+
+Values are as wide as the arithmetic needs (64 bytes); LLVM splits them over the registers that there are. Where a
+processor has an instruction of its own for the job (a byte dot product, half precision), `Emit` uses it; elsewhere
+the same method emits portable code with the same result, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from llvmlite import ir
+
+from engine.kernels import cpu
+from engine.kernels.sizes import LANES
+
+I1, I8, I16, I32, I64 = (ir.IntType(n) for n in (1, 8, 16, 32, 64))
+F16, F32 = ir.HalfType(), ir.FloatType()
+U8X64 = ir.VectorType(I8, 64)
+I16X32 = ir.VectorType(I16, 32)
+I32X16 = ir.VectorType(I32, LANES)
+F32X16 = ir.VectorType(F32, LANES)
+
+
+def splat_constant(kind: ir.VectorType, value: float) -> ir.Constant:
+    """A constant with the same value in every lane."""
+    return ir.Constant(kind, [value] * kind.count)
+
+
+class Emit:
+    """Emits instructions through one LLVM builder; addresses are int64 values."""
+
+    def __init__(self, builder: ir.IRBuilder) -> None:
+        self.b = builder
+
+    def call(self, name: str, result: ir.Type, args: Sequence[ir.Value]) -> ir.Value:
+        """Call an LLVM intrinsic by its full name."""
+        module = self.b.module
+        function = module.globals.get(name)
+        if function is None:
+            function = ir.Function(module, ir.FunctionType(result, [a.type for a in args]), name)
+        return self.b.call(function, args)
+
+    def at(self, address: ir.Value, offset: int | ir.Value = 0) -> ir.Value:
+        """Address plus a byte offset."""
+        if isinstance(offset, int):
+            return self.b.add(address, I64(offset)) if offset else address
+        return self.b.add(address, offset)
+
+    def load(self, address: ir.Value, kind: ir.Type, offset: int | ir.Value = 0) -> ir.Value:
+        """Load a value of any type from an address of any alignment."""
+        value = self.b.load(self.b.inttoptr(self.at(address, offset), kind.as_pointer()))
+        value.align = 1
+        return value
+
+    def store(self, value: ir.Value, address: ir.Value, offset: int | ir.Value = 0) -> None:
+        """Store a value of any type to an address of any alignment."""
+        done = self.b.store(value, self.b.inttoptr(self.at(address, offset), value.type.as_pointer()))
+        done.align = 1
+
+    def splat(self, value: ir.Value, count: int = LANES) -> ir.Value:
+        """The same scalar in every lane."""
+        kind = ir.VectorType(value.type, count)
+        one = self.b.insert_element(ir.Constant(kind, ir.Undefined), value, I32(0))
+        return self.b.shuffle_vector(
+            one, ir.Constant(kind, ir.Undefined), ir.Constant(ir.VectorType(I32, count), [0] * count)
+        )
+
+    def prefetch(self, address: ir.Value, offset: int) -> None:
+        """Ask for a cache line ahead of its use."""
+        pointer = self.b.inttoptr(self.at(address, offset), I8.as_pointer())
+        self.call("llvm.prefetch.p0", ir.VoidType(), [pointer, I32(0), I32(3), I32(1)])
+
+    def fma(self, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
+        """The sum x * y + z, rounded once.
+
+        Where the processor cannot, through float64: the product is exact there, so the result is the same but for
+        ties of two roundings, one in some hundred millions.
+        """
+        if cpu.features() & {"fma", "fullfp16", "neon"}:
+            return self.call(f"llvm.fma.v{LANES}f32", F32X16, [x, y, z])
+        wide = ir.VectorType(ir.DoubleType(), LANES)
+        a, b, c = (self.b.fpext(v, wide) for v in (x, y, z))
+        return self.b.fptrunc(self.b.fadd(self.b.fmul(a, b), c), F32X16)
+
+    def halves(self, v: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """The lower and the upper half of a vector."""
+        n = v.type.count // 2
+        none = ir.Constant(v.type, ir.Undefined)
+        mask = [ir.Constant(ir.VectorType(I32, n), list(range(s, s + n))) for s in (0, n)]
+        return self.b.shuffle_vector(v, none, mask[0]), self.b.shuffle_vector(v, none, mask[1])
+
+    def join(self, low: ir.Value, high: ir.Value) -> ir.Value:
+        """Two vectors end to end."""
+        n = low.type.count * 2
+        return self.b.shuffle_vector(low, high, ir.Constant(ir.VectorType(I32, n), list(range(n))))
+
+    def by_halves(self, name: str, result: ir.VectorType, *args: ir.Value) -> ir.Value:
+        """Call a 256-bit intrinsic on both halves of 512-bit arguments."""
+        parts = [self.halves(a) for a in args]
+        half = ir.VectorType(result.element, result.count // 2)
+        return self.join(*(self.call(name, half, [p[i] for p in parts]) for i in (0, 1)))
+
+    def shifted_bits(self, v: ir.Value, source: int, target: int, mask: int) -> ir.Value:
+        """The bits `mask << source` of every byte, moved to `mask << target`, all others 0."""
+        wide = ir.VectorType(I16, v.type.count // 2)
+        if source != target:
+            v16 = self.b.bitcast(v, wide)
+            by = splat_constant(wide, abs(source - target))
+            v = self.b.bitcast(self.b.lshr(v16, by) if source > target else self.b.shl(v16, by), v.type)
+        return self.b.and_(v, splat_constant(v.type, mask << target))
+
+    def lookup(self, index: ir.Value, table: Sequence[int]) -> ir.Value:
+        """table[index] for every byte of 64; 16 unsigned entries."""
+        entries = [value if value < 128 else value - 256 for value in table]
+        if cpu.has_avx512_dot():
+            return self.call("llvm.x86.avx512.pshuf.b.512", U8X64, [ir.Constant(U8X64, entries * 4), index])
+        if cpu.has_avx2():
+            return self.by_halves("llvm.x86.avx2.pshuf.b", U8X64, ir.Constant(U8X64, entries * 4), index)
+        found = splat_constant(U8X64, entries[0])
+        for i, entry in enumerate(entries[1:], start=1):
+            here = self.b.icmp_unsigned("==", index, splat_constant(U8X64, i))
+            found = self.b.select(here, splat_constant(U8X64, entry), found)
+        return found
+
+    def half_to_float(self, v: ir.Value) -> ir.Value:
+        """Lanes of float16, given as int16, to float32."""
+        n = v.type.count
+        if cpu.has_f16c() or cpu.has_neon_dot():
+            return self.b.fpext(self.b.bitcast(v, ir.VectorType(F16, n)), ir.VectorType(F32, n))
+        wide = ir.VectorType(I32, n)
+        bits = self.b.zext(v, wide)
+        magnitude = self.b.shl(self.b.and_(bits, splat_constant(wide, 0x7FFF)), splat_constant(wide, 13))
+        scaled = self.b.fmul(
+            self.b.bitcast(magnitude, ir.VectorType(F32, n)), splat_constant(ir.VectorType(F32, n), float(2**112))
+        )
+        sign = self.b.shl(self.b.and_(bits, splat_constant(wide, 0x8000)), splat_constant(wide, 16))
+        endless = self.b.icmp_unsigned(">=", magnitude, splat_constant(wide, 0x7C00 << 13))
+        exponent = self.b.select(endless, splat_constant(wide, 0xFF << 23), splat_constant(wide, 0))
+        found = self.b.or_(self.b.or_(self.b.bitcast(scaled, wide), exponent), sign)
+        return self.b.bitcast(found, ir.VectorType(F32, n))
+
+    def float_to_half(self, v: ir.Value) -> ir.Value:
+        """Lanes of float32 to float16, as int16, rounded to nearest even; beyond the range becomes infinity."""
+        n = v.type.count
+        if cpu.has_f16c() or cpu.has_neon_dot():
+            return self.b.bitcast(self.b.fptrunc(v, ir.VectorType(F16, n)), ir.VectorType(I16, n))
+        wide, real = ir.VectorType(I32, n), ir.VectorType(F32, n)
+        bits = self.b.bitcast(v, wide)
+        sign = self.b.lshr(self.b.and_(bits, splat_constant(wide, 0x80000000)), splat_constant(wide, 16))
+        size = self.b.and_(bits, splat_constant(wide, 0x7FFFFFFF))
+        odd = self.b.and_(self.b.lshr(size, splat_constant(wide, 13)), splat_constant(wide, 1))
+        rounded = self.b.add(size, self.b.add(odd, splat_constant(wide, 0xFFF)))
+        normal = self.b.sub(self.b.lshr(rounded, splat_constant(wide, 13)), splat_constant(wide, 112 << 10))
+        tiny = self.b.sub(
+            self.b.bitcast(self.b.fadd(self.b.bitcast(size, real), splat_constant(real, 0.5)), wide),
+            splat_constant(wide, 0x3F000000),
+        )
+        small = self.b.icmp_unsigned("<", size, splat_constant(wide, 113 << 23))
+        big = self.b.icmp_unsigned(">=", size, splat_constant(wide, 0x47800000))
+        half = self.b.select(big, splat_constant(wide, 0x7C00), self.b.select(small, tiny, normal))
+        return self.b.trunc(self.b.or_(half, sign), ir.VectorType(I16, n))
+
+    def exp(self, x: ir.Value) -> ir.Value:
+        """The exponential of float32 lanes to about 1e-7; below -87 it is 0, above 88 it stays finite.
+
+        Source: the range reduction and polynomial of Cephes' expf.
+        """
+
+        def constant(value: float) -> ir.Constant:
+            return splat_constant(F32X16, value)
+
+        low = self.b.fcmp_ordered("<", x, constant(-87.0))
+        x = self.call(f"llvm.minnum.v{LANES}f32", F32X16, [x, constant(88.0)])
+        x = self.call(f"llvm.maxnum.v{LANES}f32", F32X16, [x, constant(-88.0)])
+        n = self.fma(x, constant(1.4426950408889634), constant(12582912.0))
+        whole = self.b.sub(self.b.bitcast(n, I32X16), splat_constant(I32X16, 0x4B400000))
+        n = self.b.fsub(n, constant(12582912.0))
+        r = self.fma(n, constant(-0.693359375), x)
+        r = self.fma(n, constant(2.12194440e-4), r)
+        y = constant(1.9875691500e-4)
+        for c in (1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1):
+            y = self.fma(y, r, constant(c))
+        y = self.b.fadd(self.fma(y, self.b.fmul(r, r), r), constant(1.0))
+        power = self.b.shl(self.b.add(whole, splat_constant(I32X16, 127)), splat_constant(I32X16, 23))
+        return self.b.select(low, constant(0.0), self.b.fmul(y, self.b.bitcast(power, F32X16)))
+
+
+def _takes_bytes() -> bool:
+    """Whether this LLVM's dot product intrinsics take byte vectors; older ones take 32-bit lanes."""
+    from llvmlite.binding import llvm_version_info
+
+    return bool(llvm_version_info >= (22,))
+
+
+class ByteDot:
+    """Sums of products of unsigned by signed bytes, four to a 32-bit lane.
+
+    `add` adds one product vector to a running sum, `total` gives the sum as 32-bit lanes. `steps(bits)`: how many
+    `add` fit before `total` must be taken, for weights of so many bits. With 8-bit weights the running sum
+    stands for weights that are `offset(8)` too large.
+    """
+
+    def __init__(self, emit: Emit) -> None:
+        self.e = emit
+
+    @staticmethod
+    def steps(bits: int) -> int:
+        """How many products a running sum holds."""
+        if cpu.has_avx2() and not (cpu.has_avx512_dot() or cpu.has_avx_vnni()):
+            return 1 if bits >= 7 else min(8, 1 << (7 - bits))
+        return 8
+
+    @staticmethod
+    def offset(offset: int, bits: int) -> int:
+        """By how much the weights that `add` sees exceed the real ones; 8-bit weights may be taken as signed."""
+        signed = bits == 8 and not (cpu.has_avx512_dot() or cpu.has_avx_vnni())
+        return offset - 128 if signed else offset
+
+    def zero(self) -> ir.Value:
+        """An empty running sum."""
+        return splat_constant(I32X16 if self.wide() else I16X32, 0)
+
+    @staticmethod
+    def wide() -> bool:
+        """Whether running sums are 32 bits wide."""
+        return not cpu.has_avx2() or cpu.has_avx512_dot() or cpu.has_avx_vnni()
+
+    def add(self, total: ir.Value, weights: ir.Value, activations: ir.Value, bits: int) -> ir.Value:
+        """Add products of weights (unsigned bytes) and activations (signed bytes) to a running sum."""
+        e = self.e
+        if cpu.has_avx512_dot():
+            kind = U8X64 if _takes_bytes() else I32X16
+            pair = [e.b.bitcast(v, kind) for v in (weights, activations)]
+            return e.call("llvm.x86.avx512.vpdpbusd.512", I32X16, [total, *pair])
+        if cpu.has_avx_vnni():
+            kind = U8X64 if _takes_bytes() else I32X16
+            pair = [e.b.bitcast(v, kind) for v in (weights, activations)]
+            return e.by_halves("llvm.x86.avx512.vpdpbusd.256", I32X16, total, *pair)
+        if cpu.has_avx2():
+            if bits == 8:
+                signed = e.b.xor(weights, splat_constant(U8X64, 0x80))
+                weights = e.call("llvm.abs.v64i8", U8X64, [signed, I1(0)])
+                activations = e.by_halves("llvm.x86.avx2.psign.b", U8X64, activations, signed)
+            return e.b.add(total, e.by_halves("llvm.x86.avx2.pmadd.ub.sw", I16X32, weights, activations))
+        if cpu.has_neon_dot():
+            return self._neon(total, weights, activations, bits)
+        return self._portable(total, weights, activations, bits)
+
+    def total(self, running: ir.Value) -> ir.Value:
+        """The running sum as 32-bit lanes."""
+        if self.wide():
+            return running
+        return self.e.by_halves("llvm.x86.avx2.pmadd.wd", I32X16, running, splat_constant(I16X32, 1))
+
+    def _signed(self, weights: ir.Value, bits: int) -> ir.Value:
+        return self.e.b.xor(weights, splat_constant(U8X64, 0x80)) if bits == 8 else weights
+
+    def _neon(self, total: ir.Value, weights: ir.Value, activations: ir.Value, bits: int) -> ir.Value:
+        e = self.e
+        quarters = [
+            [q for half in e.halves(v) for q in e.halves(half)]
+            for v in (total, self._signed(weights, bits), activations)
+        ]
+        kind = ir.VectorType(I32, 4)
+        done = [e.call("llvm.aarch64.neon.sdot.v4i32.v16i8", kind, [q[i] for q in quarters]) for i in range(4)]
+        return e.join(e.join(done[0], done[1]), e.join(done[2], done[3]))
+
+    def _portable(self, total: ir.Value, weights: ir.Value, activations: ir.Value, bits: int) -> ir.Value:
+        b = self.e.b
+        for i in range(4):
+            mask = ir.Constant(ir.VectorType(I32, LANES), list(range(i, 64, 4)))
+            lanes = [
+                b.sext(b.shuffle_vector(v, ir.Constant(U8X64, ir.Undefined), mask), I32X16)
+                for v in (self._signed(weights, bits), activations)
+            ]
+            total = b.add(total, b.mul(*lanes))
+        return total

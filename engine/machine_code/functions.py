@@ -1,0 +1,127 @@
+"""Functions of `engine.kernels` by name, to be called from Python or, by their address, from each other."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from engine.machine_code.compilers import carry_out
+from engine.machine_code.files import folder_name, read_object
+from engine.machine_code.linking import link
+from engine.machine_code.orders import Order
+
+C_TYPES: dict[str, Any] = {
+    "void": None,
+    "int64": ctypes.c_int64,
+    "float32": ctypes.c_float,
+    "float64": ctypes.c_double,
+}
+"""What functions may take and give, by Numba's names."""
+
+Report = Callable[[int, int, str], None]
+"""Called with how many are ready, how many there are, and the name of the next."""
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function with its types; its code is loaded, or compiled first, when it is needed.
+
+    Calling it lets other threads run meanwhile. Addresses go in as int64; whoever calls keeps the memory alive.
+    """
+
+    module: str
+    name: str
+    arguments: tuple[str, ...]
+    result: str
+    types: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """A name for people and files."""
+        return "-".join([f"{self.module}.{self.name}", *self.arguments])
+
+    @cached_property
+    def address(self) -> int:
+        """Where the machine code begins."""
+        return _addresses([self], _silent)[self]
+
+    @cached_property
+    def _call(self) -> Any:
+        kind = ctypes.CFUNCTYPE(C_TYPES[self.result], *(C_TYPES[name] for name in self.types))
+        return kind(self.address)
+
+    def __call__(self, *values: float) -> Any:
+        """Run it."""
+        return self._call(*values)
+
+
+def function(path: str, result: str, *types: str, made_for: tuple[str, ...] = ()) -> Function:
+    """The function "module.name"; made_for: arguments of its maker, if the name is one's."""
+    module, _, name = path.partition(".")
+    return Function(module, name, made_for, result, types)
+
+
+def step(path: str, *made_for: str) -> Function:
+    """A step of a program: see `engine.kernels.jit.kernel`."""
+    return function(path, "void", *("int64",) * 5, made_for=made_for)
+
+
+def prepare(functions: Sequence[Function], report: Report) -> None:
+    """Have all of these ready to be called; the missing ones are compiled side by side."""
+    missing = [each for each in dict.fromkeys(functions) if "address" not in each.__dict__]
+    for each, address in _addresses(missing, report).items():
+        each.__dict__["address"] = address
+
+
+class _Folder:
+    """Where this process keeps object files, and the code that it has linked already."""
+
+    def __init__(self) -> None:
+        self.path: Path | None = None
+        self.linked: dict[Function, int] = {}
+
+
+_folder = _Folder()
+
+
+def keep_in(root: Path) -> Path:
+    """Keep object files under a folder from now on, apart for each version of sources and compiler; returns where."""
+    _folder.path = root / folder_name()
+    _folder.path.mkdir(parents=True, exist_ok=True)
+    return _folder.path
+
+
+def _addresses(functions: Sequence[Function], report: Report) -> dict[Function, int]:
+    if _folder.path is None:
+        from engine.kernel_cache import use_kernel_cache
+
+        use_kernel_cache(None)
+    assert _folder.path is not None
+    unlinked = [each for each in functions if each not in _folder.linked]
+    codes = {each: read_object(_folder.path / f"{each.title}.o") for each in unlinked}
+    missing = {each.title: _order(each, _folder.path) for each, code in codes.items() if code is None}
+    total, done = len(functions), len(functions) - len(missing)
+    for title in carry_out(missing):
+        report(done, total, title)
+        done += 1
+    for each, code in codes.items():
+        code = code or read_object(_folder.path / f"{each.title}.o")
+        if code is None:
+            raise OSError(f"{each.title}.o is gone from {_folder.path}")
+        _folder.linked[each] = link(code)
+    report(total, total, "done")
+    return {each: _folder.linked[each] for each in functions}
+
+
+def _order(each: Function, folder: Path) -> Order:
+    path = os.fspath(folder / f"{each.title}.o")
+    return Order(each.module, each.name, each.arguments, each.result, each.types, path)
+
+
+def _silent(done: int, total: int, name: str) -> None:
+    """Report nothing."""
