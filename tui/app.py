@@ -32,6 +32,7 @@ from tui.sparing import SparingApp
 from tui.speaking import SpeakingApp
 from tui.terminal import show_period_s
 from tui.text import safe_line, safe_text
+from tui.themes import CHANGED_THEMES
 from tui.unobeyed import Unobeyed
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class LlmTuiApp(SpeakingApp, SparingApp):
         self, options: AppOptions, *, paths: Paths | None = None, engine_command: Sequence[str] | None = None
     ) -> None:
         super().__init__()
+        for theme in CHANGED_THEMES:
+            self.register_theme(theme)
         self._paths = paths or user_paths()
         speak(choose_language(language_setting(self._paths.settings_file), os.environ))
         loaded = load_settings(self._paths.settings_file)

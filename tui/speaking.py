@@ -26,7 +26,7 @@ class SpeakingApp(App[int]):
 
     def get_key_display(self, binding: Binding) -> str:
         """Spell keys as they are called on the user's keyboard."""
-        parts = super().get_key_display(binding).split("+")
+        parts = super().get_key_display(binding).replace("⏎", "enter").split("+")
         return "+".join(_(part) if part in KEY_NAMES else part for part in parts)
 
     def action_command_palette(self) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from textual.widgets import Input
 
 from tui.palette import WITHOUT_KEY, main_commands
+from tui.screens.command_palette import Palette
 from tui.screens.main import MainScreen
 from tui.screens.main_keys import MAIN_KEYS
 from tui.slash import SLASH_COMMANDS
@@ -64,3 +66,10 @@ async def test_a_command_of_the_focused_pane_works_from_the_palette(stage: Stage
         await play.until_shown("The lowest value")
         await play.press("enter")
         await play.until(lambda: play.conversation.sampling.temperature == 0)
+
+
+async def test_the_cursor_of_the_palette_does_not_blink(stage: Stage) -> None:
+    async with stage.ready() as play:
+        await play.press("ctrl+p")
+        await play.until(lambda: isinstance(play.app.screen, Palette))
+        assert not play.app.screen.query_one(Input).cursor_blink

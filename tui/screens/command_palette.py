@@ -6,6 +6,7 @@ from rich.align import Align
 from rich.text import Text
 from textual.binding import ActiveBinding
 from textual.command import CommandList, CommandPalette
+from textual.widgets import Input
 from textual.widgets.option_list import Option
 
 from tui.language import _
@@ -20,6 +21,10 @@ class Palette(CommandPalette):
     def active_bindings(self) -> dict[str, ActiveBinding]:
         """The keys, in the user's words."""
         return in_own_words(super().active_bindings)
+
+    def on_mount(self) -> None:
+        """No cursor blinks: it would send bytes over the line for ever."""
+        self.query_one(Input).cursor_blink = False
 
     def _start_no_matches_countdown(self, search_value: str) -> None:
         """Say after a moment that nothing was found; Textual's own does so in English."""

@@ -12,8 +12,8 @@ from textual.widgets import Static
 
 from tui.language import N_, _
 from tui.screens.dialog import Dialog
+from tui.widgets.key_table import KeyTable
 
-_KEY_WIDTH = 22
 _HERE, _EVERYWHERE, _MOVING = N_("In this pane"), N_("Everywhere"), N_("Moving and editing")
 _INTRODUCTION = N_("""\
 Everything works from the keyboard. Tab goes from pane to pane, ctrl+p opens the command palette with every command.\
@@ -43,12 +43,5 @@ class HelpScreen(Dialog[None]):
             if text and not binding.system:
                 group = _EVERYWHERE if active.node in (self._below, self.app) else _HERE if binding.tooltip else _MOVING
                 groups.setdefault(group, {}).setdefault(text, []).append(self.app.get_key_display(binding))
-        for group, lines in groups.items():
-            if not lines:
-                continue
-            parts += [Content(""), Content.styled(_(group), "bold")]
-            parts += [
-                Content.assemble((f"{', '.join(keys):<{_KEY_WIDTH}}", "$text-accent"), " ", text)
-                for text, keys in lines.items()
-            ]
-        return [VerticalScroll(Static(Content("\n").join(parts)), classes="scroll")]
+        table = KeyTable({_(group): lines for group, lines in groups.items()})
+        return [VerticalScroll(Static(Content("\n").join(parts)), table, classes="scroll")]

@@ -152,5 +152,5 @@ def _line(model: ModelInfo) -> Content:
         "\n  ",
         (safe_line(" · ".join(figure for figure in figures if figure)), "dim"),
         ("\n  " if slow else "", ""),
-        (slow, "bold $text-warning"),
+        (slow, "bold"),
     )

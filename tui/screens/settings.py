@@ -20,7 +20,7 @@ from tui.screens.dialog import Dialog
 from tui.settings import Settings, SettingsError, load_settings, reason_of, save_settings
 from tui.text import safe_line
 
-_NEW_SESSION = N_("What a new session begins with; empty: as the model's makers recommend.")
+_NEW_SESSION = N_("For a new session; empty: as the model's makers recommend.")
 _EXPLANATION = N_("Enter changes a setting. Theme and copying change at once, the rest with the next start. The file:")
 
 
@@ -110,7 +110,7 @@ class SettingsScreen(Dialog[None]):
         value = row.value(self._settings)
         words = {True: _("yes"), False: _("no"), None: "-"}
         shown = words[value] if isinstance(value, bool | None) else safe_line(str(value), 40)
-        return Content.assemble(row.name, "  ", (shown, "bold $text-accent"), "\n  ", (_(row.about), "dim"))
+        return Content.assemble(row.name, "  ", (shown, "bold"), "\n  ", (_(row.about), "dim"))
 
     @property
     def _row(self) -> Row:

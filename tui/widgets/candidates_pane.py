@@ -215,16 +215,16 @@ class CandidatesPane(Widget, can_focus=True):
     def render(self) -> RenderResult:
         """All lines."""
         if self._note:
-            return Content.styled(safe_text(self._note), ".candidates--cut")
+            return Content.styled(safe_text(self._note), ".candidates--around")
         if self._n_unread:
             unread = ngettext(
                 "{n} token of this session is not read yet. Enter here has it read.",
                 "{n} tokens of this session are not read yet. Enter here has them read.",
                 self._n_unread,
             )
-            return Content.styled(unread, ".candidates--cut")
+            return Content.styled(unread, ".candidates--around")
         if not self._candidates:
-            return Content.styled(_(self._explanation), ".candidates--cut")
+            return Content.styled(_(self._explanation), ".candidates--around")
         if self._place is None:
             return Content("\n").join([self._line(candidate) for candidate in self._candidates])
         n_lines = max(self.content_size.height - 1, 1)

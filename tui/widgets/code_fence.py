@@ -5,17 +5,36 @@ from __future__ import annotations
 from markdown_it.token import Token
 from textual.app import ComposeResult
 from textual.content import Content
-from textual.highlight import ANSIDarkHighlightTheme, ANSILightHighlightTheme, HighlightTheme, highlight
+from textual.highlight import (
+    ANSIDarkHighlightTheme,
+    ANSILightHighlightTheme,
+    HighlightTheme,
+    TokenType,
+    highlight,
+)
 from textual.widgets import Label, Markdown
 from textual.widgets._markdown import MarkdownBlock, MarkdownFence  # the first is not exported; Textual is pinned
 
 PIECE_LINES = 40
 
 
+class _OnBlack(ANSIDarkHighlightTheme):
+    """Textual's, with the blue that can be seen on black."""
+
+    STYLES: dict[TokenType, str] = {  # noqa: RUF012 - no ClassVar in Textual
+        token: style.replace("ansi_blue", "ansi_bright_blue") for token, style in ANSIDarkHighlightTheme.STYLES.items()
+    }
+
+
 class CodeFence(MarkdownFence):
     """A fence of pieces, each a label of PIECE_LINES lines; what is before the last two never changes again.
 
     `kept` lines are final: an update brings the lines behind them.
+    """
+
+    DEFAULT_CSS = """
+    CodeFence:ansi { margin: 0 0 1 0; }
+    CodeFence:ansi > Label { padding: 0 1; }
     """
 
     def __init__(self, markdown: Markdown, token: Token, code: str) -> None:
@@ -30,7 +49,7 @@ class CodeFence(MarkdownFence):
         """Colour a piece of code. A language that is not named is not guessed: that tries hundreds of them."""
         theme: type[HighlightTheme] = HighlightTheme
         if ansi:
-            theme = ANSIDarkHighlightTheme if dark else ANSILightHighlightTheme
+            theme = _OnBlack if dark else ANSILightHighlightTheme
         # The parent colours a block as soon as it is made; here that waits until it is shown.
         return highlight(code, language=language, theme=theme) if language else Content(code)
 

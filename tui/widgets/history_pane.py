@@ -63,7 +63,8 @@ class HistoryPane(Vertical):
 
     DEFAULT_CSS = """
     HistoryPane { height: 1fr; }
-    HistoryPane > Input { border: none; height: 1; padding: 0 1; margin-bottom: 1; background: $boost; }
+    HistoryPane > Input { border: none; height: 1; padding: 0 1; margin-bottom: 1; background: $foreground 6%; }
+    HistoryPane > Input:ansi { background: ansi_default; }
     HistoryPane > SessionList { border: none; height: 1fr; padding: 0; background: transparent; }
     HistoryPane > SessionList { scrollbar-size-vertical: 1; text-wrap: nowrap; text-overflow: ellipsis; }
     HistoryPane > SessionList:focus { border: none; }

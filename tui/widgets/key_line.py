@@ -71,7 +71,8 @@ class KeyLine(Widget, can_focus=False):
         for _, binding, enabled, tooltip in bindings.values():
             if binding.show and enabled and binding.action not in of_action:
                 shown = self.app.get_key_display(binding)
-                key = Key(binding.key, shown, binding.description, tooltip or binding.description)
+                word = binding.description[:1].lower() + binding.description[1:]
+                key = Key(binding.key, shown, word, tooltip or binding.description)
                 of_action[binding.action] = key
         self.keys = tuple(of_action.values())
         found = bindings.get(self.app.COMMAND_PALETTE_BINDING) if self.app.ENABLE_COMMAND_PALETTE else None

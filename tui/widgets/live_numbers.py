@@ -53,7 +53,7 @@ class LiveNumbers(Widget):
     """State, speed, prompt, first token, context, memory and processor."""
 
     DEFAULT_CSS = """
-    LiveNumbers { height: 8; width: 1fr; }
+    LiveNumbers { height: 7; width: 1fr; }
     LiveNumbers > .live--state { color: $text-accent; text-style: bold; }
     LiveNumbers > .live--trouble { color: $text-error; text-style: bold; }
     LiveNumbers > .live--label { color: $foreground 65%; }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from rich.cells import cell_len
 from textual.app import ComposeResult, RenderResult
@@ -40,7 +41,9 @@ class MessageHeading(Widget):
 
     DEFAULT_CSS = """
     MessageHeading { height: 1; width: 1fr; }
+    MessageHeading > .heading--note { color: $foreground 65%; }
     """
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"heading--note"}
 
     name_text: reactive[str] = reactive("")
     note: reactive[str] = reactive("")
@@ -49,7 +52,7 @@ class MessageHeading(Widget):
         """The name on the left, the note on the right."""
         width = self.content_size.width
         gap = max(width - cell_len(self.name_text) - cell_len(self.note), 1)
-        return Content.assemble((self.name_text, "bold"), " " * gap, (self.note, "dim"))
+        return Content.assemble((self.name_text, "bold"), " " * gap, (self.note, ".heading--note"))
 
 
 class MessageView(EvenLines, Vertical):

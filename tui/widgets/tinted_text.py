@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 
+from rich.cells import cell_len
 from textual.app import App
 from textual.content import Content
 from textual.widget import Widget
@@ -75,12 +76,15 @@ class TintedText(Widget):
 
 
 class TintLegend(Widget):
-    """One line that says what each tint means."""
+    """One line that says what each tint means; where there is little room, the tints alone."""
 
     DEFAULT_CSS = "TintLegend { height: 1; width: 1fr; padding: 0 2; text-wrap: nowrap; }"
 
     def render(self) -> Content:
         """The least probability of each tint."""
         styles = _styles(self.app)
+        told = _("Tokens that the model gave")
         words = [(f" {least:.0%}+ " if least else f" {_('less')} ", styles[band]) for least, band in BANDS]
-        return Content.assemble(_("Tokens that the model gave"), *[part for word in words for part in (" ", word)])
+        tints = Content(" ").join(Content.assemble(word) for word in words)
+        fits = cell_len(told) + 1 + tints.cell_length <= self.content_size.width
+        return Content.assemble(told, " ", tints) if fits else tints
