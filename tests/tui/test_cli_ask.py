@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -12,6 +13,11 @@ from typing import Any
 
 import psutil
 import pytest
+
+from storage import tree
+from storage.answer_tokens import answer_tokens
+from storage.database import open_database
+from tui.paths import user_paths
 
 Cli = Callable[..., Any]
 SCRIPTED = [sys.executable, str(Path(__file__).with_name("cli_engine.py"))]
@@ -106,6 +112,18 @@ def test_save_and_go_on(cli: Cli, model: Path) -> None:
     assert answer["settings"]["temperature"] == 0.25
     assert (answer["prompt_tokens"], answer["generated_tokens"]) == (5, 7)
     assert answer["tokens_per_second"] == pytest.approx(30)
+
+
+def test_the_tokens_of_a_kept_answer_are_there_for_tints(cli: Cli, model: Path) -> None:
+    saved = json.loads(cli("ask", "-m", model, "--save", "--json", "Question").out)["session"]
+    db = open_database(user_paths().database)
+    *_, last = tree.path(db, saved)
+    kept = answer_tokens(db, last.message.id)
+    db.close()
+    assert kept is not None
+    assert list(kept.ids) == list(range(7))
+    assert list(kept.lengths) == [len(word) for word in ("Paris", " is", " the", " capital", ".\x1b[31m", " Yes", ".")]
+    assert list(kept.chances) == [pytest.approx(math.exp(-0.5), abs=0.01)] * 7
 
 
 def test_without_save_nothing_is_stored(cli: Cli, model: Path, home: Path) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -43,6 +43,7 @@ from tui.language import _, ngettext
 from tui.model_choice import remember_model
 from tui.paths import user_paths
 from tui.sentences import sentence, sentences
+from tui.services.answer import Answer
 from tui.settings import Settings
 
 if TYPE_CHECKING:
@@ -244,33 +245,21 @@ def _generate(question: Question, settings: Settings, session: AskSession | None
     )
 
 
-@dataclass
-class _Written:
-    """What came of an answer so far."""
-
-    parts: list[str] = field(default_factory=list)
-    ids: list[int] = field(default_factory=list)
-    tokens: list[dict[str, object]] = field(default_factory=list)
-
-    @property
-    def text(self) -> str:
-        return "".join(self.parts)
-
-
 async def _answer(
     client: Engine, question: Question, generate: Generate, card: ModelCard, session: AskSession | None
 ) -> AskResult:
-    written = _Written()
+    answer = Answer("", generate.sampling)
+    tokens: list[dict[str, object]] = []
     finished: Finished | None = None
     if session is not None:
         session.ask(question.text, card.name, generate.sampling)
     try:
-        finished = await _write(client, generate, written, session, shown=not question.as_json)
+        finished = await _write(client, generate, answer, tokens, session, shown=not question.as_json)
     finally:
         if session is not None:
-            session.finish(written.text, written.ids, finished)
+            session.finish(answer, finished)
     return AskResult(
-        text=written.text,
+        text=answer.content,
         model=card.name,
         session=session.id if session is not None else None,
         prompt_tokens=finished.prompt_tokens,
@@ -278,14 +267,20 @@ async def _answer(
         finish_reason=finished.reason,
         prompt_ms=round(finished.prompt_ms, 3),
         generate_ms=round(finished.generate_ms, 3),
-        tokens=msgspec.UNSET if question.n_logprobs is None else written.tokens,
+        tokens=msgspec.UNSET if question.n_logprobs is None else tokens,
     )
 
 
 async def _write(
-    client: Engine, generate: Generate, written: _Written, session: AskSession | None, *, shown: bool
+    client: Engine,
+    generate: Generate,
+    answer: Answer,
+    tokens: list[dict[str, object]],
+    session: AskSession | None,
+    *,
+    shown: bool,
 ) -> Finished:
-    """Take in the answer's events, showing the text as it comes."""
+    """Take in the answer's events, showing the text as it comes. tokens: gets each as `--json` writes it."""
     with ProgressLine() as line:
         async for event in client.ask(generate):
             match event:
@@ -293,16 +288,17 @@ async def _write(
                     line.show(_("Reading the prompt … {percent}", percent=percent(event.done, event.total)))
                 case Token():
                     line.clear()
-                    written.ids.append(event.id)
                     top = [[leader.id, leader.logprob] for leader in event.top]
-                    written.tokens.append({"id": event.id, "text": event.text, "logprob": event.logprob, "top": top})
-                    _take_text(event.text, written, shown)
+                    tokens.append({"id": event.id, "text": event.text, "logprob": event.logprob, "top": top})
+                    answer.add(event)
+                    if shown:
+                        write_text(answer.take_unshown(), newline=False)
                     if session is not None and session.is_due:
-                        session.keep(written.text, written.ids)
+                        session.keep(answer)
                 case Finished():
-                    _take_text(event.text_tail, written, shown)
-                    if shown and not written.text.endswith("\n"):
-                        write_text("")
+                    answer.add_text(event.text_tail)
+                    if shown:
+                        write_text(answer.take_unshown(), newline=not answer.content.endswith("\n"))
                     _say_notes(event)
                     return event
                 case Notice():
@@ -326,10 +322,3 @@ def _say_notes(finished: Finished) -> None:
         )
     if finished.note:
         say(sentence(finished.note))
-
-
-def _take_text(text: str, written: _Written, shown: bool) -> None:
-    if text:
-        written.parts.append(text)
-        if shown:
-            write_text(text, newline=False)

@@ -12,8 +12,9 @@ from engine.protocol import ChatMessage, Finished, Sampling
 from storage import answers, claims, owners, sessions, tree
 from storage.database import open_database
 from storage.errors import SessionHeldError
-from storage.records import FinalState, Message, Session, pack_token_ids
+from storage.records import FinalState, Message, Session
 from tui.paths import user_paths
+from tui.services.answer import Answer, token_bytes
 from tui.text import first_line
 
 if TYPE_CHECKING:
@@ -121,13 +122,14 @@ class AskSession:
         """Whether it is time to store what is written so far."""
         return time.monotonic() - self._kept_s >= CHECKPOINT_PERIOD_S
 
-    def keep(self, text: str, ids: list[int]) -> None:
+    def keep(self, written: Answer) -> None:
         """Store what is written so far."""
         if self._answer is not None:
-            answers.checkpoint_answer(self._db, self._answer.id, text, pack_token_ids(ids), len(ids))
+            ids = written.ids
+            answers.checkpoint_answer(self._db, self._answer.id, written.content, token_bytes(ids), len(ids))
             self._kept_s = time.monotonic()
 
-    def finish(self, text: str, ids: list[int], finished: Finished | None) -> None:
+    def finish(self, written: Answer, finished: Finished | None) -> None:
         """End the answer; without Finished it was stopped on the way."""
         if self._answer is None:
             return
@@ -138,13 +140,14 @@ class AskSession:
         answers.finish_answer(
             self._db,
             self._answer.id,
-            text,
+            written.content,
             _STATES[finished.reason] if finished is not None else "stopped",
             prompt_tokens=finished.prompt_tokens if finished is not None else None,
-            generated_tokens=len(ids),
+            generated_tokens=len(written.ids),
             tokens_per_second=speed,
             first_token_ms=finished.first_token_ms if finished is not None else None,
             seed=finished.seed if finished is not None else None,
-            token_ids=pack_token_ids(ids),
+            token_ids=token_bytes(written.ids),
+            tokens=written.packed,
         )
         self._answer = None
