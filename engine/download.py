@@ -41,6 +41,7 @@ SPARE_BYTES = 64 << 20
 
 CONNECT_S, SILENCE_S = 20.0, 60.0
 _REDIRECTS = 10
+_BLOCK_BYTES = 1 << 20
 
 
 class _Part(msgspec.Struct):
@@ -84,13 +85,24 @@ def file_name_of(url: str) -> str:
     return name
 
 
+def _say_nothing(done: int, total: int) -> None:
+    pass
+
+
 def download(
-    url: str, folder: Path, report: Report, *, sha256: str | None = None, headers: Mapping[str, str] | None = None
+    url: str,
+    folder: Path,
+    report: Report,
+    *,
+    checking: Report = _say_nothing,
+    sha256: str | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Path:
     """Fetch a file into a folder and return its path; a file of that name that is there already is an error.
 
-    sha256: what the file must have, in hexadecimal digits. headers: what the server is told besides. Raises
-    DownloadError; what came stays for the next time, unless it is the wrong file. So does what `report` raises.
+    sha256: what the file must have, in hexadecimal digits; checking: how far that is. headers: what the server is told
+    besides. Raises DownloadError; what came stays for the next time, unless it is the wrong file. So it does where
+    `report` or `checking` raises something.
     """
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
         raise DownloadError(f"{sha256} is no SHA-256.", "It has 64 hexadecimal digits.")
@@ -105,7 +117,7 @@ def download(
                 raise DownloadError(f"{target} is there already.", "Remove it first, or open it as it is.")
             _fetch(_Wanted(url=url, sha256=(sha256 or "").lower(), headers=headers or {}), part, report)
             if sha256 is not None:
-                _check(part, sha256)
+                _check(part, sha256, checking)
             part.replace(target)
             _note(part).unlink(missing_ok=True)
     except OSError as error:
@@ -247,15 +259,21 @@ def check_room(folder: Path, needed: int) -> None:
         )
 
 
-def sha256_of(path: Path) -> str:
-    """The checksum of a whole file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def sha256_of(path: Path, checking: Report = _say_nothing) -> str:
+    """The checksum of a whole file, in hexadecimal digits. checking: how far it is read."""
+    digest, block = hashlib.sha256(), memoryview(bytearray(_BLOCK_BYTES))
+    with path.open("rb", buffering=0) as file:
+        done, total = 0, os.fstat(file.fileno()).st_size
+        while n_bytes := file.readinto(block):
+            digest.update(block[:n_bytes])
+            done += n_bytes
+            checking(done, total)
+    return digest.hexdigest()
 
 
-def _check(part: Path, sha256: str) -> None:
+def _check(part: Path, sha256: str, checking: Report) -> None:
     """Compare the whole file with what was asked for; the wrong one is deleted."""
-    found = sha256_of(part)
+    found = sha256_of(part, checking)
     if found != sha256.lower():
         part.unlink(missing_ok=True)
         _note(part).unlink(missing_ok=True)

@@ -39,7 +39,8 @@ def pull(name: str, models_dir: Path, report: Report, *, sha256: str | None = No
     if "://" in name:
         from engine.download import download, file_name_of
 
-        return download(name, models_dir, _Steady(report, file_name_of(name)).advance, sha256=sha256)
+        steady = _Steady(report, file_name_of(name))
+        return download(name, models_dir, steady.advance, checking=steady.check, sha256=sha256)
     raise DownloadError(
         f"There is no model {name} to fetch.",
         f"What can be: {starter.SMOLLM2.name}, the URL of a model file, or hf:OWNER/NAME of the Hugging Face hub.",
@@ -60,11 +61,11 @@ def _pull_from_hub(reference: HubReference, models_dir: Path, report: Report) ->
     def chosen(choice: Choice) -> None:
         steady.name = choice.folder or choice.files[0].name
 
-    return fetch(reference, models_dir, steady.advance, chosen)
+    return fetch(reference, models_dir, steady.advance, chosen, steady.check)
 
 
 class _Steady:
-    """Passes reports on, but not more often than somebody can read them; the last one always."""
+    """Passes reports on, but not more often than somebody can read them; the last one of a download always."""
 
     def __init__(self, report: Report, name: str) -> None:
         self.name = name
@@ -72,7 +73,13 @@ class _Steady:
         self._reported_s = 0.0
 
     def advance(self, done: int, total: int) -> None:
+        self._tell(FetchProgress("downloading", done, total, self.name), always=done == total)
+
+    def check(self, done: int, total: int) -> None:
+        self._tell(FetchProgress("checking", done, total, self.name))
+
+    def _tell(self, progress: FetchProgress, *, always: bool = False) -> None:
         now = time.monotonic()
-        if now - self._reported_s >= REPORT_PERIOD_S or done == total:
+        if always or now - self._reported_s >= REPORT_PERIOD_S:
             self._reported_s = now
-            self._report(FetchProgress("downloading", done, total, self.name))
+            self._report(progress)

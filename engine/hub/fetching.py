@@ -16,17 +16,24 @@ Announce = Callable[[Choice], None]
 """Called with what is going to be fetched, before it is."""
 
 
-def fetch(wanted: HubReference, models_dir: Path, report: Report, announce: Announce = lambda choice: None) -> Path:
+def fetch(
+    wanted: HubReference,
+    models_dir: Path,
+    report: Report,
+    announce: Announce = lambda choice: None,
+    checking: Report = lambda done, total: None,
+) -> Path:
     """Put the model into models_dir and return its path: a file, of a split one the first, or a folder.
 
+    report: how much of the whole model is there; checking: how much of one file was compared with its checksum.
     Files that are there already with the hub's checksum stay. What came before an error stays too and is gone on with
-    the next time. Raises DownloadError, and what `report` raises.
+    the next time. Raises DownloadError, and what `report` and `checking` raise.
     """
     listing = list_files(wanted)
     choice = choose(listing.files, wanted)
     announce(choice)
     try:
-        return _Fetch(wanted, listing, choice, report).into(models_dir)
+        return _Fetch(wanted, listing, choice, report, checking).into(models_dir)
     except RefusedError as error:
         if error.status in (401, 403):
             # The hub tells what gated models hold, and only then who may have it.
@@ -41,11 +48,14 @@ def fetch(wanted: HubReference, models_dir: Path, report: Report, announce: Anno
 class _Fetch:
     """One model on its way."""
 
-    def __init__(self, wanted: HubReference, listing: Listing, choice: Choice, report: Report) -> None:
+    def __init__(
+        self, wanted: HubReference, listing: Listing, choice: Choice, report: Report, checking: Report
+    ) -> None:
         self._wanted = wanted
         self._listing = listing
         self._choice = choice
         self._report = report
+        self._checking = checking
         self._total = sum(max(0, file.size) for file in choice.files)
         self._before = 0
 
@@ -86,7 +96,7 @@ class _Fetch:
         url = url_of(file, self._wanted, self._listing.commit)
         path = folder / file_name_of(url)
         if path.exists():
-            is_same = _is_size(path, file.size) and (not keeps_whole or _has_sum(path, file.sha256))
+            is_same = _is_size(path, file.size) and (not keeps_whole or self._has_sum(path, file.sha256))
             if not is_same:
                 raise DownloadError(f"{path} is there already, and is another file.", "Remove or rename it first.")
         else:
@@ -94,15 +104,21 @@ class _Fetch:
             def advanced(done: int, total: int) -> None:
                 self._report(self._before + done, self._total or total)
 
-            download(url, folder, advanced, sha256=file.sha256 or None, headers=self._listing.headers)
+            download(
+                url,
+                folder,
+                advanced,
+                checking=self._checking,
+                sha256=file.sha256 or None,
+                headers=self._listing.headers,
+            )
         self._before += max(0, file.size)
         self._report(self._before, self._total)
         return path
 
+    def _has_sum(self, path: Path, sha256: str) -> bool:
+        return not sha256 or sha256_of(path, self._checking) == sha256
+
 
 def _is_size(path: Path, size: int) -> bool:
     return path.is_file() and size in (-1, path.stat().st_size)
-
-
-def _has_sum(path: Path, sha256: str) -> bool:
-    return not sha256 or sha256_of(path) == sha256

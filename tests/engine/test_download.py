@@ -174,6 +174,25 @@ def test_another_part_than_was_asked_for_is_not_put_together(site: Site, tmp_pat
     assert site.ranges == [None, "bytes=300000-", None]
 
 
+def test_checking_a_large_file_tells_how_far_it_is_and_can_be_stopped(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_BLOCK_BYTES", 300_000)
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    told: list[tuple[int, int]] = []
+
+    def stop(done: int, total: int) -> None:
+        told.append((done, total))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        download(site.url, tmp_path, lambda *_: None, sha256=digest, checking=stop)
+    assert told == [(300_000, len(CONTENT))]
+    download(site.url, tmp_path, lambda *_: None, sha256=digest, checking=lambda *progress: told.append(progress))
+    assert [done for done, _ in told[1:]] == [*range(300_000, len(CONTENT), 300_000), len(CONTENT)]
+    assert site.ranges == [None]
+
+
 def test_a_checksum_that_is_none_is_refused_before_anything_is_fetched(site: Site, tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match="is no SHA-256"):
         download(site.url, tmp_path, lambda *_: None, sha256="abc")

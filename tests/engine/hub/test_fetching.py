@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engine import download as downloading
+from engine import pulling
 from engine.errors import DownloadError
 from engine.pulling import pull
 from engine.starter import FetchProgress
@@ -91,6 +93,20 @@ def test_a_file_that_is_there_is_not_fetched_again(hub: Any, tmp_path: Path) -> 
     (tmp_path / "m.gguf").write_bytes(CONTENT[::-1])
     assert "is another file" in refused("hf:o/m", tmp_path)
     assert (tmp_path / "m.gguf").read_bytes() == CONTENT[::-1]
+
+
+def test_checking_is_told_of_what_came_and_of_what_was_there(
+    hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulling, "REPORT_PERIOD_S", 0.0)
+    hub.repos["o/m"] = {"m.gguf": CONTENT}
+    for stages in (["asking", "downloading", "checking", "downloading"], ["asking", "checking", "downloading"]):
+        told: list[FetchProgress] = []
+        fetch("hf:o/m", tmp_path, told)
+        assert [stage for stage, _ in groupby(progress.stage for progress in told)] == stages
+        assert [(p.done, p.total, p.name) for p in told if p.stage == "checking"] == [
+            (len(CONTENT), len(CONTENT), "m.gguf")
+        ]
 
 
 def test_the_first_part_of_a_split_model_comes_last(hub: Any, tmp_path: Path) -> None:
