@@ -32,7 +32,7 @@ def command(
     """Turn the text on stdin into token ids.
 
     With --decode, turn ids into text; they may be separated by anything, so JSON works too. Bytes that are not UTF-8
-    count as U+FFFD, each of them.
+    are tokens of their own in vocabularies that have such; in others each counts as U+FFFD.
     """
     tokenizer = _open_tokenizer(model_name, base)
     given = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
