@@ -7,6 +7,7 @@ import importlib.util
 import io
 import json
 import os
+import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -21,6 +22,18 @@ SHARED_CACHE = CHECKOUT / ".cache"
 
 os.environ["LANGUAGE"] = "en"
 """Tests read what the app says in English, whatever the developer's language; those of another one set it."""
+
+os.environ["NUMBA_CACHE_DIR"] = str(SHARED_CACHE / "engine" / "kernels")
+"""Kernels are compiled once for the checkout, whichever home an engine has; another source has another folder there."""
+
+for _size in ("COLUMNS", "LINES"):
+    # Set where pytest itself has no terminal, and passed on, they would outdo the terminals that tests open.
+    os.environ.pop(_size, None)
+    os.unsetenv(_size)
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell has its background jobs ignore it, and children inherit that; some tests send it to children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,18 +16,22 @@ import msgspec
 import pytest
 from textual.pilot import Pilot
 from textual.widget import Widget
+from textual.widgets._toast import Toast
 
 from engine.protocol import AnyCommand, Generate, command_decoder
+from tests.tui import idle
 from tui.app import LlmTuiApp
 from tui.options import AppOptions
 from tui.services.conversation import Conversation
+from tui.widgets.prompt_box import PASTE_GAP_S
 
 if TYPE_CHECKING:
     from tests.tui.terminal import Terminal
 
 SCRIPTED_ENGINE = Path(__file__).with_name("scripted_engine.py")
 SCRIPTED_APP = Path(__file__).with_name("scripted_app.py")
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
+AFTER_ENTER = f"wait:{round(1500 * PASTE_GAP_S)}"
 
 
 class Play:
@@ -53,9 +58,14 @@ class Play:
         """Wait until the screen has a text."""
         await self.until(lambda: text in self.text())
 
+    async def until_told(self, text: str) -> None:
+        """Wait until a notification on screen says this, wherever its lines break."""
+        await self.until(lambda: any(text in str(toast.render()) for toast in self.app.screen.query(Toast)))
+
     async def press(self, *keys: str) -> None:
-        """Press keys, one after the other."""
-        await self.pilot.press(*keys)
+        """Press keys, one after the other; nothing follows an enter as fast as in a pasted text."""
+        paced = ((key, AFTER_ENTER) if key == "enter" else (key,) for key in keys)
+        await self.pilot.press(*chain.from_iterable(paced))
 
     def text(self) -> str:
         """What the user sees, line by line."""
@@ -139,6 +149,12 @@ class Stage:
         async with self.running(size, **options) as play:
             await play.until(lambda: play.app.workspace.engine.is_ready and play.app.workspace.is_open)
             yield play
+
+
+@pytest.fixture(autouse=True)
+def idleness(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pilot waits no longer than the app works."""
+    idle.use(monkeypatch)
 
 
 @pytest.fixture

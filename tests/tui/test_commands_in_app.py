@@ -42,7 +42,9 @@ async def test_tab_and_enter_complete_and_the_arrows_choose(stage: Stage) -> Non
         await play.press("tab")
         assert box.text == "/template "
         await play.until_shown("the model's own")
-        await play.press(*"al", "down")
+        await play.press(*"al")
+        await play.until(lambda: all(choice.word.startswith("al") for choice in box.menu.choices))
+        await play.press("down")
         assert box.menu is not None
         chosen = box.menu.chosen
         assert chosen is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,8 +24,12 @@ COUNTING = " ".join(f"number{n}" for n in range(400))
 
 def engine_pids() -> list[int]:
     """The engine processes of this test's process."""
-    children = psutil.Process().children(recursive=True)
-    return [child.pid for child in children if "scripted_engine.py" in " ".join(child.cmdline())]
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if "scripted_engine.py" in " ".join(child.cmdline()):
+                found.append(child.pid)
+    return found
 
 
 async def test_an_engine_killed_midway_loses_nothing_and_comes_back_on_a_key(stage: Stage) -> None:
@@ -44,6 +49,7 @@ async def test_an_engine_killed_midway_loses_nothing_and_comes_back_on_a_key(sta
         await play.until(lambda: play.app.workspace.engine.is_ready)
         assert len(stage.heard(Load)) == 2
         await play.press("ctrl+g")
+        await play.until(lambda: len(stage.heard(Generate)) == 2)
         await play.answered()
         assert stage.heard(Generate)[-1].prompt.answer_ids == [0, 1, 2]
         assert play.conversation.path[-1].message.content == COUNTING
@@ -108,6 +114,7 @@ async def test_what_waits_for_the_model_can_be_called_off(stage: Stage, tmp_path
         await play.until(lambda: play.app.workspace.engine.is_ready)
         assert stage.heard(Generate) == []
         await play.press("ctrl+r")
+        await play.until(lambda: stage.heard(Generate))
         await play.answered()
 
 

@@ -104,7 +104,7 @@ async def test_a_search_opens_the_session_at_the_message_on_its_branch(stage: St
         await play.press("enter", "enter")
         await play.until_shown("the Okavango delta")
         transcript = play.app.screen.query_one(Transcript)
-        assert transcript.cursor_item.message.id == okavango.id
+        await play.until(lambda: transcript.cursor_item and transcript.cursor_item.message.id == okavango.id)
         assert [item.message.id for item in play.conversation.path].count(other.id) == 0
         await play.until_shown("line 62")
         assert "line 199" not in play.text()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from textual import events
 
+from engine.protocol import Generate
 from storage import answers, sessions, tree
 from storage.database import Database
 from tui.paths import user_paths
@@ -150,6 +151,7 @@ async def test_a_start_after_a_crash_comes_back_to_the_answer_and_goes_on(stage:
     async with stage.ready() as play:
         await play.until_shown("interrupted")
         await play.press("ctrl+g")
+        await play.until(lambda: stage.heard(Generate))
         await play.answered()
         assert play.conversation.path[-1].message.content == "one two three four"
 

@@ -154,7 +154,7 @@ async def test_the_chat_goes_on_with_a_full_disk(stage: Stage) -> None:
         await play.answered()
         second = play.conversation.session
         assert second is not None
-        await play.until_shown("kept in memory")
+        await play.until_told("kept in memory")
         answer = play.conversation.path[-1].message.content
         # Another session can be looked at, and gone on with.
         await play.conversation.open(first.id)
@@ -164,7 +164,7 @@ async def test_the_chat_goes_on_with_a_full_disk(stage: Stage) -> None:
         assert store.is_sheltering
         await store.call(make_room)
         await play.until(lambda: not store.is_sheltering)
-        await play.until_shown("Everything is stored again")
+        await play.until_told("Everything is stored again")
     path = stage.home / "data" / "sessions.db"
     assert [content for _, content, _ in stored(path, second.id)] == [LONG, answer]
     assert [content for _, content, _ in stored(path, first.id)][:3] == ["List three rivers", first_answer, "more"]

@@ -23,9 +23,9 @@ async def test_what_another_app_does_is_seen(stage: Stage) -> None:
         session_id = play.conversation.session.id
         db = open_database(user_paths().database)
         sessions.create_session(db, model="m", system="", settings={}, title="Theirs")
-        await play.until(lambda: "Theirs" in play.shown("#sessions"), patience_s=5)
+        await play.until(lambda: "Theirs" in play.shown("#sessions"))
         sessions.rename_session(db, session_id, "Another title")
-        await play.until(lambda: "Another title" in play.shown("ChatHeader"), patience_s=5)
+        await play.until(lambda: "Another title" in play.shown("ChatHeader"))
         db.close()
 
 

@@ -93,7 +93,7 @@ def test_the_bytes_do_not_depend_on_the_processor(convert, sample, tmp_path):
     rows = sample("laplace")
     rows.tofile(tmp_path / "rows")
     kinds = ("Q8_0", "Q5_1", *K_QUANTS)
-    plain = {**os.environ, "NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
+    plain = {**os.environ, "NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
     ran = subprocess.run(
         [sys.executable, "-P", "-c", DIGEST, tmp_path / "rows", *kinds],
         env=plain,
