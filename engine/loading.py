@@ -15,7 +15,7 @@ from engine.kept_caches import KEPT, KeptCaches, fingerprint
 from engine.kv_cache import KVCache
 from engine.machine_code import prepare
 from engine.machine_code.compilers import dismiss
-from engine.memory import available_bytes
+from engine.memory import available_bytes, give_memory_back
 from engine.model import LanguageModel
 from engine.panels import PanelFolder, packing
 from engine.prepared_files import PREPARED
@@ -35,11 +35,11 @@ LEAST_CONTEXT = 512
 CACHE_SHARE = 0.5
 """Of the memory that the weights leave free, so much may become key-value cache when nobody asked for a size."""
 
-BATCH_SIZES = ((500_000_000, 512), (2_000_000_000, 256))
-"""Tokens of a prompt read together, for models of up to so many parameters: larger is faster, smaller answers a Stop
-sooner."""
+BATCH_SIZE, LARGE_MODEL_BATCH = 256, 128
+"""Tokens of a prompt read together: larger is hardly faster, takes more memory, and answers a Stop later."""
 
-LARGE_MODEL_BATCH = 128
+LARGE_MODEL = 2_000_000_000
+"""Parameters from which on a model's batches are the smaller ones."""
 
 
 def load(command: Load, report: Report) -> LanguageModel:
@@ -77,6 +77,7 @@ def load(command: Load, report: Report) -> LanguageModel:
         lambda done, total, name: report("compiling", done, total, name),
     )
     dismiss()
+    give_memory_back()
     report("warming", 0, 1, "first pass")
     transformer.evaluate([0], 0)
     transformer.cached_ids.clear()
@@ -124,7 +125,7 @@ def choose_context(command: Load, config: ModelConfig, weights_bytes: int) -> in
 
 def batch_size(n_parameters: int) -> int:
     """Tokens of a prompt to read together."""
-    return next((size for limit, size in BATCH_SIZES if n_parameters <= limit), LARGE_MODEL_BATCH)
+    return BATCH_SIZE if n_parameters < LARGE_MODEL else LARGE_MODEL_BATCH
 
 
 def _vocabulary_card(checkpoint: Checkpoint, vocab: int, template: str, source: str) -> ModelCard:

@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
@@ -51,6 +50,7 @@ from engine.protocol import (
     event_encoder,
 )
 from engine.pulse import Activity, Pulse
+from engine.version import VERSION
 
 if TYPE_CHECKING:
     from engine.looking import Looker
@@ -156,14 +156,6 @@ def processor_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def own_version() -> str:
-    """The version that is installed."""
-    try:
-        return version("llm-tui")
-    except PackageNotFoundError:
-        return "unknown"
-
-
 class Wire:
     """Writes events, one a line, from any thread. When nobody reads them any more, the process has no reason to be."""
 
@@ -199,9 +191,7 @@ class Worker:
     def start(self) -> None:
         """Greet, then begin to work."""
         self._emit(
-            Hello(
-                protocol_version=PROTOCOL_VERSION, engine_version=own_version(), pid=os.getpid(), cpu=processor_name()
-            )
+            Hello(protocol_version=PROTOCOL_VERSION, engine_version=VERSION, pid=os.getpid(), cpu=processor_name())
         )
         self._thread.start()
         threading.stack_size(0)

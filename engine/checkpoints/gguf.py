@@ -11,6 +11,7 @@ import sys
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from operator import attrgetter
 from pathlib import Path
@@ -50,7 +51,10 @@ _U64 = struct.Struct("<Q")
 
 
 class StringArray(Sequence[str]):
-    """A list of texts that is decoded when it is first read: a header is often opened without a need for it.
+    """A list of texts that stays as the file has it; each is decoded when it is read.
+
+    A vocabulary of 256,000 tokens would take 30 MB as Python's strings, and a header is often opened without a need for
+    it.
 
     raw: each text's length as an integer of the given struct, then its bytes. Invalid UTF-8 becomes U+FFFD.
     """
@@ -59,7 +63,6 @@ class StringArray(Sequence[str]):
         self._raw = raw
         self._count = count
         self._length = length
-        self._texts: list[str] | None = None
 
     def __len__(self) -> int:
         return self._count
@@ -69,23 +72,32 @@ class StringArray(Sequence[str]):
     @overload
     def __getitem__(self, index: slice) -> list[str]: ...
     def __getitem__(self, index: int | slice) -> str | list[str]:
-        return self._decoded()[index]
+        if isinstance(index, slice):
+            return [self._text(begin) for begin in self._begins[index]]
+        return self._text(self._begins[index])
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._decoded())
+        raw, unpack, width = self._raw, self._length.unpack_from, self._length.size
+        begin = 0
+        for _ in range(self._count):
+            start = begin + width
+            begin = start + unpack(raw, begin)[0]
+            yield raw[start:begin].decode("utf-8", "replace")
 
-    def _decoded(self) -> list[str]:
-        if self._texts is None:
-            raw, unpack, width = self._raw, self._length.unpack_from, self._length.size
-            texts = []
-            begin = 0
-            for _ in range(self._count):
-                start = begin + width
-                begin = start + unpack(raw, begin)[0]
-                texts.append(raw[start:begin].decode("utf-8", "replace"))
-            self._texts = texts
-            self._raw = b""
-        return self._texts
+    @cached_property
+    def _begins(self) -> array[int]:
+        """Where each text's length stands."""
+        raw, unpack, width = self._raw, self._length.unpack_from, self._length.size
+        begins = array("Q")
+        begin = 0
+        for _ in range(self._count):
+            begins.append(begin)
+            begin += width + unpack(raw, begin)[0]
+        return begins
+
+    def _text(self, begin: int) -> str:
+        start = begin + self._length.size
+        return self._raw[start : start + self._length.unpack_from(self._raw, begin)[0]].decode("utf-8", "replace")
 
 
 class _Reader:

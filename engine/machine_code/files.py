@@ -6,7 +6,8 @@ import contextlib
 import hashlib
 import os
 import platform
-from importlib.metadata import version
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 KERNELS = Path(__file__).parents[1] / "kernels"
@@ -19,14 +20,22 @@ PROCESSOR_LINES = ("vendor_id", "cpu family", "model", "flags", "Features", "CPU
 
 def folder_name() -> str:
     """A name for what decides how kernels are compiled: sources, compiler, processor and Numba's settings."""
-    digest = hashlib.sha256(f"{version('numba')}|{version('llvmlite')}|{platform.machine()}".encode())
-    for source in sorted(KERNELS.glob("*.py")):
+    digest = hashlib.sha256(platform.machine().encode())
+    for source in [*_versions(), *sorted(KERNELS.glob("*.py"))]:
         digest.update(source.read_bytes())
     digest.update(_processor().encode())
     for name in sorted(os.environ):
         if name.startswith("NUMBA_") and name != "NUMBA_CACHE_DIR":
             digest.update(f"{name}={os.environ[name]}".encode())
     return digest.hexdigest()[:16]
+
+
+def _versions() -> Iterator[Path]:
+    """Files that differ from version to version of the compiler; it is not imported."""
+    for name in ("numba", "llvmlite"):
+        spec = find_spec(name)
+        if spec is not None and spec.origin is not None:
+            yield Path(spec.origin).with_name("_version.py")
 
 
 def _processor() -> str:

@@ -33,6 +33,7 @@ class BpeTokenizer(Tokenizer):
         split = _split_of(metadata)
         super().__init__(Vocabulary(metadata, default_ids={}, add_bos=split.add_bos))
         self._pipeline = _pipeline(metadata, self._ids_from_text(), split)
+        self.vocabulary.forget_ids()
 
     def _ids_from_text(self) -> dict[str, int]:
         """The tokens that plain text may become: no merge and no whole word makes a marker of a conversation.

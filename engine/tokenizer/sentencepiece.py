@@ -45,6 +45,7 @@ class SentencePieceTokenizer(Tokenizer):
             self._processor.LoadFromSerializedProto(_model_proto(self.vocabulary, self.marker_texts, scores))
         except RuntimeError as error:
             raise metadata.error(f"the vocabulary does not make a SentencePiece model: {error}.") from error
+        self.vocabulary.forget_ids()
 
     def _encode_text(self, text: str, after_special: bool) -> list[int]:
         if after_special and self.adds_space_prefix:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import IntEnum
+from functools import cached_property
 from typing import Final
 
 from engine.checkpoints.metadata import Metadata
@@ -73,19 +74,18 @@ _NOT_ENDS: Final = (
 class Vocabulary:
     """The tokens of a model file, checked: every special id is inside it.
 
-    types: one TokenType number a token. ids: text to id, the first where two are alike. special_ids: tokens that
-    are looked for before a text is split into words, longest first; control_ids of them only on request.
+    types: one TokenType number a token. special_ids: tokens that are looked for before a text is split into words,
+    longest first; control_ids of them only on request.
     eats_space_ids: special tokens that swallow the white space after them.
     """
 
     def __init__(self, metadata: Metadata, *, default_ids: Mapping[str, int], add_bos: bool) -> None:
-        self.tokens: Sequence[str] = list(metadata.texts(PREFIX + "tokens"))
+        self.tokens = metadata.texts(PREFIX + "tokens")
         n_tokens = len(self.tokens)
         if not n_tokens:
             raise metadata.error(f"{PREFIX}tokens is empty.")
         types = metadata.numbers(PREFIX + "token_type", length=n_tokens, typecodes="iI")
         self.types: list[int] = list(types) if types is not None else [TokenType.NORMAL] * n_tokens
-        self.ids = dict(zip(reversed(self.tokens), range(n_tokens - 1, -1, -1), strict=True))
 
         def special_id(name: str) -> int | None:
             found = metadata.optional_integer(f"{PREFIX}{name}_token_id", low=0, high=n_tokens - 1)
@@ -106,6 +106,18 @@ class Vocabulary:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    @cached_property
+    def ids(self) -> dict[str, int]:
+        """Text to id, the first where two are alike."""
+        ids: dict[str, int] = {}
+        for id_, text in enumerate(self.tokens):
+            ids.setdefault(text, id_)
+        return ids
+
+    def forget_ids(self) -> None:
+        """Give the memory of `ids` back: the library that encodes has its own."""
+        del self.ids
 
     @property
     def special_texts(self) -> dict[str, str]:
