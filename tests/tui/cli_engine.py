@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
-import time
 
 from engine.protocol import (
     PROTOCOL_VERSION,
@@ -93,7 +93,7 @@ def generate(command: Generate) -> None:
         if "DIE" in text:
             os._exit(3)
         if "WAIT" in text:
-            time.sleep(1000)
+            select.select([sys.stdin.buffer], [], [])
     say(
         Finished(
             request_id=name,

@@ -200,6 +200,7 @@ async def test_a_preset_moves_the_sliders(stage: Stage) -> None:
         await play.until(lambda: play.conversation.sampling.temperature == 0)
         await play.until_shown("Sampling · cold")
         assert play.conversation.sampling.top_k == 40
+        play.app.clear_notifications()
         await play.press("f3", "right")
         await play.until(lambda: "Sampling · cold" not in play.text())
         await play.press("escape")

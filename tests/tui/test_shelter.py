@@ -145,6 +145,7 @@ async def test_what_is_still_in_memory_at_the_end_is_in_a_file(
 async def test_the_chat_goes_on_with_a_full_disk(stage: Stage) -> None:
     async with stage.ready() as play:
         store = play.app.workspace.store
+        store._retry_s = 0.05
         first_answer = await play.ask("List three rivers")
         first = play.conversation.session
         assert first is not None

@@ -111,7 +111,12 @@ def test_an_idle_line_that_vanishes_without_a_signal(stage: Stage, terminal: Ter
     assert gone(pid)
 
 
-def test_a_stalled_line_holds_up_nothing(counting: None, stage: Stage, terminal: Terminal) -> None:
+@pytest.fixture
+def counting_fast(stage: Stage) -> None:
+    stage.set_script(answers=[LONG], token_delay_s=0.002)
+
+
+def test_a_stalled_line_holds_up_nothing(counting_fast: None, stage: Stage, terminal: Terminal) -> None:
     begin_long_answer(stage, terminal)
     limit = time.monotonic() + PATIENCE_S
     while "number1000 " not in stored_answer()[0]:
