@@ -10,7 +10,7 @@ SOURCES := engine storage tui
 CHECKED := $(SOURCES) tests bench translation
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format texts bench constraints clean
+.PHONY: help run test check format texts pictures bench constraints clean
 
 help:  ## Show what make can do.
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -35,6 +35,9 @@ format: $(DEV_READY)  ## Put all files into the house format.
 
 texts: $(DEV_READY)  ## Take new texts into the catalogues of tui/locale, and compile them.
 	@$(BIN)/python translation
+
+pictures: $(DEV_READY)  ## Take the pictures of all screens anew; bench/pictures.py shows them.
+	@LLM_TUI_TAKE_PICTURES=1 $(BIN)/python -m pytest -n2 tests/tui/test_pictures.py $(ARGS)
 
 bench: $(APP_READY)  ## Measure side by side with llama.cpp (ARGS="MODEL.gguf --threads 2" …).
 	@$(BIN)/python bench/compare.py $(ARGS)

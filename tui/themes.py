@@ -11,7 +11,13 @@ _ANSI_DARK = BUILTIN_THEMES["ansi-dark"]
 
 CHANGED_THEMES: tuple[Theme, ...] = (
     # Its orange on its grey has a contrast of 1.5, its keys' blue of 2.9.
-    replace(_LIGHT, accent="#b35c00", warning="#b35c00", variables={"footer-key-foreground": "#004578"}),
+    replace(
+        _LIGHT,
+        accent="#9a4c00",
+        warning="#9a4c00",
+        success="#2e7d4f",
+        variables={"footer-key-foreground": "#004578"},
+    ),
     # Many terminals' dark blue can hardly be seen on black.
     replace(
         _ANSI_DARK,

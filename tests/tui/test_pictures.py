@@ -1,190 +1,171 @@
-"""Pictures of the main screens at three sizes; a change of one is looked at before it is kept (--snapshot-update)."""
+"""Every screen and dialog at three sizes in a dark, a light and an ANSI theme, as it was looked at and kept.
+
+`make pictures` takes them anew; bench/pictures.py draws what is kept, to be looked at before it is committed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import os
+import pkgutil
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, NamedTuple
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from textual.pilot import Pilot
+from textual.screen import Screen
 
-from engine.catalog import ModelInfo, Unreadable
+import tui.screens
+from tests.tui.conftest import PATIENCE_S
+from tests.tui.scenes import ADAPTER, ANSWER, IN_FRENCH, MODELS, SCENES, Around, Memory, Scene
+from tests.tui.written_screen import Looks, difference, look_of, read_looks, write_looks
+from tui.language import speak
 from tui.paths import Paths, user_paths
+from tui.screens.dialog import Dialog
+from tui.screens.fetching import FetchingDialog
+from tui.screens.main import MainScreen
 from tui.services.models import Models
 
 if TYPE_CHECKING:
+    from tests.conftest import ScriptedServer
     from tests.tui.conftest import Play, Stage
 
 SIZES = [(80, 24), (120, 40), (200, 60)]
-ANSWER = """\
-Three rivers of Europe:
+THEMES = ["textual-dark", "textual-light", "ansi-dark"]
+PICTURES = Path(__file__).with_name("pictures")
+FRENCH = "french"
 
-1. The **Danube** flows from the Black Forest to the Black Sea.
-2. The *Rhine* passes <b>Cologne</b>.
-3. The `Loire` stays in France.
+SETTLED_S = 0.8
+"""How long a screen must not change to be kept: longer than the engine's beat."""
 
-```python
-def length(river: str) -> int:
-    return {"Danube": 2850}[river]  # km
-```
-
-| River | km |
-|---|---|
-| Danube | 2850 |
-"""
-
-Compare = Callable[..., bool]
+PATIENT_S = 5.0
+"""How long it must not change to be taken for another one than was kept."""
 
 
-class Memory(NamedTuple):
-    """A machine of a known size."""
-
-    total: int = 25_000_000_000
-    available: int = 20_000_000_000
-
-
-def model(path: str, quantization: str, gigabytes: float) -> ModelInfo:
-    """A model of a known size on a machine of a known size."""
-    n_bytes = int(gigabytes * 1e9)
-    return ModelInfo(
-        path=path,
-        format="GGUF",
-        architecture="llama",
-        quantization=quantization,
-        parameters=2 * n_bytes,
-        size_bytes=n_bytes,
-        context=8192,
-        vocab=49152,
-        layers=30,
-        template="chatml",
-        template_source="file",
-        weights_bytes=n_bytes,
-        kv_bytes_per_token=23040,
-        fits=n_bytes < Memory().available,
-        needs_bytes=n_bytes + 10**9,
-        available_bytes=Memory().available,
-    )
-
-
-@dataclass
-class Scene:
-    """What is done before the picture; what the engine does; what the settings have; how the app is started."""
-
-    play: Callable[[Play], Awaitable[None]]
-    script: dict[str, Any] = field(default_factory=dict)
-    settings: str = ""
-    options: dict[str, Any] = field(default_factory=dict)
-
-
-async def nothing(play: Play) -> None:
-    pass
-
-
-async def chat(play: Play) -> None:
-    await play.ask("List three rivers")
-    await play.until(lambda: "118 tok/s" in play.text() or play.app.size.width < 100)
-    await play.until(lambda: play.app.screen.candidates.place or play.app.size.width < 100)
-
-
-async def sliders(play: Play) -> None:
-    await chat(play)
-    await play.press("f3", "down", "1", "2")
-    await play.until_shown("12▏")
-    await play.until(lambda: play.app.screen.candidates.place)
-
-
-async def candidates_and_tints(play: Play) -> None:
-    await chat(play)
-    await play.press("alt+t", "alt+c")
-    await play.until(lambda: "Tokens that" in play.text() and play.app.screen.candidates.place)
-    await play.press("left", "left")
-    pane = play.app.screen.candidates
-    await play.until(lambda: pane.place.at == pane.place.n_tokens - 2)
-    await play.press("down")
-    await play.until(lambda: pane.shown[1].text == " Lyon")
-
-
-async def history(play: Play) -> None:
-    await chat(play)
-    await play.press("ctrl+n")
-    await play.until(lambda: "New session" in play.shown("ChatHeader"))
-    await play.until(lambda: play.app.screen.session_list.highlighted is None)
-    await play.press("f2")
-    await play.until(lambda: "List three rivers" in play.shown("#sessions"))
-
-
-async def first_run(play: Play) -> None:
-    await play.until_shown("Fetch the starter model")
-
-
-async def engine_died(play: Play) -> None:
-    await play.ask("List three rivers")
-    await play.until(lambda: play.app.screen.status.trouble)
-
-
-def opened(*keys: str, shows: str) -> Callable[[Play], Awaitable[None]]:
-    """A screen that keys open."""
-
-    async def play_it(play: Play) -> None:
-        await play.press(*keys)
-        await play.until_shown(shows)
-
-    return play_it
-
-
-MODELS = [model("models/Tiny-135M-Q4_1.gguf", "Q4_1", 0.1), model("models/Large-70B-Q4_0.gguf", "Q4_0", 38.9)]
-ADAPTER = Unreadable(path="models/polite-lora.gguf", message="", hint="", needs_base=True)
-
-SCENES = {
-    "start": Scene(nothing),
-    "chat": Scene(chat),
-    "sliders": Scene(sliders),
-    "candidates_and_tints": Scene(candidates_and_tints),
-    "history": Scene(history),
-    "help": Scene(opened("f1", shows="Everything works from the keyboard")),
-    "first_run": Scene(first_run, options={"model": None}),
-    "system_prompt": Scene(opened("f9", shows="System prompt of this session")),
-    "engine_died": Scene(engine_died, script={"die_after": 9}),
-}
-
-
-@pytest.fixture(autouse=True)
-def same_everywhere(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def around(stage: Stage, monkeypatch: pytest.MonkeyPatch, scripted_server: ScriptedServer) -> Around:
+    """A machine, paths and models that are the same everywhere."""
     monkeypatch.setattr(psutil, "virtual_memory", Memory)
     monkeypatch.delenv("NO_COLOR", raising=False)
-    # Paths on screen are the same on any machine.
     monkeypatch.chdir(stage.home.parent)
     paths = user_paths()
     relative = {each.name: getattr(paths, each.name).relative_to(stage.home.parent) for each in fields(Paths)}
     monkeypatch.setattr("tui.app.user_paths", lambda: Paths(**relative))
     monkeypatch.setattr("tui.paths.user_paths", lambda: Paths(**relative))
     monkeypatch.setattr(Models, "_survey", lambda self: (MODELS, [ADAPTER]))
+    # Notes in the corner stay until the picture is taken.
+    monkeypatch.setattr("tui.app.LlmTuiApp.NOTIFICATION_TIMEOUT", 1000.0)
+    return Around(stage, monkeypatch, scripted_server)
 
 
-def prepare(stage: Stage, scene: Scene) -> None:
-    stage.set_script(**{"answers": [ANSWER], **scene.script})
-    (stage.home / "settings.toml").write_text(f"[chat]\nmodel_titles = false\n{scene.settings}")
+@pytest.fixture
+def french() -> Iterator[None]:
+    """What an app says in French is over with the test."""
+    yield
+    speak("en")
 
 
 async def perform(play: Play, scene: Scene) -> None:
     """Wait until the app stands still, then play."""
     await play.until(lambda: play.app.screen_stack[0].is_furnished and play.app.workspace.is_open)
-    if scene.options.get("model", True):
+    await play.until(lambda: play.app.screen_stack[0].numbers._machine_bytes)
+    if scene.is_idle:
         await play.until(lambda: play.app.workspace.engine.is_ready)
         await play.until_shown("context 31 %")
-    await play.until(lambda: play.app.screen_stack[0].numbers._machine_bytes)
     await scene.play(play)
+    await play.until(lambda: type(play.app.screen) is scene.screen)
 
 
-@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+@dataclass
+class Comparison:
+    """Looks that were kept, and how it looks now."""
+
+    file: Path
+    updates: bool
+    kept: Looks = field(init=False)
+    now: Looks = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.kept = {} if self.updates else read_looks(self.file)
+
+    async def take(self, play: Play, *key: str) -> None:
+        """What is on screen as soon as it is what was kept, else when it no longer changes."""
+        kept = self.kept.get((key[0], key[1]))
+        still_s = PATIENT_S if kept and self.kept.items() >= self.now.items() else SETTLED_S
+        seen, since_s = look_of(play.app), time.monotonic()
+        limit_s = since_s + PATIENCE_S
+        while seen != kept and time.monotonic() - since_s < still_s:
+            assert time.monotonic() < limit_s, f"the screen never stands still:\n{play.text()}"
+            await play.pilot.pause(0.02)
+            before, seen = seen, look_of(play.app)
+            since_s = since_s if seen == before else time.monotonic()
+        self.now[key[0], key[1]] = seen
+
+    def judge(self) -> None:
+        """Keep what was taken, or fail with what is another."""
+        if self.updates:
+            PICTURES.mkdir(exist_ok=True)
+            write_looks(self.file, self.now)
+            return
+        assert self.kept, f"{self.file.stem} was never kept: `make pictures` takes it"
+        assert not (told := difference(self.kept, self.now)), told
+
+
+@pytest.fixture
+def updates() -> bool:
+    """Whether pictures are taken anew."""
+    return "LLM_TUI_TAKE_PICTURES" in os.environ
+
+
 @pytest.mark.parametrize("name", SCENES)
-def test_picture(stage: Stage, snap_compare: Compare, name: str, size: tuple[int, int]) -> None:
-    scene = SCENES[name]
-    prepare(stage, scene)
+async def test_it_looks_as_it_was_kept(around: Around, name: str, updates: bool) -> None:
+    scene, comparison = SCENES[name], Comparison(PICTURES / f"{name}.txt", updates)
+    around.stage.set_script(**{"answers": [ANSWER], **scene.script})
+    (around.stage.home / "settings.toml").write_text(f"[chat]\nmodel_titles = false\n{scene.settings}")
+    scene.before(around)
+    for themes in [[theme] for theme in THEMES] if scene.keeps_theme else [THEMES]:
+        async with around.stage.running(SIZES[0], **scene.options) as play:
+            play.app.theme = themes[0]
+            await perform(play, scene)
+            for width, height in SIZES:
+                await play.pilot.resize_terminal(width, height)
+                for theme in themes:
+                    play.app.theme = theme
+                    await comparison.take(play, f"{width}×{height}", theme)
+    comparison.judge()
 
-    async def run(pilot: Pilot[int]) -> None:
-        await perform(stage.play_of(pilot), scene)
 
-    assert snap_compare(stage.app(**scene.options), terminal_size=size, run_before=run)
+async def test_french_fits_where_there_is_little_room(around: Around, french: None, updates: bool) -> None:
+    comparison = Comparison(PICTURES / f"{FRENCH}.txt", updates)
+    around.stage.set_script(answers=[ANSWER])
+    (around.stage.home / "settings.toml").write_text('[app]\nlanguage = "fr"\n[chat]\nmodel_titles = false\n')
+    width, height = SIZES[0]
+    async with around.stage.ready(SIZES[0]) as play:
+        await play.until(lambda: play.app.screen.numbers._machine_bytes)
+        await play.ask("Bonjour")
+        for name, (screen, *keys) in IN_FRENCH.items():
+            await play.press(*keys)
+            await play.until(lambda screen=screen: type(play.app.screen) is screen)
+            await comparison.take(play, f"{width}×{height}", name)
+            await play.press("escape")
+            await play.until(lambda: type(play.app.screen) is MainScreen)
+            await play.press("escape")
+            await play.until(lambda: play.app.focused is play.app.screen.prompt)
+            play.app.screen.prompt.clear()
+    comparison.judge()
+
+
+def test_no_screen_is_left_out() -> None:
+    found = set()
+    for module in pkgutil.iter_modules(tui.screens.__path__, "tui.screens."):
+        members = vars(import_module(module.name)).values()
+        found |= {each for each in members if isinstance(each, type) and issubclass(each, Screen)}
+    bases = {base for each in found for base in each.__mro__[1:]} | {Dialog, FetchingDialog}
+    assert found - bases - {scene.screen for scene in SCENES.values()} == set()
+
+
+def test_no_picture_is_of_a_scene_that_is_gone() -> None:
+    assert {file.stem for file in PICTURES.iterdir()} == {*SCENES, FRENCH}

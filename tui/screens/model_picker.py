@@ -40,7 +40,7 @@ class ModelPickerScreen(FetchingDialog):
     def contents(self) -> list[Widget]:
         """The list, a line for a path or an address, and what there is to say about a download."""
         return [
-            OptionList(Option(Content.styled(_("Looking …"), "dim"), disabled=True), markup=False),
+            OptionList(Option(_("Looking …"), disabled=True), markup=False),
             Input(placeholder=_("a file's path; to fetch: smollm2, hf:OWNER/NAME or an address"), compact=True),
             *self.fetch_parts(),
             Static(Content.styled(self._places(), "dim"), classes="text"),
@@ -69,7 +69,7 @@ class ModelPickerScreen(FetchingDialog):
             self._additions = [other for other in others if other.needs_base]
         options += [Option(_addition_line(each), id=f"{_ON_BASE}{at}") for at, each in enumerate(self._additions)]
         if not options:
-            options = [Option(Content.styled(_("None here yet."), "dim"), disabled=True)]
+            options = [Option(_("None here yet."), disabled=True)]
         options += [Option(_server_line(name, config), id=f"{_SERVER}{name}") for name, config in servers.items()]
         models = self.query_one(OptionList)
         models.clear_options()

@@ -45,7 +45,7 @@ class CandidatesPane(Widget, can_focus=True):
     DEFAULT_CSS = """
     CandidatesPane { height: 1fr; min-height: 6; width: 1fr; color: $foreground; }
     CandidatesPane > .candidates--bar { color: $primary; }
-    CandidatesPane > .candidates--cut { color: $foreground 45%; }
+    CandidatesPane > .candidates--cut { color: $foreground 60%; }
     CandidatesPane > .candidates--around { color: $foreground 65%; }
     CandidatesPane > .candidates--here { text-style: bold underline; color: $text-accent; }
     """

@@ -34,7 +34,7 @@ class ChatHeader(Widget):
 
     DEFAULT_CSS = """
     ChatHeader { height: 1; width: 1fr; padding: 0 1; background: $panel; color: $foreground; }
-    ChatHeader > .chat-header--model { color: $foreground 65%; }
+    ChatHeader > .chat-header--model { color: $foreground 70%; }
     """
     COMPONENT_CLASSES = {"chat-header--model"}  # noqa: RUF012 - Textual declares it without ClassVar
 

@@ -151,12 +151,12 @@ class HistoryPane(Vertical):
             day = _("Pinned") if found.pinned else day_words(found.updated_utc)
             if day != heading and not self._query:
                 heading = day
-                options.append(Option(Content.styled(day, "dim"), disabled=True))
+                options.append(Option(day, disabled=True))
             if keep in (_option_id(found), found.session_id) and highlighted is None:
                 highlighted = len(options)
             options.append(Option(self._line(found), id=_option_id(found)))
         if not options:
-            options.append(Option(Content.styled(self._nothing(), "dim"), disabled=True))
+            options.append(Option(self._nothing(), disabled=True))
         with self.app.batch_update():
             sessions.clear_options()
             sessions.add_options(options)

@@ -71,7 +71,7 @@ class Slider(Widget, can_focus=True):
     Slider > .slider--label { color: $foreground 75%; }
     Slider:focus > .slider--label { color: $accent; text-style: bold; }
     Slider:focus > .slider--knob { color: $accent; text-style: bold; }
-    Slider:disabled, Slider:disabled > .slider--knob, Slider:disabled > .slider--label { color: $foreground 35%; }
+    Slider:disabled, Slider:disabled > .slider--knob, Slider:disabled > .slider--label { color: $foreground 85%; }
     Slider > .slider--typed { text-style: reverse; }
     Slider:nocolor:focus { text-style: bold; }
     """
