@@ -3,9 +3,10 @@
     make bench                                        the starter model
     make bench ARGS="MODEL.gguf … --threads 2"        others
     make bench ARGS="--busy 1"                        with another program busy on a core
+    make bench ARGS="--server PATH"                   against a llama-server built on this machine
 
-llama.cpp comes as the package xllamacpp, in a virtual environment of its own under .cache. Its wheel is 10 to 25 %
-slower than a build of llama.cpp on the machine itself: ratios here are that much kinder to us than to such a build.
+Without --server, llama.cpp comes as the package xllamacpp, in a virtual environment of its own under .cache. Its wheel
+is made for any processor with AVX2, and slower than a build for this one.
 """
 
 from __future__ import annotations
@@ -66,8 +67,11 @@ class Comparison:
 class Peer:
     """llama.cpp in a process of its own."""
 
-    def __init__(self, python: Path, model: Path, threads: int, context: int) -> None:
+    def __init__(self, server: Path | None, model: Path, threads: int, context: int) -> None:
+        python = sys.executable if server else peer_python()
         command = [python, Path(__file__).with_name("peer.py"), model, "--threads", threads, "--context", context]
+        if server:
+            command += ["--server", server]
         started_s = time.perf_counter()
         self._process = subprocess.Popen(
             list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
@@ -79,7 +83,7 @@ class Peer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
+        self._process.terminate()
         self._process.wait()
 
     def run(self, ids: list[int], gen_tokens: int) -> dict[str, float]:
@@ -115,7 +119,7 @@ async def compare(model: Path, options: argparse.Namespace) -> Comparison:
 
     client, card, load_s = await start_ours(load)
     with ExitStack() as stack:
-        peer = stack.enter_context(Peer(peer_python(), model, options.threads, context))
+        peer = stack.enter_context(Peer(options.server, model, options.threads, context))
         stack.enter_context(busy_cores(options.busy))
         result = Comparison(card.name, card.quantization)
         generator = random.Random(1)
@@ -174,13 +178,19 @@ def conditions(options: argparse.Namespace) -> dict[str, Any]:
         "python": platform.python_version(),
         "llm_tui": version("llm-tui"),
         "numba": version("numba"),
-        "peer": PEER_REQUIREMENT,
+        "peer": f"llama-server {native_version(options.server)}" if options.server else PEER_REQUIREMENT,
         "threads": options.threads,
         "prompt_tokens": options.prompt_tokens,
         "gen_tokens": options.gen_tokens,
         "repeat": options.repeat,
         "busy_cores": options.busy,
     }
+
+
+def native_version(server: Path) -> str:
+    """What a llama-server says of itself."""
+    said = subprocess.run([server, "--version"], capture_output=True, text=True, check=True)
+    return " ".join((said.stdout + said.stderr).split()) + ", built here"
 
 
 def warn_if_busy() -> float:
@@ -220,6 +230,7 @@ def main() -> None:
     parser.add_argument("--gen-tokens", type=int, default=128)
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--busy", type=int, default=0, metavar="N", help="keep N cores busy with something else")
+    parser.add_argument("--server", type=Path, metavar="PATH", help="a llama-server that was built on this machine")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE as well")
     options = parser.parse_args()
     models = options.models or [fetch(user_paths().models_dir, lambda progress: None)]

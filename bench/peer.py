@@ -1,6 +1,8 @@
 """llama.cpp as a process that runs one prompt a line; started by compare.py in an environment that has xllamacpp.
 
-    python peer.py MODEL --threads 2 --context 1024
+    python peer.py MODEL --threads 2 --context 1024 [--server PATH]
+
+With --server, a llama-server that was built on this machine runs the model instead.
 
 Its first line of output tells that it is ready; after that, each line of input {"ids": [...], "gen_tokens": N} gets
 one line of figures. Times are the ones that llama.cpp itself measures.
@@ -9,8 +11,12 @@ one line of figures. Times are the ones that llama.cpp itself measures.
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import os
+import signal
+import socket
+import subprocess
 import sys
 import time
 import urllib.request
@@ -27,15 +33,17 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--context", type=int, required=True)
+    parser.add_argument("--server", type=Path)
     options = parser.parse_args()
     wire = take_stdout()
-
-    import xllamacpp
-
-    server, load_s = start_server(options.model, options.threads, options.context)
-    tell(wire, {"load_s": load_s, "version": xllamacpp.__version__, "system": xllamacpp.get_system_info()})
+    if options.server is None:
+        server = start_package(options.model, options.threads, options.context)
+        address, process = server.listening_address, os.getpid()
+    else:
+        address, process = start_server(options.server, options.model, options.threads, options.context)
+    tell(wire, {})
     for line in sys.stdin:
-        tell(wire, {**run(server.listening_address, **json.loads(line)), "peak_rss_mb": peak_rss_mb()})
+        tell(wire, {**run(address, **json.loads(line)), "peak_rss_mb": peak_rss_mb(process)})
 
 
 def take_stdout() -> TextIO:
@@ -47,7 +55,27 @@ def take_stdout() -> TextIO:
     return wire
 
 
-def start_server(model: str, threads: int, context: int) -> tuple[Any, float]:
+def start_server(program: Path, model: str, threads: int, context: int) -> tuple[str, int]:
+    """Have a llama-server load the model, which ends with this process; its address and process id."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    sizes = ["-c", context, "-np", 1, "-t", threads, "-tb", threads, "-ngl", 0, "--cache-ram", 0]
+    rest = ["--no-warmup", "--fit", "off", "--ctx-checkpoints", 0, "--host", "127.0.0.1", "--port", port]
+    server = subprocess.Popen([program, "-m", model, *map(str, sizes), *map(str, rest)], stdin=subprocess.DEVNULL)
+    atexit.register(server.kill)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    while server.poll() is None:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/health").close()
+        except OSError:  # not there yet, or still loading
+            time.sleep(0.01)
+        else:
+            return f"http://127.0.0.1:{port}", server.pid
+    raise SystemExit(f"{program} ended with status {server.returncode}.")
+
+
+def start_package(model: str, threads: int, context: int) -> Any:
     """Load the model as a user would who wants one fast answer at a time on the processor."""
     import xllamacpp
 
@@ -63,9 +91,7 @@ def start_server(model: str, threads: int, context: int) -> tuple[Any, float]:
     params.cache_ram_mib = 0
     params.n_ctx_checkpoints = 0
     params.port = 0
-    started_s = time.perf_counter()
-    server = xllamacpp.Server(params)
-    return server, time.perf_counter() - started_s
+    return xllamacpp.Server(params)
 
 
 def run(address: str, *, ids: list[int], gen_tokens: int) -> dict[str, float]:
@@ -98,9 +124,9 @@ def post(url: str, body: Mapping[str, object]) -> Any:
         return json.load(answer)
 
 
-def peak_rss_mb() -> float:
-    """The most memory that this process ever held."""
-    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+def peak_rss_mb(process: int) -> float:
+    """The most memory that a process ever held."""
+    status = Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace")
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) / 1000 * 1.024
 
 
