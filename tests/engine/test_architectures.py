@@ -91,22 +91,6 @@ def test_windows_longer_than_one_range_of_the_cache(tmp_path, name):
     model.close()
 
 
-@pytest.mark.parametrize("name", ["mixtral", "qwen3moe", "gemma3"])
-def test_one_result_at_any_batch_size_and_thread_count(tmp_path, name):
-    path = tiny_models.write_tiny(tmp_path / "tiny.gguf", name)
-    ids = np.random.default_rng(8).integers(3, 705, 120).tolist()
-    results = []
-    for threads in (1, 2, 3):
-        model = open_model(path, threads=threads)
-        for step in (1, 7, 50, 120):
-            for start in range(0, len(ids), step):
-                logits = model.evaluate(ids[start : start + step], start)
-            results.append(logits.copy())
-        model.close()
-    for result in results[1:]:
-        np.testing.assert_array_equal(result, results[0])
-
-
 @pytest.mark.parametrize("name", ["mixtral", "phi3", "gemma2"])
 def test_quantised_weights(tmp_path, name):
     path = tiny_models.write_tiny(tmp_path / "tiny.gguf", name, types=("Q8_0", "Q4_0"))
