@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 GRAM = 3
 """Tokens that must occur again before what followed them is guessed: two match by chance too often."""
 
+LONG_COPY, LONG_CHANGE = 8, 2
+"""Guesses that came true in a row before it counts as a copy, and tokens that may differ without its end."""
+
 FEW_GUESSES, MOST_GUESSES = 3, FEW_TOKENS - 1
 """Guesses in one batch: a few, which cost next to nothing where reading the weights takes the time; the most as long as
 all of them come true."""
@@ -33,11 +36,16 @@ FIRST_REST, LONGEST_REST = 16, 512
 
 
 class Lookup:
-    """Finds what followed the latest occurrence of a sequence's last GRAM tokens."""
+    """Finds what followed the latest occurrence of a sequence's last GRAM tokens.
+
+    In a long copy, a token that differs is taken for a change in its place: the copy is looked at behind it, where no
+    GRAM tokens have occurred before.
+    """
 
     def __init__(self) -> None:
         self._after: dict[tuple[int, ...], int] = {}
         self._n_indexed = 0
+        self._offset = self._copied = self._checked = 0
 
     def guess(self, ids: Sequence[int], most: int) -> list[int]:
         """Up to `most` tokens that may follow ids; ids must begin as at the last call."""
@@ -45,7 +53,18 @@ class Lookup:
             self._after[tuple(ids[end - GRAM : end])] = end
         self._n_indexed = len(ids)
         start = self._after.get(tuple(ids[-GRAM:]))
-        return [] if start is None else list(ids[start : start + most])
+        if start is None:
+            if self._copied < LONG_COPY or len(ids) - self._checked > LONG_CHANGE:
+                return []
+            start = len(ids) + self._offset
+        if start - len(ids) != self._offset:
+            self._offset, self._copied = start - len(ids), 0
+        return list(ids[start : start + most])
+
+    def came_true(self, n_right: int, n_ids: int) -> None:
+        """So many of the last guesses did, and the sequence has n_ids tokens since."""
+        self._copied = self._copied + n_right if n_right else self._copied // 2
+        self._checked = n_ids
 
 
 class Pace:
@@ -105,7 +124,7 @@ class Lookahead:
             self._used += 1
             self.n_right += 1
             return self._rows[self._used]
-        self._settle()
+        self._settle(len(ids))
         guesses: list[int] = []
         if self._pace.may_guess():
             guesses = self._lookup.guess(ids, min(self._most, self._model.batch_size - 1, room))
@@ -121,9 +140,10 @@ class Lookahead:
             self._pace.single(self._seconds)
         return self._rows[0]
 
-    def _settle(self) -> None:
+    def _settle(self, n_ids: int) -> None:
         """Count what the last batch brought."""
         if self._guesses:
+            self._lookup.came_true(self._used, n_ids)
             self._pace.batch(self._seconds, self._used + 1)
             self._most = MOST_GUESSES if self._used == len(self._guesses) else FEW_GUESSES
             self._guesses = []

@@ -53,6 +53,29 @@ def test_no_guess_goes_beyond_the_room():
     assert sum(model.batches) <= 29 + 2
 
 
+def test_a_long_copy_goes_on_behind_a_token_that_was_changed():
+    text = list(range(100, 130))
+    lookup = Lookup()
+    ids = [*text, *text[:3]]
+    assert lookup.guess(ids, 9) == text[3:12]
+    ids += [*text[3:11], 7]
+    lookup.came_true(8, len(ids))
+    assert lookup.guess(ids, 4) == text[12:16]
+    ids += [8]
+    lookup.came_true(0, len(ids))
+    assert lookup.guess(ids, 4) == []
+
+
+def test_after_a_short_copy_nothing_is_guessed_behind_a_change():
+    text = list(range(100, 130))
+    lookup = Lookup()
+    ids = [*text, *text[:3]]
+    assert lookup.guess(ids, 4) == text[3:7]
+    ids += [*text[3:6], 7]
+    lookup.came_true(3, len(ids))
+    assert lookup.guess(ids, 4) == []
+
+
 def test_lookup_finds_what_followed_the_latest_occurrence():
     lookup = Lookup()
     assert lookup.guess([1, 2, 3, 50, 51, 1, 2, 3], 4) == [50, 51, 1, 2]
