@@ -19,9 +19,8 @@ def dequantizer(name: str) -> Function:
 
     It returns the largest size, and NaN where a weight is not finite. A block of plain numbers is 16 of them.
     """
-    plain = name in ("F32", "F16", "BF16")
-    path, made_for = (f"dequantize.widen_{name.lower()}", ()) if plain else ("dequantize.dequantize", (name,))
-    return function(path, "float32", "int64", "int64", "int64", made_for=made_for)
+    path = "dequantize.widen" if name in ("F32", "F16", "BF16") else "dequantize.dequantize"
+    return function(path, "float32", "int64", "int64", "int64", made_for=(name,))
 
 
 def dequantize_rows(rows: Bytes, kind: TensorType) -> Floats:

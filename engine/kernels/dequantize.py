@@ -220,37 +220,24 @@ def _seen(x, peak, spoiled):
     return maximum(absolute(x), peak), lanes.add(spoiled, lanes.mul(x, constant(0)))
 
 
-@exported
-def widen_f32(source, n_blocks, target):
-    """Blocks of LANES float32, as they are."""
-    peak = spoiled = constant(0)
-    for i in range(n_blocks):
-        x = load_f32x16(source + i * VECTOR)
-        store_f32x16(target + i * VECTOR, x)
-        peak, spoiled = _seen(x, peak, spoiled)
-    return lanes.largest(peak) + lanes.total(spoiled)
+_PLAIN = {"F32": (load_f32x16, VECTOR), "F16": (load_f16x16, VECTOR // 2), "BF16": (load_bf16x16, VECTOR // 2)}
+"""How LANES plain numbers of a type are read, and their bytes."""
 
 
-@exported
-def widen_f16(source, n_blocks, target):
-    """Blocks of LANES numbers in half precision."""
-    peak = spoiled = constant(0)
-    for i in range(n_blocks):
-        x = load_f16x16(source + i * VECTOR // 2)
-        store_f32x16(target + i * VECTOR, x)
-        peak, spoiled = _seen(x, peak, spoiled)
-    return lanes.largest(peak) + lanes.total(spoiled)
+def widen(name: str) -> Any:
+    """The kernel for plain numbers of a type."""
+    load, n_bytes = _PLAIN[name]
 
+    @exported
+    def widen_numbers(source, n_blocks, target):
+        peak = spoiled = constant(0)
+        for i in range(n_blocks):
+            x = load(source + i * n_bytes)
+            store_f32x16(target + i * VECTOR, x)
+            peak, spoiled = _seen(x, peak, spoiled)
+        return lanes.largest(peak) + lanes.total(spoiled)
 
-@exported
-def widen_bf16(source, n_blocks, target):
-    """Blocks of LANES bfloat16."""
-    peak = spoiled = constant(0)
-    for i in range(n_blocks):
-        x = load_bf16x16(source + i * VECTOR // 2)
-        store_f32x16(target + i * VECTOR, x)
-        peak, spoiled = _seen(x, peak, spoiled)
-    return lanes.largest(peak) + lanes.total(spoiled)
+    return widen_numbers
 
 
 def dequantize(name: str) -> Any:
