@@ -170,6 +170,15 @@ async def test_the_app_puts_an_adapter_on_the_base_that_is_named(stage: Stage, t
         await until_loaded(play, stage, adapter, base)
 
 
+async def test_a_model_that_is_whole_is_never_put_on_another(stage: Stage, tmp_path: Path) -> None:
+    whole = write_tiny(tmp_path / "whole.gguf")
+    base = write_tiny(tmp_path / "b.gguf")
+    async with stage.running(model=str(whole), base=str(base)) as play:
+        await play.until_shown("Use it without a base model.")
+        assert stage.heard(Load) == []
+    assert base_of(whole, user_paths()) is None
+
+
 def test_what_is_remembered_has_an_end_and_gone_bases_are_forgotten(home: Path) -> None:
     paths = user_paths()
     base = home / "base.gguf"

@@ -83,6 +83,20 @@ class Models:
             return base is not None
         return False
 
+    async def choose_base(self, adapter: Path, name: str) -> None:
+        """Add the model of this name to this adapter from now on.
+
+        Raises ModelChoiceError where there is none, EngineError where they do not go together.
+        """
+        await asyncio.to_thread(self._choose_base, adapter, name)
+
+    def _choose_base(self, adapter: Path, name: str) -> None:
+        from engine.checkpoints import open_with_base
+
+        base = choose_model(name, self._settings, self._paths)
+        open_with_base(base, adapter)
+        remember_base(adapter, base, self._paths)
+
     async def remember_base(self, adapter: Path, base: Path) -> None:
         """Add this model to this adapter from now on."""
         await asyncio.to_thread(remember_base, adapter, base, self._paths)

@@ -97,9 +97,12 @@ class Workspace:
         try:
             path = await self.models.choose(self._options.model)
             if self._options.base is not None:
-                await self.models.remember_base(path, await self.models.choose(self._options.base))
+                await self.models.choose_base(path, self._options.base)
         except ModelChoiceError as error:
             self._post(NoModelFound(str(error) if error.wanted else ""))
+            return None
+        except EngineError as error:
+            self._post(NoModelFound(reason(error)))
             return None
         return path
 
