@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 
 from tui.terminal import textual_variables
 
-GARBAGE_THRESHOLDS = (2000, 10, 200)
-"""A look through everything stops the app for 30 to 80 ms; Python would do it every few seconds of an answer."""
+GARBAGE_THRESHOLDS = (2000, 3, 700)
+"""A look through everything stops the app for 30 to 80 ms, one through what the last 20,000 objects left for 5; Python
+would do the one every few seconds of an answer, and the other at every frame."""
+
+SWITCH_S = 0.001
+"""A key comes in on one thread, is drawn on another and sent by a third: each would wait 5 ms for one that is busy."""
 
 
 def first_frame_shown() -> None:
@@ -16,10 +21,11 @@ def first_frame_shown() -> None:
     gc.freeze()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     gc.enable()
+    sys.setswitchinterval(SWITCH_S)
 
 
-def answer_over() -> None:
-    """Look through everything for garbage now that nobody waits for a key or a word to show."""
+def tidy_up() -> None:
+    """Look through everything for garbage, while nobody waits for a key or a word to show."""
     gc.collect()
 
 

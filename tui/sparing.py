@@ -13,12 +13,15 @@ from collections.abc import Iterator
 
 from rich.color import ColorSystem
 from rich.console import RenderableType
+from textual import events
 from textual._ansi_sequences import SYNC_END, SYNC_START
 from textual._compositor import ChopsUpdate, LayoutUpdate
+from textual._context import visible_screen_stack
 from textual.app import App
 from textual.drivers.linux_driver import LinuxDriver
 from textual.screen import Screen
 from textual.strip import Strip
+from textual.widget import Widget
 
 from tui.drawing.pens import PenCase
 from tui.drawing.picture import Picture
@@ -45,6 +48,27 @@ class SparingApp(App[int]):
         if self._picture is not None:
             self._picture.forget()
         self.refresh()
+
+    async def on_event(self, event: events.Event) -> None:
+        """Show what a key does as soon as it is done, and not with the next frame."""
+        await super().on_event(event)
+        if isinstance(event, events.Key) and self.focused is not None:
+            # Behind the key in the same queue.
+            self.focused.call_later(self._show_effect, self.focused)
+
+    def _show_effect(self, widget: Widget) -> None:
+        if self._exit or widget.screen is not self.screen or not widget._repaint_required or widget._layout_required:
+            return
+        screen = self.screen
+        widget._repaint_required = False
+        screen._compositor.update_widgets({widget})
+        visible_screen_stack.set(self._background_screens)
+        # What others change together is not drawn before all of it is done; that has nothing to do with this.
+        batches, self._batch_count = self._batch_count, 0
+        try:
+            self._display(screen, screen._compositor.render_partial_update())
+        finally:
+            self._batch_count = batches
 
     def _display(self, screen: Screen[object], renderable: RenderableType | None) -> None:
         writer = self._patient_writer()

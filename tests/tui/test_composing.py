@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from typing import TYPE_CHECKING
 
 import pytest
+from textual import events
 from textual._compositor import ChopsUpdate, Compositor
+from textual.app import App
 from textual.geometry import Region
+from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -96,3 +100,25 @@ async def test_nothing_is_drawn_where_nothing_changed(stage: Stage) -> None:
         compositor = compositor_of(play)
         compositor._dirty_regions.clear()
         assert compositor.render_update() is None
+
+
+async def test_a_key_shows_without_a_frame_and_while_others_change_together(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+
+    def display(app: App[int], screen: object, update: object) -> None:
+        if isinstance(update, ChopsUpdate) and not app._batch_count:
+            sent.append("".join(strip.text for strip in drawn(update).values()))
+
+    async with stage.ready() as play:
+        monkeypatch.setattr(Screen, "_on_timer_update", lambda _: None)
+        monkeypatch.setattr(App, "_display", display)
+        with play.app.batch_update():
+            play.app.post_message(events.Key("x", "x"))
+            async with asyncio.timeout(20):
+                while not sent:
+                    await asyncio.sleep(0)
+        monkeypatch.undo()
+    assert len(sent) == 1
+    assert "x" in sent[0]

@@ -54,23 +54,23 @@ async def drawn_in_pieces(text: str, cuts: list[int]) -> tuple[list[str], list[s
             await app.body._add(text[start:end])
         await pilot.pause()
         growing = app.drawn()
-        await app.body.settle(text)
+        await app.body.update(text)
         await pilot.pause()
         return growing, app.drawn()
 
 
 @pytest.mark.parametrize("text", [CODE, TABLE, MIXED, OPEN, PROSE], ids=["code", "table", "mixed", "open", "prose"])
 async def test_pieces_look_like_the_whole(text: str) -> None:
-    growing, settled = await drawn_in_pieces(text, list(range(0, len(text), 37)))
-    assert growing == settled
-    assert len([line for line in settled if line]) > 20
+    growing, whole = await drawn_in_pieces(text, list(range(0, len(text), 37)))
+    assert growing == whole
+    assert len([line for line in whole if line]) > 20
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(cuts=st.lists(st.integers(0, 10_000), max_size=30))
 async def test_wherever_it_is_cut(cuts: list[int]) -> None:
-    growing, settled = await drawn_in_pieces(MIXED, cuts)
-    assert growing == settled
+    growing, whole = await drawn_in_pieces(MIXED, cuts)
+    assert growing == whole
 
 
 async def test_fragments_are_drawn_together_and_none_is_lost() -> None:
@@ -82,6 +82,40 @@ async def test_fragments_are_drawn_together_and_none_is_lost() -> None:
             assert time.monotonic() < limit
             await pilot.pause(0.01)
         assert app.body.source == PROSE + " "
+
+
+@pytest.mark.parametrize(
+    ("grown", "final", "stays"),
+    [
+        (PROSE, PROSE, True),
+        (PROSE, PROSE + "\n\nOne more.", True),
+        (PROSE, "Another text.", False),
+        ("See [it].", "See [it].\n\n[it]: https://example.org", False),
+        (OPEN, OPEN, False),
+    ],
+    ids=["all of it", "a rest", "another", "a link", "pieces"],
+)
+async def test_the_end_draws_anew_only_what_may_look_otherwise(grown: str, final: str, stays: bool) -> None:
+    async with page() as (app, pilot):
+        await app.body._add(grown)
+        before = app.body.children[0]
+        await app.body.settle(final)
+        await pilot.pause()
+        settled = app.drawn()
+        assert (app.body.children[0] is before) == stays
+        assert app.body.source == final
+        await app.body.update(final)
+        await pilot.pause()
+        assert settled == app.drawn()
+
+
+async def test_an_answer_that_goes_on_after_its_end_grows_there() -> None:
+    async with page() as (app, pilot):
+        await app.body._add("One\n\ntwo")
+        await app.body.settle("One\n\ntwo three")
+        await app.body._add(" four\n\nfive")
+        await pilot.pause()
+        assert [line for line in app.drawn() if line] == ["One", "two three four", "five"]
 
 
 def test_column_widths() -> None:

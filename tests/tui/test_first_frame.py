@@ -83,7 +83,7 @@ def test_over_ssh_textual_animates_nothing() -> None:
 
 
 async def test_garbage_is_looked_for_between_answers(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tui.screens.main_events.TIDY_AFTER_S", 0.01)
+    monkeypatch.setattr("tui.services.housekeeping.TIDY_AFTER_S", 0.01)
     collected: list[int] = []
     monkeypatch.setattr("tui.before_textual.gc.collect", lambda: collected.append(1))
     async with stage.ready() as play:

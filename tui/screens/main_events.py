@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from engine.protocol import Abilities
 from tui import messages
-from tui.before_textual import answer_over
 from tui.language import N_, _
 from tui.screens.main_parts import MainParts
 from tui.sentences import sentence
@@ -17,9 +16,6 @@ from tui.widgets.chat_header import model_words
 
 if TYPE_CHECKING:
     from tui.screens.fetching import FetchingDialog
-
-TIDY_AFTER_S = 1.0
-"""After an answer, so that its end is on screen first."""
 
 _PHASE_WORDS = {"starting": N_("Starting the engine …"), "loading": N_("Opening the model …")}
 
@@ -143,7 +139,7 @@ class MainEvents(MainParts):
         self.status.busy = _("Cut short: ctrl+g goes on, ctrl+r writes another.") if event.is_resumable else ""
         await self.transcript.settle(event.answer)
         self.refresh_bindings()
-        self.set_timer(TIDY_AFTER_S, answer_over)
+        self.workspace.housekeeping.answer_ended()
 
     def on_answer_waits(self, event: messages.AnswerWaits) -> None:
         """A sent message waits for the model."""

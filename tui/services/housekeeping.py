@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from storage.errors import StorageError
+from tui.before_textual import tidy_up
 from tui.log import start_log
 from tui.messages import HistoryChanged
 from tui.services.conversation import Conversation
@@ -20,6 +21,9 @@ LOOK_PERIOD_S = 0.5
 """Two apps see each other's sessions within a second."""
 
 BEAT_PERIOD_S = 10.0
+TIDY_AFTER_S = 1.0
+"""So long after an answer and the last key: it stops the app for a moment."""
+
 TITLE_AFTER_S = 2.0
 """A title is made once nothing was typed or answered for so long."""
 
@@ -45,6 +49,7 @@ class Housekeeping:
         self._task: asyncio.Task[None] | None = None
         self._title: asyncio.Task[None] | None = None
         self._beaten_s = self._busy_s = time.monotonic()
+        self._is_untidy = False
 
     def start(self) -> None:
         """Begin to look round."""
@@ -53,6 +58,11 @@ class Housekeeping:
     def touch(self) -> None:
         """Somebody does something: what can wait waits."""
         self._busy_s = time.monotonic()
+
+    def answer_ended(self) -> None:
+        """Drawing it has left a lot of garbage."""
+        self.touch()
+        self._is_untidy = True
 
     async def stop(self) -> None:
         """End it, and what it has begun."""
@@ -72,6 +82,9 @@ class Housekeeping:
                 self._beaten_s = time.monotonic()
                 await self._try(self._conversation.beat)
             idle_s = time.monotonic() - self._busy_s
+            if self._is_untidy and idle_s > TIDY_AFTER_S:
+                tidy_up()
+                self._is_untidy = False
             if idle_s > TITLE_AFTER_S:
                 self._make_title()
             if idle_s > PURGE_AFTER_S:

@@ -73,6 +73,7 @@ class AnswerBody(EvenLines, Markdown):
     def __init__(self, text: str) -> None:
         super().__init__(safe_text(text), parser_factory=markdown_parser, open_links=False)
         self._tail: str | None = None
+        self._has_cuts = False
         self._waiting: list[str] = []
         self._painting: asyncio.Task[None] | None = None
         self._drawn = asyncio.Event()
@@ -87,13 +88,25 @@ class AnswerBody(EvenLines, Markdown):
 
     async def settle(self, text: str) -> None:
         """Show the final text, whatever became of the fragments; the place that the reader looks at does not move."""
+        text = safe_text(text)
         await self._end_painting()
-        self._tail = None
+        if self._is_as_parsed_at_once(text):
+            if rest := text[len(self.source) :]:
+                await self._add(rest)
+            return
+        self._tail, self._has_cuts = None, False
         self.styles.min_height = self.outer_size.height
         try:
-            await self.update(safe_text(text))
+            await self.update(text)
         finally:
             self.styles.min_height = None
+
+    def _is_as_parsed_at_once(self, text: str) -> bool:
+        """Whether what is drawn is a text's beginning and would not look otherwise if all were parsed together.
+
+        Pieces of a long block may be coloured otherwise, and the target of a link may stand below it.
+        """
+        return self._tail is not None and not self._has_cuts and "]:" not in text and text.startswith(self.source)
 
     async def _paint(self) -> None:
         """Draw while there is something to draw, and rest in between as long as the last drawing asks for."""
@@ -155,15 +168,27 @@ class AnswerBody(EvenLines, Markdown):
                         blocks = blocks[1:]
                 if blocks:
                     await self.mount_all(blocks)
-            self._tail = _cut(self._tail, tokens, next(iter(reversed(self.query_children(MarkdownBlock))), None))
+            tail = _last_block(self._tail, tokens)
+            self._tail = _cut(tail, tokens, next(iter(reversed(self.query_children(MarkdownBlock))), None))
+            self._has_cuts = self._has_cuts or self._tail != tail
+
+
+def _last_block(tail: str, tokens: list[Token]) -> str:
+    """The text of the last block; the next parsing goes on with it."""
+    last = _last_token(tokens)
+    return tail if last is None or last.map is None else "".join(tail.splitlines(keepends=True)[last.map[0] :])
+
+
+def _last_token(tokens: list[Token]) -> Token | None:
+    return next((token for token in reversed(tokens) if token.map is not None and token.level == 0), None)
 
 
 def _cut(tail: str, tokens: list[Token], block: MarkdownBlock | None) -> str:
-    """Leave away what of the text is drawn for good; the next parsing goes on with the block that is the last one."""
-    last = next((token for token in reversed(tokens) if token.map is not None and token.level == 0), None)
-    if last is None or last.map is None:
+    """Leave away what of the last block's text is drawn for good."""
+    last = _last_token(tokens)
+    if last is None:
         return tail
-    lines = tail.splitlines(keepends=True)[last.map[0] :]
+    lines = tail.splitlines(keepends=True)
     if last.type == "fence" and isinstance(block, CodeFence):
         n_lines = last.content.rstrip().count("\n") // PIECE_LINES - 1
         if n_lines > 0:
