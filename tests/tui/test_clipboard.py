@@ -67,7 +67,7 @@ def test_a_message_and_its_code_reach_the_terminal(
     terminal.type("hello\r")
     terminal.wait_for("again")
     terminal.type("\x1b[Z")
-    terminal.wait_for("Copy")
+    terminal.wait_for("y copy")
     terminal.type("y")
     terminal.wait_for(f"{len(answer)} characters sent")
     assert sent(answer) in terminal.output

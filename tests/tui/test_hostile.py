@@ -116,17 +116,17 @@ def write_and_answer(terminal: Terminal) -> None:
 
 
 def look_at_sessions(terminal: Terminal) -> None:
-    terminal.do("\x1bOQ", "r Rename")
+    terminal.do("\x1bOQ", "r rename")
     terminal.type("/")
-    terminal.wait_shown("r Rename", gone=True)
+    terminal.wait_shown("r rename", gone=True)
     terminal.paste(f"nowhere {HOSTILE}")
     terminal.wait_shown("nowhere")
     terminal.do("\x15", "/ search")
     terminal.do("needle", "needle ␛[5")
     # The session of another: its title, system prompt, model and messages.
     terminal.type("\r")
-    terminal.wait_shown("r Rename")
-    terminal.do("\x1b[B\r", "▸ Stored ␛", "e Edit")
+    terminal.wait_shown("r rename")
+    terminal.do("\x1b[B\r", "▸ Stored ␛", "e edit")
     terminal.do("\x1b[A\x1b[A\r", "the end")
 
 
@@ -156,7 +156,7 @@ def use_commands(terminal: Terminal, stage: Stage) -> None:
         # Keys that follow at once would be taken before it.
         terminal.do("\x15", "Ask something")
 
-    terminal.wait_shown("e Edit")
+    terminal.wait_shown("e edit")
     terminal.do("\x1b", "ctrl+j line")
     (stage.home / "notes.txt").write_text(f"in the file {HOSTILE}".replace("\0", ""))
     terminal.do("/attach file", "│ /attach file", "file ␛")
@@ -176,7 +176,7 @@ def use_commands(terminal: Terminal, stage: Stage) -> None:
     terminal.wait_shown("Attached: notes.txt", gone=True)
     terminal.wait_shown("esc stop", gone=True)
     # The message of the file, above the last answer.
-    terminal.do("\x1b[Z", "e Edit")
+    terminal.do("\x1b[Z", "e edit")
     terminal.do("kk", "File notes.txt:")
 
 
