@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from engine.new_file import NewFile
+
 if TYPE_CHECKING:
     from engine.checkpoints import Checkpoint
     from engine.kv_cache import KVCache
@@ -95,20 +97,18 @@ class KeptCaches:
         if not self._key or len(held) < LEAST_TOKENS or list(held) == self._kept_ids:
             return
         path = kept_file(self._directory, self._key)
-        part = path.with_suffix(f".{os.getpid()}.part")
         try:
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(self._header(len(held)))
-                file.write(array("i", held).tobytes())
-                self._cache.save(file, len(held))
-            part.replace(path)
+            with NewFile(path, replace=True, mode=0o600) as new:
+                with open(new.fileno(), "wb", closefd=False) as file:
+                    file.write(self._header(len(held)))
+                    file.write(array("i", held).tobytes())
+                    self._cache.save(file, len(held))
+                new.keep()
             self._kept_ids = list(held)
             self._make_room(path)
         except OSError as error:
             log.warning("The cache of a session could not be kept: %s", error)
-        finally:
-            part.unlink(missing_ok=True)
 
     def _header(self, n_tokens: int) -> bytes:
         head = json.dumps({"model": self._model, "n_tokens": n_tokens})

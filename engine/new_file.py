@@ -25,13 +25,15 @@ def part_path(target: Path, pid: int) -> Path:
 class NewFile:
     """Used as `with NewFile(target) as file: … file.keep()`; without `keep`, nothing stays.
 
-    replace: an existing file at the target gives way; otherwise `keep` raises FileExistsError.
+    replace: an existing file at the target gives way; otherwise `keep` raises FileExistsError. mode: who may do what
+    with the file, as far as the process's mask lets it.
     Everything raises OSError where the system does not comply.
     """
 
-    def __init__(self, target: Path, *, replace: bool) -> None:
+    def __init__(self, target: Path, *, replace: bool, mode: int = 0o666) -> None:
         self.target = target
         self._replace = replace
+        self._mode = mode
         self._part = part_path(target, os.getpid())
         self._nameless = False
 
@@ -56,6 +58,10 @@ class NewFile:
             written = os.pwrite(self._descriptor, view, offset)
             view, offset = view[written:], offset + written
 
+    def fileno(self) -> int:
+        """The open file's descriptor, for whoever writes to it in another way."""
+        return self._descriptor
+
     def end_at(self, size: int) -> None:
         """Make the file this long."""
         os.ftruncate(self._descriptor, size)
@@ -77,13 +83,13 @@ class NewFile:
     def _open(self) -> int:
         if self._can_be_nameless():
             self._nameless = True
-            return _open_nameless(self.target.parent)
-        return os.open(self._part, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
+            return _open_nameless(self.target.parent, self._mode)
+        return os.open(self._part, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, self._mode)
 
     def _can_be_nameless(self) -> bool:
         """Try it with an empty file: it would be a pity to learn after hours that the name cannot be given."""
         try:
-            trial = _open_nameless(self.target.parent)
+            trial = _open_nameless(self.target.parent, self._mode)
         except OSError:
             return False
         try:
@@ -105,10 +111,10 @@ class NewFile:
                 os.close(folder)
 
 
-def _open_nameless(folder: Path) -> int:
+def _open_nameless(folder: Path, mode: int) -> int:
     if not _NAMELESS:
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
-    return os.open(folder, _NAMELESS | os.O_RDWR | os.O_CLOEXEC, 0o666)
+    return os.open(folder, _NAMELESS | os.O_RDWR | os.O_CLOEXEC, mode)
 
 
 def _link(descriptor: int, name: Path) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from engine.checkpoints import Checkpoint, TensorInfo
 from engine.checkpoints.rows import read_rows
 from engine.kernels.sizes import BLOCK
+from engine.new_file import NewFile
 from engine.panels.layout import ALIGNMENT, LAYOUT_VERSION, Matrix, MatrixPlan, total_bytes
 from engine.panels.packing import pack_rows
 from engine.prepared_files import SUFFIX, make_room, mark_used
@@ -127,20 +128,16 @@ def _is_prepared(path: Path, key: str, size: int) -> bool:
 
 
 def _write(path: Path, key: str, size: int, plans: Sequence[MatrixPlan], threads: int, report: Report) -> None:
-    """Write the prepared file beside its place and rename it when it is whole."""
+    """Write the prepared file; of one that is not finished, even by a process that is killed, nothing stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    try:
-        with part.open("w+b") as file:
-            _reserve(file.fileno(), size)
-            with mmap.mmap(file.fileno(), size) as buffer:
-                matrices = _place(plans, buffer, ALIGNMENT)
-                _fill(list(matrices.values()), threads, report)
-                matrices.clear()
-                buffer[:ALIGNMENT] = _header(key)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with NewFile(path, replace=True) as file:
+        _reserve(file.fileno(), size)
+        with mmap.mmap(file.fileno(), size) as buffer:
+            matrices = _place(plans, buffer, ALIGNMENT)
+            _fill(list(matrices.values()), threads, report)
+            matrices.clear()
+            buffer[:ALIGNMENT] = _header(key)
+        file.keep()
 
 
 def _reserve(descriptor: int, size: int) -> None:

@@ -133,6 +133,21 @@ def test_a_disk_that_fills_up_leaves_no_half_file(open_again, folder, monkeypatc
     assert model.evaluate([1], len(IDS)).size == 705
 
 
+def test_until_it_is_whole_a_file_is_nowhere_to_be_seen(open_again, folder, monkeypatch):
+    model = open_again()
+    read(model, "session", IDS)
+    save, seen = model.transformer.cache.save, []
+
+    def look(file, n_tokens):
+        save(file, n_tokens)
+        seen.append([path.suffix for path in folder.iterdir()])
+
+    monkeypatch.setattr(model.transformer.cache, "save", look)
+    model.keep_session()
+    assert seen == [[]] or (not hasattr(os, "O_TMPFILE") and seen == [[".part"]])
+    assert [path.suffix for path in folder.iterdir()] == [".kv"]
+
+
 def test_forgetting_removes_the_file(open_again, folder):
     model = open_again()
     read(model, "session", IDS)

@@ -71,6 +71,23 @@ def test_a_damaged_file_is_written_anew(opened, tmp_path, damage):
     assert content(again) == expected
 
 
+def test_of_a_file_that_is_broken_off_nothing_stays(opened, tmp_path, monkeypatch):
+    seen = []
+
+    def interrupted(matrices, threads, report):
+        seen.extend((tmp_path / "cache").iterdir())
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "_fill", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            opened(tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+    if hasattr(os, "O_TMPFILE"):
+        assert seen == [], "what a killed process leaves behind"
+    assert opened(tmp_path / "cache")[1]
+
+
 def test_a_full_disk_falls_back_to_memory(opened, tmp_path, monkeypatch):
     def full(descriptor, size):
         raise OSError(errno.ENOSPC, "No space left on device")
