@@ -17,8 +17,8 @@ from engine.errors import NEEDS_BASE, EngineError, ModelFileError, TemplateError
 from engine.memory import available_bytes
 from engine.quantization import quantization_name
 
-ENGINE_BYTES = 220 << 20
-"""What the engine takes besides weights and cache: Python, NumPy, Numba's compiler, and the activations of a batch."""
+ENGINE_BYTES = 120 << 20
+"""What the engine takes besides weights and cache: Python, NumPy, the vocabulary, and the activations of a batch."""
 
 CACHE_SHARE = 0.5
 """Of the memory that the weights leave free, so much may become key-value cache when nobody asked for a context."""

@@ -26,7 +26,7 @@ def find(module: str, name: str, arguments: Sequence[str]) -> Callable[..., Any]
     found = getattr(importlib.import_module(f"engine.kernels.{module}"), name)
     function: Callable[..., Any] = found(*arguments) if arguments else found
     if not getattr(function, EXPORTED, False):
-        raise LookupError(f"{module}.{name} is not exported.")
+        raise LookupError(module, name)
     return function
 
 

@@ -112,7 +112,7 @@ def _addresses(functions: Sequence[Function], report: Report) -> dict[Function, 
     for each, code in codes.items():
         code = code or read_object(_folder.path / f"{each.title}.o")
         if code is None:
-            raise OSError(f"{each.title}.o is gone from {_folder.path}")
+            raise FileNotFoundError(_folder.path / f"{each.title}.o")
         _folder.linked[each] = link(code)
     report(total, total, "done")
     return {each: _folder.linked[each] for each in functions}

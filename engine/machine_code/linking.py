@@ -47,7 +47,7 @@ _kept: list[object] = []
 """Code stays as long as the process."""
 
 
-class NotLinkableError(ValueError):
+class NotLinkable(Exception):
     """The object file has something that this linker does not know."""
 
 
@@ -55,7 +55,7 @@ def link(code: bytes) -> int:
     """Load an object file; returns the address of its ENTRY. The code stays until the process ends."""
     try:
         return _Linker(code).entry()
-    except NotLinkableError:
+    except NotLinkable:
         return link_with_llvm(code)
 
 
@@ -78,9 +78,9 @@ class _Linker:
 
     def __init__(self, code: bytes) -> None:
         if code[: len(MAGIC)] != MAGIC or struct.unpack_from("<HH", code, 16) != (RELOCATABLE, X86_64):
-            raise NotLinkableError("not an object file of x86-64")
+            raise NotLinkable("not an object file of x86-64")
         if not hasattr(_system(), "mprotect"):
-            raise NotLinkableError("no way to make memory executable")
+            raise NotLinkable("no way to make memory executable")
         self._code = code
         at, count = struct.unpack_from("<Q", code, 40)[0], struct.unpack_from("<H", code, 60)[0]
         self._sections = np.frombuffer(code, SECTION, count, at)
@@ -116,7 +116,7 @@ class _Linker:
                 for relocation in self._table(section, RELOCATION):
                     self._relocate(memory, self._placed[int(section["info"])], relocation)
         if _system().mprotect(ctypes.c_void_p(self._base), ctypes.c_size_t(self._size), READ_EXECUTE):
-            raise NotLinkableError("the system does not let memory be executed")
+            raise NotLinkable("the system does not let memory be executed")
         _kept.append(memory)
         return next(self._address(i) for i in range(len(self._symbols)) if self._name(i) == ENTRY)
 
@@ -131,7 +131,7 @@ class _Linker:
         elif kind == RELATIVE_64:
             struct.pack_into("<q", memory, at, value - self._base - at)
         else:
-            raise NotLinkableError(f"a relocation of kind {kind}")
+            raise NotLinkable(f"a relocation of kind {kind}")
 
     def _address(self, index: int) -> int:
         symbol = self._symbols[index]
@@ -168,4 +168,4 @@ def _external(name: bytes) -> int:
         except (AttributeError, OSError):
             continue
         return int(ctypes.cast(found, ctypes.c_void_p).value or 0)
-    raise NotLinkableError(f"{name.decode()} is nowhere to be found")
+    raise NotLinkable(f"{name.decode()} is nowhere to be found")

@@ -12,7 +12,7 @@ import pytest
 
 from engine.kernels.compiling import compile_function, find
 from engine.machine_code import linking
-from engine.machine_code.linking import NotLinkableError, link, link_with_llvm
+from engine.machine_code.linking import NotLinkable, link, link_with_llvm
 
 MAXIMA = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 STEP = ctypes.CFUNCTYPE(None, *(ctypes.c_int64,) * 5)
@@ -87,7 +87,7 @@ def test_a_relocation_of_another_kind_is_for_llvm(rotary_code: bytes) -> None:
     section = next(s for s in linker._sections if s["kind"] == linking.RELOCATIONS and s["info"] in linker._placed)
     other = bytearray(rotary_code)
     struct.pack_into("<I", other, int(section["offset"]) + 8, 42)
-    with pytest.raises(NotLinkableError, match="kind 42"):
+    with pytest.raises(NotLinkable, match="kind 42"):
         linking._Linker(bytes(other)).entry()
 
 
@@ -95,10 +95,10 @@ def test_a_relocation_of_another_kind_is_for_llvm(rotary_code: bytes) -> None:
 def test_a_function_that_the_system_lacks_is_named(rotary_code: bytes) -> None:
     renamed = rotary_code.replace(b"\0sincos\0", b"\0sincoX\0")
     assert renamed != rotary_code
-    with pytest.raises(NotLinkableError, match="sincoX"):
+    with pytest.raises(NotLinkable, match="sincoX"):
         linking._Linker(renamed).entry()
 
 
 def test_only_what_is_exported_is_compiled() -> None:
-    with pytest.raises(LookupError, match="not exported"):
+    with pytest.raises(LookupError, match="_swap"):
         find("select", "_swap", ())
