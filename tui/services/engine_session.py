@@ -147,6 +147,9 @@ class EngineSession:
 
     async def generate(self, generate: Generate) -> bool:
         """Ask for an answer; False when there is no engine to ask."""
+        if self._precedence is not None:
+            # Who has sent something waits for it.
+            self._precedence.give_back()
         await self.aside.give_up()
         return await self._send(generate)
 

@@ -21,7 +21,7 @@ from tui.widgets.answer_table import TABLE, AnswerTable, gather_tables
 from tui.widgets.code_fence import PIECE_LINES, CodeFence
 from tui.widgets.even_lines import EvenLines
 
-DRAWING_SHARE = 0.04
+DRAWING_SHARE = 0.03
 """How much of one processor core drawing may take; what costs more is drawn less often, down to every LONGEST_S."""
 
 LONGEST_S = 1.0
@@ -114,8 +114,9 @@ class AnswerBody(EvenLines, Markdown):
             began_s = time.thread_time()
             text = "".join(self._waiting)
             self._waiting.clear()
-            await self._add(text)
+            # First, as it takes a few steps to whom it concerns.
             self.post_message(self.Drawn())
+            await self._add(text)
             if not self._over.is_set():
                 self._drawn.clear()
                 self.call_after_refresh(self._drawn.set)
