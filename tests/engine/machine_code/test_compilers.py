@@ -25,6 +25,8 @@ def test_a_kernel_that_does_not_exist_is_an_error_with_its_name(tmp_path: Path) 
 
 def test_a_compiler_that_dies_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compilers, "COMMAND", (sys.executable, "-c", "import os; os._exit(9)"))
+    # None that compiled for another test.
+    monkeypatch.setattr(compilers, "_idle", [])
     with pytest.raises(CompilerError, match=r"the compiler (ended with status 9|is gone)"):
         list(carry_out({"draw": order(tmp_path, "draw")}))
 
