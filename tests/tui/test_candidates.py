@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from textual.app import App, ComposeResult
 
-from engine.protocol import Abilities, Candidate, Generate, Look
+from engine.protocol import Abilities, Candidate, Generate, Look, Sampling
 from tui.messages import Place, Weighed
 from tui.widgets.candidates_pane import CandidatesPane
 
@@ -72,6 +72,30 @@ async def test_going_back_shows_what_else_was_likely_and_enter_branches(stage: S
         await play.press("alt+left")
         await play.until(lambda: play.conversation.path[-1].message.content == "Paris is the capital of France.")
         await play.until(lambda: stage.heard(Look)[-1].prompt is not None)
+
+
+LIST = "1. The Danube is long.\n2. The Rhine is shorter, and flows to the north.\n3. The Loire stays in one country."
+
+
+async def test_a_branch_in_a_list_shows_what_stands_before_it_also_while_it_is_written(stage: Stage) -> None:
+    n_tokens = len(LIST.split(" "))
+    stage.set_script(answers=[LIST], hold_after=n_tokens - 1)
+    async with stage.ready() as play:
+        await play.say("rivers?")
+        await play.until_shown("one")
+        play.conversation.set_sampling(Sampling(temperature=0.5))
+        await play.answered()
+        await play.until(lambda: at_place(play, f"{n_tokens}/{n_tokens}"))
+        await play.press("alt+c", "left", "left", "left")
+        await play.until(lambda: at_place(play, f"{n_tokens - 3}/{n_tokens}"))
+        await play.press("down", "enter")
+        await play.until_shown("stays Lyon one")
+        assert play.conversation.is_busy
+        assert "1. The Danube is long." in play.text()
+        play.conversation.set_sampling(Sampling(temperature=0.6))
+        await play.answered()
+        await play.until_shown("stays Lyon one country.")
+        assert "1. The Danube is long." in play.text()
 
 
 async def test_home_end_and_pages(stage: Stage) -> None:

@@ -91,15 +91,22 @@ class MessageView(EvenLines, Vertical):
         """Heading and text; a user's text is shown as it was typed, an answer as Markdown."""
         yield MessageHeading()
         if self.item.message.role == "assistant":
-            self._body = AnswerBody(self.item.message.content)
+            self._body = AnswerBody("" if self._may_grow else self.item.message.content)
             yield self._body
         else:
             yield Static(Content(safe_text(self.item.message.content)), classes="text")
 
-    def on_mount(self) -> None:
+    @property
+    def _may_grow(self) -> bool:
+        """Whether more of an answer may come; it then grows from its beginning, or its last block would begin anew."""
+        return self.item.message.state != "complete"
+
+    async def on_mount(self) -> None:
         """Fill the heading."""
         self._show_heading()
         self._want_tint()
+        if self._body is not None and self._may_grow and self.item.message.content:
+            await self._body.grow(self.item.message.content)
 
     async def tint(self, tokens: AnswerTokens | None) -> None:
         """Show the answer with its tokens tinted; as Markdown where nothing is known of them, or with None."""
