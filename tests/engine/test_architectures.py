@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from dataclasses import replace
@@ -17,19 +16,10 @@ from engine.errors import ModelFileError, UnsupportedModelError
 from engine.loading import load
 from engine.model_tensors import ROPE_DIVISORS
 from engine.protocol import Load
+from tests.engine import reference, tiny_models
 
 HERE = Path(__file__).parent
 
-
-def beside(name):
-    """A module that lies beside the tests."""
-    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-reference, tiny_models = beside("reference"), beside("tiny_models")
 
 GOLDEN = json.loads((HERE / "data" / "logprobs.json").read_text("utf-8"))
 

@@ -1,9 +1,6 @@
 """Generation with a model whose answer is known beforehand."""
 
-import importlib.util
 import math
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -24,18 +21,8 @@ from engine.protocol import (
     Token,
     TokenPrompt,
 )
+from tests.engine.children import fake_model as fake
 
-
-def load_fake() -> ModuleType:
-    path = Path(__file__).parent / "children" / "fake_model.py"
-    spec = importlib.util.spec_from_file_location("fake_model", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-fake = load_fake()
 BOS, IM_END = fake.BOS, fake.IM_END
 GREEDY = Sampling(temperature=0)
 START = TokenPrompt(ids=[BOS])

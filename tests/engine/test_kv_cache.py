@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -13,17 +10,7 @@ from engine.config import config_from_gguf
 from engine.kv_cache import KVCache
 from engine.loading import load
 from engine.protocol import Load
-
-
-def beside(name):
-    """A module that lies beside the tests."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-reference, tiny_models = beside("reference"), beside("tiny_models")
+from tests.engine import reference, tiny_models
 
 IDS = np.random.default_rng(9).integers(3, 705, 100).tolist()
 

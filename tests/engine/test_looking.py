@@ -1,8 +1,6 @@
 """What is likely at a place is told without choosing, forgetting or reading anything much."""
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -24,18 +22,8 @@ from engine.protocol import (
     Sampling,
     Token,
 )
+from tests.engine.children import fake_model as fake
 
-
-def load_fake() -> ModuleType:
-    path = Path(__file__).parent / "children" / "fake_model.py"
-    spec = importlib.util.spec_from_file_location("fake_model", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-fake = load_fake()
 GREEDY = Sampling(temperature=0)
 HELLO = [ChatMessage("user", "Hello")]
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 from itertools import cycle
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -15,10 +13,7 @@ from engine.inbox import Control
 from engine.loading import load
 from engine.protocol import Finished, Generate, Load, Sampling, Token, TokenPrompt
 from engine.transformer import MAX_OUTPUTS
-
-spec = importlib.util.spec_from_file_location("tiny_models", Path(__file__).with_name("tiny_models.py"))
-tiny_models = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tiny_models)
+from tests.engine import tiny_models
 
 N_TOKENS = 300
 """More than one range of the cache."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +12,11 @@ from gguf.quants import quantize
 from engine.errors import ContextFullError
 from engine.loading import load
 from engine.protocol import Load
+from tests.engine.reference import ReferenceModel
 
 TOLERANCES = {"F32": 5e-4, "F16": 5e-4, "Q8_0": 0.02, "Q4_0": 0.03, "Q4_1": 0.03}
 """Mean absolute difference of logits, relative to their spread: what 8-bit activations cost, and with floats the
 half-precision cache."""
-
-
-def oracle(path):
-    spec = importlib.util.spec_from_file_location("reference", Path(__file__).with_name("reference.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.ReferenceModel(path)
 
 
 def open_model(path, **options):
@@ -66,7 +59,7 @@ IDS = [1, 5, 300, 17, 17, 704, 42, 9, 250, 3, 77]
 def test_logits_are_the_oracles(tiny, tmp_path, name):
     path = quantized(tiny, tmp_path / "model.gguf", name)
     model = open_model(path)
-    expected = oracle(path).logits(IDS)
+    expected = ReferenceModel(path).logits(IDS)
     for n in range(1, len(IDS) + 1):
         logits = model.evaluate(IDS[:n], 0)
         error = np.abs(logits - expected[n - 1]).mean() / expected[n - 1].std()
@@ -79,7 +72,7 @@ def test_untied_output_and_query_groups(write_model, tmp_path):
     output = rng.standard_normal((705, 32), np.float32)
     path = write_model(tmp_path / "m.gguf", n_heads=4, n_kv_heads=1, set_tensors={"output.weight": output})
     model = open_model(path)
-    expected = oracle(path).logits(IDS)[-1]
+    expected = ReferenceModel(path).logits(IDS)[-1]
     np.testing.assert_allclose(model.evaluate(IDS, 0), expected, atol=2e-3 * expected.std())
     model.close()
 
@@ -142,10 +135,10 @@ def test_what_is_out_of_range_is_refused(tiny):
 
 
 @pytest.mark.slow
-def test_starter_model_agrees_with_the_oracle(starter_model):
+def test_starter_model_agrees_with_the_ReferenceModel(starter_model):
     model = open_model(starter_model)
     ids = model.tokenizer.encode("The capital of France is", add_bos=False, parse_special=True)
-    expected = oracle(starter_model).logits(ids)[-1]
+    expected = ReferenceModel(starter_model).logits(ids)[-1]
     logits = model.evaluate(ids, 0)
     assert logits.argmax() == expected.argmax()
     assert np.abs(logits - expected).mean() < 0.08 * expected.std()

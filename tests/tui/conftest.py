@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -10,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import pytest
@@ -20,13 +19,11 @@ from textual.widgets._toast import Toast
 
 from engine.protocol import AnyCommand, Generate, command_decoder
 from tests.tui import idle
+from tests.tui.terminal import Terminal
 from tui.app import LlmTuiApp
 from tui.options import AppOptions
 from tui.services.conversation import Conversation
 from tui.widgets.prompt_box import PASTE_GAP_S
-
-if TYPE_CHECKING:
-    from tests.tui.terminal import Terminal
 
 SCRIPTED_ENGINE = Path(__file__).with_name("scripted_engine.py")
 SCRIPTED_APP = Path(__file__).with_name("scripted_app.py")
@@ -172,25 +169,13 @@ def stage(home: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
 
 
 @pytest.fixture
-def terminal_class() -> type[Terminal]:
-    """A program in a terminal of its own. Tests are no package: what they share comes from here."""
-    spec = importlib.util.spec_from_file_location("terminal", Path(__file__).with_name("terminal.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    terminal: type[Terminal] = module.Terminal
-    return terminal
-
-
-@pytest.fixture
-def open_terminal(stage: Stage, terminal_class: type[Terminal]) -> Iterator[Callable[..., Terminal]]:
+def open_terminal(stage: Stage) -> Iterator[Callable[..., Terminal]]:
     """Start the app in a terminal of its own; keywords are environment variables, size is columns and rows."""
     terminals: list[Terminal] = []
 
     def start(*, size: tuple[int, int] = (100, 30), **environment: str) -> Terminal:
         arguments = [sys.executable, str(SCRIPTED_APP), str(stage.model), str(stage.script)]
-        terminals.append(terminal_class(arguments, environment, size=size))
+        terminals.append(Terminal(arguments, environment, size=size))
         return terminals[-1]
 
     yield start

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import pytest
 from gguf import GGUFWriter
 
 from engine.protocol import Load
+from tests.engine import tiny_models
 from tui.bases import MAX_REMEMBERED, base_of, read_bases, remember_base
 from tui.paths import user_paths
 from tui.screens.main import MainScreen
@@ -25,14 +25,8 @@ DIM = 64
 
 
 def write_tiny(path: Path, **options: Any) -> Path:
-    source = Path(__file__).parents[1] / "engine" / "tiny_models.py"
-    spec = importlib.util.spec_from_file_location("tiny_models", source)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     path.parent.mkdir(parents=True, exist_ok=True)
-    module.write_tiny(path, "llama", **options)
+    tiny_models.write_tiny(path, "llama", **options)
     return path
 
 

@@ -22,11 +22,11 @@ import pytest
 from storage import tree
 from storage.database import open_database
 from storage.sessions import last_session
+from tests.tui.terminal import Terminal
 from tui.paths import user_paths
 
 if TYPE_CHECKING:
     from storage.records import Message
-    from tests.tui.terminal import Terminal
 
 PATIENCE_S = 60.0
 SIZE = (100, 30)
@@ -85,9 +85,7 @@ class Login:
 
 
 @pytest.fixture
-def log_in(
-    tmp_path: Path, warm_home: Path, starter_model: Path, terminal_class: type[Terminal]
-) -> Iterator[Callable[[str], Login]]:
+def log_in(tmp_path: Path, warm_home: Path, starter_model: Path) -> Iterator[Callable[[str], Login]]:
     """A server on a free port of this machine with keys of its own; log in to run a command there."""
     assert SSHD is not None
     (warm_home / "settings.toml").write_text("[sampling]\ntemperature = 0.0\n[chat]\nmodel_titles = false\n")
@@ -124,7 +122,7 @@ def log_in(
         ]
         for option in options:
             ssh += ["-o", option]
-        logins.append(Login(terminal_class([*ssh, f"{getpass.getuser()}@127.0.0.1", command], {}, size=SIZE)))
+        logins.append(Login(Terminal([*ssh, f"{getpass.getuser()}@127.0.0.1", command], {}, size=SIZE)))
         return logins[-1]
 
     yield connect

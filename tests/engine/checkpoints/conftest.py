@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -11,23 +9,13 @@ from typing import Any
 
 import pytest
 
-
-def _writers() -> ModuleType:
-    name = "checkpoint_writers"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("writers.py"))
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
+from tests.engine.checkpoints import writers
 
 
 @pytest.fixture(scope="session")
 def write() -> ModuleType:
     """The module of writers."""
-    return _writers()
+    return writers
 
 
 @pytest.fixture(scope="session")

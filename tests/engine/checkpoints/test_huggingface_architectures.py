@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from engine.conversion.plan import plan_conversion
 from engine.conversion.run import run
 from engine.conversion.stopping import Stop
 from engine.errors import ModelFileError, UnsupportedModelError
+from tests.engine import tiny_models
 
 MODELS = {
     "llama": ("LlamaForCausalLM", {}),
@@ -94,14 +94,6 @@ EXPERT = {
 """The name of an expert's matrix, around `experts.NUMBER`."""
 
 
-def tiny_models():
-    path = Path(__file__).parents[1] / "tiny_models.py"
-    spec = importlib.util.spec_from_file_location("tiny_models", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def foreign_name(name: str, architecture: str) -> str:
     outside = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight"}
     if not name.startswith("blk."):
@@ -161,7 +153,7 @@ def convert(source: Path, target: Path) -> Path:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_as_its_gguf(tmp_path: Path, write, decode, name: str) -> None:
-    path = tiny_models().write_tiny(tmp_path / "twin.gguf", name)
+    path = tiny_models.write_tiny(tmp_path / "twin.gguf", name)
     twin = open_checkpoint(path)
     folder = write_folder(tmp_path / "model", twin, write, name)
     found = open_checkpoint(folder)
@@ -180,7 +172,7 @@ def test_as_its_gguf(tmp_path: Path, write, decode, name: str) -> None:
 
 
 def test_the_factor_of_phis_long_contexts(tmp_path: Path, write) -> None:
-    twin = open_checkpoint(tiny_models().write_tiny(tmp_path / "twin.gguf", "phi3-long"))
+    twin = open_checkpoint(tiny_models.write_tiny(tmp_path / "twin.gguf", "phi3-long"))
     folder = write_folder(tmp_path / "model", twin, write, "phi3-long")
     factor = open_checkpoint(folder).metadata["phi3.rope.scaling.attn_factor"]
     assert factor == pytest.approx(np.sqrt(1 + np.log(256 / 64) / np.log(64)))
@@ -190,7 +182,7 @@ def test_the_factor_of_phis_long_contexts(tmp_path: Path, write) -> None:
 def test_experts_convert_as_those_of_the_gguf(tmp_path: Path, write, decode, monkeypatch, name: str) -> None:
     """In pieces that begin and end amid an expert's rows."""
     monkeypatch.setattr("engine.conversion.plan.PIECE_WEIGHTS", 37 * 64)
-    path = tiny_models().write_tiny(tmp_path / "twin.gguf", name)
+    path = tiny_models.write_tiny(tmp_path / "twin.gguf", name)
     folder = write_folder(tmp_path / "model", open_checkpoint(path), write, name)
     new, same = (convert(source, tmp_path / f"{source.stem}-q8.gguf") for source in (folder, path))
     content = [
@@ -206,15 +198,15 @@ def test_experts_convert_as_those_of_the_gguf(tmp_path: Path, write, decode, mon
 
 
 def test_an_early_gguf_of_experts_converts_to_a_stacked_one(tmp_path: Path, decode) -> None:
-    early = tiny_models().write_tiny(tmp_path / "early.gguf", "mixtral-apart")
-    late = tiny_models().write_tiny(tmp_path / "late.gguf", "mixtral")
+    early = tiny_models.write_tiny(tmp_path / "early.gguf", "mixtral-apart")
+    late = tiny_models.write_tiny(tmp_path / "late.gguf", "mixtral")
     new = convert(early, tmp_path / "new.gguf")
     assert {tensor.name for tensor in GGUFReader(new).tensors} == {tensor.name for tensor in GGUFReader(late).tensors}
     assert decode(new) == decode(convert(late, tmp_path / "same.gguf"))
 
 
 def test_a_missing_expert_is_named(tmp_path: Path, write) -> None:
-    path = tiny_models().write_tiny(tmp_path / "twin.gguf", "qwen3moe")
+    path = tiny_models.write_tiny(tmp_path / "twin.gguf", "qwen3moe")
     twin = open_checkpoint(path)
     folder = write_folder(tmp_path / "model", twin, write, "qwen3moe")
     tensors = {
@@ -228,7 +220,7 @@ def test_a_missing_expert_is_named(tmp_path: Path, write) -> None:
 
 
 def test_shares_that_do_not_add_up_are_refused(tmp_path: Path, write) -> None:
-    twin = open_checkpoint(tiny_models().write_tiny(tmp_path / "twin.gguf", "qwen3moe"))
+    twin = open_checkpoint(tiny_models.write_tiny(tmp_path / "twin.gguf", "qwen3moe"))
     folder = write_folder(tmp_path / "model", twin, write, "qwen3moe")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"norm_topk_prob": False}))
