@@ -108,7 +108,7 @@ def add_products(
     for matrix in matrices:
         plan = matrix.plan
         source = x if plan.format.is_float else quant
-        chunk = max(1, CHUNK_BYTES // plan.panel_bytes)
+        chunk = max(2, CHUNK_BYTES // plan.panel_bytes)
         weights = (matrix.address, plan.n_blocks, plan.panel_bytes)
         activations = (source.address, source.stride, y.address + 4 * offset, y.stride)
         p.add(

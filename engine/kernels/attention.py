@@ -27,7 +27,7 @@ from engine.kernels.cache_layout import (
 )
 from engine.kernels.jit import inner, kernel
 from engine.kernels.kv_types import kv_type
-from engine.kernels.matmul import Tokens, add_block, store_sums, zero_sums
+from engine.kernels.matmul import Together, add_block, store_sums, zero_sums
 from engine.kernels.memory import (
     field,
     load_f16x16,
@@ -66,7 +66,7 @@ from engine.kernels.sizes import BLOCK, LANES, QUERIES_TOGETHER, RANGE, ROWS_BLO
 from engine.kernels.softcap import soften
 
 _ROWS = QUERIES_TOGETHER if cpu.has_avx512_dot() else 2
-_one, _few = Tokens(1), Tokens(_ROWS)
+_one, _few = Together(1), Together(_ROWS)
 _BOTTOM = np.float32(-3.0e38)
 
 BEGIN, END, SCORES = 0, 256, 512

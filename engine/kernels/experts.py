@@ -16,7 +16,7 @@ import numpy as np
 from engine.kernels import lanes
 from engine.kernels.formats import QuantFormat, panel_format, tile_of
 from engine.kernels.jit import inner, kernel
-from engine.kernels.matmul import Tokens, multiply_many, multiply_one, tokens_together
+from engine.kernels.matmul import Together, multiply_many, multiply_one, panels_together, tokens_together
 from engine.kernels.memory import field, load_f32, load_f32x16, store_f32, store_f32x16, store_i64
 from engine.kernels.records import N_TOKENS, P0, P1, P2, P3, P4, P5, P6, P7, P8, P9, SCRATCH, SCRATCH_BYTES
 from engine.kernels.routing import (
@@ -154,8 +154,8 @@ def expert_product(name: str) -> Any:
     """The products of every group's rows with its expert's weights, of a GGUF type. Units: panels of one expert."""
     fmt = panel_format(name)
     tiled = tile_of(fmt) if isinstance(fmt, QuantFormat) else panel_format("F32")
-    count = tokens_together()
-    one, few = Tokens(1), Tokens(count)
+    count, panels = tokens_together(), panels_together()
+    one, few, pair = Together(1), Together(count), Together(count, panels)
 
     @kernel
     def product(step, batch, first, last, thread):
@@ -172,22 +172,9 @@ def expert_product(name: str) -> Any:
                 multiply_one(fmt, one, weights, panel_bytes, n_blocks, x, y, first, last)
             else:
                 multiply_many(
-                    fmt,
-                    tiled,
-                    few,
-                    count,
-                    weights,
-                    panel_bytes,
-                    n_blocks,
-                    x,
-                    x_stride,
-                    y,
-                    y_stride,
-                    n,
-                    first,
-                    last,
-                    tile,
-                )
+                    fmt, tiled, few, pair, count, panels, weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, n,
+                    first, last, tile,
+                )  # fmt: skip
 
     return product
 

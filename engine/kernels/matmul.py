@@ -44,28 +44,32 @@ AHEAD = 1024
 """How far ahead of the block in work the next weights are fetched, in bytes."""
 
 
-class Tokens(Static):
-    """How many tokens go through a kernel's inner loop together."""
+class Together(Static):
+    """What goes through a kernel's inner loop together: so many tokens, times the rows of so many panels."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+    def __init__(self, tokens: int, panels: int = 1) -> None:
+        self.tokens, self.panels = tokens, panels
 
     def __repr__(self) -> str:
-        return f"{self.count} tokens"
+        return f"{self.tokens} tokens by {self.panels} panels"
+
+    def pairs(self) -> list[tuple[int, int]]:
+        """Every (panel, token), in the order of their sums."""
+        return [(panel, token) for panel in range(self.panels) for token in range(self.tokens)]
 
 
 class Sums(types.Type):
-    """LANES running sums for each of a few tokens."""
+    """LANES running sums for each pair of panel and token."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
-        super().__init__(name=f"sums({count})")
+    def __init__(self, together: Together) -> None:
+        self.together = together
+        super().__init__(name=f"sums({together!r})")
 
 
 @register_model(Sums)
 class _SumsModel(models.PrimitiveModel):
     def __init__(self, dmm: Any, kind: Sums) -> None:
-        super().__init__(dmm, kind, ir.ArrayType(F32X16, kind.count))
+        super().__init__(dmm, kind, ir.ArrayType(F32X16, len(kind.together.pairs())))
 
 
 def tokens_together() -> int:
@@ -73,73 +77,96 @@ def tokens_together() -> int:
     return 4 if cpu.has_avx512_dot() else 2
 
 
-@emitted(lambda count: Sums(count.value.count)(count))
-def zero_sums(e: Emit, args: Any, _count: ir.Value) -> ir.Value:
+def panels_together() -> int:
+    """How many panels of a tile go together: two read each activation once where there are registers for their sums."""
+    return 2 if cpu.has_avx512_dot() else 1
+
+
+@emitted(lambda together: Sums(together.value)(together))
+def zero_sums(e: Emit, args: Any, _together: ir.Value) -> ir.Value:
     """Sums of nothing."""
-    return ir.Constant(ir.ArrayType(F32X16, args[0].value.count), [splat_constant(F32X16, 0.0)] * args[0].value.count)
+    n = len(args[0].value.pairs())
+    return ir.Constant(ir.ArrayType(F32X16, n), [splat_constant(F32X16, 0.0)] * n)
 
 
-@emitted(lambda count, y, stride: Sums(count.value.count)(count, types.int64, types.int64))
-def load_sums(e: Emit, args: Any, _count: ir.Value, y: ir.Value, stride: ir.Value) -> ir.Value:
+@emitted(lambda together, y, stride: Sums(together.value)(together, types.int64, types.int64))
+def load_sums(e: Emit, args: Any, _together: ir.Value, y: ir.Value, stride: ir.Value) -> ir.Value:
     """Go on from sums that were stored: a row of outputs per token, `stride` bytes apart."""
-    n = args[0].value.count
-    sums = ir.Constant(ir.ArrayType(F32X16, n), ir.Undefined)
-    for t in range(n):
-        sums = e.b.insert_value(sums, e.load(e.at(y, e.b.mul(stride, I64(t))), F32X16), t)
+    pairs = args[0].value.pairs()
+    sums = ir.Constant(ir.ArrayType(F32X16, len(pairs)), ir.Undefined)
+    for i, (panel, token) in enumerate(pairs):
+        at = e.at(y, e.b.mul(stride, I64(token)))
+        sums = e.b.insert_value(sums, e.load(at, F32X16, panel * 4 * LANES), i)
     return sums
 
 
 @emitted(lambda sums, y, stride: types.void(sums, types.int64, types.int64))
 def store_sums(e: Emit, args: Any, sums: ir.Value, y: ir.Value, stride: ir.Value) -> None:
     """Store each token's sums to its row of outputs."""
-    for t in range(args[0].count):
-        e.store(e.b.extract_value(sums, t), e.at(y, e.b.mul(stride, I64(t))))
+    for i, (panel, token) in enumerate(args[0].together.pairs()):
+        e.store(e.b.extract_value(sums, i), e.at(y, e.b.mul(stride, I64(token))), panel * 4 * LANES)
 
 
 @emitted(lambda fmt, sums, panel, block, x, stride: sums(fmt, sums, types.int64, types.int64, types.int64, types.int64))
 def add_block(
     e: Emit, args: Any, _fmt: ir.Value, sums: ir.Value, panel: ir.Value, block: ir.Value, x: ir.Value, stride: ir.Value
 ) -> ir.Value:
-    """Add one block of a panel, times the same block of each token's activations (rows `stride` bytes apart)."""
-    fmt: PanelFormat = args[0].value
-    rows = [e.at(x, e.b.mul(stride, I64(t))) for t in range(args[1].count)]
-    if isinstance(fmt, QuantFormat):
-        return _add_quants(e, fmt, sums, panel, block, rows)
-    assert isinstance(fmt, FloatFormat)
-    return _add_floats(e, fmt, sums, panel, block, rows)
+    """Add one block of a panel, times the same block of each token's activations (rows `stride` bytes apart).
+
+    With several panels, these are tiles: their blocks lie in turn.
+    """
+    fmt, together = args[0].value, args[1].together
+    rows = [e.at(x, e.b.mul(stride, I64(t))) for t in range(together.tokens)]
+    first = e.b.mul(block, I64(together.panels))
+    places = [(panel, e.b.add(first, I64(p))) for p in range(together.panels)]
+    add = _add_quants if isinstance(fmt, QuantFormat) else _add_floats
+    return add(e, fmt, sums, places, block, rows)
+
+
+Place = tuple[ir.Value, ir.Value]
+"""A panel, and which of its blocks."""
 
 
 def _add_quants(
-    e: Emit, fmt: QuantFormat, sums: ir.Value, panel: ir.Value, block: ir.Value, rows: list[ir.Value]
+    e: Emit, fmt: QuantFormat, sums: ir.Value, places: list[Place], block: ir.Value, rows: list[ir.Value]
 ) -> ir.Value:
-    dot = ByteDot(e)
-    steps, offset = dot.steps(fmt.bits), dot.offset(fmt.offset, fmt.bits)
     rows = [e.at(row, e.b.mul(block, I64(BLOCK_BYTES))) for row in rows]
     for group in range(fmt.groups):
         sum_of = [_group_sum(e, fmt, row, group) for row in rows]
-        bias = [e.splat(e.b.mul(s, I32(-offset))) if offset else splat_constant(I32X16, 0) for s in sum_of]
-        running = list(bias) if dot.wide() else [dot.zero()] * len(rows)
-        totals, used = bias, 0
-        for step, weights in fmt.quants(e, panel, block, group):
+        totals = _dot_group(e, fmt, places, group, rows, sum_of)
+        for p, place in enumerate(places):
+            d, m = fmt.scales(e, *place, group)
             for t, row in enumerate(rows):
-                four = e.b.bitcast(e.splat(e.load(row, I32, 4 * step)), U8X64)
-                running[t] = dot.add(running[t], weights, four, fmt.bits)
-            used += 1
-            if used == steps and not dot.wide():
-                totals = [e.b.add(total, dot.total(r)) for total, r in zip(totals, running, strict=True)]
-                running, used = [dot.zero()] * len(rows), 0
-        if dot.wide():
-            totals = running
-        elif used:
-            totals = [e.b.add(total, dot.total(r)) for total, r in zip(totals, running, strict=True)]
-        d, m = fmt.scales(e, panel, block, group)
-        for t, row in enumerate(rows):
-            scaled = e.b.fmul(e.b.sitofp(totals[t], F32X16), e.splat(e.load(row, F32, SCALE_AT)))
-            total = e.fma(d, scaled, e.b.extract_value(sums, t))
-            if m is not None:
-                total = e.fma(m, e.splat(_scaled_sum(e, fmt, row, sum_of[t])), total)
-            sums = e.b.insert_value(sums, total, t)
+                i = p * len(rows) + t
+                scaled = e.b.fmul(e.b.sitofp(totals[i], F32X16), e.splat(e.load(row, F32, SCALE_AT)))
+                total = e.fma(d, scaled, e.b.extract_value(sums, i))
+                if m is not None:
+                    total = e.fma(m, e.splat(_scaled_sum(e, fmt, row, sum_of[t])), total)
+                sums = e.b.insert_value(sums, total, i)
     return sums
+
+
+def _dot_group(
+    e: Emit, fmt: QuantFormat, places: list[Place], group: int, rows: list[ir.Value], sum_of: list[ir.Value]
+) -> list[ir.Value]:
+    """A group's weights times activations as 32-bit lanes, for every panel and token."""
+    dot = ByteDot(e)
+    steps, offset = dot.steps(fmt.bits), dot.offset(fmt.offset, fmt.bits)
+    bias = [e.splat(e.b.mul(s, I32(-offset))) if offset else splat_constant(I32X16, 0) for s in sum_of]
+    totals = bias * len(places)
+    running, used = (totals if dot.wide() else [dot.zero()] * len(totals)), 0
+    for weights in zip(*(fmt.quants(e, *place, group) for place in places), strict=True):
+        step = weights[0][0]
+        fours = [e.b.bitcast(e.splat(e.load(row, I32, 4 * step)), U8X64) for row in rows]
+        pairs = [(vector, four) for _, vector in weights for four in fours]
+        running = [dot.add(r, *pair, fmt.bits) for r, pair in zip(running, pairs, strict=True)]
+        used += 1
+        if used == steps and not dot.wide():
+            totals = [e.b.add(total, dot.total(r)) for total, r in zip(totals, running, strict=True)]
+            running, used = [dot.zero()] * len(running), 0
+    if dot.wide():
+        return running
+    return [e.b.add(total, dot.total(r)) for total, r in zip(totals, running, strict=True)] if used else totals
 
 
 def _group_sum(e: Emit, fmt: QuantFormat, row: ir.Value, group: int) -> ir.Value:
@@ -157,17 +184,20 @@ def _scaled_sum(e: Emit, fmt: QuantFormat, row: ir.Value, group_sum: ir.Value) -
 
 
 def _add_floats(
-    e: Emit, fmt: FloatFormat, sums: ir.Value, panel: ir.Value, block: ir.Value, rows: list[ir.Value]
+    e: Emit, fmt: FloatFormat, sums: ir.Value, places: list[Place], block: ir.Value, rows: list[ir.Value]
 ) -> ir.Value:
     rows = [e.at(row, e.b.mul(block, I64(4 * BLOCK))) for row in rows]
-    halves = [[splat_constant(F32X16, 0.0)] * 2 for _ in rows]
+    halves = [[splat_constant(F32X16, 0.0)] * 2 for _ in range(len(places) * len(rows))]
     for column in range(BLOCK):
-        weights = fmt.column(e, panel, block, column)
+        weights = [fmt.column(e, *place, column) for place in places]
         for t, row in enumerate(rows):
-            halves[t][column & 1] = e.fma(weights, e.splat(e.load(row, F32, 4 * column)), halves[t][column & 1])
-    for t, (even, odd) in enumerate(halves):
-        total = e.b.fadd(e.b.extract_value(sums, t), e.b.fadd(even, odd))
-        sums = e.b.insert_value(sums, total, t)
+            x = e.splat(e.load(row, F32, 4 * column))
+            for p, vector in enumerate(weights):
+                half = halves[p * len(rows) + t]
+                half[column & 1] = e.fma(vector, x, half[column & 1])
+    for i, (even, odd) in enumerate(halves):
+        total = e.b.fadd(e.b.extract_value(sums, i), e.b.fadd(even, odd))
+        sums = e.b.insert_value(sums, total, i)
     return sums
 
 
@@ -236,25 +266,45 @@ def multiply_few(fmt, few, count, weights, panel_bytes, n_blocks, x, x_stride, y
 
 @inner
 def multiply_many(
-    fmt, tiled, few, count, weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, n, first, last, tile
+    fmt, tiled, few, pair, count, panels, weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, n, first, last, tile
 ):
-    """Panels first to last times n tokens' activations. Columns go by tiles, so that a tile serves every token."""
-    x_block_bytes = x_block_size(fmt)
-    for start in range(0, n_blocks, TILE_BLOCKS):
-        blocks = min(TILE_BLOCKS, n_blocks - start)
-        for p in range(first, last):
+    """Panels first to last times n tokens' activations. Columns go by tiles, so that a tile serves every token.
+
+    `pair`: `panels` panels together, as long as there are so many; then `few`: one. Both take `count` tokens at a time.
+    """
+    columns = TILE_BLOCKS // panels
+    paired = first + (last - first) // panels * panels
+    for start in range(0, n_blocks, columns):
+        blocks = min(columns, n_blocks - start)
+        for p in range(first, paired, panels):
             at = weights + p * panel_bytes
-            for block in range(blocks):
-                unpack_block(fmt, at, start + block, tile, block)
-            for t in range(0, n, count):
-                row = x + t * x_stride + start * x_block_bytes
-                out = y + t * y_stride + p * 4 * LANES
-                sums = zero_sums(few)
-                if start > 0:
-                    sums = load_sums(few, out, y_stride)
-                for block in range(blocks):
-                    sums = add_block(tiled, sums, tile, block, row, x_stride)
-                store_sums(sums, out, y_stride)
+            multiply_tile(
+                fmt, tiled, pair, panels, count, at, panel_bytes, start, blocks, x, x_stride, y, y_stride, n, p, tile
+            )
+        for p in range(paired, last):
+            at = weights + p * panel_bytes
+            multiply_tile(
+                fmt, tiled, few, 1, count, at, panel_bytes, start, blocks, x, x_stride, y, y_stride, n, p, tile
+            )
+
+
+@inner
+def multiply_tile(
+    fmt, tiled, together, panels, count, weights, panel_bytes, start, blocks, x, x_stride, y, y_stride, n, p, tile
+):
+    """Some blocks, from `start` on, of panels from p on, unpacked once for all tokens."""
+    for i in range(panels):
+        for block in range(blocks):
+            unpack_block(fmt, weights + i * panel_bytes, start + block, tile, panels * block + i)
+    for t in range(0, n, count):
+        row = x + t * x_stride + start * x_block_size(fmt)
+        out = y + t * y_stride + p * 4 * LANES
+        sums = zero_sums(together)
+        if start > 0:
+            sums = load_sums(together, out, y_stride)
+        for block in range(blocks):
+            sums = add_block(tiled, sums, tile, block, row, x_stride)
+        store_sums(sums, out, y_stride)
 
 
 @emitted(lambda fmt: types.int64(fmt))
@@ -267,8 +317,8 @@ def matmul(name: str) -> Any:
     """The matrix product for weights of a GGUF type."""
     fmt = panel_format(name)
     tiled = tile_of(fmt) if isinstance(fmt, QuantFormat) else panel_format("F32")
-    count = tokens_together()
-    one, few = Tokens(1), Tokens(count)
+    count, panels = tokens_together(), panels_together()
+    one, few, pair = Together(1), Together(count), Together(count, panels)
 
     @kernel
     def product(step, batch, first, last, thread):
@@ -282,8 +332,9 @@ def matmul(name: str) -> Any:
         else:
             tile = field(batch, SCRATCH) + thread * field(batch, SCRATCH_BYTES)
             multiply_many(
-                fmt, tiled, few, count, weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, n, first, last, tile
-            )
+                fmt, tiled, few, pair, count, panels, weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, n,
+                first, last, tile,
+            )  # fmt: skip
 
     return product
 
