@@ -32,7 +32,8 @@ PATIENCE_S = 30.0
 OVER = "ctrl+r"
 """The key line has the key for another answer once there is one."""
 
-RIGHT, DOWN, ESCAPE, F1, F3 = "\x1b[C", "\x1b[B", "\x1b", "\x1bOP", "\x1bOR"
+LEFT, RIGHT, DOWN, ESCAPE, F1, F3 = "\x1b[D", "\x1b[C", "\x1b[B", "\x1b", "\x1bOP", "\x1bOR"
+CANDIDATES, TINT = "\x1bc", "\x1bt"
 
 
 class Recording:
@@ -84,11 +85,25 @@ class Recording:
 
 
 def play(recording: Recording) -> None:
-    """Ask, watch, move a slider while it writes, ask again, look at the help."""
+    """Ask; see how likely each token was, and take another one; move a slider while it writes; look at the help."""
     recording.wait_for("ready")
     recording.listen(1.0)
     recording.wait_for(OVER, since=recording.ask("List three rivers, each with one sentence."))
+    recording.listen(1.0)
+    recording.type(TINT)
     recording.listen(1.5)
+    recording.type(CANDIDATES)
+    recording.listen(1.0)
+    for key in [LEFT] * 8 + [DOWN]:
+        recording.type(key)
+        recording.listen(0.25)
+    recording.listen(1.0)
+    before = len(recording.seen)
+    recording.type("\r")
+    recording.wait_for("2/2", before)
+    recording.listen(2.5)
+    recording.type(TINT, ESCAPE)
+    recording.listen(1.0)
     before = recording.ask("Tell a long story of a lighthouse keeper and the sea.")
     recording.listen(0.5)
     recording.type(F3, *[RIGHT] * 20)

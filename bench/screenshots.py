@@ -21,7 +21,11 @@ QUESTIONS = (
     "What is the capital of France?",
     "Write a Python function that adds two numbers, in a code block.",
 )
-SIZES = {"wide": (120, 40), "small": (80, 24)}
+PICTURES = {
+    "wide": ((120, 40), "textual-dark"),
+    "light": ((120, 40), "textual-light"),
+    "small": ((80, 24), "textual-dark"),
+}
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -30,13 +34,18 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(LOOK_EVERY_S)
 
 
-async def take(folder: Path, model: Path) -> None:
+async def take(folder: Path, model: Path, homes: Path) -> None:
     from tui.app import LlmTuiApp
     from tui.options import AppOptions
 
-    for name, size in SIZES.items():
+    for name, (size, theme) in PICTURES.items():
+        home = homes / name
+        home.mkdir()
+        (home / "cache").symlink_to(CACHE / "engine", target_is_directory=True)
+        os.environ["LLM_TUI_HOME"] = str(home)
         app = LlmTuiApp(AppOptions(model=str(model)))
         async with app.run_test(size=size) as pilot:
+            app.theme = theme
             await until(lambda app=app: app.workspace and app.workspace.engine.is_ready and app.workspace.is_open)
             conversation = app.workspace.conversation
             for question in QUESTIONS:
@@ -50,12 +59,11 @@ async def take(folder: Path, model: Path) -> None:
 def main() -> None:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/screenshots")
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["LLM_TUI_HOME"] = home
+    with tempfile.TemporaryDirectory() as homes:
         from engine.starter import fetch
 
         model = fetch(CACHE / "models", lambda progress: None)
-        asyncio.run(take(folder, model))
+        asyncio.run(take(folder, model, Path(homes)))
 
 
 if __name__ == "__main__":
