@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from textual.widgets import Markdown
 
 from engine.kept_caches import KEPT, kept_file
 from storage import deletion, sessions, tree
 from storage.database import Database, open_database
 from tui.paths import user_paths
+from tui.widgets.answer_body import AnswerBody
 from tui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
@@ -110,6 +113,38 @@ async def test_a_search_opens_the_session_at_the_message_on_its_branch(stage: St
         assert "line 199" not in play.text()
         await play.press("end")
         await play.until_shown("line 199")
+
+
+async def test_a_key_before_all_is_drawn_leaves_the_found_message_in_sight(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = open_database(user_paths().database)
+    session = sessions.create_session(db, model="m", system="", settings={}, title="Lakes")
+    asked = tree.append_message(db, session.id, None, "user", "about lakes")
+    answer = tree.append_message(db, session.id, asked.id, "assistant", "deep water\n\n" * 60)
+    db.close()
+    drawing = asyncio.Event()
+    draws: list[asyncio.Task[None]] = []
+
+    async def draw_later(body: AnswerBody, text: str) -> None:
+        async def draw() -> None:
+            await drawing.wait()
+            await Markdown.update(body, text)
+
+        draws.append(asyncio.create_task(draw()))
+
+    async with stage.ready() as play:
+        monkeypatch.setattr(AnswerBody, "update", draw_later)
+        transcript = play.app.screen.query_one(Transcript)
+        await play.conversation.open(session.id, at=asked.id)
+        await play.until(lambda: transcript.has_focus and draws)
+        await play.press("up")
+        drawing.set()
+        await play.until(lambda: all(draw.done() for draw in draws) and transcript.max_scroll_y > 60)
+        assert transcript.scroll_y == 0
+        await play.press("end")
+        await play.until(lambda: transcript.scroll_y == transcript.max_scroll_y)
+        assert play.conversation.path[-1].message.id == answer.id
 
 
 async def test_a_slow_search_does_not_hide_a_newer_one(stage: Stage) -> None:

@@ -87,6 +87,8 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
         self._is_moving = False
         self._cursor: str | None = None
         self._goal: MessageView | None = None
+        # The reader was brought to a message and has not gone to the end since.
+        self._is_elsewhere = False
 
     def compose(self) -> ComposeResult:
         """The system prompt on top and the notes that come and go."""
@@ -109,7 +111,11 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
     def _follow_when_longer(self) -> None:
         # An anchored container puts what is shorter than itself at its bottom; a chat begins at the top.
         longer = self.virtual_size.height > self.scrollable_content_region.height
-        if longer != self.is_anchored:
+        if longer and self._is_elsewhere and not self.is_anchored:
+            # The end is followed once the reader gets there.
+            self._anchored = True
+            self.release_anchor()
+        elif longer != self.is_anchored:
             self.anchor(longer)
             if not longer:
                 self.scroll_to(y=0, animate=False)
@@ -137,6 +143,7 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
     def follow(self) -> None:
         """Go to the end and stay there, also after the reader had scrolled."""
         self._goal = None
+        self._is_elsewhere = False
         if self._end < len(self._path):
             self._end = len(self._path)
             self._first = max(self._end - PAGE, 0)
@@ -334,6 +341,7 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
         # The views may not have their place yet.
         self.release_anchor()
         if in_middle:
+            self._is_elsewhere = True
             self._goal = views[at]
             self._show_goal()
         else:
