@@ -3,7 +3,7 @@
 Textual sends whole lines of what may have changed. Here its frames go into a picture of the screen, and when the line
 is free, what the terminal does not show yet is sent: a frame that came meanwhile costs nothing.
 
-This and `output` are the files that reach into how Textual draws.
+This, `output` and `drawing/composing` are the files that reach into how Textual draws.
 """
 
 from __future__ import annotations
