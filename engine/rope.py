@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Context, Decimal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 from engine.config import ModelConfig, RopeScaling
 
 Frequencies = NDArray[np.float64]
+
+_DIGITS = Context(prec=40)
+"""Arithmetic with far more digits than a float64 has."""
 
 
 def rotary_frequencies(config: ModelConfig, divisors: NDArray[np.float32] | None) -> tuple[Frequencies, float]:
@@ -37,7 +41,9 @@ def local_rotary_frequencies(config: ModelConfig) -> tuple[Frequencies, float] |
 
 
 def _plain(theta: float, rope_dim: int) -> Frequencies:
-    return np.asarray(theta ** (-np.arange(rope_dim // 2, dtype=np.float64) * 2 / rope_dim))
+    """Pair i turns by theta^(-2 i / rope_dim), rounded once: NumPy's last bit would depend on the processor."""
+    exponents = (_DIGITS.divide(-2 * i, rope_dim) for i in range(rope_dim // 2))
+    return np.array([float(_DIGITS.power(Decimal(theta), exponent)) for exponent in exponents])
 
 
 def _kept_by_yarn(scaling: RopeScaling, theta: float, rope_dim: int) -> Frequencies:

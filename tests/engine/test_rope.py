@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +33,11 @@ def test_plain(config) -> None:
     np.testing.assert_allclose(frequencies, PLAIN, rtol=1e-12)
     assert magnitude == 1.0
     assert local_rotary_frequencies(config) is None
+
+
+def test_the_last_bit_is_the_same_on_every_processor(config) -> None:
+    frequencies, _ = rotary_frequencies(config, None)
+    assert zlib.crc32(frequencies.tobytes()) == 0x6B38DC55, "rounded once from the exact values"
 
 
 def test_linear_stretches_all_alike(config) -> None:
