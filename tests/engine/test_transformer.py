@@ -135,7 +135,7 @@ def test_what_is_out_of_range_is_refused(tiny):
 
 
 @pytest.mark.slow
-def test_starter_model_agrees_with_the_ReferenceModel(starter_model):
+def test_starter_model_agrees_with_the_oracle(starter_model):
     model = open_model(starter_model)
     ids = model.tokenizer.encode("The capital of France is", add_bos=False, parse_special=True)
     expected = ReferenceModel(starter_model).logits(ids)[-1]
