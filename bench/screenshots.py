@@ -50,6 +50,8 @@ async def take(folder: Path, model: Path, homes: Path) -> None:
             conversation = app.workspace.conversation
             for question in QUESTIONS:
                 await conversation.new()
+                # The empty box comes after the session does, and takes away what is typed before.
+                await pilot.pause()
                 await pilot.press(*("space" if c == " " else c for c in question), "enter")
                 await until(lambda c=conversation: c.path and c.path[-1].message.state == "complete" and not c.answer)
             await pilot.pause(1.0)
