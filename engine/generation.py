@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from engine.inbox import Control
     from engine.model import LanguageModel
 
+ROOM_FOR_ANSWER = 256
+"""Positions behind the prompt for which the cache is made ready together with the prompt's."""
+
 SEED_BITS = 32
 """Seeds that are picked are short enough to be typed."""
 
@@ -126,6 +129,7 @@ class _Answer:
             model.enter_session(self.command.session, ids)
             self.n_reused = min(common_prefix_length(model.cached_ids, ids), total - 1)
         self._tell_progress(self.n_reused)
+        model.expect(total + min(self._room() + 1, ROOM_FOR_ANSWER))
         logits = None
         for start in range(self.n_reused, total, model.batch_size):
             if self.control.stopped:

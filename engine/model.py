@@ -45,6 +45,10 @@ class LanguageModel:
         """The tokens whose keys and values the cache holds."""
         return self._whole().cached_ids
 
+    def expect(self, n_positions: int) -> None:
+        """Make room for a text of so many tokens at once."""
+        self._whole().expect(n_positions)
+
     def evaluate(self, ids: Sequence[int], pos: int) -> NDArray[np.float32]:
         """Logits (vocab_size,) after tokens at positions pos…: a view, valid until the next call.
 

@@ -59,6 +59,10 @@ class Transformer:
         self._program = program
         self._team = Team(program.compile(report), threads, max(TILE_BYTES, attention_scratch_bytes(config.head_dim)))
 
+    def expect(self, n_positions: int) -> None:
+        """Make room in the cache for a text of so many tokens at once, rather than double it again and again."""
+        self.cache.reserve(min(n_positions, self.max_seq_len))
+
     def evaluate(self, ids: Sequence[int], pos: int) -> NDArray[np.float32]:
         """Read tokens at positions pos…, forgetting what the cache held from there on.
 

@@ -29,6 +29,7 @@ from engine.kernels.jit import inner, kernel
 from engine.kernels.kv_types import kv_type
 from engine.kernels.matmul import Together, add_block, store_sums, zero_sums
 from engine.kernels.memory import (
+    fetch,
     field,
     load_f16x16,
     load_f32,
@@ -139,42 +140,76 @@ def _from_lane_zero(v, begin):
 
 
 @inner
-def attend_rows(kv, count, n_rows, shape, q, keys, values, scales, start, softcap, scratch, out, out_stride):
-    """Partial results of n_rows query rows (computed `count` together) over the range of the cache from `start`."""
-    dim, pad, stride = field(shape, HEAD_DIM), field(shape, HEAD_PAD), field(shape, Q_ROW_BYTES)
-    scores = scratch + SCORES
+def attend_rows(kv, count, n_rows, shape, q, keys, values, scales, start, softcap, scratch, out, out_stride, ahead):
+    """Partial results of n_rows query rows (computed `count` together) over the range of the cache from `start`.
+
+    ahead: nobody has read this range lately. While its keys are in work its values are fetched, then the next keys.
+    """
     longest = 0
     for r in range(n_rows):
         longest = max(longest, min(RANGE, field(scratch + END, r) - start))
     blocks = (longest + BLOCK - 1) // BLOCK
-    vectors = blocks * (BLOCK // LANES)
-    key_panel_bytes = pad // BLOCK * key_block_bytes(kv)
-    for p in range(vectors):
+    _score(kv, count, shape, q, keys, values, start, blocks, scratch, ahead)
+    _soften_and_weigh(n_rows, shape, start, softcap, blocks * (BLOCK // LANES), scratch, out, out_stride)
+    _add_values(kv, count, n_rows, shape, keys, values, scales, start, blocks, scratch, out, out_stride, ahead)
+
+
+@inner
+def _score(kv, count, shape, q, keys, values, start, blocks, scratch, ahead):
+    """Every row times the keys of a range, to the scratch's scores."""
+    pad, stride = field(shape, HEAD_PAD), field(shape, Q_ROW_BYTES)
+    for p in range(blocks * (BLOCK // LANES)):
+        panel = keys + (start // LANES + p) * (pad // BLOCK * key_block_bytes(kv))
+        if ahead:
+            for v in range(_value_panels(shape)):
+                at = v * field(shape, CAPACITY) + start + p * LANES
+                fetch(values + at * value_bytes(kv), LANES * value_bytes(kv))
         sums = zero_sums(count)
-        panel = keys + (start // LANES + p) * key_panel_bytes
         for block in range(pad // BLOCK):
             sums = add_block(key_format(kv), sums, panel, block, q, stride)
-        store_sums(sums, scores + p * VECTOR, RANGE * 4)
-    padded = (dim + LANES - 1) // LANES * LANES
+        store_sums(sums, scratch + SCORES + p * VECTOR, RANGE * 4)
+
+
+@inner
+def _soften_and_weigh(n_rows, shape, start, softcap, vectors, scratch, out, out_stride):
+    """Each row's scores to weights in place; the largest score and the weights' sum to its partial result."""
+    behind = _value_panels(shape) * VECTOR
     for r in range(n_rows):
+        scores = scratch + SCORES + r * RANGE * 4
         first = max(0, field(scratch + BEGIN, r) - start)
         last = max(first, min(RANGE, field(scratch + END, r) - start))
         if softcap > np.float32(0.0):
-            soften(scores + r * RANGE * 4, vectors, softcap)
-        top, total = softmax_range(scores + r * RANGE * 4, first, last, vectors)
-        store_f32(out + r * out_stride + padded * 4, top)
-        store_f32(out + r * out_stride + padded * 4 + 4, total)
-    weights, capacity = scores, field(shape, CAPACITY)
-    for p in range(padded // LANES):
+            soften(scores, vectors, softcap)
+        top, total = softmax_range(scores, first, last, vectors)
+        store_f32(out + r * out_stride + behind, top)
+        store_f32(out + r * out_stride + behind + 4, total)
+
+
+@inner
+def _add_values(kv, count, n_rows, shape, keys, values, scales, start, blocks, scratch, out, out_stride, ahead):
+    """Every row's weights times the values of a range, to its partial result."""
+    weights, capacity, panels = scratch + SCORES, field(shape, CAPACITY), _value_panels(shape)
+    keys_after = keys + (start + RANGE) // LANES * (field(shape, HEAD_PAD) // BLOCK * key_block_bytes(kv))
+    part_bytes = RANGE // LANES * (field(shape, HEAD_PAD) // BLOCK * key_block_bytes(kv)) // panels
+    for p in range(panels):
+        if ahead:
+            fetch(keys_after + p * part_bytes, part_bytes)
         if is_scaled(kv):
             weights = scratch + SCALED
             if p % 2 == 0:
-                _scale_weights(scores, weights, scales + (p // 2 * capacity + start) * 2, n_rows, vectors)
+                at = scales + (p // 2 * capacity + start) * 2
+                _scale_weights(scratch + SCORES, weights, at, n_rows, blocks * (BLOCK // LANES))
         sums = zero_sums(count)
         panel = values + (p * capacity + start) * value_bytes(kv)
         for block in range(blocks):
             sums = add_block(value_format(kv), sums, panel, block, weights, RANGE * 4)
         store_sums(sums, out + p * VECTOR, out_stride)
+
+
+@inner
+def _value_panels(shape):
+    """Panels of LANES dimensions of a head."""
+    return (field(shape, HEAD_DIM) + LANES - 1) // LANES
 
 
 @inner
@@ -254,16 +289,16 @@ def attend(kv_name: str) -> Any:
 
 
 @inner
-def _attend(kv, step, shape, h, row, n_rows, start, scratch, out, out_stride):
+def _attend(kv, step, shape, h, row, n_rows, start, scratch, out, out_stride, ahead):
     """Up to _ROWS query rows of key-value head h, from `row` on, over one range of the cache."""
     layer, softcap = field(step, ATT_LAYER), load_f32(step + 8 * SOFTCAP)
     q = field(step, Q_ROWS) + h * field(shape, Q_HEAD_BYTES) + row * field(shape, Q_ROW_BYTES)
     keys, values = head_keys(kv, shape, layer, h), head_values(kv, shape, layer, h)
     scales = head_value_scales(shape, layer, h)
     if n_rows == 1:
-        attend_rows(kv, _one, 1, shape, q, keys, values, scales, start, softcap, scratch, out, out_stride)
+        attend_rows(kv, _one, 1, shape, q, keys, values, scales, start, softcap, scratch, out, out_stride, ahead)
     else:
-        attend_rows(kv, _few, n_rows, shape, q, keys, values, scales, start, softcap, scratch, out, out_stride)
+        attend_rows(kv, _few, n_rows, shape, q, keys, values, scales, start, softcap, scratch, out, out_stride, ahead)
 
 
 @inner
@@ -276,7 +311,7 @@ def _attend_range(kv, step, shape, h, part, pos, rows, ranges, scratch):
         _set_limits(scratch, pos, few, group, r, field(step, WINDOW))
         if field(scratch + BEGIN, 0) < (part + 1) * RANGE:
             out = field(shape, PARTIALS) + ((h * ranges + part) * (rows + _ROWS) + r) * part_bytes
-            _attend(kv, step, shape, h, r, few, part * RANGE, scratch, out, part_bytes)
+            _attend(kv, step, shape, h, r, few, part * RANGE, scratch, out, part_bytes, r == 0)
 
 
 @inner
@@ -297,7 +332,8 @@ def _attend_block(kv, step, shape, h, row0, pos, rows, scratch):
             if field(scratch + END, few - 1) <= start:
                 continue
             state = states + (r - row0) * part_bytes
-            _attend(kv, step, shape, h, r, few, start, scratch, state if start == first_start else fresh, part_bytes)
+            result = state if start == first_start else fresh
+            _attend(kv, step, shape, h, r, few, start, scratch, result, part_bytes, False)
             if start > first_start:
                 for i in range(few):
                     if field(scratch + END, i) > start:

@@ -66,7 +66,7 @@ class Emit:
             one, ir.Constant(kind, ir.Undefined), ir.Constant(ir.VectorType(I32, count), [0] * count)
         )
 
-    def prefetch(self, address: ir.Value, offset: int) -> None:
+    def prefetch(self, address: ir.Value, offset: int = 0) -> None:
         """Ask for a cache line ahead of its use."""
         pointer = self.b.inttoptr(self.at(address, offset), I8.as_pointer())
         self.call("llvm.prefetch.p0", ir.VoidType(), [pointer, I32(0), I32(3), I32(1)])

@@ -69,6 +69,18 @@ def store_f16x16(e: Emit, _types: Any, address: ir.Value, value: ir.Value) -> No
     e.store(e.float_to_half(value), address)
 
 
+@emitted(lambda address: types.void(types.int64))
+def _fetch_line(e: Emit, _types: Any, address: ir.Value) -> None:
+    e.prefetch(address)
+
+
+@inner
+def fetch(address, n_bytes):
+    """Ask for memory that will be read soon."""
+    for at in range(0, n_bytes, 64):
+        _fetch_line(address + at)
+
+
 def _pointer(kind: ir.Type, result: types.Type) -> Any:
     @emitted(lambda address: types.CPointer(result)(types.int64))
     def numbers_at(e: Emit, _types: Any, address: ir.Value) -> ir.Value:

@@ -17,6 +17,7 @@ from engine.kernels.emit import I64, Emit
 from engine.kernels.jit import exported, inner
 from engine.kernels.memory import field, store_i64
 from engine.kernels.records import (
+    ATTENTION,
     CHUNK_BITS,
     CHUNK_MASK,
     CHUNK_UNITS,
@@ -143,7 +144,8 @@ def make_plan(plan, batch):
         units = count_units(step, batch)
         least = max(1, field(step, CHUNK_UNITS))
         rounds = 0
-        if field(batch, N_TOKENS) <= FEW_TOKENS and field(step, UNIT_KIND) == FIXED:
+        kind = field(step, UNIT_KIND)
+        if field(batch, N_TOKENS) <= FEW_TOKENS and (kind == FIXED or kind == ATTENTION):
             rounds = halvings(units, least, threads)
         chunks = rounds * threads + max(1, ((units >> rounds) + least - 1) // least)
         entry = plan + 8 * PLAN_FIELDS * i

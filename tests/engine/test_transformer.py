@@ -102,6 +102,17 @@ def test_going_back_forgets_what_came_after(tiny):
     model.close()
 
 
+def test_a_text_that_is_expected_makes_the_cache_grow_once(write_model, tmp_path):
+    model = open_model(write_model(tmp_path / "long.gguf", set_keys={"llama.context_length": 3000}))
+    model.expect(1500)
+    assert model.transformer.cache.capacity == 2048
+    model.expect(2100)
+    assert model.transformer.cache.capacity == 3072
+    model.expect(10_000)
+    assert model.transformer.cache.capacity == 3072
+    model.close()
+
+
 def test_cache_grows_and_keeps_what_it_holds(write_model, tmp_path):
     path = write_model(tmp_path / "long.gguf", set_keys={"llama.context_length": 3000})
     ids = np.random.default_rng(5).integers(0, 705, 2500).tolist()

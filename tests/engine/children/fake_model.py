@@ -62,6 +62,9 @@ class FakeModel:
         self.transformer: object | None = self
         self._logits = np.zeros(VOCAB_SIZE, np.float32)
 
+    def expect(self, n_positions: int) -> None:
+        assert n_positions <= self.max_seq_len + 1
+
     def evaluate(self, ids: Sequence[int], pos: int) -> np.ndarray:
         assert 0 < len(ids) <= self.batch_size
         assert pos <= len(self.cached_ids)
