@@ -154,7 +154,8 @@ class AnswerBody(EvenLines, Markdown):
         """Add text to the end: like Textual's append, which parses a long last block again from its beginning."""
         async with self.lock:
             if self._tail is None:
-                self._tail = "".join(self.source.splitlines(keepends=True)[self._last_parsed_line :])
+                # What stands here already may end in the middle of a list, a table or a block of code.
+                self._tail = _last_block(self.source, list(gather_tables(markdown_parser().parse(self.source))))
             self._markdown += text
             self._tail += text
             tokens = list(gather_tables(markdown_parser().parse(self._tail)))
