@@ -21,7 +21,8 @@ import msgspec
 from engine import postmortem
 from engine.errors import EngineGoneError, EngineStartError
 from engine.lines import LineSplitter, LineTooLongError
-from engine.protocol import AnyEvent, EngineDied, HeartbeatMissed, event_decoder
+from engine.protocol import AnyEvent, EngineDied, HeartbeatMissed
+from engine.protocol.lines import event_decoder
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ from typing import Self
 from engine import errors
 from engine.child import EngineProcess, Limits
 from engine.interface import Engine, error_from
-from engine.protocol import PROTOCOL_VERSION, AnyCommand, AnyEvent, EngineDied, Hello, command_encoder
+from engine.protocol import PROTOCOL_VERSION, AnyCommand, AnyEvent, EngineDied, Hello
+from engine.protocol.lines import command_encoder
 
 __all__ = ["ENGINE_COMMAND", "EngineClient", "error_from"]
 

@@ -46,9 +46,8 @@ from engine.protocol import (
     Tokenized,
     Unload,
     Unloaded,
-    command_decoder,
-    event_encoder,
 )
+from engine.protocol.lines import command_decoder, event_encoder
 from engine.pulse import Activity, Pulse
 from engine.version import VERSION
 

@@ -21,7 +21,6 @@ def first_frame_shown() -> None:
     gc.freeze()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     gc.enable()
-    sys.setswitchinterval(SWITCH_S)
 
 
 def tidy_up() -> None:
@@ -32,4 +31,5 @@ def tidy_up() -> None:
 # The modules and the first frame are a hundred thousand objects, none of them garbage: looking through them again and
 # again takes a fifth of the time to the first frame.
 gc.disable()
+sys.setswitchinterval(SWITCH_S)
 os.environ.update(textual_variables(os.environ))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, kw_only=True)
-class AppOptions:
+class AppOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The options of `llm-tui [MODEL]`.
 
     model: a path or a name, None for the last one used. base: of what an adapter is added to, None for the one that was

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -109,12 +107,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return [models_dir, *(Path(name).expanduser() for name in self.models.directories)]
 
 
-@dataclass(frozen=True)
-class LoadedSettings:
+class LoadedSettings(msgspec.Struct, frozen=True):
     """The settings, and a sentence for each thing in the file that could not be used."""
 
     settings: Settings
-    problems: list[str] = field(default_factory=list)
+    problems: list[str] = []
 
 
 class SettingsError(Exception):
@@ -125,13 +122,17 @@ def load_settings(path: Path) -> LoadedSettings:
     """Read settings.toml; what is wrong in it is replaced by its default and told, never fatal."""
     try:
         text = path.read_text(encoding="utf-8")
-        table = tomllib.loads(text)
     except FileNotFoundError:
         return LoadedSettings(Settings())
     except (OSError, UnicodeDecodeError) as error:
         return LoadedSettings(
             Settings(), [_("{path} cannot be read ({error}); the default settings are used.", path=path, error=error)]
         )
+    # Importing it takes time before the first frame, and most have no settings.
+    import tomllib
+
+    try:
+        table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         return LoadedSettings(
             Settings(), [_("{path} is not valid TOML: {error}. The default settings are used.", path=path, error=error)]
@@ -176,6 +177,8 @@ def save_settings(path: Path, changes: Mapping[str, Any]) -> Settings:
     A value of None removes the setting, which brings its default back. Raises SettingsError and changes nothing
     where the file is not valid TOML, a value does not fit, or the file cannot be written.
     """
+    import tomllib
+
     import tomlkit
     import tomlkit.exceptions
 

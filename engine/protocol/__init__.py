@@ -6,8 +6,6 @@ Everything here imports msgspec alone, so that the app stays light.
 
 from __future__ import annotations
 
-import msgspec
-
 from engine.protocol.card import Abilities, ModelCard
 from engine.protocol.commands import (
     AnyCommand,
@@ -108,15 +106,6 @@ __all__ = [
     "Tune",
     "Unload",
     "Unloaded",
-    "command_decoder",
-    "command_encoder",
-    "event_decoder",
-    "event_encoder",
 ]
 
 PROTOCOL_VERSION = 1
-
-command_encoder = msgspec.json.Encoder()
-command_decoder = msgspec.json.Decoder(AnyCommand)
-event_encoder = msgspec.json.Encoder()
-event_decoder = msgspec.json.Decoder(AnyEvent)

@@ -25,9 +25,8 @@ from engine.protocol import (
     Token,
     TokenLogprob,
     TokenPrompt,
-    command_decoder,
-    event_encoder,
 )
+from engine.protocol.lines import command_decoder, event_encoder
 
 WORDS = ["Paris", " is", " the", " capital", ".\x1b[31m", " Yes", "."]
 

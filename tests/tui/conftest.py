@@ -17,7 +17,8 @@ from textual.pilot import Pilot
 from textual.widget import Widget
 from textual.widgets._toast import Toast
 
-from engine.protocol import AnyCommand, Generate, command_decoder
+from engine.protocol import AnyCommand, Generate
+from engine.protocol.lines import command_decoder
 from tests.tui import idle
 from tests.tui.terminal import Terminal
 from tui.app import LlmTuiApp

@@ -36,10 +36,8 @@ from engine.protocol import (
     Tokenize,
     Tokenized,
     Tune,
-    command_decoder,
-    command_encoder,
-    event_encoder,
 )
+from engine.protocol.lines import command_decoder, command_encoder, event_encoder
 
 
 class Script(msgspec.Struct):

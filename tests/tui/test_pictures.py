@@ -9,11 +9,12 @@ import os
 import pkgutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import psutil
 import pytest
 from textual.screen import Screen
@@ -52,7 +53,9 @@ def around(stage: Stage, monkeypatch: pytest.MonkeyPatch, scripted_server: Scrip
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.chdir(stage.home.parent)
     paths = user_paths()
-    relative = {each.name: getattr(paths, each.name).relative_to(stage.home.parent) for each in fields(Paths)}
+    relative = {
+        each.name: getattr(paths, each.name).relative_to(stage.home.parent) for each in msgspec.structs.fields(Paths)
+    }
     monkeypatch.setattr("tui.app.user_paths", lambda: Paths(**relative))
     monkeypatch.setattr("tui.paths.user_paths", lambda: Paths(**relative))
     monkeypatch.setattr(Models, "_survey", lambda self: (MODELS, [ADAPTER]))

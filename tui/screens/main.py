@@ -12,7 +12,6 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 
-from tui import messages
 from tui.drawing.composing import FrugalCompositor
 from tui.language import _
 from tui.screens.main_keys import MAIN_KEYS
@@ -24,6 +23,7 @@ from tui.widgets.status_line import StatusLine
 from tui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
+    from tui import messages
     from tui.services.workspace import Workspace
 
 _NARROW = 100
@@ -75,6 +75,7 @@ class MainScreen(MainPrompt):
         with self.app.batch_update():
             await self.query_one("#history").mount(HistoryPane())
             await self.query_one("#engine").mount(EnginePane(workspace.conversation.sampling))
+            await self.transcript.furnish()
         workspace.conversation.n_candidates = N_CANDIDATES
         workspace.conversation.set_draft(self.prompt.text)
         self._workspace = workspace

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from textual import on
-
-from tui import messages
 from tui.language import _
 from tui.screens.main_sessions import MainSessions
 
 if TYPE_CHECKING:
+    from tui import messages
     from tui.widgets.candidates_pane import CandidatesPane
     from tui.widgets.message_view import MessageView
 
@@ -22,24 +20,24 @@ class MainCandidates(MainSessions):
         """Begin to follow the conversation's end, as soon as there is a pane."""
         self.workspace.looking.is_watched = lambda: bool(self.query_one("#engine").display)
 
-    @on(messages.EngineChanged)
-    def _look_into_the_model(self, event: messages.EngineChanged) -> None:
+    async def on_engine_changed(self, event: messages.EngineChanged) -> None:
+        """Another model sees other candidates."""
         if event.phase == "ready":
             self.workspace.looking.look_at_end()
         else:
             self.workspace.looking.forget()
 
-    @on(messages.PathChanged)
-    def _look_elsewhere(self) -> None:
+    async def on_path_changed(self, event: messages.PathChanged) -> None:
+        """The branch ends elsewhere."""
         self._show_place(None)
         self.workspace.looking.look_at_end()
 
-    @on(messages.AnswerEnded)
-    def _look_at_the_end(self) -> None:
+    async def on_answer_ended(self, event: messages.AnswerEnded) -> None:
+        """What would come next."""
         self.workspace.looking.look_at_end()
 
-    @on(messages.AnswerBegan)
-    def _show_what_is_written(self) -> None:
+    def on_answer_began(self) -> None:
+        """The candidates of what is written come with its tokens."""
         self.workspace.looking.forget()
         self.candidates.begin_live()
         self._show_place(None)

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from tui.language import _
-from tui.messages import Trouble
 from tui.sentences import reason
 from tui.slash import Call
 
@@ -27,7 +26,7 @@ async def _carry_out(screen: MainScreen, call: Call) -> None:
     try:
         await RUN[call.command.word](screen, call.rest)
     except StorageError as error:
-        screen.on_trouble(Trouble(reason(error)))
+        screen.tell_trouble(reason(error))
 
 
 def _warn(screen: MainScreen, sentence: str) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.protocol import Abilities
-from tui import messages
 from tui.language import N_, _
 from tui.screens.main_parts import MainParts
 from tui.sentences import sentence
@@ -15,6 +13,10 @@ from tui.text import safe_line
 from tui.widgets.chat_header import model_words
 
 if TYPE_CHECKING:
+    from textual.notifications import SeverityLevel
+
+    from engine.protocol import Abilities
+    from tui import messages
     from tui.screens.fetching import FetchingDialog
 
 _PHASE_WORDS = {"starting": N_("Starting the engine …"), "loading": N_("Opening the model …")}
@@ -30,7 +32,7 @@ class MainEvents(MainParts):
 
     # The engine
 
-    def on_engine_changed(self, event: messages.EngineChanged) -> None:
+    async def on_engine_changed(self, event: messages.EngineChanged) -> None:
         """The engine's process or model is another."""
         self.numbers.show_phase(event.phase)
         self.header.model = model_words(event.card)
@@ -203,4 +205,8 @@ class MainEvents(MainParts):
 
     def on_trouble(self, event: messages.Trouble) -> None:
         """Something failed."""
-        self.notify(event.sentence, severity=event.severity, timeout=10, markup=False)
+        self.tell_trouble(event.sentence, event.severity)
+
+    def tell_trouble(self, sentence: str, severity: SeverityLevel = "error") -> None:
+        """Say what failed, for as long as it takes to read it."""
+        self.notify(sentence, severity=severity, timeout=10, markup=False)

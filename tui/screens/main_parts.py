@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 
 
 class MainParts(Screen[None]):
-    """The main screen's widgets by name, its side panes, and the workspace behind once the first frame is shown."""
+    """The main screen's widgets by name, its side panes, and the workspace behind once the first frame is shown.
+
+    What the services tell is handled by each class that it concerns: Textual calls the handlers of all classes of a
+    screen, a subclass's before its parent's, so none of them calls its parent's.
+    """
 
     _workspace: Workspace | None = None
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from textual import on, work
+from textual import work
 from textual.content import Content
 from textual.widgets import Static
 
-from tui import messages
 from tui.language import _
 from tui.screens.main_candidates import MainCandidates
 from tui.sentences import reason
 from tui.widgets.prompt_box import PromptBox
 
 if TYPE_CHECKING:
+    from tui import messages
     from tui.screens.main import MainScreen
     from tui.widgets.completion_menu import CompletionMenu
     from tui.widgets.sampling_pane import SamplingPane
@@ -52,9 +52,7 @@ class MainPrompt(MainCandidates):
         try:
             sent = await self.workspace.conversation.send(attachments.message(text))
         except StorageError as error:
-            self.on_trouble(
-                messages.Trouble(_("The message was not sent, it is still in the box. {reason}", reason=reason(error)))
-            )
+            self.tell_trouble(_("The message was not sent, it is still in the box. {reason}", reason=reason(error)))
             return
         if not sent:
             waits = _("The answer before waits for the model: esc stops it, then enter sends.")
@@ -94,7 +92,7 @@ class MainPrompt(MainCandidates):
         try:
             found = await self.workspace.prompts.step(self.prompt.text, event.older)
         except StorageError as error:
-            self.on_trouble(messages.Trouble(reason(error)))
+            self.tell_trouble(reason(error))
             return
         if found is not None:
             self.prompt.show_draft(found)
@@ -134,7 +132,7 @@ class MainPrompt(MainCandidates):
         try:
             text = await edit_text(self.app, self.prompt.text)
         except EditorError as error:
-            self.on_trouble(messages.Trouble(reason(error)))
+            self.tell_trouble(reason(error))
             return
         self.prompt.show_draft(text)
         self.prompt.focus()
@@ -149,7 +147,7 @@ class MainPrompt(MainCandidates):
         try:
             await self.workspace.attachments.add(name)
         except AttachError as error:
-            self.on_trouble(messages.Trouble(reason(error)))
+            self.tell_trouble(reason(error))
         self._show_attachments()
 
     def detach(self, name: str) -> None:
@@ -170,8 +168,7 @@ class MainPrompt(MainCandidates):
         line.styles.padding = (0, 2)
         line.display = bool(words)
 
-    @on(messages.EngineChanged)
-    async def _count_again(self, event: messages.EngineChanged) -> None:
+    async def on_engine_changed(self, event: messages.EngineChanged) -> None:
         """Another model makes other tokens of the files."""
         if event.phase == "ready" and self.workspace.attachments.files:
             await self.workspace.attachments.count()
@@ -184,7 +181,10 @@ class MainPrompt(MainCandidates):
         self.workspace.conversation.set_sampling(event.sampling)
         self.show_preset()
 
-    @on(messages.SettingsShown)
+    def on_settings_shown(self) -> None:
+        """The sliders stand elsewhere."""
+        self.show_preset()
+
     def show_preset(self) -> None:
         """Say at which preset the sliders stand."""
         from tui.widgets.engine_pane import EnginePane

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from textual import work
 
-from tui import messages
 from tui.language import _
 from tui.screens.main_events import MainEvents
 from tui.sentences import reason
@@ -29,7 +28,7 @@ class MainSessions(MainEvents):
         try:
             await deed
         except StorageError as error:
-            self.on_trouble(messages.Trouble(reason(error)))
+            self.tell_trouble(reason(error))
 
     # Sessions
 

@@ -6,10 +6,10 @@ and ends changes them a few times, and what that costs is taken from the engine.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, ClassVar
 
+import msgspec
 from rich.cells import cell_len
 from textual import events
 from textual.app import RenderResult
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 _BETWEEN = "  "
 
 
-@dataclass(frozen=True)
-class Key:
+class Key(msgspec.Struct, frozen=True):
     """A key of the line: what to press, how it is written, what it does in a word and in a sentence."""
 
     key: str

@@ -55,13 +55,13 @@ class PromptBox(TextArea):
         " two slashes, or a space before it, send it as text. alt+e opens your editor."
     )
 
-    @dataclass
+    @dataclass(eq=False, repr=False)
     class Sent(Message):
         """The user wants this to be sent or carried out; spaces before it stay, since one makes a slash a text."""
 
         text: str
 
-    @dataclass
+    @dataclass(eq=False, repr=False)
     class Recalled(Message):
         """The user wants back what was asked before what is shown, or after it."""
 

@@ -37,10 +37,9 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
 
     DEFAULT_CSS = """
     Transcript { height: 1fr; scrollbar-size-vertical: 1; scrollbar-gutter: stable; }
-    Transcript > .system, Transcript > .earlier { color: $text-muted; padding: 0 1 1 2; width: 1fr; height: auto; }
-    Transcript > .later { color: $text-muted; padding: 0 1 1 2; width: 1fr; height: auto; }
-    Transcript > .held { color: $text-warning; padding: 0 1 1 2; width: 1fr; height: auto; display: none; }
-    Transcript > .waiting { color: $text-warning; padding: 0 1 1 2; height: auto; display: none; }
+    Transcript > Static { color: $text-muted; padding: 0 1 1 2; height: auto; }
+    Transcript > .earlier, Transcript > .later { display: none; }
+    Transcript > .held, Transcript > .waiting { color: $text-warning; display: none; }
     Transcript.-waiting > .waiting { display: block; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -91,18 +90,22 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
         self._is_elsewhere = False
 
     def compose(self) -> ComposeResult:
-        """The system prompt on top and the notes that come and go."""
+        """The system prompt on top."""
         yield Static("", classes="system", markup=False)
-        yield Static("", classes="earlier", markup=False)
-        yield Static("", classes="later", markup=False)
-        yield Static("", classes="held", markup=False)
-        yield Static(_("The answer begins as soon as the model is ready."), classes="waiting", markup=False)
+
+    async def furnish(self) -> None:
+        """Make the notes that come and go, behind the first frame."""
+        notes = {
+            "earlier": "",
+            "later": "",
+            "held": "",
+            "waiting": _("The answer begins as soon as the model is ready."),
+        }
+        await self.mount_all(Static(text, classes=name, markup=False) for name, text in notes.items())
 
     def on_mount(self) -> None:
         """Follow the end from the moment on at which there is more than fits."""
         self.watch(self, "virtual_size", self._follow_when_longer, init=False)
-        self.query_one(".earlier").display = False
-        self.query_one(".later").display = False
 
     def on_resize(self) -> None:
         """More or less fits now."""

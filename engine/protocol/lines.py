@@ -1,0 +1,16 @@
+"""Messages as lines: how commands and events become JSON and come back.
+
+Apart from the messages themselves, since making the decoders takes a millisecond of the time to the app's first frame.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from engine.protocol.commands import AnyCommand
+from engine.protocol.events import AnyEvent
+
+command_encoder = msgspec.json.Encoder()
+command_decoder = msgspec.json.Decoder(AnyCommand)
+event_encoder = msgspec.json.Encoder()
+event_decoder = msgspec.json.Decoder(AnyEvent)
