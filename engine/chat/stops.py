@@ -10,6 +10,7 @@ class StopMatcher:
 
     def __init__(self, stops: Iterable[str]) -> None:
         self._stops = tuple(dict.fromkeys(stop for stop in stops if stop))
+        self._beginnings = frozenset(stop[0] for stop in self._stops)
         self._held = ""
         self._stopped = False
 
@@ -17,6 +18,8 @@ class StopMatcher:
         """The text that is certain by now, and whether a stop text has come; after that nothing more comes."""
         if self._stopped:
             return "", True
+        if not self._held and self._beginnings.isdisjoint(text):
+            return text, False
         text = self._held + text
         # Of several, the one that is complete first, as if the text had come letter by letter; of those, the longest.
         found = [(at + len(stop), at) for stop in self._stops if (at := text.find(stop)) >= 0]

@@ -1,7 +1,7 @@
-"""Kernels that choose among a vocabulary's logits: how likely, which ones lead, which one is drawn.
+"""Kernels that search a vocabulary's logits: how likely, which ones lead, which one is drawn.
 
-Plain loops that LLVM turns into vector code on every processor. Logits are the address of float32 (vocab,), finite (the
-caller checks). Blocks of LOGITS_BLOCK logits and their maxima let a search skip nearly all of a vocabulary.
+Logits are the address of float32 (vocab,), finite but where it says otherwise. Blocks of LOGITS_BLOCK logits and their
+maxima let a search skip nearly all of a vocabulary. Sums have one order, so that a draw is the same on every processor.
 """
 
 from __future__ import annotations
@@ -10,12 +10,10 @@ import numba
 import numpy as np
 
 from engine.kernels import lanes
-from engine.kernels.jit import OPTIONS, exported, inner
+from engine.kernels.jit import OPTIONS, inner
 from engine.kernels.memory import doubles_at, floats_at, integers_at, load_f32x16
 from engine.kernels.sizes import LANES
 from engine.kernels.sizes import LOGITS_BLOCK as BLOCK
-
-_FASTER_SUM = {"reassoc", "nsz"}
 
 
 @numba.njit(fastmath=False, **OPTIONS)
@@ -42,42 +40,68 @@ def exp_of_negative(x):
     return np.int32(np.float32(p).view(np.int32) + exponent).view(np.float32)
 
 
-@numba.njit(fastmath=_FASTER_SUM, **OPTIONS)
-def _exp_sum_of(x, first, last, top, scale):
-    total = np.float32(0)
-    for i in range(first, last):
-        total += exp_of_negative((x[i] - top) * scale)
-    return total
+@inner
+def exp_each(x, n, top, scale, out):
+    """out[i] = e^((x[i] - top) * scale) of n numbers, none of them larger than top."""
+    for i in range(n):
+        out[i] = exp_of_negative((x[i] - top) * scale)
 
 
-@exported
-def block_maxima(logits, vocab, block_maxima):
-    """The largest logit of every block. block_maxima: float32 (ceil(vocab / BLOCK),)."""
+@inner
+def survey(logits, vocab, block_maxima):
+    """Every block's largest logit to block_maxima; returns the largest of all, or NaN where one is not finite."""
     x, maxima = floats_at(logits), floats_at(block_maxima)
+    top = x[0]
+    zero = lanes.splat(np.float32(0.0))
+    nothing = zero
     for b in range(vocab // BLOCK):
         best = load_f32x16(logits + 4 * b * BLOCK)
+        nothing = lanes.add(nothing, lanes.mul(best, zero))
         for i in range(LANES, BLOCK, LANES):
-            best = lanes.maximum(best, load_f32x16(logits + 4 * (b * BLOCK + i)))
+            v = load_f32x16(logits + 4 * (b * BLOCK + i))
+            # Nought times anything finite is nought.
+            nothing = lanes.add(nothing, lanes.mul(v, zero))
+            best = lanes.maximum(best, v)
         maxima[b] = lanes.largest(best)
+        top = max(top, maxima[b])
+    rest = np.float32(0.0)
     if vocab % BLOCK:
-        top = x[vocab - 1]
-        for i in range(vocab - vocab % BLOCK, vocab - 1):
-            top = max(top, x[i])
-        maxima[vocab // BLOCK] = top
+        best_of_rest = x[vocab - 1]
+        for i in range(vocab - vocab % BLOCK, vocab):
+            rest += x[i] * np.float32(0.0)
+            best_of_rest = max(best_of_rest, x[i])
+        maxima[vocab // BLOCK] = best_of_rest
+        top = max(top, best_of_rest)
+    return top + (rest + lanes.total(nothing))
 
 
-@exported
-def exp_sums(logits, vocab, top, scale, block_sums):
-    """Sum e^((x - top) * scale) over every block (float64), and over all, which is returned. top: the largest logit."""
-    x, sums = floats_at(logits), doubles_at(block_sums)
+@inner
+def exp_sums(logits, vocab, top, scale, block_sums, scratch):
+    """Sum e^((x - top) * scale) over every block (float64), and over all, which is returned. top: the largest logit.
+
+    scratch: room for a block.
+    """
+    sums = doubles_at(block_sums)
     total = 0.0
-    for b in range((vocab + BLOCK - 1) // BLOCK):
-        sums[b] = _exp_sum_of(x, b * BLOCK, min(b * BLOCK + BLOCK, vocab), top, scale)
+    for b in range(vocab // BLOCK):
+        exp_each(floats_at(logits + 4 * b * BLOCK), BLOCK, top, scale, floats_at(scratch))
+        running = load_f32x16(scratch)
+        for i in range(LANES, BLOCK, LANES):
+            running = lanes.add(running, load_f32x16(scratch + 4 * i))
+        sums[b] = lanes.total(running)
         total += sums[b]
+    if vocab % BLOCK:
+        last, ends = floats_at(logits + 4 * (vocab - vocab % BLOCK)), floats_at(scratch)
+        exp_each(last, vocab % BLOCK, top, scale, ends)
+        rest = 0.0
+        for i in range(vocab % BLOCK):
+            rest += ends[i]
+        sums[vocab // BLOCK] = rest
+        total += rest
     return total
 
 
-@exported
+@inner
 def gather(logits, vocab, block_maxima, threshold, found_ids, found_values):
     """Collect all logits >= threshold in the order of their ids; returns how many. Room for vocab int32 and float32."""
     x, maxima = floats_at(logits), floats_at(block_maxima)
@@ -91,6 +115,48 @@ def gather(logits, vocab, block_maxima, threshold, found_ids, found_values):
                     values[n] = x[i]
                     n += 1
     return n
+
+
+@inner
+def first_largest(logits, vocab, block_maxima, top):
+    """The lowest id of the largest logit."""
+    x, maxima = floats_at(logits), floats_at(block_maxima)
+    b = 0
+    while maxima[b] != top:
+        b += 1
+    i = b * BLOCK
+    while x[i] != top:
+        i += 1
+    return i
+
+
+@inner
+def floor_of(block_maxima, n_blocks, n, scratch):
+    """A logit that at least n others reach: the n-th largest maximum of a block. scratch: room for all maxima."""
+    maxima, left = floats_at(block_maxima), floats_at(scratch)
+    if n >= n_blocks:
+        return np.float32(-np.inf)
+    for b in range(n_blocks):
+        left[b] = maxima[b]
+    # Hoare's selection: of both sides, only that with the n-th is split on.
+    first, last, wanted = 0, n_blocks - 1, n - 1
+    while first < last:
+        pivot = left[wanted]
+        i, j = first, last
+        while i <= j:
+            while left[i] > pivot:
+                i += 1
+            while left[j] < pivot:
+                j -= 1
+            if i <= j:
+                left[i], left[j] = left[j], left[i]
+                i += 1
+                j -= 1
+        if j < wanted:
+            first = i
+        if i > wanted:
+            last = j
+    return left[wanted]
 
 
 @inner
@@ -117,14 +183,12 @@ def _middle_to_end(values, ids, weights, first, last):
     _swap(values, ids, weights, b, last - 1)
 
 
-@exported
-def leading(found_values, found_ids, found_weights, n, target):
+@inner
+def leading(values, ids, weights, n, target):
     """Move the fewest leading ones of n whose weights sum to >= target to the front; returns how many, at least 1.
 
-    Weights (float32) of 1 make it top-k, probabilities top-p. Quickselect: of both sides, only that with the border is
-    split on.
+    Weights of 1 make it top-k, probabilities top-p. Quickselect: of both sides, only that with the border is split on.
     """
-    values, ids, weights = floats_at(found_values), integers_at(found_ids), floats_at(found_weights)
     first, last = 0, n
     before = 0.0
     while last > first:
@@ -148,7 +212,19 @@ def leading(found_values, found_ids, found_weights, n, target):
     return max(first, 1)
 
 
-@exported
+@inner
+def sort_leading_first(values, ids, n):
+    """Put n in order, for the few that are reported."""
+    for i in range(1, n):
+        value, token = values[i], ids[i]
+        j = i
+        while j > 0 and (values[j - 1] < value or (values[j - 1] == value and ids[j - 1] > token)):
+            values[j], ids[j] = values[j - 1], ids[j - 1]
+            j -= 1
+        values[j], ids[j] = value, token
+
+
+@inner
 def draw(logits, vocab, top, scale, block_sums, target):
     """The id at which the running sum of e^((x - top) * scale) passes target. block_sums: from exp_sums."""
     x, sums = floats_at(logits), doubles_at(block_sums)

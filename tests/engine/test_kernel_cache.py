@@ -18,13 +18,13 @@ from engine import kernel_cache
 kernel_cache.ROOM_BYTES = int(sys.argv[2])
 kernel_cache.use_kernel_cache(sys.argv[1])
 from engine.machine_code import functions
-from engine.sampling import BLOCK_MAXIMA
+from engine.machine_code import function
 import numpy as np
 started = []
 functions.carry_out = lambda orders, carry_out=functions.carry_out: started.extend(orders) or carry_out(orders)
-x, maxima = np.arange(64, dtype=np.float32), np.empty(1, np.float32)
-BLOCK_MAXIMA(x.ctypes.data, 64, maxima.ctypes.data)
-print(maxima[0], functions._folder.path, len(started))
+x, narrow = np.full(16, 63.0, np.float32), np.empty(16, np.uint16)
+function("quantize_blocks.narrow_bf16", "void", *("int64",) * 4)(x.ctypes.data, 1, narrow.ctypes.data, 0)
+print((narrow[:1].astype(np.uint32) << 16).view(np.float32)[0], functions._folder.path, len(started))
 """
 
 

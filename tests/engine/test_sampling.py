@@ -9,12 +9,26 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from engine.errors import EngineError
-from engine.kernels.sizes import LOGITS_BLOCK
 from engine.protocol import Sampling
-from engine.sampling import EXP_SUMS, Sampler, log_softmax_top
+from engine.sampling import Sampler
 
 OFF = Sampling(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0)
 Array = NDArray[np.float64]
+
+
+IDS_ANYWHERE = [36758, 36758, 36758, 860, 860, 860, 26, 41, 26]
+CHANCES_ANYWHERE = [
+    "0x1.064f74305586bp-2",
+    "0x1.678f2a4168333p-1",
+    "0x1.0fe49eaf05f26p-1",
+    "0x1.4253a9ede91fep-1",
+    "0x1.c7ad7c2d70bf7p-1",
+    "0x1.79267319b2476p-1",
+    "0x1.da46ace257db1p-2",
+    "0x1.59d06d6129fd1p-1",
+    "0x1.59c08579e4168p-2",
+]
+"""What one processor made of some logits, to the last bit; so must all others."""
 
 
 def tuned(**changes: float) -> Sampling:
@@ -144,6 +158,19 @@ def test_one_seed_one_answer_and_another_seed_another():
     assert answer(-1) == answer((1 << 64) - 1)
 
 
+def test_every_processor_draws_the_same():
+    wanted = (OFF, tuned(top_p=0.9, temperature=0.7), tuned(top_k=20, repeat_penalty=1.2, top_p=0.95))
+    sizes = [49_152, 1000, 77]
+    logits = [frozen(np.random.default_rng(seed).normal(size=size) * 3) for seed, size in enumerate(sizes)]
+    told = [
+        Sampler(x.size, seed).choose(x, list(range(70)), s, n_chances=2)
+        for seed, x in enumerate(logits)
+        for s in wanted
+    ]
+    assert [choice.id for choice in told] == IDS_ANYWHERE
+    assert [float(choice.chances[0].sampler_p).hex() for choice in told] == CHANCES_ANYWHERE
+
+
 def test_an_answer_that_is_taken_up_draws_what_it_would_have_drawn():
     logits = frozen(np.random.default_rng(0).normal(size=1000))
     whole = Sampler(logits.size, 7)
@@ -178,9 +205,8 @@ def test_log_probabilities_are_of_the_raw_distribution():
     assert [token.logprob for token in chosen.top] == pytest.approx(exact[leading], abs=1e-5)
     assert chosen.logprob == pytest.approx(exact[chosen.id], abs=1e-5)
     assert [chance.model_p for chance in chosen.chances] == pytest.approx(np.exp(exact[leading[:4]]), rel=1e-5)
-    assert log_softmax_top(logits, 12) == chosen.top
-    assert len(log_softmax_top(frozen([1, 2, 3]), 10)) == 3
-    assert log_softmax_top(logits, 0) == []
+    few = Sampler(3, 1).choose(frozen([1, 2, 3]), [], OFF, n_top=10)
+    assert [token.id for token in few.top] == [2, 1, 0]
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -195,9 +221,13 @@ def test_what_is_not_a_number_is_an_error_and_no_crash(bad: float, place: int):
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(-80, 0, width=32), min_size=1, max_size=300))
 def test_the_fast_exponential_is_as_good_as_single_precision_allows(values: list[float]):
-    x = np.array(values, np.float32)
-    top = float(x.max())
-    sums = np.empty(-(-x.size // LOGITS_BLOCK))
-    total = EXP_SUMS(x.ctypes.data, x.size, top, 1.0, sums.ctypes.data)
-    assert total == pytest.approx(np.exp(x.astype(np.float64) - top).sum(), rel=1e-6)
-    assert total == pytest.approx(sums.sum())
+    x = frozen(values)
+    exact = np.exp(x.astype(np.float64) - float(x.max())).sum()
+    told = Sampler(x.size, 1).choose(x, [], tuned(temperature=0))
+    assert math.exp(-told.logprob) == pytest.approx(exact, rel=1e-6)
+
+
+def test_a_penalty_beyond_all_numbers_is_an_error_and_no_endless_search():
+    logits = frozen([-3e38, 0, 1])
+    with pytest.raises(EngineError, match="not a number"):
+        Sampler(3, 1).choose(logits, [0], Sampling(repeat_penalty=5.0))

@@ -14,7 +14,7 @@ from engine.kernels.compiling import compile_function, find
 from engine.machine_code import linking
 from engine.machine_code.linking import NotLinkable, link, link_with_llvm
 
-MAXIMA = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+NARROW = ctypes.CFUNCTYPE(None, *(ctypes.c_int64,) * 4)
 STEP = ctypes.CFUNCTYPE(None, *(ctypes.c_int64,) * 5)
 
 own_linker = pytest.mark.skipif(
@@ -23,8 +23,8 @@ own_linker = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def maxima_code() -> bytes:
-    return compile_function(find("select", "block_maxima", ()), "void", ("int64",) * 3)
+def narrow_code() -> bytes:
+    return compile_function(find("quantize_blocks", "narrow_bf16", ()), "void", ("int64",) * 4)
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +33,11 @@ def rotary_code() -> bytes:
     return compile_function(find("rotary", "rotary_table", ()), "void", ("int64",) * 5)
 
 
-def maxima(address: int) -> list[float]:
-    x, found = np.sin(np.arange(150, dtype=np.float32)), np.empty(3, np.float32)
-    MAXIMA(address)(x.ctypes.data, 150, found.ctypes.data)
-    expected = [x[i : i + 64].max() for i in (0, 64, 128)]
-    np.testing.assert_array_equal(found, expected)
-    return found.tolist()
+def narrow(address: int) -> bytes:
+    x, found = np.sin(np.arange(160, dtype=np.float32)), np.zeros(160, np.uint16)
+    NARROW(address)(x.ctypes.data, 10, found.ctypes.data, 0)
+    np.testing.assert_allclose((found.astype(np.uint32) << 16).view(np.float32), x, rtol=2**-8)
+    return found.tobytes()
 
 
 def table(address: int) -> bytes:
@@ -51,30 +50,30 @@ def table(address: int) -> bytes:
     return out.tobytes()
 
 
-def test_llvms_loader_and_ours_run_the_same_code(maxima_code: bytes, rotary_code: bytes) -> None:
-    assert maxima(link(maxima_code)) == maxima(link_with_llvm(maxima_code))
+def test_llvms_loader_and_ours_run_the_same_code(narrow_code: bytes, rotary_code: bytes) -> None:
+    assert narrow(link(narrow_code)) == narrow(link_with_llvm(narrow_code))
     assert table(link(rotary_code)) == table(link_with_llvm(rotary_code))
 
 
 @own_linker
-def test_our_own_linker_needs_no_help(maxima_code: bytes, rotary_code: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_own_linker_needs_no_help(narrow_code: bytes, rotary_code: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linking, "link_with_llvm", lambda code: pytest.fail("LLVM was asked"))
-    maxima(link(maxima_code))
+    narrow(link(narrow_code))
     table(link(rotary_code))
 
 
 @own_linker
-def test_code_cannot_be_overwritten_by_accident(maxima_code: bytes) -> None:
-    address = link(maxima_code)
+def test_code_cannot_be_overwritten_by_accident(narrow_code: bytes) -> None:
+    address = link(narrow_code)
     ranges = [line.split() for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()]
     bounds = [(*(int(part, 16) for part in found[0].split("-")), found[1]) for found in ranges]
     assert [access for first, last, access in bounds if first <= address < last] == ["r-xp"]
 
 
-def test_what_our_linker_does_not_know_is_for_llvm(maxima_code: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_our_linker_does_not_know_is_for_llvm(narrow_code: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     monkeypatch.setattr(linking, "link_with_llvm", lambda code: asked.append(code) or 1)
-    arm = bytearray(maxima_code)
+    arm = bytearray(narrow_code)
     struct.pack_into("<H", arm, 18, 183)
     link(bytes(arm))
     link(b"\xcf\xfa\xed\xfe" + bytes(200))
