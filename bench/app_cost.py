@@ -1,9 +1,10 @@
-"""What the app's drawing costs the engine: tokens a second of a long answer in the app against `llm-tui bench`.
+"""What the app's drawing costs the engine: tokens a second of a long answer in the app, of `ask` and of `bench`.
 
     .venv/bin/python bench/app_cost.py [--rounds 3]
 
-The app runs in a pseudo-terminal of 120 by 40 that is read as fast as it writes; both use the starter model, the same
-threads, and no speculation helps either: the answer is sampled hot, so that it does not repeat itself.
+The app runs in a pseudo-terminal of 120 by 40 that is read as fast as it writes; all use the starter model, the same
+threads, and no speculation helps: the answer is sampled hot, so that it does not repeat itself. `bench` writes as many
+tokens behind a prompt of about the same length, and takes the likeliest each time; it shows what sampling costs too.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from storage.database import open_database
 CACHE = Path(__file__).parents[1] / ".cache"
 GEN_TOKENS = 600
 PROMPT = "Write a long story about a lighthouse keeper and the sea, with many different events."
+PROMPT_TOKENS = 50
+"""About as many as the template makes of it."""
+
 OVER = b"again"
 """The key line has the key for another answer once there is one."""
 
@@ -41,17 +45,28 @@ def main() -> None:
         (Path(home) / "settings.toml").write_text(SETTINGS)
         (Path(home) / "cache").symlink_to(CACHE / "engine", target_is_directory=True)
         (CACHE / "engine").mkdir(parents=True, exist_ok=True)
-        engine, app = [], []
+        bench, ask, app = [], [], []
         for _ in range(rounds):
-            engine.append(ask_speed(model))
+            bench.append(bench_speed(model))
+            ask.append(ask_speed(model))
             app.append(app_speed(model, Path(home)))
     result = {
-        "ask_tps": round(statistics.median(engine), 1),
+        "bench_tps": round(statistics.median(bench), 1),
+        "ask_tps": round(statistics.median(ask), 1),
         "app_tps": round(statistics.median(app), 1),
-        "ratio": round(statistics.median(a / e for a, e in zip(app, engine, strict=True)), 3),
-        "runs": [[round(e, 1), round(a, 1)] for e, a in zip(engine, app, strict=True)],
+        "app_to_bench": round(statistics.median(a / b for a, b in zip(app, bench, strict=True)), 3),
+        "app_to_ask": round(statistics.median(a / b for a, b in zip(app, ask, strict=True)), 3),
+        "runs": [[round(one, 1) for one in three] for three in zip(bench, ask, app, strict=True)],
     }
     print(json.dumps(result))
+
+
+def bench_speed(model: Path) -> float:
+    """The engine alone, in tokens a second."""
+    lengths = ["--prompt-tokens", str(PROMPT_TOKENS), "--gen-tokens", str(GEN_TOKENS), "--repeat", "1"]
+    command = [sys.executable, "-m", "tui", "bench", str(model), *lengths, "--json"]
+    told = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return float(told["gen_tps"])
 
 
 def ask_speed(model: Path) -> float:

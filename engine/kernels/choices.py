@@ -19,8 +19,8 @@ N_NUMBERS = 16
 ) = range(12)
 """float64. What is wanted: 1 / temperature (0: the leading token), the other samplers' settings, how many recent ids
 the penalty is for (0: none), a number drawn from [0, 1), how many leading tokens to report (at most the vocabulary),
-and a token whose chance is reported too (-1: none). What is answered: the largest logit, the sum of e^(logit - largest), and
-the chance of the given token after the samplers."""
+and a token whose chance is reported too (-1: none). What is answered: the largest logit, the sum of
+e^(logit - largest), and the chance of the given token after the samplers."""
 
 N_PLACES = 16
 (
