@@ -49,9 +49,9 @@ class Limits:
     """Nothing survives SIGKILL for long but a process stuck in the kernel, on a dead network disk for instance."""
     drain_s: float = 1.0
     """What a dead engine wrote is in the pipe already; a longer wait means that another process holds its end."""
-    gather_s: float = 0.02
+    gather_s: float = 0.04
     """Events that follow within this time are read together: a reader that wakes up for every token takes the processor
-    from the engine, and no screen shows more than fifty changes a second."""
+    from the engine, and nobody reads more than twenty-five changes a second."""
     tick_s: float = 0.5
     """How often the watch looks whether the engine is silent."""
     line_bytes: int = 64 << 20
