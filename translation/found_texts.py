@@ -1,8 +1,8 @@
 """The texts that a user may see, found in the sources: what is marked, and what stands where texts for users stand.
 
 Marked are the arguments of `_`, `N_`, `E_` and ngettext. Without a mark count: what a Binding, a Scale, a SlashCommand
-or a Finding says, the class variables HELP and DIALOG_TITLE, the help of commands and their options, and in engine and
-storage the sentences of errors and notices, which know no language; the values in them become {places}.
+or a Finding says, the class variables HELP, DIALOG_TITLE and ENTER, the help of commands and their options, and in
+engine and storage the sentences of errors and notices, which know no language; the values in them become {places}.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SAYING: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
 }
 """Calls whose arguments at these places and with these names are for users."""
 
-_CLASS_TEXTS = {"HELP", "DIALOG_TITLE"}
+_CLASS_TEXTS = {"HELP", "DIALOG_TITLE", "ENTER"}
 _ERROR_CALLS = re.compile(r"(Error|Failed|EngineDied|Notice|ConversionNote|Refused|Refusal)$")
 _ERROR_NAMES = {"hint", "message", "note", "notes"}
 _WORDS = re.compile(r"[A-Za-z]{2}.* .*")

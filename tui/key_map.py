@@ -153,12 +153,12 @@ def _places() -> dict[str, list[Binding]]:
     from tui.screens.settings import SettingsScreen
     from tui.screens.system_prompt import SystemPromptScreen
     from tui.widgets.candidates_pane import CandidatesPane
-    from tui.widgets.history_pane import SessionList
+    from tui.widgets.history_pane import SearchBox, SessionList
     from tui.widgets.prompt_box import PromptBox
     from tui.widgets.slider import Slider
     from tui.widgets.transcript import Transcript
 
-    kinds: list[type[DOMNode]] = [PromptBox, Transcript, SessionList, Slider, CandidatesPane]
+    kinds: list[type[DOMNode]] = [PromptBox, Transcript, SearchBox, SessionList, Slider, CandidatesPane]
     dialogs: list[type[DOMNode]] = [EditMessageScreen, SettingsScreen, SystemPromptScreen]
     places = {_EVERYWHERE: [*_own(LlmTuiApp), *MAIN_KEYS]}
     places |= {kind.__name__: _own(kind) for kind in kinds}

@@ -156,3 +156,15 @@ async def test_a_slow_search_does_not_hide_a_newer_one(stage: Stage) -> None:
         await play.until(lambda: "Beta" in play.shown("#sessions") and "Alpha" not in play.shown("#sessions"))
         await play.press(*["backspace"] * 3)
         await play.until(lambda: listed(play) == ["Today", "Beta", "Alpha"])
+
+
+@pytest.mark.parametrize("key", ["enter", "down"])
+async def test_from_the_search_box_to_what_was_found(stage: Stage, key: str) -> None:
+    make_sessions("Lakes", "Rivers")
+    async with stage.ready() as play:
+        await play.press("f2", "slash", *"lakes")
+        await play.until(lambda: listed(play)[:1] == ["Lakes"])
+        await play.press(key)
+        await play.until(lambda: play.app.focused is not None and play.app.focused.id == "sessions")
+        await play.press("enter")
+        await play.until_shown("about Lakes")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tui.widgets.chat_header import ChatHeader
 from tui.widgets.completion_menu import CompletionMenu
 from tui.widgets.history_pane import SessionList
 from tui.widgets.prompt_box import PromptBox
@@ -185,3 +186,52 @@ async def test_completions_take_a_line_each_where_the_panes_take_their_room(stag
         for width in (120, 60, 200, 40):
             await play.pilot.resize_terminal(width, 30)
             assert menu.size.height == len(menu.choices), width
+
+
+async def test_a_very_wide_screen_gives_the_side_panes_more_room(stage: Stage) -> None:
+    async with stage.ready(size=(120, 40)) as play:
+        history = play.app.screen.query_one("#history")
+        narrow = history.size.width
+        await play.pilot.resize_terminal(200, 60)
+        assert history.size.width > narrow
+        await play.press("f2", "f2")
+        await play.until(lambda: not history.display)
+
+
+async def test_the_header_shows_that_keys_go_to_the_messages(stage: Stage) -> None:
+    async with stage.ready() as play:
+        await play.ask("hello")
+        header = play.app.screen.query_one(ChatHeader)
+        await play.press("shift+tab")
+        await play.until(lambda: isinstance(play.app.focused, Transcript))
+        await play.until(lambda: header.is_reading)
+        await play.press("escape")
+        await play.until(lambda: not header.is_reading)
+
+
+async def test_the_chosen_completion_is_marked_without_colours_too(stage: Stage) -> None:
+    async with stage.ready() as play:
+        await play.press(*"/t")
+        menu = play.app.screen.query_one(CompletionMenu)
+        await play.until(lambda: menu.is_open)
+        marked = [segment.text.strip() for segment in menu.render_line(0) if segment.style and segment.style.reverse]
+        assert marked == ["/template [NAME]"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "hint"),
+    [
+        (["f4"], "enter open"),
+        (["alt+p"], "enter choose"),
+        (["f10"], "enter keep"),
+        ([*"/settings", "enter"], "enter change"),
+        (["f2"], "enter open"),
+        (["f2", "slash"], "enter results"),
+        (["f3"], "← less  → more"),
+    ],
+)
+async def test_the_last_line_tells_what_enter_and_arrows_do(stage: Stage, keys: list[str], hint: str) -> None:
+    async with stage.ready(size=(80, 24)) as play:
+        await play.ask("hello")
+        await play.press(*keys)
+        await play.until(lambda: hint in play.text().splitlines()[-1])

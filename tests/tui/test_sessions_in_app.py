@@ -11,6 +11,7 @@ from textual import events
 from engine.protocol import Generate
 from storage import answers, sessions, tree
 from storage.database import Database
+from storage.errors import StorageError
 from tui.paths import user_paths
 from tui.services.answer import token_bytes
 from tui.services.history import History
@@ -84,6 +85,45 @@ async def test_the_draft_of_each_session_is_kept(stage: Stage) -> None:
         await play.until(lambda: play.app.query_one(PromptBox).text == "half a thought")
         # What was typed into the session that never was sent is a session of its own by now.
         await play.until_shown("another one")
+
+
+@pytest.mark.parametrize("failing", [False, True])
+async def test_what_is_typed_while_another_session_opens_is_for_that_one(
+    stage: Stage, failing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with stage.ready() as play:
+        await play.ask("first")
+        first = play.conversation.session
+        box = play.app.query_one(PromptBox)
+        await play.press(*"half a ")
+        if failing:
+
+            async def fail() -> None:
+                raise StorageError("no way", hint="")
+
+            monkeypatch.setattr(play.conversation, "_leave", fail)
+        async with play.conversation._lock:
+            await play.press("ctrl+n", *"new", "ctrl+n", *"er")
+            assert box.text == "newer"
+        if failing:
+            await play.until_told("no way")
+            await play.until(lambda: box.text == "half a newer")
+            return
+        await play.until(lambda: play.conversation.session is None)
+        await play.press(*"!")
+        assert box.text == "newer!"
+        await play.press("f2", "enter", *"thought")
+        await play.until(lambda: play.conversation.session is not None and box.text == "half a thought")
+        assert play.conversation.session.id == first.id
+    async with stage.ready(resume=first.id) as play:
+        await play.until(lambda: play.app.query_one(PromptBox).text == "half a thought")
+
+
+async def test_choosing_the_open_session_leaves_the_prompt_box_alone(stage: Stage) -> None:
+    async with stage.ready() as play:
+        await play.ask("first")
+        await play.press(*"half a ", "f2", "enter", *"thought")
+        await play.until(lambda: play.app.query_one(PromptBox).text == "half a thought")
 
 
 async def test_what_is_typed_before_the_session_opens_stays(stage: Stage) -> None:

@@ -85,6 +85,15 @@ async def test_what_does_not_fit_is_said_and_not_written(typed: str, stage: Stag
         assert "sampling" not in in_file(stage)
 
 
+async def test_the_box_is_as_high_as_what_is_in_it(stage: Stage) -> None:
+    async with opened(stage, "sampling.temperature") as play:
+        box = play.app.screen.query_one(".dialog")
+        before = box.size.height
+        await play.press("enter")
+        await play.until(lambda: isinstance(play.app.focused, Input))
+        await play.until(lambda: box.size.height == before + 2)
+
+
 async def test_the_theme_changes_at_once(stage: Stage) -> None:
     async with opened(stage, "app.theme") as play:
         before = play.app.theme

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from rich.cells import cell_len
 
+from tui.language import Language, _, speak
 from tui.screens.main_commands import RUN
 from tui.slash import SLASH_COMMANDS, Call, NoCommand, read_prompt, words_beginning
 
@@ -47,3 +49,15 @@ def test_commands_by_their_beginning() -> None:
 
 def test_every_command_does_something() -> None:
     assert set(RUN) == set(SLASH_COMMANDS)
+
+
+@pytest.mark.parametrize("spoken", ["en", "fr"])
+def test_what_a_command_does_is_read_whole_beside_both_panes(spoken: Language) -> None:
+    room_in_chat = 61
+    speak(spoken)
+    try:
+        widest = max(cell_len(f"/{word} {_(command.takes)}") for word, command in SLASH_COMMANDS.items())
+        for command in SLASH_COMMANDS.values():
+            assert widest + 2 + cell_len(_(command.about)) <= room_in_chat, command
+    finally:
+        speak("en")

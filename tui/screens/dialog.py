@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar, Generic, TypeVar
 
 from textual.app import ComposeResult
@@ -9,7 +10,7 @@ from textual.binding import ActiveBinding, Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widget import Widget
-from textual.widgets import Input, TextArea
+from textual.widgets import Input, OptionList, TextArea
 
 from tui.language import _
 from tui.screens.spoken_keys import in_own_words
@@ -23,6 +24,8 @@ class Dialog(ModalScreen[Result | None], Generic[Result]):
 
     CSS_PATH = "dialogs.tcss"
     DIALOG_TITLE: ClassVar[str] = ""
+    ENTER: ClassVar[str] = ""
+    """What enter does here, in a word for the last line; lists and boxes of Textual's do not tell."""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "close", "close", id="dialog.close", tooltip="Close, and change nothing"),
     ]
@@ -44,6 +47,12 @@ class Dialog(ModalScreen[Result | None], Generic[Result]):
         for area in self.query(TextArea):
             area.cursor_blink = False
 
+    def on_resize(self) -> None:
+        """Lists take half of the screen at most."""
+        # In cells: of a share of the screen, Textual takes no account where it measures the box.
+        for choices in self.query(OptionList):
+            choices.styles.max_height = max(self.size.height // 2, 1)
+
     def contents(self) -> list[Widget]:
         """What stands in the box; each dialog has its own."""
         return []
@@ -51,7 +60,12 @@ class Dialog(ModalScreen[Result | None], Generic[Result]):
     @property
     def active_bindings(self) -> dict[str, ActiveBinding]:
         """The keys, in the user's words."""
-        return in_own_words(super().active_bindings)
+        active = super().active_bindings
+        enter = active.get("enter")
+        if self.ENTER and enter is not None and not enter.binding.show:
+            shown = replace(enter.binding, description=self.ENTER, tooltip=self.ENTER, show=True)
+            active["enter"] = enter._replace(binding=shown, tooltip=self.ENTER)
+        return in_own_words(active)
 
     def action_close(self) -> None:
         """Close, and change nothing."""

@@ -29,6 +29,7 @@ class FirstRunScreen(FetchingDialog):
     """Returns the starter model once it is fetched, or a model that was chosen."""
 
     DIALOG_TITLE: ClassVar[str] = "Welcome"
+    ENTER: ClassVar[str] = "choose"
 
     def __init__(self, models: Models, reason: str = "") -> None:
         super().__init__(models)

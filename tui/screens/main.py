@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tui.services.workspace import Workspace
 
 _NARROW = 100
+_ROOMY = 160
 _SHORT = 16
 
 
@@ -37,7 +38,7 @@ class MainScreen(MainPrompt):
     """
 
     AUTO_FOCUS = "PromptBox"
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (_NARROW, "-wide")]  # noqa: RUF012 - no ClassVar in Textual's types
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (_NARROW, "-wide"), (_ROOMY, "-roomy")]  # noqa: RUF012 - so in Textual
     VERTICAL_BREAKPOINTS = [(0, "-short"), (_SHORT, "-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [*MAIN_KEYS]
 
@@ -109,7 +110,9 @@ class MainScreen(MainPrompt):
         match action:
             case "go_on":
                 return conversation.can_go_on
-            case "again" | "edit_message" | "fork":
+            case "again" | "edit_message":
+                return bool(conversation.path) and not conversation.is_busy and conversation.held_by is None
+            case "fork":
                 return bool(conversation.path) and not conversation.is_busy
             case "restart_engine":
                 return self.workspace.engine.phase == "dead" or bool(self.status.trouble)
@@ -148,7 +151,7 @@ class MainScreen(MainPrompt):
 
     def action_new_session(self) -> None:
         """Begin a session."""
-        self._do(self.workspace.conversation.new())
+        self.go_to_session(self.workspace.conversation.new())
         self.action_back()
 
     def action_history(self) -> None:
@@ -164,7 +167,7 @@ class MainScreen(MainPrompt):
         shown, hidden = f"-show-{name}", f"-no-{name}"
         if pane.display and self.focused is not None and pane in self.focused.ancestors_with_self:
             self.remove_class(shown)
-            self.set_class(self.has_class("-wide"), hidden)
+            self.set_class(not self.has_class("-narrow"), hidden)
             self.prompt.focus()
         else:
             self.show_side(name, target)

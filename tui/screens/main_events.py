@@ -30,6 +30,14 @@ class MainEvents(MainParts):
         self.log_tail: list[str] = []
         self._no_model = ""
 
+    def on_descendant_focus(self) -> None:
+        """The header shows when keys go to the messages."""
+        self.header.is_reading = self.focused is self.transcript
+
+    def on_descendant_blur(self) -> None:
+        """The same."""
+        self.on_descendant_focus()
+
     # The engine
 
     async def on_engine_changed(self, event: messages.EngineChanged) -> None:
@@ -102,10 +110,14 @@ class MainEvents(MainParts):
         self.header.session_title = (event.session.title if event.session else "") or _("New session")
         self.candidates.clear()
         await self.transcript.show_path(event.path, from_start=event.is_other, at=event.at)
-        if event.keeps_typed and self.prompt.text:
-            self.workspace.conversation.set_draft(self.prompt.text)
+        if event.keeps_typed:
+            if not self.prompt.text:
+                self.prompt.show_draft(event.draft or "")
+            self.keep_draft()
         elif event.draft is not None:
-            self.prompt.show_draft(event.draft)
+            self.end_switch(event.draft)
+        elif event.is_other and self._n_switches:
+            self.end_switch(None)
         if event.is_other:
             await self.show_history()
         self.refresh_bindings()

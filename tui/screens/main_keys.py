@@ -10,6 +10,8 @@ MAIN_KEYS = [
     Binding("ctrl+r", "again", "again", id="answer.again", tooltip="Write another answer"),
     Binding("ctrl+g", "go_on", "go on", id="answer.go_on", tooltip="Continue the answer where it was cut short"),
     Binding("f5", "restart_engine", "restart", id="engine.restart", tooltip="Start the engine again"),
+    Binding("tab", "app.focus_next", id="pane.next", tooltip="To the next pane or slider"),
+    Binding("shift+tab", "app.focus_previous", id="pane.previous", tooltip="To the pane or slider before"),
     Binding("f2", "history", "history", id="pane.history", tooltip="To the sessions, or fold them away"),
     Binding("f3", "engine", "engine", id="pane.engine", tooltip="To the sliders, or fold them away"),
     Binding(

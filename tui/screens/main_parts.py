@@ -31,6 +31,10 @@ class MainParts(Screen[None]):
     """
 
     _workspace: Workspace | None = None
+    _n_switches = 0
+    """How many times the user went to another session that is not shown yet."""
+    _typed_before = ""
+    """What stood in the prompt box then."""
 
     @property
     def is_furnished(self) -> bool:
@@ -92,6 +96,21 @@ class MainParts(Screen[None]):
     def candidates(self) -> CandidatesPane:
         """The tokens that were weighed last."""
         return cast("CandidatesPane", self.query_one("CandidatesPane"))
+
+    def keep_draft(self) -> None:
+        """Let the session have what stands in the prompt box, unless that is meant for the next one."""
+        if self.is_furnished and not self._n_switches:
+            self.workspace.conversation.set_draft(self.prompt.text)
+
+    def end_switch(self, draft: str | None) -> None:
+        """Put a session's draft before what was typed since the user went there; None: the session is the same."""
+        typed = self.prompt.text if self._n_switches else ""
+        self._n_switches = max(self._n_switches - 1, 0)
+        if draft is None:
+            draft = "" if self._n_switches else self._typed_before
+        if draft or not typed:
+            self.prompt.show_draft(draft + typed)
+        self.keep_draft()
 
     def show_side(self, name: str, target: Widget) -> None:
         """Show a side pane and focus a part of it."""

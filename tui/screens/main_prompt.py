@@ -70,16 +70,11 @@ class MainPrompt(MainCandidates):
         """Keep the draft, and offer completions."""
         if isinstance(event.text_area, PromptBox) and self.is_furnished:
             text = event.text_area.text
-            self.workspace.conversation.set_draft(text)
+            self.keep_draft()
             self.workspace.housekeeping.touch()
             menu = self.prompt.menu
             if text.startswith("/") or (menu is not None and menu.is_open):
                 self._complete(text)
-
-    def keep_draft(self) -> None:
-        """Let the session have what stands in the prompt box."""
-        if self.is_furnished:
-            self.workspace.conversation.set_draft(self.prompt.text)
 
     # What was asked before
 

@@ -32,9 +32,27 @@ class MainSessions(MainEvents):
 
     # Sessions
 
+    def go_to_session(self, deed: Coroutine[Any, Any, object]) -> None:
+        """Let another session be shown: what is typed from now on belongs to that one."""
+        if not self._n_switches:
+            self.keep_draft()
+            self._typed_before = self.prompt.text
+            self.prompt.clear()
+        self._n_switches += 1
+        self._do(self._go(deed))
+
+    async def _go(self, deed: Coroutine[Any, Any, object]) -> None:
+        from storage.errors import StorageError
+
+        try:
+            await deed
+        except StorageError:
+            self.end_switch(None)
+            raise
+
     def on_history_pane_chosen(self, event: HistoryPane.Chosen) -> None:
         """Open a session, at the message that was found."""
-        self._do(self.workspace.conversation.open(event.session_id, at=event.message_id))
+        self.go_to_session(self.workspace.conversation.open(event.session_id, at=event.message_id))
         self.action_back()
 
     def _chosen(self) -> Found | None:
@@ -168,7 +186,7 @@ class MainSessions(MainEvents):
         """Copy the session up to the message under the cursor into one of its own."""
         item = self._item()
         if item is not None:
-            self._do(self._fork(item.message.id))
+            self.go_to_session(self._fork(item.message.id))
 
     async def _fork(self, message_id: str) -> None:
         await self.workspace.conversation.fork(message_id)

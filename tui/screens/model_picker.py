@@ -29,6 +29,7 @@ class ModelPickerScreen(FetchingDialog):
     """Returns the chosen file, a fetched one, or the name of the chosen server."""
 
     DIALOG_TITLE: ClassVar[str] = N_("Open a model")
+    ENTER: ClassVar[str] = "open"
 
     def __init__(self, models: Models, fetch: str = "", base_for: str = "") -> None:
         super().__init__(models)

@@ -22,6 +22,7 @@ class PresetPickerScreen(Dialog[str]):
     """Returns the preset's name."""
 
     DIALOG_TITLE: ClassVar[str] = "Presets of the sliders"
+    ENTER: ClassVar[str] = "choose"
 
     def __init__(self, presets: Presets, now: str) -> None:
         super().__init__()

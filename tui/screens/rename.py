@@ -16,6 +16,7 @@ class RenameScreen(Dialog[str]):
     """Returns the new title."""
 
     DIALOG_TITLE: ClassVar[str] = "Title of this session"
+    ENTER: ClassVar[str] = "keep"
 
     def __init__(self, title: str) -> None:
         super().__init__()

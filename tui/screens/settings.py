@@ -88,6 +88,7 @@ class SettingsScreen(Dialog[None]):
     """Writes each change into the file at once."""
 
     DIALOG_TITLE: ClassVar[str] = "Settings"
+    ENTER: ClassVar[str] = "change"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("delete", "reset", "default", id="settings.reset", tooltip="Give the setting its default back"),
     ]

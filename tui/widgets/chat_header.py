@@ -34,12 +34,15 @@ class ChatHeader(Widget):
 
     DEFAULT_CSS = """
     ChatHeader { height: 1; width: 1fr; padding: 0 1; background: $panel; color: $foreground; }
+    ChatHeader.-reading { color: $text-accent; }
     ChatHeader > .chat-header--model { color: $foreground 70%; }
     """
     COMPONENT_CLASSES = {"chat-header--model"}  # noqa: RUF012 - Textual declares it without ClassVar
 
     session_title: reactive[str] = reactive(lambda: _("New session"))
     model: reactive[str] = reactive(lambda: _("no model"))
+    is_reading: reactive[bool] = reactive(False, toggle_class="-reading")
+    """Whether keys go to the messages below, which have no frame to show it."""
 
     def render(self) -> RenderResult:
         """Both ends of the line."""
@@ -50,4 +53,5 @@ class ChatHeader(Widget):
         if cell_len(title) > room:
             title = set_cell_size(title, max(room - 1, 0)) + "…" if room > 4 else ""
         gap = max(width - cell_len(title) - cell_len(model), 0)
-        return Content.assemble((title, "bold"), " " * gap, (model, ".chat-header--model"))
+        title_style = "bold underline" if self.is_reading else "bold"
+        return Content.assemble((title, title_style), " " * gap, (model, ".chat-header--model"))

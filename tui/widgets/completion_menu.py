@@ -36,7 +36,7 @@ class CompletionMenu(Widget, can_focus=False):
     DEFAULT_CSS = """
     CompletionMenu { height: auto; width: 1fr; padding: 0 2; display: none; }
     CompletionMenu.-open { display: block; }
-    CompletionMenu > .menu--chosen { color: $text-accent; text-style: bold reverse; }
+    CompletionMenu > .menu--chosen { color: $text-accent; text-style: bold; }
     CompletionMenu > .menu--about { color: $foreground 65%; }
     """
     COMPONENT_CLASSES: ClassVar[set[str]] = {"menu--chosen", "menu--about"}
@@ -104,8 +104,12 @@ class CompletionMenu(Widget, can_focus=False):
             about = safe_line(choice.about)
             if cell_len(about) > room:
                 about = set_cell_size(about, max(room - 1, 0)) + "…"
-            style = ".menu--chosen" if number == self.at else ""
-            lines.append(Content.assemble((word, style), "  ", (about, ".menu--about")))
+            if number == self.at:
+                # Of a component's styles, "reverse" does not come through.
+                chosen = Content.styled(word, ".menu--chosen").stylize("reverse")
+                lines.append(Content.assemble(chosen, "  ", (about, ".menu--about")))
+            else:
+                lines.append(Content.assemble(word, "  ", (about, ".menu--about")))
         return Content("\n").join(lines)
 
     def on_click(self, event: events.Click) -> None:

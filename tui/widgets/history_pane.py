@@ -26,6 +26,7 @@ class SessionList(OptionList):
     """The sessions; the arrows move, enter opens."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "select", "Open", id="history.open", tooltip="Open this session"),
         Binding("j", "cursor_down", "Down", id="history.down", tooltip="The session below", show=False),
         Binding("k", "cursor_up", "Up", id="history.up", tooltip="The session above", show=False),
         Binding("slash", "search", "Search", id="history.search", tooltip="Search all sessions", show=False),
@@ -56,6 +57,15 @@ class SessionList(OptionList):
     def action_search(self) -> None:
         """To the search box."""
         self.screen.query_one("#search", Input).focus()
+
+
+class SearchBox(Input):
+    """What to look for; the list below follows while it is typed."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "submit", "Results", id="search.list", tooltip="To the sessions found"),
+        Binding("down", "submit", id="search.down", tooltip="To the sessions found", show=False),
+    ]
 
 
 class HistoryPane(Vertical):
@@ -93,7 +103,7 @@ class HistoryPane(Vertical):
 
     def compose(self) -> ComposeResult:
         """Search box and list."""
-        search = Input(placeholder=_("/ search"), id="search", compact=True)
+        search = SearchBox(placeholder=_("/ search"), id="search", compact=True)
         search.cursor_blink = False
         yield search
         yield SessionList(markup=False, id="sessions")

@@ -82,8 +82,8 @@ class Slider(Widget, can_focus=True):
         "slider--typed",
     }
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("right,l", "move(1)", "More", id="slider.more", tooltip="One tick more", show=False),
-        Binding("left,h", "move(-1)", "Less", id="slider.less", tooltip="One tick less", show=False),
+        Binding("left,h", "move(-1)", "Less", id="slider.less", tooltip="One tick less"),
+        Binding("right,l", "move(1)", "More", id="slider.more", tooltip="One tick more"),
         Binding("pageup", "page(1)", "Much more", id="slider.page_up", tooltip="A page of ticks more", show=False),
         Binding("pagedown", "page(-1)", "Much less", id="slider.page_down", tooltip="A page of ticks less", show=False),
         Binding("home", "minimum", "Lowest", id="slider.minimum", tooltip="The lowest value", show=False),
