@@ -1,6 +1,6 @@
 """The texts that a user may see, found in the sources: what is marked, and what stands where texts for users stand.
 
-Marked are the arguments of `_`, `N_`, `E_` and ngettext. Without a mark count: what a Binding, a Scale, a SlashCommand
+Marked are the arguments of `_`, `N_` and ngettext. Without a mark count: what a Binding, a Scale, a SlashCommand
 or a Finding says, the class variables HELP, DIALOG_TITLE and ENTER, the help of commands and their options, and in
 engine and storage the sentences of errors and notices, which know no language; the values in them become {places}.
 """
@@ -71,8 +71,6 @@ def texts_of(source: str, file: str) -> Iterator[Text]:
 
 
 def _marked(node: ast.AST, file: str) -> Iterator[Text]:
-    if isinstance(node, ast.Call) and _name(node) == "E_" and _constant(node.args[0]):
-        yield Text(_constant(node.args[0]), context=ERRORS, file=file)
     n_texts = _MARKS.get(_name(node), 0)
     if isinstance(node, ast.Call) and n_texts:
         texts = [_constant(argument) for argument in node.args[:n_texts]]

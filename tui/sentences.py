@@ -12,23 +12,6 @@ from functools import cache
 
 from tui.language import Language, error_forms, format_values, language
 
-
-def E_(form: str) -> str:
-    """Mark the form of a sentence that comes from elsewhere."""
-    return form
-
-
-OF_SETTINGS = (
-    E_("expected {wanted}, got {given}"),
-    E_("expected float >= {limit}"),
-    E_("expected float <= {limit}"),
-    E_("expected float > {limit}"),
-    E_("expected int >= {limit}"),
-    E_("expected int <= {limit}"),
-    E_("invalid enum value {value}"),
-)
-"""What msgspec says of a setting that does not fit; `tui.settings` brings it into this form."""
-
 # Compiled when first used: most starts have no error to say.
 _PLACE = r"\{(\w+)\}"
 _DEEPEST = 3

@@ -15,7 +15,7 @@ from engine.protocol import KVType, Sampling
 from engine.remote.config import ServerConfig
 from tui.clipboard import Clipboard
 from tui.language import N_, LanguageSetting, _
-from tui.sentences import sentence
+from tui.setting_reasons import reason_of
 
 DEFAULT_SYSTEM_PROMPT = "You are a helpful assistant."
 
@@ -158,7 +158,7 @@ def load_settings(path: Path) -> LoadedSettings:
         try:
             return LoadedSettings(msgspec.convert(table, Settings), problems)
         except msgspec.ValidationError as error:
-            reason, keys = _reason_and_keys(error, table)
+            reason, keys = _reason_and_keys(error, table, Settings)
             problems.append(
                 _(
                     "{path}{line}: {name}: {reason}; its default is used.",
@@ -215,7 +215,7 @@ def _refuse_invalid(path: Path, table: dict[str, Any], changes: Mapping[str, Any
     try:
         msgspec.convert(changed_only, Settings)
     except msgspec.ValidationError as error:
-        reason, keys = _reason_and_keys(error, changed_only)
+        reason, keys = _reason_and_keys(error, changed_only, Settings)
         raise SettingsError(f"{'.'.join(keys)}: {reason}.") from error
 
 
@@ -279,12 +279,14 @@ def _bad_entries(table: Any, kind: type[msgspec.Struct]) -> list[tuple[str, str]
         try:
             msgspec.convert(entry, kind)
         except msgspec.ValidationError as error:
-            reason, keys = _reason_and_keys(error, entry if isinstance(entry, dict) else {})
+            reason, keys = _reason_and_keys(error, entry if isinstance(entry, dict) else {}, kind)
             bad.append((name, ": ".join([*keys, reason])))
     return bad
 
 
-def _reason_and_keys(error: msgspec.ValidationError, table: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+def _reason_and_keys(
+    error: msgspec.ValidationError, table: Mapping[str, Any], kind: type[msgspec.Struct]
+) -> tuple[str, tuple[str, ...]]:
     """Split msgspec's "Expected `float` … - at `$.sampling.temperature`" into the reason and the keys."""
     where = str(error).partition(" - at `")[2]
     keys: list[str] = []
@@ -294,14 +296,7 @@ def _reason_and_keys(error: msgspec.ValidationError, table: Mapping[str, Any]) -
             break
         keys.append(key)
         inner = inner[key]
-    return reason_of(error), tuple(keys)
-
-
-def reason_of(error: msgspec.ValidationError) -> str:
-    """What does not fit, in the user's language, without where."""
-    reason = str(error).partition(" - at `")[0]
-    # A setting that is left out is None; TOML has no null to write.
-    return sentence((reason[:1].lower() + reason[1:]).replace("`", "").replace(" | null", ""))
+    return reason_of(error, kind, keys), tuple(keys)
 
 
 def _drop(table: dict[str, Any], keys: tuple[str, ...]) -> None:

@@ -9,7 +9,7 @@ from textual.app import App, ComposeResult
 
 from engine.protocol import Abilities, Candidate, Generate, Look, Sampling
 from tui.messages import Place, Weighed
-from tui.widgets.candidates_pane import CandidatesPane
+from tui.widgets.candidates_pane import CandidatesPane, visible_token
 
 if TYPE_CHECKING:
     from tests.tui.conftest import Play, Stage
@@ -238,3 +238,10 @@ async def test_the_pane_says_what_a_server_does_not_tell(abilities: Abilities, s
         await pilot.pause()
         words = " ".join(app.query_one(CandidatesPane).render_line(y).text.strip() for y in range(8))
         assert said in words
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"), [("␊", "⏎"), ("\n", "⏎"), (" the", "␣the"), ("␉x", "⇥x"), ("", "∅"), ("\x1b", "␛")]
+)
+def test_a_token_looks_the_same_in_the_list_and_above_it(told: str, shown: str) -> None:
+    assert visible_token(told) == shown

@@ -8,6 +8,7 @@ import pytest
 
 from engine.protocol import Sampling
 from engine.remote import ServerConfig
+from tui.language import speak
 from tui.settings import DEFAULT_SYSTEM_PROMPT, SamplingSettings, Settings, SettingsError, load_settings, save_settings
 
 
@@ -45,9 +46,31 @@ def test_each_bad_value_is_told_with_its_line_and_the_rest_is_used(tmp_path: Pat
     assert loaded.settings.app.language == "auto"
     told = "\n".join(loaded.problems)
     assert len(loaded.problems) == 3
-    assert "line 2: sampling.temperature: expected float, got str" in told
-    assert "line 3: sampling.top_p" in told
-    assert "line 7: app.language" in told
+    assert "line 2: sampling.temperature: a number like 0.5 is needed, not a text; its default is used." in told
+    assert "line 3: sampling.top_p: it must be at most 1.0; its default" in told
+    assert 'line 7: app.language: "de" is none of "auto", "en", "fr"; its default' in told
+
+
+@pytest.mark.parametrize(
+    ("text", "english", "french"),
+    [
+        ("[sampling]\ntop_k = 2.5", "a whole number like 4 is needed, not a number with a fraction", "il faut"),
+        ("[sampling]\ntop_p = 0", "it must be more than 0.0", "plus de 0.0"),
+        ("[chat]\nenter_sends = 'no'", "true or false is needed, not a text", "true ou false"),
+        ("[engine]\nkv_type = 'f8'", '"f8" is none of "f16", "q8_0"', "fait pas partie"),
+        ("[servers.home]\nmodel = 'big'", "base_url is missing", "manque"),
+        ("sampling = 3", "a table of its own is needed, not a whole number", "une table"),
+        ("[models]\ndirectories = 'x'", "a list in square brackets is needed, not a text", "une liste"),
+    ],
+)
+def test_what_does_not_fit_is_said_in_words_of_a_person(tmp_path: Path, text: str, english: str, french: str) -> None:
+    path = write(tmp_path, text)
+    assert english in " ".join(load_settings(path).problems)
+    speak("fr")
+    try:
+        assert french in " ".join(load_settings(path).problems)
+    finally:
+        speak("en")
 
 
 @pytest.mark.parametrize(
@@ -135,7 +158,9 @@ def test_servers_are_read_and_one_with_a_mistake_is_not_used_in_part(tmp_path: P
         "home": ServerConfig(base_url="http://10.0.0.7:8000/v1", model="big", api_key_env="HOME_KEY")
     }
     [problem] = loaded.problems
-    assert problem.endswith(", line 6: servers.away: ca_file: expected str, got int; this server is left out.")
+    assert problem.endswith(
+        ", line 6: servers.away: ca_file: a text in quotes is needed, not a whole number; this server is left out."
+    )
 
 
 def test_a_key_in_the_settings_is_not_taken_and_not_repeated(tmp_path: Path) -> None:

@@ -75,13 +75,16 @@ async def test_what_is_typed_is_written(name: str, typed: str, value: Any, stage
     assert load_settings(stage.home / "settings.toml").problems == []
 
 
-@pytest.mark.parametrize("typed", ["much", "-1"])
-async def test_what_does_not_fit_is_said_and_not_written(typed: str, stage: Stage) -> None:
+@pytest.mark.parametrize(
+    ("typed", "reason"),
+    [("much", "a number like 0.5 is needed, not a text."), ("-1", "it must be at least 0.0.")],
+)
+async def test_what_does_not_fit_is_said_and_not_written(typed: str, reason: str, stage: Stage) -> None:
     async with opened(stage, "sampling.temperature") as play:
         await play.press("enter")
         await play.until(lambda: isinstance(play.app.focused, Input))
         await play.press(*typed, "enter")
-        await play.until_shown("sampling.temperature: expected float")
+        await play.until_shown(f"sampling.temperature: {reason}")
         assert "sampling" not in in_file(stage)
 
 

@@ -17,7 +17,8 @@ from textual.widgets.option_list import Option
 
 from tui.language import N_, _
 from tui.screens.dialog import Dialog
-from tui.settings import Settings, SettingsError, load_settings, reason_of, save_settings
+from tui.setting_reasons import reason_of
+from tui.settings import Settings, SettingsError, load_settings, save_settings
 from tui.text import safe_line
 
 _NEW_SESSION = N_("For a new session; empty: as the model's makers recommend.")

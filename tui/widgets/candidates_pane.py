@@ -33,7 +33,8 @@ _END = "\N{LEFT ONE EIGHTH BLOCK}"
 
 def visible_token(text: str) -> str:
     """A token's text with what would not show: spaces and line breaks."""
-    return safe_text(text).replace("\n", "⏎").replace("\t", "⇥").replace(" ", "␣") or "∅"
+    # The engine has put pictures in place of breaks and tabs: others than the line above the candidates has.
+    return one_line(text).replace("␊", "⏎").replace("␉", "⇥").replace(" ", "␣") or "∅"
 
 
 class CandidatesPane(Widget, can_focus=True):
