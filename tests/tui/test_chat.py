@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+from textual.widgets import Label
+
 from engine.protocol import Generate, Stop, Tune
+from tui.widgets.code_fence import PIECE_LINES, CodeFence
 from tui.widgets.prompt_box import PromptBox
 from tui.widgets.slider import Slider
 
@@ -70,6 +74,26 @@ async def test_a_stopped_answer_goes_on_with_the_same_tokens(stage: Stage) -> No
         await play.until(lambda: len(stage.heard(Generate)) == 2)
         assert stage.heard(Generate)[-1].prompt.answer_ids == [0, 1]
         assert len(play.conversation.path) == 2
+
+
+@pytest.mark.parametrize("stopped_at", [2, 5 * PIECE_LINES, 7 * PIECE_LINES + 3])
+async def test_an_answer_stopped_in_a_long_block_of_code_goes_on_in_it(stage: Stage, stopped_at: int) -> None:
+    # A token is a word with the space before it: two a line.
+    code = "\n".join(f"line_{n} = {n}" for n in range(6 * PIECE_LINES))
+    stage.set_script(answers=[f"```python\n{code}\n```\n\nThat is all."], hold_after=stopped_at)
+    async with stage.ready() as play:
+        await play.say("code")
+        await play.until(lambda: play.conversation.answer and len(play.conversation.answer.new_ids) == stopped_at)
+        await play.press("escape")
+        await play.answered()
+        await play.press("ctrl+g")
+        await play.until(lambda: play.conversation.answer)
+        # It waits there again, for a move of a slider.
+        await play.press("f3", "home")
+        await play.until_shown("That is all.")
+        await play.answered()
+        [fence] = play.app.screen.query(CodeFence)
+        assert "\n".join(str(piece.render()) for piece in fence.query(Label)) == code
 
 
 async def test_a_slider_moved_while_writing_reaches_the_engine(stage: Stage) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from engine.protocol import EngineStats
+from tui.messages import StatsArrived
 from tui.widgets.chat_header import ChatHeader
 from tui.widgets.completion_menu import CompletionMenu
 from tui.widgets.history_pane import SessionList
@@ -176,6 +178,23 @@ async def test_the_line_of_figures_stays_one_line_where_the_panes_take_its_room(
         for width in (120, 60, 200, 40):
             await play.pilot.resize_terminal(width, 24)
             assert status.size.height == 1, width
+
+
+@pytest.mark.parametrize(("speed", "figures"), [(0.0, "context 50 %"), (7.2, "7 tok/s · context 50 %")])
+async def test_a_speed_is_told_once_there_is_one(stage: Stage, speed: float, figures: str) -> None:
+    stats = EngineStats(
+        state="writing",
+        tokens_per_second=speed,
+        prompt_tokens_per_second=0.0,
+        context_used=50,
+        context=100,
+        rss_bytes=1,
+        cpu_percent=0.0,
+    )
+    async with stage.ready() as play:
+        status = play.app.screen.query_one(StatusLine)
+        play.app.screen.on_stats_arrived(StatsArrived(stats))
+        assert status.figures == figures
 
 
 async def test_completions_take_a_line_each_where_the_panes_take_their_room(stage: Stage) -> None:

@@ -99,7 +99,8 @@ class MainEvents(MainParts):
         if not self.workspace.engine.is_ready:
             return
         self.status.trouble = ""
-        speed = _("{speed:.0f} tok/s", speed=stats.tokens_per_second) if stats.state == "writing" else ""
+        has_speed = stats.state == "writing" and stats.tokens_per_second >= 0.5
+        speed = _("{speed:.0f} tok/s", speed=stats.tokens_per_second) if has_speed else ""
         used = _("context {percent:.0f} %", percent=stats.context_used / stats.context * 100) if stats.context else ""
         self.status.figures = " · ".join(part for part in (speed, used) if part)
 

@@ -73,7 +73,7 @@ class PromptBox(TextArea):
             soft_wrap=True,
             tab_behavior="focus",
             highlight_cursor_line=False,
-            placeholder=_("Ask something · enter sends · / for commands"),
+            placeholder=_("Ask something · / for commands"),
         )
         # A blinking cursor would send bytes over the line for ever.
         self.cursor_blink = False
