@@ -75,6 +75,7 @@ class Engine:
         self.stopped = threading.Event()
         self.tuned = threading.Event()
         self.writing = False
+        self.running = ""
         self.n_answers = 0
         self.looked: list[str] = []
         self.has_read = False
@@ -97,10 +98,12 @@ class Engine:
                 case Load():
                     threading.Thread(target=self.load, args=(command,), daemon=True).start()
                 case Generate():
+                    self.running = command.request_id
                     self.stopped.clear()
                     self.tuned.clear()
                     threading.Thread(target=self.generate, args=(command,), daemon=True).start()
-                case Stop():
+                # What is to be stopped may also be a question that was answered meanwhile.
+                case Stop() if command.request_id == self.running:
                     self.stopped.set()
                 case Tune():
                     self.tuned.set()

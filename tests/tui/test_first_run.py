@@ -29,6 +29,18 @@ async def test_without_a_model_the_app_explains_itself(stage: Stage) -> None:
         await play.press("escape")
         await play.until(lambda: isinstance(play.app.screen, MainScreen))
         await play.until_shown("There is no model yet: f4 opens one.")
+        await play.until(lambda: "f4 model" in play.text().splitlines()[-1])
+        # There is nothing yet that a restart would open.
+        assert "f5" not in play.text().splitlines()[-1]
+
+
+async def test_where_a_model_cannot_be_opened_the_last_line_offers_another_one(stage: Stage) -> None:
+    stage.set_script(load_error="The file ends too early.")
+    async with stage.running(size=(80, 24)) as play:
+        await play.until_shown("The file ends too early.")
+        await play.until(lambda: "f4 model" in play.text().splitlines()[-1])
+        # It would not open at a second try either.
+        assert "f5" not in play.text().splitlines()[-1]
 
 
 async def test_the_starter_model_is_fetched_with_progress_and_opened(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import ClassVar, Generic, TypeVar
 
 from textual.app import ComposeResult
@@ -13,7 +12,7 @@ from textual.widget import Widget
 from textual.widgets import Input, OptionList, TextArea
 
 from tui.language import _
-from tui.screens.spoken_keys import in_own_words
+from tui.screens.spoken_keys import in_own_words, shown_as
 from tui.widgets.key_line import KeyLine
 
 Result = TypeVar("Result")
@@ -63,8 +62,7 @@ class Dialog(ModalScreen[Result | None], Generic[Result]):
         active = super().active_bindings
         enter = active.get("enter")
         if self.ENTER and enter is not None and not enter.binding.show:
-            shown = replace(enter.binding, description=self.ENTER, tooltip=self.ENTER, show=True)
-            active["enter"] = enter._replace(binding=shown, tooltip=self.ENTER)
+            active["enter"] = shown_as(enter, self.ENTER)
         return in_own_words(active)
 
     def action_close(self) -> None:

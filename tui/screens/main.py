@@ -115,7 +115,8 @@ class MainScreen(MainPrompt):
             case "fork":
                 return bool(conversation.path) and not conversation.is_busy
             case "restart_engine":
-                return self.workspace.engine.phase == "dead" or bool(self.status.trouble)
+                engine = self.workspace.engine
+                return engine.phase == "dead" or (bool(self.status.trouble) and engine.has_asked_for_model)
             case "stop_fetch":
                 return self.workspace.models.is_fetching
             case "stop":

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, cast
 from textual.binding import ActiveBinding
 from textual.screen import Screen
 
-from tui.screens.spoken_keys import in_own_words
+from tui.language import N_
+from tui.screens.spoken_keys import in_own_words, shown_as
 from tui.widgets.chat_header import ChatHeader
 from tui.widgets.prompt_box import PromptBox
 from tui.widgets.status_line import StatusLine
@@ -50,7 +51,14 @@ class MainParts(Screen[None]):
     @property
     def active_bindings(self) -> dict[str, ActiveBinding]:
         """The keys that do something now, in the user's words."""
-        return in_own_words(super().active_bindings)
+        active = super().active_bindings
+        if self.is_furnished and self.workspace.engine.phase == "empty":
+            # Without a model, the way to one is what matters.
+            active = {
+                key: shown_as(each, N_("model")) if each.binding.id == "model.choose" else each
+                for key, each in active.items()
+            }
+        return in_own_words(active)
 
     @property
     def header(self) -> ChatHeader:

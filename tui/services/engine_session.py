@@ -137,6 +137,11 @@ class EngineSession:
             self._set_phase("loading")
             await self._send(self._load)
 
+    @property
+    def has_asked_for_model(self) -> bool:
+        """Whether there is a model that a restart would open."""
+        return self._load is not None
+
     async def restart(self) -> None:
         """End what is left of the engine, start it anew and open the same model."""
         await self._end_client()
