@@ -145,7 +145,14 @@ def add_attention(
     """Steps: attention of layer index over its cache."""
     what = (q_rows.address, index, config.windows[index], cache.shape.ctypes.data, float_bits(config.attn_softcap))
     results = (out.address, out.stride, quant.address, quant.stride)
-    p.add(step("attention.attend", cache.kv_name), ATTENTION, 0, 1, *what, *results)
+    p.add(
+        step("attention.attend", cache.kv_name, str(config.n_heads // config.n_kv_heads)),
+        ATTENTION,
+        0,
+        1,
+        *what,
+        *results,
+    )
     p.add(step("attention.merge"), PER_TOKEN, 0, ROWS_TOGETHER, *what, *results)
 
 

@@ -27,7 +27,7 @@ from engine.kernels.cache_layout import (
 )
 from engine.kernels.jit import inner, kernel
 from engine.kernels.kv_types import kv_type
-from engine.kernels.matmul import Together, add_block, store_sums, zero_sums
+from engine.kernels.matmul import Together, add_block_of_each, panels_together, store_sums, zero_sums
 from engine.kernels.memory import (
     fetch,
     field,
@@ -67,7 +67,8 @@ from engine.kernels.sizes import BLOCK, LANES, QUERIES_TOGETHER, RANGE, ROWS_BLO
 from engine.kernels.softcap import soften
 
 _ROWS = QUERIES_TOGETHER if cpu.has_avx512_dot() else 2
-_one, _few = Together(1), Together(_ROWS)
+_PANELS = panels_together()
+_many, _many_single = Together(_ROWS, _PANELS), Together(_ROWS)
 _BOTTOM = np.float32(-3.0e38)
 
 BEGIN, END, SCORES = 0, 256, 512
@@ -140,9 +141,12 @@ def _from_lane_zero(v, begin):
 
 
 @inner
-def attend_rows(kv, count, n_rows, shape, q, keys, values, scales, start, softcap, scratch, out, out_stride, ahead):
-    """Partial results of n_rows query rows (computed `count` together) over the range of the cache from `start`.
+def attend_rows(
+    kv, count, single, n_rows, shape, q, keys, values, scales, start, softcap, scratch, out, out_stride, ahead
+):
+    """Partial results of n_rows query rows over the range of the cache from `start`.
 
+    count: how many rows are computed together, over how many panels; single: as many over one panel.
     ahead: nobody has read this range lately. While its keys are in work its values are fetched, then the next keys.
     """
     longest = 0
@@ -151,22 +155,23 @@ def attend_rows(kv, count, n_rows, shape, q, keys, values, scales, start, softca
     blocks = (longest + BLOCK - 1) // BLOCK
     _score(kv, count, shape, q, keys, values, start, blocks, scratch, ahead)
     _soften_and_weigh(n_rows, shape, start, softcap, blocks * (BLOCK // LANES), scratch, out, out_stride)
-    _add_values(kv, count, n_rows, shape, keys, values, scales, start, blocks, scratch, out, out_stride, ahead)
+    _add_values(kv, count, single, n_rows, shape, keys, values, scales, start, blocks, scratch, out, out_stride, ahead)
 
 
 @inner
 def _score(kv, count, shape, q, keys, values, start, blocks, scratch, ahead):
     """Every row times the keys of a range, to the scratch's scores."""
     pad, stride = field(shape, HEAD_PAD), field(shape, Q_ROW_BYTES)
-    for p in range(blocks * (BLOCK // LANES)):
-        panel = keys + (start // LANES + p) * (pad // BLOCK * key_block_bytes(kv))
-        if ahead:
-            for v in range(_value_panels(shape)):
-                at = v * field(shape, CAPACITY) + start + p * LANES
-                fetch(values + at * value_bytes(kv), LANES * value_bytes(kv))
+    panel_bytes = pad // BLOCK * key_block_bytes(kv)
+    for p in range(0, blocks * (BLOCK // LANES), _PANELS):
+        panel = keys + (start // LANES + p) * panel_bytes
         sums = zero_sums(count)
         for block in range(pad // BLOCK):
-            sums = add_block(key_format(kv), sums, panel, block, q, stride)
+            if ahead:
+                for v in range(block, _value_panels(shape), pad // BLOCK):
+                    at = v * field(shape, CAPACITY) + start + p * LANES
+                    fetch(values + at * value_bytes(kv), _PANELS * LANES * value_bytes(kv))
+            sums = add_block_of_each(key_format(kv), sums, panel, panel_bytes, block, q, stride)
         store_sums(sums, scratch + SCORES + p * VECTOR, RANGE * 4)
 
 
@@ -186,24 +191,41 @@ def _soften_and_weigh(n_rows, shape, start, softcap, vectors, scratch, out, out_
 
 
 @inner
-def _add_values(kv, count, n_rows, shape, keys, values, scales, start, blocks, scratch, out, out_stride, ahead):
+def _add_values(kv, count, single, n_rows, shape, keys, values, scales, start, blocks, scratch, out, out_stride, ahead):
     """Every row's weights times the values of a range, to its partial result."""
-    weights, capacity, panels = scratch + SCORES, field(shape, CAPACITY), _value_panels(shape)
+    panels, panel_bytes = _value_panels(shape), field(shape, CAPACITY) * value_bytes(kv)
+    paired = panels // _PANELS * _PANELS
     keys_after = keys + (start + RANGE) // LANES * (field(shape, HEAD_PAD) // BLOCK * key_block_bytes(kv))
     part_bytes = RANGE // LANES * (field(shape, HEAD_PAD) // BLOCK * key_block_bytes(kv)) // panels
-    for p in range(panels):
-        if ahead:
-            fetch(keys_after + p * part_bytes, part_bytes)
-        if is_scaled(kv):
-            weights = scratch + SCALED
-            if p % 2 == 0:
-                at = scales + (p // 2 * capacity + start) * 2
-                _scale_weights(scratch + SCORES, weights, at, n_rows, blocks * (BLOCK // LANES))
+    fetched = part_bytes * _PANELS // (RANGE // BLOCK)
+    for p in range(0, paired, _PANELS):
+        weights = _weights_for(kv, p, n_rows, shape, scales, start, blocks, scratch)
         sums = zero_sums(count)
-        panel = values + (p * capacity + start) * value_bytes(kv)
+        panel = values + p * panel_bytes + start * value_bytes(kv)
         for block in range(blocks):
-            sums = add_block(value_format(kv), sums, panel, block, weights, RANGE * 4)
+            if ahead:
+                fetch(keys_after + p * part_bytes + block * fetched, fetched)
+            sums = add_block_of_each(value_format(kv), sums, panel, panel_bytes, block, weights, RANGE * 4)
         store_sums(sums, out + p * VECTOR, out_stride)
+    for p in range(paired, panels):
+        weights = _weights_for(kv, p, n_rows, shape, scales, start, blocks, scratch)
+        sums = zero_sums(single)
+        panel = values + p * panel_bytes + start * value_bytes(kv)
+        for block in range(blocks):
+            sums = add_block_of_each(value_format(kv), sums, panel, 0, block, weights, RANGE * 4)
+        store_sums(sums, out + p * VECTOR, out_stride)
+
+
+@inner
+def _weights_for(kv, p, n_rows, shape, scales, start, blocks, scratch):
+    """Where the weights for value panel p lie: the scores, times the values' scales where they have some."""
+    if not is_scaled(kv):
+        return scratch + SCORES
+    # Two panels share their scales.
+    if p % 2 == 0:
+        at = scales + (p // 2 * field(shape, CAPACITY) + start) * 2
+        _scale_weights(scratch + SCORES, scratch + SCALED, at, n_rows, blocks * (BLOCK // LANES))
+    return scratch + SCALED
 
 
 @inner
@@ -266,9 +288,14 @@ def _set_limits(scratch, base, n_rows, group, first_row, window):
         store_i64(scratch + END + 8 * r, pos + 1)
 
 
-def attend(kv_name: str) -> Any:
-    """The step for a cache of that type. Units: few tokens: (kv head, range of the cache); many: (kv head, rows)."""
+def attend(kv_name: str, group: str) -> Any:
+    """The step for a cache of that type, and so many heads that share keys and values.
+
+    Units: few tokens: (kv head, range of the cache); many: (kv head, rows).
+    """
     kv = kv_type(kv_name)
+    rows_together = _rows_together(int(group))
+    few, single = Together(rows_together, _PANELS), Together(rows_together)
 
     @kernel
     def attention(step, batch, first, last, thread):
@@ -281,37 +308,44 @@ def attend(kv_name: str) -> Any:
         for unit in range(first, last):
             h, part = unit // units_per_head, unit % units_per_head
             if n <= FEW_TOKENS:
-                _attend_range(kv, step, shape, h, part, pos, rows, ranges, scratch)
+                _attend_range(kv, few, single, rows_together, step, shape, h, part, pos, rows, ranges, scratch)
             else:
                 _attend_block(kv, step, shape, h, part * ROWS_BLOCK, pos, rows, scratch)
 
     return attention
 
 
+def _rows_together(group: int) -> int:
+    """How many of a token's query rows are best computed together: fewest passes, then fewest rows too many.
+
+    One row alone would take as long as two: it has too few sums for the processor to work at side by side.
+    """
+    return min(range(2, _ROWS + 1), key=lambda rows: (-(-group // rows), rows))
+
+
 @inner
-def _attend(kv, step, shape, h, row, n_rows, start, scratch, out, out_stride, ahead):
-    """Up to _ROWS query rows of key-value head h, from `row` on, over one range of the cache."""
+def _attend(kv, count, single, step, shape, h, row, n_rows, start, scratch, out, out_stride, ahead):
+    """n_rows query rows of key-value head h, from `row` on, over one range of the cache."""
     layer, softcap = field(step, ATT_LAYER), load_f32(step + 8 * SOFTCAP)
     q = field(step, Q_ROWS) + h * field(shape, Q_HEAD_BYTES) + row * field(shape, Q_ROW_BYTES)
     keys, values = head_keys(kv, shape, layer, h), head_values(kv, shape, layer, h)
     scales = head_value_scales(shape, layer, h)
-    if n_rows == 1:
-        attend_rows(kv, _one, 1, shape, q, keys, values, scales, start, softcap, scratch, out, out_stride, ahead)
-    else:
-        attend_rows(kv, _few, n_rows, shape, q, keys, values, scales, start, softcap, scratch, out, out_stride, ahead)
+    attend_rows(
+        kv, count, single, n_rows, shape, q, keys, values, scales, start, softcap, scratch, out, out_stride, ahead
+    )
 
 
 @inner
-def _attend_range(kv, step, shape, h, part, pos, rows, ranges, scratch):
+def _attend_range(kv, few, single, rows_together, step, shape, h, part, pos, rows, ranges, scratch):
     """Every query row of one key-value head over one range of the cache, to the partial results."""
     group = field(shape, HEADS) // field(shape, KV_HEADS)
     part_bytes = _part_bytes(shape)
-    for r in range(0, rows, _ROWS):
-        few = min(_ROWS, rows - r)
-        _set_limits(scratch, pos, few, group, r, field(step, WINDOW))
+    for r in range(0, rows, rows_together):
+        n_rows = min(rows_together, rows - r)
+        _set_limits(scratch, pos, n_rows, group, r, field(step, WINDOW))
         if field(scratch + BEGIN, 0) < (part + 1) * RANGE:
             out = field(shape, PARTIALS) + ((h * ranges + part) * (rows + _ROWS) + r) * part_bytes
-            _attend(kv, step, shape, h, r, few, part * RANGE, scratch, out, part_bytes, r == 0)
+            _attend(kv, few, single, step, shape, h, r, n_rows, part * RANGE, scratch, out, part_bytes, r == 0)
 
 
 @inner
@@ -333,7 +367,7 @@ def _attend_block(kv, step, shape, h, row0, pos, rows, scratch):
                 continue
             state = states + (r - row0) * part_bytes
             result = state if start == first_start else fresh
-            _attend(kv, step, shape, h, r, few, start, scratch, result, part_bytes, False)
+            _attend(kv, _many, _many_single, step, shape, h, r, few, start, scratch, result, part_bytes, False)
             if start > first_start:
                 for i in range(few):
                     if field(scratch + END, i) > start:

@@ -115,10 +115,38 @@ def add_block(
 
     With several panels, these are tiles: their blocks lie in turn.
     """
-    fmt, together = args[0].value, args[1].together
-    rows = [e.at(x, e.b.mul(stride, I64(t))) for t in range(together.tokens)]
+    together = args[1].together
     first = e.b.mul(block, I64(together.panels))
     places = [(panel, e.b.add(first, I64(p))) for p in range(together.panels)]
+    return _add(e, args, sums, places, block, x, stride)
+
+
+@emitted(
+    lambda fmt, sums, panel, apart, block, x, stride: sums(
+        fmt, sums, types.int64, types.int64, types.int64, types.int64, types.int64
+    )
+)
+def add_block_of_each(
+    e: Emit,
+    args: Any,
+    _fmt: ir.Value,
+    sums: ir.Value,
+    panel: ir.Value,
+    apart: ir.Value,
+    block: ir.Value,
+    x: ir.Value,
+    stride: ir.Value,
+) -> ir.Value:
+    """The same with panels that lie `apart` bytes from each other."""
+    places = [(e.at(panel, e.b.mul(apart, I64(p))), block) for p in range(args[1].together.panels)]
+    return _add(e, args, sums, places, block, x, stride)
+
+
+def _add(
+    e: Emit, args: Any, sums: ir.Value, places: list[Place], block: ir.Value, x: ir.Value, stride: ir.Value
+) -> ir.Value:
+    fmt = args[0].value
+    rows = [e.at(x, e.b.mul(stride, I64(t))) for t in range(args[1].together.tokens)]
     add = _add_quants if isinstance(fmt, QuantFormat) else _add_floats
     return add(e, fmt, sums, places, block, rows)
 

@@ -59,5 +59,6 @@ def _with_arity(typing: Callable[..., Any], signature: Callable[..., Any]) -> Ca
         4: lambda context, a, b, c, d: typing(context, a, b, c, d),
         5: lambda context, a, b, c, d, e: typing(context, a, b, c, d, e),
         6: lambda context, a, b, c, d, e, f: typing(context, a, b, c, d, e, f),
+        7: lambda context, a, b, c, d, e, f, g: typing(context, a, b, c, d, e, f, g),
     }
     return wrappers[count]

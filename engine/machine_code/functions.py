@@ -23,8 +23,8 @@ C_TYPES: dict[str, Any] = {
 }
 """What functions may take and give, by Numba's names."""
 
-SLOW = ("attention", "matmul", "experts", "pack")
-"""Modules whose kernels take longest to compile: they come first, so that all compilers end together."""
+SLOW = ("attention", "choose", "experts", "matmul", "pack")
+"""Modules whose kernels take longest to compile, in that order: they come first, so that all compilers end together."""
 
 Report = Callable[[int, int, str], None]
 """Called with how many are ready, how many there are, and the name of the next."""
@@ -107,7 +107,7 @@ def _addresses(functions: Sequence[Function], report: Report) -> dict[Function, 
     assert _folder.path is not None
     unlinked = [each for each in functions if each not in _folder.linked]
     codes = {each: read_object(_folder.path / f"{each.title}.o") for each in unlinked}
-    slow_first = sorted(codes, key=lambda each: each.module not in SLOW)
+    slow_first = sorted(codes, key=lambda each: SLOW.index(each.module) if each.module in SLOW else len(SLOW))
     missing = {each.title: _order(each, _folder.path) for each in slow_first if codes[each] is None}
     total, done = len(functions), len(functions) - len(missing)
     for title in carry_out(missing):

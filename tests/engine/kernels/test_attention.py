@@ -55,8 +55,13 @@ class Head:
         results = [out.ctypes.data, out.strides[0], self.quant.ctypes.data, self.quant.strides[0]]
         rows = n * self.config.n_heads // self.config.n_kv_heads
         parts = -(-(pos + n) // RANGE) if n <= FEW_TOKENS else -(-rows // ROWS_BLOCK)
+        group = str(self.config.n_heads // self.config.n_kv_heads)
         self.run(
-            step("attention.attend", kv_name), [*what, *results], self.config.n_kv_heads * parts, n_tokens=n, pos=pos
+            step("attention.attend", kv_name, group),
+            [*what, *results],
+            self.config.n_kv_heads * parts,
+            n_tokens=n,
+            pos=pos,
         )
         self.run(step("attention.merge"), [*what, *results], n, n_tokens=n, pos=pos)
         return out[:, :q_dim]
