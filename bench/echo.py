@@ -80,7 +80,7 @@ def measure(terminal: EmulatedTerminal, n_keys: int) -> dict[str, object]:
     sent = terminal.n_bytes
     terminal.read_for(IDLE_S)
     return {
-        "tokens_per_s": statistics.median(speeds),
+        "tokens_per_s": statistics.median(speeds) if speeds else None,
         "bytes_per_s": round(bytes_per_s),
         "idle_bytes": terminal.n_bytes - sent,
         "echo_ms": {
