@@ -27,6 +27,9 @@ from engine.protocol.lines import event_decoder
 log = logging.getLogger(__name__)
 
 STDIN, STDOUT = 0, 1
+MANY = 8
+"""Events that came together from an engine that writes faster than anybody reads."""
+
 OLD_LOG_BYTES = 4 << 20
 """A log larger than this is put aside (one older is kept) before the next engine starts."""
 
@@ -52,6 +55,8 @@ class Limits:
     gather_s: float = 0.04
     """Events that follow within this time are read together: a reader that wakes up for every token takes the processor
     from the engine, and nobody reads more than twenty-five changes a second."""
+    gather_many_s: float = 0.1
+    """The same after MANY events at once: that fast, ten changes a second are as good."""
     tick_s: float = 0.5
     """How often the watch looks whether the engine is silent."""
     line_bytes: int = 64 << 20
@@ -73,7 +78,7 @@ class _Pipes(asyncio.SubprocessProtocol):
         self.overlong = asyncio.Event()
         self._splitter = LineSplitter(limits.line_bytes)
         self._take = take
-        self._gather_s = limits.gather_s
+        self._limits = limits
         self._output: asyncio.ReadTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -86,15 +91,18 @@ class _Pipes(asyncio.SubprocessProtocol):
             return
         loop = asyncio.get_running_loop()
         self.heard_s = loop.time()
-        if self._output is not None:
-            self._output.pause_reading()
-            loop.call_later(self._gather_s, self._output.resume_reading)
         try:
-            for line in self._splitter.feed(cast(bytes, data)):
-                self._take(line)
+            lines = self._splitter.feed(cast(bytes, data))
         except LineTooLongError:
             self.overlong.set()
             self.over.set()
+            return
+        if self._output is not None:
+            self._output.pause_reading()
+            gather_s = self._limits.gather_s if len(lines) < MANY else self._limits.gather_many_s
+            loop.call_later(gather_s, self._output.resume_reading)
+        for line in lines:
+            self._take(line)
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
         if fd == STDOUT:

@@ -219,7 +219,7 @@ def work(state, plan, batch, thread, leader):
         elif idle < PAUSES + YIELDS:
             sched_yield()
         elif leader or idle < PAUSES + YIELDS + NAPS:
-            usleep(types.uint32(NAP_US))
+            usleep(NAP_US)
         else:
             return
 
