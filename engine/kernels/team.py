@@ -58,7 +58,7 @@ NAP_US = 5
 """As short as the system has them: it makes 50 of these 5."""
 
 sched_yield = types.ExternalFunction("sched_yield", types.int32())
-usleep = types.ExternalFunction("usleep", types.int32(types.uint32))
+usleep: Any = types.ExternalFunction("usleep", types.int32(types.uint32))
 
 
 @emitted(lambda address: types.int64(types.int64))

@@ -24,6 +24,9 @@ from tui.widgets.even_lines import EvenLines
 DRAWING_SHARE = 0.03
 """How much of one processor core drawing may take; what costs more is drawn less often, down to every LONGEST_S."""
 
+HURRIED_SHARE, HURRIED_TEXT = 0.015, 200
+"""The same while more than so many characters come from one drawing to the next, ten times as fast as people read."""
+
 LONGEST_S = 1.0
 
 
@@ -122,7 +125,8 @@ class AnswerBody(EvenLines, Markdown):
                 self.call_after_refresh(self._drawn.set)
                 await self._rest(self._drawn, LONGEST_S)
             took_s = time.thread_time() - began_s
-            await self._rest(self._over, min(took_s / DRAWING_SHARE, LONGEST_S))
+            share = HURRIED_SHARE if len(text) > HURRIED_TEXT else DRAWING_SHARE
+            await self._rest(self._over, min(took_s / share, LONGEST_S))
 
     @staticmethod
     async def _rest(event: asyncio.Event, limit_s: float) -> None:
