@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from pathlib import Path
 
 TYPING_NICENESS = 5
@@ -11,6 +10,9 @@ TYPING_NICENESS = 5
 
 TYPING_S = 2.0
 """So long after a key, more of them are expected."""
+
+AGAIN_S = 0.11
+"""Linux takes a change of shares from ordinary users every tenth of a second, and refuses others meanwhile."""
 
 
 class Precedence:
@@ -23,6 +25,7 @@ class Precedence:
     def __init__(self, engine_pid: int) -> None:
         self._autogroup = Path(f"/proc/{engine_pid}/autogroup")
         self._end: asyncio.TimerHandle | None = None
+        self._again: asyncio.TimerHandle | None = None
 
     def key_came(self) -> None:
         """Go first from now on, until no key has come for a while."""
@@ -40,5 +43,12 @@ class Precedence:
             self._set(0)
 
     def _set(self, niceness: int) -> None:
-        with suppress(OSError):
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        try:
             self._autogroup.write_text(f"{niceness}\n")
+        except BlockingIOError:
+            self._again = asyncio.get_running_loop().call_later(AGAIN_S, self._set, niceness)
+        except OSError:
+            return

@@ -48,6 +48,28 @@ async def test_who_has_sent_something_is_no_longer_typing(precedence: Precedence
     assert share.read_text() == "0\n"
 
 
+async def test_a_change_that_comes_too_soon_is_made_later(
+    precedence: Precedence, share: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = [BlockingIOError(), BlockingIOError()]
+    write = Path.write_text
+
+    def take(path: Path, text: str) -> int:
+        if text == "0\n" and refused:
+            raise refused.pop()
+        return write(path, text)
+
+    monkeypatch.setattr(Path, "write_text", take)
+    monkeypatch.setattr(priority, "AGAIN_S", 0.001)
+    precedence.key_came()
+    precedence.give_back()
+    assert share.read_text() == f"{TYPING_NICENESS}\n"
+    async with asyncio.timeout(10):
+        while share.read_text() != "0\n":
+            await asyncio.sleep(0.001)
+    assert not refused
+
+
 async def test_a_system_without_shares_is_left_alone(precedence: Precedence, share: Path) -> None:
     share.mkdir()
     precedence.key_came()
