@@ -31,6 +31,10 @@ from tui.services.store import Store
 CANDIDATES_EVERY_MS = 250
 """As often as an eye takes in new bars; finding them for every token would cost the engine a twentieth."""
 
+HURRIED_TEXT, HURRIED_PERIODS = 100, 3
+"""While more characters than that come from one time to the next, text is handed to the screen a third as often: that
+is many times faster than anybody reads, and each time costs the engine something."""
+
 CHECKPOINT_PERIOD_S = 0.75
 """With what it takes to write, a kill -9 costs less than a second of an answer."""
 
@@ -214,13 +218,16 @@ class Writing(OpenSession):
             await self._finish("stopped", None)
 
     async def _show_regularly(self, answer: Answer) -> None:
+        hurries = False
         while True:
-            await asyncio.sleep(self._show_period_s)
-            self._show(answer)
+            await asyncio.sleep(self._show_period_s * (HURRIED_PERIODS if hurries else 1))
+            hurries = self._show(answer) > HURRIED_TEXT
 
-    def _show(self, answer: Answer) -> None:
+    def _show(self, answer: Answer) -> int:
+        """Hand on the text that came since the last time; returns its length."""
         if text := answer.take_unshown():
             self._post(AnswerGrew(answer.message_id, text, answer.candidates))
+        return len(text)
 
     async def _checkpoint_regularly(self, answer: Answer) -> None:
         told = False
