@@ -61,8 +61,9 @@ def load(command: Load, report: Report) -> LanguageModel:
     folder = None
     if command.cache_dir is not None and command.keep_panels:
         folder = PanelFolder(Path(command.cache_dir) / PREPARED, command.cache_limit_bytes)
+    packers = packing.functions_for(t.type.name for t in checkpoint.tensors.values() if len(t.shape) > 1)
     prepare(
-        [*team.FUNCTIONS, *sampling.FUNCTIONS, *packing.FUNCTIONS],
+        [*team.FUNCTIONS, *sampling.FUNCTIONS, *packers],
         lambda done, total, name: report("compiling", done, total, name),
     )
     weights = load_weights(checkpoint, config, folder, threads, lambda a, b: report("preparing", a, b, "weights"))

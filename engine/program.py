@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.kernels.records import BLOCK_BYTES, STEP_FIELDS
+from engine.kernels.number_formats import Reads
+from engine.kernels.records import BLOCK_BYTES, STEP_FIELDS, WORD_BLOCK_BYTES
 from engine.kernels.sizes import BLOCK, TOKEN_PAD
 from engine.machine_code import Function, prepare
 from engine.machine_code.functions import Report
@@ -49,6 +51,10 @@ class Program:
         """Rows of `width` quantised activations."""
         return self._rows(-(-width // BLOCK) * BLOCK_BYTES, rows)
 
+    def words(self, width: int, rows: int | None = None) -> Rows:
+        """Rows of `width` activations as 16-bit words."""
+        return self._rows(-(-width // BLOCK) * WORD_BLOCK_BYTES, rows)
+
     def _rows(self, row_bytes: int, rows: int | None) -> Rows:
         count = -(-(rows or self.max_tokens) // TOKEN_PAD) * TOKEN_PAD
         stride = -(-row_bytes // LINE_BYTES) * LINE_BYTES
@@ -72,6 +78,29 @@ class Program:
         """The steps as the team reads them; every kernel is compiled, or found in the cache."""
         prepare([function for function, _ in self._steps], report)
         return np.array([[function.address, *rest] for function, rest in self._steps], np.int64)
+
+
+class Activations:
+    """Rows that products read, in each form that weights are multiplied with.
+
+    Whatever computes them writes floats and quants; whoever adds a product of words adds the step that fills those.
+    """
+
+    def __init__(self, p: Program, width: int, rows: int | None = None) -> None:
+        self.width = width
+        self.floats, self.quants = p.floats(width, rows), p.quants(width, rows)
+        self._program, self._row_count = p, rows
+
+    @cached_property
+    def words(self) -> Rows:
+        """The rows as words; there is no such buffer before somebody asks."""
+        return self._program.words(self.width, self._row_count)
+
+    def form(self, reads: Reads) -> Rows:
+        """The rows in the form that a weight format reads."""
+        if reads == "words":
+            return self.words
+        return self.floats if reads == "floats" else self.quants
 
 
 def float_bits(value: float) -> int:

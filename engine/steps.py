@@ -15,7 +15,7 @@ from engine.kernels.sizes import BLOCK, LANES, head_blocks
 from engine.kv_cache import KVCache
 from engine.machine_code import step
 from engine.panels import Matrix
-from engine.program import Program, Rows, float_bits
+from engine.program import Activations, Program, Rows, float_bits
 from engine.rope import Frequencies
 from engine.weights import LayerWeights, Vector
 
@@ -86,28 +86,27 @@ def add_norm(
     x: Rows,
     delta: Rows | None,
     weight: Vector,
-    out: Rows,
-    quant: Rows,
+    out: Activations,
     *,
     delta_norm: Vector | None = None,
     outputs_only: bool = False,
 ) -> None:
-    """A step: add delta (normed by delta_norm, if there is one) to x, then norm x into out and, quantised, quant."""
+    """A step: add delta (normed by delta_norm, if there is one) to x, then norm x into out."""
     kind, flag = (PER_OUTPUT, records.OUTPUTS_ONLY) if outputs_only else (PER_TOKEN, 0)
     added = (delta.address, delta.stride, _address(delta_norm)) if delta else (0, 0, 0)
     norm = (_address(weight), config.dim | flag, float_bits(config.norm_eps))
-    results = (out.address, out.stride, quant.address, quant.stride)
-    p.add(step("rows.residual_norm"), kind, 0, ROWS_TOGETHER, x.address, x.stride, *added, *norm, *results)
+    p.add(step("rows.residual_norm"), kind, 0, ROWS_TOGETHER, x.address, x.stride, *added, *norm, *_results(out))
 
 
 def add_products(
-    p: Program, matrices: Sequence[Matrix], x: Rows, quant: Rows, y: Rows, *, outputs_only: bool = False
+    p: Program, matrices: Sequence[Matrix], x: Activations, y: Rows, *, outputs_only: bool = False
 ) -> None:
     """Steps: y = matrices · x, their outputs side by side."""
+    add_words(p, matrices, x, outputs_only=outputs_only)
     offset = 0
     for matrix in matrices:
         plan = matrix.plan
-        source = x if plan.format.is_float else quant
+        source = x.form(plan.format.reads)
         chunk = max(2, CHUNK_BYTES // plan.panel_bytes)
         weights = (matrix.address, plan.n_blocks, plan.panel_bytes)
         activations = (source.address, source.stride, y.address + 4 * offset, y.stride)
@@ -121,6 +120,14 @@ def add_products(
             int(outputs_only),
         )
         offset += plan.rows
+
+
+def add_words(p: Program, matrices: Sequence[Matrix], x: Activations, *, outputs_only: bool = False) -> None:
+    """A step: x as words, if one of the matrices reads those."""
+    if any(matrix.plan.format.reads == "words" for matrix in matrices):
+        source, target = x.floats, x.words
+        where = (source.address, source.stride, target.address, target.stride, -(-x.width // BLOCK))
+        p.add(step("rows.widen"), PER_OUTPUT if outputs_only else PER_TOKEN, 0, ROWS_TOGETHER, *where)
 
 
 def add_rotation(
@@ -139,12 +146,10 @@ def add_rotation(
     p.add(step("rotary.rotate_and_store", cache.kv_name), PER_TOKEN, 0, ROWS_TOGETHER, *where, *before)
 
 
-def add_attention(
-    p: Program, config: ModelConfig, index: int, q_rows: Rows, cache: KVCache, out: Rows, quant: Rows
-) -> None:
+def add_attention(p: Program, config: ModelConfig, index: int, q_rows: Rows, cache: KVCache, out: Activations) -> None:
     """Steps: attention of layer index over its cache."""
     what = (q_rows.address, index, config.windows[index], cache.shape.ctypes.data, float_bits(config.attn_softcap))
-    results = (out.address, out.stride, quant.address, quant.stride)
+    results = _results(out)
     p.add(
         step("attention.attend", cache.kv_name, str(config.n_heads // config.n_kv_heads)),
         ATTENTION,
@@ -156,12 +161,12 @@ def add_attention(
     p.add(step("attention.merge"), PER_TOKEN, 0, ROWS_TOGETHER, *what, *results)
 
 
-def add_gate(p: Program, config: ModelConfig, gate_up: Rows, out: Rows, quant: Rows) -> None:
+def add_gate(p: Program, config: ModelConfig, gate_up: Rows, out: Activations) -> None:
     """A step: the gated unit, activation(gate) · up."""
     hidden = config.hidden_dim
     what = (gate_up.address, gate_up.stride, hidden, hidden)
-    results = (out.address, out.stride, quant.address, quant.stride)
-    p.add(step("rows.gate"), PER_TOKEN, 0, ROWS_TOGETHER, *what, *results, ACTIVATIONS[config.architecture.activation])
+    activation = ACTIVATIONS[config.architecture.activation]
+    p.add(step("rows.gate"), PER_TOKEN, 0, ROWS_TOGETHER, *what, *_results(out), activation)
 
 
 def add_logit_cap(p: Program, config: ModelConfig, logits: Rows) -> None:
@@ -170,6 +175,11 @@ def add_logit_cap(p: Program, config: ModelConfig, logits: Rows) -> None:
         vectors = -(-config.vocab_size // LANES)
         what = (logits.address, logits.stride, float_bits(config.final_softcap))
         p.add(step("softcap.cap_logits"), FIXED, vectors, CAPPED_TOGETHER, *what)
+
+
+def _results(out: Activations) -> tuple[int, int, int, int]:
+    """Where a kernel writes activations."""
+    return out.floats.address, out.floats.stride, out.quants.address, out.quants.stride
 
 
 def _address(vector: Vector | None) -> int:

@@ -13,7 +13,7 @@ from engine.expert_steps import ExpertBuffers, add_experts
 from engine.kernels.sizes import TILE_BYTES, attention_scratch_bytes
 from engine.kv_cache import KVCache
 from engine.machine_code.functions import Report
-from engine.program import Program, Rows
+from engine.program import Activations, Program, Rows
 from engine.rope import local_rotary_frequencies, rotary_frequencies
 from engine.steps import (
     add_attention,
@@ -111,14 +111,14 @@ def forward(p: Program, config: ModelConfig, weights: ModelWeights, cache: KVCac
     that do without.
     """
     dim, hidden = config.dim, config.hidden_dim
-    x, x_norm, x_quant = p.floats(dim), p.floats(dim), p.quants(dim)
+    x, x_norm = p.floats(dim), Activations(p, dim)
     qkv, q_rows = p.floats(config.q_dim + 2 * config.kv_dim), query_rows(p, cache.shape)
-    att, att_quant, delta = p.floats(config.q_dim), p.quants(config.q_dim), p.floats(dim)
+    att, delta = Activations(p, config.q_dim), p.floats(dim)
     logits = p.floats(config.vocab_size, MAX_OUTPUTS)
     if config.n_experts:
         experts = ExpertBuffers(p, config)
     else:
-        gate_up, h, h_quant = p.floats(2 * hidden), p.floats(hidden), p.quants(hidden)
+        gate_up, h = p.floats(2 * hidden), Activations(p, hidden)
     p.keep(cache, weights)
 
     rotary = add_rotary_table(p, *rotary_frequencies(config, weights.rope_divisors_for(config, cache.max_seq_len)))
@@ -127,21 +127,21 @@ def forward(p: Program, config: ModelConfig, weights: ModelWeights, cache: KVCac
     add_embedding(p, config, weights.embedding, x)  # (dim,)
     added, added_norm = None, None
     for i, layer in enumerate(weights.layers):
-        add_norm(p, config, x, added, layer.attn_norm, x_norm, x_quant, delta_norm=added_norm)
-        add_products(p, layer.wqkv, x_norm, x_quant, qkv)  # (q_dim + 2·kv_dim,)
+        add_norm(p, config, x, added, layer.attn_norm, x_norm, delta_norm=added_norm)
+        add_products(p, layer.wqkv, x_norm, qkv)  # (q_dim + 2·kv_dim,)
         add_rotation(p, config, layer, i, qkv, local_rotary if config.windows[i] else rotary, cache, q_rows)
-        add_attention(p, config, i, q_rows, cache, att, att_quant)  # (q_dim,)
-        add_products(p, [layer.wo], att, att_quant, delta)  # (dim,)
+        add_attention(p, config, i, q_rows, cache, att)  # (q_dim,)
+        add_products(p, [layer.wo], att, delta)  # (dim,)
 
-        add_norm(p, config, x, delta, layer.ffn_norm, x_norm, x_quant, delta_norm=layer.attn_post_norm)
+        add_norm(p, config, x, delta, layer.ffn_norm, x_norm, delta_norm=layer.attn_post_norm)
         if config.n_experts:
-            add_experts(p, config, layer, experts, x_norm, x_quant, delta)  # (dim,)
+            add_experts(p, config, layer, experts, x_norm, delta)  # (dim,)
         else:
-            add_products(p, layer.w_gate_up, x_norm, x_quant, gate_up)  # (2·hidden_dim,)
-            add_gate(p, config, gate_up, h, h_quant)  # (hidden_dim,)
-            add_products(p, [layer.w_down], h, h_quant, delta)  # (dim,)
+            add_products(p, layer.w_gate_up, x_norm, gate_up)  # (2·hidden_dim,)
+            add_gate(p, config, gate_up, h)  # (hidden_dim,)
+            add_products(p, [layer.w_down], h, delta)  # (dim,)
         added, added_norm = delta, layer.ffn_post_norm
-    add_norm(p, config, x, added, weights.output_norm, x_norm, x_quant, delta_norm=added_norm, outputs_only=True)
-    add_products(p, [weights.output], x_norm, x_quant, logits, outputs_only=True)  # (vocab_size,)
+    add_norm(p, config, x, added, weights.output_norm, x_norm, delta_norm=added_norm, outputs_only=True)
+    add_products(p, [weights.output], x_norm, logits, outputs_only=True)  # (vocab_size,)
     add_logit_cap(p, config, logits)
     return logits

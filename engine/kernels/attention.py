@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from engine.kernels import cpu, lanes
+from engine.kernels.block_products import Together, add_block_of_each, panels_together, store_sums, zero_sums
 from engine.kernels.cache_layout import (
     head_keys,
     head_value_scales,
@@ -27,7 +28,6 @@ from engine.kernels.cache_layout import (
 )
 from engine.kernels.jit import inner, kernel
 from engine.kernels.kv_types import kv_type
-from engine.kernels.matmul import Together, add_block_of_each, panels_together, store_sums, zero_sums
 from engine.kernels.memory import (
     fetch,
     field,

@@ -77,11 +77,17 @@ class Emit:
         Where the processor cannot, through float64: the product is exact there, so the result is the same but for
         ties of two roundings, one in some hundred millions.
         """
-        if cpu.features() & {"fma", "fullfp16", "neon"}:
+        if _has_fma():
             return self.call(f"llvm.fma.v{LANES}f32", F32X16, [x, y, z])
         wide = ir.VectorType(ir.DoubleType(), LANES)
         a, b, c = (self.b.fpext(v, wide) for v in (x, y, z))
         return self.b.fptrunc(self.b.fadd(self.b.fmul(a, b), c), F32X16)
+
+    def scaled_sum(self, x: ir.Value, power: ir.Value, z: ir.Value) -> ir.Value:
+        """The sum x * power + z, with powers of two: rounded once, in one instruction where there is one."""
+        if _has_fma():
+            return self.fma(x, power, z)
+        return self.b.fadd(self.b.fmul(x, power), z)
 
     def halves(self, v: ir.Value) -> tuple[ir.Value, ir.Value]:
         """The lower and the upper half of a vector."""
@@ -186,8 +192,12 @@ class Emit:
         return self.b.select(low, constant(0.0), self.b.fmul(y, self.b.bitcast(power, F32X16)))
 
 
-def _takes_bytes() -> bool:
-    """Whether this LLVM's dot product intrinsics take byte vectors; older ones take 32-bit lanes."""
+def _has_fma() -> bool:
+    return bool(cpu.features() & {"fma", "fullfp16", "neon"})
+
+
+def _takes_parts() -> bool:
+    """Whether this LLVM's dot product intrinsics take vectors of bytes or words; older ones take 32-bit lanes."""
     from llvmlite.binding import llvm_version_info
 
     return bool(llvm_version_info >= (22,))
@@ -230,11 +240,11 @@ class ByteDot:
         """Add products of weights (unsigned bytes) and activations (signed bytes) to a running sum."""
         e = self.e
         if cpu.has_avx512_dot():
-            kind = U8X64 if _takes_bytes() else I32X16
+            kind = U8X64 if _takes_parts() else I32X16
             pair = [e.b.bitcast(v, kind) for v in (weights, activations)]
             return e.call("llvm.x86.avx512.vpdpbusd.512", I32X16, [total, *pair])
         if cpu.has_avx_vnni():
-            kind = U8X64 if _takes_bytes() else I32X16
+            kind = U8X64 if _takes_parts() else I32X16
             pair = [e.b.bitcast(v, kind) for v in (weights, activations)]
             return e.by_halves("llvm.x86.avx512.vpdpbusd.256", I32X16, total, *pair)
         if cpu.has_avx2():
@@ -276,3 +286,24 @@ class ByteDot:
             ]
             total = b.add(total, b.mul(*lanes))
         return total
+
+
+def add_word_products(e: Emit, total: ir.Value, weights: ir.Value, activations: ir.Value) -> ir.Value:
+    """Add products of signed 16-bit integers, two to a 32-bit lane; whoever calls keeps the sum below 2**31."""
+    b = e.b
+    if cpu.has_avx512_dot() or cpu.has_avx_vnni():
+        kind = I16X32 if _takes_parts() else I32X16
+        pair = [b.bitcast(v, kind) for v in (weights, activations)]
+        if cpu.has_avx512_dot():
+            return e.call("llvm.x86.avx512.vpdpwssd.512", I32X16, [total, *pair])
+        return e.by_halves("llvm.x86.avx512.vpdpwssd.256", I32X16, total, *pair)
+    if cpu.has_avx2():
+        return b.add(total, e.by_halves("llvm.x86.avx2.pmadd.wd", I32X16, weights, activations))
+    for i in (0, 1):
+        lanes = ir.Constant(ir.VectorType(I32, LANES), list(range(i, 2 * LANES, 2)))
+        parts = [
+            b.sext(b.shuffle_vector(v, ir.Constant(I16X32, ir.Undefined), lanes), I32X16)
+            for v in (weights, activations)
+        ]
+        total = b.add(total, b.mul(*parts))
+    return total

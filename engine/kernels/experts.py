@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from engine.kernels import lanes
-from engine.kernels.formats import QuantFormat, panel_format, tile_of
+from engine.kernels.block_products import Together, panels_together, tokens_together
+from engine.kernels.formats import panel_format, tile_of
 from engine.kernels.jit import inner, kernel
-from engine.kernels.matmul import Together, multiply_many, multiply_one, panels_together, tokens_together
+from engine.kernels.matmul import multiply_many, multiply_one
 from engine.kernels.memory import field, load_f32, load_f32x16, store_f32, store_f32x16, store_i64
 from engine.kernels.records import N_TOKENS, P0, P1, P2, P3, P4, P5, P6, P7, P8, P9, SCRATCH, SCRATCH_BYTES
 from engine.kernels.routing import (
@@ -34,7 +35,7 @@ from engine.kernels.routing import (
     ROW,
     SHARE,
 )
-from engine.kernels.rows import VECTOR, gate_row, quantize_row
+from engine.kernels.rows import VECTOR, gate_row, quantize_row, widen_row
 from engine.kernels.sizes import BLOCK, TOKEN_PAD
 
 _NEVER = np.float32(-np.inf)
@@ -153,7 +154,7 @@ WEIGHTS, N_BLOCKS, PANEL_BYTES, X, X_STRIDE, Y, Y_STRIDE, EXPERT_PANELS, PRODUCT
 def expert_product(name: str) -> Any:
     """The products of every group's rows with its expert's weights, of a GGUF type. Units: panels of one expert."""
     fmt = panel_format(name)
-    tiled = tile_of(fmt) if isinstance(fmt, QuantFormat) else panel_format("F32")
+    tiled = tile_of(fmt)
     count, panels = tokens_together(), panels_together()
     one, few, pair = Together(1), Together(count), Together(count, panels)
 
@@ -205,6 +206,22 @@ def gate_pairs(step, batch, first, last, thread):
             gate_row(both, both + 4 * field(step, PAIR_UP_AT), out, width, activation)
             quant = field(step, PAIR_QUANT) + row * field(step, PAIR_QUANT_STRIDE)
             quantize_row(out, quant, (width + BLOCK - 1) // BLOCK)
+
+
+PAIR_FLOATS, PAIR_FLOATS_STRIDE, PAIR_WORDS, PAIR_WORDS_STRIDE, PAIR_BLOCKS, WIDEN_ROUTING = P0, P1, P2, P3, P4, P5
+"""Parameters of widen_pairs: as those of rows.widen, and the routing record."""
+
+
+@kernel
+def widen_pairs(step, batch, first, last, thread):
+    """Each pair's row as words."""
+    routing = field(step, WIDEN_ROUTING)
+    for t in range(first, last):
+        for i in range(field(routing, N_USED)):
+            row = field(_choice(routing, t, i), ROW)
+            x = field(step, PAIR_FLOATS) + row * field(step, PAIR_FLOATS_STRIDE)
+            words = field(step, PAIR_WORDS) + row * field(step, PAIR_WORDS_STRIDE)
+            widen_row(x, words, field(step, PAIR_BLOCKS))
 
 
 SUM_FROM, SUM_FROM_STRIDE, SUM_TO, SUM_TO_STRIDE, SUM_WIDTH, SUM_ROUTING = P0, P1, P2, P3, P4, P5

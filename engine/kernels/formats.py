@@ -1,8 +1,7 @@
-"""How each weight type lies in a panel, and how a block of it is unpacked.
+"""How each weight type lies in a panel, and how a block of it is unpacked; number_formats has those of plain numbers.
 
-A panel is LANES rows of a matrix, interleaved so that one register holds the same columns of every row. It is a
-sequence of blocks of 32 columns. A quantised block gives, for each `step` of four columns, one vector of 64 unsigned
-bytes (byte 4r + j: row r, column 4·step + j), and per row a scale d and perhaps a minimum m:
+A quantised block gives, for each `step` of four columns, one vector of 64 unsigned bytes (byte 4r + j: row r, column
+4·step + j), and per row a scale d and perhaps a minimum m:
 
     weight = d · (byte - offset) + m
 """
@@ -16,33 +15,12 @@ from typing import Any
 
 from llvmlite import ir
 
-from engine.kernels.emit import F32X16, I8, I16, U8X64, Emit, splat_constant
+from engine.kernels.emit import F32X16, U8X64, Emit, splat_constant
+from engine.kernels.number_formats import BF16, F16, F32, I8X16, I16X16, WORD_TILE, PanelFormat, Words
 from engine.kernels.sizes import BLOCK, LANES
-from engine.kernels.static import Static
 
 STEPS = BLOCK // 4
 """Byte vectors of a block."""
-
-I16X16 = ir.VectorType(I16, LANES)
-I8X16 = ir.VectorType(I8, LANES)
-
-
-@dataclass(frozen=True)
-class PanelFormat(Static):
-    """A weight type in panels. block_bytes: of LANES rows by 32 columns."""
-
-    name: str
-    block_bytes: int
-
-    is_float = False
-
-    def address(self, e: Emit, panel: ir.Value, block: ir.Value) -> ir.Value:
-        """Where a block of a panel begins."""
-        return e.at(panel, e.b.mul(block, block.type(self.block_bytes)))
-
-    def panel_bytes(self, n_blocks: int) -> int:
-        """Bytes of a panel of so many blocks."""
-        return n_blocks * self.block_bytes
 
 
 @dataclass(frozen=True)
@@ -167,24 +145,6 @@ class BlockFormat(QuantFormat):
 
 
 @dataclass(frozen=True)
-class FloatFormat(PanelFormat):
-    """Numbers stored as they are: LANES rows of a column side by side."""
-
-    is_float = True
-
-    def column(self, e: Emit, panel: ir.Value, block: ir.Value, index: int) -> ir.Value:
-        """Column `index` of a block as float32 lanes."""
-        at = self.address(e, panel, block)
-        if self.name == "F32":
-            return e.load(at, F32X16, index * 4 * LANES)
-        bits = e.load(at, I16X16, index * 2 * LANES)
-        if self.name == "F16":
-            return e.half_to_float(bits)
-        wide = ir.VectorType(ir.IntType(32), LANES)
-        return e.b.bitcast(e.b.shl(e.b.zext(bits, wide), splat_constant(wide, 16)), F32X16)
-
-
-@dataclass(frozen=True)
 class TileFormat(QuantFormat):
     """A block of any quantised type, unpacked: what the matrix product for prompts reads from the cache."""
 
@@ -202,8 +162,12 @@ class TileFormat(QuantFormat):
             yield step, e.load(at, U8X64, step * 64)
 
 
-def tile_of(fmt: QuantFormat) -> TileFormat:
-    """The unpacked form of a quantised format."""
+def tile_of(fmt: PanelFormat) -> PanelFormat:
+    """The unpacked form of a format."""
+    if isinstance(fmt, Words):
+        return WORD_TILE
+    if not isinstance(fmt, QuantFormat):
+        return F32
     size = STEPS * 64 + 64 * fmt.groups * (1 + fmt.has_min)
     return TileFormat(f"tile of {fmt.name}", size, fmt.bits, fmt.offset, fmt.has_min, fmt.groups)
 
@@ -230,9 +194,9 @@ def _super(name: str, bits: int, offset: int, halves: int, scale_bytes: int, **p
 FORMATS: dict[str, PanelFormat] = {
     f.name: f
     for f in (
-        FloatFormat("F32", LANES * BLOCK * 4),
-        FloatFormat("F16", LANES * BLOCK * 2),
-        FloatFormat("BF16", LANES * BLOCK * 2),
+        F32,
+        F16,
+        BF16,
         _simple("Q4_0", 4, 8),
         _simple("Q4_1", 4, 0, has_min=True),
         _simple("Q5_0", 5, 16, high=1),
@@ -251,9 +215,5 @@ FORMATS: dict[str, PanelFormat] = {
 
 
 def panel_format(name: str) -> PanelFormat:
-    """The panel format of a GGUF type, or the tile of one."""
-    if name.startswith("tile of "):
-        fmt = FORMATS[name.removeprefix("tile of ")]
-        assert isinstance(fmt, QuantFormat)
-        return tile_of(fmt)
+    """The panel format of a GGUF type."""
     return FORMATS[name]

@@ -9,7 +9,8 @@ from functools import cache
 from llvmlite import ir
 
 from engine.kernels.emit import F32X16, U8X64, Emit
-from engine.kernels.formats import I8X16, I16X16, STEPS, FloatFormat, PanelFormat, QuantFormat, panel_format
+from engine.kernels.formats import STEPS, QuantFormat
+from engine.kernels.number_formats import HALVES, I8X16, I16X16, FloatFormat, PanelFormat
 from engine.kernels.records import BLOCK_BYTES
 from engine.kernels.sizes import BLOCK, LANES, head_blocks
 from engine.kernels.static import Static
@@ -73,11 +74,11 @@ class KVType(Static):
 
 
 def _format_of_keys(name: str) -> PanelFormat:
-    return _KEYS_8 if name == "q8_0" else panel_format("F16")
+    return _KEYS_8 if name == "q8_0" else HALVES
 
 
 def _format_of_values(name: str) -> PanelFormat:
-    return _VALUES_8 if name == "q8_0" else panel_format("F16")
+    return _VALUES_8 if name == "q8_0" else HALVES
 
 
 @cache

@@ -8,8 +8,12 @@ from llvmlite import ir
 from numba import types
 
 from engine.kernels.emit import F32, F32X16, I32, I32X16, Emit, splat_constant
+from engine.kernels.records import WORD_SCALE_AT
 from engine.kernels.simd import emitted, f32x16
 from engine.kernels.sizes import LANES
+
+LARGEST_WORD = 4095
+"""The size of an activation that is the largest of its block, as a word."""
 
 _UNARY = lambda a: f32x16(f32x16)  # noqa: E731
 _BINARY = lambda a, b: f32x16(f32x16, f32x16)  # noqa: E731
@@ -102,21 +106,45 @@ def quantize_block(e: Emit, _types: Any, x: ir.Value, out: ir.Value) -> None:
     """
     b = e.b
     parts = [e.load(x, F32X16, 64 * i) for i in (0, 1)]
-    sizes = [e.call(f"llvm.fabs.v{LANES}f32", F32X16, [p]) for p in parts]
-    peak = _pairwise(
-        e, b.select(b.fcmp_ordered(">", *sizes), *sizes), lambda p, q: b.select(b.fcmp_ordered(">", p, q), p, q)
-    )
+    peak = _largest_size(e, parts)
     exact = e.b.insert_element(splat_constant(ir.VectorType(F32, 8), 0.0), b.fmul(peak, F32(1 / 127)), I32(0))
     scale = b.extract_element(e.half_to_float(e.float_to_half(exact)), I32(0))
     inverse = b.select(b.fcmp_ordered(">", peak, F32(0.0)), b.fdiv(F32(127.0), peak), F32(0.0))
     sums = []
     for i, part in enumerate(parts):
-        magic = splat_constant(F32X16, 12582912.0)
-        shifted = b.fadd(b.fmul(part, e.splat(inverse)), magic)
-        whole = b.sub(b.bitcast(shifted, I32X16), splat_constant(I32X16, 0x4B400000))
+        whole = _whole(e, part, inverse)
         e.store(b.trunc(whole, ir.VectorType(ir.IntType(8), LANES)), out, LANES * i)
         sums.append(_pairwise(e, whole, b.add))
     e.store(scale, out, 32)
     e.store(sums[0], out, 36)
     e.store(sums[1], out, 40)
     e.store(b.fmul(scale, b.sitofp(b.add(*sums), F32)), out, 44)
+
+
+@emitted(lambda x, out: types.void(types.int64, types.int64))
+def widen_block(e: Emit, _types: Any, x: ir.Value, out: ir.Value) -> None:
+    """Write 32 float32 as a block of 32 int16 of up to 13 bits with their scale (see records.WORD_BLOCK_BYTES)."""
+    b = e.b
+    parts = [e.load(x, F32X16, 64 * i) for i in (0, 1)]
+    peak = _largest_size(e, parts)
+    inverse = b.select(b.fcmp_ordered(">", peak, F32(0.0)), b.fdiv(F32(LARGEST_WORD), peak), F32(0.0))
+    for i, part in enumerate(parts):
+        e.store(b.trunc(_whole(e, part, inverse), ir.VectorType(ir.IntType(16), LANES)), out, 2 * LANES * i)
+    e.store(b.fmul(peak, F32(1 / LARGEST_WORD)), out, WORD_SCALE_AT)
+
+
+def _largest_size(e: Emit, parts: list[ir.Value]) -> ir.Value:
+    """The largest absolute value in two vectors."""
+
+    def larger(p: ir.Value, q: ir.Value) -> ir.Value:
+        return e.b.select(e.b.fcmp_ordered(">", p, q), p, q)
+
+    sizes = [e.call(f"llvm.fabs.v{LANES}f32", F32X16, [p]) for p in parts]
+    return _pairwise(e, larger(*sizes), larger)
+
+
+def _whole(e: Emit, part: ir.Value, inverse: ir.Value) -> ir.Value:
+    """A vector times a number, rounded to 32-bit integers; for results below 2**22."""
+    magic = splat_constant(F32X16, 12582912.0)
+    shifted = e.b.fadd(e.b.fmul(part, e.splat(inverse)), magic)
+    return e.b.sub(e.b.bitcast(shifted, I32X16), splat_constant(I32X16, 0x4B400000))

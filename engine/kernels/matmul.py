@@ -9,15 +9,23 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import models, register_model
 
-from engine.kernels import cpu
-from engine.kernels.emit import F32, F32X16, I32, I32X16, I64, U8X64, ByteDot, Emit, splat_constant
-from engine.kernels.formats import FloatFormat, PanelFormat, QuantFormat, panel_format, tile_of
+from engine.kernels.block_products import (
+    X_BLOCK_BYTES,
+    Together,
+    add_block,
+    load_sums,
+    panels_together,
+    store_sums,
+    tokens_together,
+    zero_sums,
+)
+from engine.kernels.emit import F32, I32, I64, Emit
+from engine.kernels.formats import QuantFormat, panel_format, tile_of
 from engine.kernels.jit import inner, kernel
 from engine.kernels.memory import field, load_f32, load_i64, store_f32
+from engine.kernels.number_formats import PAIRS, FloatFormat, PanelFormat, Words
 from engine.kernels.records import (
-    BLOCK_BYTES,
     FEW_TOKENS,
     N_OUT,
     N_TOKENS,
@@ -29,204 +37,15 @@ from engine.kernels.records import (
     P5,
     P6,
     P7,
-    SCALE_AT,
-    SCALED_SUM_AT,
     SCRATCH,
     SCRATCH_BYTES,
-    SUM_AT,
     TOKENS,
 )
 from engine.kernels.simd import emitted
 from engine.kernels.sizes import BLOCK, LANES, TILE_BLOCKS
-from engine.kernels.static import Static
 
 AHEAD = 1024
 """How far ahead of the block in work the next weights are fetched, in bytes."""
-
-
-class Together(Static):
-    """What goes through a kernel's inner loop together: so many tokens, times the rows of so many panels."""
-
-    def __init__(self, tokens: int, panels: int = 1) -> None:
-        self.tokens, self.panels = tokens, panels
-
-    def __repr__(self) -> str:
-        return f"{self.tokens} tokens by {self.panels} panels"
-
-    def pairs(self) -> list[tuple[int, int]]:
-        """Every (panel, token), in the order of their sums."""
-        return [(panel, token) for panel in range(self.panels) for token in range(self.tokens)]
-
-
-class Sums(types.Type):
-    """LANES running sums for each pair of panel and token."""
-
-    def __init__(self, together: Together) -> None:
-        self.together = together
-        super().__init__(name=f"sums({together!r})")
-
-
-@register_model(Sums)
-class _SumsModel(models.PrimitiveModel):
-    def __init__(self, dmm: Any, kind: Sums) -> None:
-        super().__init__(dmm, kind, ir.ArrayType(F32X16, len(kind.together.pairs())))
-
-
-def tokens_together() -> int:
-    """How many tokens' sums fit the registers beside the weights; one too many spills to the stack."""
-    return 4 if cpu.has_avx512_dot() else 2
-
-
-def panels_together() -> int:
-    """How many panels of a tile go together: two read each activation once where there are registers for their sums."""
-    return 2 if cpu.has_avx512_dot() else 1
-
-
-@emitted(lambda together: Sums(together.value)(together))
-def zero_sums(e: Emit, args: Any, _together: ir.Value) -> ir.Value:
-    """Sums of nothing."""
-    n = len(args[0].value.pairs())
-    return ir.Constant(ir.ArrayType(F32X16, n), [splat_constant(F32X16, 0.0)] * n)
-
-
-@emitted(lambda together, y, stride: Sums(together.value)(together, types.int64, types.int64))
-def load_sums(e: Emit, args: Any, _together: ir.Value, y: ir.Value, stride: ir.Value) -> ir.Value:
-    """Go on from sums that were stored: a row of outputs per token, `stride` bytes apart."""
-    pairs = args[0].value.pairs()
-    sums = ir.Constant(ir.ArrayType(F32X16, len(pairs)), ir.Undefined)
-    for i, (panel, token) in enumerate(pairs):
-        at = e.at(y, e.b.mul(stride, I64(token)))
-        sums = e.b.insert_value(sums, e.load(at, F32X16, panel * 4 * LANES), i)
-    return sums
-
-
-@emitted(lambda sums, y, stride: types.void(sums, types.int64, types.int64))
-def store_sums(e: Emit, args: Any, sums: ir.Value, y: ir.Value, stride: ir.Value) -> None:
-    """Store each token's sums to its row of outputs."""
-    for i, (panel, token) in enumerate(args[0].together.pairs()):
-        e.store(e.b.extract_value(sums, i), e.at(y, e.b.mul(stride, I64(token))), panel * 4 * LANES)
-
-
-@emitted(lambda fmt, sums, panel, block, x, stride: sums(fmt, sums, types.int64, types.int64, types.int64, types.int64))
-def add_block(
-    e: Emit, args: Any, _fmt: ir.Value, sums: ir.Value, panel: ir.Value, block: ir.Value, x: ir.Value, stride: ir.Value
-) -> ir.Value:
-    """Add one block of a panel, times the same block of each token's activations (rows `stride` bytes apart).
-
-    With several panels, these are tiles: their blocks lie in turn.
-    """
-    together = args[1].together
-    first = e.b.mul(block, I64(together.panels))
-    places = [(panel, e.b.add(first, I64(p))) for p in range(together.panels)]
-    return _add(e, args, sums, places, block, x, stride)
-
-
-@emitted(
-    lambda fmt, sums, panel, apart, block, x, stride: sums(
-        fmt, sums, types.int64, types.int64, types.int64, types.int64, types.int64
-    )
-)
-def add_block_of_each(
-    e: Emit,
-    args: Any,
-    _fmt: ir.Value,
-    sums: ir.Value,
-    panel: ir.Value,
-    apart: ir.Value,
-    block: ir.Value,
-    x: ir.Value,
-    stride: ir.Value,
-) -> ir.Value:
-    """The same with panels that lie `apart` bytes from each other."""
-    places = [(e.at(panel, e.b.mul(apart, I64(p))), block) for p in range(args[1].together.panels)]
-    return _add(e, args, sums, places, block, x, stride)
-
-
-def _add(
-    e: Emit, args: Any, sums: ir.Value, places: list[Place], block: ir.Value, x: ir.Value, stride: ir.Value
-) -> ir.Value:
-    fmt = args[0].value
-    rows = [e.at(x, e.b.mul(stride, I64(t))) for t in range(args[1].together.tokens)]
-    add = _add_quants if isinstance(fmt, QuantFormat) else _add_floats
-    return add(e, fmt, sums, places, block, rows)
-
-
-Place = tuple[ir.Value, ir.Value]
-"""A panel, and which of its blocks."""
-
-
-def _add_quants(
-    e: Emit, fmt: QuantFormat, sums: ir.Value, places: list[Place], block: ir.Value, rows: list[ir.Value]
-) -> ir.Value:
-    rows = [e.at(row, e.b.mul(block, I64(BLOCK_BYTES))) for row in rows]
-    for group in range(fmt.groups):
-        sum_of = [_group_sum(e, fmt, row, group) for row in rows]
-        totals = _dot_group(e, fmt, places, group, rows, sum_of)
-        for p, place in enumerate(places):
-            d, m = fmt.scales(e, *place, group)
-            for t, row in enumerate(rows):
-                i = p * len(rows) + t
-                scaled = e.b.fmul(e.b.sitofp(totals[i], F32X16), e.splat(e.load(row, F32, SCALE_AT)))
-                total = e.fma(d, scaled, e.b.extract_value(sums, i))
-                if m is not None:
-                    total = e.fma(m, e.splat(_scaled_sum(e, fmt, row, sum_of[t])), total)
-                sums = e.b.insert_value(sums, total, i)
-    return sums
-
-
-def _dot_group(
-    e: Emit, fmt: QuantFormat, places: list[Place], group: int, rows: list[ir.Value], sum_of: list[ir.Value]
-) -> list[ir.Value]:
-    """A group's weights times activations as 32-bit lanes, for every panel and token."""
-    dot = ByteDot(e)
-    steps, offset = dot.steps(fmt.bits), dot.offset(fmt.offset, fmt.bits)
-    bias = [e.splat(e.b.mul(s, I32(-offset))) if offset else splat_constant(I32X16, 0) for s in sum_of]
-    totals = bias * len(places)
-    running, used = (totals if dot.wide() else [dot.zero()] * len(totals)), 0
-    for weights in zip(*(fmt.quants(e, *place, group) for place in places), strict=True):
-        step = weights[0][0]
-        fours = [e.b.bitcast(e.splat(e.load(row, I32, 4 * step)), U8X64) for row in rows]
-        pairs = [(vector, four) for _, vector in weights for four in fours]
-        running = [dot.add(r, *pair, fmt.bits) for r, pair in zip(running, pairs, strict=True)]
-        used += 1
-        if used == steps and not dot.wide():
-            totals = [e.b.add(total, dot.total(r)) for total, r in zip(totals, running, strict=True)]
-            running, used = [dot.zero()] * len(running), 0
-    if dot.wide():
-        return running
-    return [e.b.add(total, dot.total(r)) for total, r in zip(totals, running, strict=True)] if used else totals
-
-
-def _group_sum(e: Emit, fmt: QuantFormat, row: ir.Value, group: int) -> ir.Value:
-    """The sum of a group's quantised activations."""
-    if fmt.groups == 2:
-        return e.load(row, I32, SUM_AT + 4 * group)
-    return e.b.add(e.load(row, I32, SUM_AT), e.load(row, I32, SUM_AT + 4))
-
-
-def _scaled_sum(e: Emit, fmt: QuantFormat, row: ir.Value, group_sum: ir.Value) -> ir.Value:
-    """The sum of a group's activations."""
-    if fmt.groups == 1:
-        return e.load(row, F32, SCALED_SUM_AT)
-    return e.b.fmul(e.b.sitofp(group_sum, F32), e.load(row, F32, SCALE_AT))
-
-
-def _add_floats(
-    e: Emit, fmt: FloatFormat, sums: ir.Value, places: list[Place], block: ir.Value, rows: list[ir.Value]
-) -> ir.Value:
-    rows = [e.at(row, e.b.mul(block, I64(4 * BLOCK))) for row in rows]
-    halves = [[splat_constant(F32X16, 0.0)] * 2 for _ in range(len(places) * len(rows))]
-    for column in range(BLOCK):
-        weights = [fmt.column(e, *place, column) for place in places]
-        for t, row in enumerate(rows):
-            x = e.splat(e.load(row, F32, 4 * column))
-            for p, vector in enumerate(weights):
-                half = halves[p * len(rows) + t]
-                half[column & 1] = e.fma(vector, x, half[column & 1])
-    for i, (even, odd) in enumerate(halves):
-        total = e.b.fadd(e.b.extract_value(sums, i), e.b.fadd(even, odd))
-        sums = e.b.insert_value(sums, total, i)
-    return sums
 
 
 @emitted(lambda fmt, panel, block: types.void(fmt, types.int64, types.int64))
@@ -242,16 +61,36 @@ def fetch_ahead(e: Emit, args: Any, _fmt: ir.Value, panel: ir.Value, block: ir.V
 def unpack_block(
     e: Emit, args: Any, _fmt: ir.Value, panel: ir.Value, block: ir.Value, tile: ir.Value, index: ir.Value
 ) -> None:
-    """Write a block of a panel to place `index` of a tile: of its TileFormat, or of float32 columns."""
+    """Write a block of a panel to place `index` of a tile: see tile_of."""
     fmt: PanelFormat = args[0].value
-    if isinstance(fmt, FloatFormat):
-        at = e.at(tile, e.b.mul(index, I64(LANES * BLOCK * 4)))
-        for column in range(BLOCK):
-            e.store(fmt.column(e, panel, block, column), at, column * LANES * 4)
-        return
-    assert isinstance(fmt, QuantFormat)
-    tiled = tile_of(fmt)
-    at = tiled.address(e, tile, index)
+    at = tile_of(fmt).address(e, tile, index)
+    if isinstance(fmt, QuantFormat):
+        _unpack_quants(e, fmt, panel, block, at)
+    elif isinstance(fmt, Words):
+        for pair in range(PAIRS):
+            e.store(fmt.pair(e, panel, block, pair), at, pair * 64)
+        e.store(fmt.scale(e, panel, block), at, PAIRS * 64)
+    else:
+        _unpack_columns(e, fmt, panel, block, at)
+
+
+@emitted(lambda fmt, panel, block, tile: types.void(fmt, types.int64, types.int64, types.int64))
+def unpack_weights(e: Emit, args: Any, _fmt: ir.Value, panel: ir.Value, block: ir.Value, tile: ir.Value) -> None:
+    """Write a block to a tile so that `tile_weight` can tell each weight: as a tile of quants, or as float columns."""
+    fmt: PanelFormat = args[0].value
+    if isinstance(fmt, QuantFormat):
+        _unpack_quants(e, fmt, panel, block, tile)
+    else:
+        _unpack_columns(e, fmt, panel, block, tile)
+
+
+def _unpack_columns(e: Emit, fmt: PanelFormat, panel: ir.Value, block: ir.Value, at: ir.Value) -> None:
+    assert isinstance(fmt, FloatFormat)
+    for column in range(BLOCK):
+        e.store(fmt.column(e, panel, block, column), at, column * LANES * 4)
+
+
+def _unpack_quants(e: Emit, fmt: QuantFormat, panel: ir.Value, block: ir.Value, at: ir.Value) -> None:
     for group in range(fmt.groups):
         for step, weights in fmt.quants(e, panel, block, group):
             e.store(weights, at, step * 64)
@@ -338,13 +177,13 @@ def multiply_tile(
 @emitted(lambda fmt: types.int64(fmt))
 def x_block_size(e: Emit, args: Any, _fmt: ir.Value) -> ir.Value:
     """Bytes of a block of activations, as this format wants them."""
-    return I64(BLOCK * 4 if args[0].value.is_float else BLOCK_BYTES)
+    return I64(X_BLOCK_BYTES[args[0].value.reads])
 
 
 def matmul(name: str) -> Any:
     """The matrix product for weights of a GGUF type."""
     fmt = panel_format(name)
-    tiled = tile_of(fmt) if isinstance(fmt, QuantFormat) else panel_format("F32")
+    tiled = tile_of(fmt)
     count, panels = tokens_together(), panels_together()
     one, few, pair = Together(1), Together(count), Together(count, panels)
 
@@ -399,7 +238,7 @@ def embed(name: str) -> Any:
             panel = field(step, EMBED_WEIGHTS) + token // LANES * field(step, EMBED_PANEL_BYTES)
             out = field(step, EMBED_X) + t * field(step, EMBED_STRIDE)
             for block in range(field(step, EMBED_BLOCKS)):
-                unpack_block(fmt, panel, block, tile, 0)
+                unpack_weights(fmt, panel, block, tile)
                 for column in range(BLOCK):
                     value = tile_weight(fmt, tile, token % LANES, column)
                     store_f32(out + 4 * (block * BLOCK + column), value * scale)

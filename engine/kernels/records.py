@@ -27,6 +27,10 @@ BLOCK_BYTES = 48
 """A block of 32 quantised activations: 32 int8, float32 scale, int32 sums of either half, float32 scale · sum."""
 SCALE_AT, SUM_AT, SCALED_SUM_AT = 32, 36, 44
 
+WORD_BLOCK_BYTES = 68
+"""A block of 32 activations as words: 32 int16 of up to 13 bits, float32 scale."""
+WORD_SCALE_AT = 64
+
 SHAPE_FIELDS = 16
 (
     HEADS,

@@ -28,6 +28,7 @@ from engine.kernels.records import (
     P9,
     P10,
     P11,
+    WORD_BLOCK_BYTES,
 )
 from engine.kernels.sizes import BLOCK, LANES
 
@@ -40,6 +41,26 @@ def quantize_row(x, out, n_blocks):
     """Blocks of float32 to quantised ones."""
     for block in range(n_blocks):
         lanes.quantize_block(x + block * 4 * BLOCK, out + block * BLOCK_BYTES)
+
+
+@inner
+def widen_row(x, out, n_blocks):
+    """Blocks of float32 to words."""
+    for block in range(n_blocks):
+        lanes.widen_block(x + block * 4 * BLOCK, out + block * WORD_BLOCK_BYTES)
+
+
+WORDS_FROM, WORDS_FROM_STRIDE, WORDS_TO, WORDS_TO_STRIDE, WORDS_BLOCKS = P0, P1, P2, P3, P4
+"""Parameters of widen: rows of float32 and of words with their strides, blocks of a row."""
+
+
+@kernel
+def widen(step, batch, first, last, thread):
+    """Each row's blocks of float32 to words."""
+    for t in range(first, last):
+        x = field(step, WORDS_FROM) + t * field(step, WORDS_FROM_STRIDE)
+        out = field(step, WORDS_TO) + t * field(step, WORDS_TO_STRIDE)
+        widen_row(x, out, field(step, WORDS_BLOCKS))
 
 
 @inner

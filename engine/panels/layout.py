@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from engine.checkpoints import TensorInfo
 from engine.errors import UnsupportedModelError
-from engine.kernels.formats import FORMATS, PanelFormat
+from engine.kernels.formats import FORMATS
+from engine.kernels.number_formats import PanelFormat
 from engine.kernels.sizes import BLOCK, LANES
 
 LAYOUT_VERSION = 2

@@ -58,7 +58,7 @@ def panel_key(checkpoint: Checkpoint, plans: Sequence[MatrixPlan]) -> str:
         digest.update(f"{file.resolve()}|{status.st_size}|{status.st_mtime_ns}".encode())
     for plan in plans:
         sources = ",".join(f"{s.name}@{s.offset}" for s in plan.sources)
-        digest.update(f"{plan.name}|{plan.format.name}|{plan.rows}x{plan.columns}|{sources}".encode())
+        digest.update(f"{plan.name}|{plan.format.layout}|{plan.rows}x{plan.columns}|{sources}".encode())
     return digest.hexdigest()
 
 

@@ -15,6 +15,7 @@ from engine.kernels.records import (
     SCRATCH_BYTES,
     STEP_FIELDS,
     TOKENS,
+    WORD_BLOCK_BYTES,
 )
 from engine.kernels.sizes import TILE_BYTES
 
@@ -68,6 +69,33 @@ def dequantized(x):
     blocks = quantize_rows(x)
     scale = np.ascontiguousarray(blocks[..., 32:36]).view(np.float32)
     return (blocks[..., :32].view(np.int8) * scale).reshape(x.shape)
+
+
+def widen_rows(x):
+    """The oracle of activations as words: (rows, columns) float32 to (rows, blocks, WORD_BLOCK_BYTES) uint8."""
+    blocks = x.reshape(len(x), -1, 32)
+    peak = np.abs(blocks).max(-1, keepdims=True)
+    inverse = np.divide(np.float32(4095), peak, out=np.zeros_like(peak), where=peak > 0)
+    out = np.zeros((*blocks.shape[:2], WORD_BLOCK_BYTES), np.uint8)
+    out[..., :64] = np.rint(blocks * inverse).astype(np.int16).view(np.uint8)
+    out[..., 64:] = (peak * np.float32(1 / 4095)).view(np.uint8)
+    return out
+
+
+def prepared(x, reads):
+    """Activations in the form that a format reads, and what they then stand for."""
+    if reads == "floats":
+        return x, x
+    if reads == "bytes":
+        return quantize_rows(x), dequantized(x)
+    blocks = widen_rows(x)
+    scale = np.ascontiguousarray(blocks[..., 64:]).view(np.float32)
+    return blocks, (np.ascontiguousarray(blocks[..., :64]).view(np.int16) * scale).reshape(x.shape)
+
+
+@pytest.fixture
+def prepare_activations():
+    return prepared
 
 
 @pytest.fixture

@@ -68,6 +68,17 @@ def test_a_row_of_zeros_stays_zero(run_step, quantize):
     assert not quant.any()
 
 
+def test_widen(run_step, prepare_activations):
+    x = np.random.default_rng(7).standard_normal((3, 96), np.float32)
+    x[1, 32:64] = 0
+    expected, meant = prepare_activations(x, "words")
+    words = np.zeros(expected.shape, np.uint8)
+    where = [x.ctypes.data, x.strides[0], words.ctypes.data, words.strides[0], 3]
+    run_step(step("rows.widen"), where, 3, n_tokens=3)
+    np.testing.assert_array_equal(words, expected)
+    np.testing.assert_allclose(meant, x, rtol=0, atol=np.abs(x).max() / 8190)
+
+
 def silu(x):
     return x / (1 + np.exp(-x))
 

@@ -1,0 +1,148 @@
+"""How plain numbers lie in a panel: as they are, or as 16-bit integers with scales.
+
+A panel is LANES rows of a matrix, interleaved so that one register holds the same columns of every row. It is a
+sequence of blocks of 32 columns.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from llvmlite import ir
+
+from engine.kernels.emit import F32X16, I8, I16, I16X32, I32X16, Emit, splat_constant
+from engine.kernels.sizes import BLOCK, LANES
+from engine.kernels.static import Static
+
+I8X16 = ir.VectorType(I8, LANES)
+I16X16 = ir.VectorType(I16, LANES)
+
+PAIRS = BLOCK // 2
+"""Vectors of a block of words."""
+
+Reads = Literal["floats", "bytes", "words"]
+"""What a product takes of the activations: float32, or blocks of 8-bit or of 16-bit integers."""
+
+
+@dataclass(frozen=True)
+class PanelFormat(Static):
+    """A weight type in panels. block_bytes: of LANES rows by 32 columns. reads: what it is multiplied with."""
+
+    name: str
+    block_bytes: int
+
+    reads: ClassVar[Reads] = "bytes"
+
+    @property
+    def layout(self) -> str:
+        """What prepared files are told apart by."""
+        return self.name
+
+    def address(self, e: Emit, panel: ir.Value, block: ir.Value) -> ir.Value:
+        """Where a block of a panel begins."""
+        return e.at(panel, e.b.mul(block, block.type(self.block_bytes)))
+
+    def panel_bytes(self, n_blocks: int) -> int:
+        """Bytes of a panel of so many blocks."""
+        return n_blocks * self.block_bytes
+
+
+@dataclass(frozen=True)
+class FloatFormat(PanelFormat):
+    """Float32 or half precision, stored as they are: LANES rows of a column side by side."""
+
+    reads: ClassVar[Reads] = "floats"
+
+    def column(self, e: Emit, panel: ir.Value, block: ir.Value, index: int) -> ir.Value:
+        """Column `index` of a block as float32 lanes."""
+        at = self.address(e, panel, block)
+        if self.block_bytes == 4 * LANES * BLOCK:
+            return e.load(at, F32X16, index * 4 * LANES)
+        return e.half_to_float(e.load(at, I16X16, index * 2 * LANES))
+
+
+class Words(FloatFormat):
+    """Numbers as signed integers of 15 bits, with a scale for each row of a block: a power of two.
+
+    With it, the largest weight has all its bits. Weights down to an eighth (F16) or a sixty-fourth (BF16) of it are
+    exact, smaller ones are rounded to 2**-14 of it. As activations have 13 bits, the sum of a block's 32 products stays
+    below 2**31.
+    """
+
+    reads: ClassVar[Reads] = "words"
+
+    @abstractmethod
+    def scale(self, e: Emit, panel: ir.Value, block: ir.Value) -> ir.Value:
+        """What one step of the integers is worth, as float32 lanes."""
+
+    @abstractmethod
+    def pair(self, e: Emit, panel: ir.Value, block: ir.Value, index: int) -> ir.Value:
+        """Columns 2·index and 2·index + 1, side by side in each row's lane."""
+
+    def column(self, e: Emit, panel: ir.Value, block: ir.Value, index: int) -> ir.Value:
+        """Column `index` of a block as float32 lanes."""
+        b, half = e.b, splat_constant(I32X16, 16)
+        both = b.bitcast(self.pair(e, panel, block, index // 2), I32X16)
+        word = b.ashr(both if index % 2 else b.shl(both, half), half)
+        return b.fmul(b.sitofp(word, F32X16), self.scale(e, panel, block))
+
+
+@dataclass(frozen=True)
+class WordFormat(Words):
+    """F16 or BF16 as words: groups of four blocks, before them the exponents of their scales, a byte for each row."""
+
+    together: ClassVar[int] = 4
+
+    @property
+    def layout(self) -> str:
+        """Before they were words, panels had the numbers as they are in the file."""
+        return f"{self.name} as words"
+
+    def panel_bytes(self, n_blocks: int) -> int:
+        """Bytes of a panel of so many blocks; the last group may have less."""
+        return n_blocks * self.block_bytes + -(-n_blocks // self.together) * LANES * self.together
+
+    def address(self, e: Emit, panel: ir.Value, block: ir.Value) -> ir.Value:
+        """Where a block's words begin."""
+        groups = e.b.add(e.b.sdiv(block, block.type(self.together)), block.type(1))
+        at = e.b.add(e.b.mul(block, block.type(self.block_bytes)), e.b.mul(groups, block.type(LANES * self.together)))
+        return e.at(panel, at)
+
+    def exponents(self, e: Emit, panel: ir.Value, block: ir.Value) -> ir.Value:
+        """Where a block's exponents lie."""
+        together = block.type(self.together)
+        group, index = e.b.sdiv(block, together), e.b.srem(block, together)
+        group_bytes = block.type(self.together * (self.block_bytes + LANES))
+        return e.at(panel, e.b.add(e.b.mul(group, group_bytes), e.b.mul(index, block.type(LANES))))
+
+    def scale(self, e: Emit, panel: ir.Value, block: ir.Value) -> ir.Value:
+        """The exponents as powers of two."""
+        exponents = e.b.zext(e.load(self.exponents(e, panel, block), I8X16), I32X16)
+        return e.b.bitcast(e.b.shl(exponents, splat_constant(I32X16, 23)), F32X16)
+
+    def pair(self, e: Emit, panel: ir.Value, block: ir.Value, index: int) -> ir.Value:
+        """Two columns of words."""
+        return e.load(self.address(e, panel, block), I16X32, index * 64)
+
+
+@dataclass(frozen=True)
+class WordTile(Words):
+    """A block of words for the product of prompts: its words, then LANES float32 scales."""
+
+    def scale(self, e: Emit, panel: ir.Value, block: ir.Value) -> ir.Value:
+        """The scales as they were stored."""
+        return e.load(self.address(e, panel, block), F32X16, PAIRS * 64)
+
+    def pair(self, e: Emit, panel: ir.Value, block: ir.Value, index: int) -> ir.Value:
+        """The words as they were stored."""
+        return e.load(self.address(e, panel, block), I16X32, index * 64)
+
+
+WORD_TILE = WordTile("tile of words", PAIRS * 64 + 64)
+F32 = FloatFormat("F32", LANES * BLOCK * 4)
+F16 = WordFormat("F16", LANES * BLOCK * 2)
+BF16 = WordFormat("BF16", LANES * BLOCK * 2)
+HALVES = FloatFormat("halves", LANES * BLOCK * 2)
+"""Half precision that is multiplied as float32, as the cache of keys and values wants it."""
