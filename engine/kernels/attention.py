@@ -17,14 +17,15 @@ import numpy as np
 from engine.kernels import cpu, lanes
 from engine.kernels.block_products import Together, add_block_of_each, panels_together, store_sums, zero_sums
 from engine.kernels.cache_layout import (
-    head_keys,
-    head_value_scales,
-    head_values,
-    is_scaled,
-    key_block_bytes,
+    head_range,
+    holds_words,
     key_format,
-    value_bytes,
-    value_format,
+    key_panel,
+    keys_apart,
+    paired_format,
+    single_format,
+    value_panel,
+    value_panels,
 )
 from engine.kernels.jit import inner, kernel
 from engine.kernels.kv_types import kv_type
@@ -38,8 +39,8 @@ from engine.kernels.memory import (
     store_f32x16,
     store_i64,
 )
+from engine.kernels.number_formats import LINE
 from engine.kernels.records import (
-    CAPACITY,
     FEW_TOKENS,
     HEAD_DIM,
     HEAD_PAD,
@@ -59,17 +60,24 @@ from engine.kernels.records import (
     POS,
     Q_HEAD_BYTES,
     Q_ROW_BYTES,
+    SCALES_AT,
     SCRATCH,
     SCRATCH_BYTES,
+    VALUES_AT,
+    WORD_BLOCK_BYTES,
 )
 from engine.kernels.rows import VECTOR, quantize_row
 from engine.kernels.sizes import BLOCK, LANES, QUERIES_TOGETHER, RANGE, ROWS_BLOCK
 from engine.kernels.softcap import soften
+from engine.kernels.words import widen_scaled_block
 
 _ROWS = QUERIES_TOGETHER if cpu.has_avx512_dot() else 2
 _PANELS = panels_together()
 _many, _many_single = Together(_ROWS, _PANELS), Together(_ROWS)
 _BOTTOM = np.float32(-3.0e38)
+
+FETCHED = 2048
+"""Bytes of values that are asked for before the softmax: a start for the processor, which then goes on by itself."""
 
 BEGIN, END, SCORES = 0, 256, 512
 SCALED = SCORES + _ROWS * RANGE * 4
@@ -141,44 +149,37 @@ def _from_lane_zero(v, begin):
 
 
 @inner
-def attend_rows(
-    kv, count, single, n_rows, shape, q, keys, values, scales, start, softcap, scratch, out, out_stride, ahead
-):
-    """Partial results of n_rows query rows over the range of the cache from `start`.
+def attend_rows(kv, count, single, n_rows, shape, q, cache, start, softcap, scratch, out, out_stride):
+    """Partial results of n_rows query rows over the range of the cache at `cache`, whose first position is `start`.
 
     count: how many rows are computed together, over how many panels; single: as many over one panel.
-    ahead: nobody has read this range lately. While its keys are in work its values are fetched, then the next keys.
     """
     longest = 0
     for r in range(n_rows):
         longest = max(longest, min(RANGE, field(scratch + END, r) - start))
     blocks = (longest + BLOCK - 1) // BLOCK
-    _score(kv, count, shape, q, keys, values, start, blocks, scratch, ahead)
+    _score(kv, count, shape, q, cache, blocks, scratch)
+    fetch(cache + field(shape, VALUES_AT), FETCHED)
     _soften_and_weigh(n_rows, shape, start, softcap, blocks * (BLOCK // LANES), scratch, out, out_stride)
-    _add_values(kv, count, single, n_rows, shape, keys, values, scales, start, blocks, scratch, out, out_stride, ahead)
+    _add_values(kv, count, single, n_rows, shape, cache, blocks, scratch, out, out_stride)
 
 
 @inner
-def _score(kv, count, shape, q, keys, values, start, blocks, scratch, ahead):
+def _score(kv, count, shape, q, keys, blocks, scratch):
     """Every row times the keys of a range, to the scratch's scores."""
-    pad, stride = field(shape, HEAD_PAD), field(shape, Q_ROW_BYTES)
-    panel_bytes = pad // BLOCK * key_block_bytes(kv)
+    stride, apart = field(shape, Q_ROW_BYTES), keys_apart(kv, shape)
     for p in range(0, blocks * (BLOCK // LANES), _PANELS):
-        panel = keys + (start // LANES + p) * panel_bytes
+        panel = key_panel(kv, shape, keys, p)
         sums = zero_sums(count)
-        for block in range(pad // BLOCK):
-            if ahead:
-                for v in range(block, _value_panels(shape), pad // BLOCK):
-                    at = v * field(shape, CAPACITY) + start + p * LANES
-                    fetch(values + at * value_bytes(kv), _PANELS * LANES * value_bytes(kv))
-            sums = add_block_of_each(key_format(kv), sums, panel, panel_bytes, block, q, stride)
+        for block in range(field(shape, HEAD_PAD) // BLOCK):
+            sums = add_block_of_each(key_format(kv), sums, panel, apart, block, q, stride)
         store_sums(sums, scratch + SCORES + p * VECTOR, RANGE * 4)
 
 
 @inner
 def _soften_and_weigh(n_rows, shape, start, softcap, vectors, scratch, out, out_stride):
     """Each row's scores to weights in place; the largest score and the weights' sum to its partial result."""
-    behind = _value_panels(shape) * VECTOR
+    behind = value_panels(shape) * VECTOR
     for r in range(n_rows):
         scores = scratch + SCORES + r * RANGE * 4
         first = max(0, field(scratch + BEGIN, r) - start)
@@ -191,47 +192,50 @@ def _soften_and_weigh(n_rows, shape, start, softcap, vectors, scratch, out, out_
 
 
 @inner
-def _add_values(kv, count, single, n_rows, shape, keys, values, scales, start, blocks, scratch, out, out_stride, ahead):
+def _add_values(kv, count, single, n_rows, shape, cache, blocks, scratch, out, out_stride):
     """Every row's weights times the values of a range, to its partial result."""
-    panels, panel_bytes = _value_panels(shape), field(shape, CAPACITY) * value_bytes(kv)
-    paired = panels // _PANELS * _PANELS
-    keys_after = keys + (start + RANGE) // LANES * (field(shape, HEAD_PAD) // BLOCK * key_block_bytes(kv))
-    part_bytes = RANGE // LANES * (field(shape, HEAD_PAD) // BLOCK * key_block_bytes(kv)) // panels
-    fetched = part_bytes * _PANELS // (RANGE // BLOCK)
+    panels = value_panels(shape)
+    paired = panels // 2 * 2
     for p in range(0, paired, _PANELS):
-        weights = _weights_for(kv, p, n_rows, shape, scales, start, blocks, scratch)
-        sums = zero_sums(count)
-        panel = values + p * panel_bytes + start * value_bytes(kv)
-        for block in range(blocks):
-            if ahead:
-                fetch(keys_after + p * part_bytes + block * fetched, fetched)
-            sums = add_block_of_each(value_format(kv), sums, panel, panel_bytes, block, weights, RANGE * 4)
-        store_sums(sums, out + p * VECTOR, out_stride)
-    for p in range(paired, panels):
-        weights = _weights_for(kv, p, n_rows, shape, scales, start, blocks, scratch)
-        sums = zero_sums(single)
-        panel = values + p * panel_bytes + start * value_bytes(kv)
-        for block in range(blocks):
-            sums = add_block_of_each(value_format(kv), sums, panel, 0, block, weights, RANGE * 4)
-        store_sums(sums, out + p * VECTOR, out_stride)
+        weights = _weights_for(kv, p, n_rows, shape, cache, blocks, scratch)
+        _add_panels(paired_format(kv), count, value_panel(kv, shape, cache, p), blocks, weights, out, out_stride, p)
+    if paired < panels:
+        weights = _weights_for(kv, paired, n_rows, shape, cache, blocks, scratch)
+        last = value_panel(kv, shape, cache, paired)
+        _add_panels(single_format(kv), single, last, blocks, weights, out, out_stride, paired)
 
 
 @inner
-def _weights_for(kv, p, n_rows, shape, scales, start, blocks, scratch):
-    """Where the weights for value panel p lie: the scores, times the values' scales where they have some."""
-    if not is_scaled(kv):
-        return scratch + SCORES
-    # Two panels share their scales.
-    if p % 2 == 0:
-        at = scales + (p // 2 * field(shape, CAPACITY) + start) * 2
+def _add_panels(fmt, count, values, blocks, weights, out, out_stride, p):
+    """The same for the value panels from p on that are computed together."""
+    sums = zero_sums(count)
+    for block in range(blocks):
+        sums = add_block_of_each(fmt, sums, values, LINE, block, weights, RANGE * 4)
+    store_sums(sums, out + p * VECTOR, out_stride)
+
+
+@inner
+def _weights_for(kv, p, n_rows, shape, cache, blocks, scratch):
+    """Where the weights for value panel p lie, times the values' scales, in the form that they are multiplied in."""
+    scales = cache + field(shape, SCALES_AT)
+    if holds_words(kv):
+        if p == 0:
+            _widen_weights(scratch + SCORES, scratch + SCALED, scales, n_rows, blocks)
+    elif p % 2 == 0:
+        # Two panels share their scales.
+        at = scales + p // 2 * RANGE * 2
         _scale_weights(scratch + SCORES, scratch + SCALED, at, n_rows, blocks * (BLOCK // LANES))
     return scratch + SCALED
 
 
 @inner
-def _value_panels(shape):
-    """Panels of LANES dimensions of a head."""
-    return (field(shape, HEAD_DIM) + LANES - 1) // LANES
+def _widen_weights(scores, weights, exponents, n_rows, blocks):
+    """Each row's weights times the scales of the values that they are for, as words."""
+    for r in range(n_rows):
+        for block in range(blocks):
+            at = r * RANGE * 4 + block * BLOCK * 4
+            out = weights + r * RANGE * 4 + block * WORD_BLOCK_BYTES
+            widen_scaled_block(scores + at, exponents + block * BLOCK, out)
 
 
 @inner
@@ -324,15 +328,12 @@ def _rows_together(group: int) -> int:
 
 
 @inner
-def _attend(kv, count, single, step, shape, h, row, n_rows, start, scratch, out, out_stride, ahead):
+def _attend(kv, count, single, step, shape, h, row, n_rows, start, scratch, out, out_stride):
     """n_rows query rows of key-value head h, from `row` on, over one range of the cache."""
-    layer, softcap = field(step, ATT_LAYER), load_f32(step + 8 * SOFTCAP)
     q = field(step, Q_ROWS) + h * field(shape, Q_HEAD_BYTES) + row * field(shape, Q_ROW_BYTES)
-    keys, values = head_keys(kv, shape, layer, h), head_values(kv, shape, layer, h)
-    scales = head_value_scales(shape, layer, h)
-    attend_rows(
-        kv, count, single, n_rows, shape, q, keys, values, scales, start, softcap, scratch, out, out_stride, ahead
-    )
+    cache = head_range(shape, field(step, ATT_LAYER), h, start)
+    softcap = load_f32(step + 8 * SOFTCAP)
+    attend_rows(kv, count, single, n_rows, shape, q, cache, start, softcap, scratch, out, out_stride)
 
 
 @inner
@@ -345,7 +346,7 @@ def _attend_range(kv, few, single, rows_together, step, shape, h, part, pos, row
         _set_limits(scratch, pos, n_rows, group, r, field(step, WINDOW))
         if field(scratch + BEGIN, 0) < (part + 1) * RANGE:
             out = field(shape, PARTIALS) + ((h * ranges + part) * (rows + _ROWS) + r) * part_bytes
-            _attend(kv, few, single, step, shape, h, r, n_rows, part * RANGE, scratch, out, part_bytes, r == 0)
+            _attend(kv, few, single, step, shape, h, r, n_rows, part * RANGE, scratch, out, part_bytes)
 
 
 @inner
@@ -367,7 +368,7 @@ def _attend_block(kv, step, shape, h, row0, pos, rows, scratch):
                 continue
             state = states + (r - row0) * part_bytes
             result = state if start == first_start else fresh
-            _attend(kv, _many, _many_single, step, shape, h, r, few, start, scratch, result, part_bytes, False)
+            _attend(kv, _many, _many_single, step, shape, h, r, few, start, scratch, result, part_bytes)
             if start > first_start:
                 for i in range(few):
                     if field(scratch + END, i) > start:

@@ -27,20 +27,10 @@ from engine.kernels.emit import (
 )
 from engine.kernels.formats import QuantFormat
 from engine.kernels.number_formats import PAIRS, FloatFormat, PanelFormat, Words
-from engine.kernels.records import (
-    BLOCK_BYTES,
-    SCALE_AT,
-    SCALED_SUM_AT,
-    SUM_AT,
-    WORD_BLOCK_BYTES,
-    WORD_SCALE_AT,
-)
+from engine.kernels.records import SCALE_AT, SCALED_SUM_AT, SUM_AT, WORD_SCALE_AT, X_BLOCK_BYTES
 from engine.kernels.simd import emitted
 from engine.kernels.sizes import BLOCK, LANES
 from engine.kernels.static import Static
-
-X_BLOCK_BYTES = {"floats": 4 * BLOCK, "bytes": BLOCK_BYTES, "words": WORD_BLOCK_BYTES}
-"""Bytes of a block of activations, by the form that a format reads."""
 
 
 class Together(Static):
@@ -106,17 +96,27 @@ def store_sums(e: Emit, args: Any, sums: ir.Value, y: ir.Value, stride: ir.Value
         e.store(e.b.extract_value(sums, i), e.at(y, e.b.mul(stride, I64(token))), panel * 4 * LANES)
 
 
-@emitted(lambda fmt, sums, panel, block, x, stride: sums(fmt, sums, types.int64, types.int64, types.int64, types.int64))
+@emitted(
+    lambda fmt, sums, panel, index, block, x, stride: sums(
+        fmt, sums, types.int64, types.int64, types.int64, types.int64, types.int64
+    )
+)
 def add_block(
-    e: Emit, args: Any, _fmt: ir.Value, sums: ir.Value, panel: ir.Value, block: ir.Value, x: ir.Value, stride: ir.Value
+    e: Emit,
+    args: Any,
+    _fmt: ir.Value,
+    sums: ir.Value,
+    panel: ir.Value,
+    index: ir.Value,
+    block: ir.Value,
+    x: ir.Value,
+    stride: ir.Value,
 ) -> ir.Value:
-    """Add one block of a panel, times the same block of each token's activations (rows `stride` bytes apart).
+    """Add the block at place `index`, times block `block` of each token's activations (rows `stride` bytes apart).
 
-    With several panels, these are tiles: their blocks lie in turn.
+    With several panels, their blocks lie in turn, from there on.
     """
-    together = args[1].together
-    first = e.b.mul(block, I64(together.panels))
-    places = [(panel, e.b.add(first, I64(p))) for p in range(together.panels)]
+    places = [(panel, e.b.add(index, I64(p))) for p in range(args[1].together.panels)]
     return _add(e, args, sums, places, block, x, stride)
 
 
@@ -221,9 +221,10 @@ def _add_words(e: Emit, fmt: Words, sums: ir.Value, places: list[Place], rows: l
         pairs = [(vector, two) for vector in weights for two in twos]
         totals = [add_word_products(e, total, *pair) for total, pair in zip(totals, pairs, strict=True)]
     for i, total in enumerate(totals):
-        d, row = scales[i // len(rows)], rows[i % len(rows)]
-        scaled = e.b.fmul(e.b.sitofp(total, F32X16), e.splat(e.load(row, F32, WORD_SCALE_AT)))
-        sums = e.b.insert_value(sums, e.fma(d, scaled, e.b.extract_value(sums, i)), i)
+        d, before = scales[i // len(rows)], e.b.extract_value(sums, i)
+        pair = (e.b.sitofp(total, F32X16), e.splat(e.load(rows[i % len(rows)], F32, WORD_SCALE_AT)))
+        after = e.fma(*pair, before) if d is None else e.fma(d, e.b.fmul(*pair), before)
+        sums = e.b.insert_value(sums, after, i)
     return sums
 
 

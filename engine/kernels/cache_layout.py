@@ -1,9 +1,11 @@
-"""How keys and values lie in the cache, in half precision or 8 bits: where a head's begin, and how one is stored.
+"""How keys and values lie in the cache, as words or bytes, and how one is stored.
 
-Keys are panels of LANES positions, as if each position were a row of a matrix; values are panels of LANES dimensions,
-CAPACITY positions each. With 8 bits, blocks of 32 dimensions of a position share a scale, as in GGUF's Q8_0. Keys have
-it in their panels; that of values is apart, half precision (blocks, CAPACITY) per head, so that attention can multiply
-its weights by it.
+Each layer's heads have theirs in ranges of RANGE positions, one after the other as attention reads them: a stream that
+the processor fetches ahead of itself. A range is panels of keys, panels of values, scales of values. Keys are panels of
+LANES positions, as if each position were a row of a matrix, with their scales inside. Values are panels of LANES
+dimensions. Panels that are read together lie together: cache lines of two panels in turn (but for keys in bytes: one
+panel after the other). Attention multiplies its weights by the scales of values: with words, a position's exponent, a
+byte; with bytes, (blocks, RANGE) in half precision, as 32 dimensions share one in GGUF's Q8_0.
 """
 
 from __future__ import annotations
@@ -25,30 +27,32 @@ from engine.kernels.memory import (
     load_f32x16,
     load_i32,
     store_f16,
-    store_f16x16,
-    store_f32,
     store_f32x16,
     store_i32,
 )
+from engine.kernels.number_formats import LINE
 from engine.kernels.records import (
+    CACHE,
     CAPACITY,
     HEAD_DIM,
     HEAD_PAD,
-    KEYS,
+    KEY_PAIR_BYTES,
     KV_HEADS,
+    RANGE_BYTES,
     SCALE_AT,
-    VALUE_SCALES,
-    VALUES,
+    SCALES_AT,
+    VALUES_AT,
 )
-from engine.kernels.rows import VECTOR, quantize_row
+from engine.kernels.rows import VECTOR, quantize_row, widen_row
 from engine.kernels.simd import emitted
-from engine.kernels.sizes import BLOCK, LANES
+from engine.kernels.sizes import BLOCK, LANES, RANGE
+from engine.kernels.words import larger_size, store_column, store_exponent, store_row, word_exponent
 
 
 @emitted(lambda kv: types.boolean(kv))
-def is_scaled(e: Emit, args: Any, _kv: ir.Value) -> ir.Value:
-    """Whether the cache holds bytes with scales; known when the kernel is compiled."""
-    return I1(int(args[0].value.scaled))
+def holds_words(e: Emit, args: Any, _kv: ir.Value) -> ir.Value:
+    """Whether the cache holds words; known when the kernel is compiled."""
+    return I1(int(args[0].value.words))
 
 
 @emitted(lambda kv: StaticType(kv.value.keys)(kv))
@@ -56,9 +60,14 @@ def key_format(e: Emit, args: Any, _kv: ir.Value) -> None:
     """The format of panels of keys."""
 
 
-@emitted(lambda kv: StaticType(kv.value.values)(kv))
-def value_format(e: Emit, args: Any, _kv: ir.Value) -> None:
-    """The format of panels of values."""
+@emitted(lambda kv: StaticType(kv.value.paired_values)(kv))
+def paired_format(e: Emit, args: Any, _kv: ir.Value) -> None:
+    """The format of values in two panels whose lines lie in turn."""
+
+
+@emitted(lambda kv: StaticType(kv.value.single_values)(kv))
+def single_format(e: Emit, args: Any, _kv: ir.Value) -> None:
+    """The format of values in a last panel by itself."""
 
 
 @emitted(lambda kv: types.int64(kv))
@@ -74,26 +83,34 @@ def value_bytes(e: Emit, args: Any, _kv: ir.Value) -> ir.Value:
 
 
 @inner
-def head_keys(kv, shape, layer, head):
-    """Where one head's keys begin in a layer's cache."""
-    panel = field(shape, HEAD_PAD) // BLOCK * key_block_bytes(kv)
-    index = layer * field(shape, KV_HEADS) + head
-    return field(shape, KEYS) + index * (field(shape, CAPACITY) // LANES) * panel
+def head_range(shape, layer, head, pos):
+    """Where the range begins that holds one head's position pos in a layer's cache."""
+    index = (layer * field(shape, KV_HEADS) + head) * (field(shape, CAPACITY) // RANGE) + pos // RANGE
+    return field(shape, CACHE) + index * field(shape, RANGE_BYTES)
 
 
 @inner
-def head_values(kv, shape, layer, head):
-    """Where one head's values begin in a layer's cache."""
-    panels = (field(shape, HEAD_DIM) + LANES - 1) // LANES
-    index = (layer * field(shape, KV_HEADS) + head) * panels
-    return field(shape, VALUES) + index * field(shape, CAPACITY) * value_bytes(kv)
+def key_panel(kv, shape, begin, panel):
+    """Where a panel of keys begins in a range; that of the next one of a pair: keys_apart further."""
+    return begin + panel // 2 * field(shape, KEY_PAIR_BYTES) + panel % 2 * keys_apart(kv, shape)
 
 
 @inner
-def head_value_scales(shape, layer, head):
-    """Where the scales of one head's values begin, if there are any."""
-    index = (layer * field(shape, KV_HEADS) + head) * (field(shape, HEAD_PAD) // BLOCK)
-    return field(shape, VALUE_SCALES) + index * field(shape, CAPACITY) * 2
+def keys_apart(kv, shape):
+    """How far a pair's panels of keys lie from each other."""
+    return LINE if holds_words(kv) else field(shape, KEY_PAIR_BYTES) // 2
+
+
+@inner
+def value_panel(kv, shape, begin, panel):
+    """Where a panel of values begins in a range."""
+    return begin + field(shape, VALUES_AT) + panel // 2 * 2 * RANGE * value_bytes(kv) + panel % 2 * LINE
+
+
+@inner
+def value_panels(shape):
+    """Panels of LANES dimensions of a head."""
+    return (field(shape, HEAD_DIM) + LANES - 1) // LANES
 
 
 @inner
@@ -108,54 +125,72 @@ def _copy_padded(x, out, dim, pad, scale):
 @inner
 def store_query(kv, x, out, dim, pad, scale, scratch):
     """One head's query, times scale, to a query row."""
-    if is_scaled(kv):
-        _copy_padded(x, scratch, dim, pad, scale)
-        quantize_row(scratch, out, pad // BLOCK)
+    _copy_padded(x, scratch, dim, pad, scale)
+    if holds_words(kv):
+        widen_row(scratch, out, pad // BLOCK)
     else:
-        for i in range(dim):
-            store_f32(out + 4 * i, load_f32(x + 4 * i) * scale)
+        quantize_row(scratch, out, pad // BLOCK)
 
 
 @inner
-def store_key(kv, k, keys, pos, dim, pad, scratch):
+def store_key(kv, k, shape, layer, head, pos, scratch):
     """One position's key to its lane of a panel."""
-    lane = pos % LANES
-    panel = keys + pos // LANES * (pad // BLOCK * key_block_bytes(kv))
-    if is_scaled(kv):
-        _copy_padded(k, scratch, dim, pad, np.float32(1.0))
-        quants = scratch + 4 * pad
-        for block in range(pad // BLOCK):
+    dim, pad, lane = field(shape, HEAD_DIM), field(shape, HEAD_PAD), pos % LANES
+    panel = key_panel(kv, shape, head_range(shape, layer, head, pos), pos % RANGE // LANES)
+    _copy_padded(k, scratch, dim, pad, np.float32(1.0))
+    for block in range(pad // BLOCK):
+        if holds_words(kv):
+            store_row(key_format(kv), scratch + block * 4 * BLOCK, panel, block, lane)
+        else:
+            quants = scratch + 4 * pad
             lanes.quantize_block(scratch + block * 4 * BLOCK, quants)
             out = panel + block * key_block_bytes(kv)
             store_f16(out + 2 * lane, load_f32(quants + SCALE_AT))
             for step in range(STEPS):
                 four = load_i32(quants + 4 * step) ^ np.int32(-0x7F7F7F80)
                 store_i32(out + 2 * LANES + step * STEP_BYTES + 4 * lane, np.int32(four))
-    else:
-        for i in range(dim):
-            store_f16(panel + (i * LANES + lane) * 2, load_f32(k + 4 * i))
 
 
 @inner
 def store_value(kv, v, shape, layer, head, pos, scratch):
     """One position's value to its place in every panel."""
-    dim, pad, capacity = field(shape, HEAD_DIM), field(shape, HEAD_PAD), field(shape, CAPACITY)
-    out = head_values(kv, shape, layer, head) + pos * value_bytes(kv)
-    panel_bytes = capacity * value_bytes(kv)
-    panels = (dim + LANES - 1) // LANES
-    if is_scaled(kv):
-        scales = head_value_scales(shape, layer, head) + pos * 2
-        _copy_padded(v, scratch, dim, pad, np.float32(1.0))
-        quants = scratch + 4 * pad
-        for panel in range(panels):
-            if panel % 2 == 0:
-                lanes.quantize_block(scratch + panel * VECTOR, quants)
-                store_f16(scales + panel // 2 * capacity * 2, load_f32(quants + SCALE_AT))
-            for i in range(0, LANES, 4):
-                store_i32(out + panel * panel_bytes + i, load_i32(quants + panel % 2 * LANES + i))
+    dim, pad = field(shape, HEAD_DIM), field(shape, HEAD_PAD)
+    _copy_padded(v, scratch, dim, pad, np.float32(1.0))
+    begin = head_range(shape, layer, head, pos)
+    if holds_words(kv):
+        _store_words(kv, shape, begin, pos % RANGE, scratch)
     else:
-        whole = dim // LANES
-        for i in range(whole):
-            store_f16x16(out + i * panel_bytes, load_f32x16(v + i * VECTOR))
-        for i in range(whole * LANES, dim):
-            store_f16(out + whole * panel_bytes + (i - whole * LANES) * 2, load_f32(v + 4 * i))
+        _store_bytes(kv, shape, begin, pos % RANGE, scratch, scratch + 4 * pad)
+
+
+@inner
+def _value_line(kv, shape, begin, panel, pos):
+    """Where the cache line of a panel begins that has position pos of a range."""
+    alone = panel % 2 == 0 and panel + 1 == value_panels(shape)
+    pitch = LINE if alone else 2 * LINE
+    return value_panel(kv, shape, begin, panel) + pos * value_bytes(kv) // LINE * pitch
+
+
+@inner
+def _store_words(kv, shape, begin, pos, numbers):
+    """One position's padded value as words."""
+    sizes = lanes.splat(np.float32(0.0))
+    for i in range(field(shape, HEAD_PAD) // LANES):
+        sizes = larger_size(load_f32x16(numbers + i * VECTOR), sizes)
+    exponent = word_exponent(sizes)
+    store_exponent(exponent, begin + field(shape, SCALES_AT) + pos)
+    for panel in range(value_panels(shape)):
+        store_column(numbers + panel * VECTOR, exponent, _value_line(kv, shape, begin, panel, pos) + pos % 2 * 2)
+
+
+@inner
+def _store_bytes(kv, shape, begin, pos, numbers, quants):
+    """One position's padded value as bytes; quants: room for a block of them."""
+    for panel in range(value_panels(shape)):
+        if panel % 2 == 0:
+            lanes.quantize_block(numbers + panel * VECTOR, quants)
+            scale = begin + field(shape, SCALES_AT) + (panel // 2 * RANGE + pos) * 2
+            store_f16(scale, load_f32(quants + SCALE_AT))
+        at = _value_line(kv, shape, begin, panel, pos) + pos * value_bytes(kv) % LINE
+        for i in range(0, LANES, 4):
+            store_i32(at + i, load_i32(quants + panel % 2 * LANES + i))

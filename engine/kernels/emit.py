@@ -7,7 +7,7 @@ the same method emits portable code with the same result, bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
@@ -83,11 +83,17 @@ class Emit:
         a, b, c = (self.b.fpext(v, wide) for v in (x, y, z))
         return self.b.fptrunc(self.b.fadd(self.b.fmul(a, b), c), F32X16)
 
-    def scaled_sum(self, x: ir.Value, power: ir.Value, z: ir.Value) -> ir.Value:
-        """The sum x * power + z, with powers of two: rounded once, in one instruction where there is one."""
-        if _has_fma():
-            return self.fma(x, power, z)
-        return self.b.fadd(self.b.fmul(x, power), z)
+    def whole(self, x: ir.Value, factor: ir.Value) -> ir.Value:
+        """The products x * factor, rounded to int32; for results below 2**22."""
+        magic = splat_constant(F32X16, 12582912.0)
+        shifted = self.b.fadd(self.b.fmul(x, factor), magic)
+        return self.b.sub(self.b.bitcast(shifted, I32X16), splat_constant(I32X16, 0x4B400000))
+
+    def reduce(self, v: ir.Value, combine: Callable[[ir.Value, ir.Value], ir.Value]) -> ir.Value:
+        """One number from all lanes: halves onto each other, always in the same order."""
+        while v.type.count > 2:
+            v = combine(*self.halves(v))
+        return combine(*(self.b.extract_element(v, I32(i)) for i in (0, 1)))
 
     def halves(self, v: ir.Value) -> tuple[ir.Value, ir.Value]:
         """The lower and the upper half of a vector."""
@@ -145,6 +151,12 @@ class Emit:
         exponent = self.b.select(endless, splat_constant(wide, 0xFF << 23), splat_constant(wide, 0))
         found = self.b.or_(self.b.or_(self.b.bitcast(scaled, wide), exponent), sign)
         return self.b.bitcast(found, ir.VectorType(F32, n))
+
+    def bfloat_to_float(self, v: ir.Value) -> ir.Value:
+        """Lanes of bfloat16, given as int16, to float32."""
+        wide = ir.VectorType(I32, v.type.count)
+        bits = self.b.shl(self.b.zext(v, wide), splat_constant(wide, 16))
+        return self.b.bitcast(bits, ir.VectorType(F32, v.type.count))
 
     def float_to_half(self, v: ir.Value) -> ir.Value:
         """Lanes of float32 to float16, as int16, rounded to nearest even; beyond the range becomes infinity."""

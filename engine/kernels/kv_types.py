@@ -1,4 +1,4 @@
-"""What the key-value cache may hold, and how it lies in panels: half precision, or 8 bits with scales."""
+"""What the key-value cache may hold, and how it lies in panels: 16-bit words, or 8 bits, both with scales."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from functools import cache
 
 from llvmlite import ir
 
-from engine.kernels.emit import F32X16, U8X64, Emit
+from engine.kernels.emit import F32X16, I16X32, U8X64, Emit
 from engine.kernels.formats import STEPS, QuantFormat
-from engine.kernels.number_formats import HALVES, I8X16, I16X16, FloatFormat, PanelFormat
-from engine.kernels.records import BLOCK_BYTES
-from engine.kernels.sizes import BLOCK, LANES, head_blocks
+from engine.kernels.number_formats import I8X16, I16X16, LINE, PAIRS, FloatFormat, PanelFormat, WordFormat, Words
+from engine.kernels.records import X_BLOCK_BYTES
+from engine.kernels.sizes import BLOCK, LANES, RANGE, head_blocks, value_panels_of
 from engine.kernels.static import Static
 
 STEP_BYTES = 64
@@ -36,49 +36,95 @@ class Keys8(QuantFormat):
 
 @dataclass(frozen=True)
 class Values8(FloatFormat):
-    """Values in 8 bits, without their scales: LANES signed bytes a position."""
+    """Values in 8 bits, without their scales: LANES signed bytes a position. pitch: bytes from line to line."""
+
+    pitch: int
+
+    def address(self, e: Emit, panel: ir.Value, block: ir.Value) -> ir.Value:
+        """Where a block of positions begins."""
+        return e.at(panel, e.b.mul(block, block.type(self.block_bytes // LINE * self.pitch)))
 
     def column(self, e: Emit, panel: ir.Value, block: ir.Value, index: int) -> ir.Value:
         """A position's LANES dimensions as float32."""
-        return e.b.sitofp(e.load(self.address(e, panel, block), I8X16, index * LANES), F32X16)
+        line, byte = divmod(index * LANES, LINE)
+        return e.b.sitofp(e.load(self.address(e, panel, block), I8X16, line * self.pitch + byte), F32X16)
 
 
-_KEYS_8 = Keys8("8-bit keys", LANES * (2 + BLOCK), 8, 128, False)
-_VALUES_8 = Values8("8-bit values", LANES * BLOCK)
+@dataclass(frozen=True)
+class Values16(Words):
+    """Values as words, without their scales: a lane holds two positions of a dimension. pitch: as above."""
+
+    pitch: int
+
+    def address(self, e: Emit, panel: ir.Value, block: ir.Value) -> ir.Value:
+        """Where a block of positions begins."""
+        return e.at(panel, e.b.mul(block, block.type(PAIRS * self.pitch)))
+
+    def scale(self, e: Emit, panel: ir.Value, block: ir.Value) -> None:
+        """None that the panels know of."""
+        return None
+
+    def pair(self, e: Emit, panel: ir.Value, block: ir.Value, index: int) -> ir.Value:
+        """Two positions."""
+        return e.load(self.address(e, panel, block), I16X32, index * self.pitch)
+
+
+_KEYS = {
+    "f16": WordFormat("16-bit keys", LANES * BLOCK * 2, 2 * LINE),
+    "q8_0": Keys8("8-bit keys", LANES * (2 + BLOCK), 8, 128, False),
+}
+
+
+def _values(name: str, panels: int) -> FloatFormat:
+    """The format of values where lines of so many panels lie in turn."""
+    if name == "f16":
+        return Values16("16-bit values", LANES * BLOCK * 2, panels * LINE)
+    return Values8("8-bit values", LANES * BLOCK, panels * LINE)
 
 
 class KVType(Static):
-    """What the cache holds, "f16" or "q8_0", as part of a kernel's type."""
+    """What the cache holds, "f16" or "q8_0", as part of a kernel's type.
+
+    words: whether that is words, a position's values with one scale: the exponent of a power of two, a byte. Of bytes,
+    every block of a position has a scale in half precision.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.scaled = name == "q8_0"
-        self.keys = _format_of_keys(name)
-        self.values = _format_of_values(name)
+        self.words = name == "f16"
+        self.keys: PanelFormat = _KEYS[name]
+        self.paired_values, self.single_values = _values(name, 2), _values(name, 1)
 
     def __repr__(self) -> str:
         return f"{self.name} cache"
 
     def key_panel_bytes(self, head_dim: int) -> int:
         """Bytes of LANES positions' keys of one head."""
-        return head_blocks(head_dim) * self.keys.block_bytes
+        return self.keys.panel_bytes(head_blocks(head_dim))
 
     @property
     def value_bytes(self) -> int:
         """Bytes of LANES values of one position."""
-        return self.values.block_bytes // BLOCK
+        return self.single_values.block_bytes // BLOCK
+
+    def range_parts(self, head_dim: int) -> tuple[int, int, int]:
+        """Bytes of keys, of values and of their scales in a range of one head."""
+        scales = self.scales_of(head_dim) * self.scale_bytes
+        values = value_panels_of(head_dim) * self.value_bytes
+        return RANGE // LANES * self.key_panel_bytes(head_dim), RANGE * values, RANGE * scales
+
+    @property
+    def scale_bytes(self) -> int:
+        """Bytes of a scale of values."""
+        return 1 if self.words else 2
+
+    def scales_of(self, head_dim: int) -> int:
+        """Scales of a position's values of one head."""
+        return 1 if self.words else head_blocks(head_dim)
 
     def query_bytes(self, head_dim: int) -> int:
         """Bytes of one head's query, in the form that the product with the keys wants."""
-        return head_blocks(head_dim) * (BLOCK_BYTES if self.scaled else 4 * BLOCK)
-
-
-def _format_of_keys(name: str) -> PanelFormat:
-    return _KEYS_8 if name == "q8_0" else HALVES
-
-
-def _format_of_values(name: str) -> PanelFormat:
-    return _VALUES_8 if name == "q8_0" else HALVES
+        return head_blocks(head_dim) * X_BLOCK_BYTES[self.keys.reads]
 
 
 @cache

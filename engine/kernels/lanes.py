@@ -8,12 +8,8 @@ from llvmlite import ir
 from numba import types
 
 from engine.kernels.emit import F32, F32X16, I32, I32X16, Emit, splat_constant
-from engine.kernels.records import WORD_SCALE_AT
 from engine.kernels.simd import emitted, f32x16
 from engine.kernels.sizes import LANES
-
-LARGEST_WORD = 4095
-"""The size of an activation that is the largest of its block, as a word."""
 
 _UNARY = lambda a: f32x16(f32x16)  # noqa: E731
 _BINARY = lambda a, b: f32x16(f32x16, f32x16)  # noqa: E731
@@ -75,17 +71,10 @@ def first_lanes(e: Emit, _types: Any, a: ir.Value, count: ir.Value, other: ir.Va
     return e.b.select(inside, a, e.splat(other))
 
 
-def _pairwise(e: Emit, v: ir.Value, combine: Any) -> ir.Value:
-    """One number from all lanes: halves onto each other, always in the same order."""
-    while v.type.count > 2:
-        v = combine(*e.halves(v))
-    return combine(*(e.b.extract_element(v, I32(i)) for i in (0, 1)))
-
-
 @emitted(lambda a: types.float32(f32x16))
 def total(e: Emit, _types: Any, a: ir.Value) -> ir.Value:
     """The sum of the lanes."""
-    return _pairwise(e, a, e.b.fadd)
+    return e.reduce(a, e.b.fadd)
 
 
 @emitted(lambda a: types.float32(f32x16))
@@ -95,7 +84,7 @@ def largest(e: Emit, _types: Any, a: ir.Value) -> ir.Value:
     def larger(x: ir.Value, y: ir.Value) -> ir.Value:
         return e.b.select(e.b.fcmp_ordered(">", x, y), x, y)
 
-    return _pairwise(e, a, larger)
+    return e.reduce(a, larger)
 
 
 @emitted(lambda x, out: types.void(types.int64, types.int64))
@@ -106,45 +95,21 @@ def quantize_block(e: Emit, _types: Any, x: ir.Value, out: ir.Value) -> None:
     """
     b = e.b
     parts = [e.load(x, F32X16, 64 * i) for i in (0, 1)]
-    peak = _largest_size(e, parts)
+    sizes = [e.call(f"llvm.fabs.v{LANES}f32", F32X16, [part]) for part in parts]
+
+    def larger(p: ir.Value, q: ir.Value) -> ir.Value:
+        return b.select(b.fcmp_ordered(">", p, q), p, q)
+
+    peak = e.reduce(larger(*sizes), larger)
     exact = e.b.insert_element(splat_constant(ir.VectorType(F32, 8), 0.0), b.fmul(peak, F32(1 / 127)), I32(0))
     scale = b.extract_element(e.half_to_float(e.float_to_half(exact)), I32(0))
     inverse = b.select(b.fcmp_ordered(">", peak, F32(0.0)), b.fdiv(F32(127.0), peak), F32(0.0))
     sums = []
     for i, part in enumerate(parts):
-        whole = _whole(e, part, inverse)
+        whole = e.whole(part, e.splat(inverse))
         e.store(b.trunc(whole, ir.VectorType(ir.IntType(8), LANES)), out, LANES * i)
-        sums.append(_pairwise(e, whole, b.add))
+        sums.append(e.reduce(whole, b.add))
     e.store(scale, out, 32)
     e.store(sums[0], out, 36)
     e.store(sums[1], out, 40)
     e.store(b.fmul(scale, b.sitofp(b.add(*sums), F32)), out, 44)
-
-
-@emitted(lambda x, out: types.void(types.int64, types.int64))
-def widen_block(e: Emit, _types: Any, x: ir.Value, out: ir.Value) -> None:
-    """Write 32 float32 as a block of 32 int16 of up to 13 bits with their scale (see records.WORD_BLOCK_BYTES)."""
-    b = e.b
-    parts = [e.load(x, F32X16, 64 * i) for i in (0, 1)]
-    peak = _largest_size(e, parts)
-    inverse = b.select(b.fcmp_ordered(">", peak, F32(0.0)), b.fdiv(F32(LARGEST_WORD), peak), F32(0.0))
-    for i, part in enumerate(parts):
-        e.store(b.trunc(_whole(e, part, inverse), ir.VectorType(ir.IntType(16), LANES)), out, 2 * LANES * i)
-    e.store(b.fmul(peak, F32(1 / LARGEST_WORD)), out, WORD_SCALE_AT)
-
-
-def _largest_size(e: Emit, parts: list[ir.Value]) -> ir.Value:
-    """The largest absolute value in two vectors."""
-
-    def larger(p: ir.Value, q: ir.Value) -> ir.Value:
-        return e.b.select(e.b.fcmp_ordered(">", p, q), p, q)
-
-    sizes = [e.call(f"llvm.fabs.v{LANES}f32", F32X16, [p]) for p in parts]
-    return _pairwise(e, larger(*sizes), larger)
-
-
-def _whole(e: Emit, part: ir.Value, inverse: ir.Value) -> ir.Value:
-    """A vector times a number, rounded to 32-bit integers; for results below 2**22."""
-    magic = splat_constant(F32X16, 12582912.0)
-    shifted = e.b.fadd(e.b.fmul(part, e.splat(inverse)), magic)
-    return e.b.sub(e.b.bitcast(shifted, I32X16), splat_constant(I32X16, 0x4B400000))

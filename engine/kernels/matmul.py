@@ -11,7 +11,6 @@ from llvmlite import ir
 from numba import types
 
 from engine.kernels.block_products import (
-    X_BLOCK_BYTES,
     Together,
     add_block,
     load_sums,
@@ -40,6 +39,7 @@ from engine.kernels.records import (
     SCRATCH,
     SCRATCH_BYTES,
     TOKENS,
+    X_BLOCK_BYTES,
 )
 from engine.kernels.simd import emitted
 from engine.kernels.sizes import BLOCK, LANES, TILE_BLOCKS
@@ -112,7 +112,7 @@ def multiply_one(fmt, one, panel, panel_bytes, n_blocks, x, y, first, last):
         sums = zero_sums(one)
         for block in range(n_blocks):
             fetch_ahead(fmt, at, block)
-            sums = add_block(fmt, sums, at, block, x, 0)
+            sums = add_block(fmt, sums, at, block, block, x, 0)
         store_sums(sums, y + p * 4 * LANES, 0)
 
 
@@ -127,7 +127,7 @@ def multiply_few(fmt, few, count, weights, panel_bytes, n_blocks, x, x_stride, y
             for block in range(n_blocks):
                 if t == 0:
                     fetch_ahead(fmt, at, block)
-                sums = add_block(fmt, sums, at, block, x + t * x_stride, x_stride)
+                sums = add_block(fmt, sums, at, block, block, x + t * x_stride, x_stride)
             store_sums(sums, out + t * y_stride, y_stride)
 
 
@@ -170,7 +170,7 @@ def multiply_tile(
         if start > 0:
             sums = load_sums(together, out, y_stride)
         for block in range(blocks):
-            sums = add_block(tiled, sums, tile, block, row, x_stride)
+            sums = add_block(tiled, sums, tile, panels * block, block, row, x_stride)
         store_sums(sums, out, y_stride)
 
 

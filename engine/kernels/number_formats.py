@@ -22,6 +22,9 @@ I16X16 = ir.VectorType(I16, LANES)
 PAIRS = BLOCK // 2
 """Vectors of a block of words."""
 
+LINE = 64
+"""Bytes of a vector, which is a cache line."""
+
 Reads = Literal["floats", "bytes", "words"]
 """What a product takes of the activations: float32, or blocks of 8-bit or of 16-bit integers."""
 
@@ -51,31 +54,28 @@ class PanelFormat(Static):
 
 @dataclass(frozen=True)
 class FloatFormat(PanelFormat):
-    """Float32 or half precision, stored as they are: LANES rows of a column side by side."""
+    """Numbers stored as they are: LANES rows of a column side by side."""
 
     reads: ClassVar[Reads] = "floats"
 
     def column(self, e: Emit, panel: ir.Value, block: ir.Value, index: int) -> ir.Value:
         """Column `index` of a block as float32 lanes."""
-        at = self.address(e, panel, block)
-        if self.block_bytes == 4 * LANES * BLOCK:
-            return e.load(at, F32X16, index * 4 * LANES)
-        return e.half_to_float(e.load(at, I16X16, index * 2 * LANES))
+        return e.load(self.address(e, panel, block), F32X16, index * 4 * LANES)
 
 
 class Words(FloatFormat):
-    """Numbers as signed integers of 15 bits, with a scale for each row of a block: a power of two.
+    """Numbers as signed integers of 14 bits, with a scale for each row of a block: a power of two.
 
-    With it, the largest weight has all its bits. Weights down to an eighth (F16) or a sixty-fourth (BF16) of it are
-    exact, smaller ones are rounded to 2**-14 of it. As activations have 13 bits, the sum of a block's 32 products stays
-    below 2**31.
+    With it, the largest weight has all its bits. Weights down to a quarter (F16) or a thirty-second (BF16) of it are
+    exact, smaller ones are rounded to 2**-13 of it. Activations have 14 bits as well, so the sum of a block's 32
+    products stays below 2**31.
     """
 
     reads: ClassVar[Reads] = "words"
 
     @abstractmethod
-    def scale(self, e: Emit, panel: ir.Value, block: ir.Value) -> ir.Value:
-        """What one step of the integers is worth, as float32 lanes."""
+    def scale(self, e: Emit, panel: ir.Value, block: ir.Value) -> ir.Value | None:
+        """What one step of the integers is worth, as float32 lanes; None for 1."""
 
     @abstractmethod
     def pair(self, e: Emit, panel: ir.Value, block: ir.Value, index: int) -> ir.Value:
@@ -86,12 +86,18 @@ class Words(FloatFormat):
         b, half = e.b, splat_constant(I32X16, 16)
         both = b.bitcast(self.pair(e, panel, block, index // 2), I32X16)
         word = b.ashr(both if index % 2 else b.shl(both, half), half)
-        return b.fmul(b.sitofp(word, F32X16), self.scale(e, panel, block))
+        number, scale = b.sitofp(word, F32X16), self.scale(e, panel, block)
+        return number if scale is None else b.fmul(number, scale)
 
 
 @dataclass(frozen=True)
 class WordFormat(Words):
-    """F16 or BF16 as words: groups of four blocks, before them the exponents of their scales, a byte for each row."""
+    """Words in cache lines: for every four blocks a line of exponents, a byte for each row, then a line for each pair.
+
+    pitch: bytes from line to line; with twice a line's, another panel's lines lie between.
+    """
+
+    pitch: int = LINE
 
     together: ClassVar[int] = 4
 
@@ -101,21 +107,23 @@ class WordFormat(Words):
         return f"{self.name} as words"
 
     def panel_bytes(self, n_blocks: int) -> int:
-        """Bytes of a panel of so many blocks; the last group may have less."""
-        return n_blocks * self.block_bytes + -(-n_blocks // self.together) * LANES * self.together
+        """Bytes of a panel of so many blocks; the last four may be less."""
+        return n_blocks * self.block_bytes + -(-n_blocks // self.together) * LINE
 
     def address(self, e: Emit, panel: ir.Value, block: ir.Value) -> ir.Value:
         """Where a block's words begin."""
-        groups = e.b.add(e.b.sdiv(block, block.type(self.together)), block.type(1))
-        at = e.b.add(e.b.mul(block, block.type(self.block_bytes)), e.b.mul(groups, block.type(LANES * self.together)))
-        return e.at(panel, at)
+        b, kind = e.b, block.type
+        exponents = b.add(b.sdiv(block, kind(self.together)), kind(1))
+        return self._line(e, panel, b.add(b.mul(block, kind(PAIRS)), exponents))
 
     def exponents(self, e: Emit, panel: ir.Value, block: ir.Value) -> ir.Value:
         """Where a block's exponents lie."""
-        together = block.type(self.together)
-        group, index = e.b.sdiv(block, together), e.b.srem(block, together)
-        group_bytes = block.type(self.together * (self.block_bytes + LANES))
-        return e.at(panel, e.b.add(e.b.mul(group, group_bytes), e.b.mul(index, block.type(LANES))))
+        b, together = e.b, block.type(self.together)
+        line = b.mul(b.sdiv(block, together), block.type(self.together * PAIRS + 1))
+        return e.at(self._line(e, panel, line), b.mul(b.srem(block, together), block.type(LANES)))
+
+    def _line(self, e: Emit, panel: ir.Value, index: ir.Value) -> ir.Value:
+        return e.at(panel, e.b.mul(index, index.type(self.pitch)))
 
     def scale(self, e: Emit, panel: ir.Value, block: ir.Value) -> ir.Value:
         """The exponents as powers of two."""
@@ -124,25 +132,23 @@ class WordFormat(Words):
 
     def pair(self, e: Emit, panel: ir.Value, block: ir.Value, index: int) -> ir.Value:
         """Two columns of words."""
-        return e.load(self.address(e, panel, block), I16X32, index * 64)
+        return e.load(self.address(e, panel, block), I16X32, index * self.pitch)
 
 
 @dataclass(frozen=True)
 class WordTile(Words):
     """A block of words for the product of prompts: its words, then LANES float32 scales."""
 
-    def scale(self, e: Emit, panel: ir.Value, block: ir.Value) -> ir.Value:
+    def scale(self, e: Emit, panel: ir.Value, block: ir.Value) -> ir.Value | None:
         """The scales as they were stored."""
-        return e.load(self.address(e, panel, block), F32X16, PAIRS * 64)
+        return e.load(self.address(e, panel, block), F32X16, PAIRS * LINE)
 
     def pair(self, e: Emit, panel: ir.Value, block: ir.Value, index: int) -> ir.Value:
         """The words as they were stored."""
-        return e.load(self.address(e, panel, block), I16X32, index * 64)
+        return e.load(self.address(e, panel, block), I16X32, index * LINE)
 
 
-WORD_TILE = WordTile("tile of words", PAIRS * 64 + 64)
+WORD_TILE = WordTile("tile of words", (PAIRS + 1) * LINE)
 F32 = FloatFormat("F32", LANES * BLOCK * 4)
 F16 = WordFormat("F16", LANES * BLOCK * 2)
 BF16 = WordFormat("BF16", LANES * BLOCK * 2)
-HALVES = FloatFormat("halves", LANES * BLOCK * 2)
-"""Half precision that is multiplied as float32, as the cache of keys and values wants it."""

@@ -12,14 +12,14 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from engine.kernels.emit import F32X16, I8, I16, I16X32, I32, I32X16, Emit, splat_constant
+from engine.kernels.emit import I8, I16, I32, Emit
 from engine.kernels.formats import FORMATS
 from engine.kernels.jit import exported, inner
 from engine.kernels.memory import load_u8
 from engine.kernels.number_formats import BF16, F16, I16X16, WordFormat
 from engine.kernels.simd import emitted
 from engine.kernels.sizes import BLOCK, LANES
-from engine.kernels.static import Static
+from engine.kernels.words import write_row
 
 Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS = range(3, len(FORMATS))
 """What `pack_quants` calls the types: their places among all."""
@@ -56,59 +56,15 @@ def put_byte(e: Emit, _types: Any, address: ir.Value, value: ir.Value) -> None:
     e.store(e.b.trunc(value, I8), address)
 
 
-class Number(Static):
-    """A kind of 16-bit floating-point number.
-
-    exponent_at: its exponent's lowest bit; least: the lowest exponent that words tell from others; special: that of
-    infinity and of what is no number; to_words: what to add for the scale's exponent in float32.
-    """
-
-    def __init__(self, fmt: WordFormat, exponent_at: int, least: int, special: int, to_words: int) -> None:
-        self.fmt, self.exponent_at, self.least, self.special, self.to_words = fmt, exponent_at, least, special, to_words
-
-    def __repr__(self) -> str:
-        return f"{self.fmt!r}, {self.exponent_at}, {self.least}, {self.special}, {self.to_words}"
-
-    def to_float(self, e: Emit, bits: ir.Value) -> ir.Value:
-        """Lanes of it as float32."""
-        if self.fmt.name == "F16":
-            return e.half_to_float(bits)
-        return e.b.bitcast(e.b.shl(e.b.zext(bits, I32X16), splat_constant(I32X16, 16)), F32X16)
-
-
-HALF = Number(F16, exponent_at=10, least=1, special=31, to_words=99)
-BFLOAT = Number(BF16, exponent_at=7, least=14, special=255, to_words=-13)
-
-
-@emitted(lambda kind, source, panel, block, lane: types.void(kind, types.int64, types.int64, types.int64, types.int64))
+@emitted(lambda fmt, source, panel, block, lane: types.void(fmt, types.int64, types.int64, types.int64, types.int64))
 def numbers_to_words(
-    e: Emit, args: Any, _kind: ir.Value, source: ir.Value, panel: ir.Value, block: ir.Value, lane: ir.Value
+    e: Emit, args: Any, _fmt: ir.Value, source: ir.Value, panel: ir.Value, block: ir.Value, lane: ir.Value
 ) -> None:
-    """Write 32 numbers to a row of a block: rounded to steps of 2**-13 of the largest one's power of two."""
-    kind: Number = args[0].value
-    b = e.b
-    bits = e.load(source, I16X32)
-    sizes = b.and_(bits, splat_constant(I16X32, 0x7FFF))
-    exponent = b.lshr(b.zext(_largest(e, sizes), I32), I32(kind.exponent_at))
-    kept = b.select(b.icmp_signed(">", exponent, I32(kind.least)), exponent, I32(kind.least))
-    field = b.select(b.icmp_signed("==", exponent, I32(kind.special)), I32(255), b.add(kept, I32(kind.to_words)))
-    inverse = e.splat(b.bitcast(b.shl(b.sub(I32(254), field), I32(23)), ir.FloatType()))
-    magic = splat_constant(F32X16, 12582912.0)
-    words = [b.bitcast(e.scaled_sum(kind.to_float(e, half), inverse, magic), I32X16) for half in e.halves(bits)]
-    pairs = b.bitcast(e.join(*(b.trunc(half, I16X16) for half in words)), I32X16)
-    at = e.at(kind.fmt.address(e, panel, block), b.mul(lane, lane.type(4)))
-    for i in range(BLOCK // 2):
-        e.store(b.extract_element(pairs, I32(i)), at, i * 4 * LANES)
-    e.store(b.trunc(field, I8), e.at(kind.fmt.exponents(e, panel, block), lane))
-
-
-def _largest(e: Emit, v: ir.Value) -> ir.Value:
-    """The largest lane."""
-    while v.type.count > 2:
-        low, high = e.halves(v)
-        v = e.b.select(e.b.icmp_signed(">", low, high), low, high)
-    low, high = (e.b.extract_element(v, I32(i)) for i in (0, 1))
-    return e.b.select(e.b.icmp_signed(">", low, high), low, high)
+    """Write 32 numbers of 16 bits to a row of a block of words."""
+    fmt: WordFormat = args[0].value
+    halves = [e.load(source, I16X16, 2 * LANES * i) for i in (0, 1)]
+    to_float = e.half_to_float if fmt.name == "F16" else e.bfloat_to_float
+    write_row(e, fmt, [to_float(half) for half in halves], panel, block, lane)
 
 
 @inner
@@ -275,20 +231,20 @@ def pack_floats(source, row_bytes, n_rows, n_columns, target, panel_bytes, first
 @exported
 def pack_f16(source, row_bytes, n_rows, n_blocks, target, panel_bytes, first_row):
     """Rows of half precision to words: see number_formats.Words."""
-    pack_words(HALF, source, row_bytes, n_rows, n_blocks, target, panel_bytes, first_row)
+    pack_words(F16, source, row_bytes, n_rows, n_blocks, target, panel_bytes, first_row)
 
 
 @exported
 def pack_bf16(source, row_bytes, n_rows, n_blocks, target, panel_bytes, first_row):
     """Rows of bfloat16 to words."""
-    pack_words(BFLOAT, source, row_bytes, n_rows, n_blocks, target, panel_bytes, first_row)
+    pack_words(BF16, source, row_bytes, n_rows, n_blocks, target, panel_bytes, first_row)
 
 
 @inner
-def pack_words(kind, source, row_bytes, n_rows, n_blocks, target, panel_bytes, first_row):
-    """Turn n_rows rows of a kind of number to rows first_row… of the panels at target."""
+def pack_words(fmt, source, row_bytes, n_rows, n_blocks, target, panel_bytes, first_row):
+    """Turn n_rows rows of numbers to rows first_row… of the panels at target."""
     for row in range(n_rows):
         lane = (first_row + row) % LANES
         panel = target + (first_row + row) // LANES * panel_bytes
         for block in range(n_blocks):
-            numbers_to_words(kind, source + row * row_bytes + block * 2 * BLOCK, panel, block, lane)
+            numbers_to_words(fmt, source + row * row_bytes + block * 2 * BLOCK, panel, block, lane)

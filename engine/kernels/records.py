@@ -28,8 +28,11 @@ BLOCK_BYTES = 48
 SCALE_AT, SUM_AT, SCALED_SUM_AT = 32, 36, 44
 
 WORD_BLOCK_BYTES = 68
-"""A block of 32 activations as words: 32 int16 of up to 13 bits, float32 scale."""
+"""A block of 32 activations as words: 32 int16 of up to 14 bits, float32 scale."""
 WORD_SCALE_AT = 64
+
+X_BLOCK_BYTES = {"floats": 4 * 32, "bytes": BLOCK_BYTES, "words": WORD_BLOCK_BYTES}
+"""Bytes of a block of activations, by the form that a weight format reads."""
 
 SHAPE_FIELDS = 16
 (
@@ -43,15 +46,18 @@ SHAPE_FIELDS = 16
     Q_ROW_BYTES,
     Q_SCALE,
     CAPACITY,
-    KEYS,
-    VALUES,
-    VALUE_SCALES,
+    CACHE,
+    KEY_PAIR_BYTES,
+    VALUES_AT,
+    SCALES_AT,
+    RANGE_BYTES,
     PARTIALS,
-) = range(14)
+) = range(16)
 """The shape record of attention: heads; key-value heads; their width and the width padded to whole blocks; rotated
 pairs, and whether a pair's parts lie half a head apart (NeoX) or side by side; bytes of a key-value head's part of the
-query rows, and of one of them; the factor for queries (float32 bits). Then what changes when the cache grows: positions
-reserved, addresses of keys, values, their scales (see cache_layout) and partial results."""
+query rows, and of one of them; the factor for queries (float32 bits). Then the cache (see cache_layout): positions
+reserved, its address, bytes of two panels of keys, where a range's values and their scales begin, bytes of a range.
+Last, the address of partial results."""
 
 SILU, GELU = 0, 1
 """Activations of the gated unit."""

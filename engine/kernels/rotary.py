@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from engine.kernels import lanes
-from engine.kernels.cache_layout import head_keys, store_key, store_query, store_value
+from engine.kernels.cache_layout import store_key, store_query, store_value
 from engine.kernels.jit import inner, kernel
 from engine.kernels.kv_types import kv_type
 from engine.kernels.memory import field, load_f32, load_f32x16, load_f64, store_f32, store_f32x16
@@ -130,7 +130,7 @@ def rotate_and_store(kv_name: str) -> Any:
                 if field(step, K_NORM):
                     norm_head(k, field(step, K_NORM), dim, eps)
                 rotate(k, table, pairs, apart)
-                store_key(kv, k, head_keys(kv, shape, layer, h), pos, dim, pad, scratch)
+                store_key(kv, k, shape, layer, h, pos, scratch)
                 v = row + 4 * (heads + kv_heads + h) * dim
                 store_value(kv, v, shape, layer, h, pos, scratch)
 

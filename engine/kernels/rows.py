@@ -31,6 +31,7 @@ from engine.kernels.records import (
     WORD_BLOCK_BYTES,
 )
 from engine.kernels.sizes import BLOCK, LANES
+from engine.kernels.words import widen_block
 
 VECTOR = 4 * LANES
 """Bytes of one vector of floats."""
@@ -47,7 +48,7 @@ def quantize_row(x, out, n_blocks):
 def widen_row(x, out, n_blocks):
     """Blocks of float32 to words."""
     for block in range(n_blocks):
-        lanes.widen_block(x + block * 4 * BLOCK, out + block * WORD_BLOCK_BYTES)
+        widen_block(x + block * 4 * BLOCK, out + block * WORD_BLOCK_BYTES)
 
 
 WORDS_FROM, WORDS_FROM_STRIDE, WORDS_TO, WORDS_TO_STRIDE, WORDS_BLOCKS = P0, P1, P2, P3, P4

@@ -84,16 +84,18 @@ class ReferenceModel:
         angles, magnitude = self.angles(n, local=windowed and self.arch == "gemma3")
         turn = rotate_pairs if self.arch == "llama" else rotate_halves
         q, k = (turn(part, angles, magnitude) for part in (q, k))
-        k, v = (part.astype(np.float16).astype(np.float32) for part in (k, v))  # as the cache keeps them
+        q = in_blocks(q * self.query_scale, as_activations)
+        k, step = in_blocks(k, lambda x: as_words(x)[0]), as_words(v)[1]  # as the cache keeps them
         group = self.n_heads // self.n_kv_heads
-        k, v = np.repeat(k, group, 1), np.repeat(v, group, 1)
-        scores = softcap(np.einsum("qhd,khd->hqk", q * self.query_scale, k), self.attn_softcap)
+        k, v, step = (np.repeat(part, group, 1) for part in (k, as_words(v)[0], step))
+        scores = softcap(np.einsum("qhd,khd->hqk", q, k), self.attn_softcap)
         distance = np.arange(n)[:, None] - np.arange(n)
         seen = (distance >= 0) & (distance < self.window if windowed else True)
         scores = np.where(seen, scores, -np.inf)
         weights = np.exp(scores - scores.max(-1, keepdims=True))
-        weights /= weights.sum(-1, keepdims=True)
-        out = np.einsum("hqk,khd->qhd", weights, v).reshape(n, -1)
+        rounded = in_blocks(weights * step[:, :, 0].T[:, None], as_activations) / step[:, :, 0].T[:, None]
+        rounded /= weights.sum(-1, keepdims=True)
+        out = np.einsum("hqk,khd->qhd", rounded, v).reshape(n, -1).astype(np.float32)
         return out @ t[block + "attn_output.weight"].T
 
     def feed_forward(self, x, block):
@@ -143,6 +145,24 @@ class ReferenceModel:
         elif self.scaling != "none":
             frequencies = frequencies / self.factor
         return np.arange(n)[:, None] * frequencies, magnitude
+
+
+def as_words(x):
+    """Numbers in steps of 2**-12 of the power of two of the last axis' largest, and that step."""
+    peak = np.abs(x).max(-1, keepdims=True).astype(np.float64)
+    step = 2.0 ** (np.floor(np.log2(peak, out=np.zeros_like(peak), where=peak > 0)) - 12)
+    return np.rint(x / step) * step, step
+
+
+def as_activations(x):
+    """Numbers in 8,191 steps to the last axis' largest."""
+    step = np.abs(x).max(-1, keepdims=True) / 8191
+    return np.rint(np.divide(x, step, out=np.zeros_like(x), where=step > 0)) * step
+
+
+def in_blocks(x, rounded):
+    """Round each 32 of the last axis by themselves."""
+    return np.concatenate([rounded(x[..., i : i + 32]) for i in range(0, x.shape[-1], 32)], axis=-1)
 
 
 def rms_norm(x, weight, eps):

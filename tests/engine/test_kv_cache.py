@@ -68,13 +68,13 @@ def test_growing_keeps_what_is_held(tmp_path, kv_type):
     model.close()
 
 
-@pytest.mark.parametrize(("kv_type", "per_head"), [("f16", 4 * 32), ("q8_0", 2 * 34)])
+@pytest.mark.parametrize(("kv_type", "per_head"), [("f16", 4 * 32 + 4 + 1), ("q8_0", 2 * 34)])
 def test_what_a_position_takes(tmp_path, kv_type, per_head):
     path = tiny_models.write_tiny(tmp_path / "tiny.gguf", "qwen3", context_length=2048)
     model = open_model(path, kv_type=kv_type)
     assert model.card.kv_bytes_per_token == 2 * 2 * per_head
     cache = model.transformer.cache
-    assert cache.keys.nbytes + cache.values.nbytes + cache.value_scales.nbytes == 1024 * 2 * 2 * per_head
+    assert cache.ranges.nbytes == 1024 * 2 * 2 * per_head
     model.close()
     checkpoint = open_checkpoint(path)
     config = config_from_gguf(checkpoint.metadata, checkpoint.tensors)

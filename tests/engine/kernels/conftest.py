@@ -75,10 +75,10 @@ def widen_rows(x):
     """The oracle of activations as words: (rows, columns) float32 to (rows, blocks, WORD_BLOCK_BYTES) uint8."""
     blocks = x.reshape(len(x), -1, 32)
     peak = np.abs(blocks).max(-1, keepdims=True)
-    inverse = np.divide(np.float32(4095), peak, out=np.zeros_like(peak), where=peak > 0)
+    inverse = np.divide(np.float32(8191), peak, out=np.zeros_like(peak), where=peak > 0)
     out = np.zeros((*blocks.shape[:2], WORD_BLOCK_BYTES), np.uint8)
     out[..., :64] = np.rint(blocks * inverse).astype(np.int16).view(np.uint8)
-    out[..., 64:] = (peak * np.float32(1 / 4095)).view(np.uint8)
+    out[..., 64:] = (peak * np.float32(1 / 8191)).view(np.uint8)
     return out
 
 
