@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.kernels import cpu, lanes
-from engine.kernels.block_products import Together, add_block_of_each, panels_together, store_sums, zero_sums
+from engine.kernels import lanes
+from engine.kernels.block_products import PANELS_TOGETHER, Together, add_block_of_each, store_sums, zero_sums
 from engine.kernels.cache_layout import (
     head_range,
     holds_words,
@@ -71,8 +71,7 @@ from engine.kernels.sizes import BLOCK, LANES, QUERIES_TOGETHER, RANGE, ROWS_BLO
 from engine.kernels.softcap import soften
 from engine.kernels.words import widen_scaled_block
 
-_ROWS = QUERIES_TOGETHER if cpu.has_avx512_dot() else 2
-_PANELS = panels_together()
+_ROWS, _PANELS = QUERIES_TOGETHER, PANELS_TOGETHER
 _many, _many_single = Together(_ROWS, _PANELS), Together(_ROWS)
 _BOTTOM = np.float32(-3.0e38)
 

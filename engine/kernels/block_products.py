@@ -11,7 +11,6 @@ from llvmlite import ir
 from numba import types
 from numba.extending import models, register_model
 
-from engine.kernels import cpu
 from engine.kernels.emit import (
     F32,
     F32X16,
@@ -61,14 +60,9 @@ class _SumsModel(models.PrimitiveModel):
         super().__init__(dmm, kind, ir.ArrayType(F32X16, len(kind.together.pairs())))
 
 
-def tokens_together() -> int:
-    """How many tokens' sums fit the registers beside the weights; one too many spills to the stack."""
-    return 4 if cpu.has_avx512_dot() else 2
-
-
-def panels_together() -> int:
-    """How many panels of a tile go together: two read each activation once where there are registers for their sums."""
-    return 2 if cpu.has_avx512_dot() else 1
+TOKENS_TOGETHER, PANELS_TOGETHER = 4, 2
+"""How many tokens go together, with the panels of a tile: eight vectors of sums, so that every load serves two products
+or four. Where registers are few, that is worth what spills."""
 
 
 @emitted(lambda together: Sums(together.value)(together))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from engine.kernels import lanes
-from engine.kernels.block_products import Together, panels_together, tokens_together
+from engine.kernels.block_products import PANELS_TOGETHER, TOKENS_TOGETHER, Together
 from engine.kernels.formats import panel_format, tile_of
 from engine.kernels.jit import inner, kernel
 from engine.kernels.matmul import multiply_many, multiply_one
@@ -155,7 +155,7 @@ def expert_product(name: str) -> Any:
     """The products of every group's rows with its expert's weights, of a GGUF type. Units: panels of one expert."""
     fmt = panel_format(name)
     tiled = tile_of(fmt)
-    count, panels = tokens_together(), panels_together()
+    count, panels = TOKENS_TOGETHER, PANELS_TOGETHER
     one, few, pair = Together(1), Together(count), Together(count, panels)
 
     @kernel

@@ -11,12 +11,12 @@ from llvmlite import ir
 from numba import types
 
 from engine.kernels.block_products import (
+    PANELS_TOGETHER,
+    TOKENS_TOGETHER,
     Together,
     add_block,
     load_sums,
-    panels_together,
     store_sums,
-    tokens_together,
     zero_sums,
 )
 from engine.kernels.emit import F32, I32, I64, Emit
@@ -184,7 +184,7 @@ def matmul(name: str) -> Any:
     """The matrix product for weights of a GGUF type."""
     fmt = panel_format(name)
     tiled = tile_of(fmt)
-    count, panels = tokens_together(), panels_together()
+    count, panels = TOKENS_TOGETHER, PANELS_TOGETHER
     one, few, pair = Together(1), Together(count), Together(count, panels)
 
     @kernel
