@@ -25,6 +25,11 @@ PAIRS = BLOCK // 2
 LINE = 64
 """Bytes of a vector, which is a cache line."""
 
+WORD_BITS = 14
+SPARE_BITS = 16 - WORD_BITS
+PIECES = WORD_BITS // SPARE_BITS
+"""Bits of a word; what they leave of 16; how many of such pieces make a word."""
+
 Reads = Literal["floats", "bytes", "words"]
 """What a product takes of the activations: float32, or blocks of 8-bit or of 16-bit integers."""
 
@@ -102,9 +107,9 @@ class WordFormat(Words):
     together: ClassVar[int] = 4
 
     @property
-    def layout(self) -> str:
-        """Before they were words, panels had the numbers as they are in the file."""
-        return f"{self.name} as words"
+    def lines(self) -> int:
+        """Cache lines of a block's words."""
+        return self.block_bytes // LINE
 
     def panel_bytes(self, n_blocks: int) -> int:
         """Bytes of a panel of so many blocks; the last four may be less."""
@@ -114,12 +119,12 @@ class WordFormat(Words):
         """Where a block's words begin."""
         b, kind = e.b, block.type
         exponents = b.add(b.sdiv(block, kind(self.together)), kind(1))
-        return self._line(e, panel, b.add(b.mul(block, kind(PAIRS)), exponents))
+        return self._line(e, panel, b.add(b.mul(block, kind(self.lines)), exponents))
 
     def exponents(self, e: Emit, panel: ir.Value, block: ir.Value) -> ir.Value:
         """Where a block's exponents lie."""
         b, together = e.b, block.type(self.together)
-        line = b.mul(b.sdiv(block, together), block.type(self.together * PAIRS + 1))
+        line = b.mul(b.sdiv(block, together), block.type(self.together * self.lines + 1))
         return e.at(self._line(e, panel, line), b.mul(b.srem(block, together), block.type(LANES)))
 
     def _line(self, e: Emit, panel: ir.Value, index: ir.Value) -> ir.Value:
@@ -133,6 +138,48 @@ class WordFormat(Words):
     def pair(self, e: Emit, panel: ir.Value, block: ir.Value, index: int) -> ir.Value:
         """Two columns of words."""
         return e.load(self.address(e, panel, block), I16X32, index * self.pitch)
+
+    def in_lines(self, e: Emit, words: ir.Value) -> ir.Value:
+        """A row's words, pair by pair, as its lanes of a block's lines have them."""
+        return words
+
+
+@dataclass(frozen=True)
+class PackedWordFormat(WordFormat):
+    """Words in 14 bits, so that fewer bytes are read than the file has.
+
+    A 16-bit lane holds a word in its upper bits. Two bits are left below: those of the first seven lines hold the last
+    pair but one, those of the others the last pair, from its lowest bits on.
+    """
+
+    @property
+    def layout(self) -> str:
+        """Before that, panels had the numbers as they are in the file."""
+        return f"{self.name} in {WORD_BITS} bits"
+
+    def pair(self, e: Emit, panel: ir.Value, block: ir.Value, index: int) -> ir.Value:
+        """Two columns of words."""
+        b, at = e.b, self.address(e, panel, block)
+        two = splat_constant(I16X32, SPARE_BITS)
+        if index < self.lines:
+            return b.ashr(e.load(at, I16X32, index * self.pitch), two)
+        first = (index - self.lines) * PIECES
+        word = splat_constant(I16X32, 0)
+        for piece in range(PIECES):
+            bit = SPARE_BITS * (piece + 1)
+            moved = b.shl(e.load(at, I16X32, (first + piece) * self.pitch), splat_constant(I16X32, bit))
+            word = b.or_(word, b.and_(moved, splat_constant(I16X32, 3 << bit)))
+        return b.ashr(word, two)
+
+    def in_lines(self, e: Emit, words: ir.Value) -> ir.Value:
+        """Each word in its place, and a piece of the last two pairs below it."""
+        b, kind = e.b, words.type
+        pairs, none = b.bitcast(words, I32X16), ir.Constant(I32X16, ir.Undefined)
+        last = [self.lines + min(line // PIECES, 1) for line in range(PAIRS)]
+        spread = b.bitcast(b.shuffle_vector(pairs, none, ir.Constant(I32X16, last)), kind)
+        by = [SPARE_BITS * (line % PIECES) for line in range(PAIRS) for _ in range(2)]
+        pieces = b.and_(b.lshr(spread, ir.Constant(kind, by)), splat_constant(kind, 3))
+        return b.or_(b.shl(words, splat_constant(kind, SPARE_BITS)), pieces)
 
 
 @dataclass(frozen=True)
@@ -150,5 +197,5 @@ class WordTile(Words):
 
 WORD_TILE = WordTile("tile of words", (PAIRS + 1) * LINE)
 F32 = FloatFormat("F32", LANES * BLOCK * 4)
-F16 = WordFormat("F16", LANES * BLOCK * 2)
-BF16 = WordFormat("BF16", LANES * BLOCK * 2)
+F16 = PackedWordFormat("F16", LANES * BLOCK * WORD_BITS // 8)
+BF16 = PackedWordFormat("BF16", LANES * BLOCK * WORD_BITS // 8)

@@ -11,7 +11,7 @@ from engine.kernels.emit import F32, F32X16, I8, I32, I32X16, Emit, splat_consta
 from engine.kernels.number_formats import I8X16, I16X16, WordFormat
 from engine.kernels.records import WORD_SCALE_AT
 from engine.kernels.simd import emitted, f32x16
-from engine.kernels.sizes import BLOCK, LANES
+from engine.kernels.sizes import LANES
 
 LARGEST = 8191
 """The size of an activation that is the largest of its block."""
@@ -49,9 +49,9 @@ def write_row(
     b = e.b
     sizes = [b.and_(b.bitcast(half, I32X16), splat_constant(I32X16, 0x7FFFFFFF)) for half in halves]
     exponent = exponent_for(e, b.select(b.icmp_signed(">", *sizes), *sizes))
-    pairs = b.bitcast(e.join(*(_words(e, half, exponent) for half in halves)), I32X16)
+    pairs = b.bitcast(fmt.in_lines(e, e.join(*(_words(e, half, exponent) for half in halves))), I32X16)
     at = e.at(fmt.address(e, panel, block), b.mul(lane, lane.type(4)))
-    for i in range(BLOCK // 2):
+    for i in range(fmt.lines):
         e.store(b.extract_element(pairs, I32(i)), at, i * fmt.pitch)
     e.store(b.trunc(exponent, I8), e.at(fmt.exponents(e, panel, block), lane))
 
