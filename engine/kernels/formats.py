@@ -15,12 +15,15 @@ from typing import Any
 
 from llvmlite import ir
 
-from engine.kernels.emit import F32X16, U8X64, Emit, splat_constant
+from engine.kernels.emit import F32X16, I8, U8X64, Emit, splat_constant
 from engine.kernels.number_formats import BF16, F16, F32, I8X16, I16X16, WORD_TILE, PanelFormat, Words
 from engine.kernels.sizes import BLOCK, LANES
 
 STEPS = BLOCK // 4
 """Byte vectors of a block."""
+
+SIX = 6
+"""Bits of a scale of Q4_K and Q5_K."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,10 @@ class BlockFormat(QuantFormat):
     halves: vectors of LANES half-precision numbers (d, then m), once a super-block; then a block at a time:
     scale_bytes: vectors of LANES bytes that scale the halves, as `scale_kind` says; high and low: bits of each weight,
     low ones in pairs of nibbles or fours of two bits, high ones apart. codebook: weights are indices into it.
+
+    With scale_kind "sixes" all scales of a super-block come right behind its halves, six bits each: a vector of bytes
+    for each block (its scale, and above it the two lowest bits of its minimum), then one for every two blocks (a nibble
+    each: the rest of their minima).
     """
 
     per_super: int = 1
@@ -60,6 +67,17 @@ class BlockFormat(QuantFormat):
     high: int = 0
     low: int = 4
     codebook: tuple[int, ...] = ()
+
+    @property
+    def layout(self) -> str:
+        """Before they had six bits, scales had eight."""
+        return f"{self.name} with scales in {SIX} bits" if self.scale_kind == "sixes" else self.name
+
+    @property
+    def head_bytes(self) -> int:
+        """Bytes of what a super-block's blocks share."""
+        sixes = self.per_super + self.per_super // 2 if self.scale_kind == "sixes" else 0
+        return LANES * (2 * self.halves + sixes)
 
     @property
     def inner_bytes(self) -> int:
@@ -73,7 +91,7 @@ class BlockFormat(QuantFormat):
     @property
     def super_bytes(self) -> int:
         """Bytes of a super-block."""
-        return 2 * LANES * self.halves + self.per_super * self.inner_bytes
+        return self.head_bytes + self.per_super * self.inner_bytes
 
     def super_address(self, e: Emit, panel: ir.Value, block: ir.Value) -> ir.Value:
         """Where the super-block of a block begins."""
@@ -84,7 +102,7 @@ class BlockFormat(QuantFormat):
 
     def address(self, e: Emit, panel: ir.Value, block: ir.Value) -> ir.Value:
         """Where a block's own part begins."""
-        at = e.at(self.super_address(e, panel, block), 2 * LANES * self.halves)
+        at = e.at(self.super_address(e, panel, block), self.head_bytes)
         if self.per_super == 1:
             return at
         index = e.b.srem(block, block.type(self.per_super))
@@ -97,18 +115,31 @@ class BlockFormat(QuantFormat):
         d, m = halves[0], halves[1] if self.halves > 1 else None
         if self.scale_kind == "none":
             return d, m
+        if self.scale_kind == "sixes":
+            assert m is not None
+            scale, least = (e.b.uitofp(six, F32X16) for six in self._sixes(e, top, block))
+            return e.b.fmul(d, scale), e.b.fneg(e.b.fmul(m, least))
         at = self.address(e, panel, block)
         if self.scale_kind == "signed":
             raw = e.load(at, I8X16, group * LANES if self.groups > 1 else 0)
             return e.b.fmul(d, e.b.sitofp(raw, F32X16)), None
         assert m is not None
-        if self.scale_kind == "nibbles":
-            raw = e.load(at, I8X16, group * LANES)
-            parts = [e.b.and_(raw, splat_constant(I8X16, 15)), e.b.lshr(raw, splat_constant(I8X16, 4))]
-        else:
-            parts = [e.load(at, I8X16, i * LANES) for i in (0, 1)]
+        raw = e.load(at, I8X16, group * LANES)
+        parts = [e.b.and_(raw, splat_constant(I8X16, 15)), e.b.lshr(raw, splat_constant(I8X16, 4))]
         scale, least = (e.b.uitofp(part, F32X16) for part in parts)
         return e.b.fmul(d, scale), e.b.fneg(e.b.fmul(m, least))
+
+    def _sixes(self, e: Emit, top: ir.Value, block: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """A block's scale and minimum."""
+        b, kind = e.b, block.type
+        index = b.srem(block, kind(self.per_super))
+        at = e.at(top, 2 * LANES * self.halves)
+        own = e.load(at, I8X16, b.mul(index, kind(LANES)))
+        shared = e.load(at, I8X16, b.mul(b.add(kind(self.per_super), b.sdiv(index, kind(2))), kind(LANES)))
+        by = e.splat(b.trunc(b.mul(b.srem(index, kind(2)), kind(4)), I8))
+        rest = b.and_(b.lshr(shared, by), splat_constant(I8X16, 15))
+        least = b.or_(b.lshr(own, splat_constant(I8X16, SIX)), b.shl(rest, splat_constant(I8X16, 8 - SIX)))
+        return b.and_(own, splat_constant(I8X16, 63)), least
 
     def quants(self, e: Emit, panel: ir.Value, block: ir.Value, group: int) -> Iterator[tuple[int, ir.Value]]:
         """Low and high bits put together, or looked up in the codebook."""
@@ -204,8 +235,8 @@ FORMATS: dict[str, PanelFormat] = {
         _simple("Q8_0", 8, 128, low=8),
         _super("Q2_K", 2, 0, 2, 2, scale_kind="nibbles", groups=2, low=2),
         _super("Q3_K", 3, 4, 1, 2, scale_kind="signed", groups=2, low=2, high=1),
-        _super("Q4_K", 4, 0, 2, 2, scale_kind="bytes"),
-        _super("Q5_K", 5, 0, 2, 2, scale_kind="bytes", high=1),
+        _super("Q4_K", 4, 0, 2, 0, scale_kind="sixes"),
+        _super("Q5_K", 5, 0, 2, 0, scale_kind="sixes", high=1),
         _super("Q6_K", 6, 32, 1, 2, scale_kind="signed", groups=2, high=2),
         _simple("IQ4_NL", 8, 128, codebook=IQ4_CODEBOOK),
         _super("IQ4_XS", 8, 128, 1, 1, scale_kind="signed", codebook=IQ4_CODEBOOK),

@@ -146,6 +146,18 @@ def source_scale(kind, block, part, index):
 
 
 @inner
+def put_sixes(kind, block, parts, out):
+    """Write one row's scales and minima of a super-block in six bits each: see formats.BlockFormat."""
+    for part in range(0, parts, 2):
+        rest = 0
+        for i in range(2):
+            least = source_scale(kind, block, part + i, 1)
+            put_byte(out + (part + i) * LANES, source_scale(kind, block, part + i, 0) | (least & 3) << 6)
+            rest |= least >> 2 << 4 * i
+        put_byte(out + (parts + part // 2) * LANES, rest)
+
+
+@inner
 def source_halves(kind, source_bytes):
     """Where a source block's half-precision numbers lie."""
     if kind == Q2_K:
@@ -193,13 +205,14 @@ def pack_quants(
     first_row,
     parts,
     halves,
+    head_bytes,
     scales,
     high,
     low,
 ):
-    """Move n_rows rows to rows first_row… of the panels at target. The last five: see BlockFormat."""
+    """Move n_rows rows to rows first_row… of the panels at target. The last six: see BlockFormat."""
     inner_bytes = LANES * (scales + BLOCK * (high + low) // 8)
-    super_bytes = 2 * LANES * halves + parts * inner_bytes
+    super_bytes = head_bytes + parts * inner_bytes
     half_at = source_halves(kind, source_bytes)
     for row in range(n_rows):
         lane = (first_row + row) % LANES
@@ -209,8 +222,10 @@ def pack_quants(
             top = out + index * super_bytes
             for i in range(halves):
                 copy_2(block + half_at + 2 * i, top + (i * LANES + lane) * 2)
+            if kind == Q4_K or kind == Q5_K:
+                put_sixes(kind, block, parts, top + 2 * LANES * halves + lane)
             for part in range(parts):
-                at = top + 2 * LANES * halves + part * inner_bytes
+                at = top + head_bytes + part * inner_bytes
                 for i in range(scales):
                     put_byte(at + i * LANES + lane, source_scale(kind, block, part, i))
                 high_at = at + scales * LANES

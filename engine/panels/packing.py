@@ -11,7 +11,7 @@ from engine.kernels.number_formats import PanelFormat
 from engine.kernels.sizes import BLOCK
 from engine.machine_code import Function, function
 
-PACK_QUANTS = function("pack.pack_quants", "void", *("int64",) * 14)
+PACK_QUANTS = function("pack.pack_quants", "void", *("int64",) * 15)
 PACK_NUMBERS = {
     name: function(f"pack.pack_{kernel}", "void", *("int64",) * 7)
     for name, kernel in {"F32": "floats", "F16": "f16", "BF16": "bf16"}.items()
@@ -36,7 +36,7 @@ def pack_rows(fmt: PanelFormat, source: np.ndarray, target: int, panel_bytes: in
         PACK_NUMBERS[fmt.name](source.ctypes.data, row_bytes, n_rows, columns, target, panel_bytes, first_row)
         return
     n_supers = panel_bytes // fmt.super_bytes
-    layout = (fmt.per_super, fmt.halves, fmt.scale_bytes, fmt.high, fmt.low)
+    layout = (fmt.per_super, fmt.halves, fmt.head_bytes, fmt.scale_bytes, fmt.high, fmt.low)
     PACK_QUANTS(
         KINDS.index(fmt.name), source.ctypes.data, row_bytes, n_rows, n_supers, row_bytes // n_supers,
         target, panel_bytes, first_row, *layout,
