@@ -44,18 +44,6 @@ from engine.kernels.records import (
 from engine.kernels.simd import emitted
 from engine.kernels.sizes import BLOCK, LANES, TILE_BLOCKS
 
-AHEAD = 1024
-"""How far ahead of the block in work the next weights are fetched, in bytes."""
-
-
-@emitted(lambda fmt, panel, block: types.void(fmt, types.int64, types.int64))
-def fetch_ahead(e: Emit, args: Any, _fmt: ir.Value, panel: ir.Value, block: ir.Value) -> None:
-    """Ask for the weights of a later block."""
-    fmt: PanelFormat = args[0].value
-    at = fmt.address(e, panel, block)
-    for line in range(0, fmt.block_bytes, 64):
-        e.prefetch(at, AHEAD + line)
-
 
 @emitted(lambda fmt, panel, block, tile, index: types.void(fmt, types.int64, types.int64, types.int64, types.int64))
 def unpack_block(
@@ -111,7 +99,6 @@ def multiply_one(fmt, one, panel, panel_bytes, n_blocks, x, y, first, last):
         at = panel + p * panel_bytes
         sums = zero_sums(one)
         for block in range(n_blocks):
-            fetch_ahead(fmt, at, block)
             sums = add_block(fmt, sums, at, block, block, x, 0)
         store_sums(sums, y + p * 4 * LANES, 0)
 
@@ -125,8 +112,6 @@ def multiply_few(fmt, few, count, weights, panel_bytes, n_blocks, x, x_stride, y
         for t in range(0, n, count):
             sums = zero_sums(few)
             for block in range(n_blocks):
-                if t == 0:
-                    fetch_ahead(fmt, at, block)
                 sums = add_block(fmt, sums, at, block, block, x + t * x_stride, x_stride)
             store_sums(sums, out + t * y_stride, y_stride)
 
