@@ -268,10 +268,10 @@ def merge_partial(state, part, padded):
 @inner
 def finish_row(out, state, dim, padded):
     """Weighted values divided by the weights' sum."""
-    scale = lanes.splat(np.float32(1.0) / load_f32(state + padded * 4 + 4))
+    total = lanes.splat(load_f32(state + padded * 4 + 4))
     whole = dim // LANES
     for i in range(whole):
-        store_f32x16(out + i * VECTOR, lanes.mul(load_f32x16(state + i * VECTOR), scale))
+        store_f32x16(out + i * VECTOR, lanes.div(load_f32x16(state + i * VECTOR), total))
     for i in range(whole * LANES, dim):
         store_f32(out + 4 * i, load_f32(state + 4 * i) / load_f32(state + padded * 4 + 4))
 
