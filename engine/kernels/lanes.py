@@ -7,7 +7,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from engine.kernels.emit import F32, F32X16, I32, I32X16, Emit, splat_constant
+from engine.kernels.emit import F32, F32X16, I32, I32X16, Emit
 from engine.kernels.simd import emitted, f32x16
 from engine.kernels.sizes import LANES
 
@@ -91,7 +91,7 @@ def largest(e: Emit, _types: Any, a: ir.Value) -> ir.Value:
 def quantize_block(e: Emit, _types: Any, x: ir.Value, out: ir.Value) -> None:
     """Write 32 float32 as a block of 32 int8 with scale and sums (see records.BLOCK_BYTES).
 
-    The scale is the largest size / 127. llama.cpp's Q8_0 rounds it to half precision; here nothing would be saved by it.
+    The scale is the largest size / 127; llama.cpp rounds it to half precision, which would save nothing here.
     """
     b = e.b
     parts = [e.load(x, F32X16, 64 * i) for i in (0, 1)]
