@@ -7,6 +7,8 @@ import os
 import sys
 from typing import BinaryIO
 
+from engine.left_out import leave_out
+
 
 def take_wire() -> tuple[BinaryIO, BinaryIO]:
     """Move stdin and stdout aside, so that a stray print or a child process cannot touch the wire."""
@@ -23,6 +25,7 @@ def main() -> None:
     """Serve until the app has no more use for this process."""
     commands, events = take_wire()
     faulthandler.enable(sys.stderr)
+    leave_out()
 
     from engine.worker import serve
 

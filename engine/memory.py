@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -65,6 +66,10 @@ def _lines(file: Path) -> list[str]:
 
 
 def give_memory_back() -> None:
-    """Return to the system what is free but kept for later, where the C library can do that (glibc)."""
+    """Return to the system what is free but kept for later, by Python and, where it can do that (glibc), by the C library.
+
+    A collection also drops the small objects that Python keeps for reuse, each of which holds a page or more.
+    """
+    gc.collect()
     with contextlib.suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)

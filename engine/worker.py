@@ -99,6 +99,8 @@ def import_what_computes() -> None:
     """Import what every model needs, while the app is still deciding which one to open."""
     from engine import generation, loading  # noqa: F401
 
+    gc.freeze()  # modules stay until the end: no collection need look at them again
+
 
 def serve(
     commands: BinaryIO,

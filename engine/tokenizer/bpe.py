@@ -83,5 +83,11 @@ def _pipeline(metadata: Metadata, ids: dict[str, int], split: Split) -> Pipeline
 
 def _merges(merges: Iterable[str], ids: Mapping[str, int]) -> list[tuple[str, str]]:
     """The two halves of each merge; only merges of tokens into a token, for the library panics at others."""
-    halves = [merge.partition(" ") for merge in merges]
-    return [(left, right) for left, _, right in halves if left in ids and right in ids and left + right in ids]
+    # Halves are the tokens' own texts: new ones would take 6 MB, and leave holes that nothing else fits into.
+    own = dict(zip(ids, ids, strict=True))
+    found = []
+    for merge in merges:
+        left, _, right = merge.partition(" ")
+        if left in own and right in own and left + right in own:
+            found.append((own[left], own[right]))
+    return found
