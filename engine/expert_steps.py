@@ -11,7 +11,7 @@ from engine.kernels.sizes import BLOCK
 from engine.machine_code import step
 from engine.panels import Matrix
 from engine.program import Activations, Program, Rows
-from engine.steps import ACTIVATIONS, CHUNK_BYTES, ROWS_TOGETHER, add_products, add_words
+from engine.steps import ACTIVATIONS, CHUNK_BYTES, ROWS_TOGETHER, add_products, add_words, gated
 from engine.weights import LayerWeights
 
 
@@ -28,7 +28,7 @@ class ExpertBuffers:
         self.logits = p.floats(n_experts)
         self.x = Activations(p, config.dim, n_rows)
         self.gate_up = p.floats(2 * config.hidden_dim, n_rows)
-        self.h = Activations(p, config.hidden_dim, n_rows)
+        self.h = gated(p, self.gate_up, config.hidden_dim, n_rows)
         self.y = p.floats(config.dim, n_rows)
         choices = np.zeros((p.max_tokens, n_used, records.CHOICE_FIELDS), np.int64)
         groups = np.zeros(records.groups_fields(n_experts), np.int64)

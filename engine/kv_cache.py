@@ -14,6 +14,7 @@ from engine.errors import ContextFullError
 from engine.kernels.kv_types import kv_type
 from engine.kernels.records import CACHE, CAPACITY, KEY_PAIR_BYTES, PARTIALS, RANGE_BYTES, SCALES_AT, VALUES_AT
 from engine.kernels.sizes import BLOCK, LANES, RANGE, partials_floats, value_panels_of
+from engine.memory import forget
 
 FIRST_CAPACITY = 1024
 """Positions reserved at first."""
@@ -56,14 +57,22 @@ class KVCache:
         """What is reserved."""
         return int(self.ranges.nbytes + self.partials.nbytes)
 
-    def reserve(self, n_positions: int) -> None:
-        """Make room for so many positions; what was stored stays. No kernel may be running."""
+    def reserve(self, n_positions: int, *, keep: bool = False) -> None:
+        """Make room for so many positions. No kernel may be running.
+
+        keep: whether what was stored stays. Each layer is forgotten when it is copied, so that no more than the new
+        room is ever taken.
+        """
         if n_positions <= self.capacity:
             return
         config = self._config
         wanted = max(n_positions, min(2 * self.capacity, self.max_seq_len))
+        if not keep:
+            self.ranges = self._zeros(0)
         ranges = self._zeros(-(-wanted // RANGE))
-        ranges[:, :, : self.ranges.shape[2]] = self.ranges
+        for layer, old in zip(ranges, self.ranges, strict=True):
+            layer[:, : old.shape[1]] = old
+            forget(old)
         self.ranges = ranges
         self.partials = np.zeros(
             partials_floats(config.n_heads, config.n_kv_heads, config.head_dim, self.capacity), np.float32
@@ -96,7 +105,7 @@ class KVCache:
         """Take back what `save` wrote at an offset of a file."""
         if n_positions > self.max_seq_len:
             raise ContextFullError(n_positions, self.max_seq_len)
-        self.reserve(n_positions)
+        self.reserve(n_positions, keep=True)
         saved = np.memmap(path, np.uint8, "r", offset, (self.saved_bytes(n_positions),))
         at = 0
         for part in self._parts(n_positions):

@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import mmap
+import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import psutil
+from numpy.typing import NDArray
 
 _MEMBERSHIP = Path("/proc/self/cgroup")
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -66,10 +70,19 @@ def _lines(file: Path) -> list[str]:
 
 
 def give_memory_back() -> None:
-    """Return to the system what is free but kept for later, by Python and, where it can do that (glibc), by the C library.
+    """Return to the system what Python and, where it can do that (glibc), the C library keep for later.
 
     A collection also drops the small objects that Python keeps for reuse, each of which holds a page or more.
     """
     gc.collect()
     with contextlib.suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def forget(array: NDArray[Any]) -> None:
+    """Give the pages of an array back that is needed no more, before its owner does; its content is lost."""
+    if sys.platform == "linux":
+        begin = int(array.ctypes.data)
+        first, end = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE, (begin + array.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
+        if first < end:
+            ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), mmap.MADV_DONTNEED)

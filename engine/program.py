@@ -84,11 +84,12 @@ class Activations:
     """Rows that products read, in each form that weights are multiplied with.
 
     Whatever computes them writes floats and quants; whoever adds a product of words adds the step that fills those.
+    floats: rows at least as wide that nothing else is in any more, instead of new ones.
     """
 
-    def __init__(self, p: Program, width: int, rows: int | None = None) -> None:
+    def __init__(self, p: Program, width: int, rows: int | None = None, floats: Rows | None = None) -> None:
         self.width = width
-        self.floats, self.quants = p.floats(width, rows), p.quants(width, rows)
+        self.floats, self.quants = floats or p.floats(width, rows), p.quants(width, rows)
         self._program, self._row_count = p, rows
 
     @cached_property

@@ -54,6 +54,11 @@ def query_rows(p: Program, shape: NDArray[np.int64]) -> Rows:
     return Rows(array, int(shape[records.Q_ROW_BYTES]))
 
 
+def gated(p: Program, gate_up: Rows, hidden: int, rows: int | None = None) -> Activations:
+    """Rows for what the gated unit gives: over its gates, unless those are followed by what must be zeros there."""
+    return Activations(p, hidden, rows, floats=None if hidden % BLOCK else gate_up)
+
+
 def add_rotary_table(p: Program, frequencies: Frequencies, magnitude: float) -> Rows:
     """A step: cosines and sines for the batch's positions, (rope_dim,) each; returns where they will be."""
     table = p.floats(2 * frequencies.size)

@@ -25,6 +25,7 @@ from engine.steps import (
     add_rotary_table,
     add_rotation,
     attention_shape,
+    gated,
     query_rows,
 )
 from engine.team import Team
@@ -61,7 +62,7 @@ class Transformer:
 
     def expect(self, n_positions: int) -> None:
         """Make room in the cache for a text of so many tokens at once, rather than double it again and again."""
-        self.cache.reserve(min(n_positions, self.max_seq_len))
+        self.cache.reserve(min(n_positions, self.max_seq_len), keep=bool(self.cached_ids))
 
     def evaluate(self, ids: Sequence[int], pos: int) -> NDArray[np.float32]:
         """Read tokens at positions pos…, forgetting what the cache held from there on.
@@ -73,7 +74,7 @@ class Transformer:
     def evaluate_last(self, ids: Sequence[int], pos: int, n_out: int) -> list[NDArray[np.float32]]:
         """As evaluate, with the logits of each of the last n_out tokens, at most MAX_OUTPUTS."""
         self._check(ids, pos, n_out)
-        self.cache.reserve(pos + len(ids))
+        self.cache.reserve(pos + len(ids), keep=pos > 0)
         del self.cached_ids[pos:]
         tokens = np.array(ids, np.int64)
         last = max(n_out, (len(ids) - 1) % self.batch_size + 1)
@@ -111,14 +112,15 @@ def forward(p: Program, config: ModelConfig, weights: ModelWeights, cache: KVCac
     that do without.
     """
     dim, hidden = config.dim, config.hidden_dim
-    x, x_norm = p.floats(dim), Activations(p, dim)
+    x, x_norm, delta = p.floats(dim), Activations(p, dim), p.floats(dim)
     qkv, q_rows = p.floats(config.q_dim + 2 * config.kv_dim), query_rows(p, cache.shape)
-    att, delta = Activations(p, config.q_dim), p.floats(dim)
+    att = x_norm if config.q_dim == dim else Activations(p, config.q_dim)  # x_norm is in qkv by then
     logits = p.floats(config.vocab_size, MAX_OUTPUTS)
     if config.n_experts:
         experts = ExpertBuffers(p, config)
     else:
-        gate_up, h = p.floats(2 * hidden), Activations(p, hidden)
+        gate_up = p.floats(2 * hidden)
+        h = gated(p, gate_up, hidden)
     p.keep(cache, weights)
 
     rotary = add_rotary_table(p, *rotary_frequencies(config, weights.rope_divisors_for(config, cache.max_seq_len)))
