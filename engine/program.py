@@ -43,9 +43,13 @@ class Program:
         self._steps: list[tuple[Function, list[int]]] = []
         self._kept: list[object] = []
 
-    def floats(self, width: int, rows: int | None = None) -> Rows:
-        """Rows of `width` float32, zeros at first, with room up to a whole block and a vector more."""
-        return self._rows(-(-width // BLOCK) * BLOCK * 4 + 64, rows)
+    def floats(self, width: int, rows: int | None = None, over: Rows | None = None) -> Rows:
+        """Rows of `width` float32, zeros at first, with room up to a whole block and a vector more.
+
+        over: rows that are never in use at the same time, nor need zeros anywhere; their memory is taken if it is large
+        enough.
+        """
+        return self._rows(-(-width // BLOCK) * BLOCK * 4 + 64, rows, over)
 
     def quants(self, width: int, rows: int | None = None) -> Rows:
         """Rows of `width` quantised activations."""
@@ -55,11 +59,13 @@ class Program:
         """Rows of `width` activations as 16-bit words."""
         return self._rows(-(-width // BLOCK) * WORD_BLOCK_BYTES, rows)
 
-    def _rows(self, row_bytes: int, rows: int | None) -> Rows:
+    def _rows(self, row_bytes: int, rows: int | None, over: Rows | None = None) -> Rows:
         count = -(-(rows or self.max_tokens) // TOKEN_PAD) * TOKEN_PAD
         stride = -(-row_bytes // LINE_BYTES) * LINE_BYTES
         if stride // LINE_BYTES % 2 == 0:
             stride += LINE_BYTES  # an odd number of lines: rows spread over the cache's sets
+        if over is not None and over.array.size >= count * stride:
+            return Rows(over.array.reshape(-1)[: count * stride].reshape(count, stride), stride)
         memory = np.zeros(count * stride + LINE_BYTES, np.uint8)
         start = -memory.ctypes.data % LINE_BYTES
         self.keep(memory)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from engine.config import ModelConfig
 from engine.errors import ContextFullError
 from engine.expert_steps import ExpertBuffers, add_experts
-from engine.kernels.sizes import TILE_BYTES, attention_scratch_bytes
+from engine.kernels.sizes import BLOCK, TILE_BYTES, attention_scratch_bytes
 from engine.kv_cache import KVCache
 from engine.machine_code.functions import Report
 from engine.program import Activations, Program, Rows
@@ -113,14 +113,17 @@ def forward(p: Program, config: ModelConfig, weights: ModelWeights, cache: KVCac
     """
     dim, hidden = config.dim, config.hidden_dim
     x, x_norm, delta = p.floats(dim), Activations(p, dim), p.floats(dim)
-    qkv, q_rows = p.floats(config.q_dim + 2 * config.kv_dim), query_rows(p, cache.shape)
+    q_rows = query_rows(p, cache.shape)
     att = x_norm if config.q_dim == dim else Activations(p, config.q_dim)  # x_norm is in qkv by then
     logits = p.floats(config.vocab_size, MAX_OUTPUTS)
     if config.n_experts:
         experts = ExpertBuffers(p, config)
+        gate_up = experts.gate_up
     else:
         gate_up = p.floats(2 * hidden)
         h = gated(p, gate_up, hidden)
+    has_padding = hidden % BLOCK or config.head_dim % BLOCK
+    qkv = p.floats(config.q_dim + 2 * config.kv_dim, over=None if has_padding else gate_up)
     p.keep(cache, weights)
 
     rotary = add_rotary_table(p, *rotary_frequencies(config, weights.rope_divisors_for(config, cache.max_seq_len)))

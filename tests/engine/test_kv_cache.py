@@ -68,6 +68,18 @@ def test_growing_keeps_what_is_held(tmp_path, kv_type):
     model.close()
 
 
+def test_a_cache_that_holds_nothing_grows_without_a_copy(tmp_path):
+    path = tiny_models.write_tiny(tmp_path / "tiny.gguf", "llama", context_length=3000)
+    model = open_model(path)
+    cache = model.transformer.cache
+    cache.ranges[:] = 7
+    cache.reserve(2000, keep=True)
+    assert (cache.ranges[:, :, :4] == 7).all() and not cache.ranges[:, :, 4:].any()
+    cache.reserve(3000)
+    assert cache.capacity >= 3000 and not cache.ranges.any()
+    model.close()
+
+
 @pytest.mark.parametrize(("kv_type", "per_head"), [("f16", 4 * 32 + 4 + 1), ("q8_0", 2 * 34)])
 def test_what_a_position_takes(tmp_path, kv_type, per_head):
     path = tiny_models.write_tiny(tmp_path / "tiny.gguf", "qwen3", context_length=2048)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
-from engine.memory import available_bytes
+from engine.memory import LINUX_64, available_bytes, forget, give_memory_back
 
 MB = 1 << 20
 
@@ -66,3 +67,18 @@ def test_more_taken_than_allowed_is_nothing_left(tmp_path: Path) -> None:
 def test_files_that_say_nonsense(tmp_path: Path) -> None:
     write(tmp_path / "cgroup", memory__max="much", memory__current="-1", memory__stat="inactive_file x")
     assert available(tmp_path, "nonsense\n0::/\n:::\n") == 1000 * MB
+
+
+@pytest.mark.skipif(not LINUX_64, reason="elsewhere pages are not given back by address")
+def test_forgetting_takes_nothing_beside_the_array() -> None:
+    memory = np.ones(40 * MB, np.uint8)
+    before = psutil.Process().memory_info().rss
+    forget(memory[100 : 32 * MB - 100])
+    assert psutil.Process().memory_info().rss < before - 16 * MB
+    assert memory[:100].all() and memory[32 * MB - 100 :].all()
+
+
+def test_everything_still_runs_after_giving_memory_back() -> None:
+    held = np.arange(MB)
+    give_memory_back()
+    assert held.sum() == MB * (MB - 1) // 2
