@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from tokenizers import Regex, pre_tokenizers
 from tokenizers import Tokenizer as Pipeline
@@ -71,7 +72,7 @@ def _split_of(metadata: Metadata) -> Split:
 
 
 def _pipeline(metadata: Metadata, ids: dict[str, int], split: Split) -> Pipeline:
-    merges = _merges(metadata.texts(PREFIX + "merges"), ids)
+    merges = _Merges(metadata.texts(PREFIX + "merges"), ids)
     model = BPE(ids, merges, ignore_merges=split.ignore_merges)
     pipeline = Pipeline(model)
     words = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in split.patterns]
@@ -81,13 +82,25 @@ def _pipeline(metadata: Metadata, ids: dict[str, int], split: Split) -> Pipeline
     return pipeline
 
 
-def _merges(merges: Iterable[str], ids: Mapping[str, int]) -> list[tuple[str, str]]:
-    """The two halves of each merge; only merges of tokens into a token, for the library panics at others."""
-    # Halves are the tokens' own texts: new ones would take 6 MB, and leave holes that nothing else fits into.
-    own = dict(zip(ids, ids, strict=True))
-    found = []
-    for merge in merges:
-        left, _, right = merge.partition(" ")
-        if left in own and right in own and left + right in own:
-            found.append((own[left], own[right]))
-    return found
+class _Merges(Sequence[tuple[str, str]]):
+    """The two halves of each merge; only merges of tokens into a token, for the library panics at others.
+
+    The library goes through them once: as a list they would take 10 MB, and leave holes that nothing else fits into.
+    """
+
+    def __init__(self, merges: Sequence[str], ids: Mapping[str, int]) -> None:
+        self._merges, self._ids = merges, ids
+
+    def __len__(self) -> int:
+        """How many there are at most."""
+        return len(self._merges)
+
+    def __getitem__(self, index: Any) -> Any:
+        raise TypeError("merges are gone through in order")
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        ids = self._ids
+        for merge in self._merges:
+            left, _, right = merge.partition(" ")
+            if left in ids and right in ids and left + right in ids:
+                yield left, right

@@ -8,7 +8,7 @@ import numpy as np
 import psutil
 import pytest
 
-from engine.memory import LINUX_64, available_bytes, forget, give_memory_back
+from engine.memory import LINUX, available_bytes, forget, give_memory_back
 
 MB = 1 << 20
 
@@ -69,7 +69,7 @@ def test_files_that_say_nonsense(tmp_path: Path) -> None:
     assert available(tmp_path, "nonsense\n0::/\n:::\n") == 1000 * MB
 
 
-@pytest.mark.skipif(not LINUX_64, reason="elsewhere pages are not given back by address")
+@pytest.mark.skipif(not LINUX, reason="elsewhere pages are not given back by address")
 def test_forgetting_takes_nothing_beside_the_array() -> None:
     memory = np.ones(40 * MB, np.uint8)
     before = psutil.Process().memory_info().rss
