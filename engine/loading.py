@@ -24,6 +24,7 @@ from engine.quantization import name_without_quantization, quantization_name
 from engine.recommendation import recommended_sampling
 from engine.team import default_threads
 from engine.tokenizer import load_tokenizer
+from engine.tokenizer.vocabulary import MERGES
 from engine.transformer import Transformer
 from engine.weights import load_weights
 
@@ -48,6 +49,7 @@ def load(command: Load, report: Report) -> LanguageModel:
     base = command.base
     checkpoint = open_checkpoint(command.path) if base is None else open_with_base(base, command.path)
     tokenizer = load_tokenizer(checkpoint.metadata)
+    checkpoint.metadata.pop(MERGES, None)  # megabytes that nobody else reads
     chat_format = choose_format(checkpoint.metadata, command.path, None)
     if command.vocab_only:
         card = _vocabulary_card(checkpoint, tokenizer.vocab_size, chat_format.name, chat_format.source)

@@ -13,7 +13,7 @@ from engine.checkpoints.metadata import Metadata
 from engine.errors import UnsupportedModelError
 from engine.tokenizer.base import Tokenizer, without_surrogates
 from engine.tokenizer.split_patterns import SPLITS, Split
-from engine.tokenizer.vocabulary import PREFIX, Vocabulary
+from engine.tokenizer.vocabulary import MERGES, PREFIX, Vocabulary
 
 
 def _byte_of_char() -> dict[str, int]:
@@ -72,7 +72,7 @@ def _split_of(metadata: Metadata) -> Split:
 
 
 def _pipeline(metadata: Metadata, ids: dict[str, int], split: Split) -> Pipeline:
-    merges = _Merges(metadata.texts(PREFIX + "merges"), ids)
+    merges = _Merges(metadata.texts(MERGES), ids)
     model = BPE(ids, merges, ignore_merges=split.ignore_merges)
     pipeline = Pipeline(model)
     words = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in split.patterns]

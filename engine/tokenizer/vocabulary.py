@@ -11,6 +11,7 @@ from typing import Final
 from engine.checkpoints.metadata import Metadata
 
 PREFIX: Final = "tokenizer.ggml."
+MERGES: Final = PREFIX + "merges"
 
 
 class TokenType(IntEnum):
