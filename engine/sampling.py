@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from random import Random
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,9 +61,9 @@ class Sampler:
     """
 
     def __init__(self, vocab_size: int, seed: int, skip: int = 0) -> None:
-        bits = np.random.PCG64(seed % (1 << SEED_BITS))
-        bits.advance(skip)
-        self._random = np.random.Generator(bits)
+        self._random = Random(seed % (1 << SEED_BITS))
+        for _ in range(skip):
+            self._random.random()
         n_blocks = -(-vocab_size // LOGITS_BLOCK)
         self._numbers = np.zeros(choices.N_NUMBERS, np.float64)
         self._recent = np.empty(vocab_size, np.int32)

@@ -16,7 +16,7 @@ OFF = Sampling(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0)
 Array = NDArray[np.float64]
 
 
-IDS_ANYWHERE = [36758, 36758, 36758, 860, 860, 860, 26, 41, 26]
+IDS_ANYWHERE = [39041, 36758, 40592, 273, 860, 273, 68, 56, 32]
 CHANCES_ANYWHERE = [
     "0x1.064f74305586bp-2",
     "0x1.678f2a4168333p-1",
