@@ -26,7 +26,7 @@ from engine.kernels.emit import (
 )
 from engine.kernels.formats import QuantFormat
 from engine.kernels.number_formats import PAIRS, FloatFormat, PanelFormat, Words
-from engine.kernels.records import SCALE_AT, SCALED_SUM_AT, SUM_AT, WORD_SCALE_AT, X_BLOCK_BYTES
+from engine.kernels.records import FLOAT_SUM_AT, SCALE_AT, SUM_AT, WORD_SCALE_AT, X_BLOCK_BYTES
 from engine.kernels.simd import emitted
 from engine.kernels.sizes import BLOCK, LANES
 from engine.kernels.static import Static
@@ -154,6 +154,7 @@ Place = tuple[ir.Value, ir.Value]
 
 
 def _add_quants(e: Emit, fmt: QuantFormat, sums: ir.Value, places: list[Place], rows: list[ir.Value]) -> ir.Value:
+    inner: list[ir.Value | None] = [None] * (len(places) * len(rows))
     for group in range(fmt.groups):
         sum_of = [_group_sum(e, fmt, row, group) for row in rows]
         totals = _dot_group(e, fmt, places, group, rows, sum_of)
@@ -161,11 +162,13 @@ def _add_quants(e: Emit, fmt: QuantFormat, sums: ir.Value, places: list[Place], 
             d, m = fmt.scales(e, *place, group)
             for t, row in enumerate(rows):
                 i = p * len(rows) + t
-                scaled = e.b.fmul(e.b.sitofp(totals[i], F32X16), e.splat(e.load(row, F32, SCALE_AT)))
-                total = e.fma(d, scaled, e.b.extract_value(sums, i))
-                if m is not None:
-                    total = e.fma(m, e.splat(_scaled_sum(e, fmt, row, sum_of[t])), total)
-                sums = e.b.insert_value(sums, total, i)
+                number, before = e.b.sitofp(totals[i], F32X16), inner[i]
+                here = e.b.fmul(d, number) if before is None else e.fma(d, number, before)
+                inner[i] = here if m is None else e.fma(m, e.splat(_float_sum(e, fmt, row, sum_of[t])), here)
+    scales = [e.splat(e.load(row, F32, SCALE_AT)) for row in rows]
+    for i, value in enumerate(inner):
+        total = e.fma(value, scales[i % len(rows)], e.b.extract_value(sums, i))
+        sums = e.b.insert_value(sums, total, i)
     return sums
 
 
@@ -199,11 +202,9 @@ def _group_sum(e: Emit, fmt: QuantFormat, row: ir.Value, group: int) -> ir.Value
     return e.b.add(e.load(row, I32, SUM_AT), e.load(row, I32, SUM_AT + 4))
 
 
-def _scaled_sum(e: Emit, fmt: QuantFormat, row: ir.Value, group_sum: ir.Value) -> ir.Value:
-    """The sum of a group's activations."""
-    if fmt.groups == 1:
-        return e.load(row, F32, SCALED_SUM_AT)
-    return e.b.fmul(e.b.sitofp(group_sum, F32), e.load(row, F32, SCALE_AT))
+def _float_sum(e: Emit, fmt: QuantFormat, row: ir.Value, group_sum: ir.Value) -> ir.Value:
+    """The same as float32."""
+    return e.load(row, F32, FLOAT_SUM_AT) if fmt.groups == 1 else e.b.sitofp(group_sum, F32)
 
 
 def _add_words(e: Emit, fmt: Words, sums: ir.Value, places: list[Place], rows: list[ir.Value]) -> ir.Value:

@@ -24,8 +24,9 @@ FEW_TOKENS = 8
 attention is split over the cache. Larger ones unpack weights to tiles, and split attention over the tokens."""
 
 BLOCK_BYTES = 48
-"""A block of 32 quantised activations: 32 int8, float32 scale, int32 sums of either half, float32 scale · sum."""
-SCALE_AT, SUM_AT, SCALED_SUM_AT = 32, 36, 44
+"""A block of 32 quantised activations: 32 int8, float32 scale, int32 sums of either half, the whole sum as
+float32."""
+SCALE_AT, SUM_AT, FLOAT_SUM_AT = 32, 36, 44
 
 WORD_BLOCK_BYTES = 68
 """A block of 32 activations as words: 32 int16 of up to 14 bits, float32 scale."""

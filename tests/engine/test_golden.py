@@ -10,7 +10,7 @@ import pytest
 GOLDEN = json.loads(Path(__file__).with_name("data").joinpath("golden_smollm2.json").read_text("utf-8"))["answers"]
 
 NEAR_TIE = 0.1
-"""Where llama.cpp's two leading candidates are this close, either will do: it takes the other one itself, with flash
+"""A candidate that llama.cpp has this close behind its first will do as well: it takes others itself, with flash
 attention off."""
 
 MEAN_DIFFERENCE = 0.05
@@ -32,12 +32,14 @@ def ask(cli, model, answer):
 def test_greedy_tokens_and_their_probabilities_are_llama_cpps(cli, warm_home, starter_model):
     differences, n_compared = [], 0
     for answer in GOLDEN:
-        for token, (first, second) in zip(ask(cli, starter_model, answer), answer["steps"], strict=True):
-            if token["id"] != first[0]:
-                assert token["id"] == second[0], answer["prompt"]
-                assert first[1] - second[1] < NEAR_TIE, answer["prompt"]
+        for token, likeliest in zip(ask(cli, starter_model, answer), answer["steps"], strict=True):
+            first, top = likeliest[0]
+            if token["id"] != first:
+                assert token["id"] in [other for other, logprob in likeliest if logprob > top - NEAR_TIE], answer[
+                    "prompt"
+                ]
                 break
-            differences.append(abs(token["logprob"] - first[1]))
+            differences.append(abs(token["logprob"] - top))
             n_compared += 1
     assert n_compared > 0.7 * sum(len(answer["steps"]) for answer in GOLDEN)
     assert sum(differences) / n_compared < MEAN_DIFFERENCE

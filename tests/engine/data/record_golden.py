@@ -1,7 +1,7 @@
 """Records llama.cpp's greedy answers of the starter model; needs xllamacpp: `record_golden.py SmolLM2….gguf`.
 
-Writes golden_smollm2.json beside itself: for each prompt its tokens and, step by step, the two likeliest tokens with
-their log-probabilities. The end of text does not end an answer.
+Writes golden_smollm2.json beside itself: for each prompt its tokens and, step by step, the likeliest tokens with their
+log-probabilities. The end of text does not end an answer.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PROMPTS = (
     "Photosynthesis is the process by which plants",
     '{"name": "Alice", "age": 30, "city":',
 )
-STEPS = 32
+STEPS, LIKELIEST = 32, 6
 FORCED = 1e6
 """A bias that makes the server's own choice a plain letter: it leaves out tokens that end amid a character."""
 
@@ -53,17 +53,17 @@ class Server:
     def tokens(self, text: str) -> list[int]:
         return list(self.post("/tokenize", content=text, add_special=True, parse_special=True)["tokens"])
 
-    def two_likeliest(self, ids: list[int], letter: int) -> list[list[float]]:
+    def likeliest(self, ids: list[int], letter: int) -> list[list[float]]:
         told = self.post(
             "/completion",
             prompt=ids,
             n_predict=1,
-            n_probs=2,
+            n_probs=LIKELIEST,
             temperature=0,
             cache_prompt=True,
             logit_bias=[[letter, FORCED]],
         )
-        top = told["completion_probabilities"][0]["top_logprobs"][:2]
+        top = told["completion_probabilities"][0]["top_logprobs"][:LIKELIEST]
         return [[token["id"], round(token["logprob"], 4)] for token in top]
 
 
@@ -75,7 +75,7 @@ def main() -> None:
         ids = server.tokens(prompt)
         steps: list[list[list[float]]] = []
         for _ in range(STEPS):
-            steps.append(server.two_likeliest(ids + [int(step[0][0]) for step in steps], letter))
+            steps.append(server.likeliest(ids + [int(step[0][0]) for step in steps], letter))
         answers.append({"prompt": prompt, "ids": ids, "steps": steps})
     result = {"xllamacpp": xllamacpp.__version__, "model": Path(sys.argv[1]).name, "answers": answers}
     Path(__file__).with_name("golden_smollm2.json").write_text(

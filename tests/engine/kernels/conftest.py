@@ -59,8 +59,7 @@ def quantize_rows(x):
     out[..., 32:36] = scale.view(np.uint8)
     sums = quants.reshape(*blocks.shape[:2], 2, 16).sum(-1, dtype=np.int32)
     out[..., 36:44] = np.ascontiguousarray(sums).view(np.uint8).reshape(*blocks.shape[:2], 8)
-    scaled = scale * sums.sum(-1, keepdims=True).astype(np.float32)
-    out[..., 44:48] = scaled.view(np.uint8)
+    out[..., 44:48] = sums.sum(-1, keepdims=True).astype(np.float32).view(np.uint8)
     return out
 
 
