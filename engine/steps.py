@@ -22,7 +22,7 @@ from engine.weights import LayerWeights, Vector
 CHUNK_BYTES = 48 << 10
 """Weights of one chunk of a matrix product: long enough to hide its claim, short enough to share evenly."""
 
-ROWS_TOGETHER = 4
+ROWS_TOGETHER = 2
 """Tokens of one chunk of the work between the products."""
 
 SPARE_QUERIES = 32

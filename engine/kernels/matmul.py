@@ -104,16 +104,14 @@ def multiply_one(fmt, one, panel, panel_bytes, n_blocks, x, y, first, last):
 
 
 @inner
-def multiply_few(fmt, few, count, weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, n, first, last):
-    """Panels first to last times up to FEW_TOKENS tokens' activations, `count` at a time while the panel is cached."""
+def multiply_few(fmt, count, weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, first, last):
+    """Panels first to last times a few tokens' activations, so many as go together at once."""
     for p in range(first, last):
         at = weights + p * panel_bytes
-        out = y + p * 4 * LANES
-        for t in range(0, n, count):
-            sums = zero_sums(few)
-            for block in range(n_blocks):
-                sums = add_block(fmt, sums, at, block, block, x + t * x_stride, x_stride)
-            store_sums(sums, out + t * y_stride, y_stride)
+        sums = zero_sums(count)
+        for block in range(n_blocks):
+            sums = add_block(fmt, sums, at, block, block, x, x_stride)
+        store_sums(sums, y + p * 4 * LANES, y_stride)
 
 
 @inner
@@ -170,7 +168,7 @@ def matmul(name: str) -> Any:
     fmt = panel_format(name)
     tiled = tile_of(fmt)
     count, panels = TOKENS_TOGETHER, PANELS_TOGETHER
-    one, few, pair = Together(1), Together(count), Together(count, panels)
+    one, few, most, pair = Together(1), Together(count), Together(FEW_TOKENS), Together(count, panels)
 
     @kernel
     def product(step, batch, first, last, thread):
@@ -179,8 +177,10 @@ def matmul(name: str) -> Any:
         x, x_stride, y, y_stride = field(step, X), field(step, X_STRIDE), field(step, Y), field(step, Y_STRIDE)
         if n == 1:
             multiply_one(fmt, one, weights, panel_bytes, n_blocks, x, y, first, last)
+        elif n <= count:
+            multiply_few(fmt, few, weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, first, last)
         elif n <= FEW_TOKENS:
-            multiply_few(fmt, few, count, weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, n, first, last)
+            multiply_few(fmt, most, weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, first, last)
         else:
             tile = field(batch, SCRATCH) + thread * field(batch, SCRATCH_BYTES)
             multiply_many(
