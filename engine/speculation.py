@@ -1,9 +1,11 @@
 """Speculation by prompt lookup: text that repeats itself is verified several tokens at a time.
 
-The tokens that followed an earlier occurrence of the latest few are guessed to follow again, and go through the model
-in one batch. Whatever comes of it, the answer is the one that would have been written token by token: a batch gives the
-same bits as single tokens, every token is chosen by the sampler from its own logits, and guesses that differ from the
-choice are dropped. Source: Saxena 2023, prompt lookup decoding; Leviathan et al. 2023.
+What may follow (lookup.py) goes through the model in one batch. Whatever comes of it, the answer is the one that would
+have been written token by token: a batch gives the same bits as single tokens, every token is chosen by the sampler
+from its own logits, and guesses that differ from the choice are dropped. How many tokens are guessed follows from how
+often such guesses came true, evaluated or not, and from what batches took.
+
+Source: Saxena 2023, prompt lookup decoding; Leviathan et al. 2023.
 """
 
 from __future__ import annotations
@@ -13,90 +15,85 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from engine.kernels.records import FEW_TOKENS
+from engine.lookup import LONG_COPY, Guess, Lookup
 from engine.sampling import Floats
 
 if TYPE_CHECKING:
     from engine.model import LanguageModel
 
-GRAM = 3
-"""Tokens that must occur again before what followed them is guessed: two match by chance too often."""
+MOST_GUESSES = FEW_TOKENS - 1
+"""Guesses in one batch; larger ones would go through the model as prompts do."""
 
-LONG_COPY, LONG_CHANGE = 8, 2
-"""Guesses that came true in a row before it counts as a copy, and tokens that may differ without its end."""
+FIRST_CHANCES = {0: 0.5, 2: 0.4, 3: 0.55, 4: 0.65, 5: 0.75, LONG_COPY: 0.9}
+"""How often a guess comes true by the length of its match, before there is experience."""
 
-FEW_GUESSES, MOST_GUESSES = 3, FEW_TOKENS - 1
-"""Guesses in one batch: a few, which cost next to nothing where reading the weights takes the time; the most as long as
-all of them come true."""
+FIRST_COSTS = (1.0, 1.1, 1.15, 1.2, 1.5, 1.55, 1.6, 1.65)
+"""What batches of one to FEW_TOKENS tokens take, in single tokens, before they were measured: rather too little, so
+that they will be."""
 
-FORGET = 0.8
-"""Weight of the past in the running averages: a change shows after about five batches."""
+LEARN, FORGET = 0.1, 0.01
+"""Weight of what was just seen in the running averages, and of what was thought first in those that were not."""
 
-FIRST_REST, LONGEST_REST = 16, 512
-"""Tokens without guesses after a loss; doubled with each loss that follows, so that unsuitable text costs nothing."""
+WORTH = 1.04
+"""What guessing has to promise, in tokens for the time of one: less than that is lost between the estimates."""
+
+LONGEST_S = 4.0
+"""A batch that took more single tokens than that met another program, and says little."""
 
 
-class Lookup:
-    """Finds what followed the latest occurrence of a sequence's last GRAM tokens.
-
-    In a long copy, a token that differs is taken for a change in its place: the copy is looked at behind it, where no
-    GRAM tokens have occurred before.
-    """
+class Chances:
+    """How often guesses come true, by the length of their match."""
 
     def __init__(self) -> None:
-        self._after: dict[tuple[int, ...], int] = {}
-        self._n_indexed = 0
-        self._offset = self._copied = self._checked = 0
+        self._chances = dict(FIRST_CHANCES)
 
-    def guess(self, ids: Sequence[int], most: int) -> list[int]:
-        """Up to `most` tokens that may follow ids; ids must begin as at the last call."""
-        for end in range(max(self._n_indexed, GRAM), len(ids)):
-            self._after[tuple(ids[end - GRAM : end])] = end
-        self._n_indexed = len(ids)
-        start = self._after.get(tuple(ids[-GRAM:]))
-        if start is None:
-            if self._copied < LONG_COPY or len(ids) - self._checked > LONG_CHANGE:
-                return []
-            start = len(ids) + self._offset
-        if start - len(ids) != self._offset:
-            self._offset, self._copied = start - len(ids), 0
-        return list(ids[start : start + most])
+    def of(self, guess: Guess, index: int) -> float:
+        """The chance of a guess's token if those before it come true."""
+        return self._chances[self._level(guess, index)]
 
-    def came_true(self, n_right: int, n_ids: int) -> None:
-        """So many of the last guesses did, and the sequence has n_ids tokens since."""
-        self._copied = self._copied + n_right if n_right else self._copied // 2
-        self._checked = n_ids
+    def seen(self, guess: Guess, followed: Sequence[int]) -> int:
+        """Learn from what followed in place of a guess; returns how many of its tokens came true."""
+        for index, (guessed, real) in enumerate(zip(guess.ids, followed, strict=False)):
+            level = self._level(guess, index)
+            self._chances[level] += LEARN * ((guessed == real) - self._chances[level])
+            if guessed != real:
+                return index
+        return min(len(guess.ids), len(followed))
+
+    @staticmethod
+    def _level(guess: Guess, index: int) -> int:
+        """Tokens that come true make the match longer; behind a change, the copy goes on."""
+        match = guess.match + index if guess.match else index * LONG_COPY
+        return max(level for level in FIRST_CHANCES if level <= match)
 
 
-class Pace:
-    """Says whether guessing pays here, from what batches with and without guesses took and brought."""
+class Costs:
+    """What batches take, in the time of a single token."""
 
     def __init__(self) -> None:
         self._single_s = 0.0
-        self._per_token_s = 0.0
-        self._rest, self._next_rest = 0, FIRST_REST
+        self._costs = list(FIRST_COSTS)
 
-    def may_guess(self) -> bool:
-        """Whether to guess now; counts down a rest."""
-        if self._rest > 0:
-            self._rest -= 1
-        return self._rest == 0 and self._single_s > 0
+    @property
+    def known(self) -> bool:
+        """Whether a single token was measured."""
+        return self._single_s > 0
 
-    def single(self, seconds: float) -> None:
-        """A token went through by itself."""
-        self._single_s = _average(self._single_s, seconds)
+    def of(self, n_tokens: int) -> float:
+        """What so many tokens in a batch take."""
+        return self._costs[n_tokens - 1]
 
-    def batch(self, seconds: float, n_tokens: int) -> None:
-        """A batch with guesses brought so many tokens, at least one."""
-        self._per_token_s = _average(self._per_token_s, seconds / n_tokens)
-        if self._per_token_s > self._single_s:
-            self._rest, self._next_rest = self._next_rest, min(2 * self._next_rest, LONGEST_REST)
-            self._per_token_s = 0.0
-        elif n_tokens > 1:
-            self._next_rest = FIRST_REST
-
-
-def _average(old: float, new: float) -> float:
-    return FORGET * old + (1 - FORGET) * new if old else new
+    def took(self, n_tokens: int, seconds: float) -> None:
+        """Learn from a batch. What was not measured for long is tried again at last."""
+        if n_tokens == 1:
+            kept = self._single_s or seconds
+            self._single_s = kept + LEARN * (min(seconds, LONGEST_S * kept) - kept)
+            return
+        for i, first in enumerate(FIRST_COSTS[1:], start=1):
+            weight, value = FORGET, first
+            if i == n_tokens - 1:
+                weight, value = 2 * LEARN, min(seconds / self._single_s, LONGEST_S)
+            self._costs[i] += weight * (value - self._costs[i])
 
 
 class Lookahead:
@@ -107,12 +104,11 @@ class Lookahead:
 
     def __init__(self, model: LanguageModel) -> None:
         self._model = model
-        self._lookup, self._pace = Lookup(), Pace()
+        self._lookup, self._chances, self._costs = Lookup(), Chances(), Costs()
+        self._guess, self._guessed_at = Guess([], 0), 0
         self._guesses: list[int] = []
         self._rows: list[Floats] = []
         self._used = 0
-        self._most = FEW_GUESSES
-        self._seconds = 0.0
         self.n_guessed = self.n_right = 0
 
     def logits_after(self, ids: Sequence[int], room: int) -> Floats:
@@ -124,26 +120,29 @@ class Lookahead:
             self._used += 1
             self.n_right += 1
             return self._rows[self._used]
-        self._settle(len(ids))
-        guesses: list[int] = []
-        if self._pace.may_guess():
-            guesses = self._lookup.guess(ids, min(self._most, self._model.batch_size - 1, room))
-        return self._evaluate(ids, guesses)
+        self._chances.seen(self._guess, ids[self._guessed_at :])
+        self._guess = self._lookup.guess(ids, min(MOST_GUESSES, self._model.batch_size - 1, room))
+        self._guessed_at = len(ids)
+        return self._evaluate(ids, self._guess.ids[: self._how_many()])
+
+    def _how_many(self) -> int:
+        """How many of the guesses are worth evaluating: most tokens for the time they take."""
+        if not self._costs.known:
+            return 0
+        best, n_best = WORTH, 0
+        chance = expected = 1.0
+        for index in range(len(self._guess.ids)):
+            chance *= self._chances.of(self._guess, index)
+            expected += chance
+            worth = expected / self._costs.of(index + 2)
+            if worth > best:
+                best, n_best = worth, index + 1
+        return n_best
 
     def _evaluate(self, ids: Sequence[int], guesses: list[int]) -> Floats:
         started_s = time.perf_counter()
         self._rows = self._model.evaluate_each([ids[-1], *guesses], len(ids) - 1)
-        self._seconds = time.perf_counter() - started_s
+        self._costs.took(1 + len(guesses), time.perf_counter() - started_s)
         self._guesses, self._used = guesses, 0
         self.n_guessed += len(guesses)
-        if not guesses:
-            self._pace.single(self._seconds)
         return self._rows[0]
-
-    def _settle(self, n_ids: int) -> None:
-        """Count what the last batch brought."""
-        if self._guesses:
-            self._lookup.came_true(self._used, n_ids)
-            self._pace.batch(self._seconds, self._used + 1)
-            self._most = MOST_GUESSES if self._used == len(self._guesses) else FEW_GUESSES
-            self._guesses = []
