@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 
 from engine.kernels.emit import I8, I16, I32, Emit
-from engine.kernels.formats import FORMATS
+from engine.kernels.formats import FORMATS, BlockFormat
 from engine.kernels.jit import exported, inner
 from engine.kernels.memory import load_u8
 from engine.kernels.number_formats import BF16, F16, I16X16, WordFormat
@@ -192,44 +192,37 @@ def write_bits(kind, block, part, low, high, high_at, low_at, lane):
             put_word(low_at + (i * LANES + lane) * 4, bits)
 
 
-@exported
-def pack_quants(
-    kind,
-    source,
-    row_bytes,
-    n_rows,
-    n_supers,
-    source_bytes,
-    target,
-    panel_bytes,
-    first_row,
-    parts,
-    halves,
-    head_bytes,
-    scales,
-    high,
-    low,
-):
-    """Move n_rows rows to rows first_row… of the panels at target. The last six: see BlockFormat."""
-    inner_bytes = LANES * (scales + BLOCK * (high + low) // 8)
-    super_bytes = head_bytes + parts * inner_bytes
-    half_at = source_halves(kind, source_bytes)
-    for row in range(n_rows):
-        lane = (first_row + row) % LANES
-        out = target + (first_row + row) // LANES * panel_bytes
-        for index in range(n_supers):
-            block = source + row * row_bytes + index * source_bytes
-            top = out + index * super_bytes
-            for i in range(halves):
-                copy_2(block + half_at + 2 * i, top + (i * LANES + lane) * 2)
-            if kind == Q4_K or kind == Q5_K:
-                put_sixes(kind, block, parts, top + 2 * LANES * halves + lane)
-            for part in range(parts):
-                at = top + head_bytes + part * inner_bytes
-                for i in range(scales):
-                    put_byte(at + i * LANES + lane, source_scale(kind, block, part, i))
-                high_at = at + scales * LANES
-                write_bits(kind, block, part, low, high, high_at, high_at + LANES * BLOCK * high // 8, lane)
+def pack_quants(name: str) -> Any:
+    """Move n_rows rows of a quantised type to rows first_row… of the panels at target."""
+    fmt = FORMATS[name]
+    assert isinstance(fmt, BlockFormat)
+    kind, parts, halves, scales, high, low = (
+        tuple(FORMATS).index(name), fmt.per_super, fmt.halves, fmt.scale_bytes, fmt.high, fmt.low
+    )  # fmt: skip
+    head_bytes, inner_bytes, super_bytes = fmt.head_bytes, fmt.inner_bytes, fmt.super_bytes
+
+    @exported
+    def pack(source, row_bytes, n_rows, n_supers, target, panel_bytes, first_row):
+        source_bytes = row_bytes // n_supers
+        half_at = source_halves(kind, source_bytes)
+        for row in range(n_rows):
+            lane = (first_row + row) % LANES
+            out = target + (first_row + row) // LANES * panel_bytes
+            for index in range(n_supers):
+                block = source + row * row_bytes + index * source_bytes
+                top = out + index * super_bytes
+                for i in range(halves):
+                    copy_2(block + half_at + 2 * i, top + (i * LANES + lane) * 2)
+                if kind == Q4_K or kind == Q5_K:
+                    put_sixes(kind, block, parts, top + 2 * LANES * halves + lane)
+                for part in range(parts):
+                    at = top + head_bytes + part * inner_bytes
+                    for i in range(scales):
+                        put_byte(at + i * LANES + lane, source_scale(kind, block, part, i))
+                    high_at = at + scales * LANES
+                    write_bits(kind, block, part, low, high, high_at, high_at + LANES * BLOCK * high // 8, lane)
+
+    return pack
 
 
 @exported

@@ -96,7 +96,7 @@ class _Merges(Sequence[tuple[str, str]]):
         return len(self._merges)
 
     def __getitem__(self, index: Any) -> Any:
-        raise TypeError("merges are gone through in order")
+        raise TypeError(index)
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         ids = self._ids

@@ -74,7 +74,7 @@ def test_a_damaged_file_is_written_anew(opened, tmp_path, damage):
 def test_of_a_file_that_is_broken_off_nothing_stays(opened, tmp_path, monkeypatch):
     seen = []
 
-    def interrupted(matrices, threads, report):
+    def interrupted(plans, start, threads, report, put):
         seen.extend((tmp_path / "cache").iterdir())
         raise KeyboardInterrupt
 

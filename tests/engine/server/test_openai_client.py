@@ -104,7 +104,7 @@ def test_the_same_seed_gives_the_same_answer(client: openai.OpenAI) -> None:
 
 
 def test_log_probabilities_of_a_chat(client: openai.OpenAI) -> None:
-    whole = ask(client, "Write the letter é and a new line.", logprobs=True, top_logprobs=4)
+    whole = ask(client, "Tell a long story about Zoé and her café.", logprobs=True, top_logprobs=4)
     entries = whole.choices[0].logprobs.content
     assert len(entries) == 16
     assert b"".join(bytes(entry.bytes) for entry in entries).decode() == whole.choices[0].message.content
@@ -114,7 +114,7 @@ def test_log_probabilities_of_a_chat(client: openai.OpenAI) -> None:
         assert entry.top_logprobs[0].token == entry.token
         assert entry.top_logprobs[0].logprob == entry.logprob
         assert sum(math.exp(top.logprob) for top in entry.top_logprobs) <= 1.0001
-    stream = ask(client, "Write the letter é and a new line.", logprobs=True, top_logprobs=4, stream=True)
+    stream = ask(client, "Tell a long story about Zoé and her café.", logprobs=True, top_logprobs=4, stream=True)
     choices = [chunk.choices[0] for chunk in stream if chunk.choices[0].logprobs]
     streamed = [entry for choice in choices for entry in choice.logprobs.content]
     assert [entry.token for entry in streamed] == [entry.token for entry in entries]
