@@ -9,7 +9,7 @@ import pytest
 
 from engine.checkpoints import open_checkpoint
 from engine.config import config_from_gguf
-from engine.panels import PanelFolder, store
+from engine.panels import PanelFolder, store, windows
 from engine.prepared_files import SUFFIX, list_prepared
 from engine.weights import load_weights
 
@@ -54,6 +54,15 @@ def test_memory_holds_the_same_panels(opened, tmp_path):
     assert content(on_disk) == content(in_memory)
 
 
+@pytest.mark.parametrize("size", [512, 1000, 4096, 10_000])
+def test_panels_on_the_border_of_two_windows_are_whole(opened, monkeypatch, size):
+    whole, _ = opened(None)
+    monkeypatch.setattr(windows, "WINDOW_BYTES", size)
+    in_parts, progress = opened(None)
+    assert content(in_parts) == content(whole)
+    assert len(progress) == 1 + -(-len(content(whole)) // size)
+
+
 @pytest.mark.parametrize("damage", ["cut", "foreign", "empty"])
 def test_a_damaged_file_is_written_anew(opened, tmp_path, damage):
     whole, _ = opened(tmp_path / "cache")
@@ -79,7 +88,7 @@ def test_of_a_file_that_is_broken_off_nothing_stays(opened, tmp_path, monkeypatc
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(store, "_fill", interrupted)
+        patched.setattr(store, "fill", interrupted)
         with pytest.raises(KeyboardInterrupt):
             opened(tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
