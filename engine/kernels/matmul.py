@@ -10,6 +10,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
+from engine.kernels import cpu
 from engine.kernels.block_products import (
     PANELS_TOGETHER,
     TOKENS_TOGETHER,
@@ -23,7 +24,7 @@ from engine.kernels.emit import F32, I32, I64, Emit
 from engine.kernels.formats import QuantFormat, panel_format, tile_of
 from engine.kernels.jit import inner, kernel
 from engine.kernels.memory import field, load_f32, load_i64, store_f32
-from engine.kernels.number_formats import PAIRS, FloatFormat, PanelFormat, Words
+from engine.kernels.number_formats import LINE, PAIRS, FloatFormat, PanelFormat, Words
 from engine.kernels.records import (
     FEW_TOKENS,
     N_OUT,
@@ -43,6 +44,9 @@ from engine.kernels.records import (
 )
 from engine.kernels.simd import emitted
 from engine.kernels.sizes import BLOCK, LANES, TILE_BLOCKS
+
+AHEAD = 8192
+"""How far ahead of the block in work weights are fetched, in bytes."""
 
 
 @emitted(lambda fmt, panel, block, tile, index: types.void(fmt, types.int64, types.int64, types.int64, types.int64))
@@ -87,6 +91,16 @@ def _unpack_quants(e: Emit, fmt: QuantFormat, panel: ir.Value, block: ir.Value, 
                 e.store(scale, at, 512 + (group * (1 + fmt.has_min) + i) * 64)
 
 
+@emitted(lambda fmt, panel, block: types.void(fmt, types.int64, types.int64))
+def fetch_ahead(e: Emit, args: Any, _fmt: ir.Value, panel: ir.Value, block: ir.Value) -> None:
+    """Ask for the weights of a later block, where that pays."""
+    if cpu.fetches_by_order():
+        fmt: PanelFormat = args[0].value
+        at = fmt.address(e, panel, block)
+        for line in range(0, fmt.block_bytes, LINE):
+            e.prefetch(at, AHEAD + line, Emit.SECOND_CACHE)
+
+
 WEIGHTS, N_BLOCKS, PANEL_BYTES, X, X_STRIDE, Y, Y_STRIDE, ON_OUTPUTS = P0, P1, P2, P3, P4, P5, P6, P7
 """A matrix product's parameters: panels, blocks of a row, bytes of a panel, activations and their row stride, outputs
 and theirs (bytes), and whether it runs on the output positions alone."""
@@ -99,6 +113,7 @@ def multiply_one(fmt, one, panel, panel_bytes, n_blocks, x, y, first, last):
         at = panel + p * panel_bytes
         sums = zero_sums(one)
         for block in range(n_blocks):
+            fetch_ahead(fmt, at, block)
             sums = add_block(fmt, sums, at, block, block, x, 0)
         store_sums(sums, y + p * 4 * LANES, 0)
 
@@ -110,6 +125,7 @@ def multiply_few(fmt, count, weights, panel_bytes, n_blocks, x, x_stride, y, y_s
         at = weights + p * panel_bytes
         sums = zero_sums(count)
         for block in range(n_blocks):
+            fetch_ahead(fmt, at, block)
             sums = add_block(fmt, sums, at, block, block, x, x_stride)
         store_sums(sums, y + p * 4 * LANES, y_stride)
 
