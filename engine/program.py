@@ -18,6 +18,13 @@ LINE_BYTES = 64
 """Rows begin on cache lines."""
 
 
+def zeros_in_lines(n_bytes: int) -> NDArray[np.uint8]:
+    """So many zeros, from the beginning of a cache line on."""
+    memory = np.zeros(n_bytes + LINE_BYTES, np.uint8)
+    start = -memory.ctypes.data % LINE_BYTES
+    return memory[start : start + n_bytes]
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
     """A buffer with a row per token. stride: bytes from row to row."""
@@ -66,10 +73,9 @@ class Program:
             stride += LINE_BYTES  # an odd number of lines: rows spread over the cache's sets
         if over is not None and over.array.size >= count * stride:
             return Rows(over.array.reshape(-1)[: count * stride].reshape(count, stride), stride)
-        memory = np.zeros(count * stride + LINE_BYTES, np.uint8)
-        start = -memory.ctypes.data % LINE_BYTES
+        memory = zeros_in_lines(count * stride)
         self.keep(memory)
-        return Rows(memory[start : start + count * stride].reshape(count, stride), stride)
+        return Rows(memory.reshape(count, stride), stride)
 
     def keep(self, *objects: object) -> None:
         """Hold what steps point to."""

@@ -26,6 +26,7 @@ from engine.kernels.records import (
     TOKENS,
 )
 from engine.machine_code import function, prepare
+from engine.program import LINE_BYTES, zeros_in_lines
 
 LEAD = function("team.lead", "void", *("int64",) * 4)
 FOLLOW = function("team.follow", "void", *("int64",) * 4)
@@ -58,7 +59,8 @@ class Team:
         self._state = np.zeros(STATE_FIELDS, np.int64)
         self._plan = np.zeros(PLAN_FIELDS * len(table), np.int64)
         self._table = np.ascontiguousarray(table)
-        self._scratch = np.zeros((threads, scratch_bytes), np.uint8)
+        each = -(-scratch_bytes // LINE_BYTES) * LINE_BYTES
+        self._scratch = zeros_in_lines(threads * each).reshape(threads, each)
         self._batch = np.zeros(BATCH_FIELDS, np.int64)
         self._batch[[STEPS, N_STEPS, THREADS]] = self._table.ctypes.data, len(table), threads
         self._batch[[SCRATCH, SCRATCH_BYTES]] = self._scratch.ctypes.data, self._scratch.strides[0]

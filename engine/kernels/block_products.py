@@ -5,6 +5,7 @@ Whatever goes through together, each pair of panel and token has sums of its own
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -154,10 +155,29 @@ Place = tuple[ir.Value, ir.Value]
 
 
 def _add_quants(e: Emit, fmt: QuantFormat, sums: ir.Value, places: list[Place], rows: list[ir.Value]) -> ir.Value:
+    def totals(group: int, sum_of: list[ir.Value]) -> list[ir.Value]:
+        return _dot_group(e, fmt, places, group, rows, sum_of)
+
+    return add_scaled_quants(e, fmt, sums, places, rows, totals)
+
+
+def add_scaled_quants(
+    e: Emit,
+    fmt: QuantFormat,
+    sums: ir.Value,
+    places: list[Place],
+    rows: list[ir.Value],
+    totals_of: Callable[[int, list[ir.Value]], list[ir.Value]],
+) -> ir.Value:
+    """Add a block's whole numbers, times their scales, to the sums.
+
+    totals_of: for a group, and the sums of the tokens' quantised activations in it, the products as 32-bit lanes, one
+    vector for every panel and token.
+    """
     inner: list[ir.Value | None] = [None] * (len(places) * len(rows))
     for group in range(fmt.groups):
         sum_of = [_group_sum(e, fmt, row, group) for row in rows]
-        totals = _dot_group(e, fmt, places, group, rows, sum_of)
+        totals = totals_of(group, sum_of)
         for p, place in enumerate(places):
             d, m = fmt.scales(e, *place, group)
             for t, row in enumerate(rows):

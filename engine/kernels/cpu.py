@@ -5,6 +5,8 @@ from __future__ import annotations
 import platform
 from functools import cache
 
+from engine.kernels import amx_permission
+
 
 @cache
 def features() -> frozenset[str]:
@@ -34,6 +36,11 @@ def is_x86() -> bool:
 def has_avx512_dot() -> bool:
     """512-bit registers and byte dot products that add to 32-bit lanes (AVX-512 VNNI)."""
     return is_x86() and {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni"} <= features()
+
+
+def has_amx() -> bool:
+    """Matrix registers that multiply signed bytes, and the system's permission to use them."""
+    return has_avx512_dot() and {"amx-tile", "amx-int8"} <= features() and amx_permission.granted()
 
 
 def has_avx_vnni() -> bool:

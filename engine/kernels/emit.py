@@ -68,10 +68,10 @@ class Emit:
 
     FIRST_CACHE, SECOND_CACHE = 3, 2
 
-    def prefetch(self, address: ir.Value, offset: int = 0, into: int = FIRST_CACHE) -> None:
+    def prefetch(self, address: ir.Value, offset: int = 0, *, into: int = FIRST_CACHE, to_write: bool = False) -> None:
         """Ask for a cache line ahead of its use."""
         pointer = self.b.inttoptr(self.at(address, offset), I8.as_pointer())
-        self.call("llvm.prefetch.p0", ir.VoidType(), [pointer, I32(0), I32(into), I32(1)])
+        self.call("llvm.prefetch.p0", ir.VoidType(), [pointer, I32(int(to_write)), I32(into), I32(1)])
 
     def fma(self, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
         """The sum x * y + z, rounded once.

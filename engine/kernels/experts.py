@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 
 from engine.kernels import lanes
-from engine.kernels.block_products import PANELS_TOGETHER, TOKENS_TOGETHER, Together
-from engine.kernels.formats import panel_format, tile_of
+from engine.kernels.formats import panel_format
 from engine.kernels.jit import inner, kernel
-from engine.kernels.matmul import multiply_many, multiply_one
+from engine.kernels.matmul import multiplier
 from engine.kernels.memory import field, load_f32, load_f32x16, store_f32, store_f32x16, store_i64
 from engine.kernels.records import N_TOKENS, P0, P1, P2, P3, P4, P5, P6, P7, P8, P9, SCRATCH, SCRATCH_BYTES
 from engine.kernels.routing import (
@@ -153,29 +152,20 @@ WEIGHTS, N_BLOCKS, PANEL_BYTES, X, X_STRIDE, Y, Y_STRIDE, EXPERT_PANELS, PRODUCT
 
 def expert_product(name: str) -> Any:
     """The products of every group's rows with its expert's weights, of a GGUF type. Units: panels of one expert."""
-    fmt = panel_format(name)
-    tiled = tile_of(fmt)
-    count, panels = TOKENS_TOGETHER, PANELS_TOGETHER
-    one, few, pair = Together(1), Together(count), Together(count, panels)
+    multiply = multiplier(panel_format(name))
 
     @kernel
     def product(step, batch, first, last, thread):
         panel_bytes, n_blocks = field(step, PANEL_BYTES), field(step, N_BLOCKS)
         x_stride, y_stride = field(step, X_STRIDE), field(step, Y_STRIDE)
-        tile = field(batch, SCRATCH) + thread * field(batch, SCRATCH_BYTES)
+        scratch = field(batch, SCRATCH) + thread * field(batch, SCRATCH_BYTES)
         groups = field(field(step, PRODUCT_ROUTING), GROUPS)
         for g in range(field(groups, 0)):
             group = groups + 8 * (1 + GROUP_FIELDS * g)
             weights = field(step, WEIGHTS) + field(group, GROUP_EXPERT) * field(step, EXPERT_PANELS) * panel_bytes
             n, row = field(group, GROUP_COUNT), field(group, GROUP_ROW)
             x, y = field(step, X) + row * x_stride, field(step, Y) + row * y_stride
-            if n == 1:
-                multiply_one(fmt, one, weights, panel_bytes, n_blocks, x, y, first, last)
-            else:
-                multiply_many(
-                    fmt, tiled, few, pair, count, panels, weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, n,
-                    first, last, tile,
-                )  # fmt: skip
+            multiply(weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, n, first, last, scratch)
 
     return product
 

@@ -10,7 +10,7 @@ LANES = 16
 BLOCK = 32
 """Columns of a block, of weights as of quantised activations."""
 
-TOKEN_PAD = 8
+TOKEN_PAD = 16
 """Every buffer's rows are a multiple of this."""
 
 TILE_BLOCKS = 32

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+from engine.kernels import amx_permission
+
 KERNELS = Path(__file__).parents[1] / "kernels"
 
 DIGEST_BYTES = hashlib.sha256().digest_size
@@ -23,7 +25,7 @@ def folder_name() -> str:
     digest = hashlib.sha256(platform.machine().encode())
     for source in [*_versions(), *sorted(KERNELS.glob("*.py"))]:
         digest.update(source.read_bytes())
-    digest.update(_processor().encode())
+    digest.update(f"{_processor()}\nAMX: {amx_permission.granted()}".encode())
     for name in sorted(os.environ):
         if name.startswith("NUMBA_") and name != "NUMBA_CACHE_DIR":
             digest.update(f"{name}={os.environ[name]}".encode())

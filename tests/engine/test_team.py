@@ -22,6 +22,7 @@ from engine.kernels.records import (
     UNIT_KIND,
     UNITS,
 )
+from engine.kernels.team import CHUNKS_EACH, MOST_PANELS
 from engine.team import Team
 
 MOST_UNITS = 3000
@@ -68,14 +69,21 @@ def test_every_unit_is_done_once(units: int, least: int, n_tokens: int, threads:
     assert counted.counts.tolist() == [1] * units + [0] * (MOST_UNITS - units)
 
 
-def test_a_few_tokens_get_large_shares_and_a_prompt_small_ones() -> None:
+def test_a_few_tokens_get_large_shares_and_a_prompt_chunks_of_some_panels() -> None:
     counted = Counted(FIXED, MOST_UNITS, 1, 2)
     counted.run(FEW_TOKENS)
     assert counted.calls.sum() < 30
     counted.calls[:] = 0
     counted.run(FEW_TOKENS + 1)
     counted.team.close()
-    assert counted.calls.sum() == MOST_UNITS
+    assert counted.calls.sum() == MOST_UNITS // MOST_PANELS
+
+
+def test_a_prompt_leaves_every_thread_some_chunks() -> None:
+    counted = Counted(FIXED, 32, 1, 2)
+    counted.run(FEW_TOKENS + 1)
+    counted.team.close()
+    assert counted.calls.sum() == 2 * CHUNKS_EACH
 
 
 def test_tokens_are_units_too() -> None:
