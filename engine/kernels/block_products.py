@@ -6,6 +6,7 @@ Whatever goes through together, each pair of panel and token has sums of its own
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 from llvmlite import ir
@@ -197,22 +198,33 @@ def _dot_group(
 ) -> list[ir.Value]:
     """A group's weights times activations as 32-bit lanes, for every panel and token."""
     dot = ByteDot(e)
-    steps, offset = dot.steps(fmt.bits), dot.offset(fmt.offset, fmt.bits)
-    bias = [e.splat(e.b.mul(s, I32(-offset))) if offset else splat_constant(I32X16, 0) for s in sum_of]
-    totals = bias * len(places)
-    running, used = (totals if dot.wide() else [dot.zero()] * len(totals)), 0
+    steps, offset, wide = dot.steps(fmt.bits), dot.offset(fmt.offset, fmt.bits), dot.wide()
+    count = len(places) * len(rows)
+    running, used = (_biases(e, offset, sum_of) * len(places) if wide else [dot.zero()] * count), 0
+    parts: list[list[ir.Value]] = []
     for weights in zip(*(fmt.quants(e, *place, group) for place in places), strict=True):
         step = weights[0][0]
         fours = [e.b.bitcast(e.splat(e.load(row, I32, 4 * step)), U8X64) for row in rows]
         pairs = [(vector, four) for _, vector in weights for four in fours]
+        if used == steps and not wide:
+            parts.append([dot.total(r) for r in running])
+            running, used = [dot.zero()] * count, 0
         running = [dot.add(r, *pair, fmt.bits) for r, pair in zip(running, pairs, strict=True)]
         used += 1
-        if used == steps and not dot.wide():
-            totals = [e.b.add(total, dot.total(r)) for total, r in zip(totals, running, strict=True)]
-            running, used = [dot.zero()] * len(running), 0
-    if dot.wide():
+    if wide:
         return running
-    return [e.b.add(total, dot.total(r)) for total, r in zip(totals, running, strict=True)] if used else totals
+    # Biases come last: where registers are few, they would be in the way of the products.
+    parts.append([dot.total(r) for r in running])
+    if offset:
+        parts.append(_biases(e, offset, sum_of) * len(places))
+    return [reduce(e.b.add, part) for part in zip(*parts, strict=True)]
+
+
+def _biases(e: Emit, offset: int, sum_of: list[ir.Value]) -> list[ir.Value]:
+    """What the weights' offset adds to each token's products, with the sign that takes it away."""
+    if not offset:
+        return [splat_constant(I32X16, 0)] * len(sum_of)
+    return [e.splat(e.b.mul(s, I32(-offset))) for s in sum_of]
 
 
 def _group_sum(e: Emit, fmt: QuantFormat, row: ir.Value, group: int) -> ir.Value:
