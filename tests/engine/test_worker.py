@@ -89,6 +89,26 @@ async def test_it_greets_loads_and_answers_while_its_library_prints(start: Start
     assert client.hello.cpu
 
 
+async def test_it_works_on_when_what_it_imports_ahead_fails(tmp_path: Path):
+    code = (
+        f"import sys; sys.path.insert(0, {str(CHILDREN)!r})\n"
+        "from fake_model import FakeModel\n"
+        "from engine.__main__ import take_wire\n"
+        "commands, events = take_wire()\n"
+        "from engine.worker import serve\n"
+        "def broken(): raise ImportError('half an installation')\n"
+        "serve(commands, events, lambda command, report: FakeModel('Paris.'), prepare=broken)\n"
+    )
+    client = await EngineClient.start([sys.executable, "-c", code], log_path=tmp_path / "engine.log")
+    try:
+        await client.load(Load(path="fake.gguf"))
+        events = [event async for event in client.ask(write_on("a"))]
+    finally:
+        await client.close()
+    assert "".join(event.text for event in events if isinstance(event, Token)) == "Paris."
+    assert "ImportError: half an installation" in (tmp_path / "engine.log").read_text()
+
+
 async def test_hello_comes_before_numpy(tmp_path: Path):
     code = (
         "import sys, os\n"
