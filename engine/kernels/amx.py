@@ -24,10 +24,10 @@ from engine.kernels.jit import inner
 from engine.kernels.number_formats import LINE
 from engine.kernels.records import X_BLOCK_BYTES
 from engine.kernels.simd import emitted
-from engine.kernels.sizes import BLOCK, LANES
+from engine.kernels.sizes import BLOCK, LANES, TOKEN_PAD
 
-TOKENS = 16
-"""Tokens that go together; buffers have whole groups of them."""
+TOKENS = TOKEN_PAD
+"""Tokens that go together: as many as a register has rows, and buffers have whole groups of."""
 
 BLOCKS = 20
 """The most blocks of a panel that are unpacked at a time: with 16 tokens' activations they stay in the L1 cache."""

@@ -63,7 +63,7 @@ def has_neon_dot() -> bool:
     return platform.machine().lower() in {"aarch64", "arm64"} and "dotprod" in features()
 
 
-def fetches_by_order() -> bool:
+def fetches_when_asked() -> bool:
     """Whether memory is read faster when instructions ask for it far ahead.
 
     Intel's look ahead within 4 KB by themselves: a thread reads Q4_0 at 9.4 GB/s, 12.7 if asked (Granite Rapids).

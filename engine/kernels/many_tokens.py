@@ -168,7 +168,7 @@ def panels_together(fmt: PanelFormat) -> int:
 def for_many_tokens(fmt: PanelFormat) -> Any:
     """The product of this format for more than a few tokens, in the way that suits the processor.
 
-    It takes what `matmul.multiplier` gives.
+    The function is called as that of `matmul.multiplier`.
     """
     if cpu.has_amx() and isinstance(fmt, QuantFormat):
         signed = amx.signed_tile_of(fmt)

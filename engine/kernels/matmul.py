@@ -44,7 +44,7 @@ AHEAD = 8192
 @emitted(lambda fmt, panel, block: types.void(fmt, types.int64, types.int64))
 def fetch_ahead(e: Emit, args: Any, _fmt: ir.Value, panel: ir.Value, block: ir.Value) -> None:
     """Ask for the weights of a later block, where that pays."""
-    if cpu.fetches_by_order():
+    if cpu.fetches_when_asked():
         fmt: PanelFormat = args[0].value
         at = fmt.address(e, panel, block)
         for line in range(0, fmt.block_bytes, LINE):

@@ -11,7 +11,7 @@ BLOCK = 32
 """Columns of a block, of weights as of quantised activations."""
 
 TOKEN_PAD = 16
-"""Every buffer's rows are a multiple of this."""
+"""Every buffer's rows are a multiple of this: the rows of an AMX register."""
 
 TILE_BLOCKS = 32
 """Blocks of a panel that are unpacked at a time: 1,024 columns, about 20 kB, so that a tile stays in the L1 cache."""
