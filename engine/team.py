@@ -11,6 +11,8 @@ import psutil
 from engine.kernels.records import (
     BATCH_FIELDS,
     CHUNK_BITS,
+    CLAIM_BYTES,
+    CLAIMS,
     CLOSED,
     N_OUT,
     N_STEPS,
@@ -64,6 +66,8 @@ class Team:
         self._batch = np.zeros(BATCH_FIELDS, np.int64)
         self._batch[[STEPS, N_STEPS, THREADS]] = self._table.ctypes.data, len(table), threads
         self._batch[[SCRATCH, SCRATCH_BYTES]] = self._scratch.ctypes.data, self._scratch.strides[0]
+        self._claims = zeros_in_lines(threads * CLAIM_BYTES)
+        self._batch[CLAIMS] = self._claims.ctypes.data
         self._arguments = tuple(int(a.ctypes.data) for a in (self._state, self._plan, self._batch))
         self._runs = 0
         self._running = self._closing = False

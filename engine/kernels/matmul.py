@@ -12,11 +12,12 @@ from numba import types
 
 from engine.kernels import cpu
 from engine.kernels.block_products import TOKENS_TOGETHER, Together, add_block, store_sums, zero_sums
+from engine.kernels.claims import begin_writing, claim_of, finish_writing, hold
 from engine.kernels.emit import F32, I32, I64, Emit
 from engine.kernels.formats import QuantFormat, panel_format
 from engine.kernels.jit import inner, kernel
 from engine.kernels.many_tokens import for_many_tokens, unpack_weights
-from engine.kernels.memory import field, load_f32, load_i64, store_f32
+from engine.kernels.memory import field, load_f32, load_f32x16, load_i64, store_f32, store_f32x16
 from engine.kernels.number_formats import LINE, PanelFormat
 from engine.kernels.records import (
     FEW_TOKENS,
@@ -51,6 +52,11 @@ def fetch_ahead(e: Emit, args: Any, _fmt: ir.Value, panel: ir.Value, block: ir.V
             e.prefetch(at, AHEAD + line, into=Emit.SECOND_CACHE)
 
 
+WRITTEN_BYTES, WRITTEN_PANELS = 1 << 15, 16
+"""Weights after which a few tokens' results are written, and the most panels: so many are computed twice when another
+thread takes over."""
+WRITTEN_STRIDE = WRITTEN_PANELS * LANES * 4
+
 WEIGHTS, N_BLOCKS, PANEL_BYTES, X, X_STRIDE, Y, Y_STRIDE, ON_OUTPUTS = P0, P1, P2, P3, P4, P5, P6, P7
 """A matrix product's parameters: panels, blocks of a row, bytes of a panel, activations and their row stride, outputs
 and theirs (bytes), and whether it runs on the output positions alone."""
@@ -80,14 +86,10 @@ def multiply_few(fmt, count, weights, panel_bytes, n_blocks, x, x_stride, y, y_s
         store_sums(sums, y + p * 4 * LANES, y_stride)
 
 
-def multiplier(fmt: PanelFormat) -> Any:
-    """The product of this format for any number of tokens.
-
-    It takes the panels' address, a panel's bytes and blocks; the activations and their row stride; the outputs and
-    theirs; how many tokens, which panels, and a thread's scratch.
-    """
+def for_few_tokens(fmt: PanelFormat) -> Any:
+    """The product of this format for up to FEW_TOKENS tokens. The function is called as that of `multiplier`."""
     count = TOKENS_TOGETHER
-    one, few, most, multiply_many = Together(1), Together(count), Together(FEW_TOKENS), for_many_tokens(fmt)
+    one, few, most = Together(1), Together(count), Together(FEW_TOKENS)
 
     @inner
     def multiply(weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, n, first, last, scratch):
@@ -95,8 +97,24 @@ def multiplier(fmt: PanelFormat) -> Any:
             multiply_one(fmt, one, weights, panel_bytes, n_blocks, x, y, first, last)
         elif n <= count:
             multiply_few(fmt, few, weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, first, last)
-        elif n <= FEW_TOKENS:
+        else:
             multiply_few(fmt, most, weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, first, last)
+
+    return multiply
+
+
+def multiplier(fmt: PanelFormat) -> Any:
+    """The product of this format for any number of tokens.
+
+    It takes the panels' address, a panel's bytes and blocks; the activations and their row stride; the outputs and
+    theirs; how many tokens, which panels, and a thread's scratch.
+    """
+    multiply_some, multiply_many = for_few_tokens(fmt), for_many_tokens(fmt)
+
+    @inner
+    def multiply(weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, n, first, last, scratch):
+        if n <= FEW_TOKENS:
+            multiply_some(weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, n, first, last, scratch)
         else:
             multiply_many(weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, n, first, last, scratch)
 
@@ -105,7 +123,8 @@ def multiplier(fmt: PanelFormat) -> Any:
 
 def matmul(name: str) -> Any:
     """The matrix product for weights of a GGUF type."""
-    multiply = multiplier(panel_format(name))
+    fmt = panel_format(name)
+    multiply_some, multiply_many = for_few_tokens(fmt), for_many_tokens(fmt)
 
     @kernel
     def product(step, batch, first, last, thread):
@@ -113,9 +132,31 @@ def matmul(name: str) -> Any:
         weights, panel_bytes, n_blocks = field(step, WEIGHTS), field(step, PANEL_BYTES), field(step, N_BLOCKS)
         x, x_stride, y, y_stride = field(step, X), field(step, X_STRIDE), field(step, Y), field(step, Y_STRIDE)
         scratch = field(batch, SCRATCH) + thread * field(batch, SCRATCH_BYTES)
-        multiply(weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, n, first, last, scratch)
+        if n > FEW_TOKENS:
+            multiply_many(weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, n, first, last, scratch)
+            return
+        claim = claim_of(batch, thread)
+        hold(claim, first, last)
+        together = min(max(WRITTEN_BYTES // panel_bytes, 1), WRITTEN_PANELS)
+        for p in range(first, last, together):
+            end = min(p + together, last)
+            out = scratch - p * 4 * LANES
+            multiply_some(weights, panel_bytes, n_blocks, x, x_stride, out, WRITTEN_STRIDE, n, p, end, scratch)
+            if not begin_writing(claim):
+                return
+            copy_panels(scratch, y + p * 4 * LANES, y_stride, n, end - p)
+            finish_writing(claim, end)
 
     return product
+
+
+@inner
+def copy_panels(results, y, y_stride, n, panels):
+    """Copy n tokens' results of some panels."""
+    for t in range(n):
+        for p in range(panels):
+            at = p * 4 * LANES
+            store_f32x16(y + t * y_stride + at, load_f32x16(results + t * WRITTEN_STRIDE + at))
 
 
 EMBED_WEIGHTS, EMBED_BLOCKS, EMBED_PANEL_BYTES, EMBED_X, EMBED_STRIDE, EMBED_SCALE = P0, P1, P2, P3, P4, P5

@@ -15,9 +15,10 @@ FIXED, PER_TOKEN, PER_OUTPUT, ATTENTION = 0, 1, 2, 3
 """Kinds of units: a fixed number (matrix panels); the batch's tokens; its output positions; attention's parts."""
 
 BATCH_FIELDS = 16
-N_TOKENS, POS, N_OUT, TOKENS, SCRATCH, SCRATCH_BYTES, THREADS, STEPS, N_STEPS = range(9)
+N_TOKENS, POS, N_OUT, TOKENS, SCRATCH, SCRATCH_BYTES, THREADS, STEPS, N_STEPS, CLAIMS = range(10)
 """The batch: how many tokens, the first one's position, how many of the last ones give logits, where their ids lie;
-scratch memory and its size for each thread; the number of threads; the program's first step and their number."""
+scratch memory and its size for each thread; the number of threads; the program's first step and their number; each
+thread's claim."""
 
 FEW_TOKENS = 8
 """Batches of up to so many tokens are taken like one token alone: weights are read once, unpacked as they come, and
@@ -74,6 +75,13 @@ CLOSED = CHUNK_MASK
 STATE_FIELDS = 64
 TICKET, DONE, PLAN = 0, 16, 32
 """The team's state, each on a cache line of its own: the ticket, chunks done in this phase, address of the plan."""
+
+MASK_BYTES = 128
+"""A set of processors, as the C library has it: a bit each."""
+WORD, SERIAL, PHASE, PROCESSOR = range(4)
+ALLOWED, CHOSEN = 64, 64 + MASK_BYTES
+CLAIM_BYTES = 64 + 2 * MASK_BYTES
+"""A thread's claim, from a cache line on (see claims.py): four fields, and two sets of processors, in bytes."""
 
 PLAN_FIELDS = 3
 PLAN_UNITS, PLAN_CHUNKS, PLAN_ROUNDS = range(PLAN_FIELDS)

@@ -12,10 +12,12 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from engine.kernels import cpu
+from engine.kernels import claims
+from engine.kernels.atomics import atomic_add, atomic_load, atomic_store, compare_and_swap, pause
 from engine.kernels.emit import I64, Emit
 from engine.kernels.jit import exported, inner
 from engine.kernels.memory import field, store_i64
+from engine.kernels.processors import is_here, move_away, note_processor
 from engine.kernels.records import (
     ATTENTION,
     CHUNK_BITS,
@@ -57,43 +59,15 @@ PAUSES, YIELDS, NAPS = 2000, 200, 100
 with naps. Whoever it waits for then has most likely been put aside for another program: on the core that a nap leaves
 free, the system lets it go on at once."""
 
+PATIENCE = 500
+"""After so many looks for work, an idle thread helps another one that has not got any further since the time before.
+Some microseconds: longer than a thread takes from one result to the next."""
+
 NAP_US = 5
 """As short as the system has them: it makes 50 of these 5."""
 
 sched_yield = types.ExternalFunction("sched_yield", types.int32())
 usleep: Any = types.ExternalFunction("usleep", types.int32(types.uint32))
-
-
-@emitted(lambda address: types.int64(types.int64))
-def atomic_load(e: Emit, _types: Any, address: ir.Value) -> ir.Value:
-    """Read a shared int64."""
-    return e.b.load_atomic(e.b.inttoptr(address, I64.as_pointer()), "seq_cst", 8)
-
-
-@emitted(lambda address, value: types.void(types.int64, types.int64))
-def atomic_store(e: Emit, _types: Any, address: ir.Value, value: ir.Value) -> None:
-    """Write a shared int64."""
-    e.b.store_atomic(value, e.b.inttoptr(address, I64.as_pointer()), "seq_cst", 8)
-
-
-@emitted(lambda address, value: types.int64(types.int64, types.int64))
-def atomic_add(e: Emit, _types: Any, address: ir.Value, value: ir.Value) -> ir.Value:
-    """Add to a shared int64; the value before."""
-    return e.b.atomic_rmw("add", e.b.inttoptr(address, I64.as_pointer()), value, "seq_cst")
-
-
-@emitted(lambda address, old, new: types.boolean(types.int64, types.int64, types.int64))
-def compare_and_swap(e: Emit, _types: Any, address: ir.Value, old: ir.Value, new: ir.Value) -> ir.Value:
-    """Replace a shared int64 if it is still `old`."""
-    pair = e.b.cmpxchg(e.b.inttoptr(address, I64.as_pointer()), old, new, "seq_cst", "seq_cst")
-    return e.b.extract_value(pair, 1)
-
-
-@emitted(lambda: types.void())
-def pause(e: Emit, _types: Any) -> None:
-    """Tell the processor that this is a waiting loop."""
-    if cpu.is_x86():
-        e.call("llvm.x86.sse2.pause", ir.VoidType(), [])
 
 
 @emitted(lambda address, step, batch, first, last, thread: types.void(*(types.int64,) * 6))
@@ -173,8 +147,19 @@ def chunks_of(plan, phase):
 
 
 @inner
+def run_units(batch, phase, first, last, thread):
+    """Some units of one step; False if another thread has taken over what was left of them."""
+    step = field(batch, STEPS) + phase * STEP_FIELDS * 8
+    claim = claims.claim_of(batch, thread)
+    note_processor(claim)
+    claims.begin(claim, phase)
+    call_kernel(field(step, KERNEL), step, batch, first, last, thread)
+    return claims.settle(claim)
+
+
+@inner
 def run_chunk(plan, batch, phase, chunk, thread):
-    """One chunk of one step."""
+    """One chunk of one step; False as run_units."""
     threads, rounds = field(batch, THREADS), field(plan, PLAN_FIELDS * phase + PLAN_ROUNDS)
     units, parts = field(plan, PLAN_FIELDS * phase + PLAN_UNITS), chunks_of(plan, phase) - rounds * threads
     past, left, part = rounds, units >> rounds, chunk - rounds * threads
@@ -182,9 +167,7 @@ def run_chunk(plan, batch, phase, chunk, thread):
         past, part, parts = chunk // threads, chunk % threads, threads
         left = (units >> past) - (units >> (past + 1))
     begin = units - (units >> past)
-    step = field(batch, STEPS) + phase * STEP_FIELDS * 8
-    first, last = begin + left * part // parts, begin + left * (part + 1) // parts
-    call_kernel(field(step, KERNEL), step, batch, first, last, thread)
+    return run_units(batch, phase, begin + left * part // parts, begin + left * (part + 1) // parts, thread)
 
 
 @inner
@@ -200,9 +183,50 @@ def advance(state, plan, batch, run, phase, thread):
 
 
 @inner
+def finish(state, plan, batch, ticket, thread):
+    """Count a chunk of a ticket's phase as done; whoever was the last one goes on to the next phase."""
+    phase = (ticket >> CHUNK_BITS) & CHUNK_MASK
+    if atomic_add(state + 8 * DONE, 1) + 1 == chunks_of(plan, phase):
+        atomic_store(state + 8 * DONE, 0)
+        advance(state, plan, batch, ticket >> (2 * CHUNK_BITS), phase + 1, thread)
+
+
+@inner
+def help_out(state, plan, batch, ticket, seen, thread):
+    """Look after another thread that is at work, and got no further since `seen` was said of it.
+
+    Leave the processor to it if it waits for this one; else take over what is left of its chunk. Returns what is to be
+    said of it, and whether anything could be done.
+    """
+    phase = (ticket >> CHUNK_BITS) & CHUNK_MASK
+    claim, word = claims.find_working(batch, phase, thread)
+    same_phase = atomic_load(state + 8 * TICKET) >> CHUNK_BITS == ticket >> CHUNK_BITS
+    if claim == 0 or word != seen or not same_phase:
+        return word, False
+    if is_here(claim) and move_away(batch, thread):
+        return word, True
+    if not claims.take_over(claim, word):
+        return word, False
+    if run_units(batch, phase, claims.next_unit(word), claims.end_unit(word), thread):
+        finish(state, plan, batch, ticket, thread)
+    return claims.NOTHING, True
+
+
+@inner
+def wait(idle):
+    """Wait a moment before looking for work again, after so many looks in vain."""
+    if idle < PAUSES:
+        pause()
+    elif idle < PAUSES + YIELDS:
+        sched_yield()
+    else:
+        usleep(NAP_US)
+
+
+@inner
 def work(state, plan, batch, thread, leader):
     """Claim and run chunks: the leader until the run is closed, the others until nothing was to do for long."""
-    idle = 0
+    idle, seen = 0, claims.NOTHING
     while True:
         ticket = atomic_load(state + 8 * TICKET)
         phase = (ticket >> CHUNK_BITS) & CHUNK_MASK
@@ -213,20 +237,17 @@ def work(state, plan, batch, thread, leader):
         elif chunk < chunks_of(plan, phase):
             if compare_and_swap(state + 8 * TICKET, ticket, ticket + 1):
                 idle = 0
-                chunks = chunks_of(plan, phase)
-                run_chunk(plan, batch, phase, chunk, thread)
-                if atomic_add(state + 8 * DONE, 1) + 1 == chunks:
-                    atomic_store(state + 8 * DONE, 0)
-                    advance(state, plan, batch, ticket >> (2 * CHUNK_BITS), phase + 1, thread)
+                if run_chunk(plan, batch, phase, chunk, thread):
+                    finish(state, plan, batch, ticket, thread)
             continue
+        elif idle >= PAUSES or idle % PATIENCE == PATIENCE - 1:
+            seen, helped = help_out(state, plan, batch, ticket, seen, thread)
+            if helped:
+                idle = 0
+                continue
+        wait(idle)
         idle += 1
-        if idle < PAUSES:
-            pause()
-        elif idle < PAUSES + YIELDS:
-            sched_yield()
-        elif leader or idle < PAUSES + YIELDS + NAPS:
-            usleep(NAP_US)
-        else:
+        if idle == PAUSES + YIELDS + NAPS and not leader:
             return
 
 

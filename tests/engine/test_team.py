@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from numba import types
 
+from engine.kernels.atomics import atomic_add, atomic_load, pause
+from engine.kernels.claims import begin_writing, claim_of, finish_writing, hold
 from engine.kernels.memory import field, load_i64, store_i64
 from engine.kernels.records import (
     CHUNK_UNITS,
@@ -17,6 +19,7 @@ from engine.kernels.records import (
     KERNEL,
     P0,
     P1,
+    P2,
     PER_TOKEN,
     STEP_FIELDS,
     UNIT_KIND,
@@ -39,15 +42,44 @@ def count(step, batch, first, last, thread):
     store_i64(at, load_i64(at) + 1)
 
 
+DONE, LATE, STOPPED = 0, 8, 16
+LONG_ENOUGH = 100_000_000
+"""Looks at a number, which take seconds: whoever waits in vain fails the test, and does not hang."""
+
+
+@numba.cfunc(types.void(*(types.int64,) * 5))
+def count_unless_taken_over(step, batch, first, last, thread):
+    """As count, holding its units; the first thread is put aside in its first chunk until all units are counted."""
+    numbers, claim = field(step, P2), claim_of(batch, thread)
+    units = field(step, UNITS)
+    hold(claim, first, last)
+    if atomic_add(numbers + STOPPED, 1) == 0:
+        for _ in range(LONG_ENOUGH):
+            if atomic_load(numbers + DONE) == units:
+                break
+            pause()
+        if begin_writing(claim):
+            atomic_add(numbers + LATE, 1)
+        return
+    for unit in range(first, last):
+        if not begin_writing(claim):
+            return
+        at = field(step, COUNTS) + 8 * unit
+        store_i64(at, load_i64(at) + 1)
+        finish_writing(claim, unit + 1)
+        atomic_add(numbers + DONE, 1)
+
+
 class Counted:
     """A program of one step that counts."""
 
-    def __init__(self, kind: int, units: int, least: int, threads: int) -> None:
+    def __init__(self, kind: int, units: int, least: int, threads: int, kernel: int = count.address) -> None:
         self.counts = np.zeros(MOST_UNITS, np.int64)
         self.calls = np.zeros(threads, np.int64)
+        self.numbers = np.zeros(3, np.int64)
         table = np.zeros((1, STEP_FIELDS), np.int64)
-        table[0, [KERNEL, UNIT_KIND, UNITS, CHUNK_UNITS]] = count.address, kind, units, least
-        table[0, [COUNTS, CALLS]] = self.counts.ctypes.data, self.calls.ctypes.data
+        table[0, [KERNEL, UNIT_KIND, UNITS, CHUNK_UNITS]] = kernel, kind, units, least
+        table[0, [COUNTS, CALLS, P2]] = [a.ctypes.data for a in (self.counts, self.calls, self.numbers)]
         self.team = Team(table, threads, 0)
 
     def run(self, n_tokens: int) -> None:
@@ -92,3 +124,13 @@ def test_tokens_are_units_too() -> None:
     counted.team.close()
     assert counted.counts.sum() == 37
     assert counted.calls.sum() == 10
+
+
+@pytest.mark.parametrize("units", [2, 64, 257])
+@pytest.mark.parametrize("threads", [2, 3, 7])
+def test_whoever_waits_takes_over_from_a_thread_that_was_put_aside(units: int, threads: int) -> None:
+    counted = Counted(FIXED, units, 1, threads, count_unless_taken_over.address)
+    counted.run(1)
+    counted.team.close()
+    assert counted.counts[:units].tolist() == [1] * units
+    assert counted.numbers[LATE // 8] == 0

@@ -8,6 +8,8 @@ import pytest
 from engine.kernels.records import (
     BATCH_FIELDS,
     BLOCK_BYTES,
+    CLAIM_BYTES,
+    CLAIMS,
     N_OUT,
     N_TOKENS,
     POS,
@@ -25,6 +27,7 @@ class Runner:
 
     def __init__(self, scratch_bytes: int = TILE_BYTES) -> None:
         self._scratch = np.zeros(scratch_bytes, np.uint8)
+        self._claim = np.zeros(CLAIM_BYTES, np.uint8)
 
     def __call__(self, kernel, parameters, units, *, n_tokens=1, pos=0, n_out=1, tokens=None) -> None:
         step = np.zeros(STEP_FIELDS, np.int64)
@@ -37,6 +40,7 @@ class Runner:
             self._scratch.ctypes.data,
             self._scratch.size,
         )
+        batch[CLAIMS] = self._claim.ctypes.data
         if tokens is not None:
             batch[TOKENS] = tokens.ctypes.data
         kernel(step.ctypes.data, batch.ctypes.data, 0, units, 0)
