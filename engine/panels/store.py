@@ -88,9 +88,10 @@ def open_panels(
 
 def _in_memory(plans: Sequence[MatrixPlan], threads: int, report: Report) -> PanelStore:
     buffer = _in_large_pages(mmap.mmap(-1, total_bytes(plans)))
+    content = np.frombuffer(buffer, np.uint8)
 
     def put(offset: int, data: memoryview) -> None:
-        buffer[offset : offset + len(data)] = data
+        content[offset : offset + len(data)] = data  # NumPy lets other threads run meanwhile, mmap does not
 
     fill(plans, 0, threads, report, put)
     return PanelStore(_place(plans, buffer, 0), len(buffer), None, buffer)

@@ -7,6 +7,7 @@ then written: a mapped file would be ten times as slow to write to.
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -55,10 +56,22 @@ class _Panels:
             self._offsets.append(start)
             start += plan.n_bytes
         self._margin = max((plan.panel_bytes for plan in plans), default=0)
+        self._own = threading.local()
+
+    def _buffer(self) -> NDArray[np.uint8]:
+        """The calling thread's buffer: new memory for every window would take as long as packing."""
+        if not hasattr(self._own, "buffer"):
+            self._own.buffer = np.empty(self._margin + WINDOW_BYTES + self._margin, np.uint8)
+        buffer: NDArray[np.uint8] = self._own.buffer
+        return buffer
 
     def between(self, begin: int, end: int) -> memoryview:
-        """The file's bytes from begin to end. Panels that lie on a border are packed for either side."""
-        buffer = np.zeros(self._margin + end - begin + self._margin, np.uint8)
+        """The file's bytes from begin to end, until the calling thread asks for others.
+
+        Panels that lie on a border are packed for either side.
+        """
+        buffer = self._buffer()
+        buffer.fill(0)
         base = buffer.ctypes.data + self._margin - begin
         for plan, offset in self._touching(begin, end):
             first = max(0, begin - offset) // plan.panel_bytes
