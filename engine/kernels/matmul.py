@@ -52,11 +52,6 @@ def fetch_ahead(e: Emit, args: Any, _fmt: ir.Value, panel: ir.Value, block: ir.V
             e.prefetch(at, AHEAD + line, into=Emit.SECOND_CACHE)
 
 
-WRITTEN_BYTES, WRITTEN_PANELS = 1 << 15, 16
-"""Weights after which a few tokens' results are written, and the most panels: so many are computed twice when another
-thread takes over."""
-WRITTEN_STRIDE = WRITTEN_PANELS * LANES * 4
-
 WEIGHTS, N_BLOCKS, PANEL_BYTES, X, X_STRIDE, Y, Y_STRIDE, ON_OUTPUTS = P0, P1, P2, P3, P4, P5, P6, P7
 """A matrix product's parameters: panels, blocks of a row, bytes of a panel, activations and their row stride, outputs
 and theirs (bytes), and whether it runs on the output positions alone."""
@@ -119,6 +114,14 @@ def multiplier(fmt: PanelFormat) -> Any:
             multiply_many(weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, n, first, last, scratch)
 
     return multiply
+
+
+WRITTEN_BYTES, WRITTEN_PANELS = 1 << 16, 16
+"""A few tokens' results are written after so many bytes of weights, or so many panels. What is not written yet is
+computed twice if another thread takes over."""
+
+WRITTEN_STRIDE = WRITTEN_PANELS * LANES * 4
+"""Bytes from one token's results to the next one's, in the scratch memory."""
 
 
 def matmul(name: str) -> Any:

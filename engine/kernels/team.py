@@ -59,7 +59,7 @@ PAUSES, YIELDS, NAPS = 2000, 200, 100
 with naps. Whoever it waits for then has most likely been put aside for another program: on the core that a nap leaves
 free, the system lets it go on at once."""
 
-PATIENCE = 500
+PATIENCE = 800
 """After so many looks for work, an idle thread helps another one that has not got any further since the time before.
 Some microseconds: longer than a thread takes from one result to the next."""
 
