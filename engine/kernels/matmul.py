@@ -82,12 +82,12 @@ def multiply_few(fmt, count, weights, panel_bytes, n_blocks, x, x_stride, y, y_s
 
 
 def for_few_tokens(fmt: PanelFormat) -> Any:
-    """The product of this format for up to FEW_TOKENS tokens. The function is called as that of `multiplier`."""
+    """The product of this format for up to FEW_TOKENS tokens; it is called as that of `multiplier`, without scratch."""
     count = TOKENS_TOGETHER
     one, few, most = Together(1), Together(count), Together(FEW_TOKENS)
 
     @inner
-    def multiply(weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, n, first, last, scratch):
+    def multiply(weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, n, first, last):
         if n == 1:
             multiply_one(fmt, one, weights, panel_bytes, n_blocks, x, y, first, last)
         elif n <= count:
@@ -109,7 +109,7 @@ def multiplier(fmt: PanelFormat) -> Any:
     @inner
     def multiply(weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, n, first, last, scratch):
         if n <= FEW_TOKENS:
-            multiply_some(weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, n, first, last, scratch)
+            multiply_some(weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, n, first, last)
         else:
             multiply_many(weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, n, first, last, scratch)
 
@@ -144,7 +144,7 @@ def matmul(name: str) -> Any:
         for p in range(first, last, together):
             end = min(p + together, last)
             out = scratch - p * 4 * LANES
-            multiply_some(weights, panel_bytes, n_blocks, x, x_stride, out, WRITTEN_STRIDE, n, p, end, scratch)
+            multiply_some(weights, panel_bytes, n_blocks, x, x_stride, out, WRITTEN_STRIDE, n, p, end)
             if not begin_writing(claim):
                 return
             copy_panels(scratch, y + p * 4 * LANES, y_stride, n, end - p)

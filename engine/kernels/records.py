@@ -78,10 +78,11 @@ TICKET, DONE, PLAN = 0, 16, 32
 
 MASK_BYTES = 128
 """A set of processors, as the C library has it: a bit each."""
-WORD, SERIAL, PHASE, PROCESSOR = range(4)
+
+WORD, SERIAL, PROCESSOR = range(3)
 ALLOWED, CHOSEN = 64, 64 + MASK_BYTES
 CLAIM_BYTES = 64 + 2 * MASK_BYTES
-"""A thread's claim, from a cache line on (see claims.py): four fields, and two sets of processors, in bytes."""
+"""A thread's claim, from a cache line on: its fields (see claims.py), and at so many bytes two sets of processors."""
 
 PLAN_FIELDS = 3
 PLAN_UNITS, PLAN_CHUNKS, PLAN_ROUNDS = range(PLAN_FIELDS)
