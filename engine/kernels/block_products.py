@@ -70,6 +70,7 @@ or four. Where registers are few, that is worth what spills."""
 @emitted(lambda together: Sums(together.value)(together))
 def zero_sums(e: Emit, args: Any, _together: ir.Value) -> ir.Value:
     """Sums of nothing."""
+    e.align_spills()
     n = len(args[0].value.pairs())
     return ir.Constant(ir.ArrayType(F32X16, n), [splat_constant(F32X16, 0.0)] * n)
 
@@ -250,7 +251,7 @@ def _add_words(e: Emit, fmt: Words, sums: ir.Value, places: list[Place], rows: l
     for i, total in enumerate(totals):
         d, before = scales[i // len(rows)], e.b.extract_value(sums, i)
         pair = (e.b.sitofp(total, F32X16), e.splat(e.load(rows[i % len(rows)], F32, WORD_SCALE_AT)))
-        after = e.fma(*pair, before) if d is None else e.fma(d, e.b.fmul(*pair), before)
+        after = e.fma(*pair, before) if d is None else e.add_times_power_of_two(e.b.fmul(*pair), d, before)
         sums = e.b.insert_value(sums, after, i)
     return sums
 

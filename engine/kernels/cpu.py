@@ -38,6 +38,15 @@ def has_avx512_dot() -> bool:
     return is_x86() and {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni"} <= features()
 
 
+def scales_beside_products() -> bool:
+    """Whether a scaling by powers of two (`vscalefps`) does not take turns with products.
+
+    AMD's AVX-512 has two units that multiply, and two others that scale and add: 101 instead of 97 products of words a
+    nanosecond (Zen 4).
+    """
+    return has_avx512_dot() and "sse4a" in features()
+
+
 def has_amx() -> bool:
     """Matrix registers that multiply signed bytes, and the system's permission to use them."""
     return has_avx512_dot() and {"amx-tile", "amx-int8"} <= features() and amx_permission.granted()
