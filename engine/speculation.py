@@ -27,7 +27,7 @@ MOST_GUESSES = FEW_TOKENS - 1
 FIRST_CHANCES = {0: 0.5, 2: 0.4, 3: 0.55, 4: 0.65, 5: 0.75, LONG_COPY: 0.9}
 """How often a guess comes true by the length of its match, before there is experience."""
 
-FIRST_COSTS = (1.0, 1.1, 1.15, 1.2, 1.5, 1.55, 1.6, 1.65)
+FIRST_COSTS = (1.0, 1.05, 1.15, 1.2, 1.4, 1.45, 1.6, 1.65)
 """What batches of one to FEW_TOKENS tokens take, in single tokens, before they were measured: rather too little, so
 that they will be."""
 

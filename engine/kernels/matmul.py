@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba import types
 
 from engine.kernels import cpu
-from engine.kernels.block_products import TOKENS_TOGETHER, Together, add_block, store_sums, zero_sums
+from engine.kernels.block_products import Together, add_block, store_sums, zero_sums
 from engine.kernels.claims import begin_writing, claim_of, finish_writing, hold
 from engine.kernels.emit import F32, I32, I64, Emit
 from engine.kernels.formats import QuantFormat, panel_format
@@ -82,16 +82,23 @@ def multiply_few(fmt, count, weights, panel_bytes, n_blocks, x, x_stride, y, y_s
 
 
 def for_few_tokens(fmt: PanelFormat) -> Any:
-    """The product of this format for up to FEW_TOKENS tokens; it is called as that of `multiplier`, without scratch."""
-    count = TOKENS_TOGETHER
-    one, few, most = Together(1), Together(count), Together(FEW_TOKENS)
+    """The product of this format for up to FEW_TOKENS tokens; it is called as that of `multiplier`, without scratch.
+
+    Guesses come by two as often as by more, so there are products for 1, 2, 4, 6 and 8: a row too many costs as much as
+    any other.
+    """
+    one, two, four, six, most = Together(1), Together(2), Together(4), Together(6), Together(FEW_TOKENS)
 
     @inner
     def multiply(weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, n, first, last):
         if n == 1:
             multiply_one(fmt, one, weights, panel_bytes, n_blocks, x, y, first, last)
-        elif n <= count:
-            multiply_few(fmt, few, weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, first, last)
+        elif n == 2:
+            multiply_few(fmt, two, weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, first, last)
+        elif n <= 4:
+            multiply_few(fmt, four, weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, first, last)
+        elif n <= 6:
+            multiply_few(fmt, six, weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, first, last)
         else:
             multiply_few(fmt, most, weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, first, last)
 
