@@ -137,13 +137,6 @@ def _pointer(e: Emit, address: ir.Value) -> ir.Value:
     return e.b.inttoptr(address, I8.as_pointer())
 
 
-@emitted(lambda y, stride: types.void(types.int64, types.int64))
-def claim_outputs(e: Emit, _args: Any, y: ir.Value, stride: ir.Value) -> None:
-    """Ask for the lines that the tokens' outputs will be stored to, since the products' stores would wait for them."""
-    for t in range(TOKENS):
-        e.prefetch(e.at(y, e.b.mul(stride, I64(t))), to_write=True)
-
-
 @inner
 def multiply_rows(tiled, tile, blocks, products, x, x_stride, sums):
     """The unpacked blocks of a panel times 16 tokens' activations, added to their sums."""

@@ -70,7 +70,7 @@ or four. Where registers are few, that is worth what spills."""
 @emitted(lambda together: Sums(together.value)(together))
 def zero_sums(e: Emit, args: Any, _together: ir.Value) -> ir.Value:
     """Sums of nothing."""
-    e.align_spills()
+    e.align_spills()  # whoever has sums may run out of registers
     n = len(args[0].value.pairs())
     return ir.Constant(ir.ArrayType(F32X16, n), [splat_constant(F32X16, 0.0)] * n)
 
@@ -91,6 +91,13 @@ def store_sums(e: Emit, args: Any, sums: ir.Value, y: ir.Value, stride: ir.Value
     """Store each token's sums to its row of outputs."""
     for i, (panel, token) in enumerate(args[0].together.pairs()):
         e.store(e.b.extract_value(sums, i), e.at(y, e.b.mul(stride, I64(token))), panel * 4 * LANES)
+
+
+@emitted(lambda together, y, stride: types.void(together, types.int64, types.int64))
+def claim_outputs(e: Emit, args: Any, _together: ir.Value, y: ir.Value, stride: ir.Value) -> None:
+    """Ask for the lines that some tokens' sums will be stored to."""
+    for panel, token in args[0].value.pairs():
+        e.prefetch(e.at(y, e.b.mul(stride, I64(token))), panel * 4 * LANES, to_write=True)
 
 
 @emitted(

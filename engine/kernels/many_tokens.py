@@ -13,6 +13,7 @@ from engine.kernels.block_products import (
     TOKENS_TOGETHER,
     Together,
     add_block,
+    claim_outputs,
     load_sums,
     store_sums,
     zero_sums,
@@ -20,6 +21,7 @@ from engine.kernels.block_products import (
 from engine.kernels.emit import I64, U8X64, Emit, splat_constant
 from engine.kernels.formats import QuantFormat, tile_of
 from engine.kernels.jit import inner
+from engine.kernels.memory import fetch
 from engine.kernels.number_formats import LINE, PAIRS, FloatFormat, PanelFormat, Words
 from engine.kernels.records import X_BLOCK_BYTES
 from engine.kernels.simd import emitted
@@ -81,19 +83,6 @@ def _unpack_quants(e: Emit, fmt: QuantFormat, panel: ir.Value, block: ir.Value, 
                 e.store(scale, at, 512 + (group * (1 + fmt.has_min) + i) * 64)
 
 
-@emitted(lambda address: types.void(types.int64))
-def fetch_line(e: Emit, _args: Any, address: ir.Value) -> None:
-    """Ask for a cache line that is wanted soon, but not next."""
-    e.prefetch(address, into=Emit.SECOND_CACHE)
-
-
-@emitted(lambda together, y, stride: types.void(together, types.int64, types.int64))
-def fetch_outputs(e: Emit, args: Any, _together: ir.Value, y: ir.Value, stride: ir.Value) -> None:
-    """Ask for the lines that the next tokens' sums will be stored to."""
-    for panel, token in args[0].value.pairs():
-        e.prefetch(e.at(y, e.b.mul(stride, I64(token))), panel * LINE, to_write=True)
-
-
 @inner
 def multiply_many(
     fmt, tiled, few, pair, count, panels, weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, n, first, last, tile
@@ -127,34 +116,27 @@ def multiply_tile(
 ):  # fmt: skip
     """Some blocks, from `start` on, of panels from p on, unpacked once for all tokens.
 
-    With every few tokens, some lines of the same blocks in the panels behind are fetched: unpacking would wait for all.
+    With every few tokens, a share of the same blocks in the panels behind is fetched: unpacking would wait for all.
     """
     for i in range(panels):
         for block in range(blocks):
             unpack_block(fmt, tiled, weights + i * panel_bytes, start + block, tile, panels * block + i)
     block_bytes = panel_bytes // n_blocks
     behind = weights + panels * panel_bytes + start * block_bytes
-    lines = blocks * block_bytes // LINE * count // n + 1
+    share = (blocks * block_bytes // LINE * count // n + 1) * LINE
     for t in range(0, n, count):
         row = x + t * x_stride + start * x_block_size(fmt)
         out = y + t * y_stride + p * 4 * LANES
         for i in range(panels):
-            fetch_lines(behind + i * panel_bytes, lines)
-        behind += lines * LINE
-        fetch_outputs(together, out + count * y_stride, y_stride)
+            fetch(behind + i * panel_bytes, share)
+        behind += share
+        claim_outputs(together, out + count * y_stride, y_stride)
         sums = zero_sums(together)
         if start > 0:
             sums = load_sums(together, out, y_stride)
         for block in range(blocks):
             sums = add_block(tiled, sums, tile, panels * block, block, row, x_stride)
         store_sums(sums, out, y_stride)
-
-
-@inner
-def fetch_lines(address, count):
-    """Ask for some cache lines."""
-    for line in range(count):
-        fetch_line(address + line * LINE)
 
 
 @inner
@@ -172,7 +154,7 @@ def multiply_many_on_amx(fmt, tiled, weights, panel_bytes, n_blocks, x, x_stride
             for t in range(0, n, amx.TOKENS):
                 row = x + t * x_stride + start * x_block_size(fmt)
                 out = y + t * y_stride + p * 4 * LANES
-                amx.claim_outputs(out, y_stride)
+                claim_outputs(amx.together, out, y_stride)
                 sums = zero_sums(amx.together)
                 if start > 0:
                     sums = load_sums(amx.together, out, y_stride)

@@ -84,8 +84,7 @@ def multiply_few(fmt, count, weights, panel_bytes, n_blocks, x, x_stride, y, y_s
 def for_few_tokens(fmt: PanelFormat) -> Any:
     """The product of this format for up to FEW_TOKENS tokens; it is called as that of `multiplier`, without scratch.
 
-    Guesses come by two as often as by more, so there are products for 1, 2, 4, 6 and 8: a row too many costs as much as
-    any other.
+    A row too many costs as much as any other, so there are products for 1, 2, 4, 6 and 8.
     """
     one, two, four, six, most = Together(1), Together(2), Together(4), Together(6), Together(FEW_TOKENS)
 
