@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 MOST_GUESSES = FEW_TOKENS - 1
 """Guesses in one batch; larger ones would go through the model as prompts do."""
 
-FIRST_CHANCES = {0: 0.5, 2: 0.4, 3: 0.55, 4: 0.65, 5: 0.75, LONG_COPY: 0.9}
+FIRST_CHANCES = {0: 0.5, 1: 0.2, 2: 0.4, 3: 0.55, 4: 0.65, 5: 0.75, LONG_COPY: 0.9}
 """How often a guess comes true by the length of its match, before there is experience."""
 
-FIRST_COSTS = (1.0, 1.05, 1.15, 1.2, 1.4, 1.45, 1.6, 1.65)
+FIRST_COSTS = (1.0, 1.05, 1.1, 1.15, 1.3, 1.35, 1.5, 1.55)
 """What batches of one to FEW_TOKENS tokens take, in single tokens, before they were measured: rather too little, so
 that they will be."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.lookup import LONG_COPY, LONGEST_MATCH, PLACES, Lookup
+from engine.lookup import LONG_COPY, LONGEST_MATCH, PLACES, PLACES_OF_ONE, Lookup
 
 TEXT = list(range(100, 130))
 
@@ -32,6 +32,16 @@ def test_matches_have_a_limit_and_the_start_of_the_text_ends_them():
 def test_a_text_that_says_the_same_over_and_over_is_looked_at_in_part():
     early = [9, 8, 1, 2, 50]
     assert Lookup().guess([*early, *[1, 2, 60] * PLACES, 9, 8, 1, 2], 1) == ([60], 2)
+
+
+def test_where_only_the_last_token_has_occurred_what_followed_it_most_often_may_again():
+    ids = [50, 1, 60, 2, 1, 70, 3, 1, 60, 4, 1, 80, 5, 1]
+    assert Lookup().guess(ids, 3) == ([60, 4, 1], 1)
+
+
+def test_of_what_followed_a_single_token_the_latest_places_count():
+    ids = [*[1, 60, 2, 3] * PLACES_OF_ONE, *[1, 70, 4, 5] * PLACES_OF_ONE, 6, 1]
+    assert Lookup().guess(ids, 1) == ([70], 1)
 
 
 def test_a_long_copy_goes_on_behind_tokens_that_were_changed():
