@@ -13,6 +13,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
 from engine.kernels.jit import EXPORTED, OPTIONS
+from engine.kernels.libraries import KernelLibrary
 
 ENTRY = "entry"
 """The name of the function that others call."""
@@ -40,8 +41,10 @@ def compile_function(function: Callable[..., Any], result: str, arguments: Seque
     target.refresh()
     with global_compiler_lock:
         kinds = tuple(getattr(types, name) for name in arguments)
-        compiled = compiler.compile_extra(typing, target, function, kinds, getattr(types, result), flags, locals={})
-        library = compiled.library
+        library = KernelLibrary(target.codegen(), ENTRY)
+        compiled = compiler.compile_extra(
+            typing, target, function, kinds, getattr(types, result), flags, locals={}, library=library
+        )
         library.add_ir_module(_entry(compiled))
         library.finalize()
         code: bytes = library.codegen._tm.emit_object(library._final_module)

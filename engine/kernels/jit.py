@@ -10,6 +10,7 @@ from numba import types
 from numba.core.imputils import lower_constant
 from numba.extending import models, register_model, typeof_impl
 
+from engine.kernels.libraries import InnerCompiler
 from engine.kernels.static import Static
 
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
@@ -22,7 +23,7 @@ EXPORTED = "is_machine_code_for_others"
 
 def inner(function: Callable[..., Any]) -> Any:
     """A function for use inside kernels; compiled with each kernel that calls it."""
-    return numba.njit(**OPTIONS)(function)
+    return numba.njit(pipeline_class=InnerCompiler, **OPTIONS)(function)
 
 
 def exported(function: Function) -> Function:
