@@ -35,7 +35,7 @@ def compile_function(function: Callable[..., Any], result: str, arguments: Seque
     """The function as an object file with one function, ENTRY. result, arguments: Numba's names of types."""
     flags: Any = compiler.Flags()
     cpu_target.options.parse_as_flags(flags, {"nopython": True, **OPTIONS})
-    flags.no_cpython_wrapper = flags.no_cfunc_wrapper = flags.no_compile = True
+    flags.no_compile = True
     typing, target = cpu_target.typing_context, cpu_target.target_context
     typing.refresh()
     target.refresh()

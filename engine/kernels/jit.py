@@ -13,8 +13,13 @@ from numba.extending import models, register_model, typeof_impl
 from engine.kernels.libraries import InnerCompiler
 from engine.kernels.static import Static
 
-OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
-"""No bounds or division checks raise in a kernel, and it owns no memory."""
+OPTIONS: dict[str, Any] = {
+    "error_model": "numpy",
+    "_nrt": False,
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
+"""No bounds or division checks raise in a kernel, it owns no memory, and Python calls nothing in it."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

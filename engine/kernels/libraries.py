@@ -34,7 +34,7 @@ class InnerCompiler(Compiler):
     def __init__(
         self, typing: Any, target: Any, _library: None, args: Any, return_type: Any, flags: Any, local_types: Any
     ) -> None:
-        flags.no_cpython_wrapper = flags.no_cfunc_wrapper = flags.no_compile = True
+        flags.no_compile = True
         library = InnerLibrary(target.codegen(), "inner")
         super().__init__(typing, target, library, args, return_type, flags, local_types)
 

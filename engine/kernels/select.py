@@ -6,23 +6,20 @@ maxima let a search skip nearly all of a vocabulary. Sums have one order, so tha
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from engine.kernels import lanes
-from engine.kernels.jit import OPTIONS, inner
+from engine.kernels.jit import inner
 from engine.kernels.memory import doubles_at, floats_at, integers_at, load_f32x16
 from engine.kernels.sizes import LANES
 from engine.kernels.sizes import LOGITS_BLOCK as BLOCK
 
 
-@numba.njit(fastmath=False, **OPTIONS)
+@inner
 def exp_of_negative(x):
     """e^x for x <= 0 in float32, within 2 units in the last place; 0 stands for less than 1e-37.
 
     x is split into n ln 2 + r; a polynomial gives e^r and n goes into the exponent. Source: Cephes, expf.
-    fastmath=False is said because a function would inherit it from its caller, and the rounding to n would be
-    simplified away.
     """
     x = max(x, np.float32(-86.0))
     shifted = x * np.float32(1.4426950408889634) + np.float32(12582912.0)
