@@ -73,7 +73,7 @@ def has_neon_dot() -> bool:
 
 
 def fetches_when_asked() -> bool:
-    """Whether memory is read faster when instructions ask for it far ahead.
+    """Whether a single token's weights are read faster when instructions ask for them far ahead.
 
     Intel's look ahead within 4 KB by themselves: a thread reads Q4_0 at 9.4 GB/s, 12.7 if asked (Granite Rapids).
     AMD's, which alone have SSE4a, need no hint, and lose a tenth by it (Zen 4).

@@ -2,7 +2,7 @@
 
 As it is, Numba makes every function that it compiles callable by itself: optimised, then translated into machine code
 with two wrappers for Python, however deep inside a kernel it is. The functions inside kernels are only linked into
-those, and optimised there. Compiling takes less than half as long.
+those, and optimised there. Compiling takes half as long.
 """
 
 from __future__ import annotations
