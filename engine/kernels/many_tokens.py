@@ -172,11 +172,12 @@ def panels_together(fmt: PanelFormat) -> int:
     """How many panels go together with some tokens.
 
     Two share what is loaded of the activations. With 16 registers of 256 bits, sums then spill: that is worth it, but
-    for minima and for dot products that need no registers of their own (Q4_1: 108 instead of 59 products a nanosecond
-    with AVX2 alone, Q4_0 150 instead of 110 with AVX-VNNI).
+    for minima, for dot products that need no registers of their own, and for 8 bits, whose signs need more (Q4_1: 108
+    instead of 59 products a nanosecond with AVX2 alone, Q4_0 150 instead of 110 with AVX-VNNI; Q8_0 a twentieth more).
     """
     few_registers = not cpu.has_avx512_dot()
-    crowded = isinstance(fmt, QuantFormat) and (fmt.has_min or cpu.has_avx_vnni() or cpu.has_neon_dot())
+    alone = cpu.has_avx_vnni() or cpu.has_neon_dot()
+    crowded = isinstance(fmt, QuantFormat) and (fmt.has_min or fmt.bits == 8 or alone)
     return 1 if few_registers and crowded else PANELS_TOGETHER
 
 
