@@ -298,7 +298,7 @@ def attend(kv_name: str, group: str) -> Any:
     """
     kv = kv_type(kv_name)
     rows_together = _rows_together(int(group))
-    few, single = Together(rows_together, _PANELS), Together(rows_together)
+    few, single = Together(rows_together, _PANELS, in_turn=True), Together(rows_together, in_turn=True)
 
     @kernel
     def attention(step, batch, first, last, thread):

@@ -35,13 +35,16 @@ from engine.kernels.static import Static
 
 
 class Together(Static):
-    """What goes through a kernel's inner loop together: so many tokens, times the rows of so many panels."""
+    """What goes through a kernel's inner loop together: so many tokens, times the rows of so many panels.
 
-    def __init__(self, tokens: int, panels: int = 1) -> None:
-        self.tokens, self.panels = tokens, panels
+    in_turn: whether weights must be read in the order in which they lie, as they come from memory.
+    """
+
+    def __init__(self, tokens: int, panels: int = 1, *, in_turn: bool = False) -> None:
+        self.tokens, self.panels, self.in_turn = tokens, panels, in_turn
 
     def __repr__(self) -> str:
-        return f"{self.tokens} tokens by {self.panels} panels"
+        return f"{self.tokens} tokens by {self.panels} panels{' in turn' if self.in_turn else ''}"
 
     def pairs(self) -> list[tuple[int, int]]:
         """Every (panel, token), in the order of their sums."""
@@ -150,11 +153,12 @@ def _add(
 ) -> ir.Value:
     fmt: PanelFormat = args[0].value
     at = e.at(x, e.b.mul(block, I64(X_BLOCK_BYTES[fmt.reads])))
-    rows = [e.at(at, e.b.mul(stride, I64(t))) for t in range(args[1].together.tokens)]
+    together: Together = args[1].together
+    rows, in_turn = [e.at(at, e.b.mul(stride, I64(t))) for t in range(together.tokens)], together.in_turn
     if isinstance(fmt, QuantFormat):
-        return _add_quants(e, fmt, sums, places, rows)
+        return _add_quants(e, fmt, sums, places, rows, in_turn=in_turn)
     if isinstance(fmt, Words):
-        return _add_words(e, fmt, sums, places, rows)
+        return add_scaled_words(e, fmt, sums, places, rows, in_turn=in_turn)
     assert isinstance(fmt, FloatFormat)
     return _add_floats(e, fmt, sums, places, rows)
 
@@ -163,9 +167,11 @@ Place = tuple[ir.Value, ir.Value]
 """A panel, and which of its blocks."""
 
 
-def _add_quants(e: Emit, fmt: QuantFormat, sums: ir.Value, places: list[Place], rows: list[ir.Value]) -> ir.Value:
+def _add_quants(
+    e: Emit, fmt: QuantFormat, sums: ir.Value, places: list[Place], rows: list[ir.Value], *, in_turn: bool
+) -> ir.Value:
     def totals(group: int, sum_of: list[ir.Value]) -> list[ir.Value]:
-        return _dot_group(e, fmt, places, group, rows, sum_of)
+        return _dot_group(e, fmt, places, group, rows, sum_of, in_turn=in_turn)
 
     return add_scaled_quants(e, fmt, sums, places, rows, totals)
 
@@ -202,7 +208,14 @@ def add_scaled_quants(
 
 
 def _dot_group(
-    e: Emit, fmt: QuantFormat, places: list[Place], group: int, rows: list[ir.Value], sum_of: list[ir.Value]
+    e: Emit,
+    fmt: QuantFormat,
+    places: list[Place],
+    group: int,
+    rows: list[ir.Value],
+    sum_of: list[ir.Value],
+    *,
+    in_turn: bool,
 ) -> list[ir.Value]:
     """A group's weights times activations as 32-bit lanes, for every panel and token."""
     dot = ByteDot(e)
@@ -218,6 +231,8 @@ def _dot_group(
             parts.append([dot.total(r) for r in running])
             running, used = [dot.zero()] * count, 0
         running = [dot.add(r, *pair, fmt.bits) for r, pair in zip(running, pairs, strict=True)]
+        if in_turn:
+            running = [e.settle(r) for r in running]
         used += 1
     if wide:
         return running
@@ -247,7 +262,10 @@ def _float_sum(e: Emit, fmt: QuantFormat, row: ir.Value, group_sum: ir.Value) ->
     return e.load(row, F32, FLOAT_SUM_AT) if fmt.groups == 1 else e.b.sitofp(group_sum, F32)
 
 
-def _add_words(e: Emit, fmt: Words, sums: ir.Value, places: list[Place], rows: list[ir.Value]) -> ir.Value:
+def add_scaled_words(
+    e: Emit, fmt: Words, sums: ir.Value, places: list[Place], rows: list[ir.Value], *, in_turn: bool
+) -> ir.Value:
+    """Add a block of words, times their scales, to the sums. in_turn: see `Together`."""
     scales = [fmt.scale(e, *place) for place in places]
     totals = [splat_constant(I32X16, 0)] * (len(places) * len(rows))
     for index in range(PAIRS):
@@ -255,6 +273,8 @@ def _add_words(e: Emit, fmt: Words, sums: ir.Value, places: list[Place], rows: l
         twos = [e.b.bitcast(e.splat(e.load(row, I32, 4 * index)), I16X32) for row in rows]
         pairs = [(vector, two) for vector in weights for two in twos]
         totals = [add_word_products(e, total, *pair) for total, pair in zip(totals, pairs, strict=True)]
+        if in_turn and index % 2:
+            totals = [e.settle(total) for total in totals]
     for i, total in enumerate(totals):
         d, before = scales[i // len(rows)], e.b.extract_value(sums, i)
         pair = (e.b.sitofp(total, F32X16), e.splat(e.load(rows[i % len(rows)], F32, WORD_SCALE_AT)))

@@ -62,6 +62,11 @@ def has_avx2() -> bool:
     return is_x86() and "avx2" in features()
 
 
+def adds_apart() -> bool:
+    """256-bit registers, but no dot product that adds to a sum by itself."""
+    return has_avx2() and not (has_avx512_dot() or has_avx_vnni())
+
+
 def has_f16c() -> bool:
     """Half-precision loads and stores."""
     return is_x86() and "f16c" in features()

@@ -102,7 +102,7 @@ def for_few_tokens(fmt: PanelFormat) -> Any:
 
     A row too many costs as much as any other, so there are products for 1, 2, 4, 6 and 8.
     """
-    one, two, four, six, most = Together(1), Together(2), Together(4), Together(6), Together(FEW_TOKENS)
+    one, two, four, six, most = (Together(tokens, in_turn=True) for tokens in (1, 2, 4, 6, FEW_TOKENS))
 
     @inner
     def multiply(weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, n, first, last):
