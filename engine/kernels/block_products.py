@@ -232,7 +232,7 @@ def _dot_group(
             running, used = [dot.zero()] * count, 0
         running = [dot.add(r, *pair, fmt.bits) for r, pair in zip(running, pairs, strict=True)]
         if in_turn:
-            running = [e.settle(r) for r in running]
+            running = [e.compute_here(r) for r in running]
         used += 1
     if wide:
         return running
@@ -274,7 +274,7 @@ def add_scaled_words(
         pairs = [(vector, two) for vector in weights for two in twos]
         totals = [add_word_products(e, total, *pair) for total, pair in zip(totals, pairs, strict=True)]
         if in_turn and index % 2:
-            totals = [e.settle(total) for total in totals]
+            totals = [e.compute_here(total) for total in totals]
     for i, total in enumerate(totals):
         d, before = scales[i // len(rows)], e.b.extract_value(sums, i)
         pair = (e.b.sitofp(total, F32X16), e.splat(e.load(rows[i % len(rows)], F32, WORD_SCALE_AT)))

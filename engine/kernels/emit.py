@@ -87,12 +87,12 @@ class Emit:
             line.align = U8X64.count
         self.b.asm(ir.FunctionType(ir.VoidType(), [line.type]), "", "r", [line], side_effect=True)
 
-    def settle(self, v: ir.Value) -> ir.Value:
-        """The same vector, computed before whatever is settled after it.
+    def compute_here(self, v: ir.Value) -> ir.Value:
+        """The same vector, computed before whatever this is asked for after it.
 
         LLVM takes sums of products apart and computes some to their end before others. Weights that lie in turn in
         memory are then read in several passes, which no processor looks ahead in: attention for one token took as long
-        as reading and computing one after the other (Zen 3: 9.6 ms, 6.8 if settled; BF16 for four tokens 177 and 129).
+        as reading and computing one after the other (Zen 3: 9.6 ms, 6.8 in turn; BF16 for four tokens 177 and 129).
         Where a dot product adds to its sum by itself, they stay in turn anyway.
         """
         if not cpu.adds_apart():
