@@ -73,8 +73,8 @@ CLOSED = CHUNK_MASK
 """The phase number of a ticket when no run is open."""
 
 STATE_FIELDS = 64
-TICKET, DONE, PLAN = 0, 16, 32
-"""The team's state, each on a cache line of its own: the ticket, chunks done in this phase, address of the plan."""
+TICKET, LEFT = 0, 16
+"""The team's state, each on a cache line of its own: the ticket, and the phase's chunks that are not done yet."""
 
 MASK_BYTES = 128
 """A set of processors, as the C library has it: a bit each."""

@@ -24,12 +24,12 @@ from engine.kernels.records import (
     CHUNK_MASK,
     CHUNK_UNITS,
     CLOSED,
-    DONE,
     FEW_TOKENS,
     FIXED,
     HEADS,
     KERNEL,
     KV_HEADS,
+    LEFT,
     N_OUT,
     N_STEPS,
     N_TOKENS,
@@ -179,15 +179,19 @@ def advance(state, plan, batch, run, phase, thread):
         phase += 1
     if phase == n_steps:
         phase = CLOSED
+    else:
+        atomic_store(state + 8 * LEFT, chunks_of(plan, phase))
     atomic_store(state + 8 * TICKET, ((run << CHUNK_BITS) | phase) << CHUNK_BITS)
 
 
 @inner
 def finish(state, plan, batch, ticket, thread):
-    """Count a chunk of a ticket's phase as done; whoever was the last one goes on to the next phase."""
-    phase = (ticket >> CHUNK_BITS) & CHUNK_MASK
-    if atomic_add(state + 8 * DONE, 1) + 1 == chunks_of(plan, phase):
-        atomic_store(state + 8 * DONE, 0)
+    """Count a chunk of a ticket's phase as done; whoever was the last one goes on to the next phase.
+
+    Nobody waits for the others once they have counted: what they look at by then may be another run's.
+    """
+    if atomic_add(state + 8 * LEFT, -1) == 1:
+        phase = (ticket >> CHUNK_BITS) & CHUNK_MASK
         advance(state, plan, batch, ticket >> (2 * CHUNK_BITS), phase + 1, thread)
 
 

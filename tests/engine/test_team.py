@@ -13,19 +13,28 @@ from engine.kernels.atomics import atomic_add, atomic_load, pause
 from engine.kernels.claims import begin_writing, claim_of, finish_writing, hold
 from engine.kernels.memory import field, load_i64, store_i64
 from engine.kernels.records import (
+    BATCH_FIELDS,
+    CHUNK_BITS,
     CHUNK_UNITS,
+    CLOSED,
     FEW_TOKENS,
     FIXED,
     KERNEL,
+    LEFT,
+    N_STEPS,
     P0,
     P1,
     P2,
     PER_TOKEN,
+    PLAN_CHUNKS,
+    PLAN_FIELDS,
+    STATE_FIELDS,
     STEP_FIELDS,
+    TICKET,
     UNIT_KIND,
     UNITS,
 )
-from engine.kernels.team import CHUNKS_EACH, MOST_PANELS
+from engine.kernels.team import CHUNKS_EACH, MOST_PANELS, finish
 from engine.team import Team
 
 MOST_UNITS = 3000
@@ -134,3 +143,23 @@ def test_whoever_waits_takes_over_from_a_thread_that_was_put_aside(units: int, t
     counted.team.close()
     assert counted.counts[:units].tolist() == [1] * units
     assert counted.numbers[LATE // 8] == 0
+
+
+@numba.cfunc(types.void(*(types.int64,) * 5))
+def finish_chunk(state, plan, batch, ticket, thread):
+    """As a thread does after a chunk."""
+    finish(state, plan, batch, ticket, thread)
+
+
+@pytest.mark.parametrize("chunks_of_next_run", [1, 2, 3])
+def test_who_counts_its_chunk_last_but_one_does_not_look_at_the_plan(chunks_of_next_run: int) -> None:
+    """A thread may be put aside when it has counted, and the plan be that of another run when it goes on."""
+    state, plan, batch = (np.zeros(n, np.int64) for n in (STATE_FIELDS, PLAN_FIELDS, BATCH_FIELDS))
+    records = [int(each.ctypes.data) for each in (state, plan, batch)]
+    run = 7 << 2 * CHUNK_BITS
+    state[TICKET], state[LEFT] = run, 2
+    plan[PLAN_CHUNKS], batch[N_STEPS] = chunks_of_next_run, 1
+    finish_chunk.ctypes(*records, run, 0)
+    assert state[TICKET] == run
+    finish_chunk.ctypes(*records, run, 0)
+    assert state[TICKET] == run | CLOSED << CHUNK_BITS
