@@ -41,30 +41,24 @@ from engine.kernels.sizes import BLOCK, LANES
 AHEAD = 8192
 """How far ahead of the block in work weights are fetched, in bytes."""
 
-FEW_PRODUCTS = 64
-"""Up to so many between two lines of weights, a processor looks far enough ahead by itself. A single token has 32 with
-BF16, 60 with Q8_0, 114 with Q4_0."""
-
 
 @emitted(lambda fmt, together, panel, block: types.void(fmt, together, types.int64, types.int64))
 def fetch_ahead(e: Emit, args: Any, _fmt: ir.Value, _together: ir.Value, panel: ir.Value, block: ir.Value) -> None:
     """Ask for the weights of a later block, where that pays."""
     fmt: PanelFormat = args[0].value
-    if asks_ahead(fmt, args[1].value.tokens):
+    if asks_ahead(args[1].value.tokens):
         at = fmt.address(e, panel, block)
         for line in range(0, fmt.block_bytes, LINE):
             e.prefetch(at, AHEAD + line, into=Emit.SECOND_CACHE)
 
 
-def asks_ahead(fmt: PanelFormat, tokens: int) -> bool:
+def asks_ahead(tokens: int) -> bool:
     """Whether it pays to ask for weights ahead.
 
     Between the reads for several tokens there is much to compute, and no processor looks far enough ahead by itself:
     four took as long as reading and computing one after the other (Zen 4: 83 products a nanosecond and thread, 168 if
     asked). For a single one it depends on the processor.
     """
-    if cpu.fetches_between_products():
-        return tokens * BLOCK * LANES * LINE > FEW_PRODUCTS * fmt.block_bytes
     return tokens > 1 or cpu.fetches_when_asked()
 
 
