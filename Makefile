@@ -19,9 +19,9 @@ run: $(APP_READY)  ## Install, fetch the starter model once, open the app (ARGS=
 	@$(BIN)/python -P -m tui models pull smollm2 >/dev/null || echo "Opening the app without the starter model." >&2
 	@$(BIN)/python -P -m tui $(ARGS)
 
-# Two at a time: an engine's tests compute while the app's wait.
+# Three at a time on two cores: an engine's tests compute while the app's wait.
 test: $(DEV_READY)  ## Install, run all tests (ARGS="tests/tui -k ask", ARGS="-n0 --pdb" …).
-	@$(BIN)/python -m pytest -n2 --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -n3 --dist worksteal $(ARGS)
 
 check: $(DEV_READY)  ## Format, lint, strict types, import contracts.
 	@$(BIN)/ruff format --check $(CHECKED)
