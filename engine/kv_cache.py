@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -70,13 +69,13 @@ class KVCache:
         if not keep:
             self.ranges = self._zeros(0)
         ranges = self._zeros(-(-wanted // RANGE))
+        capacity = int(ranges.shape[2]) * RANGE
+        partials = np.zeros(partials_floats(config.n_heads, config.n_kv_heads, config.head_dim, capacity), np.float32)
+        # All memory is there: from here on nothing fails half-way.
         for layer, old in zip(ranges, self.ranges, strict=True):
             layer[:, : old.shape[1]] = old
             forget(old)
-        self.ranges = ranges
-        self.partials = np.zeros(
-            partials_floats(config.n_heads, config.n_kv_heads, config.head_dim, self.capacity), np.float32
-        )
+        self.ranges, self.partials = ranges, partials
         self.shape[CAPACITY], self.shape[CACHE] = self.capacity, ranges.ctypes.data
         self.shape[PARTIALS] = self.partials.ctypes.data
 
@@ -101,12 +100,12 @@ class KVCache:
         for part in self._parts(n_positions):
             file.write(np.ascontiguousarray(part).data)
 
-    def restore(self, path: str | Path, offset: int, n_positions: int) -> None:
-        """Take back what `save` wrote at an offset of a file."""
+    def restore(self, file: BinaryIO, offset: int, n_positions: int) -> None:
+        """Take back what `save` wrote at an offset of an open file."""
         if n_positions > self.max_seq_len:
             raise ContextFullError(n_positions, self.max_seq_len)
         self.reserve(n_positions, keep=True)
-        saved = np.memmap(path, np.uint8, "r", offset, (self.saved_bytes(n_positions),))
+        saved = np.memmap(file, np.uint8, "r", offset, (self.saved_bytes(n_positions),))
         at = 0
         for part in self._parts(n_positions):
             part[:] = saved[at : at + part.size].reshape(part.shape)

@@ -44,7 +44,17 @@ LARGE_MODEL = 2_000_000_000
 
 
 def load(command: Load, report: Report) -> LanguageModel:
-    """Open the model that `command` names. Raises ModelFileError, UnsupportedModelError."""
+    """Open the model that `command` names. Raises ModelFileError, UnsupportedModelError, and what `report` raises.
+
+    Whatever ends it, no thread and no compiler of it goes on.
+    """
+    try:
+        return _load(command, report)
+    finally:
+        dismiss()
+
+
+def _load(command: Load, report: Report) -> LanguageModel:
     report("reading", 0, 1, Path(command.path).name)
     base = command.base
     checkpoint = open_checkpoint(command.path) if base is None else open_with_base(base, command.path)
@@ -79,12 +89,11 @@ def load(command: Load, report: Report) -> LanguageModel:
         command.kv_type,
         lambda done, total, name: report("compiling", done, total, name),
     )
-    dismiss()
-    give_memory_back()
-    report("warming", 0, 1, "first pass")
-    transformer.evaluate([0], 0)
-    transformer.cached_ids.clear()
-    report("warming", 1, 1, "first pass")
+    try:
+        _warm_up(transformer, report)
+    except BaseException:
+        transformer.close()
+        raise
     card = ModelCard(
         name=name_without_quantization(model_name(checkpoint.path)),
         path=str(checkpoint.path),
@@ -109,6 +118,16 @@ def load(command: Load, report: Report) -> LanguageModel:
         model = fingerprint(checkpoint, transformer.cache.layout)
         kept = KeptCaches(Path(command.cache_dir) / KEPT, model, transformer.cache)
     return LanguageModel(card, checkpoint.metadata, tokenizer, chat_format, transformer, kept)
+
+
+def _warm_up(transformer: Transformer, report: Report) -> None:
+    """Do without what loading alone needed, and read a token: what it takes from the disk is there afterwards."""
+    dismiss()
+    give_memory_back()
+    report("warming", 0, 1, "first pass")
+    transformer.evaluate([0], 0)
+    transformer.cached_ids.clear()
+    report("warming", 1, 1, "first pass")
 
 
 def choose_context(command: Load, config: ModelConfig, weights_bytes: int) -> int:
