@@ -1,4 +1,4 @@
-"""Prompt families of 2023 as data: what the models that came without a chat template were trained to read."""
+"""Prompt families as data: what the models that come without a chat template were trained to read."""
 
 from __future__ import annotations
 
@@ -145,6 +145,29 @@ def _alpaca_cpp(name: str) -> Family:
     )
 
 
+def _mistral(version: str, before: str, behind: str) -> Family:
+    """Mistral's first formats: where a space stands before and behind the marks of an instruction."""
+    begin = f"{before}[INST]{behind}"
+    return Family(
+        f"mistral-{version}",
+        opening=(Slot.BOS, begin, Slot.SYSTEM, "\n\n"),
+        opening_without=(Slot.BOS, begin),
+        user=(Slot.CONTENT, f"{before}[/INST]"),
+        assistant=(behind, Slot.CONTENT, Slot.EOS),
+        before_next=(begin,),
+    )
+
+
+def _mistral_with_system(version: str, behind: str) -> Family:
+    """Those since 2024, which have marks for the system text."""
+    return Family(
+        f"mistral-{version}",
+        opening=(Slot.BOS, f"[SYSTEM_PROMPT]{behind}", Slot.SYSTEM, "[/SYSTEM_PROMPT]"),
+        user=(f"[INST]{behind}", Slot.CONTENT, "[/INST]"),
+        assistant=(behind, Slot.CONTENT, Slot.EOS),
+    )
+
+
 _FAMILIES = (
     Family("completion", opening=(Slot.BOS,), user=(Slot.CONTENT,), assistant=(Slot.CONTENT,)),
     _instruct("alpaca", _ALPACA, _ALPACA_INPUT, "Response", "Input"),
@@ -181,6 +204,40 @@ _FAMILIES = (
         assistant=(" ", Slot.CONTENT, " ", Slot.EOS),
         before_next=(Slot.BOS, "[INST] "),
     ),
+    _mistral("v1", " ", " "),
+    _mistral("v3", "", " "),
+    _mistral("v3-tekken", "", ""),
+    _mistral_with_system("v7", " "),
+    _mistral_with_system("v7-tekken", ""),
+    Family(
+        "zephyr",
+        opening=(Slot.BOS, "<|system|>\n", Slot.SYSTEM, Slot.EOS, "\n"),
+        user=("<|user|>\n", Slot.CONTENT, Slot.EOS, "\n<|assistant|>\n"),
+        assistant=(Slot.CONTENT, Slot.EOS, "\n"),
+    ),
+    Family(
+        "openchat",
+        opening=(Slot.BOS, Slot.SYSTEM, "<|end_of_turn|>"),
+        user=("GPT4 Correct User: ", Slot.CONTENT, "<|end_of_turn|>GPT4 Correct Assistant:"),
+        assistant=(" ", Slot.CONTENT, "<|end_of_turn|>"),
+        stops=("<|end_of_turn|>",),
+    ),
+    Family(
+        "gemma",
+        opening=(Slot.BOS, "<start_of_turn>user\n", Slot.SYSTEM, "\n\n"),
+        opening_without=(Slot.BOS, "<start_of_turn>user\n"),
+        user=(Slot.CONTENT, "<end_of_turn>\n<start_of_turn>model\n"),
+        assistant=(Slot.CONTENT, "<end_of_turn>\n"),
+        stops=("<end_of_turn>",),
+        before_next=("<start_of_turn>user\n",),
+    ),
+    Family(
+        "phi-3",
+        opening=(Slot.BOS, "<|system|>\n", Slot.SYSTEM, "<|end|>\n"),
+        user=("<|user|>\n", Slot.CONTENT, "<|end|>\n<|assistant|>\n"),
+        assistant=(Slot.CONTENT, "<|end|>\n"),
+        stops=("<|end|>",),
+    ),
     Family(
         "llama-3",
         opening=(Slot.BOS, "<|start_header_id|>system<|end_header_id|>\n\n", Slot.SYSTEM, "<|eot_id|>"),
@@ -204,6 +261,9 @@ _FAMILIES = (
 
 FAMILIES: dict[str, Family] = {family.name: family for family in _FAMILIES}
 
+MISTRAL = "mistral"
+"""Which of Mistral's formats it is, the tokens tell."""
+
 _BY_NAME = (
     (r"gpt4all", "gpt4all"),
     (r"alpaca[.-]cpp|ggml-alpaca", "alpaca.cpp"),
@@ -213,9 +273,14 @@ _BY_NAME = (
     (r"vicuna.*(v0|delta-v0)|ggml-vicuna-\d+b-4bit|ggml-vic\d+b(?!.*(v1\.|-1\.\d))", "vicuna-v0"),
     (r"vicuna|vic\d+b", "vicuna"),
     (r"alpaca", "alpaca"),
-    (r"llama-?2.*chat|codellama.*instruct|mistral.*instruct|mixtral.*instruct", "llama-2"),
+    (r"llama-?2.*chat|codellama.*instruct", "llama-2"),
     (r"llama-?3.*instruct", "llama-3"),
     (r"chatml|dolphin|hermes", "chatml"),
+    (r"zephyr|tinyllama.*chat", "zephyr"),
+    (r"openchat|starling", "openchat"),
+    (r"gemma.*-it\b", "gemma"),
+    (r"phi-?3.*instruct", "phi-3"),
+    (r"(mis|mix|minis|codes|maths)tral.*instruct|(magis|devs)tral", MISTRAL),
 )
 """How a file or model is called, and its family; the first that fits."""
 
@@ -226,8 +291,16 @@ def recognise(names: Sequence[str], tokens: Sequence[str]) -> Family:
         plain = re.sub(r"[\s_]+", "-", name.lower())
         for pattern, family in _BY_NAME:
             if re.search(pattern, plain):
-                return FAMILIES[family]
+                return FAMILIES[_mistral_by(tokens) if family == MISTRAL else family]
     for token, family in (("<|im_start|>", "chatml"), ("<|start_header_id|>", "llama-3")):
         if token in tokens:
             return FAMILIES[family]
     return FAMILIES["completion"]
+
+
+def _mistral_by(tokens: Sequence[str]) -> str:
+    """The version by the marks that are tokens, Tekken by words that do not begin as SentencePiece's do."""
+    if "[INST]" not in tokens:
+        return "mistral-v1"
+    version = "mistral-v7" if "[SYSTEM_PROMPT]" in tokens else "mistral-v3"
+    return version if "\u2581the" in tokens else f"{version}-tekken"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -31,8 +32,13 @@ _TEMPLATE_NAMES = (
 )
 """What a template contains, and what to call it on the screen."""
 
-_FALLBACKS = {"mistral": "llama-2"}
+_FALLBACKS = {"mistral": "mistral-v1"}
 """The family that takes a failed template's place, where it is not the one of that name; chatml for the rest."""
+
+_LLAMA_CPP_NAMES = {"llama2": "llama-2", "llama2-sys": "llama-2", "llama3": "llama-3", "phi3": "phi-3"}
+"""What llama.cpp calls a family, where it is another name. Its converter writes such names in a template's place."""
+
+_A_NAME = re.compile(r"[\w.-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +104,16 @@ def choose_format(
         if template not in FAMILIES:
             raise TemplateError(f"There is no chat format {template!r}.", f"Choose one of {', '.join(format_names())}.")
         return _of_family(FAMILIES[template], "chosen")
-    source = meta.text("tokenizer.chat_template", "")
-    if source.strip():
-        chosen: Source = "chosen" if template == FILE else "file"
+    source = meta.text("tokenizer.chat_template", "").strip()
+    chosen: Source = "chosen" if template == FILE else "file"
+    if named := FAMILIES.get(_LLAMA_CPP_NAMES.get(source, source)):
+        return _of_family(named, chosen)
+    if source and not _A_NAME.fullmatch(source):
         name = _template_name(source)
         family = FAMILIES.get(_FALLBACKS.get(name, name), FAMILIES["chatml"])
-        return ChatFormat(name, chosen, (), ChatTemplate(source), _of_family(family, "family"))
+        return ChatFormat(
+            name, chosen, (), ChatTemplate(meta.text("tokenizer.chat_template")), _of_family(family, "family")
+        )
     if template == FILE:
         raise TemplateError("The model file has no chat template.", f"Choose one of {', '.join(FAMILIES)}.")
     tokens = meta.texts("tokenizer.ggml.tokens") if "tokenizer.ggml.tokens" in meta else ()

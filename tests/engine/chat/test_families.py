@@ -1,11 +1,11 @@
-"""The prompts of 2023, letter by letter."""
+"""The prompts of models without a template, letter by letter."""
 
 from __future__ import annotations
 
 import pytest
 
 from engine.chat import choose_format
-from engine.chat.families import FAMILIES, Slot
+from engine.chat.families import FAMILIES, Slot, recognise
 from engine.protocol import ChatMessage
 from engine.tokenizer import Tokenizer, load_tokenizer
 
@@ -54,6 +54,15 @@ PROMPTS = {
     "vicuna": f"<s>{VICUNA} USER: Q1 ASSISTANT:",
     "koala": "<s>BEGINNING OF CONVERSATION: USER: Q1 GPT:",
     "llama-2": "<s>[INST] Q1 [/INST]",
+    "mistral-v1": "<s> [INST] Q1 [/INST]",
+    "mistral-v3": "<s>[INST] Q1[/INST]",
+    "mistral-v3-tekken": "<s>[INST]Q1[/INST]",
+    "mistral-v7": "<s>[INST] Q1[/INST]",
+    "mistral-v7-tekken": "<s>[INST]Q1[/INST]",
+    "zephyr": "<s><|user|>\nQ1</s>\n<|assistant|>\n",
+    "openchat": "<s>GPT4 Correct User: Q1<|end_of_turn|>GPT4 Correct Assistant:",
+    "gemma": "<s><start_of_turn>user\nQ1<end_of_turn>\n<start_of_turn>model\n",
+    "phi-3": "<s><|user|>\nQ1<|end|>\n<|assistant|>\n",
     "llama-3": (
         "<s><|start_header_id|>user<|end_header_id|>\n\nQ1<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
     ),
@@ -64,6 +73,49 @@ PROMPTS = {
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_first_question(family: str) -> None:
     assert prompt(family, user("Q1")) == PROMPTS[family]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "family"),
+    [
+        (["\u2581the"], "mistral-v1"),
+        (["\u2581the", "[INST]"], "mistral-v3"),
+        (["\u0120the", "[INST]"], "mistral-v3-tekken"),
+        (["\u2581the", "[INST]", "[SYSTEM_PROMPT]"], "mistral-v7"),
+        (["\u0120the", "[INST]", "[SYSTEM_PROMPT]"], "mistral-v7-tekken"),
+    ],
+)
+def test_which_of_mistrals_it_is_the_tokens_tell(tokens: list[str], family: str) -> None:
+    assert recognise(["Mistral-Small-Instruct-2409"], tokens).name == family
+
+
+@pytest.mark.parametrize(
+    ("family", "text"),
+    [
+        ("mistral-v1", "<s> [INST] S\n\nQ1 [/INST] A1</s> [INST] Q2 [/INST]"),
+        ("mistral-v3", "<s>[INST] S\n\nQ1[/INST] A1</s>[INST] Q2[/INST]"),
+        ("mistral-v3-tekken", "<s>[INST]S\n\nQ1[/INST]A1</s>[INST]Q2[/INST]"),
+        ("mistral-v7", "<s>[SYSTEM_PROMPT] S[/SYSTEM_PROMPT][INST] Q1[/INST] A1</s>[INST] Q2[/INST]"),
+        ("mistral-v7-tekken", "<s>[SYSTEM_PROMPT]S[/SYSTEM_PROMPT][INST]Q1[/INST]A1</s>[INST]Q2[/INST]"),
+        (
+            "gemma",
+            "<s><start_of_turn>user\nS\n\nQ1<end_of_turn>\n<start_of_turn>model\nA1<end_of_turn>\n"
+            "<start_of_turn>user\nQ2<end_of_turn>\n<start_of_turn>model\n",
+        ),
+        (
+            "phi-3",
+            "<s><|system|>\nS<|end|>\n<|user|>\nQ1<|end|>\n<|assistant|>\nA1<|end|>\n"
+            "<|user|>\nQ2<|end|>\n<|assistant|>\n",
+        ),
+        (
+            "zephyr",
+            "<s><|system|>\nS</s>\n<|user|>\nQ1</s>\n<|assistant|>\nA1</s>\n<|user|>\nQ2</s>\n<|assistant|>\n",
+        ),
+    ],
+)
+def test_a_conversation_with_a_system_text_is_llama_cpps(family: str, text: str) -> None:
+    """Source: llama.cpp, src/llama-chat.cpp."""
+    assert prompt(family, system("S"), user("Q1"), assistant("A1"), user("Q2")) == text
 
 
 @pytest.mark.parametrize(
@@ -131,7 +183,13 @@ def test_an_instruction_with_an_input() -> None:
         ("koala-13B.ggml", "koala"),
         ("llama-2-7b-chat.Q4_0.gguf", "llama-2"),
         ("Llama 2 7B Chat", "llama-2"),
-        ("Mistral-7B-Instruct-v0.1", "llama-2"),
+        ("Mistral-7B-Instruct-v0.1", "mistral-v1"),
+        ("zephyr-7b-beta", "zephyr"),
+        ("TinyLlama-1.1B-Chat-v1.0", "zephyr"),
+        ("openchat_3.5", "openchat"),
+        ("gemma-2-9b-it", "gemma"),
+        ("gemma-2-9b", "completion"),
+        ("Phi-3-mini-4k-instruct", "phi-3"),
         ("Meta-Llama-3-8B-Instruct.gguf", "llama-3"),
         ("llama-2-7b.Q4_0.gguf", "completion"),
         ("llama-7b-q4.gguf", "completion"),
@@ -160,7 +218,9 @@ class TestEncoding:
     def test_ids_decode_to_the_prompt(self, tokenizer: Tokenizer, family: str) -> None:
         ids = choose_format({}, "x", family).encode(tokenizer, [user("Q1"), assistant("A1"), user("Q2")])
         text = prompt(family, user("Q1"), assistant("A1"), user("Q2"))
-        assert tokenizer.decode(ids) == (text if text.startswith("<s>") else "<s>" + text)
+        # The space of " [INST]" is the one that a tokenizer of this kind puts before a text anyway.
+        as_decoded = text.replace("<s> ", "<s>").replace("</s> ", "</s>")
+        assert tokenizer.decode(ids) == (as_decoded if text.startswith("<s>") else "<s>" + as_decoded)
         assert ids.count(1) == text.count("<s>") + (not text.startswith("<s>"))
 
     def test_the_space_of_alpaca_cpp_is_there_once(self, tokenizer: Tokenizer) -> None:

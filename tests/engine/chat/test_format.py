@@ -61,6 +61,16 @@ class TestChoosing:
         own = choose_format(starter_metadata, starter_model, "file")
         assert (own.name, own.source) == ("chatml", "chosen")
 
+    @pytest.mark.parametrize(
+        ("written", "name"),
+        [("mistral-v7-tekken", "mistral-v7-tekken"), ("chatml", "chatml"), ("llama2-sys", "llama-2")],
+    )
+    def test_a_name_in_the_template_s_place(self, written: str, name: str) -> None:
+        assert (of_template(written).name, of_template(written).source) == (name, "file")
+
+    def test_a_name_that_nobody_knows_is_no_template(self) -> None:
+        assert (of_template("granite-4.0").name, of_template("granite-4.0").source) == ("completion", "family")
+
     def test_what_cannot_be_chosen(self) -> None:
         with pytest.raises(TemplateError, match=r"no chat format 'nonsense'.*Choose one of file, completion, alpaca"):
             choose_format({}, "x", "nonsense")
@@ -78,7 +88,7 @@ class TestChoosing:
     def test_templates_are_named_for_what_they_write(self, source: str, name: str) -> None:
         assert of_template(source).name == name
 
-    @pytest.mark.parametrize(("source", "family"), [("[INST]", "llama-2"), ("{{ 1 }}", "chatml")])
+    @pytest.mark.parametrize(("source", "family"), [("[INST]", "mistral-v1"), ("{{ 1 }}", "chatml")])
     def test_what_takes_a_failed_template_s_place(self, source: str, family: str) -> None:
         fallback = of_template(source).fallback
         assert fallback is not None and fallback.name == family
