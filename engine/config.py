@@ -10,7 +10,7 @@ from typing import Literal
 from engine.architectures import ARCHITECTURES, Architecture
 from engine.checkpoints import Metadata, TensorInfo
 from engine.errors import UnsupportedModelError
-from engine.model_tensors import check_tensors
+from engine.model_tensors import biased_matrices, check_tensors
 
 MAX_LAYERS = 1024
 MAX_HEADS = 4096
@@ -47,6 +47,7 @@ class ModelConfig:
     dim: width of the residual stream. hidden_dim: width of the feed-forward layer (of one expert where there are some).
     rope_dim: how many of a head's dimensions are turned. windows: how many positions each layer sees, 0 for all.
     query_scale: what queries are multiplied by. Softcaps of 0 are off. tied: the output matrix is the embedding.
+    biases: matrices to whose products something is added, by their names in GGUF.
     """
 
     architecture: Architecture
@@ -66,6 +67,7 @@ class ModelConfig:
     rope_scaling: RopeScaling
     query_scale: float
     tied: bool
+    biases: frozenset[str]
     windows: tuple[int, ...]
     attn_softcap: float
     final_softcap: float
@@ -127,6 +129,7 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
         rope_scaling=_rope_scaling(meta, arch, max_seq_len),
         query_scale=scaled_by**-0.5,
         tied="output.weight" not in tensors,
+        biases=biased_matrices(tensors),
         windows=_windows(meta, architecture, n_layers),
         attn_softcap=_softcap(meta, f"{arch}.attn_logit_softcapping", architecture.attn_softcap),
         final_softcap=_softcap(meta, f"{arch}.final_logit_softcapping", architecture.final_softcap),
@@ -134,7 +137,6 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
         n_experts_used=n_experts_used,
     )
     check_tensors(config, tensors)
-    _check_token_ids(meta, config.vocab_size)
     return config
 
 
@@ -225,16 +227,16 @@ def _windows(meta: Metadata, architecture: Architecture, n_layers: int) -> tuple
     key = f"{architecture.name}.attention.sliding_window"
     window = meta.integer(key, architecture.window, low=0, high=2**32 - 1)
     pattern = meta.get(f"{key}_pattern")
-    if isinstance(pattern, tuple):
+    if isinstance(pattern, (tuple, array)):
         if len(pattern) != n_layers:
             raise meta.error(f"{key}_pattern has {len(pattern)} elements, it should have {n_layers}.")
         return tuple(window if windowed else 0 for windowed in pattern)
     every = meta.integer(f"{key}_pattern", architecture.window_every, low=0, high=MAX_LAYERS)
-    return tuple(window if every < 2 or i % every < every - 1 else 0 for i in range(n_layers))
+    return tuple(window if every == 0 or i % every < every - 1 else 0 for i in range(n_layers))
 
 
-def _softcap(meta: Metadata, key: str, default: float) -> float:
-    return meta.real(key, default, low=0.0, high=1e6)
+def _softcap(meta: Metadata, key: str, default: float | None) -> float:
+    return 0.0 if default is None else meta.real(key, default, low=0.0, high=1e6)
 
 
 def _hidden_dim(meta: Metadata, arch: str, n_experts: int) -> int:
@@ -243,11 +245,6 @@ def _hidden_dim(meta: Metadata, arch: str, n_experts: int) -> int:
     if n_experts and key in meta:
         return meta.integer(key, low=1, high=MAX_WIDTH)
     return _same_in_all_layers(meta, f"{arch}.feed_forward_length", None, high=MAX_WIDTH)
-
-
-def _check_token_ids(meta: Metadata, vocab_size: int) -> None:
-    for name in ("bos", "eos", "eot", "eom", "unknown", "padding"):
-        meta.optional_integer(f"tokenizer.ggml.{name}_token_id", low=0, high=vocab_size - 1)
 
 
 def _name(meta: Metadata) -> str:

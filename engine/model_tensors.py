@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from engine.errors import ModelFileError, UnsupportedModelError
@@ -17,10 +17,19 @@ IGNORED_TENSORS = (".attn_rot_embd.weight", ".rope_freqs.weight", ".attention.ro
 ROPE_DIVISORS = ("rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight")
 """Tensors that a model may have: what rotary frequencies are divided by, always or in a short or a long context."""
 
+BIASED = (("attn_q", "attn_k", "attn_v"), ("attn_output",), ("ffn_gate", "ffn_up"), ("ffn_down",))
+"""Matrices that may have biases: all of a group, in all layers."""
+
 EXPERT_ROWS = 16
 """Each expert's rows begin a panel of their own, so their number must be a multiple of this."""
 
 Shapes = Iterator[tuple[str, tuple[int, ...]]]
+
+
+def biased_matrices(tensors: Iterable[str]) -> frozenset[str]:
+    """Which matrices have biases in a model with these tensors, in any of its layers."""
+    found = {name.split(".")[-2] for name in tensors if name.startswith("blk.") and name.endswith(".bias")}
+    return frozenset(name for group in BIASED if found & set(group) for name in group)
 
 
 def tensor_shapes(config: ModelConfig) -> Shapes:
@@ -42,13 +51,11 @@ def _attention(config: ModelConfig) -> Shapes:
         yield "attn_qkv.weight", (q_dim + 2 * kv_dim, dim)
     else:
         for name, rows in (("q", q_dim), ("k", kv_dim), ("v", kv_dim)):
-            yield f"attn_{name}.weight", (rows, dim)
-            if architecture.qkv_biases:
-                yield f"attn_{name}.bias", (rows,)
+            yield from _matrix(config, f"attn_{name}", rows, dim)
     if architecture.qk_norms:
         yield "attn_q_norm.weight", (config.head_dim,)
         yield "attn_k_norm.weight", (config.head_dim,)
-    yield "attn_output.weight", (dim, q_dim)
+    yield from _matrix(config, "attn_output", dim, q_dim)
     if architecture.post_norms:
         yield "post_attention_norm.weight", (dim,)
 
@@ -64,11 +71,17 @@ def _feed_forward(config: ModelConfig) -> Shapes:
         yield "ffn_up.weight", (2 * hidden, dim)
         yield "ffn_down.weight", (dim, hidden)
     else:
-        yield "ffn_gate.weight", (hidden, dim)
-        yield "ffn_up.weight", (hidden, dim)
-        yield "ffn_down.weight", (dim, hidden)
+        yield from _matrix(config, "ffn_gate", hidden, dim)
+        yield from _matrix(config, "ffn_up", hidden, dim)
+        yield from _matrix(config, "ffn_down", dim, hidden)
     if config.architecture.post_norms:
         yield "post_ffw_norm.weight", (dim,)
+
+
+def _matrix(config: ModelConfig, name: str, rows: int, columns: int) -> Shapes:
+    yield f"{name}.weight", (rows, columns)
+    if name in config.biases:
+        yield f"{name}.bias", (rows,)
 
 
 def check_tensors(config: ModelConfig, tensors: Mapping[str, TensorInfo]) -> None:

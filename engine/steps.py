@@ -127,6 +127,13 @@ def add_products(
         offset += plan.rows
 
 
+def add_bias(p: Program, bias: Vector | None, rows: Rows) -> None:
+    """A step: rows += bias, if there is one."""
+    if bias is not None:
+        where = (rows.address, rows.stride, _address(bias), -(-bias.size // LANES))
+        p.add(step("rows.add_vector"), PER_TOKEN, 0, ROWS_TOGETHER, *where)
+
+
 def add_words(p: Program, matrices: Sequence[Matrix], x: Activations, *, outputs_only: bool = False) -> None:
     """A step: x as words, if one of the matrices reads those."""
     if any(matrix.plan.format.reads == "words" for matrix in matrices):

@@ -17,6 +17,7 @@ from engine.program import Activations, Program, Rows
 from engine.rope import local_rotary_frequencies, rotary_frequencies
 from engine.steps import (
     add_attention,
+    add_bias,
     add_embedding,
     add_gate,
     add_logit_cap,
@@ -137,14 +138,17 @@ def forward(p: Program, config: ModelConfig, weights: ModelWeights, cache: KVCac
         add_rotation(p, config, layer, i, qkv, local_rotary if config.windows[i] else rotary, cache, q_rows)
         add_attention(p, config, i, q_rows, cache, att)  # (q_dim,)
         add_products(p, [layer.wo], att, delta)  # (dim,)
+        add_bias(p, layer.wo_bias, delta)
 
         add_norm(p, config, x, delta, layer.ffn_norm, x_norm, delta_norm=layer.attn_post_norm)
         if config.n_experts:
             add_experts(p, config, layer, experts, x_norm, delta)  # (dim,)
         else:
             add_products(p, layer.w_gate_up, x_norm, gate_up)  # (2·hidden_dim,)
+            add_bias(p, layer.gate_up_bias, gate_up)
             add_gate(p, config, gate_up, h)  # (hidden_dim,)
             add_products(p, [layer.w_down], h, delta)  # (dim,)
+            add_bias(p, layer.down_bias, delta)
         added, added_norm = delta, layer.ffn_post_norm
     add_norm(p, config, x, added, weights.output_norm, x_norm, delta_norm=added_norm, outputs_only=True)
     add_products(p, [weights.output], x_norm, logits, outputs_only=True)  # (vocab_size,)

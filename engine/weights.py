@@ -29,6 +29,7 @@ class LayerWeights:
 
     attn_norm, ffn_norm: (dim,). wqkv: (q_dim + 2·kv_dim, dim). wo: (dim, q_dim). w_gate_up: (2·hidden_dim, dim).
     w_down: (dim, hidden_dim). What follows is None in models that do not have it. qkv_bias: (q_dim + 2·kv_dim,).
+    wo_bias, down_bias: (dim,). gate_up_bias: (2·hidden_dim,).
     q_norm, k_norm: (head_dim,). attn_post_norm, ffn_post_norm: (dim,). router: (n_experts, dim); with it, w_gate_up
     is gate and up, each (n_experts·hidden_dim, dim), and w_down (n_experts·dim, hidden_dim): expert below expert.
     """
@@ -40,6 +41,9 @@ class LayerWeights:
     w_gate_up: list[Matrix]
     w_down: Matrix
     qkv_bias: Vector | None
+    wo_bias: Vector | None
+    gate_up_bias: Vector | None
+    down_bias: Vector | None
     q_norm: Vector | None
     k_norm: Vector | None
     attn_post_norm: Vector | None
@@ -110,6 +114,9 @@ def load_weights(
             w_gate_up=matrices(f"{i}.w_gate_up"),
             w_down=matrices(f"{i}.w_down")[0],
             qkv_bias=vector(f"blk.{i}.attn_q.bias", f"blk.{i}.attn_k.bias", f"blk.{i}.attn_v.bias"),
+            wo_bias=vector(f"blk.{i}.attn_output.bias"),
+            gate_up_bias=vector(f"blk.{i}.ffn_gate.bias", f"blk.{i}.ffn_up.bias"),
+            down_bias=vector(f"blk.{i}.ffn_down.bias"),
             q_norm=vector(f"blk.{i}.attn_q_norm.weight"),
             k_norm=vector(f"blk.{i}.attn_k_norm.weight"),
             attn_post_norm=vector(f"blk.{i}.post_attention_norm.weight"),

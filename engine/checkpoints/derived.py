@@ -80,7 +80,7 @@ def joined_columns(name: str, parts: Sequence[TensorInfo]) -> TensorInfo:
 
 
 def rotary_order(tensor: TensorInfo, n_heads: int) -> TensorInfo:
-    """The rows of a query or key matrix as GGUF wants them: the two halves of each head interleaved.
+    """The rows of a query or key matrix, or its biases, as GGUF wants them: the two halves of each head interleaved.
 
     Hugging Face keeps the two numbers that are turned together half a head apart, Meta and GGUF side by side.
     """
@@ -97,6 +97,9 @@ def rotary_order(tensor: TensorInfo, n_heads: int) -> TensorInfo:
 
         from engine.checkpoints.rows import read_rows
 
+        if len(tensor.shape) == 1:
+            vector = np.asarray(read_rows(tensor, first, count))
+            return vector.reshape(n_heads, 2, head_dim // 2, -1).swapaxes(1, 2).reshape(vector.shape)
         head, last_head = first // head_dim, -(-(first + count) // head_dim)
         rows = np.asarray(read_rows(tensor, head * head_dim, (last_head - head) * head_dim))
         interleaved = rows.reshape(-1, 2, head_dim // 2, rows.shape[1]).swapaxes(1, 2).reshape(rows.shape)

@@ -116,7 +116,8 @@ def _translated(foreign: Mapping[str, TensorInfo], config: HuggingFaceConfig) ->
 
 def _as_gguf(tensor: TensorInfo, config: HuggingFaceConfig) -> TensorInfo:
     name = tensor.name
-    if config.permutes and len(tensor.shape) == 2 and name.endswith((".attn_q.weight", ".attn_k.weight")):
+    kind = (".weight", ".bias")[len(tensor.shape) == 1]
+    if config.permutes and len(tensor.shape) <= 2 and name.endswith((f".attn_q{kind}", f".attn_k{kind}")):
         return rotary_order(tensor, config.n_heads if ".attn_q." in name else config.n_kv_heads)
     if config.norms_add_one and name.endswith("norm.weight"):
         return as_floats(tensor, "F32", plus=1.0)

@@ -53,6 +53,9 @@ _WINDOWED = ("llama", "gemma2", "gemma3", "phi3")
 
 LONG_ROPE = ("longrope", "su")
 
+_LAYER_TYPES = {"sliding_attention": True, "full_attention": False}
+"""What `layer_types` says of each layer, and whether that has a window."""
+
 
 class HuggingFaceConfig:
     """A model's configuration, with every number checked when it is read."""
@@ -76,7 +79,6 @@ class HuggingFaceConfig:
         self.n_heads = self.values.integer("num_attention_heads", low=1, high=self.dim)
         self.n_kv_heads = self.values.integer("num_key_value_heads", self.n_heads, low=1, high=self.n_heads)
         self.head_dim = self.values.integer("head_dim", self.dim // self.n_heads, low=1, high=MAX_WIDTH)
-        self.rope_dim = int(self.head_dim * self.values.real("partial_rotary_factor", 1.0, low=0.0, high=1.0))
         self.tied = self.values.flag("tie_word_embeddings", self.architecture.startswith("gemma"))
         if self.architecture == "qwen3moe" and not self.values.flag("norm_topk_prob", True):
             raise UnsupportedModelError(
@@ -84,6 +86,8 @@ class HuggingFaceConfig:
                 "Choose another model.",
             )
         self.rope = self._rope_parameters()
+        given = self.rope if "partial_rotary_factor" in self.rope else self.values
+        self.rope_dim = int(self.head_dim * given.real("partial_rotary_factor", 1.0, low=0.0, high=1.0))
         self.rope_theta = self._rope_number("rope_theta", self.values.real("rope_theta", 10_000.0, low=1.0, high=1e12))
 
     @property
@@ -155,12 +159,29 @@ class HuggingFaceConfig:
         if "sliding_window" in self.values and self.architecture in _WINDOWED:
             window = self.values.integer("sliding_window", low=0, high=MAX_CONTEXT)
             keys[f"{self.architecture}.attention.sliding_window"] = window
+            if windowed := self._windowed_layers():
+                keys[f"{self.architecture}.attention.sliding_window_pattern"] = windowed
+        if (local := self._rope_of("sliding_attention")) and "rope_theta" in local:
+            keys[f"{self.architecture}.rope.freq_base_swa"] = local.real("rope_theta", low=1.0, high=1e12)
         return keys
 
+    def _windowed_layers(self) -> tuple[bool, ...]:
+        """Which layers have a window, where the configuration names each one's kind."""
+        types = self.values.get("layer_types")
+        if not isinstance(types, list) or not all(isinstance(kind, str) and kind in _LAYER_TYPES for kind in types):
+            return ()
+        return tuple(_LAYER_TYPES[kind] for kind in types)
+
     def _rope_parameters(self) -> Metadata:
-        """Under the name that the version of transformers used."""
+        """Of layers without a window, where those have their own."""
+        return self._rope_of("full_attention") or self._rope_of(None)
+
+    def _rope_of(self, layer_type: str | None) -> Metadata:
+        """By the name that the version of transformers used; since version 5, a kind of layers may have its own."""
         for name in ("rope_parameters", "rope_scaling"):
             found = self.values.get(name)
+            if isinstance(found, dict) and layer_type is not None:
+                found = found.get(layer_type)
             if isinstance(found, dict):
                 return Metadata({key: value for key, value in found.items() if value is not None}, self.path)
         return Metadata({}, self.path)
@@ -189,6 +210,19 @@ class HuggingFaceConfig:
         original = self.rope.optional_integer("original_max_position_embeddings", low=1, high=MAX_CONTEXT)
         if original is not None:
             keys[f"{arch}.rope.scaling.original_context_length"] = original
+        return keys | (self._yarn() if kind == "yarn" else {})
+
+    def _yarn(self) -> dict[str, object]:
+        """YaRN's own numbers. attention_factor is the whole factor, GGUF's comes on top of YaRN's 1 + log / 10."""
+        scaling = f"{self.architecture}.rope.scaling"
+        keys: dict[str, object] = {
+            f"{scaling}.yarn_{name}": self._rope_number(name, 1.0)
+            for name in ("beta_fast", "beta_slow")
+            if name in self.rope
+        }
+        if "attention_factor" in self.rope:
+            own = 1 + math.log(max(1.0, self._rope_number("factor", 1.0))) / 10
+            keys[f"{scaling}.attn_factor"] = self._rope_number("attention_factor", own) / own
         return keys
 
     def _long_rope(self) -> dict[str, object]:

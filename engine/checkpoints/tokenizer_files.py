@@ -117,7 +117,10 @@ class TokenizerFolder:
         ids = {text: id_ for id_, text in enumerate(tokens)} if isinstance(tokens, list) else {}
         found: dict[str, object] = {}
         for name, option in (("bos", "bos_token"), ("eos", "eos_token"), ("unknown", "unk_token")):
-            id_ = ids.get(_token_text(options.get(option)) or "", self.config.get(f"{option}_id"))
+            # The first LLaMA folders name no text, and ids in config.json that are not those of their tokenizer.model.
+            is_known = f"{PREFIX}{name}_token_id" in keys and option in options
+            by_id = None if is_known else self.config.get(f"{option}_id")
+            id_ = ids.get(_token_text(options.get(option)) or "", by_id)
             if isinstance(id_, list) and id_:
                 id_ = id_[0]
             if _is_id(id_) and id_ < len(ids):

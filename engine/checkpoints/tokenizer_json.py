@@ -49,7 +49,8 @@ def tokenizer_json_metadata(path: Path, n_vocab: int) -> dict[str, object]:
     tokens = _tokens(model["vocab"], added, n_vocab, path)
     keys: dict[str, object] = {PREFIX + "tokens": tokens}
     if model.get("byte_fallback") is True:
-        return keys | _sentencepiece_like(tokens, added)
+        prefix = {PREFIX + "add_space_prefix": _adds_space_prefix(root)}
+        return keys | _sentencepiece_like(tokens, added) | prefix
     types = array("i", [added[id_].type if id_ in added else NORMAL for id_ in range(n_vocab)])
     for id_, token in enumerate(tokens):
         if token == _filler(id_):
@@ -96,6 +97,28 @@ def _sentencepiece_like(tokens: list[str], added: Mapping[int, AddedToken]) -> d
         types.append(kind)
         scores.append(float(-id_) if kind == NORMAL else 0.0 if kind != UNUSED else ADDED_SCORE)
     return {PREFIX + "model": "llama", PREFIX + "scores": scores, PREFIX + "token_type": types}
+
+
+def _adds_space_prefix(root: Mapping[str, Any]) -> bool:
+    """Whether a space is put before a text: a step of the normalizer, or of the pre-tokenizer."""
+    steps = [*_inner_steps(root.get("normalizer")), *_inner_steps(root.get("pre_tokenizer"))]
+    return any(
+        step.get("type") == "Prepend"
+        or (
+            step.get("type") == "Metaspace"
+            and step.get("prepend_scheme", "always" if step.get("add_prefix_space", True) else "never") != "never"
+        )
+        for step in steps
+    )
+
+
+def _inner_steps(step: object) -> Iterator[Mapping[str, Any]]:
+    """A step, or those of a sequence."""
+    if isinstance(step, dict):
+        inner = step.get("normalizers") or step.get("pretokenizers")
+        for each in inner if isinstance(inner, list) else [step]:
+            if isinstance(each, dict):
+                yield each
 
 
 def _sentencepiece_type(id_: int, token: str, added: Mapping[int, AddedToken]) -> int:

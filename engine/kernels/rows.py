@@ -51,6 +51,21 @@ def widen_row(x, out, n_blocks):
         widen_block(x + block * 4 * BLOCK, out + block * WORD_BLOCK_BYTES)
 
 
+ADD_ROWS, ADD_STRIDE, ADDED, ADDED_VECTORS = P0, P1, P2, P3
+"""Parameters of add_vector: rows of float32 and their stride, what is added to each, and its length in vectors."""
+
+
+@kernel
+def add_vector(step, batch, first, last, thread):
+    """Add the same numbers to each row."""
+    added = field(step, ADDED)
+    for t in range(first, last):
+        row = field(step, ADD_ROWS) + t * field(step, ADD_STRIDE)
+        for i in range(field(step, ADDED_VECTORS)):
+            at = i * VECTOR
+            store_f32x16(row + at, lanes.add(load_f32x16(row + at), load_f32x16(added + at)))
+
+
 WORDS_FROM, WORDS_FROM_STRIDE, WORDS_TO, WORDS_TO_STRIDE, WORDS_BLOCKS = P0, P1, P2, P3, P4
 """Parameters of widen: rows of float32 and of words with their strides, blocks of a row."""
 

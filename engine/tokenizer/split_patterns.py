@@ -60,12 +60,14 @@ class Split:
 _SPLITS: tuple[tuple[str, Split], ...] = (
     ("default", Split((r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", "[0-9][0-9][0-9]"))),
     (
-        "llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2",
+        "llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano",
         Split((_LLAMA3,), ignore_merges=True, add_bos=True),
     ),
     ("dbrx smaug-bpe glm4 chatglm-bpe", Split((_LLAMA3,))),
-    ("qwen2 deepseek-r1-qwen kormo megrez stablelm2 hunyuan solar-open grok-2", Split((_QWEN2,))),
+    ("qwen2 deepseek-r1-qwen kormo f2llmv2 megrez stablelm2 hunyuan solar-open grok-2", Split((_QWEN2,))),
     ("qwen35", Split((_QWEN35,))),
+    ("ufakzeka", Split((rf"{_WORD}|\p{{N}}|{_PUNCTUATION}|{_SPACE}",))),
+    ("minicpm5", Split((r"\p{N}{1,3}", _QWEN2.replace(r"|\p{N}|", r"|\p{N}+|")), ignore_merges=True)),
     ("tekken", Split((_TEKKEN,), ignore_merges=True, add_bos=True)),
     ("gpt-4o llama4 kanana2 minimax-m2", Split((_GPT4O,))),
     ("gpt-2 phi-2 gigachat mellum a.x-4.0 mpt olmo jais trillion granite-docling exaone4", Split((_GPT2,))),

@@ -60,9 +60,16 @@ END_TEXTS: Final = frozenset(
         "<|repo_name|>",
         "<reponame>",
         "<|file_sep|>",
+        "<PAD>",
+        "[PAD]",
+        "<REPO>",
+        "<|ifm|im_end|>",
     }
 )
 """Tokens that end an answer whatever the metadata says, by their text. Source: llama.cpp, src/llama-vocab.cpp."""
+
+_END_NAMES: Final = ("eos", "eot", "eom", "fim_pad", "fim_rep", "fim_sep")
+"""Tokens that end an answer by their key in the metadata."""
 
 _NOT_ENDS: Final = (
     ("<|end|>", frozenset({"<|return|>", "<|call|>"})),
@@ -70,6 +77,10 @@ _NOT_ENDS: Final = (
     ("</s>", frozenset({"<|tool_response>"})),
 )
 """A text that ends nothing in vocabularies that have all of the others: there it only parts messages."""
+
+
+NO_TOKEN: Final = 2**32 - 1
+"""What some converters write as the id of a token that there is none of."""
 
 
 class Vocabulary:
@@ -89,7 +100,9 @@ class Vocabulary:
         self.types: list[int] = list(types) if types is not None else [TokenType.NORMAL] * n_tokens
 
         def special_id(name: str) -> int | None:
-            found = metadata.optional_integer(f"{PREFIX}{name}_token_id", low=0, high=n_tokens - 1)
+            key = f"{PREFIX}{name}_token_id"
+            given = metadata.get(key) not in (None, NO_TOKEN)
+            found = metadata.integer(key, low=0, high=n_tokens - 1) if given else None
             default = default_ids.get(name, n_tokens)
             return found if found is not None or default >= n_tokens else default
 
@@ -97,7 +110,7 @@ class Vocabulary:
         self.eos_id = special_id("eos")
         self.unknown_id = special_id("unknown")
         self.add_bos = metadata.flag(PREFIX + "add_bos_token", add_bos) and self.bos_id is not None
-        self.end_ids = self._find_ends([special_id(name) for name in ("eos", "eot", "eom")])
+        self.end_ids = self._find_ends([special_id(name) for name in _END_NAMES])
         self.control_ids = frozenset(
             id_ for id_, kind in enumerate(self.types) if kind in (TokenType.CONTROL, TokenType.UNKNOWN)
         )

@@ -96,15 +96,18 @@ class ReferenceModel:
         rounded = in_blocks(weights * step[:, :, 0].T[:, None], as_activations) / step[:, :, 0].T[:, None]
         rounded /= weights.sum(-1, keepdims=True)
         out = np.einsum("hqk,khd->qhd", rounded, v).reshape(n, -1).astype(np.float32)
-        return out @ t[block + "attn_output.weight"].T
+        return out @ t[block + "attn_output.weight"].T + t.get(block + "attn_output.bias", 0)
 
     def feed_forward(self, x, block):
         t = self.tensors
         if block + "ffn_gate.weight" in t:
-            gate, up = x @ t[block + "ffn_gate.weight"].T, x @ t[block + "ffn_up.weight"].T
+            gate, up = (
+                x @ t[f"{block}ffn_{part}.weight"].T + t.get(f"{block}ffn_{part}.bias", 0) for part in ("gate", "up")
+            )
         else:
             gate, up = np.split(x @ t[block + "ffn_up.weight"].T, 2, axis=1)
-        return ((gelu if self.gemma else silu)(gate) * up) @ t[block + "ffn_down.weight"].T
+        down = ((gelu if self.gemma else silu)(gate) * up) @ t[block + "ffn_down.weight"].T
+        return down + t.get(block + "ffn_down.bias", 0)
 
     def experts(self, x, block):
         gates, ups, downs = (self.expert_matrices(f"{block}ffn_{name}") for name in ("gate", "up", "down"))

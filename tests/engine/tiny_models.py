@@ -12,6 +12,7 @@ from gguf.quants import quantize
 
 VOCABULARY = Path(__file__).with_name("data") / "spm_vocabulary.json"
 
+QKV = ("attn_q", "attn_k", "attn_v")
 EXPERTS = {"expert_count": 8, "expert_used_count": 2}
 LONG_ROPE = {"rope.scaling.attn_factor": 1.2, "rope.dimension_count": 12}
 
@@ -26,10 +27,12 @@ MODELS = {
         "rope.scaling.factor": 4.0,
         "rope.scaling.original_context_length": 128,
     },
+    "llama-biases": {"biases": (*QKV, "attn_output", "ffn_gate", "ffn_up", "ffn_down")},
     "mistral": {"attention.sliding_window": 16},
     "mixtral": EXPERTS,
     "mixtral-apart": {**EXPERTS, "apart": True},
-    "qwen2": {"rope.freq_base": 1_000_000.0},
+    "qwen2": {"rope.freq_base": 1_000_000.0, "biases": QKV},
+    "qwen2-plain": {},
     "qwen3": {"head_dim": 32, "rope.freq_base": 1_000_000.0},
     "qwen3moe": {"head_dim": 32, **EXPERTS, "expert_used_count": 3, "expert_feed_forward_length": 48},
     "gemma": {"head_dim": 32, "head_count_kv": 1},
@@ -76,7 +79,7 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
     kv_heads, hidden = options.pop("head_count_kv", 2), 96
     head_dim = options.pop("head_dim", dim // heads)
     divisors, untied = options.pop("divisors", []), options.pop("untied", False)
-    apart = options.pop("apart", False)
+    apart, biases = options.pop("apart", False), options.pop("biases", ())
     pieces = json.loads(VOCABULARY.read_text("utf-8"))
     keys = {
         "block_count": layers,
@@ -116,7 +119,7 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
         head_dim,
         options.get("expert_feed_forward_length", hidden),
     )
-    for tensor, shape, spread in tensors(*sizes, layers, len(pieces), options.get("expert_count", 0), untied):
+    for tensor, shape, spread in tensors(*sizes, layers, len(pieces), options.get("expert_count", 0), untied, biases):
         values = rng.standard_normal(shape, np.float32) * np.float32(spread)
         if "norm" in tensor:
             values += np.float32(1.0)
@@ -136,7 +139,7 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
     return path
 
 
-def tensors(arch, dim, q_dim, kv_dim, head_dim, hidden, layers, vocab, experts, untied):
+def tensors(arch, dim, q_dim, kv_dim, head_dim, hidden, layers, vocab, experts, untied, biases):
     """(name, shape, standard deviation) of each tensor; queries and keys are large enough for a lively attention."""
     even = dim**-0.5
     yield "token_embd.weight", (vocab, dim), 0.5
@@ -150,13 +153,11 @@ def tensors(arch, dim, q_dim, kv_dim, head_dim, hidden, layers, vocab, experts, 
             yield block + "attn_qkv.weight", (q_dim + 2 * kv_dim, dim), 1.5 * even
         else:
             for letter, rows in ("q", q_dim), ("k", kv_dim), ("v", kv_dim):
-                yield f"{block}attn_{letter}.weight", (rows, dim), 1.5 * even
-                if arch == "qwen2":
-                    yield f"{block}attn_{letter}.bias", (rows,), 0.5
+                yield from matrix(block, f"attn_{letter}", (rows, dim), 1.5 * even, biases)
         if arch in ("qwen3", "qwen3moe", "gemma3"):
             yield block + "attn_q_norm.weight", (head_dim,), 0.2
             yield block + "attn_k_norm.weight", (head_dim,), 0.2
-        yield block + "attn_output.weight", (dim, q_dim), even
+        yield from matrix(block, "attn_output", (dim, q_dim), even, biases)
         yield block + "ffn_norm.weight", (dim,), 0.2
         if arch in ("gemma2", "gemma3"):
             yield block + "post_attention_norm.weight", (dim,), 0.2
@@ -168,6 +169,13 @@ def tensors(arch, dim, q_dim, kv_dim, head_dim, hidden, layers, vocab, experts, 
             yield block + "ffn_down_exps.weight", (experts, dim, hidden), hidden**-0.5
         else:
             if arch != "phi3":
-                yield block + "ffn_gate.weight", (hidden, dim), even
-            yield block + "ffn_up.weight", (2 * hidden if arch == "phi3" else hidden, dim), even
-            yield block + "ffn_down.weight", (dim, hidden), hidden**-0.5
+                yield from matrix(block, "ffn_gate", (hidden, dim), even, biases)
+            yield from matrix(block, "ffn_up", (2 * hidden if arch == "phi3" else hidden, dim), even, biases)
+            yield from matrix(block, "ffn_down", (dim, hidden), hidden**-0.5, biases)
+
+
+def matrix(block, name, shape, spread, biases):
+    """A matrix, and its biases if it is among those that have some."""
+    yield f"{block}{name}.weight", shape, spread
+    if name in biases:
+        yield f"{block}{name}.bias", shape[:1], 0.5

@@ -35,6 +35,12 @@ def change(path: Path, **values: object) -> None:
 class TestConfig:
     """What config.json becomes."""
 
+    def test_the_first_llama_folders_name_other_ids_than_their_tokenizer(self, folder: Path) -> None:
+        change(folder / "config.json", bos_token_id=0, eos_token_id=1)
+        change(folder / "tokenizer_config.json", bos_token="", eos_token="", unk_token="")
+        metadata = open_checkpoint(folder).metadata
+        assert [metadata[f"tokenizer.ggml.{name}_token_id"] for name in ("unknown", "bos", "eos")] == [0, 1, 2]
+
     def test_the_keys_of_llama(self, folder: Path) -> None:
         checkpoint = open_checkpoint(folder)
         config = config_from_gguf(checkpoint.metadata, checkpoint.tensors)
@@ -340,11 +346,25 @@ class TestTokenizerJson:
             assert ids == library.encode(text, add_special_tokens=False).ids
         assert tokenizer.vocab_size == 696
 
-    def test_sentencepiece_in_this_format(self, folder: Path, tiny_llama) -> None:
-        expected = load_tokenizer(open_checkpoint(folder).metadata)
+    @pytest.mark.parametrize(
+        ("steps", "adds_prefix"),
+        [
+            ({"normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend"}, {"type": "Replace"}]}}, True),
+            ({"pre_tokenizer": {"type": "Metaspace", "prepend_scheme": "first"}}, True),
+            ({"pre_tokenizer": {"type": "Metaspace", "add_prefix_space": True}}, True),
+            ({"pre_tokenizer": {"type": "Metaspace", "prepend_scheme": "never"}}, False),
+            ({"pre_tokenizer": {"type": "Metaspace", "add_prefix_space": False}}, False),
+            ({"normalizer": {"type": "Replace"}, "pre_tokenizer": {"type": "Split"}}, False),  # Gemma's
+            ({"normalizer": [], "pre_tokenizer": {"pretokenizers": 3}}, False),
+        ],
+    )
+    def test_sentencepiece_in_this_format(self, folder: Path, tiny_llama, steps: dict, adds_prefix: bool) -> None:
+        prefix = {"tokenizer.ggml.add_space_prefix": adds_prefix}
+        expected = load_tokenizer(open_checkpoint(folder).metadata | prefix)
         vocab = {text: id_ for id_, (text, _, _) in enumerate(tiny_llama.pieces)}
         special = [{"id": i, "content": text, "special": True} for i, text in enumerate(("<unk>", "<s>", "</s>"))]
         root = {"model": {"type": "BPE", "vocab": vocab, "merges": [], "byte_fallback": True}, "added_tokens": special}
+        root |= steps
         (folder / "tokenizer.model").unlink()
         (folder / "tokenizer.json").write_text(json.dumps(root))
         found = load_tokenizer(open_checkpoint(folder).metadata)

@@ -23,6 +23,7 @@ from tests.engine import tiny_models
 
 MODELS = {
     "llama": ("LlamaForCausalLM", {}),
+    "llama-biases": ("LlamaForCausalLM", {"attention_bias": True, "mlp_bias": True}),
     "mistral": ("MistralForCausalLM", {"sliding_window": 16}),
     "mixtral": ("MixtralForCausalLM", {"num_local_experts": 8, "num_experts_per_tok": 2}),
     "qwen3moe": (
@@ -42,7 +43,13 @@ MODELS = {
     "gemma": ("GemmaForCausalLM", {"head_dim": 32}),
     "gemma2": (
         "Gemma2ForCausalLM",
-        {"head_dim": 32, "sliding_window": 16, "attn_logit_softcapping": 5.0, "final_logit_softcapping": 3.0},
+        {
+            "head_dim": 32,
+            "sliding_window": 16,
+            "layer_types": ["sliding_attention", "full_attention"] * 2,
+            "attn_logit_softcapping": 5.0,
+            "final_logit_softcapping": 3.0,
+        },
     ),
     "gemma3": (
         "Gemma3ForCausalLM",
@@ -116,9 +123,9 @@ def write_folder(folder: Path, twin, write, name: str) -> Path:
         if gguf_name.startswith("rope_"):
             continue
         values = read_floats(tensor, 0, tensor.n_rows).reshape(tensor.shape)
-        if architecture == "llama" and gguf_name.endswith(("attn_q.weight", "attn_k.weight")):
+        if architecture == "llama" and ("attn_q." in gguf_name or "attn_k." in gguf_name):
             heads = config.n_heads if "attn_q" in gguf_name else config.n_kv_heads
-            values = write.from_rotary_order(values, heads)
+            values = write.from_rotary_order(values.reshape(len(values), -1), heads).reshape(values.shape)
         if architecture.startswith("gemma") and gguf_name.endswith("norm.weight"):
             values = values - np.float32(1)
         if "_exps." in gguf_name:

@@ -52,6 +52,16 @@ class TestSpecialTokens:
         metadata = bpe_metadata(["a", "b", "stop"], [], eot_token_id=2, eos_token_id=1)
         assert load_tokenizer(metadata).end_ids == {1, 2}
 
+    def test_ends_of_whoever_fills_gaps_or_batches(self) -> None:
+        metadata = bpe_metadata(["a", "[PAD]", "repo", "d"], [], eos_token_id=0, fim_rep_token_id=2)
+        assert load_tokenizer(metadata).end_ids == {0, 1, 2}
+
+    def test_ids_of_tokens_that_there_are_none_of(self) -> None:
+        tokenizer = load_tokenizer(bpe_metadata(["a", "b"], [], eos_token_id=2**32 - 1, bos_token_id=1))
+        assert (tokenizer.bos_id, tokenizer.eos_id) == (1, None)
+        with pytest.raises(ModelFileError, match="bos_token_id is 2, it should be between 0 and 1"):
+            load_tokenizer(bpe_metadata(["a", "b"], [], bos_token_id=2))
+
     def test_an_end_that_only_parts_messages(self) -> None:
         tokens = ["<|end|>", "<|return|>", "<|call|>"]
         assert load_tokenizer(bpe_metadata(tokens, [])).end_ids == {1, 2}

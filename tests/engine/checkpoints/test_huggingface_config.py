@@ -1,0 +1,59 @@
+"""What newer and older versions of transformers write into config.json, as GGUF's metadata."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from engine.checkpoints.huggingface_config import HuggingFaceConfig
+
+SIZES = {
+    "hidden_size": 64,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "intermediate_size": 96,
+    "max_position_embeddings": 4096,
+}
+
+
+def metadata_of(architecture: str, **values: object) -> dict[str, object]:
+    return HuggingFaceConfig({"architectures": [architecture], **SIZES, **values}, Path("config.json")).metadata()
+
+
+def test_rope_by_kinds_of_layers() -> None:
+    """As transformers 5 writes Gemma 3."""
+    keys = metadata_of(
+        "Gemma3ForCausalLM",
+        sliding_window=512,
+        rope_parameters={
+            "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 20_000.0},
+        },
+    )
+    assert keys["gemma3.rope.freq_base"] == 1e6
+    assert keys["gemma3.rope.freq_base_swa"] == 20_000.0
+    assert (keys["gemma3.rope.scaling.type"], keys["gemma3.rope.scaling.factor"]) == ("linear", 8.0)
+
+
+def test_kinds_of_layers_by_name() -> None:
+    kinds = ["sliding_attention", "full_attention"] * 2
+    keys = metadata_of("Gemma2ForCausalLM", sliding_window=512, layer_types=kinds)
+    assert keys["gemma2.attention.sliding_window_pattern"] == (True, False, True, False)
+    keys = metadata_of("Gemma2ForCausalLM", sliding_window=512, layer_types=["sliding_attention", "wavy"])
+    assert "gemma2.attention.sliding_window_pattern" not in keys
+
+
+def test_part_of_a_head_is_turned_wherever_that_stands() -> None:
+    for values in ({"partial_rotary_factor": 0.5}, {"rope_parameters": {"partial_rotary_factor": 0.5}}):
+        assert metadata_of("Phi3ForCausalLM", **values)["phi3.rope.dimension_count"] == 8
+
+
+def test_the_numbers_of_yarn() -> None:
+    scaling = {"rope_type": "yarn", "factor": 4.0, "beta_fast": 64, "beta_slow": 2.0, "attention_factor": 1.5}
+    keys = metadata_of("LlamaForCausalLM", rope_scaling=scaling)
+    assert (keys["llama.rope.scaling.yarn_beta_fast"], keys["llama.rope.scaling.yarn_beta_slow"]) == (64.0, 2.0)
+    assert keys["llama.rope.scaling.attn_factor"] == pytest.approx(1.5 / (1 + 0.1 * math.log(4.0)))
+    keys = metadata_of("LlamaForCausalLM", rope_scaling={"rope_type": "yarn", "factor": 4.0})
+    assert not {key for key in keys if "yarn_" in key or "attn_factor" in key}
