@@ -19,7 +19,8 @@ CHOSEN = os.environ.get("NUMBA_CACHE_DIR")
 ROOM_BYTES = 16 << 20
 """Free space that compiled kernels may need, with some to spare."""
 
-_temporary: list[Path] = []
+_temporary: dict[Path, Path] = {}
+"""Folders until the end of the process, by the one that each stands in for."""
 
 MEMORY = Path("/dev/shm")
 """A folder in memory, where the system has one."""
@@ -46,7 +47,7 @@ def use_kernel_cache(cache_dir: str | None) -> None:
 def clear_temporary() -> None:
     """Remove what is only for this time; for a process that ends without Python's own farewell."""
     while _temporary:
-        shutil.rmtree(_temporary.pop(), ignore_errors=True)
+        shutil.rmtree(_temporary.popitem()[1], ignore_errors=True)
 
 
 def _folder(cache_dir: str | None) -> Path:
@@ -62,8 +63,10 @@ def _folder(cache_dir: str | None) -> Path:
 
 def _temporary_copy(folder: Path) -> Path:
     """A folder until the end of the process, with the kernels that were compiled before."""
+    if folder in _temporary:
+        return _temporary[folder]
     temporary = Path(tempfile.mkdtemp(prefix="llm-tui-kernels-", dir=MEMORY if MEMORY.is_dir() else None))
-    _temporary.append(temporary)
+    _temporary[folder] = temporary
     try:
         shutil.copytree(folder, temporary, dirs_exist_ok=True)
     except (OSError, shutil.Error) as error:

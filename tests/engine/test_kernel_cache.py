@@ -73,3 +73,13 @@ def test_a_folder_that_cannot_be_made_is_no_reason_not_to_compute(tmp_path: Path
 def test_the_users_own_folder_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel_cache, "CHOSEN", str(tmp_path / "own"))
     assert kernel_cache._folder(str(tmp_path / "cache")) == tmp_path / "own"
+
+
+def test_however_many_models_are_opened_there_is_one_copy(tmp_path: Path) -> None:
+    try:
+        first = kernel_cache._temporary_copy(tmp_path)
+        assert kernel_cache._temporary_copy(tmp_path) == first
+        assert kernel_cache._temporary_copy(tmp_path / "other") != first
+    finally:
+        kernel_cache.clear_temporary()
+    assert not first.exists()
