@@ -173,6 +173,9 @@ def _fetch(wanted: _Wanted, part: Path, report: Report) -> None:
                         "Check the connection, then give the same command again: it goes on where it was.",
                     ) from error
                 time.sleep(PAUSE_S * 2 ** (failures - 1))
+                # Whoever wants it no more says so here.
+                note = _read_note(part)
+                report(part.stat().st_size, note.total if note is not None else 0)
             except (httpx.InvalidURL, httpx.TooManyRedirects) as error:
                 raise DownloadError(f"{wanted.url} could not be fetched: {error}.", "Check the address.") from error
 

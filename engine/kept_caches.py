@@ -2,7 +2,9 @@
 
 A file holds the tokens and, bit for bit, what the cache held for them, so an answer that goes on from it is the same.
 It is only taken for the same model file in the same cache layout. The oldest files go when all take too much room.
-Importing this costs nothing: the app uses it to forget a session that is deleted.
+A session that is deleted is forgotten by the app, while an engine may still hold its cache in memory: an empty file
+beside its place tells every engine not to write it again.
+Importing this costs nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import hashlib
 import json
 import logging
 import os
+import time
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,14 +43,37 @@ LIMIT_BYTES = 4 << 30
 """All files together; the oldest are removed beyond."""
 
 
+FORGOTTEN_S = 24 * 3600.0
+"""For so long engines are told that a session is forgotten; they write a cache about a second after the answer."""
+
+
 def kept_file(directory: Path, key: str) -> Path:
     """Where the cache of a session lies; its id does not show in the name."""
     return directory / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.kv"
 
 
 def forget(directory: Path, key: str) -> None:
-    """Remove what is kept of a session. Nothing happens where nothing is."""
-    kept_file(directory, key).unlink(missing_ok=True)
+    """Remove what is kept of a session, and have no engine keep it any more."""
+    path = kept_file(directory, key)
+    # On a full disk there may be no room for the mark, but for no cache either.
+    with contextlib.suppress(OSError):
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _mark(path).touch(mode=0o600)
+    path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        _remove_old_marks(directory)
+
+
+def _mark(path: Path) -> Path:
+    """The file that says that a session's cache is not to be kept."""
+    return path.with_suffix(".forgotten")
+
+
+def _remove_old_marks(directory: Path) -> None:
+    limit = time.time() - FORGOTTEN_S
+    for mark in directory.glob(_mark(Path("*")).name):
+        if mark.stat().st_mtime < limit:
+            mark.unlink(missing_ok=True)
 
 
 def fingerprint(checkpoint: Checkpoint, layout: str) -> str:
@@ -87,16 +113,18 @@ class KeptCaches:
             kept = self._read_ids(file)
             spared = common_prefix_length(kept, ids)
             if spared >= common_prefix_length(held, ids) + LEAST_GAIN_TOKENS:
-                self._cache.restore(file.name, file.tell(), len(kept))
+                self._cache.restore(file, file.tell(), len(kept))
                 held[:] = kept
                 self._kept_ids = list(kept)
                 os.utime(file.name)
 
     def keep(self, held: Sequence[int]) -> None:
-        """Write the session's cache, unless it is written already or too short; a full disk is no error."""
+        """Write the session's cache, unless it is written already, too short or forgotten; a full disk is no error."""
         if not self._key or len(held) < LEAST_TOKENS or list(held) == self._kept_ids:
             return
         path = kept_file(self._directory, self._key)
+        if _mark(path).exists():
+            return
         try:
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             with NewFile(path, replace=True, mode=0o600) as new:
@@ -105,6 +133,10 @@ class KeptCaches:
                     file.write(array("i", held).tobytes())
                     self._cache.save(file, len(held))
                 new.keep()
+            if _mark(path).exists():
+                # It was forgotten while it was written.
+                path.unlink(missing_ok=True)
+                return
             self._kept_ids = list(held)
             self._make_room(path)
         except OSError as error:

@@ -84,7 +84,7 @@ class ReadOnlyDatabaseError(StorageError):
 class DiskFullError(StorageError):
     """The disk has no room for what was to be stored."""
 
-    hint = "Make room; what could not be stored is tried again."
+    hint = "Make room there."
 
 
 class DatabaseBusyError(StorageError):

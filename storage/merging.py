@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .answer_tokens import keep_tokens
+from .deletion import restore_session
+from .errors import NoSuchSessionError
+from .export import export_session
 from .importers.storing import said_of_it, store_sessions
 from .nodes import keep_unfinished, move_head
 from .owners import this_owner
@@ -28,16 +31,32 @@ def session_of(db: SqliteDatabase, id_: str) -> str | None:
 
 
 @writes
-def merge_session(db: SqliteDatabase, session: PortableSession) -> None:
+def take_session(db: SqliteDatabase, session_id: str) -> tuple[PortableSession, str | None]:
+    """A session for merge_session, deleted or not, and when it was deleted. Raises NoSuchSessionError."""
+    row = db.execute("SELECT deleted_utc FROM sessions WHERE id = ?", [session_id]).fetchone()
+    if row is None:
+        raise NoSuchSessionError(session_id)
+    # Only what is not deleted can be exported.
+    restore_session(db, session_id)
+    session = export_session(db, session_id)
+    _mark_deleted(db, session_id, row[0])
+    return session, row[0]
+
+
+@writes
+def merge_session(db: SqliteDatabase, session: PortableSession, deleted_utc: str | None = None) -> None:
     """Store a session, or what is newer in it: its messages, its branch, its title and settings.
 
-    Messages that are only here stay. Raises ImportFileError where it is not a tree.
+    Messages that are only here stay. deleted_utc: when it was deleted, if it was. Raises ImportFileError where it is
+    not a tree.
     """
     row = db.execute("SELECT key FROM sessions WHERE id = ?", [session.id]).fetchone()
     if row is not None:
         for message in session.messages:
             _update(db, session.id, message)
     store_sessions(db, [session])
+    if deleted_utc is not None:
+        _mark_deleted(db, session.id, deleted_utc)
     if row is None:
         return
     db.execute(
@@ -49,6 +68,10 @@ def merge_session(db: SqliteDatabase, session: PortableSession) -> None:
     if head:
         key = db.execute("SELECT key FROM messages WHERE id = ?", [head[-1]]).fetchone()[0]
         move_head(db, row[0], key)
+
+
+def _mark_deleted(db: SqliteDatabase, session_id: str, deleted_utc: str | None) -> None:
+    db.execute("UPDATE sessions SET deleted_utc = ? WHERE id = ?", [deleted_utc, session_id])
 
 
 def _update(db: SqliteDatabase, session_id: str, message: PortableMessage) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -53,7 +54,7 @@ def migrate(conn: sqlite3.Connection, path: Path | None, migrations: Sequence[st
     if version == len(migrations):
         return
     if version > 0 and path is not None:
-        copy_database(conn, path.with_name(f"{path.name}.before-v{len(migrations)}"))
+        copy_database(conn, path.with_name(f"{path.name}.before-v{len(migrations)}"), version)
     conn.execute("BEGIN IMMEDIATE")
     try:
         # Another app may have migrated while this one waited for the lock.
@@ -70,16 +71,24 @@ def migrate(conn: sqlite3.Connection, path: Path | None, migrations: Sequence[st
             conn.execute("ROLLBACK")
 
 
-def copy_database(conn: sqlite3.Connection, target: Path) -> None:
-    """Copy a database that may be in use to a file of its own; the file appears when the copy is whole."""
-    part = target.with_name(target.name + ".part")
+def copy_database(conn: sqlite3.Connection, target: Path, version: int | None = None) -> None:
+    """Copy a database that may be in use to a file of its own; the file appears when the copy is whole.
+
+    version: the schema to copy; where another app has migrated meanwhile, its own copy stays.
+    """
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")
     part.unlink(missing_ok=True)
-    part.touch(mode=0o600)
-    with closing(sqlite3.connect(part)) as copy:
-        conn.backup(copy)
-        # A copy is one file, without a log beside it.
-        copy.execute("PRAGMA journal_mode = DELETE")
-    part.replace(target)
+    try:
+        part.touch(mode=0o600)
+        with closing(sqlite3.connect(part)) as copy:
+            conn.backup(copy)
+            # A copy is one file, without a log beside it.
+            copy.execute("PRAGMA journal_mode = DELETE")
+            found = _pragma(copy, "user_version")
+        if version in (None, found):
+            part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def statements(script: str) -> Iterator[str]:

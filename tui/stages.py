@@ -14,9 +14,10 @@ LOADING = {
 
 FETCHING = {
     "asking": N_("Looking for"),
+    "ending": N_("Waiting until the stopped download lets go of"),
     "waiting": N_("Another llm-tui fetches it; waiting for"),
     "downloading": N_("Downloading"),
     "checking": N_("Checking"),
     "unpacking": N_("Unpacking"),
 }
-"""By the stage of FetchProgress; the model's name follows."""
+"""By the stage of FetchProgress, and "ending" before it; the model's name follows."""

@@ -148,6 +148,20 @@ def test_a_server_that_never_gets_anywhere_is_given_up(site: Site, tmp_path: Pat
     assert len(site.ranges) == module.ATTEMPTS
 
 
+def test_between_two_attempts_it_can_be_stopped(site: Site, tmp_path: Path) -> None:
+    site.status = 500
+
+    class Enough(Exception):
+        pass
+
+    def stop(done: int, total: int) -> None:
+        raise Enough
+
+    with pytest.raises(Enough):
+        download(site.url, tmp_path, stop)
+    assert len(site.ranges) == 1
+
+
 def test_the_checksum_decides(site: Site, tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match="not the wanted file"):
         download(site.url, tmp_path, lambda *_: None, sha256="0" * 64)

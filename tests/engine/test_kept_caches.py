@@ -148,14 +148,73 @@ def test_until_it_is_whole_a_file_is_nowhere_to_be_seen(open_again, folder, monk
     assert [path.suffix for path in folder.iterdir()] == [".kv"]
 
 
+def kept_in(folder):
+    return [file for file in folder.glob("*") if file.stat().st_size]
+
+
 def test_forgetting_removes_the_file(open_again, folder):
     model = open_again()
     read(model, "session", IDS)
     model.keep_session()
     forget(folder, "other")
-    assert list(folder.iterdir())
+    assert kept_in(folder)
     forget(folder, "session")
-    assert list(folder.iterdir()) == []
+    assert not kept_in(folder)
+
+
+def test_what_an_engine_still_holds_of_a_forgotten_session_is_not_kept(open_again, folder):
+    model = open_again()
+    read(model, "session", IDS)
+    forget(folder, "session")
+    model.keep_session()
+    read(model, "other", IDS[::-1])
+    assert not kept_in(folder)
+    model.close()
+    assert kept_in(folder) == [kept_file(folder, "other")]
+
+
+def test_a_session_that_is_forgotten_while_it_is_written_is_not_kept(open_again, folder, monkeypatch):
+    model = open_again()
+    read(model, "session", IDS)
+    save = model.transformer.cache.save
+
+    def save_late(file, n_tokens):
+        forget(folder, "session")
+        save(file, n_tokens)
+
+    monkeypatch.setattr(model.transformer.cache, "save", save_late)
+    model.keep_session()
+    assert not kept_in(folder)
+
+
+def test_what_tells_of_forgotten_sessions_does_not_pile_up(folder):
+    forget(folder, "long ago")
+    [mark] = folder.iterdir()
+    os.utime(mark, (1, 1))
+    forget(folder, "now")
+    [left] = folder.iterdir()
+    assert left != mark
+
+
+def test_what_is_read_is_the_file_that_was_looked_at(open_again, folder, monkeypatch):
+    """Another engine may replace it in between."""
+    model = open_again()
+    read(model, "session", IDS)
+    _, expected = read(model, "session", [*IDS, 5])
+    model.keep_session()
+    read(model, "other", IDS[::-1])
+    model.keep_session()
+    again = open_again()
+    restore = again.transformer.cache.restore
+
+    def restore_late(*where):
+        kept_file(folder, "other").replace(kept_file(folder, "session"))
+        restore(*where)
+
+    monkeypatch.setattr(again.transformer.cache, "restore", restore_late)
+    spared, logits = read(again, "session", [*IDS, 5])
+    assert spared == len(IDS)
+    np.testing.assert_array_equal(logits, expected)
 
 
 def test_kept_caches_costs_nothing_to_import():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -83,6 +85,27 @@ def test_two_apps_that_migrate_at_once_do_it_once(path: Path) -> None:
         assert versions
         assert pragma(first, "user_version") == len(STEPS)
         assert first.execute("SELECT y FROM t").fetchall() == [("kept!",)]
+
+
+def test_two_apps_that_copy_at_once_do_not_take_each_others_files(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(at_version(path, 1)) as first, closing(sqlite3.connect(path, isolation_level=None)) as second:
+
+        class Overtaken:
+            def __getattr__(self, name: str) -> Any:
+                return getattr(first, name)
+
+            def backup(self, copy: sqlite3.Connection) -> None:
+                with monkeypatch.context() as other_process:
+                    other_process.setattr(os, "getpid", lambda: 1)
+                    migrate(second, path, STEPS)
+                first.backup(copy)
+
+        migrate(cast(sqlite3.Connection, Overtaken()), path, STEPS)
+        assert first.execute("SELECT y FROM t").fetchall() == [("kept!",)]
+    copy = path.with_name(f"{path.name}.before-v{len(STEPS)}")
+    assert [file for file in path.parent.iterdir() if ".before" in file.name] == [copy]
+    with closing(sqlite3.connect(copy)) as old:
+        assert pragma(old, "user_version") == 1
 
 
 def test_a_newer_version_is_refused_even_when_it_came_just_now(path: Path) -> None:

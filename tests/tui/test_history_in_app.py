@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from textual.widgets import Markdown
+from textual.widgets._toast import Toast
 
 from engine.kept_caches import KEPT, kept_file
 from storage import deletion, sessions, tree
@@ -54,6 +55,21 @@ async def test_a_session_is_renamed_pinned_and_put_away(stage: Stage) -> None:
         await play.until(lambda: "Nothing is archived." in listed(play))
         await play.press("v")
         await play.until(lambda: listed(play) == ["Pinned", "Seas", "Today", "Rivers"])
+
+
+async def test_what_the_database_refuses_is_told_and_not_said_to_be_done(stage: Stage) -> None:
+    make_sessions("Rivers")
+    async with stage.ready() as play:
+        await play.until(lambda: listed(play) == ["Today", "Rivers"])
+        await play.app.workspace.store.call(lambda db: db.execute("PRAGMA query_only = ON"))
+        await play.press("f2")
+        for key in ("p", "a", "d"):
+            await play.press(key)
+            await play.until_told("cannot be written")
+            assert [toast for toast in play.app._notifications if toast.severity != "error"] == []
+            play.app.clear_notifications()
+            await play.until(lambda: not play.app.screen.query(Toast))
+        assert listed(play) == ["Today", "Rivers"]
 
 
 async def test_what_is_deleted_can_be_brought_back_and_is_gone_at_the_end(stage: Stage) -> None:

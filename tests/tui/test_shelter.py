@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 import sqlite_utils
 
+from engine.kept_caches import kept_file
 from storage import answers, sessions, tree
 from storage.database import open_database
-from storage.deletion import delete_session
+from storage.deletion import delete_session, purge_session, restore_session
 from storage.errors import DatabaseBusyError, DiskFullError, ReadOnlyDatabaseError, StorageError
 from storage.export import all_sessions_json
 from storage.importers import import_file
 from tests.tui.conftest import Stage
+from tui.services.history import History
 from tui.services.store import Store
 
 LONG = "word " * 20_000
@@ -113,14 +115,114 @@ async def test_what_was_written_before_is_brought_up_to_date(store: Store, told:
     assert (await store.call(sessions.get_session, session_id)).n_messages == 2
 
 
-async def test_nothing_is_deleted_while_nothing_can_be_stored(store: Store) -> None:
+async def shelter(store: Store, session_id: str) -> str:
+    """Say something in a session that the full disk does not take; the message's id."""
+    return (await store.call(tree.append_message, session_id, None, "user", LONG)).id
+
+
+async def said(store: Store, session_id: str) -> list[str]:
+    return [message.content for message in await store.call(tree.all_messages, session_id)]
+
+
+async def test_what_is_deleted_pinned_or_archived_meanwhile_stays_so(
+    store: Store, told: list[StorageError | None]
+) -> None:
+    talk, gone, old = [await begin(store) for _ in range(3)]
+    short = (await store.call(tree.path, talk))[-1].message.id
+    await store.call(fill_disk)
+    for session_id in (talk, gone, old):
+        await shelter(store, session_id)
+    second = await shelter(store, talk)
+    await store.call(tree.delete_message, short)
+    await store.call(tree.delete_message, second)
+    await store.call(sessions.set_pinned, talk, True)
+    await store.call(sessions.set_archived, old, True)
+    await store.call(delete_session, gone)
+    # The history says so at once.
+    assert [(each.id, each.pinned) for each in await store.call(sessions.list_sessions)] == [(talk, True)]
+    assert await said(store, talk) == [LONG]
+    await store.call(make_room)
+    await until(lambda: told[-1] is None)
+    assert [(each.id, each.pinned) for each in await store.call(sessions.list_sessions)] == [(talk, True)]
+    assert [each.id for each in await store.call(sessions.list_sessions, archived=True)] == [old]
+    assert await said(store, talk) == [LONG]
+
+
+async def test_a_session_deleted_meanwhile_comes_back_whole_when_that_is_undone(
+    store: Store, told: list[StorageError | None]
+) -> None:
     session_id = await begin(store)
     await store.call(fill_disk)
-    await store.call(tree.append_message, session_id, None, "user", LONG)
-    other = await begin(store)
-    assert len(await store.call(tree.path, other)) == 1
-    await store.call(make_room)
+    await shelter(store, session_id)
+    new = await begin(store)
+    await shelter(store, new)
     await store.call(delete_session, session_id)
+    await store.call(delete_session, new)
+    await store.call(make_room)
+    await until(lambda: told[-1] is None)
+    assert await store.call(sessions.list_sessions) == []
+    for deleted in (session_id, new):
+        await store.call(restore_session, deleted)
+        assert await said(store, deleted) == ["short", LONG]
+
+
+async def test_what_the_database_refuses_to_delete_is_not_deleted(
+    store: Store, told: list[StorageError | None]
+) -> None:
+    session_id = await begin(store)
+    await store.call(lambda db: db.execute("PRAGMA query_only = ON"))
+    short = (await store.call(tree.path, session_id))[-1].message.id
+    await store.call(tree.append_message, session_id, short, "user", "said meanwhile")
+    unsent = await store.call(tree.append_message, session_id, short, "user", "a slip")
+    deeds: list[Callable[[], Awaitable[None]]] = [
+        lambda: store.call(tree.delete_message, short),
+        lambda: store.call(delete_session, session_id),
+        lambda: store.call(purge_session, session_id),
+        lambda: store.call(sessions.set_pinned, session_id, True),
+        lambda: store.call(sessions.set_archived, session_id, True),
+    ]
+    for deed in deeds:
+        with pytest.raises(ReadOnlyDatabaseError):
+            await deed()
+    # What is only in memory nobody refuses.
+    await store.call(tree.delete_message, unsent.id)
+    assert await said(store, session_id) == ["short", "said meanwhile"]
+    await store.call(lambda db: db.execute("PRAGMA query_only = OFF"))
+    await until(lambda: told[-1] is None)
+    assert await said(store, session_id) == ["short", "said meanwhile"]
+    [session] = await store.call(sessions.list_sessions)
+    assert not session.pinned
+
+
+async def test_what_was_deleted_is_in_no_file_at_the_end(
+    tmp_path: Path, told: list[StorageError | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "user").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    store = Store(told.append)
+    await store.open(tmp_path / "data" / "sessions.db")
+    history = History(store, lambda message: None, cache)
+    deleted = [await begin(store) for _ in range(3)]
+    for session_id in deleted:
+        kept_file(cache, session_id).write_bytes(b"keys and values")
+    kept = await begin(store)
+    await store.call(fill_disk)
+    await shelter(store, kept)
+    for session_id in deleted[1:]:
+        await shelter(store, session_id)
+    for session_id in deleted:
+        await history.delete(session_id)
+    await store.call(lambda db: db.execute("PRAGMA query_only = ON"))
+    await history.purge_own()
+    assert not [file for file in cache.iterdir() if file.stat().st_size]
+    await store.close()
+    assert store.rescued is not None
+    with closing(open_database(tmp_path / "other.db")) as db:
+        assert import_file(db, store.rescued).session_ids == [kept]
+    with closing(open_database(tmp_path / "data" / "sessions.db")) as db:
+        assert [session.id for session in sessions.list_sessions(db)] == [kept]
 
 
 async def test_what_is_still_in_memory_at_the_end_is_in_a_file(

@@ -88,11 +88,12 @@ class MainSessions(MainEvents):
         """Put the session under the history's cursor out of sight, or back."""
         found = self._chosen()
         if found is not None:
-            self._do(self._changed(self.workspace.history.archive(found)))
-            back = _("The session is back among the others.")
-            self.notify(
-                back if found.archived else _("The session is archived; v shows the archived ones."), markup=False
-            )
+            self._do(self._archive(found))
+
+    async def _archive(self, found: Found) -> None:
+        await self._changed(self.workspace.history.archive(found))
+        back = _("The session is back among the others.")
+        self.notify(back if found.archived else _("The session is archived; v shows the archived ones."), markup=False)
 
     async def _changed(self, deed: Coroutine[Any, Any, None]) -> None:
         await deed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,15 +18,24 @@ if TYPE_CHECKING:
     from engine.starter import FetchProgress
 
 
+POLL_S = 0.2
+"""Between two looks at what has to end first."""
+
+
 class _StoppedError(Exception):
     """The user does not want it any more."""
 
 
 class Fetching:
-    """One download. What it tells after `stop` is heard by nobody; what came until then is kept on disk."""
+    """One download. What it tells after `stop` is heard by nobody; what came until then is kept on disk.
 
-    def __init__(self, name: str, models_dir: Path, post: Post) -> None:
+    before: downloads of the same model that were stopped. Each holds its file until its server says something, at most
+    a minute; this one waits for that.
+    """
+
+    def __init__(self, name: str, models_dir: Path, post: Post, before: Sequence[Fetching] = ()) -> None:
         self.name = name
+        self._before = before
         self._models_dir = models_dir
         self._post = post
         self._ended = threading.Event()
@@ -36,6 +46,11 @@ class Fetching:
     def is_running(self) -> bool:
         """Whether it is neither done nor stopped."""
         return not self._ended.is_set()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it still does something, wanted or not."""
+        return self._thread.is_alive()
 
     def start(self) -> None:
         """Begin; how it goes is posted."""
@@ -54,6 +69,7 @@ class Fetching:
         from engine.pulling import pull
 
         try:
+            self._wait()
             self._end(FetchEnded(path=pull(self.name, self._models_dir, self._report)))
         except _StoppedError:
             return
@@ -64,10 +80,21 @@ class Fetching:
             sentence = _("This should not have happened: {name}: {error}.", name=type(error).__name__, error=error)
             self._end(FetchEnded(error=sentence))
 
+    def _wait(self) -> None:
+        for each in self._before:
+            each.join(POLL_S)
+            while each.is_alive:
+                self._tell("ending", 0, 0, self.name.rpartition("/")[2])
+                each.join(POLL_S)
+        self._before = ()
+
     def _report(self, progress: FetchProgress) -> None:
+        self._tell(progress.stage, progress.done, progress.total, progress.name or self.name)
+
+    def _tell(self, stage: str, done: int, total: int, name: str) -> None:
         if self._ended.is_set():
             raise _StoppedError
-        self._post(FetchAdvanced(progress.stage, progress.done, progress.total, progress.name or self.name))
+        self._post(FetchAdvanced(stage, done, total, name))
 
     def _end(self, event: FetchEnded) -> None:
         if not self._ended.is_set():

@@ -153,14 +153,16 @@ class History:
         gone = await self._store.call(deletion.deleted_sessions, older_than_s=UNDO_S)
         done = await self._store.call(deletion.purge_deleted, older_than_s=UNDO_S, budget_s=PURGE_BUDGET_S)
         self._forget(gone)
-        # As long as something can still be brought back, there will be something to forget.
-        self._purged = done and not await self._store.call(deletion.deleted_sessions)
+        # As long as something can still be brought back, there will be something to forget; so there may be in memory.
+        left = await self._store.call(deletion.deleted_sessions)
+        self._purged = done and not left and not self._store.is_sheltering
 
     async def purge_own(self) -> None:
         """Forget what was deleted here, at the app's end; what takes longer is done at the next start."""
         own, self._deleted = self._deleted, []
         for session_id in own:
-            with suppress(NoSuchSessionError):
+            # One that cannot be removed now is, as deleted, removed by a later start.
+            with suppress(StorageError):
                 await self._store.call(deletion.purge_session, session_id)
         self._forget(own)
 

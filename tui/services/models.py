@@ -35,6 +35,7 @@ class Models:
         self._paths = paths
         self._settings = settings
         self._fetching: Fetching | None = None
+        self._stopped: list[Fetching] = []
 
     @property
     def directories(self) -> list[Path]:
@@ -118,7 +119,10 @@ class Models:
         """Begin to fetch a model: `smollm2`, a URL, or one of the hub; False while another one is being fetched."""
         if self.is_fetching:
             return False
-        self._fetching = Fetching(name, self._paths.models_dir, self._post)
+        name = name.strip()
+        self._stopped = [each for each in self._stopped if each.is_alive]
+        before = [each for each in self._stopped if each.name == name]
+        self._fetching = Fetching(name, self._paths.models_dir, self._post, before)
         self._fetching.start()
         return True
 
@@ -126,6 +130,7 @@ class Models:
         """Stop the download; what came is kept, and gone on with the next time."""
         if self._fetching is not None and self._fetching.is_running:
             self._fetching.stop()
+            self._stopped.append(self._fetching)
             self._post(FetchEnded())
 
     async def close(self) -> None:

@@ -2,6 +2,7 @@
 
 A session comes here whole, with the first thing that could not be written of it, and is then read and written here.
 When the database can be written again, it goes back. What still is here at the end is written to a file to be imported.
+Nothing is deleted, pinned or archived here alone: it would come back, and the history lists what the database says.
 """
 
 from __future__ import annotations
@@ -15,16 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 from storage import answers, claims, sessions, tree
 from storage.database import Database
-from storage.deletion import purge_session
+from storage.deletion import delete_session, deleted_sessions, purge_session, restore_session
 from storage.errors import (
     DatabaseAccessError,
     DatabaseBusyError,
     DiskFullError,
+    NoSuchMessageError,
+    NoSuchSessionError,
     ReadOnlyDatabaseError,
     StorageError,
 )
 from storage.export import all_sessions_json, export_session, session_ids
-from storage.merging import merge_session, session_of
+from storage.merging import merge_session, session_of, take_session
 
 if TYPE_CHECKING:
     import sqlite_utils
@@ -54,7 +57,19 @@ _WRITES: frozenset[Callable[..., Any]] = frozenset(
         tree.switch_to,
     ]
 )
-"""What adds something. Nothing is deleted here: it would come back from the database."""
+"""What adds something."""
+
+_IN_BOTH: frozenset[Callable[..., Any]] = frozenset(
+    [
+        delete_session,
+        purge_session,
+        restore_session,
+        sessions.set_archived,
+        sessions.set_pinned,
+        tree.delete_message,
+    ]
+)
+"""What is done in the database first, and not at all where that refuses it."""
 
 
 def can_shelter(function: Callable[..., Any], error: StorageError) -> bool:
@@ -87,14 +102,25 @@ class Shelter:
         if session_id is not None and not await self.holds((session_id,)):
             await self._database.call(merge_session, await real.call(export_session, session_id))
 
-    async def call(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        """Run a function of the storage package on what is here."""
+    async def call(self, real: Database, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """Run a function of the storage package on what is here, and on the database where both must agree.
+
+        Raises StorageError where the database refuses it; nothing has changed then.
+        """
+        if function in _IN_BOTH and await real.call(session_of, arguments[0]) is not None:
+            # Another app may have deleted it there.
+            with suppress(NoSuchSessionError, NoSuchMessageError):
+                await real.call(function, *arguments, **options)
         return await self._database.call(function, *arguments, **options)
 
     async def give_back(self, real: Database) -> None:
-        """Store what is here in the database. Raises StorageError when that cannot be; the rest then stays here."""
-        for session_id in await self._database.call(session_ids):
-            await real.call(merge_session, await self._database.call(export_session, session_id))
+        """Store what is here in the database. Raises StorageError when that cannot be; the rest then stays here.
+
+        What was deleted goes too, as deleted: it can still be brought back.
+        """
+        for session_id in [*await self._database.call(session_ids), *await self._database.call(deleted_sessions)]:
+            session, deleted_utc = await self._database.call(take_session, session_id)
+            await real.call(merge_session, session, deleted_utc)
             await self._database.call(purge_session, session_id)
 
     async def rescue(self) -> Path | None:

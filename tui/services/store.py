@@ -85,7 +85,7 @@ class Store:
         if self._shelter is not None:
             async with self._sheltering:
                 if self._shelter is not None and await self._shelter.holds(args):
-                    return cast(R, await self._shelter.call(function, *args, **kwargs))
+                    return cast(R, await self._shelter.call(database, function, *args, **kwargs))
         try:
             return await database.call(function, *args, **kwargs)
         except StorageError as error:
@@ -115,7 +115,7 @@ class Store:
                 self._shelter = shelter
                 self._tell(error)
                 self._retrying = asyncio.create_task(self._retry(), name="store what is in memory")
-            return await shelter.call(function, *args, **kwargs)
+            return await shelter.call(database, function, *args, **kwargs)
 
     async def _retry(self) -> None:
         while self._shelter is not None:
