@@ -43,6 +43,9 @@ MAX_ANSWER_BYTES = 16 << 20
 THINKING, THOUGHT = "<think>\n", "\n</think>\n\n"
 """How models mark their thinking in their own text; servers that take the marks out get them back here."""
 
+MAX_TOKEN_ID = 2**31 - 1
+"""The largest that is stored, and far beyond any vocabulary."""
+
 _REASONS: dict[str, FinishReason] = {"length": "length", "abort": "failed", "error": "failed"}
 _PLAIN_REASONS = frozenset({"stop", "length", "eos_token", "stop_sequence"})
 
@@ -160,11 +163,11 @@ class RemoteAnswer:
             shares = [(top, math.exp(min(top.logprob, 0.0))) for top in leading[: self.command.n_candidates]]
             yield Token(
                 request_id=name,
-                id=entry.id,
+                id=_possible(entry.id),
                 text=piece,
                 logprob=entry.logprob,
-                top=[TokenLogprob(top.id, top.logprob) for top in leading[: self.command.n_top]],
-                candidates=[Candidate(top.id, top.token, share, share) for top, share in shares],
+                top=[TokenLogprob(_possible(top.id), top.logprob) for top in leading[: self.command.n_top]],
+                candidates=[Candidate(_possible(top.id), top.token, share, share) for top, share in shares],
             )
 
     def finished(self, reason: FinishReason | None = None, note: str = "") -> Finished:
@@ -188,6 +191,11 @@ class RemoteAnswer:
             seed=self.seed,
             note=" ".join([*self.notes, note]).strip(),
         )
+
+
+def _possible(token_id: int) -> int:
+    """A token's id, where it can be one."""
+    return token_id if 0 <= token_id <= MAX_TOKEN_ID else UNKNOWN_TOKEN
 
 
 def _raise_error(chunk: Chunk) -> None:

@@ -16,6 +16,7 @@ import msgspec
 
 from engine.protocol import (
     PROTOCOL_VERSION,
+    AnyCommand,
     Candidate,
     ChatPrompt,
     EngineStats,
@@ -75,6 +76,7 @@ class Engine:
         self.stopped = threading.Event()
         self.tuned = threading.Event()
         self.writing = False
+        self.loading: Load | None = None
         self.running = ""
         self.n_answers = 0
         self.looked: list[str] = []
@@ -91,9 +93,7 @@ class Engine:
         self.say(Hello(protocol_version=PROTOCOL_VERSION, engine_version="0", pid=os.getpid(), cpu="scripted"))
         threading.Thread(target=self.beat, daemon=True).start()
         for line in sys.stdin.buffer:
-            command = command_decoder.decode(line)
-            with self.heard.open("ab") as file:
-                file.write(command_encoder.encode(command) + b"\n")
+            command = self.hear(line)
             match command:
                 case Load():
                     threading.Thread(target=self.load, args=(command,), daemon=True).start()
@@ -114,6 +114,14 @@ class Engine:
                     self.look(command)
                 case Shutdown():
                     return
+
+    def hear(self, line: bytes) -> AnyCommand:
+        command = command_decoder.decode(line)
+        if isinstance(command, Load):
+            self.loading = command
+        with self.heard.open("ab") as file:
+            file.write(command_encoder.encode(command) + b"\n")
+        return command
 
     def look(self, command: Look) -> None:
         """A word of the answer is a token; at every place it and two others are likely."""
@@ -147,8 +155,11 @@ class Engine:
             self.say(Failed(request_id=command.request_id, kind="ModelFileError", message=self.script.load_error))
             return
         self.say(LoadProgress(request_id=command.request_id, stage="preparing", done=45, total=100))
-        while self.script.gate and not Path(self.script.gate).exists():
+        while self.loading is command and self.script.gate and not Path(self.script.gate).exists():
             time.sleep(0.01)
+        if self.loading is not command:
+            self.say(Failed(request_id=command.request_id, kind="LoadStoppedError", message="Loading was stopped."))
+            return
         name = Path(command.path).stem
         card = ModelCard(
             name=name,

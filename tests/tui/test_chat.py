@@ -106,7 +106,7 @@ async def test_a_slider_moved_while_writing_reaches_the_engine(stage: Stage) -> 
         await play.press("home")
         await play.answered()
         assert [tune.sampling.temperature for tune in stage.heard(Tune)] == [0.0]
-        assert stage.heard(Tune)[0].request_id == play.conversation.path[-1].message.id
+        assert stage.heard(Tune)[0].request_id == stage.heard(Generate)[-1].request_id
         assert play.conversation.path[-1].message.content == COUNTING
 
 

@@ -6,12 +6,14 @@ import math
 import time
 from array import array
 from dataclasses import dataclass, field
+from itertools import count
 
 from engine.protocol import UNKNOWN_TOKEN, Candidate, Sampling, Token
 from storage.answer_tokens import AnswerTokens, pack_tokens
 from storage.records import Message
 
 _TOKEN_TYPE = "i"
+_numbers = count(1)
 _RESUMABLE = ("stopped", "interrupted", "failed")
 
 
@@ -52,10 +54,11 @@ class Beginning:
 
 @dataclass
 class Answer:
-    """One answer from its first to its last token; message_id is the engine's request_id too.
+    """One answer from its first to its last token.
 
     earlier: tokens that were there before, when this goes on from them; content begins with their text. first_ids: the
-    first new ones, which the user has chosen.
+    first new ones, which the user has chosen. request_id: what the engine calls it; another one whenever it goes on, so
+    that what still comes of an earlier time is not taken for this one's.
     """
 
     message_id: str
@@ -70,6 +73,7 @@ class Answer:
     started_s: float = field(default_factory=time.monotonic)
     first_token_s: float | None = None
     stopping: bool = False
+    request_id: str = field(default_factory=lambda: f"answer-{next(_numbers)}")
     _unshown: list[str] = field(default_factory=list)
     _stored_tokens: int = 0
 

@@ -191,13 +191,20 @@ class Conversation(Writing):
         """Have the session's conversation written in another family's format, None for the model's own."""
         self._refuse_held()
         self.template = name
-        if self.session is not None:
-            await self._store.call(sessions.set_template, self.session.id, name)
-            await self._show_path()
+        if (session := self.session) is not None:
+            async with self._lock:
+                await self._store.call(sessions.set_template, session.id, name)
+                await self._show_again(session.id)
 
     async def rename(self, title: str) -> None:
         """Give the session the user's own title."""
-        if self.session is not None and title:
-            await self._store.call(sessions.rename_session, self.session.id, title)
-            await self._show_path()
+        if (session := self.session) is not None and title:
+            async with self._lock:
+                await self._store.call(sessions.rename_session, session.id, title)
+                await self._show_again(session.id)
             self._post(HistoryChanged())
+
+    async def _show_again(self, session_id: str) -> None:
+        """Show a session as it is now, unless it was left while its change had to wait."""
+        if self.session is not None and self.session.id == session_id:
+            await self._show_path()

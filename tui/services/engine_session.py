@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import msgspec
@@ -37,6 +37,8 @@ from engine.protocol import (
     Tune,
     Unloaded,
 )
+from tui.language import _
+from tui.log import start_log
 from tui.messages import (
     AbilitiesShown,
     EngineChanged,
@@ -55,7 +57,10 @@ from tui.services.aside import Aside
 TUNE_PERIOD_S = 0.05
 """A dragged slider sends at most one Tune in this time; the last position always arrives."""
 
-_LOAD_REQUEST = "load"
+_ENDED = EngineDied(exit_code=None, signal=None, message="The engine was ended.")
+"""Put behind what an engine has said before it is ended on purpose."""
+
+_load_numbers = count(1)
 
 AnswerEvent = PromptProgress | Token | Finished | Failed | EngineDied
 Post = Callable[[Message], object]
@@ -66,7 +71,11 @@ class EngineSession:
     """One engine at a time, with the model that is open in it.
 
     Events of answers go to `on_answer`, everything else is posted to the screen. Nothing here raises for a
-    dead or missing engine: that is posted too, and `restart` begins again.
+    dead or missing engine: that is posted too, and `restart` begins again. Whatever ends an engine, EngineDied is the
+    last that `on_answer` hears of it.
+
+    Which engine and which model are wanted is noted at once; engines are ended and started one after the other, and
+    each is told what is wanted by then.
     """
 
     def __init__(self, post: Post, log_path: Path, command: Sequence[str] | None = None) -> None:
@@ -79,6 +88,9 @@ class EngineSession:
         self._tuning: asyncio.Task[None] | None = None
         self._wanted: tuple[str, Sampling] | None = None
         self._load: Load | None = None
+        self._changing = asyncio.Lock()
+        self._starting: asyncio.Future[Engine] | None = None
+        self._is_ending = False
         self._closed = False
         self.phase: EnginePhase = "starting"
         self.card: ModelCard | None = None
@@ -98,19 +110,27 @@ class EngineSession:
         return self.phase == "ready"
 
     async def start(self) -> None:
-        """Start the process; afterwards the phase is "empty", or "dead" with its reason posted."""
-        self._set_phase("starting")
-        try:
-            client = await self._start_engine()
-        except (EngineError, OSError) as error:
-            self._set_phase("dead", reason(error))
-            return
-        if self._closed:
-            await client.close()
-            return
-        self._client = client
-        self._pump = asyncio.create_task(self._pump_events(client), name="engine events")
-        self._set_phase("empty")
+        """Start the wanted engine, in place of the one before, and open the wanted model if there is one.
+
+        Where that does not start, the phase is "dead", with the reason.
+        """
+        async with self._changing:
+            self.card = None
+            self._set_phase("starting")
+            await self._end_client()
+            if self._closed:
+                return
+            self._starting = asyncio.ensure_future(self._start_engine())
+            try:
+                client = await self._starting
+            except (EngineError, OSError) as error:
+                self._set_phase("dead", reason(error))
+                return
+            self._client = client
+            self._pump = asyncio.create_task(self._pump_events(client), name="engine events")
+            self._set_phase("empty")
+            if self._load is not None:
+                await self.load(self._load)
 
     async def _start_process(self) -> Engine:
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -118,11 +138,11 @@ class EngineSession:
         self._precedence = Precedence(client.pid)
         return client
 
-    async def use(self, start_engine: StartEngine | None) -> None:
-        """Take another engine in place of the one before; None for the process of this machine."""
+    async def use(self, start_engine: StartEngine | None, load: Load) -> None:
+        """Open a model in another engine, in place of the one before; None for the process of this machine."""
         self._start_engine = start_engine or self._start_process
-        self._load = None
-        await self.restart()
+        self._load = _numbered(load)
+        await self.start()
 
     @property
     def is_local(self) -> bool:
@@ -131,9 +151,9 @@ class EngineSession:
 
     async def load(self, load: Load) -> None:
         """Open a model in place of the one before; without an engine, once there is one again."""
-        self._load = msgspec.structs.replace(load, request_id=_LOAD_REQUEST)
-        self.card = None
-        if self._client is not None:
+        self._load = _numbered(load)
+        if self.phase not in ("starting", "dead"):
+            self.card = None
             self._set_phase("loading")
             await self._send(self._load)
 
@@ -143,20 +163,16 @@ class EngineSession:
         return self._load is not None
 
     async def restart(self) -> None:
-        """End what is left of the engine, start it anew and open the same model."""
-        await self._end_client()
-        self.card = None
+        """Start the engine anew, and open the same model."""
         await self.start()
-        if self.phase == "empty" and self._load is not None:
-            await self.load(self._load)
 
     async def generate(self, generate: Generate) -> bool:
-        """Ask for an answer; False when there is no engine to ask."""
+        """Ask for an answer; False when no engine is ready to be asked."""
         if self._precedence is not None:
             # Who has sent something waits for it.
             self._precedence.give_back()
         await self.aside.give_up()
-        return await self._send(generate)
+        return self.is_ready and await self._send(generate)
 
     async def stop(self, request_id: str) -> None:
         """Ask for the end of an answer; Finished follows."""
@@ -173,7 +189,10 @@ class EngineSession:
         self._closed = True
         if self._tuning is not None:
             self._tuning.cancel()
-        await self._end_client()
+        if self._starting is not None:
+            self._starting.cancel()
+        async with self._changing:
+            await self._end_client()
 
     async def count_tokens(self, text: str) -> int | None:
         """How many tokens the open model makes of a text; None where there is no model or it does not tell."""
@@ -191,17 +210,21 @@ class EngineSession:
         return await self._client.look(look, on_progress)
 
     async def _end_client(self) -> None:
-        client, self._client = self._client, None
-        pump, self._pump = self._pump, None
-        if pump is not None:
-            pump.cancel()
-            with suppress(asyncio.CancelledError):
-                await pump
+        """End the engine, if there is one; the answer under way has ended before it goes."""
+        client, pump = self._client, self._pump
+        if client is None or pump is None:
+            return
+        self._is_ending = True
+        try:
+            client.events.put_nowait(_ENDED)
+            await asyncio.wait([pump])
+        finally:
+            self._is_ending = False
         if self._precedence is not None:
             self._precedence.give_back()
             self._precedence = None
-        if client is not None:
-            await client.close()
+        await client.close()
+        self._client = self._pump = None
 
     async def _send(self, command: AnyCommand) -> bool:
         if self._client is None:
@@ -220,14 +243,25 @@ class EngineSession:
             await asyncio.sleep(TUNE_PERIOD_S)
 
     async def _pump_events(self, client: Engine) -> None:
+        """Take in what the engine says until it ends; what cannot be taken in costs nothing but itself."""
         while True:
             event = await client.events.get()
-            await self._take(event)
+            try:
+                await self._take(event)
+            except Exception as error:  # noqa: BLE001 - without this task, nothing that the engine says is heard
+                start_log().error("%s was not taken in.", type(event).__name__, exc_info=error)
+                name = type(error).__name__
+                self._post(Trouble(_("This should not have happened: {name}: {error}.", name=name, error=error)))
             if isinstance(event, EngineDied):
                 return
 
     async def _take(self, event: AnyEvent) -> None:
         if self.aside.take(event):
+            return
+        if self._is_ending:
+            # Only answers still have to do with it.
+            if isinstance(event, AnswerEvent):
+                await self._answer(event)
             return
         match event:
             case Token() | Finished():
@@ -235,7 +269,7 @@ class EngineSession:
             case PromptProgress():
                 self._post(PromptAdvanced(event))
                 await self._answer(event)
-            case ModelReady():
+            case ModelReady() if self._is_of_load(event):
                 self._ready(event.card)
             case Failed():
                 await self._failed(event)
@@ -252,17 +286,21 @@ class EngineSession:
         match event:
             case EngineStats():
                 self._post(StatsArrived(event))
-            case LoadProgress():
+            case LoadProgress() if self._is_of_load(event):
                 self._post(LoadAdvanced(event))
             case HeartbeatMissed(silent_s=silent_s):
                 self._post(EngineSilent(silent_s))
-            case CardChanged(card=card):
+            case CardChanged(card=card) if self.is_ready:
                 self.card = card
                 self._post(AbilitiesShown(card.abilities))
             case Notice(text=text):
                 self._post(Trouble(sentence(text), "information"))
             case _:
                 pass
+
+    def _is_of_load(self, event: AnyEvent) -> bool:
+        """Whether an event is about the model that is wanted, and not about one that was wanted before."""
+        return self._load is not None and event.request_id == self._load.request_id
 
     def _ready(self, card: ModelCard) -> None:
         self.card = card
@@ -272,7 +310,7 @@ class EngineSession:
 
     async def _failed(self, event: Failed) -> None:
         said = sentences(event.message, event.hint)
-        if event.request_id == _LOAD_REQUEST:
+        if self._is_of_load(event):
             # A file that does not open will not do so by itself; a server may be back in a moment.
             self._load = None if self.is_local else self._load
             self._set_phase("empty", said)
@@ -282,14 +320,11 @@ class EngineSession:
             self._post(Trouble(said))
 
     async def _died(self, event: EngineDied) -> None:
-        client, self._client = self._client, None
         self.card = None
         self.phase = "dead"
         await self._answer(event)
         self._set_phase("dead", sentence(event.message))
         self._post(EngineDiedMidway(event.message, list(event.log_tail)))
-        if client is not None:
-            await client.close()
 
     async def _answer(self, event: AnswerEvent) -> None:
         if self.on_answer is not None:
@@ -298,3 +333,8 @@ class EngineSession:
     def _set_phase(self, phase: EnginePhase, reason: str = "") -> None:
         self.phase = phase
         self._post(EngineChanged(phase, self.card, reason))
+
+
+def _numbered(load: Load) -> Load:
+    """A Load that can be told from the ones before."""
+    return msgspec.structs.replace(load, request_id=f"load-{next(_load_numbers)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 from engine.errors import EngineError
@@ -114,15 +114,16 @@ class Workspace:
             self._post(NoModelFound(reason(error)))
             return
         self._post(ModelChosen(name))
-        await self.engine.use(lambda: connect(config))
-        await self.engine.load(Load(path=model))
+        await self.engine.use(lambda: connect(config), Load(path=model))
 
     async def load_model(self, path: Path) -> None:
         """Open a model of this machine in place of the one before, and next time again."""
         self._post(ModelChosen(path.name))
-        if not self.engine.is_local:
-            await self.engine.use(None)
-        await self.engine.load(self.models.load_command(path))
+        load = self.models.load_command(path)
+        if self.engine.is_local:
+            await self.engine.load(load)
+        else:
+            await self.engine.use(None, load)
         await self.models.remember(path)
 
     async def _open_sessions(self) -> None:
@@ -181,11 +182,17 @@ class Workspace:
         if self._starting is not None:
             with suppress(asyncio.CancelledError, Exception):
                 await self._starting
-        await self.housekeeping.stop()
+        async with AsyncExitStack() as rest:
+            # Last to first, each whatever became of the others; an error comes out at the end.
+            rest.push_async_callback(self.store.close)
+            rest.push_async_callback(self.engine.close)
+            rest.push_async_callback(self.models.close)
+            rest.push_async_callback(self._leave)
+            rest.push_async_callback(self.housekeeping.stop)
+
+    async def _leave(self) -> None:
         self.looking.forget()
         with suppress(StorageError):
             await self.conversation.close()
         with suppress(StorageError):
             await self.history.purge_own()
-        await asyncio.gather(self.models.close(), self.engine.close())
-        await self.store.close()

@@ -21,7 +21,16 @@ from engine.protocol import (
 from storage import answers, tree
 from storage.errors import StorageError
 from storage.records import FinalState, PathMessage
-from tui.messages import AnswerBegan, AnswerEnded, AnswerGrew, AnswerWaits, HistoryChanged, SettingsShown, Trouble
+from tui.messages import (
+    AnswerBegan,
+    AnswerEnded,
+    AnswerGrew,
+    AnswerWaits,
+    HistoryChanged,
+    PathChanged,
+    SettingsShown,
+    Trouble,
+)
 from tui.sentences import reason, sentences
 from tui.services.answer import Answer, Beginning, is_resumable, token_bytes
 from tui.services.engine_session import AnswerEvent, EngineSession, Post
@@ -55,6 +64,7 @@ class Writing(OpenSession):
     ) -> None:
         super().__init__(store, engine, post, defaults)
         self._show_period_s = show_period_s
+        self._finishing = asyncio.Lock()
         self._answer_over = asyncio.Event()
         self._answer_over.set()
         self._tending: list[asyncio.Task[None]] = []
@@ -68,13 +78,13 @@ class Writing(OpenSession):
 
     @property
     def is_busy(self) -> bool:
-        """Whether an answer is being written or waits for the model."""
+        """Whether an answer is being written, is being stored or waits for the model."""
         return self.answer is not None or self.waiting
 
     async def at_rest(self) -> bool:
         """Wait for what is being done to the session; True where no answer came of it."""
         async with self._lock:
-            return not self.is_busy and self._answer_over.is_set()
+            return not self.is_busy
 
     @property
     def can_go_on(self) -> bool:
@@ -86,13 +96,13 @@ class Writing(OpenSession):
         self._set_waiting(False)
         if self.answer is not None and not self.answer.stopping:
             self.answer.stopping = True
-            await self._engine.stop(self.answer.message_id)
+            await self._engine.stop(self.answer.request_id)
 
     def set_sampling(self, sampling: Sampling) -> None:
         """Choose the next token otherwise, from now on: in the running answer and in the session."""
         self.sampling = sampling
         if self.answer is not None:
-            self._engine.tune(self.answer.message_id, sampling)
+            self._engine.tune(self.answer.request_id, sampling)
         self._unsaved_sampling = True
         self._save_soon()
 
@@ -139,7 +149,7 @@ class Writing(OpenSession):
         )
         sent = await self._engine.generate(
             Generate(
-                request_id=answer.message_id,
+                request_id=answer.request_id,
                 prompt=prompt,
                 sampling=self.sampling,
                 n_candidates=self.n_candidates,
@@ -153,7 +163,7 @@ class Writing(OpenSession):
 
     async def _take(self, event: AnswerEvent) -> None:
         answer = self.answer
-        if answer is None or (not isinstance(event, EngineDied) and event.request_id != answer.message_id):
+        if answer is None or (not isinstance(event, EngineDied) and event.request_id != answer.request_id):
             return
         match event:
             case Token():
@@ -170,42 +180,52 @@ class Writing(OpenSession):
                 pass
 
     async def _finish(self, state: FinalState, finished: Finished | None) -> None:
-        answer = self.answer
-        if answer is None:
-            return
-        self.answer = None
+        """End the answer, for whatever reason; whoever comes second waits until it is stored."""
+        async with self._finishing:
+            answer = self.answer
+            if answer is None:
+                return
+            for task in self._tending:
+                task.cancel()
+            self._show(answer)
+            try:
+                await self._store_finished(answer, state, finished)
+            except StorageError as error:
+                self._post(Trouble(reason(error)))
+            finally:
+                # Until now it belongs to the session, which nobody leaves before.
+                self.answer = None
+                self._answer_over.set()
+                self._post(HistoryChanged())
+
+    async def _store_finished(self, answer: Answer, state: FinalState, finished: Finished | None) -> None:
+        """Store an answer that is over, and show it as the database has it."""
         if self.is_cut_off and state == "stopped":
             state = "interrupted"
-        for task in self._tending:
-            task.cancel()
-        self._show(answer)
         speed = answer.speed()
         if finished is not None and finished.generate_ms > 0:
             speed = finished.generated_tokens / finished.generate_ms * 1000
-        try:
-            await self._store.call(
-                answers.finish_answer,
-                answer.message_id,
-                answer.content,
-                state,
-                prompt_tokens=finished.prompt_tokens if finished else None,
-                generated_tokens=len(answer.ids),
-                tokens_per_second=speed,
-                first_token_ms=finished.first_token_ms if finished else None,
-                seed=finished.seed if finished else None,
-                settings=msgspec.to_builtins(self.sampling),
-                token_ids=token_bytes(answer.ids),
-                tokens=answer.packed,
-            )
-            if self.session is not None:
-                self.path = await self._store.call(tree.path, self.session.id)
-            ended = next(item for item in self.path if item.message.id == answer.message_id)
+        await self._store.call(
+            answers.finish_answer,
+            answer.message_id,
+            answer.content,
+            state,
+            prompt_tokens=finished.prompt_tokens if finished else None,
+            generated_tokens=len(answer.ids),
+            tokens_per_second=speed,
+            first_token_ms=finished.first_token_ms if finished else None,
+            seed=finished.seed if finished else None,
+            settings=msgspec.to_builtins(self.sampling),
+            token_ids=token_bytes(answer.ids),
+            tokens=answer.packed,
+        )
+        if self.session is not None:
+            self.path = await self._store.call(tree.path, self.session.id)
+        ended = next((item for item in self.path if item.message.id == answer.message_id), None)
+        if ended is not None:
             self._post(AnswerEnded(ended, is_resumable(ended.message)))
-        except StorageError as error:
-            self._post(Trouble(reason(error)))
-        finally:
-            self._answer_over.set()
-            self._post(HistoryChanged())
+        else:
+            self._post(PathChanged(self.session, self.path))
 
     async def _end_answer(self) -> None:
         """Stop the answer and wait until it is stored; an engine that does not react is not waited for."""
