@@ -76,12 +76,15 @@ class _BrokenOff(Exception):
 
 def file_name_of(url: str) -> str:
     """The name that a file from this URL gets. Raises DownloadError for a URL that names none."""
-    name = unquote(urlsplit(url).path).replace("\\", "/").rpartition("/")[2]
+    wrong = DownloadError(f"{url} names no file to fetch.", "Give the whole address, from https:// to the file's name.")
+    try:
+        address = urlsplit(url)
+    except ValueError:
+        raise wrong from None
+    name = unquote(address.path).replace("\\", "/").rpartition("/")[2]
     name = re.sub(r"[\x00-\x1f\x7f]", "", name).lstrip(".")
-    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc or not name:
-        raise DownloadError(
-            f"{url} names no file to fetch.", "Give the whole address, from https:// to the file's name."
-        )
+    if address.scheme not in ("http", "https") or not address.netloc or not name:
+        raise wrong
     return name
 
 
@@ -112,8 +115,6 @@ def download(
         part = target.with_name(f"{target.name}.part")
         with _alone(part):
             if target.exists():
-                if not part.stat().st_size:
-                    part.unlink()
                 raise DownloadError(f"{target} is there already.", "Remove it first, or open it as it is.")
             _fetch(_Wanted(url=url, sha256=(sha256 or "").lower(), headers=headers or {}), part, report)
             if sha256 is not None:
@@ -131,7 +132,7 @@ def _note(part: Path) -> Path:
 
 @contextmanager
 def _alone(part: Path) -> Iterator[None]:
-    """Hold the unfinished file for this process."""
+    """Hold the unfinished file for this process; one that no server gave anything for is gone afterwards."""
     with part.open("ab") as file:
         if sys.platform != "win32":
             import fcntl
@@ -140,7 +141,11 @@ def _alone(part: Path) -> Iterator[None]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise DownloadError(f"Another llm-tui is fetching {part.stem}.", "Wait until it is done.") from None
-        yield
+        try:
+            yield
+        finally:
+            if part.exists() and not part.stat().st_size and not _note(part).exists():
+                part.unlink()
 
 
 def _httpx() -> Any:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from pathlib import Path
 
 from tui.options import AppOptions
 
 
 def main() -> None:
     """Run one command and leave with its exit code."""
+    open_closed_streams()
     sys.exit(_run(sys.argv[1:]))
+
+
+def open_closed_streams() -> None:
+    """Put the null device where a standard stream was closed, so that no other file is opened in its place."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # The lowest free descriptor is the stream's own: those before it are open by now.
+            stream = open(os.devnull, mode, encoding="utf-8")
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
 
 
 def _run(arguments: list[str]) -> int:
@@ -42,7 +53,7 @@ def plain_start(arguments: list[str]) -> AppOptions | None:
         return chosen
     (name, *more) = names
     # No command has a dot in its name or lies in a folder.
-    if more or name.startswith("-") or not ("." in name or "/" in name) or not Path(name).is_file():
+    if more or name.startswith("-") or not ("." in name or "/" in name) or not os.path.isfile(name):
         return None
     return AppOptions(model=name, new=chosen.new, continue_last=chosen.continue_last)
 

@@ -110,8 +110,8 @@ def commands() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
-    _speak()
     try:
+        _speak()
         code = in_own_words(commands).main(arguments, prog_name="llm-tui", standalone_mode=False)
     except click.UsageError as error:
         if error.ctx and error.ctx.info_name == APP:
@@ -142,18 +142,17 @@ def failed(error: Exception) -> int:
     from storage.errors import StorageError
     from tui.commands.output import CommandError, complain
     from tui.log import start_log
+    from tui.paths import NoHomeError, user_paths
     from tui.sentences import reason
     from tui.settings import SettingsError
 
-    if isinstance(error, (EngineError, StorageError, SettingsError, CommandError)):
+    if isinstance(error, (EngineError, StorageError, SettingsError, CommandError, NoHomeError)):
         complain(reason(error))
     elif isinstance(error, OSError):
         start_log().error("A command failed.", exc_info=error)
         where = f"{error.filename}: " if error.filename else ""
         complain(f"{where}{error.strerror or error}.")
     else:
-        from tui.paths import user_paths
-
         start_log().error("A command failed.", exc_info=error)
         complain(
             _(

@@ -11,6 +11,10 @@ import platformdirs
 HOME_VARIABLE = "LLM_TUI_HOME"
 
 
+class NoHomeError(Exception):
+    """Nobody knows where the user's home folder is; the message says what to do."""
+
+
 class Paths(msgspec.Struct, frozen=True):
     """The folders and files of one user; nothing is created by naming it."""
 
@@ -47,17 +51,28 @@ class Paths(msgspec.Struct, frozen=True):
 
 
 def user_paths() -> Paths:
-    """The paths for the environment as it is now."""
+    """The paths for the environment as it is now. Raises NoHomeError."""
     home = os.environ.get(HOME_VARIABLE)
-    if home:
-        root = Path(home).expanduser().absolute()
-        return Paths(
-            settings_file=root / "settings.toml",
-            data_dir=root / "data",
-            cache_dir=root / "cache",
-            models_dir=root / "models",
-            log_dir=root / "log",
-        )
+    try:
+        return _under(Path(home).expanduser().absolute()) if home else _of_the_platform()
+    except RuntimeError:
+        raise NoHomeError(
+            f"There is no home folder for {home or '~'}."
+            f" Set HOME, or set {HOME_VARIABLE} to the folder to keep everything in."
+        ) from None
+
+
+def _under(root: Path) -> Paths:
+    return Paths(
+        settings_file=root / "settings.toml",
+        data_dir=root / "data",
+        cache_dir=root / "cache",
+        models_dir=root / "models",
+        log_dir=root / "log",
+    )
+
+
+def _of_the_platform() -> Paths:
     platform = platformdirs.PlatformDirs("llm-tui", appauthor=False)
     return Paths(
         settings_file=platform.user_config_path / "settings.toml",

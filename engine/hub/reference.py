@@ -49,7 +49,11 @@ def read_reference(text: str) -> HubReference | None:
     text = text.strip()
     if text.lower().startswith(PREFIX):
         return _short(text, text[len(PREFIX) :].removeprefix("//").strip("/"))
-    address = urlsplit(text)
+    try:
+        address = urlsplit(text)
+    except ValueError:
+        # Nobody's address: whoever fetches from addresses says so.
+        return None
     if address.scheme in ("http", "https") and address.netloc in _hosts():
         return _page(text, [unquote(part) for part in address.path.split("/") if part])
     return None
@@ -57,7 +61,10 @@ def read_reference(text: str) -> HubReference | None:
 
 def _hosts() -> set[str]:
     own = os.environ.get("HF_ENDPOINT", "")
-    return {*HOSTS, urlsplit(own).netloc} - {""}
+    try:
+        return {*HOSTS, urlsplit(own).netloc} - {""}
+    except ValueError:
+        return {*HOSTS}
 
 
 def _short(text: str, rest: str) -> HubReference:

@@ -79,3 +79,14 @@ def test_a_file_that_is_no_model_is_told(cli: Cli, tmp_path: Path, home: Path) -
     ran = cli("tokenize", "-m", tmp_path / "x.gguf", stdin="a")
     assert ran.code == 1
     assert ran.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("text", ["abc 123", "-1 2\n", '{"ids": [5]}', "é \N{GRINNING FACE}"])
+def test_what_is_written_as_json_becomes_the_text_again(text: str, cli: Cli, vocabulary: Path, home: Path) -> None:
+    written = cli("tokenize", "-m", vocabulary, "--json", stdin=text).out
+    assert cli("tokenize", "-m", vocabulary, "--decode", stdin=written).out == text
+
+
+@pytest.mark.parametrize("ids", ["[1, 264]", '{"ids": "1 264"}', "1,264", '{"ids": [1, 264], "pieces": ["5", "7"]}\n'])
+def test_ids_in_any_form_are_read(ids: str, cli: Cli, vocabulary: Path, home: Path) -> None:
+    assert cli("tokenize", "-m", vocabulary, "--decode", stdin=ids).out == "ab"

@@ -5,11 +5,10 @@ from __future__ import annotations
 import difflib
 import os
 import sys
-from pathlib import Path
 
 import click
 
-from tui.commands.options import base_option, check_server_options, server_option
+from tui.commands.options import TEXT, base_option, check_server_options, server_option
 from tui.language import _
 from tui.options import AppOptions
 
@@ -27,7 +26,7 @@ class _AppCommand(click.Command):
 @base_option
 @server_option
 @click.option("--continue", "continue_last", is_flag=True, help="Go on with the last session.")
-@click.option("--resume", metavar="ID", help="Go on with this session.")
+@click.option("--resume", type=TEXT, metavar="ID", help="Go on with this session.")
 @click.option("--new", is_flag=True, help="Begin a new session.")
 @click.pass_context
 def command(
@@ -56,7 +55,7 @@ def _refuse_mistyped(ctx: click.Context, model: str) -> None:
     """A word that is nearly a command and no file is not looked for among the models."""
     known = ctx.parent.command.list_commands(ctx) if ctx.parent and isinstance(ctx.parent.command, click.Group) else []
     close = difflib.get_close_matches(model, known, n=1, cutoff=0.75)
-    if close and not Path(model).exists():
+    if close and not os.path.exists(model):
         raise click.UsageError(_("There is no command {model}. Did you mean {name}?", model=model, name=close[0]))
 
 

@@ -29,6 +29,7 @@ from engine.protocol import (
 from tui.commands.configured import chosen_load, user_settings
 from tui.commands.engine_run import loaded_engine, server_engine
 from tui.commands.options import (
+    TEXT,
     base_option,
     check_server_options,
     context_option,
@@ -112,19 +113,23 @@ class AskResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @click.command()
-@click.argument("prompt", required=False)
+@click.argument("prompt", required=False, type=TEXT)
 @model_option
 @base_option
 @server_option
 @click.option("--raw", is_flag=True, help="Continue the text as it is, without the chat template.")
-@click.option("--system", metavar="TEXT", help="System prompt, '' for none; else the session's or the settings'.")
-@click.option("--template", metavar="NAME", help="Chat template instead of the model's own.")
+@click.option(
+    "--system", type=TEXT, metavar="TEXT", help="System prompt, '' for none; else the session's or the settings'."
+)
+@click.option("--template", type=TEXT, metavar="NAME", help="Chat template instead of the model's own.")
 @sampling_options
 @click.option("--seed", type=click.IntRange(min=0), help="The same seed and settings give the same answer.")
 @click.option("--ignore-eos", is_flag=True, help="Go on where the model would end its answer.")
 @threads_option
 @context_option
-@click.option("--session", "session_id", metavar="ID", help="Go on with this session, and store the answer in it.")
+@click.option(
+    "--session", "session_id", type=TEXT, metavar="ID", help="Go on with this session, and store the answer in it."
+)
 @click.option("--save", is_flag=True, help="Store question and answer as a new session.")
 @click.option(
     "--logprobs",
@@ -199,10 +204,7 @@ async def _engine(question: Question, settings: Settings) -> AsyncIterator[tuple
 def _stored_session(stack: ExitStack, question: Question) -> AskSession:
     from tui.commands.ask_session import AskSession
 
-    session = stack.enter_context(AskSession.stored(question.session_id or ""))
-    if question.system is not None:
-        session.set_system(question.system)
-    return session
+    return stack.enter_context(AskSession.stored(question.session_id or ""))
 
 
 def _new_session(stack: ExitStack, question: Question, settings: Settings, card: ModelCard) -> AskSession:
@@ -229,7 +231,8 @@ def _generate(question: Question, settings: Settings, session: AskSession | None
         system = settings.chat.system_prompt if question.system is None else question.system
         template = question.template
         if session is not None:
-            messages, system = session.messages(), session.system
+            messages = session.messages()
+            system = session.system if question.system is None else question.system
             template = template or session.template
             sampling = session.sampling(sampling)
         messages.append(ChatMessage(role="user", content=question.text))
@@ -252,7 +255,7 @@ async def _answer(
     tokens: list[dict[str, object]] = []
     finished: Finished | None = None
     if session is not None:
-        session.ask(question.text, card.name, generate.sampling)
+        session.ask(question.text, card.name, generate.sampling, system=question.system)
     try:
         finished = await _write(client, generate, answer, tokens, session, shown=not question.as_json)
     finally:

@@ -99,18 +99,15 @@ class AskSession:
         except msgspec.ValidationError:
             return default
 
-    def set_system(self, system: str) -> None:
-        """Change the session's system prompt."""
-        sessions.set_system(self._db, self.id, system)
-        self._session = sessions.get_session(self._db, self.id)
-
     def messages(self) -> list[ChatMessage]:
         """What was said so far on the shown branch."""
         said = [step.message for step in tree.path(self._db, self.id)]
         return [ChatMessage(role=message.role, content=message.content) for message in said if message.content]
 
-    def ask(self, text: str, model: str, sampling: Sampling) -> None:
-        """Store the question and begin an answer."""
+    def ask(self, text: str, model: str, sampling: Sampling, *, system: str | None = None) -> None:
+        """Store the question and begin an answer. system: the session's system prompt from here on, None as it is."""
+        if system is not None and system != self.system:
+            sessions.set_system(self._db, self.id, system)
         head = tree.path(self._db, self.id)
         question = tree.append_message(self._db, self.id, head[-1].message.id if head else None, "user", text)
         self._answer = answers.begin_answer(

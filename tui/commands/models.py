@@ -17,7 +17,7 @@ from engine.starter import FetchProgress
 from tui.bases import base_of, read_bases, remember_base
 from tui.commands import convert, prepared
 from tui.commands.configured import chosen_base, chosen_model, user_settings
-from tui.commands.options import base_option, context_option, json_option
+from tui.commands.options import TEXT, base_option, context_option, json_option
 from tui.commands.output import CommandError, ProgressLine, percent, say, table, write_json, write_text
 from tui.commands.stopping import stoppable
 from tui.language import _
@@ -124,7 +124,7 @@ def _description(model: ModelInfo) -> list[list[str]]:
 
 
 @command.command()
-@click.argument("name", metavar="NAME|URL|hf:OWNER/NAME[/FILE]")
+@click.argument("name", type=TEXT, metavar="NAME|URL|hf:OWNER/NAME[/FILE]")
 @click.option("--sha256", metavar="HEX", help="What a file from a URL must have; the wrong one is deleted.")
 @json_option
 def pull(name: str, sha256: str | None, as_json: bool) -> None:

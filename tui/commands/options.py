@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
+from tui.commands.output import whole_text
 from tui.language import _
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+class _Text(click.types.StringParamType):
+    """A text that is stored, shown or sent; what is not UTF-8 in it becomes U+FFFD, as in what comes on stdin."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Take the text without what is no character."""
+        return whole_text(super().convert(value, param, ctx))
+
+
+class NumberRange(click.FloatRange):
+    """A number in a range, which not-a-number is not."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read the number, or say what it may be."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(_("{value} is not in the range {range}.", value=value, range=self._describe_range()), param, ctx)
+        return number
+
+
+TEXT = _Text()
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 model_option = click.option(
@@ -19,7 +43,10 @@ base_option = click.option(
     "--base", metavar="MODEL", help="What MODEL, an adapter or a difference, is added to; remembered for the next time."
 )
 server_option = click.option(
-    "--server", metavar="NAME", help="Use this server of the settings instead of this machine; -m names its model."
+    "--server",
+    type=TEXT,
+    metavar="NAME",
+    help="Use this server of the settings instead of this machine; -m names its model.",
 )
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), help="Threads to compute with; else the physical cores."
@@ -41,11 +68,11 @@ def sampling_options(command: _Command) -> _Command:
     """Add the samplers, each None where it is not given: then the session's or the settings' value holds."""
     for option in reversed(
         [
-            click.option("--temperature", type=click.FloatRange(0, 5), help="0 always takes the most likely token."),
+            click.option("--temperature", type=NumberRange(0, 5), help="0 always takes the most likely token."),
             click.option("--top-k", type=click.IntRange(min=0), help="Only the K most likely tokens; 0 for all."),
-            click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), help="Only the most likely share P."),
-            click.option("--min-p", type=click.FloatRange(0, 1), help="Only tokens P times as likely as the first."),
-            click.option("--repeat-penalty", type=click.FloatRange(0, 5, min_open=True), help="1 for none."),
+            click.option("--top-p", type=NumberRange(0, 1, min_open=True), help="Only the most likely share P."),
+            click.option("--min-p", type=NumberRange(0, 1), help="Only tokens P times as likely as the first."),
+            click.option("--repeat-penalty", type=NumberRange(0, 5, min_open=True), help="1 for none."),
             click.option(
                 "--max-tokens", type=click.IntRange(min=1), help="Length of the answer; else the context's end."
             ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from types import TracebackType
@@ -21,8 +22,15 @@ class CommandError(Exception):
 
 
 def write_json(value: object) -> None:
-    """Write one value as one line."""
-    click.echo(msgspec.json.encode(value))
+    """Write one value as one line; in names of files, what is not UTF-8 becomes U+FFFD."""
+    try:
+        line = msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        import json
+
+        spelled = json.dumps(msgspec.to_builtins(value), ensure_ascii=False, separators=(",", ":"))
+        line = whole_text(spelled).encode()
+    click.echo(line)
 
 
 def write_text(text: str, *, newline: bool = True) -> None:
@@ -51,6 +59,11 @@ def table(rows: list[list[str]], right: frozenset[int] = frozenset()) -> str:
         ]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def whole_text(text: str) -> str:
+    """The text with U+FFFD for what is no character: bytes of an argument or a file's name that are not UTF-8."""
+    return re.sub(r"[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text)
 
 
 class ProgressLine:

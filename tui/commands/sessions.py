@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from tui.commands.options import json_option
+from tui.commands.options import TEXT, json_option
 from tui.commands.output import say, table, write_json, write_text
 from tui.language import N_, _
 from tui.paths import user_paths
@@ -107,7 +107,7 @@ def _listed(session: Session) -> dict[str, object]:
 
 
 @command.command()
-@click.argument("session_id", metavar="ID")
+@click.argument("session_id", type=TEXT, metavar="ID")
 @json_option
 def show(session_id: str, as_json: bool) -> None:
     """Show a session: its conversation, or with --json all of its branches."""
@@ -128,7 +128,7 @@ def show(session_id: str, as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("text", nargs=-1, required=True)
+@click.argument("text", type=TEXT, nargs=-1, required=True)
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many to find at most.")
 @json_option
 def search(text: tuple[str, ...], limit: int, as_json: bool) -> None:
@@ -150,8 +150,8 @@ def search(text: tuple[str, ...], limit: int, as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("session_id", metavar="ID")
-@click.argument("title")
+@click.argument("session_id", type=TEXT, metavar="ID")
+@click.argument("title", type=TEXT)
 def rename(session_id: str, title: str) -> None:
     """Give a session a title, which stays."""
     from storage.sessions import rename_session
@@ -161,7 +161,7 @@ def rename(session_id: str, title: str) -> None:
 
 
 @command.command()
-@click.argument("session_id", metavar="ID", required=False)
+@click.argument("session_id", type=TEXT, metavar="ID", required=False)
 @click.option("--all", "every", is_flag=True, help="All sessions, as one JSON document.")
 @click.option(
     "--format", "form", type=click.Choice(["md", "json"]), default="md", show_default=True, help="To read, or lossless."
@@ -210,7 +210,7 @@ def import_command(file: Path, as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("session_id", metavar="ID")
+@click.argument("session_id", type=TEXT, metavar="ID")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def delete(session_id: str, yes: bool) -> None:
     """Delete a session for good, with every trace of it in the database."""

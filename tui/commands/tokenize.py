@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from tui.bases import base_of, remember_base
 from tui.commands.configured import chosen_base, chosen_model, user_settings
@@ -17,6 +18,12 @@ from tui.paths import user_paths
 
 if TYPE_CHECKING:
     from engine.tokenizer import Tokenizer
+
+
+class _Written(msgspec.Struct):
+    """What this command writes as JSON, as far as --decode needs it."""
+
+    ids: list[int]
 
 
 @click.command()
@@ -35,7 +42,7 @@ def command(
     are tokens of their own in vocabularies that have such; in others each counts as U+FFFD.
     """
     tokenizer = _open_tokenizer(model_name, base)
-    given = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+    given = sys.stdin.buffer.read()
     if decode:
         text = _decode(tokenizer, given)
         if as_json:
@@ -43,7 +50,11 @@ def command(
         else:
             write_text(text, newline=sys.stdout.isatty())
         return
-    ids = tokenizer.encode(given, add_bos=tokenizer.add_bos and not no_bos, parse_special=not no_special)
+    ids = tokenizer.encode(
+        given.decode("utf-8", "surrogateescape"),
+        add_bos=tokenizer.add_bos and not no_bos,
+        parse_special=not no_special,
+    )
     if as_json:
         write_json({"ids": ids, "pieces": [tokenizer.piece_text(token_id) for token_id in ids]})
     else:
@@ -65,8 +76,16 @@ def _open_tokenizer(model_name: str | None, base: str | None) -> Tokenizer:
     return load_tokenizer(checkpoint.metadata)
 
 
-def _decode(tokenizer: Tokenizer, given: str) -> str:
-    ids = [int(number) for number in re.findall(r"-?\d+", given)]
+def _read_ids(given: bytes) -> list[int]:
+    """The ids in what `tokenize --json` wrote; of anything else all numbers that are in it."""
+    try:
+        return msgspec.json.decode(given, type=_Written).ids
+    except msgspec.DecodeError:
+        return [int(number) for number in re.findall(rb"-?\d+", given)]
+
+
+def _decode(tokenizer: Tokenizer, given: bytes) -> str:
+    ids = _read_ids(given)
     for token_id in ids:
         if not 0 <= token_id < tokenizer.vocab_size:
             raise CommandError(
