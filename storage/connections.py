@@ -22,9 +22,9 @@ _CACHE_KIB = 16 * 1024
 def open_database(path: Path | str, *, read_only: bool = False) -> SqliteDatabase:
     """Open the database for reading and writing, made or migrated as needed.
 
-    Raises NewerDatabaseError, ForeignDatabaseError, CorruptDatabaseError, ReadOnlyDatabaseError, DiskFullError,
-    DatabaseBusyError or DatabaseAccessError, each with what to do. read_only: only look, which also works where nothing
-    can be written; the database must be there and of this schema.
+    Raises NewerDatabaseError, ForeignDatabaseError, CorruptDatabaseError, StrayLogError, ReadOnlyDatabaseError,
+    DiskFullError, DatabaseBusyError or DatabaseAccessError, each with what to do. read_only: only look, which also
+    works where nothing can be written; the database must be there and of this schema.
     """
     database_class = sqlite_database_class()
     file = Path(path)

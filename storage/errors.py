@@ -69,10 +69,22 @@ class CorruptDatabaseError(StorageError):
     def __init__(self, path: str, detail: str) -> None:
         super().__init__(
             f"{path} is damaged: {detail}.",
-            "Move it away and restore a backup, or rescue what is in it with `sqlite3 FILE .recover`.",
+            "Move it away together with its -wal and -shm files, then restore a backup or rescue what is in it with"
+            " `sqlite3 FILE .recover`.",
         )
         self.path = path
         self.detail = detail
+
+
+class StrayLogError(StorageError):
+    """Beside the database lies the log (``-wal``) of the one that was there before; SQLite would put both together."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path}-wal is not the log of {path}, but of a database that was there before.",
+            f"Nothing was changed. If you have restored a backup, remove {path}-wal and {path}-shm, then start again.",
+        )
+        self.path = path
 
 
 class ReadOnlyDatabaseError(StorageError):

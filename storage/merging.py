@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .answer_tokens import keep_tokens
 from .deletion import restore_session
 from .errors import NoSuchSessionError
 from .export import export_session
-from .importers.storing import said_of_it, store_sessions
-from .nodes import keep_unfinished, move_head
-from .owners import this_owner
+from .importers.storing import said_of_it, store_sessions, update_message
+from .nodes import move_head
 from .portable import PortableMessage, PortableSession, stored_message
-from .rows import origin_key, storable, storable_seed
 from .transactions import reads, writes
 
 if TYPE_CHECKING:
@@ -78,24 +75,4 @@ def _update(db: SqliteDatabase, session_id: str, message: PortableMessage) -> No
     found = db.execute("SELECT key FROM messages WHERE id = ?", [message.id]).fetchone()
     if found is None:
         return
-    record = stored_message(message, session_id, message.id)
-    db.execute(
-        "UPDATE messages SET content = ?, state = ?, origin_key = ?, seed = ?, prompt_tokens = ?, generated_tokens = ?,"
-        " tokens_per_second = ?, first_token_ms = ? WHERE key = ?",
-        [
-            storable(record.content),
-            record.state,
-            origin_key(db, record.model, record.settings),
-            storable_seed(record.seed),
-            record.prompt_tokens,
-            record.generated_tokens,
-            record.tokens_per_second,
-            record.first_token_ms,
-            found[0],
-        ],
-    )
-    keep_tokens(db, found[0], message.tokens)
-    if record.state == "complete":
-        db.execute("DELETE FROM unfinished WHERE message_key = ?", [found[0]])
-    elif record.token_ids is not None:
-        keep_unfinished(db, found[0], record.token_ids, this_owner())
+    update_message(db, found[0], stored_message(message, session_id, message.id), message.tokens)

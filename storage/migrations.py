@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from . import schema
-from .errors import ForeignDatabaseError, NewerDatabaseError, OlderDatabaseError
+from .errors import ForeignDatabaseError, NewerDatabaseError, OlderDatabaseError, StrayLogError
 
 # Step N makes schema N out of schema N - 1. Released steps never change: what a later release needs is a new step.
 MIGRATIONS: Sequence[str] = (schema.FIRST_RELEASE, schema.ANSWER_TOKENS)
@@ -18,24 +18,36 @@ APPLICATION_ID = int.from_bytes(b"lltu", "big")
 
 _HEADER_BYTES = 100
 _MAGIC = b"SQLite format 3\0"
+_VERSION_WITHOUT_LOG = b"\x01"
+"""A database says so in its header before it may have a log; a copy (`copy_database`) has none."""
 
 
 def check_readable(path: Path, n_known: int | None = None) -> None:
     """Refuse a database that a newer program or another program wrote, without changing a byte of it or beside it.
 
+    Refuses one beside which another's log lies, too.
+
     Looks at the file's header first. Only when another program may have left changes beside the file (a ``-wal``), it
     asks SQLite, which merges them into what it reads.
     """
     known = len(MIGRATIONS) if n_known is None else n_known
+    # Looked for first: another app may just be making this database one with a log.
+    had_log = _has_log(path)
     with path.open("rb") as file:
         header = file.read(_HEADER_BYTES)
     if not header.startswith(_MAGIC):
         return
     _check_version(path, int.from_bytes(header[68:72], "big"), int.from_bytes(header[60:64], "big"), known)
-    wal = path.with_name(path.name + "-wal")
-    if wal.exists() and wal.stat().st_size:
+    if had_log and header[18:19] == _VERSION_WITHOUT_LOG:
+        raise StrayLogError(str(path))
+    if _has_log(path):
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as conn:
             _check_version(path, _pragma(conn, "application_id"), _pragma(conn, "user_version"), known)
+
+
+def _has_log(path: Path) -> bool:
+    wal = path.with_name(path.name + "-wal")
+    return wal.exists() and wal.stat().st_size > 0
 
 
 def check_current(conn: sqlite3.Connection, path: Path) -> None:

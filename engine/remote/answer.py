@@ -76,13 +76,19 @@ class RemoteAnswer:
         self._sent_s = self._first_s = self._last_s = time.monotonic()
 
     def feed(self, data: str) -> Iterator[AnyEvent]:
-        """The events that one server-sent event stands for. ServerError if it cannot be read or tells of an error."""
+        """The events that one server-sent event stands for.
+
+        ServerError if it tells of an error, or cannot be read while the answer is not at its end.
+        """
         if data.strip() == END_OF_STREAM:
             self.over = True
             return
         try:
             chunk = decode_chunk(data)
         except (msgspec.DecodeError, RecursionError):
+            if self.reason is not None:
+                # The answer is whole; what comes behind it are figures at most.
+                return
             raise ServerError("The server sent an event that is not in its interface's format.") from None
         _raise_error(chunk)
         self._take_figures(chunk)
@@ -91,8 +97,8 @@ class RemoteAnswer:
             yield PromptProgress(
                 request_id=self.command.request_id, done=read.processed, total=read.total, reused=read.cache
             )
-        for choice in chunk.choices:
-            if choice.index == 0 and self.reason is None:
+        for choice in chunk.choices or []:
+            if not choice.index and self.reason is None:
                 yield from self._take(choice)
 
     def _take_figures(self, chunk: Chunk) -> None:
@@ -114,7 +120,8 @@ class RemoteAnswer:
                 self.reason = "stop"
                 self.over = True
                 return
-        if choice.finish_reason is not None:
+        # Some servers write "" for null: the answer goes on.
+        if choice.finish_reason:
             self.reason = _REASONS.get(choice.finish_reason, "stop")
             if choice.finish_reason not in _PLAIN_REASONS:
                 self.notes.append(f"The server ended the answer for a reason of its own: {choice.finish_reason}.")
@@ -199,9 +206,9 @@ def _possible(token_id: int) -> int:
 
 
 def _raise_error(chunk: Chunk) -> None:
-    """Servers that have begun a stream can only tell of an error in it."""
+    """Servers that have begun a stream can only tell of an error in it; null, false and nothing are none."""
     error = anything(chunk.error)
-    if error is None:
+    if not error:
         return
-    message = error.get("message", "") if isinstance(error, dict) else error
+    message = (error.get("message") if isinstance(error, dict) else None) or error
     raise ServerError(f"The server failed while it was answering: {str(message)[:500]}.")

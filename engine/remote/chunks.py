@@ -18,9 +18,9 @@ class Delta(msgspec.Struct, frozen=True):
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """One answer's part of a chunk; text is a completion's."""
+    """One answer's part of a chunk; text is a completion's. index: null is the first, too."""
 
-    index: int = 0
+    index: int | None = 0
     delta: Delta | None = None
     text: str | None = None
     logprobs: msgspec.Raw = msgspec.Raw(b"null")
@@ -59,7 +59,7 @@ class ReadSoFar(msgspec.Struct, frozen=True):
 class Chunk(msgspec.Struct, frozen=True):
     """One event. What is not essential may have any shape and is looked at with `lenient`."""
 
-    choices: list[Choice] = []
+    choices: list[Choice] | None = None
     usage: msgspec.Raw = msgspec.Raw(b"null")
     timings: msgspec.Raw = msgspec.Raw(b"null")
     prompt_progress: msgspec.Raw = msgspec.Raw(b"null")

@@ -97,9 +97,9 @@ def _words(body: bytes) -> tuple[str, str]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         text = body[: 4 * MAX_SAID].decode("utf-8", "replace").strip()
         return ("" if text.startswith("<") else text), ""
-    error = told.get("error", told) if isinstance(told, dict) else told
+    error = (told.get("error") or told) if isinstance(told, dict) else told
     if not isinstance(error, dict):
-        return str(error), ""
+        return _plain(error or ""), ""
     said = error.get("message") or error.get("detail") or error.get("error_description") or ""
     return _plain(said), str(error.get("param") or "")
 
@@ -122,8 +122,9 @@ def _plain(said: Any) -> str:
     parts = []
     for item in said:
         if isinstance(item, dict):
-            place = ".".join(str(part) for part in item.get("loc") or [])
-            parts.append(f"{place}: {item.get('msg', '')}")
+            where = item.get("loc")
+            place = ".".join(str(part) for part in (where if isinstance(where, list) else [where]) if part is not None)
+            parts.append(": ".join(part for part in (place, str(item.get("msg") or "")) if part))
         else:
             parts.append(str(item))
     return "; ".join(parts)

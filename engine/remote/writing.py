@@ -12,7 +12,7 @@ import msgspec
 from engine.protocol import AnyEvent, CardChanged, ChatPrompt, Generate, ModelCard, Notice
 from engine.remote.answer import RemoteAnswer
 from engine.remote.bodies import Dialect
-from engine.remote.refusals import RequestRefusedError, UnreachableError
+from engine.remote.refusals import ConnectionLostError, RequestRefusedError, UnreachableError
 from engine.remote.retries import Backoff
 from engine.remote.transport import Transport
 
@@ -87,12 +87,17 @@ class Writing:
 
     async def _read_events(self, answer: RemoteAnswer, body: dict[str, Any]) -> None:
         path = "completions" if "prompt" in body else "chat/completions"
-        async with self._transport.stream(f"{self._config.base_url.rstrip('/')}/{path}", body) as events:
-            async for data in events:
-                for event in answer.feed(data):
-                    self._emit(event)
-                if answer.over:
-                    return
+        try:
+            async with self._transport.stream(f"{self._config.base_url.rstrip('/')}/{path}", body) as events:
+                async for data in events:
+                    for event in answer.feed(data):
+                        self._emit(event)
+                    if answer.over:
+                        return
+        except ConnectionLostError:
+            # Behind the end of an answer there were figures at most.
+            if answer.reason is None:
+                raise
         if answer.reason is None:
             raise UnreachableError(f"{self._config.host} broke the answer off.", "Try again.")
 

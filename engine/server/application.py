@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from engine.errors import EngineError
+from engine.errors import EngineError, EngineGoneError
 from engine.interface import Engine
 from engine.protocol import ModelCard, Sampling
 from engine.remote.keys import Key
@@ -111,7 +111,12 @@ class Service:
     async def detokenize(self, request: Request) -> Response:
         """Turn tokens into their text."""
         asked = await _read(request, DetokenizeRequest)
-        return JSONResponse({"content": await self._engine.detokenize(asked.tokens)})
+        try:
+            return JSONResponse({"content": await self._engine.detokenize(asked.tokens)})
+        except EngineGoneError:
+            raise
+        except EngineError as error:
+            raise RequestError(400, str(error), "refused", "tokens") from None
 
     async def description(self, request: Request) -> Response:
         """Describe the interface as OpenAPI, so that clients see which parameters there are."""

@@ -37,7 +37,7 @@ class RequestError(Exception):
 class StreamOptions(msgspec.Struct):
     """What a stream tells beside the text."""
 
-    include_usage: bool = False
+    include_usage: bool | None = None
 
 
 class TextPart(msgspec.Struct):
@@ -93,7 +93,7 @@ class _Request(msgspec.Struct, kw_only=True):
     @property
     def with_usage(self) -> bool:
         """Whether a stream ends with the counts."""
-        return self.stream_options is not None and self.stream_options.include_usage
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
 
     def sampling(self, defaults: Sampling, max_new_tokens: int | None) -> Sampling:
         """The settings; what the request leaves out is as the server's owner has it."""
@@ -122,7 +122,8 @@ class _Request(msgspec.Struct, kw_only=True):
         return Generate(
             prompt=prompt,
             sampling=sampling,
-            seed=None if self.seed is None else self.seed & 0xFFFF_FFFF_FFFF_FFFF,
+            # -1 is any seed, as llama.cpp's server has it.
+            seed=None if self.seed is None or self.seed == -1 else self.seed & 0xFFFF_FFFF_FFFF_FFFF,
             stop=self.stops(),
             n_top=n_logprobs,
             ignore_eos=bool(self.ignore_eos),
@@ -135,7 +136,7 @@ class _Request(msgspec.Struct, kw_only=True):
             ("n", self.n not in (None, 1)),
             ("frequency_penalty", self.frequency_penalty),
             ("presence_penalty", self.presence_penalty),
-            ("logit_bias", self.logit_bias),
+            ("logit_bias", any((self.logit_bias or {}).values())),
         ):
             if wished:
                 raise RequestError(400, f"This server has no {name}.", "unsupported", name)
@@ -177,7 +178,7 @@ class CompletionRequest(_Request, kw_only=True):
     """`/v1/completions`."""
 
     prompt: Any
-    logprobs: Annotated[int, msgspec.Meta(ge=0, le=MAX_LOGPROBS)] | None = None
+    logprobs: Annotated[int, msgspec.Meta(ge=0, le=MAX_LOGPROBS)] | bool | None = None
     echo: bool | None = None
     suffix: str | None = None
     best_of: int | None = None
@@ -187,13 +188,15 @@ class CompletionRequest(_Request, kw_only=True):
         for name, wished in (("echo", self.echo), ("suffix", self.suffix), ("best_of", self.best_of not in (None, 1))):
             if wished:
                 raise RequestError(400, f"This server has no {name}.", "unsupported", name)
+        if self.logprobs is True:
+            raise RequestError(400, "logprobs is a number of candidates here.", param="logprobs")
         limit = COMPLETION_TOKENS if self.max_tokens is None else self.max_tokens
         return self.generate(_completion_prompt(self.prompt), self.sampling(defaults, limit), self.logprobs or 0)
 
     @property
     def n_logprobs(self) -> int | None:
         """How many candidates a token's place has; None where no log-probabilities are wanted."""
-        return self.logprobs
+        return None if isinstance(self.logprobs, bool) else self.logprobs
 
 
 AnyRequest = ChatRequest | CompletionRequest

@@ -23,7 +23,8 @@ _UNSEEN_CONTENT = {
     "user_editable_context",
     "tether_browsing_display",
 }
-_WRONG = (AttributeError, KeyError, TypeError, ValueError, OverflowError, msgspec.ValidationError)
+# OSError: what the C library says of a time that it cannot count to.
+_WRONG = (AttributeError, KeyError, TypeError, ValueError, OverflowError, OSError, msgspec.ValidationError)
 _UNFINISHED = {"in_progress", "finished_partial_completion"}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,8 +15,8 @@ from ..ids import from_bytes
 from ..nodes import BRANCH, head_of, insert, keep_unfinished, move_head, show
 from ..owners import this_owner
 from ..portable import PortableMessage, PortableSession, stored_message
-from ..records import format_utc, now_utc
-from ..rows import settings_text, storable
+from ..records import Message, now_utc
+from ..rows import origin_key, settings_text, storable, storable_seed
 from ..transactions import writes
 
 if TYPE_CHECKING:
@@ -27,7 +26,10 @@ _ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 
 class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What an import did. session_ids: new ones and those that got more messages, in the order of the file."""
+    """What an import did. session_ids: new ones and those that got more, in the order of the file.
+
+    n_messages: those that were added, and answers that have grown.
+    """
 
     session_ids: list[str]
     n_new: int
@@ -43,18 +45,21 @@ def derived_id(foreign: str) -> str:
 
 @writes
 def store_sessions(db: SqliteDatabase, sessions: Sequence[PortableSession]) -> ImportReport:
-    """Store sessions; raises ImportFileError when one of them is not a tree, and then none is stored."""
+    """Store sessions, their times as records keep them.
+
+    Raises ImportFileError when one of them is not a tree, and then none is stored.
+    """
     ids: list[str] = []
     n_new = n_extended = n_known = n_messages = 0
     for session in sessions:
         session_id = _own_id(session.id)
         row = db.execute("SELECT key, deleted_utc FROM sessions WHERE id = ?", [session_id]).fetchone()
         key = int(row[0]) if row else _insert_session(db, session, session_id)
-        n_added = _add_messages(db, key, session)
-        n_messages += n_added
+        n_changed = _add_messages(db, key, session)
+        n_messages += n_changed
         if row is None:
             n_new += 1
-        elif n_added or row[1] is not None:
+        elif n_changed or row[1] is not None:
             # One that was deleted, but not yet for good, comes back.
             db.execute("UPDATE sessions SET deleted_utc = NULL WHERE key = ?", [key])
             n_extended += 1
@@ -66,7 +71,7 @@ def store_sessions(db: SqliteDatabase, sessions: Sequence[PortableSession]) -> I
 
 
 def _insert_session(db: SqliteDatabase, session: PortableSession, session_id: str) -> int:
-    created = _utc(session.created_utc) if session.created_utc else now_utc()
+    created = session.created_utc or now_utc()
     cursor = db.execute(
         "INSERT INTO sessions (id, title, title_source, model, system, settings, template, draft, pinned, archived,"
         " created_utc, updated_utc) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -76,7 +81,7 @@ def _insert_session(db: SqliteDatabase, session: PortableSession, session_id: st
             session.pinned,
             session.archived,
             created,
-            _utc(session.updated_utc) if session.updated_utc else created,
+            session.updated_utc or created,
         ],
     )
     return int(cursor.lastrowid or 0)
@@ -96,11 +101,11 @@ def said_of_it(session: PortableSession) -> list[str | None]:
 
 
 def _add_messages(db: SqliteDatabase, session: int, source: PortableSession) -> int:
-    """Add what the session lacks and return how many messages that were."""
+    """Add what the session lacks and return how many messages that were, those that have grown among them."""
     known = dict(db.execute("SELECT id, key FROM messages WHERE session_key = ?", [session]).fetchall())
     before = head_of(db, session)
     keys: dict[str, int] = {}
-    n_added = 0
+    n_added = n_grown = 0
     for message in _parents_first(source):
         message_id = _own_id(message.id)
         if message_id not in known and db.execute("SELECT 1 FROM messages WHERE id = ?", [message_id]).fetchone():
@@ -108,8 +113,11 @@ def _add_messages(db: SqliteDatabase, session: int, source: PortableSession) -> 
             message_id = derived_id(f"{source.id}/{message.id}")
         if message_id in known:
             keys[message.id] = known[message_id]
+            if _has_grown(db, known[message_id], message):
+                update_message(db, known[message_id], stored_message(message, source.id, message_id), message.tokens)
+                n_grown += 1
             continue
-        message.created_utc = _utc(message.created_utc or source.created_utc or now_utc())
+        message.created_utc = message.created_utc or source.created_utc or now_utc()
         record = stored_message(message, source.id, message_id)
         parent = None if message.parent_id is None else keys[message.parent_id]
         keys[message.id] = insert(db, session, parent, record)
@@ -121,7 +129,47 @@ def _add_messages(db: SqliteDatabase, session: int, source: PortableSession) -> 
     if n_added:
         _choose_branches(db, session, source, keys)
         _choose_head(db, session, source, keys, before)
-    return n_added
+    if (n_added or n_grown) and source.updated_utc:
+        db.execute("UPDATE sessions SET updated_utc = max(updated_utc, ?) WHERE key = ?", [source.updated_utc, session])
+    return n_added + n_grown
+
+
+def _has_grown(db: SqliteDatabase, key: int, message: PortableMessage) -> bool:
+    """Whether an answer goes on where the one that is stored ends, or is complete now and was not.
+
+    One that is being written here is left alone, and so is one that went on otherwise.
+    """
+    if message.role != "assistant":
+        return False
+    content, state = db.execute("SELECT content, state FROM messages WHERE key = ?", [key]).fetchone()
+    text = storable(message.content)
+    if state == "writing" or not text.startswith(content):
+        return False
+    return len(text) > len(content) or (message.state == "complete" and state != "complete")
+
+
+def update_message(db: SqliteDatabase, key: int, record: Message, tokens: bytes | None) -> None:
+    """Have a stored message say what the same one said elsewhere. tokens: of pack_tokens."""
+    db.execute(
+        "UPDATE messages SET content = ?, state = ?, origin_key = ?, seed = ?, prompt_tokens = ?, generated_tokens = ?,"
+        " tokens_per_second = ?, first_token_ms = ? WHERE key = ?",
+        [
+            storable(record.content),
+            record.state,
+            origin_key(db, record.model, record.settings),
+            storable_seed(record.seed),
+            record.prompt_tokens,
+            record.generated_tokens,
+            record.tokens_per_second,
+            record.first_token_ms,
+            key,
+        ],
+    )
+    keep_tokens(db, key, tokens)
+    if record.state == "complete" or record.token_ids is None:
+        db.execute("DELETE FROM unfinished WHERE message_key = ?", [key])
+    else:
+        keep_unfinished(db, key, record.token_ids, this_owner())
 
 
 def _choose_branches(db: SqliteDatabase, session: int, source: PortableSession, keys: dict[str, int]) -> None:
@@ -150,9 +198,6 @@ def _choose_head(
         goes_on = db.execute(f"{BRANCH} SELECT 1 FROM branch WHERE key = ?", [head, before]).fetchone()
         head = head if goes_on else before
     move_head(db, session, head)
-    if source.updated_utc:
-        updated = _utc(source.updated_utc)
-        db.execute("UPDATE sessions SET updated_utc = max(updated_utc, ?) WHERE key = ?", [updated, session])
 
 
 def _parents_first(session: PortableSession) -> list[PortableMessage]:
@@ -175,14 +220,6 @@ def _parents_first(session: PortableSession) -> list[PortableMessage]:
             step = by_id[step.parent_id]
         ordered.update(reversed(branch.items()))
     return list(ordered.values())
-
-
-def _utc(text: str) -> str:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ImportFileError(f"“{text}” is not a time: {error}.") from error
-    return format_utc(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
 def _own_id(text: str) -> str:

@@ -28,6 +28,7 @@ from storage.errors import (
     NoSuchSessionError,
     ReadOnlyDatabaseError,
     StorageError,
+    StrayLogError,
 )
 from storage.migrations import MIGRATIONS
 from storage.search import search
@@ -134,6 +135,39 @@ def test_a_newer_version_that_is_still_in_the_log_is_seen_too(path: Path, tmp_pa
     assert {name: after[name] for name in before} == before
 
 
+def test_a_log_of_the_database_before_does_no_harm_to_a_restored_backup(path: Path, tmp_path: Path) -> None:
+    crashed = tmp_path / "crashed"
+    crashed.mkdir()
+    restored = crashed / "sessions.db"
+    with closing(open_database(path)) as db:
+        session_id = fill(db)
+        backup(db, restored)
+        for number in range(50):
+            append_message(db, session_id, None, "user", f"{number} " * 500)
+        log = path.with_name("sessions.db-wal").read_bytes()
+    restored.with_name("sessions.db-wal").write_bytes(log)
+    before = bytes_in(crashed)
+    for read_only in (False, True):
+        with pytest.raises(StrayLogError, match=r"sessions\.db-wal is not the log of") as caught:
+            open_database(restored, read_only=read_only)
+        assert "sessions.db-shm" in caught.value.hint
+    assert bytes_in(crashed) == before
+    restored.with_name("sessions.db-wal").unlink()
+    with closing(open_database(restored)) as db:
+        assert check(db) == []
+        assert len(search(db, "danube")) == 1
+
+
+def test_a_log_is_taken_for_the_database_s_own_from_its_first_moment(path: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.db"
+    with closing(open_database(path)) as db:
+        fill(db)
+        for suffix in ("", "-wal"):
+            (tmp_path / f"copy.db{suffix}").write_bytes((tmp_path / f"sessions.db{suffix}").read_bytes())
+    with closing(open_database(copy)) as db:
+        assert len(search(db, "danube")) == 1
+
+
 def test_another_program_s_database_is_refused_and_not_touched(path: Path) -> None:
     with closing(sqlite3.connect(path)) as other:
         other.execute("CREATE TABLE recipes (name)")
@@ -165,7 +199,7 @@ def test_a_damaged_database_is_said_to_be_damaged(path: Path) -> None:
     with pytest.raises(CorruptDatabaseError, match="damaged") as caught, closing(open_database(path)) as db:
         list_sessions(db)
         search(db, "danube")
-    assert "backup" in caught.value.hint
+    assert "-wal and -shm files, then restore a backup" in caught.value.hint
 
 
 def test_a_folder_in_the_place_of_the_database_is_an_error_in_words(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from tui.paths import user_paths
 def command(file: Path, force: bool) -> None:
     """Copy all sessions to FILE; apps may go on writing meanwhile.
 
-    To restore a backup, close llm-tui and put FILE in the place that `llm-tui doctor` names.
+    To restore a backup, close llm-tui, put FILE in the place that `llm-tui doctor` names, and remove the files beside
+    it whose names go on with -wal and -shm: they belong to the database that was there before.
     """
     from storage.database import backup, open_database
 

@@ -37,6 +37,15 @@ async def test_a_lost_connection_keeps_what_came(scripted_server: ScriptedServer
     assert len(scripted_server.asked) == 1
 
 
+async def test_a_connection_that_is_lost_behind_the_end_costs_nothing(scripted_server: ScriptedServer) -> None:
+    scripted_server.plays = [scripted_server.stream("Par", "is", chunk(finish="stop"), then="break")]
+    async with connected(scripted_server) as client:
+        events = await collect(client, question())
+    finished = events[-1]
+    assert isinstance(finished, Finished)
+    assert (text_of(events), finished.reason, finished.note) == ("Paris", "stop", "")
+
+
 async def test_a_silent_server_is_told_of_and_given_up(
     scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ from engine.remote import ServerConfig
 from engine.remote.answer import RemoteAnswer
 from engine.remote.bodies import Dialect
 from engine.remote.refusals import refusal
+from tests.engine.remote.asking import chunk, text_of
 
 CONFIG = ServerConfig(base_url="https://example.org/v1", api_key_env="THE_KEY")
 
@@ -62,6 +63,49 @@ def test_a_stream_becomes_events_or_a_sentence(events: list[Any]) -> None:
     msgspec.json.encode(told)
 
 
+def told_by(*events: dict[str, Any]) -> list[AnyEvent]:
+    answer = RemoteAnswer(Generate(request_id="a", prompt=TextPrompt(text="x")), seed=1)
+    told = [event for data in events for event in answer.feed(encoded(data).decode())]
+    assert answer.reason == "stop"
+    return [*told, answer.finished()]
+
+
+WHOLE = [chunk("Par"), chunk("is"), chunk(finish="stop")]
+COUNTS = {"prompt_tokens": 9, "completion_tokens": 2}
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        pytest.param([chunk("Par", finish=""), chunk("is", finish=""), chunk(finish="stop")], id="an empty reason"),
+        pytest.param([*WHOLE, {"choices": None, "usage": COUNTS}], id="null for no choices"),
+        pytest.param(
+            [{"choices": [{"index": None, "text": text}]} for text in ("Par", "is")] + WHOLE[2:], id="a null index"
+        ),
+        pytest.param([*WHOLE, {"choices": 3}], id="an unreadable event behind the end"),
+        pytest.param([chunk("Par", error=False), chunk("is", error=""), chunk(finish="stop", error={})], id="no error"),
+    ],
+)
+def test_what_means_nothing_harms_no_answer(events: list[dict[str, Any]]) -> None:
+    assert text_of(told_by(*events)) == "Paris"
+
+
+def test_the_counts_come_without_choices() -> None:
+    finished = told_by(*WHOLE, {"choices": None, "usage": COUNTS})[-1]
+    assert isinstance(finished, Finished)
+    assert (finished.prompt_tokens, finished.generated_tokens) == (9, 2)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [("no room", "no room"), ({"message": "no room"}, "no room"), ({"message": None, "code": 7}, "7")],
+)
+def test_an_error_in_a_stream_is_told(error: Any, words: str) -> None:
+    with pytest.raises(ServerError, match=words) as caught:
+        told_by(chunk("Par"), {"error": error})
+    assert "None" not in caught.value.message or words == "7"
+
+
 @given(tables.map(encoded) | st.binary(max_size=50))
 def test_a_refusal_becomes_a_sentence(body: bytes) -> None:
     error = refusal(CONFIG, 400, {}, body, None)
@@ -77,6 +121,12 @@ def test_a_refusal_becomes_a_sentence(body: bytes) -> None:
         (b'{"detail": "no room"}', "no room"),
         (b'{"detail": [{"loc": ["body", "n"], "msg": "no"}, "room"]}', "body.n: no; room"),
         (b'{"object": "error", "message": "no room"}', "no room"),
+        (b'{"error": null, "message": "no room"}', "no room"),
+        (b'{"error": [{"loc": ["n"], "msg": "no room"}]}', "n: no room"),
+        (b'{"detail": [{"loc": 5}, {"loc": "n", "msg": "no room"}, {"msg": "no"}]}', "5; n: no room; no"),
+        (b'{"detail": [{"loc": ["n", null], "msg": null}]}', "n"),
+        (b"null", ""),
+        (b'{"error": null}', ""),
         (b"no\n  room", "no room"),
         (b"<html>no room</html>", ""),
         (b"", ""),

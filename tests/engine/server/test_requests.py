@@ -33,11 +33,11 @@ def test_what_is_left_open_is_as_the_owner_has_it() -> None:
 
 def test_everything_is_taken_over() -> None:
     settings = {"temperature": 1, "top_p": 0.5, "top_k": -1, "min_p": 0.1, "repeat_penalty": 1.2, "repeat_last_n": 8}
-    command = chat(**settings, max_tokens=5, seed=-1, stop="END", logprobs=True, top_logprobs=3, ignore_eos=True)
+    command = chat(**settings, max_tokens=5, seed=-2, stop="END", logprobs=True, top_logprobs=3, ignore_eos=True)
     assert command.sampling == Sampling(
         temperature=1, top_p=0.5, top_k=0, min_p=0.1, repeat_penalty=1.2, repeat_last_n=8, max_new_tokens=5
     )
-    assert (command.seed, command.stop, command.n_top, command.ignore_eos) == (2**64 - 1, ["END"], 3, True)
+    assert (command.seed, command.stop, command.n_top, command.ignore_eos) == (2**64 - 2, ["END"], 3, True)
 
 
 @pytest.mark.parametrize(
@@ -85,9 +85,35 @@ def test_completions_take_a_text_or_tokens(given: Any, prompt: Prompt) -> None:
     assert completion(prompt=given).prompt == prompt
 
 
-@pytest.mark.parametrize("nothing", [{"n": 1}, {"frequency_penalty": 0}, {"tools": []}, {"logit_bias": {}}])
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        {"n": 1},
+        {"frequency_penalty": 0},
+        {"tools": []},
+        {"logit_bias": {}},
+        {"logit_bias": {"5": 0}},
+        {"stream_options": {"include_usage": None}},
+        {"seed": -1},
+    ],
+)
 def test_wishes_that_change_nothing_are_no_trouble(nothing: dict[str, Any]) -> None:
     assert chat(**nothing) == chat()
+
+
+@pytest.mark.parametrize(("given", "wanted"), [(None, None), (False, None), (0, 0), (3, 3)])
+def test_a_completion_s_log_probabilities_are_a_number_or_none(given: Any, wanted: int | None) -> None:
+    request = read_request(msgspec.json.encode({"prompt": "Once", "logprobs": given}), CompletionRequest)
+    assert request.n_logprobs == wanted
+    assert request.command(DEFAULTS).n_top == (wanted or 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"), [({}, False), ({"include_usage": None}, False), ({"include_usage": True}, True)]
+)
+def test_a_stream_tells_the_counts_to_whom_wants_them(given: dict[str, Any], wanted: bool) -> None:
+    body = msgspec.json.encode({"messages": HELLO, "stream_options": given})
+    assert read_request(body, ChatRequest).with_usage is wanted
 
 
 @pytest.mark.parametrize(
@@ -127,6 +153,8 @@ def test_what_cannot_be_met_is_refused_by_name(fields: dict[str, Any], param: st
         ({"echo": True}, "echo"),
         ({"suffix": "end"}, "suffix"),
         ({"best_of": 3}, "best_of"),
+        ({"logprobs": True}, "logprobs"),
+        ({"logprobs": 21}, "logprobs"),
     ],
 )
 def test_completions_refuse_by_name_too(fields: dict[str, Any], param: str) -> None:

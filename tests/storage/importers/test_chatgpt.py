@@ -180,6 +180,46 @@ def test_next_month_s_export_adds_only_what_is_new(db: Database, tmp_path: Path)
     assert import_file(db, file).n_known == 1
 
 
+def test_an_answer_that_has_grown_by_the_next_export_grows_here(db: Database, tmp_path: Path) -> None:
+    begun = node("a1", "q", "assistant", "Let me see.", status="in_progress")
+    session_id = imported(db, tmp_path, conversation(*start(), begun, current="a1"))
+    assert path(db, session_id)[1].message.state == "interrupted"
+    whole = [
+        node("a1", "q", "assistant", "Let me see."),
+        node("a2", "a1", "assistant", "Done.", metadata={"model_slug": "o3"}),
+    ]
+    file = tmp_path / "conversations.json"
+    file.write_text(json.dumps([conversation(*start(), *whole, current="a2", update_time=T0 + 90)]))
+    report = import_file(db, file)
+    assert (report.session_ids, report.n_extended, report.n_messages) == ([session_id], 1, 1)
+    answer = path(db, session_id)[1].message
+    assert (answer.content, answer.state, answer.model) == ("Let me see.\n\nDone.", "complete", "o3")
+    assert get_session(db, session_id).updated_utc == "2023-11-14T22:14:50.250Z"
+    assert import_file(db, file).n_known == 1
+
+
+@pytest.mark.parametrize("moment", [1e18, -1e18, 1e300, float("nan")])
+def test_a_time_beyond_all_calendars_is_said_with_its_conversation(db: Database, tmp_path: Path, moment: float) -> None:
+    with pytest.raises(ImportFileError, match=r"conversations\.json: the conversation “Rivers”"):
+        imported(db, tmp_path, conversation(*start(), current="q", create_time=moment))
+
+
+def test_a_damaged_archive_is_said_to_be_damaged(db: Database, tmp_path: Path) -> None:
+    file = tmp_path / "export.zip"
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("conversations.json", json.dumps([conversation(*start(), current="q")]))
+    whole = file.read_bytes()
+    directory = whole.rindex(b"PK\x01\x02")
+    damaged = {
+        "its text": whole[:60] + b"\xff" * 20 + whole[80:],
+        "its directory": whole[:directory] + b"XX" + whole[directory + 2 :],
+    }
+    for data in damaged.values():
+        file.write_bytes(data)
+        with pytest.raises(ImportFileError, match=r"export\.zip is a damaged archive"):
+            import_file(db, file)
+
+
 def test_the_archive_that_chatgpt_sends_is_opened(db: Database, tmp_path: Path) -> None:
     file = tmp_path / "export.zip"
     with zipfile.ZipFile(file, "w") as archive:

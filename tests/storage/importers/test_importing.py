@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 from sqlite_utils import Database
 
+from storage.answers import finish_answer, resume_answer
 from storage.deletion import delete_session
 from storage.errors import ImportFileError
 from storage.export import all_sessions_json, export_session
 from storage.importers import import_file
+from storage.records import pack_token_ids
+from storage.search import search
 from storage.sessions import get_session, list_sessions, rename_session
 from storage.tree import all_messages, append_message, edit_message, path, switch_to
 
@@ -122,6 +125,9 @@ BAD = {
     "a wrong role": json.dumps({"id": "s", "messages": [message("a", None, role="wizard")]}),
     "a number too large": json.dumps({"id": "s", "messages": [message("a", None, seed=2**64)]}),
     "no time": json.dumps({"id": "s", "messages": [message("a", None, created_utc="yesterday")]}),
+    "no time after moving it to UTC": json.dumps(
+        {"id": "s", "messages": [message("a", None, created_utc="0001-01-01T00:00:00+14:00")]}
+    ),
     "a missing parent": json.dumps({"id": "s", "messages": [message("a", "b")]}),
     "a circle": json.dumps({"id": "s", "messages": [message("a", "b"), message("b", "a")]}),
     "twins": json.dumps({"id": "s", "messages": [message("a", None), message("a", None)]}),
@@ -143,6 +149,41 @@ def test_a_bad_file_is_refused_in_words_and_leaves_nothing(db: Database, file: P
     assert str(caught.value).endswith(".")
     assert list_sessions(db) == []
     assert db.execute("SELECT count(*) FROM messages").fetchone()[0] == 0
+
+
+def test_a_time_that_is_none_is_said_with_its_file_and_session(db: Database, file: Path) -> None:
+    write(file, {"id": "s", "title": "Rivers", "messages": [], "updated_utc": "9999-12-31T23:59:59-14:00"})
+    with pytest.raises(ImportFileError, match=r"sessions\.json: session “Rivers” has a time that cannot be read"):
+        import_file(db, file)
+
+
+def test_an_answer_that_has_grown_elsewhere_grows_here(db: Database, file: Path) -> None:
+    answer = message("a", "q", role="assistant", content="Danube", state="stopped", token_ids=[1], on_path=True)
+    write(file, {"id": "s", "messages": [message("q", None), answer]})
+    import_file(db, file)
+    answer |= {"content": "Danube, Rhine", "token_ids": [1, 2]}
+    import_file(db, write(file, {"id": "s", "messages": [message("q", None), answer]}))
+    assert all_messages(db, "s")[1].token_ids == pack_token_ids([1, 2])
+    answer |= {"state": "complete", "token_ids": None, "seed": 5}
+    assert import_file(db, write(file, {"id": "s", "messages": [message("q", None), answer]})).n_extended == 1
+    stored = all_messages(db, "s")[1]
+    assert (stored.content, stored.state, stored.seed, stored.token_ids) == ("Danube, Rhine", "complete", 5, None)
+    assert [hit.message_id for hit in search(db, "rhine")] == ["a"]
+    assert import_file(db, file).n_known == 1
+
+
+@pytest.mark.parametrize("written_here", ["Danube and more", "Danube, Rhine, Po"])
+def test_an_answer_that_went_on_here_stays(db: Database, file: Path, written_here: str) -> None:
+    answer = message("a", "q", role="assistant", content="Danube", state="stopped", on_path=True)
+    import_file(db, write(file, {"id": "s", "messages": [message("q", None), answer]}))
+    resume_answer(db, "a")
+    write(file, {"id": "s", "messages": [message("q", None), answer | {"content": "Danube, Rhine"}]})
+    assert import_file(db, file).n_known == 1
+    assert (shown(db, "s")[1], all_messages(db, "s")[1].state) == ("Danube", "writing")
+    figures = dict.fromkeys(("prompt_tokens", "generated_tokens", "tokens_per_second", "first_token_ms", "seed"))
+    finish_answer(db, "a", written_here, "complete", **figures)
+    assert import_file(db, file).n_known == 1
+    assert shown(db, "s")[1] == written_here
 
 
 def test_a_file_that_is_not_there_is_said_so(db: Database, tmp_path: Path) -> None:
