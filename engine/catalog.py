@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from engine.checkpoints.finding import is_model_folder, model_paths
 from engine.errors import NEEDS_BASE, EngineError, ModelFileError, TemplateError
 from engine.memory import available_bytes
 from engine.quantization import quantization_name
+from engine.typed_path import typed_path
 
 ENGINE_BYTES = 120 << 20
 """What the engine takes besides weights and cache: Python, NumPy, the vocabulary, and the activations of a batch."""
@@ -154,8 +156,9 @@ def find_model(name_or_path: str | Path, directories: Iterable[str | Path]) -> P
 
     A name that begins only one model's name is enough. None if there is no such model, or there are several.
     """
-    path = Path(name_or_path).expanduser()
-    if path.is_file() or is_model_folder(path):
+    path = typed_path(name_or_path)
+    # A name that is too long, or in a folder that may not be read, is no file.
+    if os.path.isfile(path) or is_model_folder(path):
         return path
     wanted = str(name_or_path).casefold()
     files = list(_model_files(directories))
@@ -240,7 +243,7 @@ def _model_files(directories: Iterable[str | Path]) -> Iterator[Path]:
     seen: set[Path] = set()
     found: list[Path] = []
     for directory in directories:
-        for path in model_paths(Path(directory).expanduser()):
+        for path in model_paths(typed_path(directory)):
             resolved = path.resolve()
             if resolved not in seen and len(found) < MAX_LISTED:
                 seen.add(resolved)

@@ -9,6 +9,7 @@ from pathlib import Path
 from engine import starter
 from engine.errors import ModelFileError
 from engine.protocol import Load
+from engine.typed_path import typed_path
 from tui.bases import base_of
 from tui.language import _
 from tui.paths import Paths
@@ -33,7 +34,7 @@ def choose_model(name: str | None, settings: Settings, paths: Paths) -> Path:
     if name:
         return _named(name, settings, paths)
     last = last_model(paths)
-    if last is not None and last.exists():
+    if last is not None and os.path.exists(last):
         return last
     if starter.is_present(paths.models_dir):
         return paths.models_dir / starter.SMOLLM2.file_name
@@ -90,8 +91,9 @@ def remember_model(path: Path | str, paths: Paths) -> None:
 
 
 def _named(name: str, settings: Settings, paths: Paths) -> Path:
-    path = Path(name).expanduser()
-    if path.exists():
+    path = typed_path(name)
+    # A name that is too long, or in a folder that may not be read, is no file.
+    if os.path.exists(path):
         return path
     if name == starter.SMOLLM2.name and starter.is_present(paths.models_dir):
         return paths.models_dir / starter.SMOLLM2.file_name

@@ -13,6 +13,7 @@ import msgspec
 
 from engine.protocol import KVType, Sampling
 from engine.remote.config import ServerConfig
+from engine.typed_path import typed_path
 from tui.clipboard import Clipboard
 from tui.language import N_, LanguageSetting, _
 from tui.setting_reasons import reason_of
@@ -104,7 +105,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def model_directories(self, models_dir: Path) -> list[Path]:
         """llm-tui's own model directory, then the user's."""
-        return [models_dir, *(Path(name).expanduser() for name in self.models.directories)]
+        return [models_dir, *map(typed_path, self.models.directories)]
 
 
 class LoadedSettings(msgspec.Struct, frozen=True):
@@ -220,11 +221,16 @@ def _refuse_invalid(path: Path, table: dict[str, Any], changes: Mapping[str, Any
 
 
 def _set(table: Any, keys: list[str], value: Any) -> None:
+    """Change one value, None to remove it. Raises SettingsError where something else stands in a table's place."""
     *parents, last = keys
     for key in parents:
         if key not in table:
             table[key] = {}
         table = table[key]
+        try:
+            msgspec.convert(table, dict)
+        except msgspec.ValidationError as error:
+            raise SettingsError(f"{key}: {reason_of(error)}.") from error
     if value is None:
         table.pop(last, None)
     else:

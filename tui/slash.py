@@ -72,6 +72,11 @@ def read_prompt(text: str) -> str | Call | NoCommand:
     return Call(command, rest.strip())
 
 
+def as_typed(message: str) -> str:
+    """What to type so that read_prompt makes a message of it again."""
+    return f"/{message}" if message.startswith("/") else message
+
+
 def _no_command(word: str) -> str:
     close = difflib.get_close_matches(word, SLASH_COMMANDS, n=1)
     meant = _("Did you mean /{word}? ", word=close[0]) if close else ""

@@ -60,8 +60,8 @@ def _are_of_a_model(names: Set[str]) -> bool:
 def _is_model_file(path: Path) -> bool:
     suffix = path.suffix.lower()
     if suffix == ".gguf":
-        return not _LATER_GGUF.search(path.name) and path.is_file()
-    if suffix != ".bin" or not path.is_file():
+        return not _LATER_GGUF.search(path.name) and os.path.isfile(path)
+    if suffix != ".bin" or not os.path.isfile(path):
         return False
     try:
         with path.open("rb") as file:

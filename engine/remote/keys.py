@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from engine.errors import ServerError
 from engine.remote.config import ServerConfig
+from engine.typed_path import typed_path
 
 MAX_KEY_BYTES = 16384
 """The longest keys are signed tokens of a few kilobytes; more is another file."""
@@ -51,7 +52,7 @@ def server_key(config: ServerConfig) -> Key | None:
             )
         return _checked(value, f"The environment variable {config.api_key_env}")
     if config.api_key_file:
-        return read_key_file(Path(config.api_key_file).expanduser())
+        return read_key_file(typed_path(config.api_key_file))
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,6 +13,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.remote.config import ServerConfig
+from engine.typed_path import typed_path
 from tui.language import N_, _
 from tui.screens.fetching import FetchingDialog
 from tui.services.models import Models
@@ -122,10 +124,10 @@ class ModelPickerScreen(FetchingDialog):
         from engine.pulling import is_fetchable
 
         typed = event.value.strip()
-        path = Path(typed).expanduser()
+        path = typed_path(typed)
         if is_fetchable(typed):
             self.fetch(typed)
-        elif typed and (path.is_file() or path.is_dir()):
+        elif typed and (os.path.isfile(path) or os.path.isdir(path)):
             self.take(path)
         else:
             self.show_trouble(_("There is no file {path}.", path=safe_line(str(path))))

@@ -98,6 +98,8 @@ class SettingsScreen(Dialog[None]):
         super().__init__()
         self._file = file
         self._settings = load_settings(file).settings
+        # What is being typed; the mouse may have highlighted another row meanwhile.
+        self._typed_row: Row | None = None
 
     def contents(self) -> list[Widget]:
         """The settings, a line to type in, and where the file is."""
@@ -125,6 +127,7 @@ class SettingsScreen(Dialog[None]):
         if choices:
             self._save(row, choices[(choices.index(value) + 1) % len(choices) if value in choices else 0])
             return
+        self._typed_row = row
         typed = self.query_one(Input)
         typed.value = "" if value is None else str(value)
         typed.display = True
@@ -132,7 +135,7 @@ class SettingsScreen(Dialog[None]):
 
     @on(Input.Submitted)
     def _take(self, event: Input.Submitted) -> None:
-        row, text = self._row, event.value.strip()
+        row, text = self._typed_row or self._row, event.value.strip()
         if row.type is str or not text:
             self._save(row, text if row.type is str else None)
             return

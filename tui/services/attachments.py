@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from engine.typed_path import typed_path
 from tui.language import _
 from tui.services.engine_session import EngineSession
 from tui.text import human_bytes, safe_line, safe_text
@@ -54,7 +55,7 @@ class Attachments:
 
     async def add(self, name: str) -> Attachment:
         """Read a file and count its tokens. Raises AttachError; nothing is attached then."""
-        path = Path(name).expanduser()
+        path = typed_path(name)
         path = path if path.is_absolute() else Path.cwd() / path
         text = await asyncio.to_thread(_read_text, path)
         attachment = await self._counted(Attachment(path, text))

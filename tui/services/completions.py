@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.typed_path import typed_path
 from tui.language import _
 from tui.slash import Call, read_prompt, words_beginning
 from tui.text import human_bytes
@@ -83,9 +85,12 @@ def _templates() -> list[tuple[str, str]]:
 
 
 def _files(typed: str) -> list[tuple[str, str]]:
-    """What a folder has that goes on as typed, folders first; hidden files only after a dot."""
+    """What a folder has that goes on as typed, folders first; hidden files only after a dot.
+
+    What cannot be looked at, like a link to nothing, is passed over.
+    """
     folder, slash, begin = typed.rpartition("/")
-    place = Path(f"{folder}{slash}" or ".").expanduser()
+    place = typed_path(f"{folder}{slash}" or ".")
     found: list[tuple[bool, str, str]] = []
     try:
         with os.scandir(place) as entries:
@@ -93,10 +98,11 @@ def _files(typed: str) -> list[tuple[str, str]]:
                 name = entry.name
                 if not name.startswith(begin) or (name.startswith(".") and not begin.startswith(".")):
                     continue
-                if entry.is_dir():
-                    found.append((False, f"{folder}{slash}{name}/", ""))
-                else:
-                    found.append((True, f"{folder}{slash}{name}", human_bytes(entry.stat().st_size)))
+                with suppress(OSError):
+                    if entry.is_dir():
+                        found.append((False, f"{folder}{slash}{name}/", ""))
+                    else:
+                        found.append((True, f"{folder}{slash}{name}", human_bytes(entry.stat().st_size)))
     except OSError:
         return []
     return [(name, about) for _, name, about in sorted(found)]

@@ -64,28 +64,27 @@ async def edit_text(app: App[int], text: str) -> str:
     from textual.app import SuspendNotSupported
 
     command = editor_command(os.environ)
-    with tempfile.TemporaryDirectory(prefix="llm-tui-") as folder:
-        file = Path(folder) / "prompt.md"
-        file.write_text(text, encoding="utf-8")
-        try:
+    try:
+        with tempfile.TemporaryDirectory(prefix="llm-tui-", ignore_cleanup_errors=True) as folder:
+            file = Path(folder) / "prompt.md"
+            file.write_text(text, encoding="utf-8")
             with app.batch_update(), _interrupts_ignored(), app.suspend():
                 code = await _run([*command, str(file)])
-        except (OSError, SuspendNotSupported) as error:
-            raise EditorError(
-                _("{program} cannot be started here: {error}", program=command[0], error=error)
-            ) from error
-        if code:
-            raise EditorError(_("{program} ended with {code}; the text is as it was.", program=command[0], code=code))
-        try:
-            return file.read_text(encoding="utf-8").rstrip("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise EditorError(
-                _(
-                    "What {program} left cannot be read ({error}); the text is as it was.",
-                    program=command[0],
-                    error=error,
-                )
-            ) from error
+            return _left_by(command[0], code, file)
+    except (OSError, SuspendNotSupported) as error:
+        raise EditorError(_("{program} cannot be started here: {error}", program=command[0], error=error)) from error
+
+
+def _left_by(program: str, code: int, file: Path) -> str:
+    """The text as the editor left it, which ended with a code."""
+    if code:
+        raise EditorError(_("{program} ended with {code}; the text is as it was.", program=program, code=code))
+    try:
+        return file.read_text(encoding="utf-8").rstrip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise EditorError(
+            _("What {program} left cannot be read ({error}); the text is as it was.", program=program, error=error)
+        ) from error
 
 
 async def _run(command: list[str]) -> int:

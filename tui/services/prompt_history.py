@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from storage.prompts import latest_prompts
 from tui.services.store import Store
+from tui.slash import as_typed
 from tui.text import safe_text
 
 DEPTH = 200
@@ -24,9 +25,9 @@ class PromptHistory:
         self._at = -1
 
     async def step(self, shown: str, older: bool) -> str | None:
-        """The prompt before or after the one shown, None at either end. Raises StorageError."""
+        """The prompt before or after the one shown, as it is typed; None at either end. Raises StorageError."""
         if not self._is_here(shown):
-            self._prompts = [safe_text(prompt) for prompt in await self._store.call(latest_prompts, DEPTH)]
+            self._prompts = [as_typed(safe_text(prompt)) for prompt in await self._store.call(latest_prompts, DEPTH)]
             self._at, self._typed = -1, shown
         at = self._at + (1 if older else -1)
         # What is typed may be the latest prompt already: going to that would look like a key that does nothing.

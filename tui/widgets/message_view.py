@@ -81,6 +81,7 @@ class MessageView(EvenLines, Vertical):
         super().__init__(classes=f"-{item.message.role}")
         self.item = item
         self._body: AnswerBody | None = None
+        self._has_text = False
 
     @property
     def message_id(self) -> str:
@@ -102,11 +103,16 @@ class MessageView(EvenLines, Vertical):
         return self.item.message.state != "complete"
 
     async def on_mount(self) -> None:
-        """Fill the heading."""
+        """Fill the heading, and show what came of an answer until now."""
+        self._has_text = True
         self._show_heading()
         self._want_tint()
-        if self._body is not None and self._may_grow and self.item.message.content:
+        if self._body is None or self._body.source == safe_text(self.item.message.content):
+            return
+        if self._may_grow:
             await self._body.grow(self.item.message.content)
+        else:
+            await self._body.settle(self.item.message.content)
 
     async def tint(self, tokens: AnswerTokens | None) -> None:
         """Show the answer with its tokens tinted; as Markdown where nothing is known of them, or with None."""
@@ -119,21 +125,28 @@ class MessageView(EvenLines, Vertical):
             if tokens is not None and tints:
                 await self.mount(TintedText(self.item.message.content, tokens))
 
-    def show_item(self, item: PathMessage) -> None:
-        """Take over what changed about the message, except its text."""
+    async def show_item(self, item: PathMessage) -> None:
+        """Take over what changed about the message: an answer grows by what it has more, or is over."""
+        before, after = self.item.message, item.message
         self.item = item
+        if not self._has_text:
+            return
         self._show_heading()
-
-    async def grow(self, text: str) -> None:
-        """More of the answer came."""
-        if self._body is not None:
+        if self._body is None or (after.content, after.state) == (before.content, before.state):
+            return
+        if after.state != "writing" or not after.content.startswith(before.content):
+            await self.settle(item)
+        elif more := after.content[len(before.content) :]:
             if not self._body.display:
                 await self.tint(None)
-            await self._body.grow(text)
+            await self._body.grow(more)
 
     async def settle(self, item: PathMessage) -> None:
         """The answer is over."""
-        self.show_item(item)
+        self.item = item
+        if not self._has_text:
+            return
+        self._show_heading()
         if self._body is not None:
             await self._body.settle(item.message.content)
             self._want_tint()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar
 
+import msgspec
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
@@ -81,6 +82,8 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's own name
         super().__init__(id=id)
         self._path: list[PathMessage] = []
+        # The answer whose text comes piece by piece: the database is behind or ahead of what was handed on of it.
+        self._growing: str | None = None
         self._first = 0
         self._end = 0
         self._is_moving = False
@@ -208,7 +211,7 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
         from_start: another session, which begins with its last PAGE messages. at: the message to begin at instead.
         """
         was_at_end = self._end >= len(self._path)
-        self._path = path
+        self._path = [self._as_grown(item) for item in path]
         place = next((n for n, item in enumerate(path) if item.message.id == at), None)
         if from_start:
             self._cursor = self._goal = None
@@ -225,6 +228,13 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
         elif from_start:
             self.follow()
 
+    def _as_grown(self, item: PathMessage) -> PathMessage:
+        """A message from the database; of an answer that grows here, with the text that came here."""
+        if item.message.id != self._growing or item.message.state != "writing":
+            return item
+        shown = next((old.message for old in self._path if old.message.id == self._growing), item.message)
+        return _with_text(item, shown.content)
+
     async def _reconcile(self) -> None:
         # Markdown takes 30 ms to import, so that happens after the first paint.
         from tui.widgets.message_view import MessageView
@@ -233,13 +243,15 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
         views = self.views
         same = 0
         while same < min(len(views), len(wanted)) and views[same].message_id == wanted[same].message.id:
-            views[same].show_item(wanted[same])
             same += 1
         with self.app.batch_update():
+            for view, item in zip(views[:same], wanted, strict=False):
+                await view.show_item(item)
             if views[same:]:
                 await self.remove_children(views[same:])
-            if wanted[same:]:
-                await self.mount_all([MessageView(item) for item in wanted[same:]], before=".later")
+            # An answer may have grown meanwhile.
+            if new := self._path[self._first + same : self._end]:
+                await self.mount_all([MessageView(item) for item in new], before=".later")
         self._show_rest()
 
     def _show_rest(self) -> None:
@@ -304,13 +316,19 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
         self.call_after_refresh(go_back)
 
     async def grow(self, message_id: str, text: str) -> None:
-        """More of an answer came."""
+        """More of an answer came; it is kept also while the reader is too far away for it to be mounted."""
+        at = next((n for n in reversed(range(len(self._path))) if self._path[n].message.id == message_id), None)
+        if at is None:
+            return
+        self._growing = message_id
+        self._path[at] = item = _with_text(self._path[at], self._path[at].message.content + text)
         view = self._view(message_id)
         if view is not None:
-            await view.grow(text)
+            await view.show_item(item)
 
     async def settle(self, item: PathMessage) -> None:
         """An answer is over."""
+        self._growing = None
         self._path = [item if old.message.id == item.message.id else old for old in self._path]
         view = self._view(item.message.id)
         if view is not None:
@@ -372,3 +390,9 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
                 self.app.copy_to_clipboard(blocks[-1])
                 return
         self.app.notify(_("There is no code block to copy."), markup=False)
+
+
+def _with_text(item: PathMessage, text: str) -> PathMessage:
+    """The message of an answer that is being written, with its text so far."""
+    message = msgspec.structs.replace(item.message, content=text, state="writing")
+    return msgspec.structs.replace(item, message=message)
