@@ -14,10 +14,9 @@ class Architecture:
     """What tells one architecture from another; the defaults are LLaMA's.
 
     rope_order: "normal" turns neighbouring pairs, "neox" the two halves of a head. activation: of the feed-forward
-    gate. qk_norms: each head's queries and keys are normed before they
-    are turned. post_norms: attention's and the feed-forward's results are normed before they are added.
-    fused: queries, keys and values are one tensor, gate and up another.
-    scaled_embedding: embeddings are multiplied by sqrt(dim).
+    gate. qk_norms: each head's queries and keys are normed before they are turned. post_norms: attention's and the
+    feed-forward's results are normed before they are added. fused: queries, keys and values are one tensor, gate and up
+    another. scaled_embedding: embeddings are multiplied by sqrt(dim).
     window: the sliding window if the file does not say. window_every: of so many layers the last has none, 1: of every
     one, 0: all have it. local_rope_theta: layers with a window turn by this base, without scaling.
     attn_softcap, final_softcap: if the file does not say; 0 is off, None where the architecture has none, whatever the

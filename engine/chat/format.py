@@ -39,6 +39,7 @@ _LLAMA_CPP_NAMES = {"llama2": "llama-2", "llama2-sys": "llama-2", "llama3": "lla
 """What llama.cpp calls a family, where it is another name. Its converter writes such names in a template's place."""
 
 _A_NAME = re.compile(r"[\w.-]+")
+"""What is no template: there is nothing in it for a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +105,15 @@ def choose_format(
         if template not in FAMILIES:
             raise TemplateError(f"There is no chat format {template!r}.", f"Choose one of {', '.join(format_names())}.")
         return _of_family(FAMILIES[template], "chosen")
-    source = meta.text("tokenizer.chat_template", "").strip()
+    source = meta.text("tokenizer.chat_template", "")
+    written = source.strip()
     chosen: Source = "chosen" if template == FILE else "file"
-    if named := FAMILIES.get(_LLAMA_CPP_NAMES.get(source, source)):
+    if named := FAMILIES.get(_LLAMA_CPP_NAMES.get(written, written)):
         return _of_family(named, chosen)
-    if source and not _A_NAME.fullmatch(source):
+    if written and not _A_NAME.fullmatch(written):
         name = _template_name(source)
         family = FAMILIES.get(_FALLBACKS.get(name, name), FAMILIES["chatml"])
-        return ChatFormat(
-            name, chosen, (), ChatTemplate(meta.text("tokenizer.chat_template")), _of_family(family, "family")
-        )
+        return ChatFormat(name, chosen, (), ChatTemplate(source), _of_family(family, "family"))
     if template == FILE:
         raise TemplateError("The model file has no chat template.", f"Choose one of {', '.join(FAMILIES)}.")
     tokens = meta.texts("tokenizer.ggml.tokens") if "tokenizer.ggml.tokens" in meta else ()

@@ -28,6 +28,10 @@ _KINDS = (
 """What weights are kept in, the index of their files, the name of the one file, and names of several without index."""
 
 
+_TURNED = {2: (".attn_q.weight", ".attn_k.weight"), 1: (".attn_q.bias", ".attn_k.bias")}
+"""By their dimensions, the tensors whose rows lie in another order than GGUF's."""
+
+
 def open_hugging_face(folder: Path) -> Checkpoint:
     """Read the headers of a model in a folder."""
     config_path = folder / CONFIG
@@ -116,8 +120,7 @@ def _translated(foreign: Mapping[str, TensorInfo], config: HuggingFaceConfig) ->
 
 def _as_gguf(tensor: TensorInfo, config: HuggingFaceConfig) -> TensorInfo:
     name = tensor.name
-    kind = (".weight", ".bias")[len(tensor.shape) == 1]
-    if config.permutes and len(tensor.shape) <= 2 and name.endswith((f".attn_q{kind}", f".attn_k{kind}")):
+    if config.permutes and name.endswith(_TURNED.get(len(tensor.shape), ())):
         return rotary_order(tensor, config.n_heads if ".attn_q." in name else config.n_kv_heads)
     if config.norms_add_one and name.endswith("norm.weight"):
         return as_floats(tensor, "F32", plus=1.0)

@@ -28,6 +28,7 @@ from tui.widgets.prompt_box import PASTE_GAP_S
 
 SCRIPTED_ENGINE = Path(__file__).with_name("scripted_engine.py")
 SCRIPTED_APP = Path(__file__).with_name("scripted_app.py")
+CLI_ENGINE = [sys.executable, str(Path(__file__).with_name("cli_engine.py"))]
 PATIENCE_S = 60.0
 AFTER_ENTER = f"wait:{round(1500 * PASTE_GAP_S)}"
 
@@ -182,3 +183,12 @@ def open_terminal(stage: Stage) -> Iterator[Callable[..., Terminal]]:
     yield start
     for terminal in terminals:
         terminal.close()
+
+
+@pytest.fixture
+def model(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model file that the commands' scripted engine pretends to open."""
+    monkeypatch.setattr("engine.client.ENGINE_COMMAND", CLI_ENGINE)
+    path = home / "scripted.gguf"
+    path.touch()
+    return path

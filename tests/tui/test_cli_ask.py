@@ -17,19 +17,10 @@ import pytest
 from storage import tree
 from storage.answer_tokens import answer_tokens
 from storage.database import open_database
+from tests.tui.conftest import CLI_ENGINE
 from tui.paths import user_paths
 
 Cli = Callable[..., Any]
-SCRIPTED = [sys.executable, str(Path(__file__).with_name("cli_engine.py"))]
-
-
-@pytest.fixture
-def model(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A model file that the scripted engine pretends to open."""
-    monkeypatch.setattr("engine.client.ENGINE_COMMAND", SCRIPTED)
-    path = home / "scripted.gguf"
-    path.touch()
-    return path
 
 
 def test_the_answer_goes_to_stdout_and_nothing_else(cli: Cli, model: Path) -> None:
@@ -181,7 +172,7 @@ def test_the_last_model_is_taken_where_none_is_named(cli: Cli, model: Path) -> N
 
 def test_ctrl_c_stops_keeps_what_came_and_leaves_no_engine(cli: Cli, model: Path, home: Path) -> None:
     program = (
-        f"import engine.client; engine.client.ENGINE_COMMAND = {SCRIPTED!r}\nfrom tui.__main__ import main; main()"
+        f"import engine.client; engine.client.ENGINE_COMMAND = {CLI_ENGINE!r}\nfrom tui.__main__ import main; main()"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", program, "ask", "-m", str(model), "--save", "WAIT"],
@@ -206,7 +197,7 @@ def test_ctrl_c_stops_keeps_what_came_and_leaves_no_engine(cli: Cli, model: Path
 
 def test_a_reader_that_goes_away_is_quiet(model: Path) -> None:
     program = (
-        f"import engine.client; engine.client.ENGINE_COMMAND = {SCRIPTED!r}\nfrom tui.__main__ import main; main()"
+        f"import engine.client; engine.client.ENGINE_COMMAND = {CLI_ENGINE!r}\nfrom tui.__main__ import main; main()"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", program, "ask", "-m", str(model), "--ignore-eos", "x"],

@@ -13,24 +13,15 @@ from typing import Any
 import pytest
 
 from tests.conftest import ScriptedServer
+from tests.tui.conftest import CLI_ENGINE
 
 Cli = Callable[..., Any]
 
-SCRIPTED = [sys.executable, str(Path(__file__).with_name("cli_engine.py"))]
 MAIN = "from tui.__main__ import main; main()"
-WITH_SCRIPTED_ENGINE = f"import engine.client; engine.client.ENGINE_COMMAND = {SCRIPTED!r}\n{MAIN}"
+WITH_SCRIPTED_ENGINE = f"import engine.client; engine.client.ENGINE_COMMAND = {CLI_ENGINE!r}\n{MAIN}"
 XDG = ("CONFIG", "DATA", "CACHE", "STATE")
 NOT_UTF8 = os.fsdecode(b"hi \xff")
 CLEANED = "hi \N{REPLACEMENT CHARACTER}"
-
-
-@pytest.fixture
-def model(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A model file that the scripted engine pretends to open."""
-    monkeypatch.setattr("engine.client.ENGINE_COMMAND", SCRIPTED)
-    path = home / "scripted.gguf"
-    path.touch()
-    return path
 
 
 def closed(streams: str, program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
