@@ -19,7 +19,7 @@ from engine import starter
 from engine.errors import EngineError
 from engine.protocol import Load
 from engine.remote.config import ServerConfig
-from storage.errors import StorageError
+from storage.errors import CorruptDatabaseError, StorageError
 from tui.language import N_, _
 from tui.paths import Paths
 from tui.sentences import sentence
@@ -232,13 +232,10 @@ def database(paths: Paths) -> Finding:
             damage = check(db)
         finally:
             db.close()
+        if damage:
+            raise CorruptDatabaseError(str(paths.database), damage[0].rstrip("."))
     except StorageError as error:
         return Finding("Sessions", "bad", sentence(error.message), sentence(error.hint))
-    if damage:
-        advice = _("Make a copy of the file, then restore a backup or run `sqlite3 FILE .recover`.")
-        return Finding(
-            "Sessions", "bad", _("{path} is damaged: {damage}", path=paths.database, damage=damage[0]), advice
-        )
     size = human_bytes(paths.database.stat().st_size)
     return Finding("Sessions", "fine", _("{path}, {size}, whole", path=paths.database, size=size))
 
