@@ -116,6 +116,13 @@ class Terminal:
             assert time.monotonic() < limit, f"{text!r} was never written: {self.text(since)[-2000:]}"
             assert self.read(), f"the app ended before it wrote {text!r}: {self.text(since)[-2000:]}"
 
+    def wait_for_number(self, least: int) -> None:
+        """Read until an answer that counts ("number0 number1") has come so far; a busy screen leaves some out."""
+        limit = time.monotonic() + PATIENCE_S
+        while max(map(int, re.findall(r"number(\d+) ", self.text())), default=-1) < least:
+            assert time.monotonic() < limit, f"it never came to {least}: {self.text()[-2000:]}"
+            assert self.read(), f"the app ended before it came to {least}: {self.text()[-2000:]}"
+
     def shows(self, text: str) -> bool:
         """Whether a text is on screen."""
         self.picture.draw(self.output)

@@ -75,7 +75,7 @@ def test_nothing_is_drawn_over_the_editor(stage: Stage, open_terminal: Callable[
     terminal = open_terminal(EDITOR=f"{sys.executable} {script}")
     terminal.wait_for("ready")
     terminal.type("count\r")
-    terminal.wait_for("number19 ")
+    terminal.wait_for_number(19)
     terminal.type("\x1be")
     terminal.wait_for("EDITING")
     drawn = terminal.text().partition("EDITING")[2]

@@ -51,7 +51,7 @@ def stored_answer() -> tuple[str, str]:
 def begin_long_answer(stage: Stage, terminal: Terminal) -> int:
     terminal.wait_for("ready")
     terminal.type("count\r")
-    terminal.wait_for("number30 ")
+    terminal.wait_for_number(30)
     return terminal.engine_pid()
 
 
@@ -131,7 +131,7 @@ def test_a_stalled_line_holds_up_nothing(counting_on: None, stage: Stage, termin
 def test_kill_9_costs_a_second_at_most(counting: None, stage: Stage, terminal: Terminal) -> None:
     begin_long_answer(stage, terminal)
     pid = terminal.engine_pid()
-    terminal.wait_for("number250 ")
+    terminal.wait_for_number(250)
     terminal.process.kill()
     terminal.wait_for_end()
     content, state = stored_answer()
