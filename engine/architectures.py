@@ -15,8 +15,8 @@ class Architecture:
 
     rope_order: "normal" turns neighbouring pairs, "neox" the two halves of a head. activation: of the feed-forward
     gate. qk_norms: each head's queries and keys are normed before they are turned. post_norms: attention's and the
-    feed-forward's results are normed before they are added. fused: queries, keys and values are one tensor, gate and up
-    another. scaled_embedding: embeddings are multiplied by sqrt(dim).
+    feed-forward's results are normed before they are added. gate_in_up: one tensor has the rows of gate, then those of
+    up. scaled_embedding: embeddings are multiplied by sqrt(dim).
     window: the sliding window if the file does not say. window_every: of so many layers the last has none, 1: of every
     one, 0: all have it. local_rope_theta: layers with a window turn by this base, without scaling.
     attn_softcap, final_softcap: if the file does not say; 0 is off, None where the architecture has none, whatever the
@@ -29,7 +29,7 @@ class Architecture:
     activation: Activation = "silu"
     qk_norms: bool = False
     post_norms: bool = False
-    fused: bool = False
+    gate_in_up: bool = False
     scaled_embedding: bool = False
     window: int = 0
     window_every: int = 0
@@ -71,7 +71,7 @@ ARCHITECTURES = {
             final_softcap=0.0,
             wide_queries_at=62,
         ),
-        Architecture("phi3", rope_order="neox", fused=True),
+        Architecture("phi3", rope_order="neox", gate_in_up=True),
     )
 }
 """By the name that GGUF has for each. Mistral and Mixtral are llama there."""

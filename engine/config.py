@@ -47,6 +47,7 @@ class ModelConfig:
     dim: width of the residual stream. hidden_dim: width of the feed-forward layer (of one expert where there are some).
     rope_dim: how many of a head's dimensions are turned. windows: how many positions each layer sees, 0 for all.
     query_scale: what queries are multiplied by. Softcaps of 0 are off. tied: the output matrix is the embedding.
+    qkv_in_one: queries, keys and values are one tensor, of any architecture (llama.cpp's converter can write them so).
     biases: matrices to whose products something is added, by their names in GGUF.
     """
 
@@ -67,6 +68,7 @@ class ModelConfig:
     rope_scaling: RopeScaling
     query_scale: float
     tied: bool
+    qkv_in_one: bool
     biases: frozenset[str]
     windows: tuple[int, ...]
     attn_softcap: float
@@ -120,7 +122,7 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
         head_dim=head_dim,
         dim=dim,
         hidden_dim=_hidden_dim(meta, arch, n_experts),
-        vocab_size=_vocab_size(meta, arch),
+        vocab_size=_vocab_size(meta),
         max_seq_len=max_seq_len,
         norm_eps=meta.real(f"{arch}.attention.layer_norm_rms_epsilon", low=0.0, high=1.0),
         rope_theta=meta.real(f"{arch}.rope.freq_base", 10_000.0, low=MIN_ROPE_THETA, high=1e12),
@@ -129,6 +131,7 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
         rope_scaling=_rope_scaling(meta, arch, max_seq_len),
         query_scale=scaled_by**-0.5,
         tied="output.weight" not in tensors,
+        qkv_in_one=any(name.endswith(".attn_qkv.weight") for name in tensors),
         biases=biased_matrices(tensors),
         windows=_windows(meta, architecture, n_layers),
         attn_softcap=_softcap(meta, f"{arch}.attn_logit_softcapping", architecture.attn_softcap),
@@ -178,13 +181,11 @@ def _head_dim(meta: Metadata, arch: str, dim: int, n_heads: int) -> int:
     return head_dim
 
 
-def _vocab_size(meta: Metadata, arch: str) -> int:
+def _vocab_size(meta: Metadata) -> int:
+    """The number of tokens; what the key vocab_size says can be an older number, and tensors have to fit these."""
     n_tokens = len(meta.texts("tokenizer.ggml.tokens"))
     if not 1 <= n_tokens <= MAX_VOCAB:
         raise meta.error(f"tokenizer.ggml.tokens has {n_tokens} tokens, it should have between 1 and {MAX_VOCAB}.")
-    said = meta.integer(f"{arch}.vocab_size", n_tokens, low=1, high=MAX_VOCAB)
-    if said != n_tokens:
-        raise meta.error(f"{arch}.vocab_size is {said}, but tokenizer.ggml.tokens has {n_tokens} tokens.")
     return n_tokens
 
 

@@ -17,7 +17,7 @@ IGNORED_TENSORS = (".attn_rot_embd.weight", ".rope_freqs.weight", ".attention.ro
 ROPE_DIVISORS = ("rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight")
 """Tensors that a model may have: what rotary frequencies are divided by, always or in a short or a long context."""
 
-BIASED = (("attn_q", "attn_k", "attn_v"), ("attn_output",), ("ffn_gate", "ffn_up"), ("ffn_down",))
+BIASED = (("attn_qkv",), ("attn_q", "attn_k", "attn_v"), ("attn_output",), ("ffn_gate", "ffn_up"), ("ffn_down",))
 """Matrices that may have biases: all of a group, in all layers."""
 
 EXPERT_ROWS = 16
@@ -47,11 +47,13 @@ def _attention(config: ModelConfig) -> Shapes:
     dim, q_dim, kv_dim = config.dim, config.q_dim, config.kv_dim
     architecture = config.architecture
     yield "attn_norm.weight", (dim,)
-    if architecture.fused:
-        yield "attn_qkv.weight", (q_dim + 2 * kv_dim, dim)
+    parts = {"attn_q": q_dim, "attn_k": kv_dim, "attn_v": kv_dim}
+    if config.qkv_in_one:
+        yield from _matrix(config, "attn_qkv", sum(parts.values()), dim)
+        yield from _biases(config, parts)
     else:
-        for name, rows in (("q", q_dim), ("k", kv_dim), ("v", kv_dim)):
-            yield from _matrix(config, f"attn_{name}", rows, dim)
+        for name, rows in parts.items():
+            yield from _matrix(config, name, rows, dim)
     if architecture.qk_norms:
         yield "attn_q_norm.weight", (config.head_dim,)
         yield "attn_k_norm.weight", (config.head_dim,)
@@ -67,7 +69,7 @@ def _feed_forward(config: ModelConfig) -> Shapes:
         yield "ffn_gate_inp.weight", (n_experts, dim)
         for part, shape in (("gate", (hidden, dim)), ("up", (hidden, dim)), ("down", (dim, hidden))):
             yield f"ffn_{part}_exps.weight", (n_experts, *shape)
-    elif config.architecture.fused:
+    elif config.architecture.gate_in_up:
         yield "ffn_up.weight", (2 * hidden, dim)
         yield "ffn_down.weight", (dim, hidden)
     else:
@@ -80,8 +82,11 @@ def _feed_forward(config: ModelConfig) -> Shapes:
 
 def _matrix(config: ModelConfig, name: str, rows: int, columns: int) -> Shapes:
     yield f"{name}.weight", (rows, columns)
-    if name in config.biases:
-        yield f"{name}.bias", (rows,)
+    yield from _biases(config, {name: rows})
+
+
+def _biases(config: ModelConfig, rows: Mapping[str, int]) -> Shapes:
+    yield from ((f"{name}.bias", (n_rows,)) for name, n_rows in rows.items() if name in config.biases)
 
 
 def check_tensors(config: ModelConfig, tensors: Mapping[str, TensorInfo]) -> None:

@@ -113,7 +113,7 @@ def load_weights(
             ffn_norm=norm(f"blk.{i}.ffn_norm"),
             w_gate_up=matrices(f"{i}.w_gate_up"),
             w_down=matrices(f"{i}.w_down")[0],
-            qkv_bias=vector(f"blk.{i}.attn_q.bias", f"blk.{i}.attn_k.bias", f"blk.{i}.attn_v.bias"),
+            qkv_bias=vector(*(f"blk.{i}.attn_{part}.bias" for part in ("qkv", "q", "k", "v"))),
             wo_bias=vector(f"blk.{i}.attn_output.bias"),
             gate_up_bias=vector(f"blk.{i}.ffn_gate.bias", f"blk.{i}.ffn_up.bias"),
             down_bias=vector(f"blk.{i}.ffn_down.bias"),
@@ -148,8 +148,7 @@ def _layer_plans(i: int, config: ModelConfig, tensors: dict[str, TensorInfo]) ->
         whole = replace(stacked, shape=(stacked.shape[0] * stacked.shape[1], stacked.shape[2]))
         return plan_matrix(f"{i}.w_{part}", whole)
 
-    fused = config.architecture.fused
-    qkv = ["attn_qkv"] if fused else ["attn_q", "attn_k", "attn_v"]
+    qkv = ["attn_qkv"] if config.qkv_in_one else ["attn_q", "attn_k", "attn_v"]
     plans = {
         f"{i}.wqkv": plan_side_by_side(f"{i}.wqkv", *map(tensor, qkv)),
         f"{i}.wo": [plan_matrix(f"{i}.wo", tensor("attn_output"))],
@@ -158,7 +157,8 @@ def _layer_plans(i: int, config: ModelConfig, tensors: dict[str, TensorInfo]) ->
         router = plan_matrix(f"{i}.router", tensor("ffn_gate_inp"))
         gate_up, down = [experts("gate"), experts("up")], experts("down")
         return plans | {f"{i}.router": [router], f"{i}.w_gate_up": gate_up, f"{i}.w_down": [down]}
-    gate_up = plan_side_by_side(f"{i}.w_gate_up", *map(tensor, ["ffn_up"] if fused else ["ffn_gate", "ffn_up"]))
+    feed_forward = ["ffn_up"] if config.architecture.gate_in_up else ["ffn_gate", "ffn_up"]
+    gate_up = plan_side_by_side(f"{i}.w_gate_up", *map(tensor, feed_forward))
     return plans | {f"{i}.w_gate_up": gate_up, f"{i}.w_down": [plan_matrix(f"{i}.w_down", tensor("ffn_down"))]}
 
 

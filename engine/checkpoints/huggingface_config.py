@@ -52,6 +52,8 @@ _WINDOWED = ("llama", "gemma2", "gemma3", "phi3")
 """Architectures whose window counts; Qwen's configurations name one that is not used."""
 
 LONG_ROPE = ("longrope", "su")
+UNSTRETCHED = ("default", "llama3", "dynamic")
+"""No scaling among the keys: llama3's are divisors, and dynamic stretches nothing up to max_position_embeddings."""
 
 _LAYER_TYPES = {"sliding_attention": True, "full_attention": False}
 """What `layer_types` says of each layer, and whether that has a window."""
@@ -194,7 +196,7 @@ class HuggingFaceConfig:
 
     def _rope_scaling(self) -> dict[str, object]:
         kind, arch = self._rope_kind(), self.architecture
-        if kind in ("default", "llama3"):
+        if kind in UNSTRETCHED:
             return {}
         if kind in LONG_ROPE:
             return self._long_rope()

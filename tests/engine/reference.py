@@ -69,9 +69,11 @@ class ReferenceModel:
         t, n = self.tensors, len(x)
         if block + "attn_qkv.weight" in t:
             ends = np.cumsum([self.n_heads * self.head_dim, self.n_kv_heads * self.head_dim])
-            parts = np.split(x @ t[block + "attn_qkv.weight"].T, ends, axis=1)
+            joined = x @ t[block + "attn_qkv.weight"].T + t.get(block + "attn_qkv.bias", 0)
+            parts = np.split(joined, ends, axis=1)
         else:
-            parts = [x @ t[f"{block}attn_{c}.weight"].T + t.get(f"{block}attn_{c}.bias", 0) for c in "qkv"]
+            parts = [x @ t[f"{block}attn_{c}.weight"].T for c in "qkv"]
+        parts = [part + t.get(f"{block}attn_{c}.bias", 0) for c, part in zip("qkv", parts, strict=True)]
         return [part.reshape(n, -1, self.head_dim) for part in parts]
 
     def attention(self, x, layer):

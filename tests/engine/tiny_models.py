@@ -27,12 +27,14 @@ MODELS = {
         "rope.scaling.factor": 4.0,
         "rope.scaling.original_context_length": 128,
     },
+    "llama-in-one": {"in_one": True, "biases": QKV},
     "llama-biases": {"biases": (*QKV, "attn_output", "ffn_gate", "ffn_up", "ffn_down")},
     "mistral": {"attention.sliding_window": 16},
     "mixtral": EXPERTS,
     "mixtral-apart": {**EXPERTS, "apart": True},
     "qwen2": {"rope.freq_base": 1_000_000.0, "biases": QKV},
     "qwen2-plain": {},
+    "qwen2-in-one": {"in_one": True, "biases": ("attn_qkv",)},
     "qwen3": {"head_dim": 32, "rope.freq_base": 1_000_000.0},
     "qwen3moe": {"head_dim": 32, **EXPERTS, "expert_used_count": 3, "expert_feed_forward_length": 48},
     "gemma": {"head_dim": 32, "head_count_kv": 1},
@@ -47,6 +49,7 @@ MODELS = {
         "rope.scaling.factor": 8.0,
     },
     "phi3": {"rope.scaling.original_context_length": 256},
+    "phi3-in-three": {"rope.scaling.original_context_length": 256, "in_one": False},
     "phi3-short": {
         "divisors": ["rope_factors_short", "rope_factors_long"],
         "rope.scaling.original_context_length": 512,
@@ -80,6 +83,7 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
     head_dim = options.pop("head_dim", dim // heads)
     divisors, untied = options.pop("divisors", []), options.pop("untied", False)
     apart, biases = options.pop("apart", False), options.pop("biases", ())
+    in_one = options.pop("in_one", arch == "phi3")
     pieces = json.loads(VOCABULARY.read_text("utf-8"))
     keys = {
         "block_count": layers,
@@ -113,6 +117,7 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
     rng, turn = np.random.default_rng(seed), cycle(types)
     sizes = (
         arch,
+        in_one,
         dim,
         heads * head_dim,
         kv_heads * head_dim,
@@ -139,7 +144,7 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
     return path
 
 
-def tensors(arch, dim, q_dim, kv_dim, head_dim, hidden, layers, vocab, experts, untied, biases):
+def tensors(arch, in_one, dim, q_dim, kv_dim, head_dim, hidden, layers, vocab, experts, untied, biases):
     """(name, shape, standard deviation) of each tensor; queries and keys are large enough for a lively attention."""
     even = dim**-0.5
     yield "token_embd.weight", (vocab, dim), 0.5
@@ -149,11 +154,13 @@ def tensors(arch, dim, q_dim, kv_dim, head_dim, hidden, layers, vocab, experts, 
     for layer in range(layers):
         block = f"blk.{layer}."
         yield block + "attn_norm.weight", (dim,), 0.2
-        if arch == "phi3":
-            yield block + "attn_qkv.weight", (q_dim + 2 * kv_dim, dim), 1.5 * even
+        parts = list(zip(QKV, (q_dim, kv_dim, kv_dim), strict=True))
+        if in_one:
+            yield from matrix(block, "attn_qkv", (q_dim + 2 * kv_dim, dim), 1.5 * even, biases)
+            yield from ((f"{block}{name}.bias", (rows,), 0.5) for name, rows in parts if name in biases)
         else:
-            for letter, rows in ("q", q_dim), ("k", kv_dim), ("v", kv_dim):
-                yield from matrix(block, f"attn_{letter}", (rows, dim), 1.5 * even, biases)
+            for name, rows in parts:
+                yield from matrix(block, name, (rows, dim), 1.5 * even, biases)
         if arch in ("qwen3", "qwen3moe", "gemma3"):
             yield block + "attn_q_norm.weight", (head_dim,), 0.2
             yield block + "attn_k_norm.weight", (head_dim,), 0.2

@@ -73,6 +73,12 @@ class TestConfig:
         scaling = config_from_gguf(checkpoint.metadata, checkpoint.tensors).rope_scaling
         assert (scaling.type, scaling.factor) == (kind, 4.0)
 
+    def test_what_stretches_only_beyond_the_context_stretches_nothing(self, folder: Path) -> None:
+        change(folder / "config.json", rope_scaling={"type": "dynamic", "factor": 2.0}, max_position_embeddings=512)
+        checkpoint = open_checkpoint(folder)
+        config = config_from_gguf(checkpoint.metadata, checkpoint.tensors)
+        assert (config.rope_scaling.type, config.max_seq_len) == ("none", 512)
+
     def test_the_newer_place_of_rope(self, folder: Path) -> None:
         change(folder / "config.json", rope_parameters={"rope_type": "default", "rope_theta": 1e6})
         assert open_checkpoint(folder).metadata["llama.rope.freq_base"] == 1e6
@@ -92,7 +98,7 @@ class TestConfig:
             ({"architectures": ["GPT2LMHeadModel"]}, "GPT2LMHeadModel"),
             ({"architectures": None}, "None"),
             ({"quantization_config": {"quant_method": "gptq"}}, "quantised for a GPU"),
-            ({"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, "dynamic"),
+            ({"rope_scaling": {"rope_type": "spiral", "factor": 2.0}}, "spiral"),
             ({"rope_scaling": {"rope_type": "longrope", "short_factor": [1.0]}}, "a list of 16 numbers"),
             (
                 {"rope_scaling": {"rope_type": "longrope", "short_factor": ["1"] * 16}},
