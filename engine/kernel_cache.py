@@ -11,6 +11,8 @@ from pathlib import Path
 
 import platformdirs
 
+from engine.typed_path import typed_path
+
 log = logging.getLogger(__name__)
 
 CHOSEN = os.environ.get("NUMBA_CACHE_DIR")
@@ -18,6 +20,9 @@ CHOSEN = os.environ.get("NUMBA_CACHE_DIR")
 
 ROOM_BYTES = 16 << 20
 """Free space that compiled kernels may need, with some to spare."""
+
+_chosen: list[Path] = []
+"""Where this process keeps compiled kernels, once that is decided."""
 
 _temporary: dict[Path, Path] = {}
 """Folders until the end of the process, by the one that each stands in for."""
@@ -28,19 +33,24 @@ MEMORY = Path("/dev/shm")
 
 def use_kernel_cache(cache_dir: str | None) -> None:
     """Keep compiled kernels on disk, also where panels are not; where there is no room for them, for this time only."""
-    from engine.machine_code.functions import keep_in
-
     folder = _folder(cache_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(folder).free >= ROOM_BYTES and os.access(folder, os.W_OK):
-            keep_in(folder)
+            _chosen[:] = [folder]
             return
         reason = "there is no room, or it may not be written"
     except OSError as error:
         reason = str(error)
     log.warning("Compiled kernels cannot be kept in %s: %s", folder, reason)
-    keep_in(_temporary_copy(folder))
+    _chosen[:] = [_temporary_copy(folder)]
+
+
+def kernel_folder() -> Path:
+    """Where this process keeps compiled kernels."""
+    if not _chosen:
+        use_kernel_cache(None)
+    return _chosen[0]
 
 
 @atexit.register
@@ -57,7 +67,7 @@ def _folder(cache_dir: str | None) -> Path:
     if cache_dir is not None:
         return Path(cache_dir) / "kernels"
     if home is not None:
-        return Path(home).expanduser() / "cache" / "kernels"
+        return typed_path(home) / "cache" / "kernels"
     return platformdirs.user_cache_path("llm-tui", appauthor=False) / "kernels"
 
 

@@ -9,8 +9,9 @@ from engine import sampling, team
 from engine.catalog import model_name
 from engine.chat import choose_format
 from engine.checkpoints import Checkpoint, open_checkpoint, open_with_base
-from engine.config import ModelConfig, config_from_gguf
+from engine.config import ModelConfig
 from engine.errors import EngineError
+from engine.gguf_config import config_from_gguf
 from engine.kept_caches import KEPT, KeptCaches, fingerprint
 from engine.kv_cache import KVCache
 from engine.machine_code import prepare

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
 
+from engine.checkpoints import TensorInfo
+from engine.config import ModelConfig
 from engine.errors import ModelFileError, UnsupportedModelError
-
-if TYPE_CHECKING:
-    from engine.checkpoints import TensorInfo
-    from engine.config import ModelConfig
 
 IGNORED_TENSORS = (".attn_rot_embd.weight", ".rope_freqs.weight", ".attention.rotary_emb.inv_freq")
 """Endings of tensors that old converters wrote and nobody needs."""

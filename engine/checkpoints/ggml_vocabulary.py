@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.checkpoints.sentencepiece_model import read_sentencepiece
+from engine.checkpoints.tokenizer_keys import TokenType
 from engine.errors import EngineError
 
 Entry = tuple[bytes, float | None]
@@ -22,7 +23,6 @@ MAX_ADDED = 1_000
 
 ADDED_SCORE = -1000.0
 
-_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _BYTE = 1, 2, 3, 4, 6
 _MARKER = re.compile(r"<[^<>]*>|\[[^\[\]]*\]")
 _REPLACEMENT = "\ufffd".encode()
 
@@ -34,7 +34,9 @@ def tokenizer_metadata(entries: Sequence[Entry], n_vocab: int, beside: Path | No
     which in LLaMA's vocabulary is the order of the merges.
     """
     pieces = [_piece(id_, text) for id_, (text, _) in enumerate(entries)]
-    pieces += [("<pad>" if id_ == len(entries) else f"<pad {id_}>", _CONTROL) for id_ in range(len(entries), n_vocab)]
+    pieces += [
+        ("<pad>" if id_ == len(entries) else f"<pad {id_}>", TokenType.CONTROL) for id_ in range(len(entries), n_vocab)
+    ]
     tokens = [text for text, _ in pieces]
     return {
         "tokenizer.ggml.model": "llama",
@@ -50,20 +52,20 @@ def tokenizer_metadata(entries: Sequence[Entry], n_vocab: int, beside: Path | No
 def _piece(id_: int, text: bytes) -> tuple[str, int]:
     """A token's text and type, as the SentencePiece model had them."""
     if id_ < FIRST_BYTE:
-        return (("<unk>", _UNKNOWN), ("<s>", _CONTROL), ("</s>", _CONTROL))[id_]
+        return (("<unk>", TokenType.UNKNOWN), ("<s>", TokenType.CONTROL), ("</s>", TokenType.CONTROL))[id_]
     if id_ < FIRST_MERGE and (len(text) == 1 or text in (b"", _REPLACEMENT)):
-        return f"<0x{text[0] if len(text) == 1 else id_ - FIRST_BYTE:02X}>", _BYTE
+        return f"<0x{text[0] if len(text) == 1 else id_ - FIRST_BYTE:02X}>", TokenType.BYTE
     piece = text.decode("utf-8", "replace")
     if LLAMA_TOKENS <= id_ < LLAMA_TOKENS + MAX_ADDED:
-        return piece, _CONTROL if _MARKER.fullmatch(piece) else _USER_DEFINED
-    return piece.replace(" ", "\u2581"), _NORMAL
+        return piece, TokenType.CONTROL if _MARKER.fullmatch(piece) else TokenType.USER_DEFINED
+    return piece.replace(" ", "\u2581"), TokenType.NORMAL
 
 
 def _scores(entries: Sequence[Entry], pieces: Sequence[tuple[str, int]], beside: Path | None) -> array[float]:
     given = [score for _, score in entries if score is not None]
     if len(given) != len(entries):
         given = _scores_beside(beside, pieces, len(entries))
-    ranks = [0.0 if kind != _NORMAL else float(FIRST_MERGE - id_) for id_, (_, kind) in enumerate(pieces)]
+    ranks = [0.0 if kind != TokenType.NORMAL else float(FIRST_MERGE - id_) for id_, (_, kind) in enumerate(pieces)]
     scores = given or ranks[: len(entries)]
     return array("f", scores + [ADDED_SCORE] * (len(pieces) - len(scores)))
 
@@ -77,5 +79,5 @@ def _scores_beside(path: Path | None, pieces: Sequence[tuple[str, int]], n_entri
     except EngineError:
         return []
     n_shared = min(len(model.tokens), n_entries)
-    same = all(pieces[id_][1] != _NORMAL or pieces[id_][0] == model.tokens[id_] for id_ in range(n_shared))
+    same = all(pieces[id_][1] != TokenType.NORMAL or pieces[id_][0] == model.tokens[id_] for id_ in range(n_shared))
     return list(model.scores[:n_shared]) if same else []

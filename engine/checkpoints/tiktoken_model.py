@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import overload
 
 from engine.checkpoints.small_files import read_small
+from engine.checkpoints.tokenizer_keys import TokenType
 from engine.errors import ModelFileError
 
 MAX_BYTES = 64 << 20
 MAX_TOKEN_BYTES = 512
 N_SPECIAL = 256
-NORMAL, CONTROL = 1, 3
 
 _NAMED = {
     0: "<|begin_of_text|>",
@@ -92,7 +92,7 @@ def tiktoken_metadata(path: Path, n_vocab: int) -> dict[str, object]:
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": "llama-bpe",
         "tokenizer.ggml.tokens": tokens,
-        "tokenizer.ggml.token_type": array("i", [NORMAL] * first + [CONTROL] * n_special),
+        "tokenizer.ggml.token_type": array("i", [TokenType.NORMAL] * first + [TokenType.CONTROL] * n_special),
         "tokenizer.ggml.merges": Merges(ranks),
         "tokenizer.ggml.bos_token_id": first,
         "tokenizer.ggml.eos_token_id": first + 1,

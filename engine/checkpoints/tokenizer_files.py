@@ -10,27 +10,10 @@ from typing import Any, TypeGuard
 
 from engine.checkpoints.sentencepiece_model import read_sentencepiece
 from engine.checkpoints.small_files import read_json_object, read_small
+from engine.checkpoints.tokenizer_keys import ADDED_SCORE, MAX_VOCAB, PREFIX, AddedToken, TokenType
 from engine.errors import ModelFileError, UnsupportedModelError
 
-CONTROL, USER_DEFINED, UNUSED = 3, 4, 5
-ADDED_SCORE = -1000.0
-MAX_VOCAB = 1 << 22
 MAX_TEMPLATE_BYTES = 1 << 20
-
-PREFIX = "tokenizer.ggml."
-
-
-@dataclass(frozen=True, slots=True)
-class AddedToken:
-    """A token that was added to a tokenizer. special: it gives a conversation its structure."""
-
-    text: str
-    special: bool
-
-    @property
-    def type(self) -> int:
-        """GGUF's number of its kind."""
-        return CONTROL if self.special else USER_DEFINED
 
 
 def sentencepiece_metadata(path: Path, n_vocab: int, added: Mapping[int, AddedToken]) -> dict[str, object]:
@@ -45,10 +28,10 @@ def sentencepiece_metadata(path: Path, n_vocab: int, added: Mapping[int, AddedTo
         token = added.get(id_)
         tokens.append(token.text if token else f"[PAD{id_}]")
         scores.append(ADDED_SCORE)
-        types.append(token.type if token else UNUSED)
+        types.append(token.type if token else TokenType.UNUSED)
     for id_, token in added.items():
         if id_ < n_vocab and token.special:
-            types[id_] = types[id_] if types[id_] == 2 else CONTROL
+            types[id_] = types[id_] if types[id_] == TokenType.UNKNOWN else TokenType.CONTROL
     keys: dict[str, object] = {
         PREFIX + "model": "llama",
         PREFIX + "tokens": tokens,

@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.checkpoints.small_files import read_large_json_object
-from engine.checkpoints.tokenizer_files import ADDED_SCORE, MAX_VOCAB, PREFIX, UNUSED, AddedToken
+from engine.checkpoints.tokenizer_keys import ADDED_SCORE, MAX_VOCAB, PREFIX, AddedToken, TokenType
 from engine.errors import ModelFileError, UnsupportedModelError
-
-NORMAL, UNKNOWN, BYTE = 1, 2, 6
 
 _CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+"
@@ -51,10 +49,10 @@ def tokenizer_json_metadata(path: Path, n_vocab: int) -> dict[str, object]:
     if model.get("byte_fallback") is True:
         prefix = {PREFIX + "add_space_prefix": _adds_space_prefix(root)}
         return keys | _sentencepiece_like(tokens, added) | prefix
-    types = array("i", [added[id_].type if id_ in added else NORMAL for id_ in range(n_vocab)])
+    types = array("i", [added[id_].type if id_ in added else TokenType.NORMAL for id_ in range(n_vocab)])
     for id_, token in enumerate(tokens):
         if token == _filler(id_):
-            types[id_] = UNUSED
+            types[id_] = TokenType.UNUSED
     return keys | {
         PREFIX + "model": "gpt2",
         PREFIX + "pre": _split_name(root, path),
@@ -95,7 +93,7 @@ def _sentencepiece_like(tokens: list[str], added: Mapping[int, AddedToken]) -> d
     for id_, token in enumerate(tokens):
         kind = _sentencepiece_type(id_, token, added)
         types.append(kind)
-        scores.append(float(-id_) if kind == NORMAL else 0.0 if kind != UNUSED else ADDED_SCORE)
+        scores.append(float(-id_) if kind == TokenType.NORMAL else 0.0 if kind != TokenType.UNUSED else ADDED_SCORE)
     return {PREFIX + "model": "llama", PREFIX + "scores": scores, PREFIX + "token_type": types}
 
 
@@ -123,12 +121,12 @@ def _inner_steps(step: object) -> Iterator[Mapping[str, Any]]:
 
 def _sentencepiece_type(id_: int, token: str, added: Mapping[int, AddedToken]) -> int:
     if token == "<unk>":
-        return UNKNOWN
+        return TokenType.UNKNOWN
     if id_ in added:
         return added[id_].type
     if len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
-        return BYTE
-    return UNUSED if token == _filler(id_) else NORMAL
+        return TokenType.BYTE
+    return TokenType.UNUSED if token == _filler(id_) else TokenType.NORMAL
 
 
 def _merges(merges: object, path: Path) -> list[str]:

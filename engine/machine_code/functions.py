@@ -6,10 +6,11 @@ import ctypes
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from engine.kernel_cache import kernel_folder
 from engine.machine_code.compilers import carry_out
 from engine.machine_code.files import folder_name, read_object
 from engine.machine_code.linking import link
@@ -81,45 +82,30 @@ def prepare(functions: Sequence[Function], report: Report) -> None:
         each.__dict__["address"] = address
 
 
-class _Folder:
-    """Where this process keeps object files, and the code that it has linked already."""
+_folder_name = cache(folder_name)
 
-    def __init__(self) -> None:
-        self.path: Path | None = None
-        self.linked: dict[Function, int] = {}
-
-
-_folder = _Folder()
-
-
-def keep_in(root: Path) -> Path:
-    """Keep object files under a folder from now on, apart for each version of sources and compiler; returns where."""
-    _folder.path = root / folder_name()
-    _folder.path.mkdir(parents=True, exist_ok=True)
-    return _folder.path
+_linked: dict[Function, int] = {}
+"""Where the code is that this process has linked already."""
 
 
 def _addresses(functions: Sequence[Function], report: Report) -> dict[Function, int]:
-    if _folder.path is None:
-        from engine.kernel_cache import use_kernel_cache
-
-        use_kernel_cache(None)
-    assert _folder.path is not None
-    unlinked = [each for each in functions if each not in _folder.linked]
-    codes = {each: read_object(_folder.path / f"{each.title}.o") for each in unlinked}
+    folder = kernel_folder() / _folder_name()
+    folder.mkdir(parents=True, exist_ok=True)
+    unlinked = [each for each in functions if each not in _linked]
+    codes = {each: read_object(folder / f"{each.title}.o") for each in unlinked}
     slow_first = sorted(codes, key=lambda each: SLOW.index(each.module) if each.module in SLOW else len(SLOW))
-    missing = {each.title: _order(each, _folder.path) for each in slow_first if codes[each] is None}
+    missing = {each.title: _order(each, folder) for each in slow_first if codes[each] is None}
     total, done = len(functions), len(functions) - len(missing)
     for title in carry_out(missing):
         report(done, total, title)
         done += 1
     for each, code in codes.items():
-        code = code or read_object(_folder.path / f"{each.title}.o")
+        code = code or read_object(folder / f"{each.title}.o")
         if code is None:
-            raise FileNotFoundError(_folder.path / f"{each.title}.o")
-        _folder.linked[each] = link(code)
+            raise FileNotFoundError(folder / f"{each.title}.o")
+        _linked[each] = link(code)
     report(total, total, "done")
-    return {each: _folder.linked[each] for each in functions}
+    return {each: _linked[each] for each in functions}
 
 
 def _order(each: Function, folder: Path) -> Order:

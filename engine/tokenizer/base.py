@@ -8,8 +8,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 
+from engine.checkpoints.tokenizer_keys import TokenType
 from engine.errors import EngineError
-from engine.tokenizer.vocabulary import SPECIAL_TYPES, TokenType, Vocabulary
+from engine.tokenizer.vocabulary import SPECIAL_TYPES, Vocabulary
 
 _MARKER = re.compile(
     "<[|\uff5c].*[|\uff5c]>"

@@ -10,10 +10,11 @@ from tokenizers import Tokenizer as Pipeline
 from tokenizers.models import BPE
 
 from engine.checkpoints.metadata import Metadata
+from engine.checkpoints.tokenizer_keys import PREFIX
 from engine.errors import UnsupportedModelError
 from engine.tokenizer.base import Tokenizer, without_surrogates
 from engine.tokenizer.split_patterns import SPLITS, Split
-from engine.tokenizer.vocabulary import MERGES, PREFIX, Vocabulary
+from engine.tokenizer.vocabulary import MERGES, Vocabulary
 
 
 def _byte_of_char() -> dict[str, int]:

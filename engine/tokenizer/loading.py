@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from engine.checkpoints.metadata import Metadata
+from engine.checkpoints.tokenizer_keys import PREFIX
 from engine.errors import UnsupportedModelError
 from engine.tokenizer.base import Tokenizer
-from engine.tokenizer.vocabulary import PREFIX
 
 
 def load_tokenizer(metadata: Mapping[str, object]) -> Tokenizer:

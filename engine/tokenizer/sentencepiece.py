@@ -14,8 +14,9 @@ from collections.abc import Iterator, Sequence
 import sentencepiece
 
 from engine.checkpoints.metadata import Metadata
+from engine.checkpoints.tokenizer_keys import PREFIX, TokenType
 from engine.tokenizer.base import Tokenizer, without_surrogates
-from engine.tokenizer.vocabulary import PREFIX, TokenType, Vocabulary
+from engine.tokenizer.vocabulary import Vocabulary
 
 _SPACE = "\u2581"
 _BYTE_TEXTS = [f"<0x{byte:02X}>" for byte in range(256)]

@@ -4,25 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from enum import IntEnum
 from functools import cached_property
 from typing import Final
 
 from engine.checkpoints.metadata import Metadata
+from engine.checkpoints.tokenizer_keys import PREFIX, TokenType
 
-PREFIX: Final = "tokenizer.ggml."
 MERGES: Final = PREFIX + "merges"
-
-
-class TokenType(IntEnum):
-    """What a token is for, in the numbers of a GGUF's `token_type`."""
-
-    NORMAL = 1
-    UNKNOWN = 2
-    CONTROL = 3
-    USER_DEFINED = 4
-    UNUSED = 5
-    BYTE = 6
 
 
 SPECIAL_TYPES: Final = (TokenType.CONTROL, TokenType.UNKNOWN, TokenType.USER_DEFINED)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from engine.checkpoints import open_checkpoint
-from engine.config import config_from_gguf
 from engine.errors import ModelFileError, UnsupportedModelError
+from engine.gguf_config import config_from_gguf
 from engine.loading import load
 from engine.model_tensors import ROPE_DIVISORS
 from engine.protocol import Load

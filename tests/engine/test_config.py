@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from engine.checkpoints import open_checkpoint
-from engine.config import ModelConfig, config_from_gguf
+from engine.config import ModelConfig
 from engine.errors import EngineError, ModelFileError, UnsupportedModelError
+from engine.gguf_config import config_from_gguf
 from tests.engine import tiny_models
 
 

@@ -24,7 +24,7 @@ started = []
 functions.carry_out = lambda orders, carry_out=functions.carry_out: started.extend(orders) or carry_out(orders)
 x, narrow = np.full(16, 63.0, np.float32), np.empty(16, np.uint16)
 function("quantize_blocks.narrow_bf16", "void", *("int64",) * 4)(x.ctypes.data, 1, narrow.ctypes.data, 0)
-print((narrow[:1].astype(np.uint32) << 16).view(np.float32)[0], functions._folder.path, len(started))
+print((narrow[:1].astype(np.uint32) << 16).view(np.float32)[0], kernel_cache.kernel_folder(), len(started))
 """
 
 
@@ -39,13 +39,13 @@ def run(cache_dir: Path, room_bytes: int) -> tuple[float, Path, int]:
 
 def test_kernels_are_compiled_once_for_all_processes(tmp_path: Path) -> None:
     value, folder, n_compiled = run(tmp_path, 0)
-    assert (value, folder.parent, n_compiled) == (63.0, tmp_path / "kernels", 1)
+    assert (value, folder, n_compiled) == (63.0, tmp_path / "kernels", 1)
     assert run(tmp_path, 0)[2] == 0
 
 
 def test_a_damaged_kernel_is_compiled_anew(tmp_path: Path) -> None:
     folder = run(tmp_path, 0)[1]
-    (kernel,) = folder.glob("*.o")
+    (kernel,) = folder.glob("*/*.o")
     code = bytearray(kernel.read_bytes())
     code[len(code) // 2] ^= 1
     kernel.write_bytes(code)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine.checkpoints import open_checkpoint
-from engine.config import config_from_gguf
+from engine.gguf_config import config_from_gguf
 from engine.kv_cache import KVCache
 from engine.loading import load
 from engine.protocol import Load

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from engine.checkpoints import open_checkpoint
-from engine.config import ModelConfig, RopeScaling, config_from_gguf
+from engine.config import ModelConfig, RopeScaling
+from engine.gguf_config import config_from_gguf
 from engine.rope import local_rotary_frequencies, rotary_frequencies
 
 PLAIN = 10_000.0 ** (-np.arange(64) / 64)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from engine.catalog import inspect_model
 from engine.checkpoints import open_checkpoint
-from engine.config import config_from_gguf
 from engine.errors import EngineError
+from engine.gguf_config import config_from_gguf
 from engine.tokenizer import load_tokenizer
 
 SETTINGS = settings(

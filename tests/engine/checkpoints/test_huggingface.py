@@ -15,8 +15,8 @@ from engine.checkpoints import open_checkpoint
 from engine.checkpoints.huggingface_config import HuggingFaceConfig
 from engine.checkpoints.rows import read_rows
 from engine.checkpoints.sentencepiece_model import read_sentencepiece
-from engine.config import config_from_gguf
 from engine.errors import EngineError, ModelFileError, UnsupportedModelError
+from engine.gguf_config import config_from_gguf
 from engine.tokenizer import load_tokenizer
 
 

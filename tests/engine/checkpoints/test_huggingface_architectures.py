@@ -13,12 +13,12 @@ from engine.checkpoints import open_checkpoint
 from engine.checkpoints.derived import read_floats
 from engine.checkpoints.huggingface import read_weights
 from engine.checkpoints.rows import read_rows
-from engine.config import config_from_gguf
 from engine.conversion.messages import Conversion
 from engine.conversion.plan import plan_conversion
 from engine.conversion.run import run
 from engine.conversion.stopping import Stop
 from engine.errors import ModelFileError, UnsupportedModelError
+from engine.gguf_config import config_from_gguf
 from tests.engine import tiny_models
 
 MODELS = {

@@ -19,8 +19,8 @@ from engine.checkpoints import open_checkpoint
 from engine.checkpoints.pickles import MAX_BYTES, UnsafePickleError, read_pickle
 from engine.checkpoints.rows import read_rows
 from engine.checkpoints.torch_zip import read_torch
-from engine.config import config_from_gguf
 from engine.errors import EngineError, ModelFileError, UnsupportedModelError
+from engine.gguf_config import config_from_gguf
 
 DATA = Path(__file__).parents[2] / "data" / "pytorch"
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engine.checkpoints import open_checkpoint
-from engine.config import config_from_gguf
+from engine.gguf_config import config_from_gguf
 from engine.kernels.records import BLOCK_BYTES, FEW_TOKENS
 from engine.kernels.sizes import RANGE, ROWS_BLOCK
 from engine.kv_cache import KVCache

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from engine.checkpoints import open_checkpoint
-from engine.config import config_from_gguf
+from engine.gguf_config import config_from_gguf
 from engine.panels import PanelFolder, store, windows
 from engine.prepared_files import SUFFIX, list_prepared
 from engine.weights import load_weights

@@ -1,0 +1,39 @@
+"""What GGUF's tokenizer keys are made of, whichever file a tokenizer comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+PREFIX: Final = "tokenizer.ggml."
+"""How the keys begin."""
+
+ADDED_SCORE = -1000.0
+"""Of tokens that no text becomes by itself."""
+
+MAX_VOCAB = 1 << 22
+
+
+class TokenType(IntEnum):
+    """What a token is for, in the numbers of a GGUF's `token_type`."""
+
+    NORMAL = 1
+    UNKNOWN = 2
+    CONTROL = 3
+    USER_DEFINED = 4
+    UNUSED = 5
+    BYTE = 6
+
+
+@dataclass(frozen=True, slots=True)
+class AddedToken:
+    """A token that was added to a tokenizer. special: it gives a conversation its structure."""
+
+    text: str
+    special: bool
+
+    @property
+    def type(self) -> TokenType:
+        """What it is for."""
+        return TokenType.CONTROL if self.special else TokenType.USER_DEFINED
