@@ -60,6 +60,16 @@ class ContextFullError(EngineError):
         self.max_seq_len = max_seq_len
 
 
+class NotFiniteError(EngineError):
+    """The model computes something that is not a number."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The model computed something that is not a number.",
+            "The model file may be damaged; verify it, or fetch it again.",
+        )
+
+
 class NoModelError(EngineError):
     """A command needs a model and none is open."""
 

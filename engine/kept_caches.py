@@ -1,7 +1,8 @@
 """Key-value caches on disk, a file a session: who comes back to a session does not wait for it to be read again.
 
 A file holds the tokens and, bit for bit, what the cache held for them, so an answer that goes on from it is the same.
-It is only taken for the same model file in the same cache layout. The oldest files go when all take too much room.
+It is only taken for the same model file in the same cache layout, and if its sum is right: the system may have lost
+parts of a file when the power failed. The oldest files go when all take too much room.
 A session that is deleted is forgotten by the app, while an engine may still hold its cache in memory: an empty file
 beside its place tells every engine not to write it again.
 Importing this costs nothing.
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 KEPT = "sessions"
 """The folder of the files, in the cache directory."""
 
-MAGIC = b"llm-tui kept cache 1\n"
+MAGIC = b"llm-tui kept cache 2\n"
 HEADER_BYTES = 4096
 LEAST_TOKENS = 256
 """Shorter sessions are read faster than a file is worth."""
@@ -110,10 +111,13 @@ class KeptCaches:
         if not key:
             return
         with contextlib.suppress(OSError), kept_file(self._directory, key).open("rb") as file:
-            kept = self._read_ids(file)
+            kept, total = self._read_head(file)
             spared = common_prefix_length(kept, ids)
-            if spared >= common_prefix_length(held, ids) + LEAST_GAIN_TOKENS:
-                self._cache.restore(file, file.tell(), len(kept))
+            if spared >= common_prefix_length(held, ids) + LEAST_GAIN_TOKENS and len(kept) <= self._cache.max_seq_len:
+                held.clear()
+                if self._cache.restore(file, file.tell(), len(kept)) != total:
+                    log.warning("A kept cache is damaged; the session is read anew.")
+                    return
                 held[:] = kept
                 self._kept_ids = list(kept)
                 os.utime(file.name)
@@ -129,9 +133,11 @@ class KeptCaches:
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             with NewFile(path, replace=True, mode=0o600) as new:
                 with open(new.fileno(), "wb", closefd=False) as file:
-                    file.write(self._header(len(held)))
+                    file.seek(HEADER_BYTES)
                     file.write(array("i", held).tobytes())
-                    self._cache.save(file, len(held))
+                    total = self._cache.save(file, len(held))
+                    file.seek(0)
+                    file.write(self._header(len(held), total))
                 new.keep()
             if _mark(path).exists():
                 # It was forgotten while it was written.
@@ -142,20 +148,20 @@ class KeptCaches:
         except OSError as error:
             log.warning("The cache of a session could not be kept: %s", error)
 
-    def _header(self, n_tokens: int) -> bytes:
-        head = json.dumps({"model": self._model, "n_tokens": n_tokens})
+    def _header(self, n_tokens: int, total: int) -> bytes:
+        head = json.dumps({"model": self._model, "n_tokens": n_tokens, "sum": total})
         return (MAGIC + head.encode()).ljust(HEADER_BYTES)
 
-    def _read_ids(self, file: BinaryIO) -> list[int]:
-        """The tokens of a file of this model; none of any other file."""
+    def _read_head(self, file: BinaryIO) -> tuple[list[int], int]:
+        """The tokens of a file of this model and the sum of what follows; none of any other file."""
         header = file.read(HEADER_BYTES)
-        with contextlib.suppress(ValueError, KeyError, TypeError):
+        with contextlib.suppress(ValueError, KeyError, TypeError, OverflowError, RecursionError):
             head = json.loads(header.removeprefix(MAGIC)) if header.startswith(MAGIC) else {}
             n_tokens = int(head["n_tokens"])
             whole = HEADER_BYTES + 4 * n_tokens + self._cache.saved_bytes(n_tokens)
             if head["model"] == self._model and os.fstat(file.fileno()).st_size == whole:
-                return array("i", file.read(4 * n_tokens)).tolist()
-        return []
+                return array("i", file.read(4 * n_tokens)).tolist(), int(head["sum"])
+        return [], 0
 
     def _make_room(self, newest: Path) -> None:
         files = sorted(self._directory.glob("*.kv"), key=lambda file: file.stat().st_mtime_ns, reverse=True)

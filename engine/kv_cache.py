@@ -95,21 +95,31 @@ class KVCache:
         """What `save` writes for so many positions."""
         return -(-n_positions // BLOCK) * BLOCK * self.bytes_per_token(self._config, self.kv_name)
 
-    def save(self, file: BinaryIO, n_positions: int) -> None:
-        """Write the first positions, layer by layer: whole ranges, then what the last one has, in whole blocks."""
-        for part in self._parts(n_positions):
-            file.write(np.ascontiguousarray(part).data)
+    def save(self, file: BinaryIO, n_positions: int) -> int:
+        """Write the first positions, layer by layer: whole ranges, then what the last one has, in whole blocks.
 
-    def restore(self, file: BinaryIO, offset: int, n_positions: int) -> None:
-        """Take back what `save` wrote at an offset of an open file."""
+        Returns the sum of the words that were written, modulo 2^64.
+        """
+        total = 0
+        for part in self._parts(n_positions):
+            whole = np.ascontiguousarray(part)
+            file.write(whole.data)
+            total += _sum(whole)
+        return total % (1 << 64)
+
+    def restore(self, file: BinaryIO, offset: int, n_positions: int) -> int:
+        """Take back what `save` wrote at an offset of an open file; returns the sum of its words."""
         if n_positions > self.max_seq_len:
             raise ContextFullError(n_positions, self.max_seq_len)
         self.reserve(n_positions, keep=True)
         saved = np.memmap(file, np.uint8, "r", offset, (self.saved_bytes(n_positions),))
-        at = 0
+        at = total = 0
         for part in self._parts(n_positions):
-            part[:] = saved[at : at + part.size].reshape(part.shape)
+            whole = np.array(saved[at : at + part.size])
+            part[:] = whole.reshape(part.shape)
+            total += _sum(whole)
             at += part.size
+        return total % (1 << 64)
 
     def _parts(self, n_positions: int) -> Iterator[NDArray[np.uint8]]:
         """Views of what the first positions take, in whole blocks."""
@@ -130,3 +140,8 @@ class KVCache:
             pair = values[:, first // 2 * pair_bytes : (first // 2 + 1) * pair_bytes]
             yield pair.reshape(heads, all_blocks, -1)[:, :blocks]
         yield scales.reshape(heads, kv.scales_of(self._config.head_dim), all_blocks, -1)[:, :, :blocks]
+
+
+def _sum(values: NDArray[np.uint8]) -> int:
+    """The sum of 64-bit words; every part of a cache is made of whole ones."""
+    return int(values.reshape(-1).view(np.uint64).sum(dtype=np.uint64))

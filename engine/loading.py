@@ -23,6 +23,7 @@ from engine.prepared_files import PREPARED
 from engine.protocol import Load, LoadStage, ModelCard
 from engine.quantization import name_without_quantization, quantization_name
 from engine.recommendation import recommended_sampling
+from engine.rope import rotary_frequencies
 from engine.team import default_threads
 from engine.tokenizer import load_tokenizer
 from engine.tokenizer.vocabulary import MERGES
@@ -116,8 +117,10 @@ def _load(command: Load, report: Report) -> LanguageModel:
     )
     kept = None
     if command.cache_dir is not None:
-        model = fingerprint(checkpoint, transformer.cache.layout)
-        kept = KeptCaches(Path(command.cache_dir) / KEPT, model, transformer.cache)
+        # Keys are kept turned, and some models turn otherwise in a long context.
+        frequencies, magnitude = rotary_frequencies(config, weights.rope_divisors_for(config, context))
+        layout = f"{transformer.cache.layout} {frequencies.tolist()} {magnitude}"
+        kept = KeptCaches(Path(command.cache_dir) / KEPT, fingerprint(checkpoint, layout), transformer.cache)
     return LanguageModel(card, checkpoint.metadata, tokenizer, chat_format, transformer, kept)
 
 

@@ -99,7 +99,10 @@ def _encode_chat(model: LanguageModel, prompt: ChatPrompt, max_new_tokens: int |
 def _fit_chat(
     model: LanguageModel, chat_format: ChatFormat, prompt: ChatPrompt, max_new_tokens: int | None
 ) -> EncodedPrompt:
-    """Encode; drop the oldest turns if the context cannot hold all of them and an answer."""
+    """Encode; drop the oldest turns if the context cannot hold all of them and an answer.
+
+    An answer that goes on has what it had when it began: what is there of it counts only once it leaves no place.
+    """
     system, turns = split_turns(prompt.messages)
     answer_ids = prompt.answer_ids
     if prompt.answer_text and not answer_ids:
@@ -107,16 +110,16 @@ def _fit_chat(
 
     def encode(n_dropped: int) -> list[int]:
         kept = [message for turn in turns[n_dropped:] for message in turn]
-        return chat_format.encode(model.tokenizer, [*system, *kept]) + answer_ids
+        return chat_format.encode(model.tokenizer, [*system, *kept])
 
     room = model.max_seq_len // ROOM_SHARE
     if max_new_tokens is not None:
         room = min(room, max(max_new_tokens, 1))
-    limit = model.max_seq_len - room
+    limit = model.max_seq_len - max(room, len(answer_ids) + 1)
     ids, n_dropped = encode(0), 0
     if len(ids) > limit and len(turns) > 1:
         ids, n_dropped = _drop(encode, _turns_to_drop(model, turns, len(ids) - limit), len(turns) - 1, limit)
-    return EncodedPrompt(ids, len(answer_ids), chat_format.stops, n_dropped, "")
+    return EncodedPrompt(ids + answer_ids, len(answer_ids), chat_format.stops, n_dropped, "")
 
 
 def _drop(encode: Callable[[int], list[int]], first: int, most: int, limit: int) -> tuple[list[int], int]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import EngineError
+from engine.errors import NotFiniteError
 from engine.kernels import choices
 from engine.kernels.sizes import LOGITS_BLOCK
 from engine.machine_code import function
@@ -96,7 +96,7 @@ class Sampler:
         n_chances: int = 0,
         given: int | None = None,
     ) -> Choice:
-        """Choose the next token. Raises EngineError where the logits are not finite numbers.
+        """Choose the next token. Raises NotFiniteError.
 
         logits: (vocab,), left as they are. recent: ids so far, prompt included, the latest last. n_top, n_chances: how
         many leading tokens to report, by the model's raw distribution. given: somebody else's choice, which is taken;
@@ -118,10 +118,7 @@ class Sampler:
         )
         chosen = CHOOSE(_address(logits), logits.size, self._to_numbers, self._to_places)
         if chosen == choices.NOT_FINITE:
-            raise EngineError(
-                "The model computed something that is not a number.",
-                "The model file may be damaged; verify it, or fetch it again.",
-            )
+            raise NotFiniteError
         log_total = float(numbers[choices.TOP]) + math.log(numbers[choices.TOTAL])
         top, chances = self._ranked(n_ranked, log_total) if n_ranked else ([], [])
         top, chances = top[:n_top], chances[:n_chances]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.errors import EngineError
+from engine.errors import EngineError, NotFiniteError
 from engine.protocol import AnyEvent, PromptProgress, Score, Scored
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def score(model: LanguageModel, command: Score, control: Control, emit: Callable
     """Score each whole window's second half, given all before it in the window; emit PromptProgress and Scored.
 
     Every window begins with BOS where the model wants one, in place of its first token. Raises EngineError for a text
-    that is shorter than a window.
+    that is shorter than a window, NotFiniteError.
     """
     tokenizer = model.tokenizer
     window = min(command.window, model.max_seq_len)
@@ -62,6 +62,8 @@ def _losses(model: LanguageModel, part: Sequence[int]) -> Iterator[float]:
         for row, following in zip(rows, part[start + 1 : end + 1], strict=True):
             logits = row.astype(np.float64)
             top = logits.max()
+            if not np.isfinite(top):
+                raise NotFiniteError
             yield float(top + np.log(np.exp(logits - top).sum()) - logits[following])
 
 

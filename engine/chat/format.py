@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -149,19 +150,39 @@ def _rendered(template: ChatTemplate, tokenizer: Tokenizer, messages: Sequence[C
     special = tokenizer.vocabulary.special_texts
     system = [message.content.strip() for message in messages if message.role == "system"]
     try:
-        text = template.render([_as_dict(message) for message in messages], special)
+        text = _with_the_question(template, special, messages)
         if all(content in text for content in system):
             return text
     except TemplateError:
         plain = _alternating(messages)
         if plain == list(messages):
             raise
-        return template.render([_as_dict(message) for message in plain], special)
-    return template.render([_as_dict(message) for message in _alternating(messages)], special)
+        return _with_the_question(template, special, plain)
+    return _with_the_question(template, special, _alternating(messages))
 
 
-def _as_dict(message: ChatMessage) -> dict[str, str]:
-    return {"role": message.role, "content": message.content}
+def _with_the_question(template: ChatTemplate, special: Mapping[str, str], messages: Sequence[ChatMessage]) -> str:
+    """The template's text; where it fails or drops what the user said last, that of contents in parts if it is better.
+
+    Models that were made for pictures too often have templates that only look into such parts.
+    """
+    question = next((message.content.strip() for message in reversed(messages) if message.role == "user"), "")
+    text, failed = "", None
+    try:
+        text = template.render([{"role": m.role, "content": m.content} for m in messages], special)
+        if question in text:
+            return text
+    except TemplateError as error:
+        failed = error
+    parts = [{"role": m.role, "content": [{"type": "text", "text": m.content}]} for m in messages]
+    with contextlib.suppress(TemplateError):
+        of_parts = template.render(parts, special)
+        written_out = any(str(each["content"]) in of_parts for each in parts)
+        if question in of_parts and not written_out:
+            return of_parts
+    if failed is not None:
+        raise failed
+    return text
 
 
 def _alternating(messages: Sequence[ChatMessage]) -> list[ChatMessage]:

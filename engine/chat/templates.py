@@ -119,7 +119,7 @@ class ChatTemplate:
         """Make the first rendering fast."""
         self._process.start()
 
-    def render(self, messages: Sequence[Mapping[str, str]], special_tokens: Mapping[str, str]) -> str:
+    def render(self, messages: Sequence[Mapping[str, object]], special_tokens: Mapping[str, str]) -> str:
         """The conversation up to where the assistant's next answer begins.
 
         special_tokens: bos_token and the like, by the names that templates use.

@@ -272,6 +272,24 @@ def test_the_turns_go_in_steps_so_that_the_next_prompt_finds_its_beginning_cache
     assert min(kept_prefix) > 200
 
 
+@pytest.mark.parametrize("n_before", [10, 110, 180])
+def test_an_answer_that_goes_on_keeps_the_turns_that_it_had(n_before: int):
+    model = fake.FakeModel("x" * 1000, max_seq_len=400)
+    prompt = chat(*["q" * 10, "a" * 10] * 3, "last", answer_ids=[ord("x")] * n_before)
+    n_prompt = len(model.chat_format.encode(model.tokenizer, prompt.messages))
+    assert 400 * 3 / 4 - 180 < n_prompt < 400 - 180
+    assert run(model, prompt)[1].dropped_turns == 0
+
+
+def test_an_answer_that_fills_the_context_goes_on_without_the_oldest_turns():
+    model = fake.FakeModel("x" * 1000, max_seq_len=400)
+    turns = [*["q" * 10, "a" * 10] * 3, "last"]
+    n_prompt = len(model.chat_format.encode(model.tokenizer, chat(*turns).messages))
+    _, finished, _ = run(model, chat(*turns, answer_ids=[ord("x")] * (400 - n_prompt)))
+    assert finished.dropped_turns > 0
+    assert finished.generated_tokens > 0
+
+
 def test_a_short_answer_asks_for_little_room():
     model = fake.FakeModel("x", max_seq_len=400)
     turns = ["q" * 10, "a" * 10] * 8

@@ -11,6 +11,7 @@ from engine import kept_caches
 from engine.kept_caches import LEAST_TOKENS, common_prefix_length, forget, kept_file
 from engine.loading import load
 from engine.protocol import Load
+from tests.engine import tiny_models
 
 
 def test_common_prefix_length():
@@ -22,11 +23,11 @@ def test_common_prefix_length():
 @pytest.fixture
 def open_again(write_model, tmp_path):
     """Open the same tiny model anew, with the same cache folder."""
-    path = write_model(tmp_path / "tiny.gguf", dim=48, set_keys={"llama.context_length": 2048})
+    tiny = write_model(tmp_path / "tiny.gguf", dim=48, set_keys={"llama.context_length": 2048})
     opened = []
 
-    def again():
-        model = load(Load(path=str(path), cache_dir=str(tmp_path / "cache")), lambda *_: None)
+    def again(path=tiny, context=None):
+        model = load(Load(path=str(path), cache_dir=str(tmp_path / "cache"), context=context), lambda *_: None)
         opened.append(model)
         return model
 
@@ -86,7 +87,7 @@ def test_closing_keeps_and_short_or_nameless_sessions_are_not_kept(open_again, f
     assert len(list(folder.iterdir())) == 1
 
 
-@pytest.mark.parametrize("damage", ["cut", "header", "longer", "other model"])
+@pytest.mark.parametrize("damage", ["cut", "header", "endless", "longer", "zeros", "other model"])
 def test_what_is_damaged_or_foreign_is_read_anew(open_again, folder, tmp_path, damage):
     model = open_again()
     _, expected = read(model, "session", IDS)
@@ -97,6 +98,10 @@ def test_what_is_damaged_or_foreign_is_read_anew(open_again, folder, tmp_path, d
         file.write_bytes(content[:-1])
     elif damage == "header":
         file.write_bytes(content[:30] + b"\xff" + content[31:])
+    elif damage == "endless":
+        file.write_bytes(content[:20] + b"[" * 4000 + content[4020:])
+    elif damage == "zeros":
+        file.write_bytes(content[:-8192] + bytes(8192))
     elif damage == "longer":
         file.write_bytes(content + b"\0")
     else:
@@ -104,6 +109,27 @@ def test_what_is_damaged_or_foreign_is_read_anew(open_again, folder, tmp_path, d
     spared, logits = read(open_again(), "session", IDS)
     assert spared == 0
     np.testing.assert_array_equal(logits, expected)
+
+
+def test_what_is_longer_than_the_context_is_read_anew(open_again):
+    model = open_again()
+    read(model, "session", IDS)
+    model.keep_session()
+    shorter = IDS[:400]
+    spared, logits = read(open_again(context=512), "session", shorter)
+    assert spared == 0
+    np.testing.assert_array_equal(logits, read(open_again(), "", shorter)[1])
+
+
+def test_keys_that_were_turned_for_a_shorter_context_are_read_anew(open_again, tmp_path):
+    path = tiny_models.write_tiny(tmp_path / "phi3.gguf", "phi3-short", context_length=2048)
+    model = open_again(path, context=512)
+    read(model, "session", IDS[:400])
+    model.keep_session()
+    long = open_again(path, context=1024)
+    spared, logits = read(long, "session", IDS[:400])
+    assert spared == 0
+    np.testing.assert_array_equal(logits, read(long, "", IDS[:400])[1])
 
 
 def test_the_oldest_go_when_room_is_short(open_again, folder, monkeypatch):
@@ -209,7 +235,7 @@ def test_what_is_read_is_the_file_that_was_looked_at(open_again, folder, monkeyp
 
     def restore_late(*where):
         kept_file(folder, "other").replace(kept_file(folder, "session"))
-        restore(*where)
+        return restore(*where)
 
     monkeypatch.setattr(again.transformer.cache, "restore", restore_late)
     spared, logits = read(again, "session", [*IDS, 5])

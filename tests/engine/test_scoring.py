@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from engine.errors import EngineError
+from engine.errors import EngineError, NotFiniteError
 from engine.inbox import Control
 from engine.loading import load
 from engine.protocol import Load, PromptProgress, Score, Scored
@@ -68,3 +68,11 @@ def test_the_command_tells_the_starters_perplexity(cli, warm_home, starter_model
     told = json.loads(ran.out)
     assert set(told) == {"perplexity", "tokens", "stderr"}
     assert told["tokens"] == 63
+
+
+def test_what_is_not_a_number_is_told(write_model, tmp_path):
+    path = write_model(tmp_path / "nan.gguf", set_tensors={"output_norm.weight": np.full(32, np.nan, np.float32)})
+    model = load(Load(path=str(path)), lambda *_: None)
+    with pytest.raises(NotFiniteError, match="not a number"):
+        run(model, TEXT, 64)
+    model.close()

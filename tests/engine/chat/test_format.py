@@ -149,6 +149,30 @@ class TestSystemMessages:
             of_template("{{ raise_exception('never') }}").encode(spm, [user("Hi")])
 
 
+class TestContentInParts:
+    """Templates that look for words in parts of contents, as those of models for pictures do."""
+
+    PARTS = (
+        "{% for m in messages %}[{{ m.role }}] {% for part in m.content if part.type == 'text' %}"
+        "{{ part.text }}{% endfor %}{% endfor %}"
+    )
+    CASES = (PARTS, "{% if messages[0].content is string %}{{ raise_exception('parts') }}{% endif %}" + PARTS)
+
+    @pytest.mark.parametrize("source", CASES)
+    def test_they_get_parts(self, spm: Tokenizer, source: str) -> None:
+        ids = of_template(source).encode(spm, [system("Be brief."), user("Hi, 'you'")])
+        assert spm.decode(ids) == "<s>[system] Be brief.[user] Hi, 'you'"
+
+    def test_who_only_writes_them_out_does_not(self, spm: Tokenizer) -> None:
+        source = "{% for m in messages %}{{ m.content | string | replace('Hi', 'Ho') }}{% endfor %}"
+        assert spm.decode(of_template(source).encode(spm, [user("Hi")])) == "<s>Ho"
+        source = (
+            "{% if messages[0].content is string %}{{ raise_exception('a list') }}{% endif %}{{ messages[0].content }}"
+        )
+        with pytest.raises(TemplateError, match="a list"):
+            of_template(source).encode(spm, [user("Hi")])
+
+
 class TestMessagesStayText:
     """Whatever stands in a message, the conversation's structure is the template's alone."""
 
