@@ -15,14 +15,12 @@ import numpy as np
 
 from engine.checkpoints import Checkpoint
 from engine.new_file import NewFile
+from engine.panels.header import Adding, Header, read_header, this_boot, total_of
 from engine.panels.layout import ALIGNMENT, LAYOUT_VERSION, Matrix, MatrixPlan, total_bytes
 from engine.panels.windows import Report, fill
 from engine.prepared_files import SUFFIX, make_room, mark_used
 
 log = logging.getLogger(__name__)
-
-MAGIC = b"llm-tui panels\n"
-"""How a prepared file begins; the rest of its first page is the key, so that a foreign file is never mapped."""
 
 
 @dataclass
@@ -71,7 +69,7 @@ def open_panels(
     key = panel_key(checkpoint, plans)
     path = directory / f"{checkpoint.path.stem[:60]}-{key[:16]}{SUFFIX}"
     size = ALIGNMENT + total_bytes(plans)
-    if not _is_prepared(path, key, size):
+    if not _is_prepared(path, key, size, report):
         if folder.limit_bytes is not None and not make_room(directory, size, folder.limit_bytes):
             log.warning("The panels take %d bytes, more than may be kept on disk; they stay in memory.", size)
             return _in_memory(plans, threads, report)
@@ -118,16 +116,22 @@ def _place(plans: Sequence[MatrixPlan], buffer: mmap.mmap, start: int) -> dict[s
     return matrices
 
 
-def _header(key: str) -> bytes:
-    return (MAGIC + key.encode()).ljust(ALIGNMENT, b"\0")
-
-
-def _is_prepared(path: Path, key: str, size: int) -> bool:
+def _is_prepared(path: Path, key: str, size: int, report: Report) -> bool:
     try:
         with path.open("rb") as file:
-            return file.read(ALIGNMENT) == _header(key) and os.fstat(file.fileno()).st_size == size
+            header = read_header(file)
+            if header is None or header.key != key or os.fstat(file.fileno()).st_size != size:
+                return False
+            if header.is_certain:
+                return True
+            if total_of(file, report) != header.total:
+                log.warning("Parts of %s were lost when the machine went down; it is written anew.", path)
+                return False
     except OSError:
         return False
+    with contextlib.suppress(OSError), path.open("r+b") as file:
+        file.write(bytes(header.on_disk()))
+    return True
 
 
 def _write(path: Path, key: str, size: int, plans: Sequence[MatrixPlan], threads: int, report: Report) -> None:
@@ -135,8 +139,9 @@ def _write(path: Path, key: str, size: int, plans: Sequence[MatrixPlan], threads
     path.parent.mkdir(parents=True, exist_ok=True)
     with NewFile(path, replace=True) as file:
         _reserve(file.fileno(), size)
-        fill(plans, ALIGNMENT, threads, report, file.write_at)
-        file.write_at(0, _header(key))
+        added = Adding(file.write_at)
+        fill(plans, ALIGNMENT, threads, report, added)
+        file.write_at(0, bytes(Header(key, added.total, this_boot())))
         file.keep()
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from engine.checkpoints import open_checkpoint
 from engine.gguf_config import config_from_gguf
-from engine.panels import PanelFolder, store, windows
+from engine.panels import PanelFolder, header, store, windows
 from engine.prepared_files import SUFFIX, list_prepared
 from engine.weights import load_weights
 
@@ -78,6 +78,38 @@ def test_a_damaged_file_is_written_anew(opened, tmp_path, damage):
     again, progress = opened(tmp_path / "cache")
     assert progress
     assert content(again) == expected
+
+
+def lose(path, n_bytes):
+    """What a power failure may do: the file is as long as it was, its end is zeros."""
+    with path.open("r+b") as file:
+        file.seek(-n_bytes, os.SEEK_END)
+        file.write(bytes(n_bytes))
+
+
+def test_what_was_lost_before_the_machine_was_started_again_is_written_anew(opened, tmp_path, monkeypatch):
+    whole, _ = opened(tmp_path / "cache")
+    expected = content(whole)
+    lose(whole.path, 3 * store.ALIGNMENT)
+    monkeypatch.setattr(header, "_BOOT", tmp_path / "next boot")
+    (tmp_path / "next boot").write_text("2")
+    again, progress = opened(tmp_path / "cache")
+    assert progress
+    assert content(again) == expected
+
+
+def test_a_file_is_added_up_once_after_the_machine_was_started_again(opened, tmp_path, monkeypatch):
+    opened(tmp_path / "cache")
+    added_up = []
+    monkeypatch.setattr(store, "total_of", lambda *of: added_up.append(1) or header.total_of(*of))
+    opened(tmp_path / "cache")
+    assert added_up == []
+    for boot in "23":
+        monkeypatch.setattr(header, "_BOOT", tmp_path / boot)
+        (tmp_path / boot).write_text(boot)
+        panels, progress = opened(tmp_path / "cache")
+        assert all(done == total == panels.n_bytes for done, total in progress)
+        assert added_up == [1]
 
 
 def test_of_a_file_that_is_broken_off_nothing_stays(opened, tmp_path, monkeypatch):
