@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .app_settings import get_setting, set_setting
-from .errors import NoSuchSessionError
+from .claims import refuse_held
+from .errors import DatabaseAccessError, NoSuchSessionError
+from .migrations import copies_of
 from .records import format_utc, now_utc
 from .rows import session_key
 from .transactions import database_path, reads, transaction, translated, writes
@@ -36,17 +40,19 @@ def restore_session(db: SqliteDatabase, session_id: str) -> None:
         raise NoSuchSessionError(session_id)
 
 
-def purge_deleted(db: SqliteDatabase, *, older_than_s: float = 0, budget_s: float | None = None) -> bool:
+def purge_deleted(
+    db: SqliteDatabase, ids: Sequence[str] | None = None, *, older_than_s: float = 0, budget_s: float | None = None
+) -> bool:
     """Remove deleted sessions for good: rows, words in the search index, traces in free pages and in the log.
 
-    older_than_s: leave those that were deleted later; another window may still offer to undo. Each step is a short
-    transaction, so that other apps can write in between. budget_s: stop after so long; returns False when there is
-    more to do, by another call.
+    ids: only these of them; what is gone already or was brought back meanwhile is left alone. older_than_s: leave those
+    that were deleted later; another window may still offer to undo. Each step is a short transaction, so that other
+    apps can write in between. budget_s: stop after so long; returns False when there is more to do, by another call.
     """
     deadline = None if budget_s is None else time.monotonic() + budget_s
     limit = _limit(older_than_s)
     with translated(database_path(db)):
-        for _ in _steps(db, limit):
+        for _ in _steps(db, limit, None if ids is None else json.dumps(list(ids))):
             if deadline is not None and time.monotonic() > deadline:
                 return False
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -56,15 +62,15 @@ def purge_deleted(db: SqliteDatabase, *, older_than_s: float = 0, budget_s: floa
 def purge_session(db: SqliteDatabase, session_id: str) -> None:
     """Remove one session for good, deleted before or not, with every trace of it; other deleted ones stay as they are.
 
-    Raises NoSuchSessionError when it is gone already.
+    Raises NoSuchSessionError when it is gone already, SessionHeldError when another process writes in it.
     """
     with translated(database_path(db)):
         with transaction(db):
             row = db.execute("SELECT key FROM sessions WHERE id = ?", [session_id]).fetchone()
             if row is None:
                 raise NoSuchSessionError(session_id)
+            refuse_held(db, row[0], session_id)
             _remove(db, row[0])
-            forget_words(db)
         for _ in _traces(db):
             pass
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -89,14 +95,16 @@ def forget_words(db: SqliteDatabase) -> None:
         set_setting(db, f"{_UNMERGED}:{index}", "begin")
 
 
-def _steps(db: SqliteDatabase, limit: str) -> Iterator[None]:
-    while _purge_one(db, limit):
+def _steps(db: SqliteDatabase, limit: str, ids: str | None) -> Iterator[None]:
+    while _purge_one(db, limit, ids):
         yield
     yield from _traces(db)
 
 
 def _traces(db: SqliteDatabase) -> Iterator[None]:
-    """Overwrite what removed rows left in the search index and in free pages."""
+    """Overwrite what removed rows left in the search index and in free pages; copies of them go, too."""
+    if any(get_setting(db, f"{_UNMERGED}:{index}") for index in _INDEXES):
+        _remove_copies(db)
     for index in _INDEXES:
         while _merge_step(db, index):
             yield
@@ -105,21 +113,33 @@ def _traces(db: SqliteDatabase) -> Iterator[None]:
 
 
 @writes
-def _purge_one(db: SqliteDatabase, limit: str) -> bool:
+def _purge_one(db: SqliteDatabase, limit: str, ids: str | None) -> bool:
+    """Remove one of the deleted sessions; ids: None or a JSON list."""
     row = db.execute(
-        "SELECT key FROM sessions WHERE deleted_utc IS NOT NULL AND deleted_utc <= ? LIMIT 1", [limit]
+        "SELECT key FROM sessions WHERE deleted_utc IS NOT NULL AND deleted_utc <= :limit"
+        " AND (:ids IS NULL OR id IN (SELECT value FROM json_each(:ids))) LIMIT 1",
+        {"limit": limit, "ids": ids},
     ).fetchone()
     if row is None:
         return False
     _remove(db, row[0])
-    forget_words(db)
     return True
 
 
 def _remove(db: SqliteDatabase, key: int) -> None:
+    forget_words(db)
     db.execute("UPDATE sessions SET head_key = NULL WHERE key = ?", [key])
     db.execute("DELETE FROM messages WHERE session_key = ?", [key])
     db.execute("DELETE FROM sessions WHERE key = ?", [key])
+
+
+def _remove_copies(db: SqliteDatabase) -> None:
+    """Remove the copies that migrations made of the database: what is deleted for good may still be in them."""
+    for copy in copies_of(Path(database_path(db))):
+        try:
+            copy.unlink(missing_ok=True)
+        except OSError as error:
+            raise DatabaseAccessError(f"{copy} cannot be removed: {error.strerror}.") from error
 
 
 def _merge_step(db: SqliteDatabase, index: str) -> bool:

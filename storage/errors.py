@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+from pathlib import Path
 
 
 class StorageError(Exception):
@@ -145,6 +147,8 @@ class ImportFileError(StorageError):
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _PRIMARY_CODE = 0xFF
+# Less than SQLite takes for the files beside a database.
+_FULL_BYTES = 64 * 1024
 
 
 def translate(error: sqlite3.Error, path: str) -> StorageError:
@@ -154,8 +158,15 @@ def translate(error: sqlite3.Error, path: str) -> StorageError:
         return DatabaseBusyError(f"{path} is in use by another program.")
     if code in _CORRUPT:
         return CorruptDatabaseError(path, str(error))
-    if code == sqlite3.SQLITE_FULL:
+    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(path)):
         return DiskFullError(f"There is no room left on the disk of {path}.")
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
         return ReadOnlyDatabaseError(f"{path} cannot be written: {error}.")
     return DatabaseAccessError(f"{path} could not be used: {error}.")
+
+
+def _is_full(path: str) -> bool:
+    try:
+        return shutil.disk_usage(Path(path).parent).free < _FULL_BYTES
+    except OSError:
+        return False

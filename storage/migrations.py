@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from . import schema
-from .errors import ForeignDatabaseError, NewerDatabaseError, OlderDatabaseError, StrayLogError
+from .errors import CorruptDatabaseError, ForeignDatabaseError, NewerDatabaseError, OlderDatabaseError, StrayLogError
+from .owners import is_running
 
 # Step N makes schema N out of schema N - 1. Released steps never change: what a later release needs is a new step.
 MIGRATIONS: Sequence[str] = (schema.FIRST_RELEASE, schema.ANSWER_TOKENS)
 
 APPLICATION_ID = int.from_bytes(b"lltu", "big")
 
+_COPY = ".before-v"
+_PART = re.compile(r"(\d+)\.part(?:-journal)?")
+_LEFT_S = 600.0
 _HEADER_BYTES = 100
 _MAGIC = b"SQLite format 3\0"
 _VERSION_WITHOUT_LOG = b"\x01"
@@ -35,6 +41,9 @@ def check_readable(path: Path, n_known: int | None = None) -> None:
     had_log = _has_log(path)
     with path.open("rb") as file:
         header = file.read(_HEADER_BYTES)
+    if not header and had_log:
+        # SQLite would take it for a new database and throw away what is in the log.
+        raise CorruptDatabaseError(str(path), "it is empty, but its log (-wal) is not")
     if not header.startswith(_MAGIC):
         return
     _check_version(path, int.from_bytes(header[68:72], "big"), int.from_bytes(header[60:64], "big"), known)
@@ -66,7 +75,7 @@ def migrate(conn: sqlite3.Connection, path: Path | None, migrations: Sequence[st
     if version == len(migrations):
         return
     if version > 0 and path is not None:
-        copy_database(conn, path.with_name(f"{path.name}.before-v{len(migrations)}"), version)
+        copy_database(conn, path.with_name(f"{path.name}{_COPY}{len(migrations)}"), version)
     conn.execute("BEGIN IMMEDIATE")
     try:
         # Another app may have migrated while this one waited for the lock.
@@ -83,13 +92,20 @@ def migrate(conn: sqlite3.Connection, path: Path | None, migrations: Sequence[st
             conn.execute("ROLLBACK")
 
 
+def copies_of(path: Path) -> list[Path]:
+    """The copies that migrations have made of a database."""
+    start = f"{path.name}{_COPY}"
+    return [file for file in _beside(path) if file.name.startswith(start) and file.name[len(start) :].isdecimal()]
+
+
 def copy_database(conn: sqlite3.Connection, target: Path, version: int | None = None) -> None:
     """Copy a database that may be in use to a file of its own; the file appears when the copy is whole.
 
     version: the schema to copy; where another app has migrated meanwhile, its own copy stays.
     """
+    _tidy_parts(target)
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
-    part.unlink(missing_ok=True)
+    _remove(part)
     try:
         part.touch(mode=0o600)
         with closing(sqlite3.connect(part)) as copy:
@@ -100,7 +116,27 @@ def copy_database(conn: sqlite3.Connection, target: Path, version: int | None = 
         if version in (None, found):
             part.replace(target)
     finally:
-        part.unlink(missing_ok=True)
+        _remove(part)
+
+
+def _tidy_parts(target: Path) -> None:
+    """Remove what copies that were killed have left beside their target."""
+    for file in _beside(target):
+        begun = _PART.fullmatch(file.name.removeprefix(f"{target.name}."))
+        # Whoever makes the next copy need not be who may remove it.
+        with suppress(OSError):
+            # A copy that another host makes (a shared home directory) is written to all the time.
+            if begun and not is_running(int(begun[1])) and time.time() - file.stat().st_mtime > _LEFT_S:
+                file.unlink()
+
+
+def _remove(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    part.with_name(f"{part.name}-journal").unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> list[Path]:
+    return list(path.parent.iterdir()) if path.parent.is_dir() else []
 
 
 def statements(script: str) -> Iterator[str]:

@@ -54,6 +54,13 @@ def is_alive(host: str, pid: int, process_started_s: float, heartbeat_s: float) 
     return beats or abs(started_s - process_started_s) < _START_TOLERANCE_S
 
 
+def is_running(pid: int) -> bool:
+    """Tell whether there is a process of this number here, whoever's it is."""
+    import psutil
+
+    return psutil.pid_exists(pid)
+
+
 @cache
 def _started_s(pid: int) -> float:
     import psutil

@@ -15,6 +15,7 @@ from sqlite_utils import Database
 
 from storage.answers import begin_answer
 from storage.claims import beat, claim_session, release_all, release_session, who_holds
+from storage.deletion import purge_session
 from storage.errors import NoSuchSessionError, SessionHeldError
 from storage.owners import this_owner
 from storage.records import Session
@@ -86,6 +87,7 @@ def test_a_session_that_another_app_holds_cannot_be_written(db: Database, sessio
             lambda: begin_answer(db, session.id, said.id, model="", settings={}, seed=None),
             lambda: switch_to(db, said.id),
             lambda: delete_message(db, said.id),
+            lambda: purge_session(db, session.id),
         ):
             with pytest.raises(SessionHeldError, match=str(process.pid)) as caught:
                 act()

@@ -29,6 +29,7 @@ from storage.errors import (
     ReadOnlyDatabaseError,
     StorageError,
     StrayLogError,
+    translate,
 )
 from storage.migrations import MIGRATIONS
 from storage.search import search
@@ -245,6 +246,29 @@ def test_a_full_disk_is_said_and_costs_nothing_that_was_there(db: SqliteDatabase
     db.execute("PRAGMA max_page_count = 1000000")
     append_message(db, session_id, None, "user", "x" * 1_000_000)
     assert check(db) == []
+
+
+def test_an_error_of_a_full_disk_is_said_to_be_that() -> None:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
+    # A file system that has no room, by its nature.
+    assert isinstance(translate(error, "/proc/sessions.db"), DiskFullError)
+    assert isinstance(translate(error, f"{tempfile.gettempdir()}/sessions.db"), DatabaseAccessError)
+    assert isinstance(translate(error, "The database"), DatabaseAccessError)
+
+
+def test_an_empty_file_beside_a_full_log_is_damage_and_not_touched(path: Path) -> None:
+    log = path.with_name(f"{path.name}-wal")
+    with closing(open_database(path)) as db:
+        fill(db)
+        content = log.read_bytes()
+    assert content
+    path.write_bytes(b"")
+    log.write_bytes(content)
+    for read_only in (False, True):
+        with pytest.raises(CorruptDatabaseError, match="it is empty, but its log"):
+            open_database(path, read_only=read_only)
+    assert (path.read_bytes(), log.read_bytes()) == (b"", content)
 
 
 def test_a_locked_database_is_said_to_be_in_use(db: SqliteDatabase, path: Path) -> None:

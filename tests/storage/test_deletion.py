@@ -10,6 +10,8 @@ from sqlite_utils import Database
 from storage.database import check
 from storage.deletion import delete_session, deleted_sessions, purge_deleted, purge_session, restore_session
 from storage.errors import NoSuchMessageError, NoSuchSessionError
+from storage.export import export_session
+from storage.importers.storing import store_sessions
 from storage.records import Session
 from storage.search import search
 from storage.sessions import create_session, get_session, last_session, list_sessions, rename_session
@@ -112,3 +114,29 @@ def test_one_session_is_purged_and_others_can_still_be_brought_back(db: Database
     assert get_session(db, other.id) == other
     with pytest.raises(NoSuchSessionError):
         purge_session(db, secret.id)
+
+
+def test_of_many_only_those_are_purged_that_are_deleted_still(db: Database, path: Path) -> None:
+    secrets = [fill(db, f"{SECRET}{number}") for number in range(3)]
+    back, other = fill(db, "rivers"), fill(db, "lakes")
+    exported = export_session(db, back.id)
+    for session in (*secrets, back, other):
+        delete_session(db, session.id)
+    store_sessions(db, [exported])
+    assert purge_deleted(db, [session.id for session in (*secrets, back)] + ["nowhere"])
+    assert traces(path, SECRET) == 0
+    assert [session.id for session in list_sessions(db)] == [back.id]
+    assert deleted_sessions(db) == [other.id]
+
+
+def test_the_copy_that_a_migration_made_goes_with_the_first_session(db: Database, path: Path) -> None:
+    kept, secret = fill(db, "lakes"), fill(db, SECRET)
+    copy, foreign = (path.with_name(f"{path.name}.before-v{version}") for version in ("2", "acation"))
+    for file in (copy, foreign):
+        file.write_text("what was there before")
+    assert purge_deleted(db)
+    assert copy.exists()
+    purge_session(db, secret.id)
+    assert not copy.exists()
+    assert foreign.exists()
+    assert get_session(db, kept.id) == kept

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 
 from storage.database import open_database
 from storage.errors import ForeignDatabaseError, NewerDatabaseError
-from storage.migrations import APPLICATION_ID, MIGRATIONS, migrate, statements
+from storage.migrations import APPLICATION_ID, MIGRATIONS, copy_database, migrate, statements
 from storage.sessions import create_session, get_session
 from storage.tree import append_message
 
@@ -106,6 +108,37 @@ def test_two_apps_that_copy_at_once_do_not_take_each_others_files(path: Path, mo
     assert [file for file in path.parent.iterdir() if ".before" in file.name] == [copy]
     with closing(sqlite3.connect(copy)) as old:
         assert pragma(old, "user_version") == 1
+
+
+def test_what_a_copy_that_was_killed_has_left_is_tidied_up(path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    target = path.with_name(f"{path.name}.before-v{len(STEPS)}")
+    left, journal, recent = (
+        target.with_name(f"{target.name}.{name}")
+        for name in (f"{dead.pid}.part", f"{dead.pid}.part-journal", f"{dead.pid}0.part")
+    )
+    running = target.with_name(f"{target.name}.{os.getppid()}.part")
+    for file in (left, journal, running, recent):
+        file.touch()
+    for file in (left, journal, running):
+        os.utime(file, (0, 0))
+    with closing(at_version(path, 1)) as conn:
+        migrate(conn, path, STEPS)
+    assert [file.exists() for file in (left, journal, running, recent)] == [False, False, True, True]
+    assert target.exists()
+
+
+def test_a_copy_that_fails_leaves_nothing(path: Path) -> None:
+    class Failing:
+        def backup(self, copy: sqlite3.Connection) -> None:
+            copy.execute("PRAGMA journal_mode = PERSIST")
+            copy.execute("CREATE TABLE half (x)")
+            raise sqlite3.OperationalError("disk I/O error")
+
+    with pytest.raises(sqlite3.OperationalError):
+        copy_database(cast(sqlite3.Connection, Failing()), path)
+    assert list(path.parent.iterdir()) == []
 
 
 def test_a_newer_version_is_refused_even_when_it_came_just_now(path: Path) -> None:
