@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 import zipfile
 import zlib
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import msgspec
 
 from ..errors import ImportFileError
 from ..portable import PortableSession
@@ -24,46 +30,62 @@ _SQLITE = b"SQLite format 3\0"
 _CHATGPT_MEMBER = "conversations.json"
 
 
-def import_file(db: SqliteDatabase, path: Path | str) -> ImportReport:
+def import_file(db: SqliteDatabase, path: Path | str, stream: BinaryIO | None = None) -> ImportReport:
     """Import a file in any form that we read: all of it, or (with an error) nothing.
 
     Sessions and messages that were imported before are recognised; only what is new in them is added, and answers that
-    have grown since. Raises ImportFileError.
+    have grown since. Of ChatGPT's conversations those that are not in its form are left out, unless none is in it.
+    stream: what to read instead; path only names it then. Raises ImportFileError.
     """
     try:
-        sessions = read_sessions(Path(path))
+        sessions, n_left_out = read_sessions(Path(path), stream)
         for session in sessions:
             _rewrite_times(Path(path), session)
-        return store_sessions(db, sessions)
+        return msgspec.structs.replace(store_sessions(db, sessions), n_left_out=n_left_out)
     except UnicodeError as error:
         raise ImportFileError(f"{path} has text in it that is not Unicode: {error}.") from error
 
 
-def read_sessions(path: Path) -> list[PortableSession]:
-    """Read the sessions of a file; raises ImportFileError."""
+def read_sessions(path: Path, stream: BinaryIO | None = None) -> tuple[list[PortableSession], int]:
+    """Read the sessions of a file, and how many could not be read; raises ImportFileError."""
     try:
-        with path.open("rb") as file:
-            start = file.read(len(_SQLITE))
-        if start == _SQLITE:
-            return llm_logs.read(path)
-        data = _zipped(path) if zipfile.is_zipfile(path) else path.read_bytes()
+        with _at_rest(path, stream) as file:
+            with file.open("rb") as opened:
+                start = opened.read(len(_SQLITE))
+            if start == _SQLITE:
+                return llm_logs.read(path, file), 0
+            data = _zipped(path, file) if zipfile.is_zipfile(file) else file.read_bytes()
     except OSError as error:
         raise ImportFileError(f"{path} cannot be read: {error.strerror or error}.") from error
     return _from_json(path, data)
 
 
-def _zipped(path: Path) -> bytes:
+@contextmanager
+def _at_rest(path: Path, stream: BinaryIO | None) -> Iterator[Path]:
+    """The file itself, or a copy of what comes through a pipe: its form is known only after a look at it."""
+    if stream is None and path.is_file():
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="llm-tui-") as folder:
+        copy = Path(folder) / "import"
+        with nullcontext(stream) if stream else path.open("rb") as source, copy.open("wb") as target:
+            shutil.copyfileobj(source, target)
+        yield copy
+
+
+def _zipped(path: Path, file: Path) -> bytes:
     try:
-        # ChatGPT sends its export as an archive with the conversations in it.
-        with zipfile.ZipFile(path) as archive:
-            return archive.read(_CHATGPT_MEMBER)
-    except KeyError:
-        raise ImportFileError(f"{path} has no {_CHATGPT_MEMBER} in it.", "Is it ChatGPT's export?") from None
+        # ChatGPT sends its export as an archive with the conversations in it; packed anew, they may be in a folder.
+        with zipfile.ZipFile(file) as archive:
+            members = [name for name in archive.namelist() if PurePosixPath(name).name == _CHATGPT_MEMBER]
+            if members:
+                return archive.read(min(members, key=len))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise ImportFileError(f"{path} is a damaged archive: {error}.") from error
+    raise ImportFileError(f"{path} has no {_CHATGPT_MEMBER} in it.", "Is it ChatGPT's export?")
 
 
-def _from_json(path: Path, data: bytes) -> list[PortableSession]:
+def _from_json(path: Path, data: bytes) -> tuple[list[PortableSession], int]:
     try:
         # Unlike msgspec, takes the half characters that other programs leave where they cut a title.
         document: Any = json.loads(data)
@@ -72,7 +94,7 @@ def _from_json(path: Path, data: bytes) -> list[PortableSession]:
     if chatgpt.recognises(document):
         return chatgpt.read(path, document)
     if own_json.recognises(document):
-        return own_json.read(path, document)
+        return own_json.read(path, document), 0
     raise ImportFileError(f"{path} has no sessions in it that we can read.", _KNOWN)
 
 
@@ -83,16 +105,22 @@ def _rewrite_times(path: Path, session: PortableSession) -> None:
         session.updated_utc = _utc(session.updated_utc)
         for message in session.messages:
             message.created_utc = _utc(message.created_utc)
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         name = session.title or session.id
         raise ImportFileError(f"{path}: session “{name}” has a time that cannot be read: {error}.") from error
 
 
 def _utc(text: str) -> str:
-    """A time as records keep it; "" where none is known."""
+    """A time as records keep it; "" where none is known.
+
+    The calendar's first year and its last stand for that, too: other programs' empty times are there, and what is so
+    near its ends has no local time everywhere.
+    """
     if not text:
         return ""
     moment = datetime.fromisoformat(text)
+    if moment.year in (MINYEAR, MAXYEAR):
+        return ""
     return format_utc(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 

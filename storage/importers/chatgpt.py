@@ -47,18 +47,22 @@ def recognises(document: Any) -> bool:
     return bool(conversations) and all(isinstance(item, dict) and "mapping" in item for item in conversations)
 
 
-def read(path: Path, document: Any) -> list[PortableSession]:
-    """Read the conversations; raises ImportFileError with the title of the one that is wrong."""
-    sessions = []
+def read(path: Path, document: Any) -> tuple[list[PortableSession], int]:
+    """Read the conversations, and how many of them are not in ChatGPT's form.
+
+    Raises ImportFileError with the title of the first of those where there are no others.
+    """
+    sessions: list[PortableSession] = []
+    wrong: list[ImportFileError] = []
     for conversation in document if isinstance(document, list) else [document]:
         try:
             sessions.append(checked(_session(conversation)))
         except _WRONG as error:
             title = conversation.get("title")
-            raise ImportFileError(
-                f"{path}: the conversation “{title}” is not in ChatGPT's form ({error!r})."
-            ) from error
-    return sessions
+            wrong.append(ImportFileError(f"{path}: the conversation “{title}” is not in ChatGPT's form ({error!r})."))
+    if wrong and not sessions:
+        raise wrong[0]
+    return sessions, len(wrong)
 
 
 def _session(conversation: Json) -> PortableSession:

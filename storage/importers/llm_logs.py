@@ -45,10 +45,10 @@ _MAX_TITLE_CHARS = 80
 Row = dict[str, Any]
 
 
-def read(path: Path) -> list[PortableSession]:
-    """Read the conversations; raises ImportFileError."""
+def read(path: Path, file: Path) -> list[PortableSession]:
+    """Read the conversations of a file; path: what errors call it. Raises ImportFileError."""
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as conn:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as conn:
             conn.row_factory = sqlite3.Row
             rows = list(_rows(conn))
             if not rows and not any(_columns(conn, table) >= _NEEDED for table in _TABLES):

@@ -28,7 +28,7 @@ _ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
     """What an import did. session_ids: new ones and those that got more, in the order of the file.
 
-    n_messages: those that were added, and answers that have grown.
+    n_messages: those that were added, and answers that have grown. n_left_out: sessions that could not be read.
     """
 
     session_ids: list[str]
@@ -36,6 +36,7 @@ class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
     n_extended: int
     n_known: int
     n_messages: int
+    n_left_out: int = 0
 
 
 def derived_id(foreign: str) -> str:
@@ -108,9 +109,11 @@ def _add_messages(db: SqliteDatabase, session: int, source: PortableSession) -> 
     n_added = n_grown = 0
     for message in _parents_first(source):
         message_id = _own_id(message.id)
-        if message_id not in known and db.execute("SELECT 1 FROM messages WHERE id = ?", [message_id]).fetchone():
-            # Another session has it: a copy of a session that was edited by hand.
-            message_id = derived_id(f"{source.id}/{message.id}")
+        if message_id not in known:
+            # Where another session has it, or had it at an earlier import: a copy of a session, edited by hand.
+            other_id = derived_id(f"{source.id}/{message.id}")
+            if other_id in known or db.execute("SELECT 1 FROM messages WHERE id = ?", [message_id]).fetchone():
+                message_id = other_id
         if message_id in known:
             keys[message.id] = known[message_id]
             if _has_grown(db, known[message_id], message):

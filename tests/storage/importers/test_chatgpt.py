@@ -204,6 +204,25 @@ def test_a_time_beyond_all_calendars_is_said_with_its_conversation(db: Database,
         imported(db, tmp_path, conversation(*start(), current="q", create_time=moment))
 
 
+def test_conversations_that_are_not_in_its_form_are_left_out_and_counted(db: Database, tmp_path: Path) -> None:
+    file = tmp_path / "conversations.json"
+    odd = [
+        conversation(*start(), node("x", "q", "user", "Hi", metadata={"attachments": [None]}), current="q"),
+        {"title": "a node that is none", "mapping": {"a": None}},
+        conversation(*start(), current="q", create_time="2024-01-01T00:00:00Z"),
+        conversation(*start(), node("x", "q", "assistant", content={"content_type": "code", "text": {}}), current="q")
+        | {"title": 3},
+    ]
+    good = conversation(*start(), current="q", conversation_id="good")
+    file.write_text(json.dumps([*odd, good]))
+    report = import_file(db, file)
+    assert (report.n_new, report.n_left_out) == (1, len(odd))
+    assert shown(db, report.session_ids[0]) == [("user", "Three rivers?")]
+    file.write_text(json.dumps(odd))
+    with pytest.raises(ImportFileError, match="the conversation “Rivers”"):
+        import_file(db, file)
+
+
 def test_a_damaged_archive_is_said_to_be_damaged(db: Database, tmp_path: Path) -> None:
     file = tmp_path / "export.zip"
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
