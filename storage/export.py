@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -17,6 +18,8 @@ from .tree import all_messages, path
 
 if TYPE_CHECKING:
     from sqlite_utils import Database as SqliteDatabase
+
+T = TypeVar("T")
 
 _SPEAKERS = {"user": "You", "system": "System"}
 _STATES = {
@@ -58,15 +61,25 @@ def all_sessions_json(db: SqliteDatabase) -> Iterator[str]:
     """
     yield f'{{"format": "{FORMAT}", "version": {VERSION}, "sessions": ['
     separator = "\n"
-    for session_id in session_ids(db):
-        try:
-            session = export_session(db, session_id)
-        except NoSuchSessionError:
-            # Deleted in the meantime.
-            continue
+    for session in _each(db, export_session):
         yield separator + msgspec.json.encode(session).decode()
         separator = ",\n"
     yield "\n]}\n"
+
+
+def all_sessions_markdown(db: SqliteDatabase) -> Iterator[str]:
+    """Write all sessions to be read, one after the other, as all_sessions_json does."""
+    separator = ""
+    for text in _each(db, session_markdown):
+        yield separator + text
+        separator = "\n"
+
+
+def _each(db: SqliteDatabase, write: Callable[[SqliteDatabase, str], T]) -> Iterator[T]:
+    for session_id in session_ids(db):
+        # One may be deleted in the meantime.
+        with suppress(NoSuchSessionError):
+            yield write(db, session_id)
 
 
 @reads

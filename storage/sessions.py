@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from sqlite_utils import Database as SqliteDatabase
 
 
+_AFTER_ALL_KEYS = 2**63 - 1
+
+
 @writes
 def create_session(
     db: SqliteDatabase, *, model: str, system: str, settings: Settings, template: str | None = None, title: str = ""
@@ -40,15 +43,23 @@ def get_session(db: SqliteDatabase, session_id: str) -> Session:
 
 @reads
 def list_sessions(
-    db: SqliteDatabase, *, limit: int = 50, after: str | None = None, archived: bool = False
+    db: SqliteDatabase, *, limit: int = 50, after: Session | str | None = None, archived: bool = False
 ) -> list[Session]:
     """Return a page of sessions: pinned ones first, then the last changed first.
 
-    after: the id of the last session of the page before.
+    after: the last session of the page before; the page begins where that one was, though it may have moved or be gone
+    since. By its id alone, the page begins where it is now, and is empty where it is gone.
     """
     rest = "WHERE s.deleted_utc IS NULL AND s.archived = ?"
     parameters: list[object] = [archived]
-    if after is not None:
+    if isinstance(after, Session):
+        # Of one that is gone nobody knows where it was among those of the same moment: they come once more.
+        rest += (
+            " AND (s.pinned, s.updated_utc, s.key)"
+            f" < (?, ?, coalesce((SELECT key FROM sessions WHERE id = ?), {_AFTER_ALL_KEYS}))"
+        )
+        parameters += [after.pinned, after.updated_utc, after.id]
+    elif after is not None:
         rest += " AND (s.pinned, s.updated_utc, s.key) < (SELECT pinned, updated_utc, key FROM sessions WHERE id = ?)"
         parameters.append(after)
     rest += " ORDER BY s.pinned DESC, s.updated_utc DESC, s.key DESC LIMIT ?"

@@ -7,6 +7,7 @@ from sqlite_utils import Database
 
 from storage import sessions
 from storage.app_settings import get_setting, set_setting
+from storage.deletion import purge_session
 from storage.errors import NoSuchSessionError
 from storage.records import Session
 from storage.tree import append_message
@@ -80,6 +81,18 @@ def test_history_comes_in_pages_pinned_first_then_newest_first(db: Database) -> 
     assert sorted(seen) == ["0", "1", "2", "3", "4", "6"]
     assert seen[1:] == titles(sorted(sessions.list_sessions(db)[1:], key=lambda s: s.updated_utc, reverse=True))
     assert titles(sessions.list_sessions(db, archived=True)) == ["5"]
+
+
+def test_the_next_page_begins_where_the_last_session_was(db: Database) -> None:
+    made = [make(db, str(number)) for number in range(6)]
+    db.execute("UPDATE sessions SET updated_utc = '2026-01-01T00:00:0' || title || '.000Z'")
+    page = sessions.list_sessions(db, limit=2)
+    assert titles(page) == ["5", "4"]
+    append_message(db, made[4].id, None, "user", "Up again")
+    assert titles(sessions.list_sessions(db, limit=2, after=page[-1])) == ["3", "2"]
+    purge_session(db, made[4].id)
+    assert titles(sessions.list_sessions(db, limit=2, after=page[-1])) == ["3", "2"]
+    assert titles(sessions.list_sessions(db, limit=2, after=made[3].id)) == ["2", "1"]
 
 
 def test_the_last_session_is_the_one_that_changed_last(db: Database) -> None:

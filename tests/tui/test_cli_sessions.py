@@ -70,6 +70,34 @@ def test_list_goes_past_the_first_page(cli: Cli, home: Path, monkeypatch: pytest
     assert [line["id"] for line in lines(cli("sessions", "list", "--json").out)] == made[::-1]
 
 
+def test_list_ends_only_at_the_end(cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tui.commands.sessions.PAGE", 2)
+    db = open_database(home / "data" / "sessions.db")
+    made = [sessions.create_session(db, model="", system="", settings={}, title=str(n)).id for n in range(6)]
+    db.execute("UPDATE sessions SET updated_utc = '2026-01-01T00:00:0' || title || '.000Z'")
+    listed: list[str] = []
+
+    def write(value: dict[str, str]) -> None:
+        listed.append(value["id"])
+        if len(listed) == 2:
+            deletion.purge_session(db, listed[1])
+        elif len(listed) == 4:
+            tree.append_message(db, listed[3], None, "user", "Up again")
+
+    monkeypatch.setattr("tui.commands.sessions.write_json", write)
+    assert cli("sessions", "list", "--json").code == 0
+    db.close()
+    assert listed == made[::-1]
+
+
+def test_times_at_the_ends_of_the_calendar_are_listed(cli: Cli, rivers: str, home: Path) -> None:
+    db = open_database(home / "data" / "sessions.db")
+    for utc in ("0001-01-01T00:00:00.000Z", "9999-12-31T23:59:59.999Z"):
+        db.execute("UPDATE sessions SET updated_utc = ?", [utc])
+        assert rivers in cli("sessions", "list").out
+    db.close()
+
+
 def test_an_empty_home_has_no_sessions(cli: Cli, home: Path) -> None:
     assert cli("sessions", "list", "--json").out == ""
     assert cli("sessions", "search", "anything", "--json").out == ""
@@ -183,6 +211,29 @@ def test_export_and_import_are_each_others_opposite(
         assert cli("sessions", "export", "--all").out == every.read_text()
         again = json.loads(cli("sessions", "import", file, "--json").out)
         assert (again["n_new"], again["n_known"]) == (0, 1)
+
+
+def test_import_from_standard_input(cli: Cli, rivers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = cli("sessions", "export", rivers, "--format", "json").out
+    monkeypatch.setenv("LLM_TUI_HOME", str(tmp_path / "other"))
+    assert cli("sessions", "import", "-", stdin=text).out == f"{rivers}\n"
+    assert cli("sessions", "export", rivers, "--format", "json").out == text
+
+
+def test_import_says_how_many_conversations_it_left_out(cli: Cli, home: Path, tmp_path: Path) -> None:
+    file = tmp_path / "conversations.json"
+    file.write_text(json.dumps([{"title": "x", "mapping": {"a": None}}, {"title": "y", "mapping": {}}]))
+    ran = cli("sessions", "import", file)
+    assert (ran.code, "1 conversation is not in ChatGPT's form" in ran.err) == (0, True)
+    assert json.loads(cli("sessions", "import", file, "--json").out)["n_left_out"] == 1
+
+
+def test_all_sessions_as_markdown(cli: Cli, rivers: str, home: Path) -> None:
+    db = open_database(home / "data" / "sessions.db")
+    other = sessions.create_session(db, model="", system="", settings={}, title="Lakes").id
+    db.close()
+    one, another = (cli("sessions", "export", session_id).out for session_id in (rivers, other))
+    assert cli("sessions", "export", "--all", "--format", "md").out == f"{one}\n{another}"
 
 
 def test_export_as_markdown(cli: Cli, rivers: str) -> None:

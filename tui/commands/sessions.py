@@ -14,7 +14,7 @@ import msgspec
 
 from tui.commands.options import TEXT, json_option
 from tui.commands.output import say, table, write_json, write_text
-from tui.language import N_, _
+from tui.language import N_, _, ngettext
 from tui.paths import user_paths
 from tui.text import safe_line
 
@@ -89,10 +89,10 @@ def list_command(archived: bool, as_json: bool) -> None:
 def _pages(db: SqliteDatabase, archived: bool) -> Iterator[list[Session]]:
     from storage.sessions import list_sessions
 
-    after: str | None = None
+    after: Session | None = None
     while page := list_sessions(db, limit=PAGE, after=after, archived=archived):
         yield page
-        after = page[-1].id
+        after = page[-1]
 
 
 def _listed(session: Session) -> dict[str, object]:
@@ -162,19 +162,22 @@ def rename(session_id: str, title: str) -> None:
 
 @command.command()
 @click.argument("session_id", type=TEXT, metavar="ID", required=False)
-@click.option("--all", "every", is_flag=True, help="All sessions, as one JSON document.")
+@click.option("--all", "every", is_flag=True, help="All sessions, as one document.")
 @click.option(
-    "--format", "form", type=click.Choice(["md", "json"]), default="md", show_default=True, help="To read, or lossless."
+    "--format",
+    "form",
+    type=click.Choice(["md", "json"]),
+    help="md is to read, json is lossless. Without it: md for one session, json for all.",
 )
-def export(session_id: str | None, every: bool, form: str) -> None:
+def export(session_id: str | None, every: bool, form: str | None) -> None:
     """Write a session to stdout: as Markdown to read, or as JSON that `import` takes back unchanged."""
-    from storage.export import all_sessions_json, session_json, session_markdown
+    from storage.export import all_sessions_json, all_sessions_markdown, session_json, session_markdown
 
     if every == (session_id is not None):
         raise click.UsageError(_("Name one session, or give --all."))
     with _database(to_read=True) as db:
         if session_id is None:
-            for piece in all_sessions_json(db):
+            for piece in all_sessions_markdown(db) if form == "md" else all_sessions_json(db):
                 write_text(piece, newline=False)
         elif form == "json":
             write_text(session_json(db, session_id), newline=False)
@@ -183,17 +186,20 @@ def export(session_id: str | None, every: bool, form: str) -> None:
 
 
 @command.command("import")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
 @json_option
 def import_command(file: Path, as_json: bool) -> None:
-    """Take in sessions: this program's own JSON, ChatGPT's export, or the `llm` tool's logs.db.
+    """Take in sessions: this program's own JSON, ChatGPT's export, or the `llm` tool's logs.db; - is standard input.
 
     What was imported before is recognised and not doubled.
     """
     from storage.importers import import_file
 
     with _database() as db:
-        report = import_file(db, file)
+        if str(file) == "-":
+            report = import_file(db, "stdin", sys.stdin.buffer)
+        else:
+            report = import_file(db, file)
     if as_json:
         write_json(report)
     else:
@@ -207,6 +213,14 @@ def import_command(file: Path, as_json: bool) -> None:
                 known=report.n_known,
             )
         )
+        if report.n_left_out:
+            say(
+                ngettext(
+                    "{n} conversation is not in ChatGPT's form and was left out.",
+                    "{n} conversations are not in ChatGPT's form and were left out.",
+                    report.n_left_out,
+                )
+            )
 
 
 @command.command()
@@ -239,4 +253,8 @@ def asks() -> bool:
 
 def _local(utc: str) -> str:
     """Write a record's time as the clock here shows it."""
-    return datetime.fromisoformat(utc).astimezone().strftime("%Y-%m-%d %H:%M")
+    moment = datetime.fromisoformat(utc)
+    # At the ends of the calendar the clock here may be beyond it.
+    with suppress(OverflowError):
+        moment = moment.astimezone()
+    return moment.strftime("%Y-%m-%d %H:%M")
