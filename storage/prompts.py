@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from .rows import query
+from .newest import Found, newest_first
 from .transactions import reads
 
 if TYPE_CHECKING:
     from sqlite_utils import Database as SqliteDatabase
 
 
+_IN_SESSIONS = """
+SELECT m.created_utc, m.key FROM json_each(?) i CROSS JOIN messages m ON m.session_key = i.value WHERE m.role = 'user'
+"""
+
+
 @reads
 def latest_prompts(db: SqliteDatabase, limit: int) -> list[str]:
     """Return the user's latest messages of all sessions, the latest first, each text once."""
-    rows = query(
-        db,
-        "SELECT m.content FROM messages m JOIN sessions s ON s.key = m.session_key"
-        " WHERE m.role = 'user' AND s.deleted_utc IS NULL ORDER BY m.key DESC LIMIT ?",
-        limit,
-    )
-    return list(dict.fromkeys(row["content"] for row in rows))
+
+    def find(sessions: str) -> Found:
+        return db.execute(_IN_SESSIONS, [sessions]).fetchall()
+
+    keys = islice(newest_first(db, find), limit)
+    contents = (db.execute("SELECT content FROM messages WHERE key = ?", [key]).fetchone()[0] for key in keys)
+    return list(dict.fromkeys(contents))

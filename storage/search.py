@@ -6,16 +6,19 @@ words, newest first, with a small index made for them in memory.
 
 from __future__ import annotations
 
+import json
 import re
 import time
 import unicodedata
 from collections.abc import Iterator
-from itertools import groupby, islice
+from itertools import groupby, islice, pairwise
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from .literal import fold, is_symbol, pattern, says_more_than_words, shortened, snippet
+from .newest import Found, newest_first
 from .records import SearchHit
 from .rows import query
 from .scan import scan, writes_no_spaces
@@ -33,15 +36,25 @@ _BATCH = 128
 # Around matches in snippets; characters of no script, which no text uses by agreement.
 _OPEN, _CLOSE = "\ufdd0", "\ufdd1"
 
+# More matches than that are not all looked at to find the newest.
+_FEW = 2000
+# Keys further from each other than that are looked for one after the other.
+_GAP = 1000
+# Longer only where a single word is.
+_MAX_SNIPPET_CHARS = 400
+
+_MESSAGE_KEYS = "SELECT rowid FROM messages_index WHERE messages_index MATCH ?"
+_IN_SESSIONS = "SELECT m.key FROM json_each(?) i CROSS JOIN messages m ON m.session_key = i.value ORDER BY m.key"
+_TIMES = "SELECT m.created_utc, m.key FROM json_each(?) i CROSS JOIN messages m ON m.key = i.value"
 _MESSAGES = """
-SELECT i.rowid AS key, m.content AS text, s.id AS session_id, m.id AS message_id, s.title, m.role, m.created_utc
-FROM messages_index i CROSS JOIN messages m ON m.key = i.rowid JOIN sessions s ON s.key = m.session_key
-WHERE i.messages_index MATCH ? AND s.deleted_utc IS NULL ORDER BY i.rowid DESC
+SELECT m.key, m.content AS text, s.id AS session_id, m.id AS message_id, s.title, m.role, m.created_utc
+FROM json_each(?) i CROSS JOIN messages m ON m.key = i.value JOIN sessions s ON s.key = m.session_key
+WHERE s.deleted_utc IS NULL
 """
 _TITLES = """
 SELECT i.rowid AS key, s.title AS text, s.id AS session_id, NULL AS message_id, s.title, NULL AS role, s.created_utc
 FROM titles_index i CROSS JOIN sessions s ON s.key = i.rowid
-WHERE i.titles_index MATCH ? AND s.deleted_utc IS NULL ORDER BY i.rowid DESC
+WHERE i.titles_index MATCH ? AND s.deleted_utc IS NULL ORDER BY s.created_utc DESC, s.key DESC
 """
 # In memory, for as long as the connection lives.
 _TEMPORARY = (
@@ -52,16 +65,21 @@ _TEMPORARY = (
 )
 _EXACT = f"""
 SELECT rowid, snippet(positions, 0, '{_OPEN}', '{_CLOSE}', '…', {_SNIPPET_WORDS})
-FROM temp.positions WHERE positions MATCH ? ORDER BY rowid DESC
+FROM temp.positions WHERE positions MATCH ?
 """
 
 
 class _Query(msgspec.Struct, frozen=True):
-    """What was typed, as FTS5 expressions: words to have, and the same with phrases; and the phrases themselves."""
+    """What was typed, as FTS5 expressions: words to have, and the same with phrases; and the phrases themselves.
+
+    pieces: what was typed between spaces; literal: those of them that words do not say.
+    """
 
     words: str
     exact: str
     phrases: list[str]
+    pieces: list[str]
+    literal: list[str]
 
 
 @reads
@@ -69,56 +87,97 @@ def search(db: SqliteDatabase, text: str, limit: int = 50, *, budget_ms: float |
     """Find titles, then messages, that have all the words; the newest first.
 
     "Words in quotes" have to follow each other. The last word may be the beginning of one, unless a space or a quote
-    ends it. Case and accents do not matter. budget_ms: stop looking for phrases after so long, with what was found.
+    ends it. Case and accents do not matter. Words with symbols (C++) and symbols alone are found as typed. budget_ms:
+    stop looking for phrases after so long, with what was found.
     """
     text = text[:_MAX_TYPED_CHARS].encode("utf-8", "replace").decode()
     deadline = None if budget_ms is None else time.monotonic() + budget_ms / 1000
     if writes_no_spaces(text):
         return scan(db, text, limit, deadline)
     typed = _parse(db, text)
+    if typed is None and any(map(is_symbol, text)):
+        return scan(db, text, limit, deadline)
     if typed is None or limit < 1:
         return []
     # However many titles match, messages get their half.
-    messages = list(islice(_matches(db, _MESSAGES, typed, limit, deadline), limit))
+    messages = list(islice(_matches(db, _messages(db, typed.words), typed, limit, deadline), limit))
     n_titles = max(limit - len(messages), limit // 2)
-    titles = list(islice(_matches(db, _TITLES, typed, n_titles, deadline), n_titles))
-    messages.sort(key=lambda hit: hit.created_utc, reverse=True)
+    rows = query(db, _TITLES, typed.words)
+    titles = list(islice(_matches(db, rows, typed, n_titles, deadline), n_titles))
     return titles + messages[: limit - len(titles)]
 
 
-def _matches(
-    db: SqliteDatabase, candidates: str, typed: _Query, n_wanted: int, deadline: float | None
-) -> Iterator[SearchHit]:
-    """Yield what has the words as they were typed, newest first.
+def _messages(db: SqliteDatabase, words: str) -> Iterator[dict[str, Any]]:
+    """Yield the messages that have all the words, newest first."""
+    keys = _message_keys(db, words)
+    while batch := list(islice(keys, _BATCH)):
+        yield from query(db, _MESSAGES, json.dumps(batch))
 
-    The candidates have all the words; a small index of them, in memory, knows positions and makes the snippets.
+
+def _message_keys(db: SqliteDatabase, words: str) -> Iterator[int]:
+    few = [key for (key,) in db.execute(f"{_MESSAGE_KEYS} ORDER BY rowid DESC LIMIT ?", [words, _FEW + 1])]
+    if len(few) <= _FEW:
+        times = db.execute(f"{_TIMES} ORDER BY m.created_utc DESC, m.key DESC", [json.dumps(few)])
+        return (key for _, key in times)
+
+    def find(sessions: str) -> Found:
+        wanted = [key for (key,) in db.execute(_IN_SESSIONS, [sessions])]
+        found = [
+            key
+            for low, high in _ranges(wanted)
+            for (key,) in db.execute(f"{_MESSAGE_KEYS} AND rowid BETWEEN ? AND ?", [words, low, high])
+        ]
+        return db.execute(_TIMES, [json.dumps(sorted(set(wanted).intersection(found)))]).fetchall()
+
+    return newest_first(db, find)
+
+
+def _ranges(keys: list[int]) -> Iterator[tuple[int, int]]:
+    """Cut ascending keys where there is a gap."""
+    ends = [at for at in range(1, len(keys)) if keys[at] - keys[at - 1] > _GAP]
+    for start, end in pairwise([0, *ends, len(keys)]):
+        if start < end:
+            yield keys[start], keys[end - 1]
+
+
+def _matches(
+    db: SqliteDatabase, rows: Iterator[dict[str, Any]], typed: _Query, n_wanted: int, deadline: float | None
+) -> Iterator[SearchHit]:
+    """Yield what has the words as they were typed, in the order of the rows.
+
+    The rows have all the words; a small index of them, in memory, knows positions and makes the snippets.
     """
-    rows = query(db, candidates, typed.words)
-    if typed.phrases:
-        rows = _sieved(rows, typed.phrases, deadline)
+    if typed.phrases or typed.literal:
+        rows = _sieved(rows, typed, deadline)
     size = min(n_wanted, _BATCH)
     while batch := {row.pop("key"): row for row in islice(rows, size)}:
-        texts = ((key, row.pop("text")) for key, row in batch.items())
+        texts = {key: row.pop("text") for key, row in batch.items()}
         db.execute("INSERT INTO temp.positions (positions) VALUES ('delete-all')")
         db.execute("DELETE FROM temp.texts")
-        db.conn.executemany("INSERT INTO temp.texts VALUES (?, ?)", texts)
+        db.conn.executemany("INSERT INTO temp.texts VALUES (?, ?)", texts.items())
         db.execute("INSERT INTO temp.positions (rowid, text) SELECT key, text FROM temp.texts")
-        for key, marked in db.execute(_EXACT, [typed.exact]).fetchall():
-            snippet, places = _unmark(marked)
-            yield SearchHit(**batch[key], snippet=snippet, matches=places)
+        marked = dict(db.execute(_EXACT, [typed.exact]).fetchall())
+        for key in batch:
+            if key in marked:
+                line, places = snippet(texts[key], typed.pieces) if typed.literal else _unmark(marked[key])
+                line, places = shortened(line, places, _MAX_SNIPPET_CHARS)
+                yield SearchHit(**batch[key], snippet=line, matches=places)
 
 
-def _sieved(rows: Iterator[dict[str, Any]], phrases: list[str], deadline: float | None) -> Iterator[dict[str, Any]]:
-    """Drop most of the candidates that have the words, but not as phrases, because indexing them takes longer.
+def _sieved(rows: Iterator[dict[str, Any]], typed: _Query, deadline: float | None) -> Iterator[dict[str, Any]]:
+    """Drop what has the words, but not what is to be there literally.
 
-    Only phrases of plain letters are looked at, and what may be one of them stays.
+    Of phrases, only those of plain letters are looked at, because indexing the texts takes longer, and what may be one
+    of them stays.
     """
-    plain = [_plain_pattern(phrase) for phrase in phrases if phrase.isascii()]
+    plain = [_plain_pattern(phrase) for phrase in typed.phrases if phrase.isascii()]
+    literal = [pattern(piece) for piece in typed.literal]
     for row in rows:
         if deadline is not None and time.monotonic() > deadline:
             return
-        text = _plain(row["text"])
-        if all(pattern.search(text) for pattern in plain):
+        text = _plain(row["text"]) if plain else b""
+        folded = fold(row["text"]) if literal else ""
+        if all(phrase.search(text) for phrase in plain) and all(piece.search(folded) for piece in literal):
             yield row
 
 
@@ -147,7 +206,9 @@ def _parse(db: SqliteDatabase, text: str) -> _Query | None:
         in_piece = [word for _, word in group]
         exact += [" ".join(in_piece)] if piece % 2 else in_piece
     phrases = [phrase for phrase in exact if " " in phrase]
-    return _Query(_expression([word for _, word in words], begun), _expression(exact, begun), phrases)
+    typed = text.replace('"', " ").split()[:_MAX_WORDS]
+    literal = [piece for piece in typed if says_more_than_words(piece)]
+    return _Query(_expression([word for _, word in words], begun), _expression(exact, begun), phrases, typed, literal)
 
 
 def _expression(phrases: list[str], begun: str) -> str:

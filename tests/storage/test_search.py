@@ -205,3 +205,72 @@ def test_titles_without_spaces_are_found_too(db: Database, session: Session) -> 
     assert message.snippet == "…" + "前" * 40 + "河流" + "后" * 78 + "…"
     delete_session(db, session.id)
     assert search(db, "河流", budget_ms=0) == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [
+        ("ecole 東京", "L'École de 東京"),
+        ("ÉCOLE 東京", "L'École de 東京"),
+        ("e\u0301cole東京", ""),
+        ("a b c d e f g h i j 東京", ""),
+        ("школа 東京", "東京 Школа"),
+        ("🎉", "A 🎉 party"),
+        ("party 🎉", "A 🎉 party"),
+        ("🎉 party", "A 🎉 party"),
+        ("dance 🎉", ""),
+        ("c++", "C++ is a language"),
+        ("C++ lang", "C++ is a language"),
+        ('"C++ is', "C++ is a language"),
+        ("C#", ""),
+        ("= dance", "Another party, a dance"),
+        ("❤️", "With ❤ from me"),
+        ("हिन्दी", "हिन्दी भाषा"),
+        ("हिन्द", "हिन्दी भाषा"),
+        ("हन", ""),
+    ],
+)
+def test_what_the_index_cuts_away_is_found_as_it_is_written(
+    db: Database, session: Session, typed: str, found: str
+) -> None:
+    for text in (
+        "L'École de 東京",
+        "東京 Школа",
+        "A 🎉 party",
+        "Another party, a dance",
+        "C++ is a language",
+        "C is a language as well",
+        "With ❤ from me",
+        "हिन्दी भाषा",
+        "राम ने ही दिया",
+    ):
+        append_message(db, session.id, None, "user", text)
+    hits = search(db, typed)
+    assert said(hits) == ([found] if found else [])
+    for hit in hits:
+        assert hit.matches
+        assert all(hit.snippet[start:end].strip() for start, end in hit.matches)
+
+
+def test_matches_are_where_they_are_in_the_text_as_it_is(db: Database, session: Session) -> None:
+    append_message(db, session.id, None, "user", "A cafe\u0301 in 東京, \ufb01ne")
+    for typed, matched in (("café 東京", ["cafe\u0301", "東京"]), ("FINE 東京", ["東京", "\ufb01ne"])):
+        (hit,) = search(db, typed)
+        assert [hit.snippet[start:end] for start, end in hit.matches] == matched
+
+
+def test_of_one_hit_a_title_is_taken_where_no_message_is_found(db: Database, session: Session) -> None:
+    rename_session(db, session.id, "東京 notes")
+    for typed in ("東京", "notes"):
+        assert [hit.snippet for hit in search(db, typed, 1)] == ["東京 notes"]
+    append_message(db, session.id, None, "user", "My notes of 東京")
+    for typed in ("東京", "notes"):
+        assert [hit.snippet for hit in search(db, typed, 1)] == ["My notes of 東京"]
+
+
+@pytest.mark.parametrize("typed", ["needle", "xxx", '"needle in'])
+def test_a_snippet_with_an_endless_word_is_cut(db: Database, session: Session, typed: str) -> None:
+    append_message(db, session.id, None, "user", "x" * 100_000 + " needle in the hay")
+    (hit,) = search(db, typed)
+    assert len(hit.snippet) < 500
+    assert [hit.snippet[start:end][:6] for start, end in hit.matches] in (["needle"], ["xxxxxx"], ["needle", "in"])

@@ -1,0 +1,38 @@
+"""Messages by time, the newest first, without reading all: keys follow the time only until something is imported."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database as SqliteDatabase
+
+# So many sessions are looked at together at first, then twice as many each time.
+_FIRST = 64
+_AT_MOST = 2048
+
+Found = list[tuple[str, int]]
+
+
+def newest_first(db: SqliteDatabase, find: Callable[[str], Found], deadline: float | None = None) -> Iterator[int]:
+    """Yield the keys of messages that `find` finds, the newest first.
+
+    find: tells (created_utc, key) of those in some sessions (a JSON list of keys). Sessions are looked at in the order
+    in which they changed, until none can have newer messages. deadline: then only what was found is yielded.
+    """
+    sessions = db.execute("SELECT key, updated_utc FROM sessions WHERE deleted_utc IS NULL ORDER BY updated_utc DESC")
+    found: Found = []
+    size = _FIRST
+    while some := list(islice(sessions, size)):
+        changed_utc = some[0][1]
+        while found and found[-1][0] >= changed_utc:
+            yield found.pop()[1]
+        if deadline is not None and time.monotonic() > deadline:
+            break
+        found = sorted(found + find(json.dumps([key for key, _ in some])))
+        size = min(2 * size, _AT_MOST)
+    yield from (key for _, key in reversed(found))

@@ -1,0 +1,77 @@
+"""What was said last is found first, whenever it was imported."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlite_utils import Database
+
+from storage.deletion import delete_session
+from storage.importers.storing import store_sessions
+from storage.portable import PortableMessage, PortableSession
+from storage.prompts import latest_prompts
+from storage.records import Session, format_utc
+from storage.search import search
+from storage.tree import append_message
+
+N_OLD = 150
+
+
+@pytest.fixture(params=["few", "many"])
+def _many(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Searches as they are where few messages match, and where too many do to be looked at all."""
+    if request.param == "many":
+        monkeypatch.setattr("storage.search._FEW", 3)
+        monkeypatch.setattr("storage.search._GAP", 2)
+        monkeypatch.setattr("storage.newest._FIRST", 1)
+
+
+def imported(db: Database, session_id: str, times: list[str]) -> None:
+    """Import a session with a message of each time, none of which follows the one before."""
+    messages = [
+        PortableMessage(
+            id=f"{session_id}-{at}", parent_id=None, role="user", content=f"zebra 東京 {utc}", created_utc=utc
+        )
+        for at, utc in enumerate(times)
+    ]
+    session = PortableSession(
+        id=session_id, messages=messages, created_utc=min(times), updated_utc=max(times), title=f"zebra {min(times)}"
+    )
+    store_sessions(db, [session])
+
+
+@pytest.mark.usefixtures("_many")
+def test_what_is_imported_does_not_hide_what_is_new(db: Database, session: Session) -> None:
+    append_message(db, session.id, None, "user", "zebra 東京 of today")
+    imported(db, "old", [f"2020-01-01T00:00:00.{number:03}Z" for number in range(N_OLD)])
+    for typed in ("zebra", '"zebra 東京', "東京"):
+        newest = next(hit for hit in search(db, typed, 10) if hit.message_id)
+        assert newest.snippet == "zebra 東京 of today"
+    assert latest_prompts(db, 2) == ["zebra 東京 of today", f"zebra 東京 2020-01-01T00:00:00.{N_OLD - 1}Z"]
+
+
+@pytest.mark.usefixtures("_many")
+@pytest.mark.parametrize("seed", range(3))
+def test_the_newest_are_found_whatever_the_order_of_imports(db: Database, seed: int) -> None:
+    draw = random.Random(seed)
+    start = datetime(2024, 1, 1, tzinfo=UTC)
+    every: list[str] = []
+    for number in range(40):
+        first = draw.randrange(10_000)
+        minutes = draw.sample(range(first, first + draw.choice([10, 5000])), draw.randint(1, 8))
+        times = [format_utc(start + timedelta(minutes=minute, milliseconds=number)) for minute in minutes]
+        imported(db, f"s{number}", times)
+        if number % 10 == 9:
+            delete_session(db, f"s{number}")
+        else:
+            every += times
+    newest = sorted(every, reverse=True)[:20]
+    for typed in ('"zebra 東京', "zebra 2024", "東京"):
+        hits = [hit for hit in search(db, typed, 40) if hit.message_id]
+        assert [hit.created_utc for hit in hits][:20] == newest
+    assert [prompt.split()[-1] for prompt in latest_prompts(db, 20)] == newest
+    titles = [hit.created_utc for hit in search(db, "zebra", 10) if not hit.message_id]
+    assert titles == sorted(titles, reverse=True)
+    assert len(titles) == 5
