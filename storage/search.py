@@ -37,7 +37,7 @@ _BATCH = 128
 _OPEN, _CLOSE = "\ufdd0", "\ufdd1"
 
 # More matches than that are not all looked at to find the newest.
-_FEW = 2000
+_FEW = 10_000
 # Keys further from each other than that are looked for one after the other.
 _GAP = 1000
 # Longer only where a single word is.

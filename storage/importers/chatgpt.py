@@ -11,7 +11,7 @@ import msgspec
 from ..errors import ImportFileError
 from ..portable import PortableMessage, PortableSession, checked
 from ..records import format_utc
-from .storing import derived_id
+from .storing import BETWEEN_PIECES, derived_id
 
 Json = dict[str, Any]
 
@@ -95,7 +95,7 @@ def _message(node: _Node, identity: str, on_path: bool) -> PortableMessage:
         id=derived_id(f"{identity}/{node.id}"),
         parent_id=None if node.parent is None else derived_id(f"{identity}/{node.parent}"),
         role=node.role,
-        content="\n\n".join(node.texts),
+        content=BETWEEN_PIECES.join(node.texts),
         state="interrupted" if node.unfinished else "complete",
         model=node.model,
         created_utc=node.created_utc,

@@ -22,6 +22,9 @@ from ..transactions import writes
 if TYPE_CHECKING:
     from sqlite_utils import Database as SqliteDatabase
 
+BETWEEN_PIECES = "\n\n"
+"""Between the texts that an importer makes one answer of."""
+
 _ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 
@@ -104,21 +107,18 @@ def said_of_it(session: PortableSession) -> list[str | None]:
 def _add_messages(db: SqliteDatabase, session: int, source: PortableSession) -> int:
     """Add what the session lacks and return how many messages that were, those that have grown among them."""
     known = dict(db.execute("SELECT id, key FROM messages WHERE session_key = ?", [session]).fetchall())
-    before = head_of(db, session)
     keys: dict[str, int] = {}
     n_added = n_grown = 0
     for message in _parents_first(source):
-        message_id = _own_id(message.id)
-        if message_id not in known:
-            # Where another session has it, or had it at an earlier import: a copy of a session, edited by hand.
-            other_id = derived_id(f"{source.id}/{message.id}")
-            if other_id in known or db.execute("SELECT 1 FROM messages WHERE id = ?", [message_id]).fetchone():
-                message_id = other_id
+        message_id = _free_id(db, message, source, known)
         if message_id in known:
             keys[message.id] = known[message_id]
             if _has_grown(db, known[message_id], message):
                 update_message(db, known[message_id], stored_message(message, source.id, message_id), message.tokens)
                 n_grown += 1
+            pieces = _split(db, session, known[message_id], message, source)
+            known |= pieces
+            n_added += len(pieces)
             continue
         message.created_utc = message.created_utc or source.created_utc or now_utc()
         record = stored_message(message, source.id, message_id)
@@ -130,11 +130,24 @@ def _add_messages(db: SqliteDatabase, session: int, source: PortableSession) -> 
             keep_unfinished(db, keys[message.id], record.token_ids, this_owner())
         n_added += 1
     if n_added:
+        before = head_of(db, session)
         _choose_branches(db, session, source, keys)
         _choose_head(db, session, source, keys, before)
     if (n_added or n_grown) and source.updated_utc:
         db.execute("UPDATE sessions SET updated_utc = max(updated_utc, ?) WHERE key = ?", [source.updated_utc, session])
     return n_added + n_grown
+
+
+def _free_id(db: SqliteDatabase, message: PortableMessage, source: PortableSession, known: dict[str, int]) -> str:
+    """The id that a message has in its session, known there already or free."""
+    message_id = _own_id(message.id)
+    if message_id in known:
+        return message_id
+    # Where another session has it, or had it at an earlier import: a copy of a session, edited by hand.
+    other_id = derived_id(f"{source.id}/{message.id}")
+    if other_id in known or db.execute("SELECT 1 FROM messages WHERE id = ?", [message_id]).fetchone():
+        return other_id
+    return message_id
 
 
 def _has_grown(db: SqliteDatabase, key: int, message: PortableMessage) -> bool:
@@ -148,7 +161,41 @@ def _has_grown(db: SqliteDatabase, key: int, message: PortableMessage) -> bool:
     text = storable(message.content)
     if state == "writing" or not text.startswith(content):
         return False
-    return len(text) > len(content) or (message.state == "complete" and state != "complete")
+    if len(text) > len(content):
+        # Where another answer follows, it may be a piece of this one that a newer file has apart.
+        sql = "SELECT 1 FROM messages WHERE parent_key = ? AND role = 'assistant'"
+        return not db.execute(sql, [key]).fetchone()
+    return message.state == "complete" and state != "complete"
+
+
+def _split(
+    db: SqliteDatabase, session: int, key: int, message: PortableMessage, source: PortableSession
+) -> dict[str, int]:
+    """Take apart an answer that the file has in pieces, since it branches within; returns the id and key of the rest.
+
+    What followed the answer follows the rest. Nothing happens where the rest is not a new message of the file.
+    """
+    content, state = db.execute("SELECT content, state FROM messages WHERE key = ?", [key]).fetchone()
+    start = storable(message.content) + BETWEEN_PIECES
+    if message.role != "assistant" or state == "writing" or not content.startswith(start):
+        return {}
+    rest = content.removeprefix(start)
+    for piece in source.messages:
+        text = storable(piece.content)
+        goes_on = rest == text or rest.startswith(text + BETWEEN_PIECES)
+        if piece.parent_id != message.id or piece.role != "assistant" or not goes_on:
+            continue
+        piece_id = _own_id(piece.id)
+        if db.execute("SELECT 1 FROM messages WHERE id = ?", [piece_id]).fetchone():
+            continue
+        piece.created_utc = piece.created_utc or message.created_utc or source.created_utc or now_utc()
+        record = msgspec.structs.replace(stored_message(piece, source.id, piece_id), content=rest)
+        piece_key = insert(db, session, key, record)
+        db.execute("UPDATE messages SET parent_key = ?1 WHERE parent_key = ?2 AND key <> ?1", [piece_key, key])
+        db.execute("UPDATE sessions SET head_key = ? WHERE key = ? AND head_key = ?", [piece_key, session, key])
+        update_message(db, key, stored_message(message, source.id, message.id), message.tokens)
+        return {piece_id: piece_key}
+    return {}
 
 
 def update_message(db: SqliteDatabase, key: int, record: Message, tokens: bytes | None) -> None:

@@ -204,6 +204,44 @@ def test_a_time_beyond_all_calendars_is_said_with_its_conversation(db: Database,
         imported(db, tmp_path, conversation(*start(), current="q", create_time=moment))
 
 
+def test_an_answer_in_pieces_that_branches_in_a_later_export_is_taken_apart(db: Database, tmp_path: Path) -> None:
+    nodes = [
+        *start(),
+        node("a1", "q", "assistant", "One"),
+        node("t", "a1", "tool", "Two"),
+        node("a2", "t", "assistant", "Three"),
+        node("a3", "a2", "assistant", "Four"),
+        node("q2", "a3", "user", "Why?"),
+    ]
+    once = conversation(*nodes, current="q2")
+    later = [
+        *(item | {"children": []} for item in nodes),
+        node("a2b", "t", "assistant", "Another three"),
+        node("a3b", "a2", "assistant", "Another four"),
+        node("q2b", "a2b", "user", "How?"),
+    ]
+    session_id = imported(db, tmp_path, once)
+    assert [text for _, text in shown(db, session_id)] == ["Three rivers?", "One\n\nTwo\n\nThree\n\nFour", "Why?"]
+    assert imported(db, tmp_path, conversation(*later, current="q2b")) == session_id
+    parents = {m.id: m.content for m in all_messages(db, session_id)}
+    assert sorted((m.content, parents.get(m.parent_id or "", "")) for m in all_messages(db, session_id)) == [
+        ("Another four", "Three"),
+        ("Another three", "One\n\nTwo"),
+        ("Four", "Three"),
+        ("How?", "Another three"),
+        ("One\n\nTwo", "Three rivers?"),
+        ("Three", "One\n\nTwo"),
+        ("Three rivers?", ""),
+        ("Why?", "Four"),
+    ]
+    before = all_messages(db, session_id)
+    for again in (later, nodes):
+        file = tmp_path / "conversations.json"
+        file.write_text(json.dumps([conversation(*(item | {"children": []} for item in again), current="q2")]))
+        assert import_file(db, file).n_known == 1
+    assert all_messages(db, session_id) == before
+
+
 def test_conversations_that_are_not_in_its_form_are_left_out_and_counted(db: Database, tmp_path: Path) -> None:
     file = tmp_path / "conversations.json"
     odd = [
