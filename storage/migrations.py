@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
@@ -21,7 +20,6 @@ APPLICATION_ID = int.from_bytes(b"lltu", "big")
 
 _COPY = ".before-v"
 _PART = re.compile(r"(\d+)\.part(?:-journal)?")
-_LEFT_S = 600.0
 _HEADER_BYTES = 100
 _MAGIC = b"SQLite format 3\0"
 _VERSION_WITHOUT_LOG = b"\x01"
@@ -121,13 +119,12 @@ def copy_database(conn: sqlite3.Connection, target: Path, version: int | None = 
 
 def _tidy_parts(target: Path) -> None:
     """Remove what copies that were killed have left beside their target."""
-    for file in _beside(target):
-        begun = _PART.fullmatch(file.name.removeprefix(f"{target.name}."))
-        # Whoever makes the next copy need not be who may remove it.
-        with suppress(OSError):
-            # A copy that another host makes (a shared home directory) is written to all the time.
-            if begun and not is_running(int(begun[1])) and time.time() - file.stat().st_mtime > _LEFT_S:
-                file.unlink()
+    # Whoever makes the next copy need not be who may do that.
+    with suppress(OSError):
+        for file in _beside(target):
+            begun = _PART.fullmatch(file.name.removeprefix(f"{target.name}."))
+            if begun and not is_running(int(begun[1])):
+                file.unlink(missing_ok=True)
 
 
 def _remove(part: Path) -> None:

@@ -28,7 +28,7 @@ _MESSAGES = """
 SELECT m.created_utc, m.key FROM json_each(?) i CROSS JOIN messages m ON m.session_key = i.value
 WHERE m.state <> 'writing' AND {matches}
 """
-_MESSAGE = """
+_BY_KEY = """
 SELECT m.content AS text, s.id AS session_id, m.id AS message_id, s.title, m.role, m.created_utc
 FROM messages m JOIN sessions s ON s.key = m.session_key WHERE m.key = ?
 """
@@ -55,7 +55,7 @@ def scan(db: SqliteDatabase, text: str, limit: int, deadline: float | None) -> l
     def find(sessions: str) -> Found:
         return db.execute(_MESSAGES.format(matches=_all_like("m.content", patterns)), [sessions, *patterns]).fetchall()
 
-    found = (row for key in newest_first(db, find, deadline) for row in query(db, _MESSAGE, key))
+    found = (row for key in newest_first(db, find, deadline) for row in query(db, _BY_KEY, key))
     messages = list(islice(_hits(found, pieces), limit))
     # However many titles match, messages get their half.
     n_titles = max(limit - len(messages), limit // 2)

@@ -114,18 +114,13 @@ def test_what_a_copy_that_was_killed_has_left_is_tidied_up(path: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     target = path.with_name(f"{path.name}.before-v{len(STEPS)}")
-    left, journal, recent = (
-        target.with_name(f"{target.name}.{name}")
-        for name in (f"{dead.pid}.part", f"{dead.pid}.part-journal", f"{dead.pid}0.part")
-    )
-    running = target.with_name(f"{target.name}.{os.getppid()}.part")
-    for file in (left, journal, running, recent):
-        file.touch()
-    for file in (left, journal, running):
-        os.utime(file, (0, 0))
+    names = (f"{dead.pid}.part", f"{dead.pid}.part-journal", f"{os.getppid()}.part", "old.part")
+    parts = [target.with_name(f"{target.name}.{name}") for name in names]
+    for part in parts:
+        part.touch()
     with closing(at_version(path, 1)) as conn:
         migrate(conn, path, STEPS)
-    assert [file.exists() for file in (left, journal, running, recent)] == [False, False, True, True]
+    assert [part.exists() for part in parts] == [False, False, True, True]
     assert target.exists()
 
 
