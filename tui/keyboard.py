@@ -5,23 +5,51 @@ This is the one file that reaches into how Textual reads.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import suppress
 
 from textual import events
-from textual._xterm_parser import XTermParser
+from textual._parser import ParseEOF, Parser, ParseTimeout, Peek1, Read1, TokenCallback
+from textual._xterm_parser import BRACKETED_PASTE_END, BRACKETED_PASTE_START, XTermParser
 from textual.drivers import linux_driver
+from textual.message import Message
 
 ESCAPE = "\x1b"
 
 _BEGINS_MORE = frozenset("[]OPNX^_")
 """What follows an escape where a longer sequence begins: for alt with one of these, the pause behind it decides."""
 
+PASTE_STALL_S = 5.0
+"""A paste that says nothing for so long, nor where it ends, is over: what comes later are keys again."""
+
 
 class KeyParser(XTermParser):
-    """Knows alt with a character as soon as both are there.
+    """Knows alt with a character as soon as both are there, and where pasted text ends.
 
-    Textual waits whether more follows, and makes a circumflex and the character of it when another sequence does.
+    Textual waits whether more follows the alt, and makes a circumflex and the character of it when another sequence
+    does. In pasted text it looks for sequences too, and takes for keys what is none.
     """
+
+    def parse(self, token_callback: TokenCallback[Message]) -> Generator[Read1 | Peek1, str, None]:
+        """Leave all to Textual but the text between the marks of a paste."""
+        keys = super().parse(token_callback)
+        asked = next(keys)
+        latest = ""
+        with suppress(ParseEOF, StopIteration):
+            while True:
+                try:
+                    character = yield asked
+                except ParseTimeout as pause:
+                    latest = ""
+                    asked = keys.throw(pause)
+                    continue
+                latest = (latest + character)[-len(BRACKETED_PASTE_START) :]
+                if latest != BRACKETED_PASTE_START:
+                    asked = keys.send(character)
+                    continue
+                token_callback(events.Paste((yield from _pasted()).replace("\0", "")))
+                keys = super().parse(token_callback)
+                asked = next(keys)
 
     def _sequence_to_key_events(self, sequence: str, alt: bool = False) -> Iterable[events.Key]:
         known = list(super()._sequence_to_key_events(sequence, alt))
@@ -31,6 +59,18 @@ class KeyParser(XTermParser):
         if not character.isprintable() or character in _BEGINS_MORE:
             return known
         return super()._sequence_to_key_events(character, alt=True)
+
+
+def _pasted() -> Generator[Read1 | Peek1, str, str]:
+    text: list[str] = []
+    with suppress(ParseTimeout):
+        while True:
+            text.append((yield Parser.read1(PASTE_STALL_S)))
+            if text[-1] == BRACKETED_PASTE_END[-1]:
+                end = len(text) - len(BRACKETED_PASTE_END)
+                if "".join(text[max(end, 0) :]) == BRACKETED_PASTE_END:
+                    return "".join(text[:end])
+    return "".join(text)
 
 
 def install() -> None:
