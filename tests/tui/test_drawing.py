@@ -22,6 +22,7 @@ CODE = "Code:\n\n```python\n" + "".join(f"value_{n} = {n}  # 値\n\n" for n in r
 TABLE = "| a | **b** |\n|---|---|\n" + "".join(f"| {n} | {'word ' * (n % 20)} |\n" for n in range(70)) + "\nThe end."
 MIXED = "# Title\n\n- one\n- two\n\n" + TABLE + "\n\n" + CODE + "\n\n> quoted\n\n| x |\n|---|\n| 1 |\n"
 OPEN = "~~~\n" + "line\n" * 95
+LONG = "```go\n" + "".join(f"\tf({'long, ' * (n % 40)}{n})\n" for n in range(90)) + "```\n\n- a\n  ```\n\t\tx\n  ```\n"
 PROSE = "\n\n".join(" ".join(f"word{n}" for n in range(40)) for _ in range(20))
 
 
@@ -59,7 +60,9 @@ async def drawn_in_pieces(text: str, cuts: list[int]) -> tuple[list[str], list[s
         return growing, app.drawn()
 
 
-@pytest.mark.parametrize("text", [CODE, TABLE, MIXED, OPEN, PROSE], ids=["code", "table", "mixed", "open", "prose"])
+@pytest.mark.parametrize(
+    "text", [CODE, LONG, TABLE, MIXED, OPEN, PROSE], ids=["code", "long", "table", "mixed", "open", "prose"]
+)
 async def test_pieces_look_like_the_whole(text: str) -> None:
     growing, whole = await drawn_in_pieces(text, list(range(0, len(text), 37)))
     assert growing == whole

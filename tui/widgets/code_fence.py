@@ -15,6 +15,8 @@ from textual.highlight import (
 from textual.widgets import Label, Markdown
 from textual.widgets._markdown import MarkdownBlock, MarkdownFence  # the first is not exported; Textual is pinned
 
+from tui.widgets.code_text import CodeText
+
 PIECE_LINES = 40
 
 
@@ -33,7 +35,9 @@ class CodeFence(MarkdownFence):
     """
 
     DEFAULT_CSS = """
+    CodeFence { overflow: hidden; }
     CodeFence:ansi { margin: 0 0 1 0; }
+    CodeFence > Label { width: 1fr; }
     CodeFence:ansi > Label { padding: 0 1; }
     """
 
@@ -57,7 +61,7 @@ class CodeFence(MarkdownFence):
         """The pieces there are."""
         for text, content in self._split(self.code):
             self._texts.append(text)
-            self._pieces.append(Label(content, expand=True))
+            self._pieces.append(Label(content))
         self._theme_shown = self.app.theme
         yield from self._pieces
 
@@ -86,26 +90,22 @@ class CodeFence(MarkdownFence):
         for at, (text, content) in enumerate(self._split(block.code), start=first):
             if at >= len(self._pieces):
                 self._texts.append(text)
-                self._pieces.append(Label(content, expand=True))
+                self._pieces.append(Label(content))
                 new.append(self._pieces[-1])
             elif self._texts[at] != text:
-                same_size = _size(text) == _size(self._texts[at])
                 self._texts[at] = text
-                self._pieces[at].update(content, layout=not same_size)
+                width, height = self._pieces[at].content_size
+                self._pieces[at].update(content, layout=content.get_height({}, width) != height)
         if new:
             await self.mount_all(new)
 
-    def _split(self, code: str) -> list[tuple[str, Content]]:
+    @property
+    def allow_horizontal_scroll(self) -> bool:
+        """Never: long lines go on below."""
+        return False
+
+    def _split(self, code: str) -> list[tuple[str, CodeText]]:
         coloured = self.highlight(code, self.lexer, self.app.native_ansi_color, self.app.current_theme.dark)
         lines = coloured.split("\n", allow_blank=True)
-        return [
-            (piece.plain, piece)
-            for piece in (
-                Content("\n").join(lines[at : at + PIECE_LINES]) for at in range(0, max(len(lines), 1), PIECE_LINES)
-            )
-        ]
-
-
-def _size(text: str) -> tuple[int, int]:
-    lines = text.split("\n")
-    return len(lines), max(map(len, lines))
+        pieces = [Content("\n").join(lines[at : at + PIECE_LINES]) for at in range(0, max(len(lines), 1), PIECE_LINES)]
+        return [(piece.plain, CodeText(piece.plain, list(piece.spans))) for piece in pieces]

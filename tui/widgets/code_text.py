@@ -1,0 +1,67 @@
+"""Code as it is drawn: with its tabs, and with lines that are too long going on below, behind a mark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
+
+from rich.cells import cell_len, chop_cells
+from textual.content import Content, _FormattedLine  # not exported; Textual is pinned
+from textual.css.styles import RulesMap
+from textual.selection import Selection
+from textual.style import Style
+
+GOES_ON = "↳ "
+_MARK = Content.styled(GOES_ON, "dim")
+
+
+class CodeText(Content):
+    """Content whose lines break where they must rather than between words, so that no space is lost.
+
+    What is selected and copied is the text itself, without marks.
+    """
+
+    def get_height(self, rules: RulesMap, width: int) -> int:
+        """Count the lines."""
+        return len(self._wrap_and_format(width))
+
+    def _wrap_and_format(
+        self,
+        width: int,
+        *_args: Any,
+        selection: Selection | None = None,
+        selection_style: Style | None = None,
+        post_style: Style | None = None,
+        get_style: Callable[..., Style] = Style.parse,
+        **_rules: Any,
+    ) -> list[_FormattedLine]:
+        drawn = []
+        for y, line in enumerate(self.split(allow_blank=True)):
+            if post_style is not None:
+                line = line.stylize(post_style)
+            if selection is not None and selection_style is not None and (span := selection.get_span(y)) is not None:
+                start, end = span
+                line = line.stylize(selection_style, start, len(line.plain) if end == -1 else end)
+            line = line.expand_tabs()
+            starts = list(_breaks(line.plain, width))
+            drawn.append(_FormattedLine(get_style, line[: starts[0]] if starts else line, width, 0, y))
+            for start, end in pairwise([*starts, len(line.plain)]):
+                # The mark has no place in the text: what is behind it begins where it does.
+                drawn.append(_FormattedLine(get_style, _MARK + line[start:end], width, start - len(GOES_ON), y))
+        return drawn
+
+
+def _breaks(line: str, width: int) -> Iterator[int]:
+    """Where the rows of a line begin, but the first: behind a space in the half before, or where a row is full.
+
+    Indentation is no place to break at.
+    """
+    start, room = 0, max(width, 1)
+    while len(line) - start > room or cell_len(line[start:]) > room:
+        fitting = chop_cells(line[start : start + room], room)
+        full = start + max(len(fitting[0]) if fitting else 0, 1)
+        behind = line.rfind(" ", (start + full) // 2, full) + 1
+        start = behind if line[start:behind].strip() else full
+        yield start
+        room = max(width - len(GOES_ON), 2)
