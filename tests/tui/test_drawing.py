@@ -20,6 +20,7 @@ from tui.widgets.answer_table import column_widths
 
 CODE = "Code:\n\n```python\n" + "".join(f"value_{n} = {n}  # 値\n\n" for n in range(120)) + "```\n\nThe end."
 TABLE = "| a | **b** |\n|---|---|\n" + "".join(f"| {n} | {'word ' * (n % 20)} |\n" for n in range(70)) + "\nThe end."
+WIDE = f"|{'head|' * 9}\n|{'---|' * 9}\n" + "".join(f"|{f'{n}|' * 9}\n" for n in range(0, 10**7, 3 * 10**5)) + "\nEnd."
 MIXED = "# Title\n\n- one\n- two\n\n" + TABLE + "\n\n" + CODE + "\n\n> quoted\n\n| x |\n|---|\n| 1 |\n"
 OPEN = "~~~\n" + "line\n" * 95
 LONG = "```go\n" + "".join(f"\tf({'long, ' * (n % 40)}{n})\n" for n in range(90)) + "```\n\n- a\n  ```\n\t\tx\n  ```\n"
@@ -61,7 +62,9 @@ async def drawn_in_pieces(text: str, cuts: list[int]) -> tuple[list[str], list[s
 
 
 @pytest.mark.parametrize(
-    "text", [CODE, LONG, TABLE, MIXED, OPEN, PROSE], ids=["code", "long", "table", "mixed", "open", "prose"]
+    "text",
+    [CODE, LONG, TABLE, WIDE, MIXED, OPEN, PROSE],
+    ids=["code", "long", "table", "wide", "mixed", "open", "prose"],
 )
 async def test_pieces_look_like_the_whole(text: str) -> None:
     growing, whole = await drawn_in_pieces(text, list(range(0, len(text), 37)))
@@ -125,7 +128,23 @@ def test_column_widths() -> None:
     assert column_widths([3, 5], 80) == [3, 5]
     assert column_widths([3, 100, 200], 80) == [3, 35, 36]
     assert column_widths([0, 2], 80) == [1, 2]
-    assert min(column_widths([50] * 10, 20)) >= 3
+    assert column_widths([3] * 4, 21) == [3] * 4
+    assert column_widths([3] * 4, 20) == []
+    assert column_widths([50] * 3, 24) == [6] * 3
+    assert column_widths([50] * 3, 23) == []
+
+
+@pytest.mark.parametrize("n_columns", [2, 5, 7, 9, 20])
+async def test_every_cell_of_a_table_is_readable(n_columns: int) -> None:
+    cells = [f"value{n}" for n in range(n_columns)]
+    head = "|".join(f"head{n}" for n in range(n_columns))
+    text = f"|{head}|\n|{'---|' * n_columns}\n|{'|'.join(cells)}|\n\nEnd."
+    async with page() as (app, pilot):
+        await app.body.settle(text)
+        await pilot.pause()
+        lines = app.drawn()
+        assert all(any(cell in line for line in lines) for cell in cells)
+        assert any("End." in line for line in lines)
 
 
 async def test_a_screen_that_draws_no_more_holds_no_answer_up(monkeypatch: pytest.MonkeyPatch) -> None:

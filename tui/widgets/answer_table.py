@@ -16,7 +16,8 @@ from textual.widgets._markdown import MarkdownBlock  # not exported; Textual is 
 PIECE_ROWS = 20
 TABLE = "answer_table"
 _BETWEEN = " │ "
-_NARROWEST = 3
+_NARROWEST = 6
+"""A column that has more in it needs so many cells to be read as one."""
 
 Row = list[Content]
 
@@ -44,19 +45,28 @@ def _children(token: Token) -> list[Token]:
 
 
 def column_widths(natural: Sequence[int], width: int) -> list[int]:
-    """The widths of a table's columns within `width` cells: narrow ones as they are, wide ones share the rest."""
-    room = max(width - len(_BETWEEN) * (len(natural) - 1), _NARROWEST * len(natural))
+    """The widths of a table's columns within `width` cells: narrow ones as they are, wide ones share the rest.
+
+    None where there is no room for columns.
+    """
+    room = width - len(_BETWEEN) * (len(natural) - 1)
     widths = [0] * len(natural)
     left = len(natural)
     for at in sorted(range(len(natural)), key=natural.__getitem__):
-        widths[at] = min(max(natural[at], 1), room // left)
+        wanted = max(natural[at], 1)
+        widths[at] = min(wanted, room // left)
+        if widths[at] < min(wanted, _NARROWEST):
+            return []
         room -= widths[at]
         left -= 1
     return widths
 
 
 class TableRows(Widget):
-    """Some rows of a table, with a rule below where they are its head."""
+    """Some rows of a table, with a rule below where they are its head.
+
+    Where there is no room for columns, every cell has lines of its own, and every row a rule below.
+    """
 
     DEFAULT_CSS = """
     TableRows { width: 1fr; height: auto; }
@@ -67,7 +77,7 @@ class TableRows(Widget):
         super().__init__(classes="-head" if is_head else "")
         self._table = table
         self._is_head = is_head
-        self._drawn: tuple[tuple[int, ...], Content] | None = None
+        self._drawn: tuple[int, list[int], Content] | None = None
         self.rows = rows
 
     def show_rows(self, rows: list[Row]) -> None:
@@ -89,13 +99,32 @@ class TableRows(Widget):
         return self._draw(self.content_size.width)
 
     def _draw(self, width: int) -> Content:
-        widths = tuple(self._table.widths(width))
-        if self._drawn is None or self._drawn[0] != widths:
-            lines = [line for row in self.rows for line in _row_lines(row, widths)]
-            if self._is_head:
-                lines.append(Content("─┼─".join("─" * width for width in widths)))
-            self._drawn = widths, Content("\n").join(lines)
-        return self._drawn[1]
+        widths = self._table.widths(width)
+        if self._drawn is None or self._drawn[:2] != (width, widths):
+            lines = self._in_columns(widths) if widths else self._without_columns(max(width, _NARROWEST))
+            self._drawn = width, widths, Content("\n").join(lines)
+        return self._drawn[2]
+
+    def _in_columns(self, widths: Sequence[int]) -> list[Content]:
+        lines = [line for row in self.rows for line in _row_lines(row, widths)]
+        if self._is_head:
+            lines.append(Content("─┼─".join("─" * width for width in widths)))
+        return lines
+
+    def _without_columns(self, width: int) -> list[Content]:
+        lines: list[Content] = []
+        for row in self.rows:
+            cells = [Content(_BETWEEN).join(row)] if self._is_head else _named(row, self._table.head)
+            lines += [line for cell in cells for line in _wrapped(cell, width)]
+            lines.append(Content("─" * width))
+        return lines
+
+
+def _named(row: Row, head: Row) -> list[Content]:
+    return [
+        Content.assemble(name.stylize("bold"), ": " if name else "", cell)
+        for name, cell in zip(head, row, strict=False)
+    ]
 
 
 def _row_lines(row: Row, widths: Sequence[int]) -> list[Content]:
@@ -132,7 +161,7 @@ class AnswerTable(MarkdownBlock):
     def __init__(self, markdown: Markdown, token: Token) -> None:
         super().__init__(markdown, token)
         head, *rows = [[self._token_to_content(cell) for cell in _children(row)] for row in _children(token)]
-        self._head: Row = head
+        self.head: Row = head
         self._rows: list[Row] = rows
         self._natural = [0] * len(head)
         self._measure([head, *rows])
@@ -145,7 +174,7 @@ class AnswerTable(MarkdownBlock):
         return len(self._rows)
 
     def widths(self, width: int) -> list[int]:
-        """The widths of the columns where the whole may take so much."""
+        """The widths of the columns where the whole may take so much; none where that is too little for columns."""
         return column_widths(self._natural, width)
 
     def _measure(self, rows: Iterable[Row]) -> bool:
@@ -158,7 +187,7 @@ class AnswerTable(MarkdownBlock):
 
     def compose(self) -> ComposeResult:
         """The head and the pieces there are."""
-        yield TableRows(self, [self._head], is_head=True)
+        yield TableRows(self, [self.head], is_head=True)
         self._pieces = [TableRows(self, rows) for rows in self._cut(0)]
         yield from self._pieces
 
@@ -170,11 +199,11 @@ class AnswerTable(MarkdownBlock):
         self.kept += n_rows
 
     async def _update_from_block(self, block: MarkdownBlock) -> None:
-        if not isinstance(block, AnswerTable) or len(block._head) != len(self._head):
+        if not isinstance(block, AnswerTable) or len(block.head) != len(self.head):
             await super()._update_from_block(block)
             return
         self._rows[self.kept :] = block._rows
-        wider = self._measure([block._head, *block._rows])
+        wider = self._measure([block.head, *block._rows])
         first = self.kept // PIECE_ROWS
         new: list[TableRows] = []
         for at, rows in enumerate(self._cut(first * PIECE_ROWS), start=first):
