@@ -8,17 +8,19 @@ from markdown_it import MarkdownIt
 from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 
+from tui.formulas import enable_formulas
 from tui.text import safe_text
 
 
 @lru_cache(maxsize=1)
 def markdown_parser() -> MarkdownIt:
-    """The parser: CommonMark with tables and strikethrough, no HTML, line breaks kept.
+    """The parser: CommonMark with tables and strikethrough, no HTML, line breaks and formulas kept.
 
     HTML would vanish from the screen, so it is text here. Links become their text and their address: nothing to
     click that was not written out, and the reader's terminal finds addresses by itself.
     """
     parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+    enable_formulas(parser)
     parser.core.ruler.push("plain", _make_plain)
     return parser
 

@@ -23,6 +23,7 @@ TABLE = "| a | **b** |\n|---|---|\n" + "".join(f"| {n} | {'word ' * (n % 20)} |\
 WIDE = f"|{'head|' * 9}\n|{'---|' * 9}\n" + "".join(f"|{f'{n}|' * 9}\n" for n in range(0, 10**7, 3 * 10**5)) + "\nEnd."
 MIXED = "# Title\n\n- one\n- two\n\n" + TABLE + "\n\n" + CODE + "\n\n> quoted\n\n| x |\n|---|\n| 1 |\n"
 OPEN = "~~~\n" + "line\n" * 95
+MATH = "where $a*b*c$ is\n\\[\nx_1 * y_1\n= 2\n+ z \\\\\n\\]\n\n$$\n1\n- a\n# b\n\n- c\n$$ *d* $$\n\nEnd.\n\n" * 3
 LONG = "```go\n" + "".join(f"\tf({'long, ' * (n % 40)}{n})\n" for n in range(90)) + "```\n\n- a\n  ```\n\t\tx\n  ```\n"
 PROSE = "\n\n".join(" ".join(f"word{n}" for n in range(40)) for _ in range(20))
 
@@ -63,8 +64,8 @@ async def drawn_in_pieces(text: str, cuts: list[int]) -> tuple[list[str], list[s
 
 @pytest.mark.parametrize(
     "text",
-    [CODE, LONG, TABLE, WIDE, MIXED, OPEN, PROSE],
-    ids=["code", "long", "table", "wide", "mixed", "open", "prose"],
+    [CODE, LONG, TABLE, WIDE, MATH, MIXED, OPEN, PROSE],
+    ids=["code", "long", "table", "wide", "math", "mixed", "open", "prose"],
 )
 async def test_pieces_look_like_the_whole(text: str) -> None:
     growing, whole = await drawn_in_pieces(text, list(range(0, len(text), 37)))
