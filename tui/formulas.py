@@ -25,14 +25,14 @@ _INLINE = re.compile(
 _OPENING = re.compile(r"\$\$(?!\$)|\\\[")
 _CLOSING = {"$$": "$$", r"\[": r"\]"}
 _MARK = re.compile(r"\\.|\$\$")
-_BLOCK = "formula"
+_NAME = "formula"
 
 
 def enable_formulas(parser: MarkdownIt) -> None:
     """Have a parser leave formulas alone."""
-    parser.inline.ruler.before("escape", _BLOCK, _inline)
-    parser.block.ruler.before("fence", _BLOCK, _block, {"alt": ["paragraph", "reference", "blockquote", "list"]})
-    parser.core.ruler.after("inline", _BLOCK, _as_text)
+    parser.inline.ruler.before("escape", _NAME, _inline)
+    parser.block.ruler.before("fence", _NAME, _block, {"alt": ["paragraph", "reference", "blockquote", "list"]})
+    parser.core.ruler.after("inline", _NAME, _as_text)
 
 
 def _inline(state: StateInline, silent: bool) -> bool:
@@ -61,20 +61,30 @@ def _block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
         if closing is not None and state.src[closing.end() : state.eMarks[line]].strip(" \t.,;"):
             return False
         line += 1
-        if closing is not None or line >= end or state.isEmpty(line) or state.sCount[line] < state.blkIndent:
+        if closing is not None or not goes_on(state, line, end):
             break
         at = state.bMarks[line] + state.tShift[line]
     if not silent:
-        state.line = line
-        state.push("paragraph_open", "p", 1).map = [start, line]
-        state.push(_BLOCK, "", 0).content = state.getLines(start, line, state.blkIndent, False)
-        state.push("paragraph_close", "p", -1)
+        push_as_written(state, start, line)
     return True
+
+
+def goes_on(state: StateBlock, line: int, end: int) -> bool:
+    """Whether a line has text of the same block."""
+    return line < end and not state.isEmpty(line) and state.sCount[line] >= state.blkIndent
+
+
+def push_as_written(state: StateBlock, start: int, end: int) -> None:
+    """Make a paragraph of lines in which no mark counts."""
+    state.line = end
+    state.push("paragraph_open", "p", 1).map = [start, end]
+    state.push(_NAME, "", 0).content = state.getLines(start, end, state.blkIndent, False)
+    state.push("paragraph_close", "p", -1)
 
 
 def _as_text(state: StateCore) -> None:
     for token in state.tokens:
-        if token.type == _BLOCK:
+        if token.type == _NAME:
             token.type, token.children = "inline", _lines(token.content)
 
 

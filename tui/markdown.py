@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 from markdown_it import MarkdownIt
+from markdown_it.rules_block import StateBlock, blockquote, list_block, reference
 from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 
-from tui.formulas import enable_formulas
+from tui.formulas import enable_formulas, goes_on, push_as_written
 from tui.text import safe_text
+
+DEEPEST = 16
+"""A list in a list is two levels deeper, a quote in a quote one. What would be deeper is text: it had no width left,
+and the parser leaves away whatever follows a limit of its own."""
+
+BlockRule = Callable[[StateBlock, int, int, bool], bool]
 
 
 @lru_cache(maxsize=1)
@@ -20,6 +28,11 @@ def markdown_parser() -> MarkdownIt:
     click that was not written out, and the reader's terminal finds addresses by itself.
     """
     parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+    # What they end stays as the parser has it.
+    ends = ["paragraph", "reference"]
+    parser.block.ruler.at("blockquote", _not_too_deep(blockquote), {"alt": [*ends, "blockquote", "list"]})
+    parser.block.ruler.at("list", _not_too_deep(list_block), {"alt": [*ends, "blockquote"]})
+    parser.block.ruler.at("reference", _shown_reference)
     enable_formulas(parser)
     parser.core.ruler.push("plain", _make_plain)
     return parser
@@ -28,6 +41,24 @@ def markdown_parser() -> MarkdownIt:
 def code_blocks(text: str) -> list[str]:
     """The contents of a Markdown text's code blocks, in their order."""
     return [token.content for token in markdown_parser().parse(text) if token.type in ("fence", "code_block")]
+
+
+def _not_too_deep(rule: BlockRule) -> BlockRule:
+    def limited(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+        return state.level < DEEPEST and rule(state, start, end, silent)
+
+    return limited
+
+
+def _shown_reference(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """Take addresses from where they stand below the text, and show them there too: some are named nowhere else."""
+    line = start
+    # It ends no other block, so that nobody asks silently.
+    while goes_on(state, line, end) and reference(state, line, end, silent):
+        line = state.line
+    if line > start:
+        push_as_written(state, start, line)
+    return line > start
 
 
 def _make_plain(state: StateCore) -> None:

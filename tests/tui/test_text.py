@@ -85,3 +85,20 @@ def test_a_link_shows_where_it_goes_and_is_nothing_to_click() -> None:
 @pytest.mark.parametrize("source", ["&#27;[31m", "&#x202E;x", "`\x1b[0m`", "```\x1b\n\x9b\n```", "# \x07", "&#155;"])
 def test_no_way_around_through_markdown(source: str) -> None:
     assert not FORBIDDEN.search(all_text(markdown_parser().parse(safe_text(source))))
+
+
+@pytest.mark.parametrize("step", ["- ", "1. ", "> ", "> - "])
+def test_what_is_nested_too_deep_is_text(step: str) -> None:
+    indent = "  " if step == "- " else "   "
+    lines = [step * n if ">" in step else indent * n + step for n in range(1, 40)]
+    text = "\n".join(f"{line}level{n}." for n, line in enumerate(lines)) + "\n\nThe end."
+    shown = all_text(markdown_parser().parse(text))
+    assert all(f"level{n}." in shown for n in range(39))
+    assert "The end." in shown
+
+
+def test_addresses_below_a_text_are_not_hidden() -> None:
+    text = "See [it][1].\n\nSources:\n\n[1]: https://a.example\n[2]: https://b.example 'B'\n- [3]: https://c.example\n"
+    shown = all_text(markdown_parser().parse(text))
+    assert "it (https://a.example)" in shown
+    assert all(source in shown for source in ("[1]: https://a.", "[2]: https://b.example 'B'", "[3]: https://c."))
