@@ -25,6 +25,10 @@ MIXED = "# Title\n\n- one\n- two\n\n" + TABLE + "\n\n" + CODE + "\n\n> quoted\n\
 OPEN = "~~~\n" + "line\n" * 95
 MATH = "where $a*b*c$ is\n\\[\nx_1 * y_1\n= 2\n+ z \\\\\n\\]\n\n$$\n1\n- a\n# b\n\n- c\n$$ *d* $$\n\nEnd.\n\n" * 3
 LONG = "```go\n" + "".join(f"\tf({'long, ' * (n % 40)}{n})\n" for n in range(90)) + "```\n\n- a\n  ```\n\t\tx\n  ```\n"
+LISTS = (
+    "1. one\n\n   more\n\n2. two\n\n   ```sh\n   x\n   ```\n\n3. three\n\n9\n\n10 words\n\n8. eight\n\n9\n"
+    "\n- a\n\n  ---\n\n  b\n- c\n\n> quoted\n> ***\n> on\n\n* d\n\n**e**\n\nThe end."
+)
 PROSE = "\n\n".join(" ".join(f"word{n}" for n in range(40)) for _ in range(20))
 
 
@@ -78,6 +82,12 @@ async def test_pieces_look_like_the_whole(text: str) -> None:
 async def test_wherever_it_is_cut(cuts: list[int]) -> None:
     growing, whole = await drawn_in_pieces(MIXED, cuts)
     assert growing == whole
+
+
+async def test_letter_by_letter() -> None:
+    growing, whole = await drawn_in_pieces(LISTS, list(range(len(LISTS))))
+    assert growing == whole
+    assert next(line for line in whole if "a" in line or "──" in line) == "• a"
 
 
 async def test_fragments_are_drawn_together_and_none_is_lost() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -13,7 +14,11 @@ from textual.geometry import Size
 from textual.message import Message
 from textual.reactive import Reactive
 from textual.widgets import Markdown
-from textual.widgets._markdown import MarkdownBlock, MarkdownParagraph  # not exported; Textual is pinned
+from textual.widgets._markdown import (  # not exported; Textual is pinned
+    MarkdownBlock,
+    MarkdownHorizontalRule,
+    MarkdownParagraph,
+)
 
 from tui.markdown import markdown_parser
 from tui.text import safe_text
@@ -28,6 +33,9 @@ HURRIED_SHARE, HURRIED_TEXT = 0.015, 200
 """The same while more than so many characters come from one drawing to the next, ten times as fast as people read."""
 
 LONGEST_S = 1.0
+
+_NESTED_RULE = "nested_hr"
+_MAY_BE_NUMBER = re.compile(r"\s*\d{1,9}\s*")
 
 
 class AnswerParagraph(MarkdownParagraph):
@@ -76,6 +84,7 @@ class AnswerBody(EvenLines, Markdown):
     def __init__(self, text: str) -> None:
         super().__init__(safe_text(text), parser_factory=markdown_parser, open_links=False)
         self._tail: str | None = None
+        self._tail_blocks = 1
         self._has_cuts = False
         self._waiting: list[str] = []
         self._painting: asyncio.Task[None] | None = None
@@ -148,10 +157,12 @@ class AnswerBody(EvenLines, Markdown):
             await self._end_painting()
 
     def _parse_markdown(self, tokens: Iterable[Token]) -> Iterable[MarkdownBlock]:
-        return super()._parse_markdown(gather_tables(tokens))
+        return super()._parse_markdown(map(_in_its_place, gather_tables(tokens)))
 
     def unhandled_token(self, token: Token) -> MarkdownBlock | None:
         """Make the blocks that Textual does not know."""
+        if token.type == _NESTED_RULE:
+            return MarkdownHorizontalRule(self, token)
         return AnswerTable(self, token) if token.type == TABLE else None
 
     async def _add(self, text: str) -> None:
@@ -159,7 +170,8 @@ class AnswerBody(EvenLines, Markdown):
         async with self.lock:
             if self._tail is None:
                 # What stands here already may end in the middle of a list, a table or a block of code.
-                self._tail = _last_block(self.source, list(gather_tables(markdown_parser().parse(self.source))))
+                tokens = list(gather_tables(markdown_parser().parse(self.source)))
+                self._tail, self._tail_blocks = _open_end(self.source, tokens)
             self._markdown += text
             self._tail += text
             tokens = list(gather_tables(markdown_parser().parse(self._tail)))
@@ -167,22 +179,45 @@ class AnswerBody(EvenLines, Markdown):
             existing = [child for child in self.children if isinstance(child, MarkdownBlock)]
             with self.app.batch_update():
                 last = existing[-1] if existing else None
-                if last is not None and blocks:
+                if self._tail_blocks > 1:
+                    await self.remove_children(existing[-self._tail_blocks :])
+                elif last is not None and blocks:
                     # Textual's lists raise this where they have no item yet; a new one then takes over, as there.
                     with suppress(IndexError):
                         await last._update_from_block(blocks[0])
                         blocks = blocks[1:]
                 if blocks:
                     await self.mount_all(blocks)
-            tail = _last_block(self._tail, tokens)
+            tail, self._tail_blocks = _open_end(self._tail, tokens)
             self._tail = _cut(tail, tokens, next(iter(reversed(self.query_children(MarkdownBlock))), None))
             self._has_cuts = self._has_cuts or self._tail != tail
 
 
-def _last_block(tail: str, tokens: list[Token]) -> str:
-    """The text of the last block; the next parsing goes on with it."""
-    last = _last_token(tokens)
-    return tail if last is None or last.map is None else "".join(tail.splitlines(keepends=True)[last.map[0] :])
+def _in_its_place(token: Token) -> Token:
+    """Textual would put a rule that stands in a list or a quote before that, once more for each drawing."""
+    if token.type == "hr" and token.level:
+        token.type = _NESTED_RULE
+    return token
+
+
+def _open_end(tail: str, tokens: list[Token]) -> tuple[str, int]:
+    """The text that the next parsing goes on with, and how many blocks it makes: the last one.
+
+    With the one before where that is a list, and the last may become the number of its next item.
+    """
+    blocks = [token for token in tokens if token.map is not None and token.level == 0]
+    if not blocks:
+        return tail, 1
+    lines = tail.splitlines(keepends=True)
+    rest = "".join(lines[_first_line(blocks[-1]) :])
+    if len(blocks) > 1 and blocks[-2].type == "ordered_list_open" and _MAY_BE_NUMBER.fullmatch(rest):
+        return "".join(lines[_first_line(blocks[-2]) :]), 2
+    return rest, 1
+
+
+def _first_line(token: Token) -> int:
+    assert token.map is not None
+    return token.map[0]
 
 
 def _last_token(tokens: list[Token]) -> Token | None:
