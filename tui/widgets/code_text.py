@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from typing import Any
 
 from rich.cells import cell_len, chop_cells
@@ -45,10 +44,11 @@ class CodeText(Content):
                 line = line.stylize(selection_style, start, len(line.plain) if end == -1 else end)
             line = line.expand_tabs()
             starts = list(_breaks(line.plain, width))
-            drawn.append(_FormattedLine(get_style, line[: starts[0]] if starts else line, width, 0, y))
-            for start, end in pairwise([*starts, len(line.plain)]):
+            first, *rest = line.divide(starts) if starts else [line]
+            drawn.append(_FormattedLine(get_style, first, width, 0, y))
+            for start, part in zip(starts, rest, strict=True):
                 # The mark has no place in the text: what is behind it begins where it does.
-                drawn.append(_FormattedLine(get_style, _MARK + line[start:end], width, start - len(GOES_ON), y))
+                drawn.append(_FormattedLine(get_style, _MARK + part, width, start - len(GOES_ON), y))
         return drawn
 
 
