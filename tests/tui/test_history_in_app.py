@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +13,10 @@ from textual.widgets._toast import Toast
 from engine.kept_caches import KEPT, kept_file
 from storage import deletion, sessions, tree
 from storage.database import Database, open_database
+from storage.export import all_sessions_json
+from storage.importers import import_file
 from tui.paths import user_paths
+from tui.services.history import day_words
 from tui.widgets.answer_body import AnswerBody
 from tui.widgets.transcript import Transcript
 
@@ -92,6 +96,33 @@ async def test_what_is_deleted_can_be_brought_back_and_is_gone_at_the_end(stage:
     assert deletion.deleted_sessions(db) == []
     db.close()
     assert b"about Rivers" not in b"".join(file.read_bytes() for file in user_paths().data_dir.glob("sessions.db*"))
+
+
+async def test_what_was_brought_back_elsewhere_stays_at_the_end(stage: Stage) -> None:
+    make_sessions("Lakes", "Rivers")
+    db = open_database(user_paths().database)
+    copy = stage.home / "copy.json"
+    copy.write_text("".join(all_sessions_json(db)))
+    async with stage.ready() as play:
+        await play.until(lambda: listed(play) == ["Today", "Rivers", "Lakes"])
+        await play.press("f2", "d")
+        await play.until(lambda: listed(play) == ["Today", "Lakes"])
+        import_file(db, copy)
+    assert [session.title for session in sessions.list_sessions(db)] == ["Rivers", "Lakes"]
+    db.close()
+
+
+@pytest.mark.parametrize("year", ["0001-01-01", "9999-12-31"])
+def test_a_session_of_another_age_has_a_day(year: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        for zone in ("UTC+12", "UTC-12"):
+            monkeypatch.setenv("TZ", zone)
+            time.tzset()
+            for clock in ("00:00:01", "23:59:59"):
+                assert day_words(f"{year}T{clock}.000000Z")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 async def test_an_app_forgets_what_another_one_deleted_long_ago(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

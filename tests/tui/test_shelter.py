@@ -14,7 +14,7 @@ import sqlite_utils
 from engine.kept_caches import kept_file
 from storage import answers, sessions, tree
 from storage.database import open_database
-from storage.deletion import delete_session, purge_session, restore_session
+from storage.deletion import delete_session, deleted_sessions, purge_deleted, restore_session
 from storage.errors import DatabaseBusyError, DiskFullError, ReadOnlyDatabaseError, StorageError
 from storage.export import all_sessions_json
 from storage.importers import import_file
@@ -177,7 +177,6 @@ async def test_what_the_database_refuses_to_delete_is_not_deleted(
     deeds: list[Callable[[], Awaitable[None]]] = [
         lambda: store.call(tree.delete_message, short),
         lambda: store.call(delete_session, session_id),
-        lambda: store.call(purge_session, session_id),
         lambda: store.call(sessions.set_pinned, session_id, True),
         lambda: store.call(sessions.set_archived, session_id, True),
     ]
@@ -192,6 +191,20 @@ async def test_what_the_database_refuses_to_delete_is_not_deleted(
     assert await said(store, session_id) == ["short", "said meanwhile"]
     [session] = await store.call(sessions.list_sessions)
     assert not session.pinned
+
+
+async def test_what_is_purged_is_gone_in_memory_too(store: Store, told: list[StorageError | None]) -> None:
+    kept, sheltered, other = [await begin(store) for _ in range(3)]
+    await store.call(fill_disk)
+    for session_id in (kept, sheltered):
+        await shelter(store, session_id)
+    for session_id in (sheltered, other):
+        await store.call(delete_session, session_id)
+    await store.call(purge_deleted, [other, sheltered, kept])
+    await store.call(make_room)
+    await until(lambda: told[-1] is None)
+    assert await store.call(deleted_sessions) == []
+    assert [session.id for session in await store.call(sessions.list_sessions)] == [kept]
 
 
 async def test_what_was_deleted_is_in_no_file_at_the_end(

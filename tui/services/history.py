@@ -158,13 +158,13 @@ class History:
         self._purged = done and not left and not self._store.is_sheltering
 
     async def purge_own(self) -> None:
-        """Forget what was deleted here, at the app's end; what takes longer is done at the next start."""
+        """Forget what was deleted here, at the app's end, but for what was brought back elsewhere."""
         own, self._deleted = self._deleted, []
-        for session_id in own:
-            # One that cannot be removed now is, as deleted, removed by a later start.
+        if own:
+            # What cannot be removed now is, as deleted, removed by a later start.
             with suppress(StorageError):
-                await self._store.call(deletion.purge_session, session_id)
-        self._forget(own)
+                await self._store.call(deletion.purge_deleted, own)
+            self._forget(own)
 
     def _forget(self, session_ids: Iterable[str]) -> None:
         for session_id in session_ids:
@@ -181,7 +181,11 @@ def day_words(
 ) -> str:
     """The day of a stored time as a heading: Today, Yesterday, a weekday, a date."""
     moment = datetime.fromisoformat(updated_utc)
-    local = to_local(moment) if to_local else moment.astimezone()
+    try:
+        local = to_local(moment) if to_local else moment.astimezone()
+    except OverflowError:
+        # In the year 1 or 9999, a day here may be one that no calendar has.
+        local = moment
     day = local.date()
     today = today or date.today()
     if day == today:

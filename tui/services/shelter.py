@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from storage import answers, claims, sessions, tree
 from storage.database import Database
-from storage.deletion import delete_session, deleted_sessions, purge_session, restore_session
+from storage.deletion import delete_session, deleted_sessions, purge_deleted, purge_session, restore_session
 from storage.errors import (
     DatabaseAccessError,
     DatabaseBusyError,
@@ -62,7 +62,7 @@ _WRITES: frozenset[Callable[..., Any]] = frozenset(
 _IN_BOTH: frozenset[Callable[..., Any]] = frozenset(
     [
         delete_session,
-        purge_session,
+        purge_deleted,
         restore_session,
         sessions.set_archived,
         sessions.set_pinned,
@@ -92,22 +92,20 @@ class Shelter:
 
     async def holds(self, arguments: tuple[Any, ...]) -> bool:
         """Whether a call with these arguments is about a session that is here."""
-        first = arguments[0] if arguments else None
-        return isinstance(first, str) and await self._database.call(session_of, first) is not None
+        return bool(await _sessions_of(self._database, arguments))
 
     async def take_in(self, real: Database, arguments: tuple[Any, ...]) -> None:
         """Copy the session that a call is about, if there is one yet. Raises StorageError where it cannot be read."""
-        first = arguments[0] if arguments else None
-        session_id = await real.call(session_of, first) if isinstance(first, str) else None
-        if session_id is not None and not await self.holds((session_id,)):
-            await self._database.call(merge_session, await real.call(export_session, session_id))
+        for session_id in await _sessions_of(real, arguments):
+            if not await self.holds((session_id,)):
+                await self._database.call(merge_session, await real.call(export_session, session_id))
 
     async def call(self, real: Database, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Run a function of the storage package on what is here, and on the database where both must agree.
 
         Raises StorageError where the database refuses it; nothing has changed then.
         """
-        if function in _IN_BOTH and await real.call(session_of, arguments[0]) is not None:
+        if function in _IN_BOTH and await _sessions_of(real, arguments):
             # Another app may have deleted it there.
             with suppress(NoSuchSessionError, NoSuchMessageError):
                 await real.call(function, *arguments, **options)
@@ -132,6 +130,14 @@ class Shelter:
         with suppress(StorageError):
             await self._database.close()
         self._folder.cleanup()
+
+
+async def _sessions_of(database: Database, arguments: tuple[Any, ...]) -> list[str]:
+    """The sessions of a database that a call is about: its first argument is an id, or several."""
+    first = arguments[0] if arguments else None
+    ids = first if isinstance(first, list) else [first]
+    found = [await database.call(session_of, id_) for id_ in ids if isinstance(id_, str)]
+    return [session_id for session_id in found if session_id is not None]
 
 
 async def rescue(database: Database) -> Path | None:
