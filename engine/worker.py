@@ -109,6 +109,8 @@ def serve(
     prepare: Callable[[], None] = import_what_computes,
 ) -> NoReturn:
     """Be the engine until the end of `commands`, Shutdown or a signal; then the process ends, whatever it is doing."""
+    # A log that cannot be written is no reason to write about that, in the log.
+    logging.raiseExceptions = False
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     worker = Worker(Wire(wire), open_model, prepare)
     for number in TERMINATING:

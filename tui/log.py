@@ -24,6 +24,8 @@ def start_log() -> logging.Logger:
         _LOGGER.addHandler(_file_handler(path))
         _LOGGER.setLevel(logging.INFO)
         _LOGGER.propagate = False
+        # A full disk has no room for records either; the terminal is no place for a traceback about that.
+        logging.raiseExceptions = False
     return _LOGGER
 
 

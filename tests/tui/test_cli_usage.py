@@ -107,6 +107,16 @@ def test_what_nobody_foresaw_goes_to_the_log(cli: Cli, home: Path, monkeypatch: 
     assert "Traceback" in log.read_text()
 
 
+def test_a_log_that_has_no_room_is_no_word_on_the_terminal(home: Path) -> None:
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0));"
+        "from tui.log import start_log; start_log().error('too long')"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (home / "log" / "llm-tui.log").read_text() == ""
+    assert ran.stderr == ""
+
+
 def test_an_unreadable_place_is_told_by_name(cli: Cli, home: Path) -> None:
     (home / "data").write_text("a file where a folder should be")
     ran = cli("sessions", "list")
