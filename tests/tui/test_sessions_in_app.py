@@ -10,7 +10,7 @@ from textual import events
 
 from engine.protocol import Generate
 from storage import answers, sessions, tree
-from storage.database import Database
+from storage.database import Database, open_database
 from storage.errors import StorageError
 from tui.paths import user_paths
 from tui.services.answer import token_bytes
@@ -162,6 +162,17 @@ async def test_search_finds_words_of_answers(stage: Stage) -> None:
         await play.until(lambda: "zebra" in play.shown("#sessions"))
         await play.press("enter", "enter")
         await play.until_shown("The zebra sleeps.")
+
+
+async def test_a_session_that_there_is_not_leaves_the_others(stage: Stage) -> None:
+    db = open_database(user_paths().database)
+    sessions.create_session(db, model="m", system="", settings={}, title="Rivers")
+    async with stage.running(resume="nowhere") as play:
+        await play.until_told("There is no session nowhere.")
+        await play.until(lambda: "Rivers" in play.shown("#sessions"))
+        sessions.create_session(db, model="m", system="", settings={}, title="Lakes")
+        await play.until(lambda: "Lakes" in play.shown("#sessions"))
+    db.close()
 
 
 async def test_a_deleted_session_comes_back(stage: Stage) -> None:

@@ -129,6 +129,18 @@ class Workspace:
     async def _open_sessions(self) -> None:
         try:
             await self._open_store()
+            await self._open_last()
+            self.is_open = True
+            self.housekeeping.start()
+            self._post(HistoryChanged())
+        except StorageError as error:
+            self._post(Trouble(reason(error)))
+        finally:
+            self.opened.set()
+
+    async def _open_last(self) -> None:
+        """Open the session that the options name, or one that a crash cut short; without it, begin a new one."""
+        try:
             interrupted = await self.history.recover()
             session_id = self._options.resume
             if session_id is None and self._options.continue_last:
@@ -137,13 +149,8 @@ class Workspace:
                 session_id = interrupted
             if session_id is not None:
                 await self.conversation.open(session_id, keep_typed=True)
-            self.is_open = True
-            self.housekeeping.start()
-            self._post(HistoryChanged())
         except StorageError as error:
             self._post(Trouble(reason(error)))
-        finally:
-            self.opened.set()
 
     async def _open_store(self) -> None:
         """Open the database, or a temporary one with a word of warning: one can chat in any case."""
