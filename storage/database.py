@@ -32,8 +32,9 @@ class Database:
     for any more are broken off.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
+        self._read_only = read_only
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="storage")
         self._reader = Reader(path)
         self._db: SqliteDatabase | None = None
@@ -41,9 +42,9 @@ class Database:
         self._closed = False
 
     @classmethod
-    async def open(cls, path: Path | str) -> Database:
+    async def open(cls, path: Path | str, *, read_only: bool = False) -> Database:
         """Open it as open_database does, on its thread."""
-        database = cls(Path(path))
+        database = cls(Path(path), read_only=read_only)
         try:
             await database._run(database._open)
         except BaseException:
@@ -100,7 +101,7 @@ class Database:
         return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, work))
 
     def _open(self) -> None:
-        self._db = open_database(self.path)
+        self._db = open_database(self.path, read_only=self._read_only)
         self._seen_version = data_version(self._db)
 
     def _close(self) -> None:

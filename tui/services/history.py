@@ -108,7 +108,9 @@ class History:
 
     async def recover(self) -> str | None:
         """Mark answers that a crash cut short; the last session, when it ends with an answer that was cut short."""
-        await self._store.call(answers.recover_interrupted)
+        # Where the database can only be read, the store does it as soon as that changes.
+        if not self._store.is_read_only:
+            await self._store.call(answers.recover_interrupted)
         session = await self._store.call(sessions.last_session)
         path = await self._store.call(tree.path, session.id) if session is not None else []
         return path[-1].message.session_id if path and path[-1].message.state == "interrupted" else None

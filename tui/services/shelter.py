@@ -1,7 +1,8 @@
 """A place in memory for the sessions that the database cannot take at the moment: the disk is full, or read-only.
 
 A session comes here whole, with the first thing that could not be written of it, and is then read and written here.
-When the database can be written again, it goes back. What still is here at the end is written to a file to be imported.
+When the database can be written again, it goes back. What still is here at the end is written to a file to be imported;
+what an app leaves here that is killed, the next start stores.
 Nothing is deleted, pinned or archived here alone: it would come back, and the history lists what the database says.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,13 +28,13 @@ from storage.errors import (
     StorageError,
 )
 from storage.export import all_sessions_json, export_session, session_ids
+from storage.importers.storing import store_sessions
 from storage.merging import merge_session, session_of, take_session
+from tui.log import start_log
+from tui.services.shelter_folder import MEMORY, ShelterFolder
 
 if TYPE_CHECKING:
     import sqlite_utils
-
-MEMORY = Path("/dev/shm")
-"""A folder in memory, where the system has one."""
 
 _PASSING = (DiskFullError, ReadOnlyDatabaseError, DatabaseBusyError, DatabaseAccessError)
 """What may be over in a while."""
@@ -72,23 +73,37 @@ _IN_BOTH: frozenset[Callable[..., Any]] = frozenset(
 """What is done in the database first, and not at all where that refuses it."""
 
 
+def can_pass(error: StorageError) -> bool:
+    """Whether what failed may work in a while."""
+    return isinstance(error, _PASSING)
+
+
 def can_shelter(function: Callable[..., Any], error: StorageError) -> bool:
     """Whether what failed can be done here instead."""
-    return function in _WRITES and isinstance(error, _PASSING)
+    return function in _WRITES and can_pass(error)
 
 
 class Shelter:
-    """A database in memory beside the real one. Closed, it leaves nothing behind."""
+    """A database in memory beside the real one, or in place of it. Closed, it leaves nothing behind."""
 
-    def __init__(self, folder: tempfile.TemporaryDirectory[str], database: Database) -> None:
+    def __init__(self, folder: ShelterFolder, database: Database) -> None:
         self._folder = folder
         self._database = database
 
     @classmethod
-    async def open(cls) -> Shelter:
-        """Make an empty one. Raises StorageError, OSError."""
-        folder = tempfile.TemporaryDirectory(prefix="llm-tui-", dir=MEMORY if MEMORY.is_dir() else None)
-        return cls(folder, await Database.open(Path(folder.name) / "sessions.db"))
+    async def open(cls, path: Path) -> Shelter:
+        """Make an empty one for the database at a path. Raises StorageError, OSError."""
+        folder = ShelterFolder.make(path)
+        try:
+            return cls(folder, await Database.open(folder.database))
+        except BaseException:
+            folder.remove()
+            raise
+
+    @property
+    def database(self) -> Database:
+        """The one in memory."""
+        return self._database
 
     async def holds(self, arguments: tuple[Any, ...]) -> bool:
         """Whether a call with these arguments is about a session that is here."""
@@ -122,14 +137,17 @@ class Shelter:
             await self._database.call(purge_session, session_id)
 
     async def rescue(self) -> Path | None:
-        """Write what is here to a file; None where nothing is."""
-        return await rescue(self._database)
+        """Write what is here to a file, wherever there is room; None where nothing is.
+
+        The file is what `llm-tui sessions import` reads. Raises OSError where no folder takes it.
+        """
+        return await self._database.call(_write_all)
 
     async def close(self) -> None:
         """Forget what is here."""
         with suppress(StorageError):
             await self._database.close()
-        self._folder.cleanup()
+        self._folder.remove()
 
 
 async def _sessions_of(database: Database, arguments: tuple[Any, ...]) -> list[str]:
@@ -140,12 +158,27 @@ async def _sessions_of(database: Database, arguments: tuple[Any, ...]) -> list[s
     return [session_id for session_id in found if session_id is not None]
 
 
-async def rescue(database: Database) -> Path | None:
-    """Write all sessions of a database that is about to go to a file, wherever there is room; None if there are none.
+async def take_over(folders: Iterable[ShelterFolder], real: Database) -> None:
+    """Store what killed apps have left in memory, as an import would: what the database has by now stays."""
+    for folder in folders:
+        try:
+            await _take_over(folder, real)
+        except (StorageError, OSError) as error:
+            start_log().error("What an app has left in %s was not stored: %s", folder.database, error)
+            folder.leave()
+        else:
+            folder.remove()
 
-    The file is what `llm-tui sessions import` reads. Raises OSError where no folder takes it.
-    """
-    return await database.call(_write_all)
+
+async def _take_over(folder: ShelterFolder, real: Database) -> None:
+    left = await Database.open(folder.database)
+    try:
+        # An answer grows only where nobody writes it.
+        await real.call(answers.recover_interrupted)
+        for session_id in await left.call(session_ids):
+            await real.call(store_sessions, [await left.call(export_session, session_id)])
+    finally:
+        await left.close()
 
 
 def _write_all(db: sqlite_utils.Database) -> Path | None:

@@ -1,12 +1,12 @@
 """The database, opened in the background on its own thread: everybody may call it before it is there.
 
-What it cannot take for the moment is kept in a shelter in memory, and tried again.
+What it cannot take for the moment is kept in a shelter in memory, and tried again. Where it cannot be written from the
+start, it is read meanwhile; where it cannot even be read, all is in memory.
 """
 
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 from storage.errors import StorageError
 from tui.language import _
+from tui.services.shelter_folder import ShelterFolder
 
 if TYPE_CHECKING:
     import sqlite_utils
@@ -36,13 +37,16 @@ class Store:
     """
 
     def __init__(self, tell: Callable[[StorageError | None], None], retry_s: float = RETRY_S) -> None:
+        self._path = Path()
         self._database: asyncio.Future[Database] | None = None
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._replaced: Database | None = None
+        self._temporary: Shelter | None = None
         self._tell = tell
         self._retry_s = retry_s
         self._shelter: Shelter | None = None
         self._sheltering = asyncio.Lock()
         self._retrying: asyncio.Task[None] | None = None
+        self.is_read_only = False
         self.rescued: Path | None = None
 
     @property
@@ -51,23 +55,33 @@ class Store:
         return self._shelter is not None
 
     async def open_temporary(self) -> None:
-        """Open an empty database that is gone at the end, where the real one cannot be used. Raises StorageError."""
-        self._folder = tempfile.TemporaryDirectory(prefix="llm-tui-")
-        await self.open(Path(self._folder.name) / "sessions.db")
+        """Open an empty database in memory, where the real one cannot be used. Raises StorageError.
+
+        At the end, the real one is tried again.
+        """
+        from tui.services.shelter import Shelter
+
+        try:
+            self._temporary = await Shelter.open(self._path)
+        except OSError as error:
+            raise StorageError(
+                _("{path} cannot be opened: {error}.", path=error.filename, error=error.strerror)
+            ) from error
+        self._database = _result(self._temporary.database)
 
     async def open(self, path: Path) -> None:
         """Open the database, creating it and its folder where there is none. Raises StorageError."""
-        loop = asyncio.get_running_loop()
-        self._database = loop.create_future()
+        self._path = path
+        self._database = asyncio.get_running_loop().create_future()
         try:
             # SQLite's helpers take long to import, so that happens beside the first paint.
-            database_class = await asyncio.to_thread(_database_class)
+            await asyncio.to_thread(_database_class)
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._database.set_result(await database_class.open(path))
+            self._database.set_result(await self._open_for_now())
         except (StorageError, OSError) as error:
             reason: StorageError | OSError = error
             if not isinstance(error, StorageError):
-                reason = StorageError(_("{path} cannot be opened: {error}.", path=path, error=error))
+                reason = _not_opened(path, error)
             self._database.set_exception(reason)
             self._database.exception()
             raise reason from error
@@ -75,17 +89,54 @@ class Store:
             self._database.cancel()
             raise
 
+    async def _open_for_now(self) -> Database:
+        """Open the database; only to read, where it cannot be written for a while."""
+        try:
+            return await self._open_to_write()
+        except StorageError as error:
+            from tui.services.shelter import can_pass
+
+            if not can_pass(error):
+                raise
+            try:
+                database = await _database_class().open(self._path, read_only=True)
+            except StorageError:
+                raise error from None
+            self.is_read_only = True
+            self._tell(error)
+            self._retry_soon()
+            return database
+
+    async def _open_to_write(self) -> Database:
+        """Open the database and store what apps that were killed have left in memory."""
+        database = await _database_class().open(self._path)
+        if left := ShelterFolder.left_for(self._path):
+            from tui.services.shelter import take_over
+
+            await take_over(left, database)
+        return database
+
+    async def _reopen(self) -> None:
+        """Open the database for writing, too. Raises StorageError where it still cannot be written."""
+        from storage.answers import recover_interrupted
+
+        assert self._database is not None
+        database = await self._open_to_write()
+        # Calls may be under way in the other one.
+        self._replaced, self._database = self._database.result(), _result(database)
+        self.is_read_only = False
+        with suppress(StorageError):
+            await database.call(recover_interrupted)
+
     async def call(
         self, function: Callable[Concatenate[sqlite_utils.Database, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
         """Run a function of the storage package on the database's thread. Raises StorageError."""
-        if self._database is None:
-            raise StorageError(_("The database is not open."))
-        database = await asyncio.shield(self._database)
+        database = await self._opened()
         if self._shelter is not None:
             async with self._sheltering:
                 if self._shelter is not None and await self._shelter.holds(args):
-                    return cast(R, await self._shelter.call(database, function, *args, **kwargs))
+                    return cast(R, await self._shelter.call(await self._opened(), function, *args, **kwargs))
         try:
             return await database.call(function, *args, **kwargs)
         except StorageError as error:
@@ -93,16 +144,22 @@ class Store:
 
             if not can_shelter(function, error):
                 raise
-            return cast(R, await self._call_in_shelter(database, error, function, *args, **kwargs))
+            return cast(R, await self._call_in_shelter(error, function, *args, **kwargs))
+
+    async def _opened(self) -> Database:
+        if self._database is None:
+            raise StorageError(_("The database is not open."))
+        return await asyncio.shield(self._database)
 
     async def _call_in_shelter(
-        self, database: Database, error: StorageError, function: Callable[..., Any], *args: Any, **kwargs: Any
+        self, error: StorageError, function: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> Any:
         from tui.services.shelter import Shelter
 
         async with self._sheltering:
+            database = await self._opened()
             try:
-                shelter = self._shelter or await Shelter.open()
+                shelter = self._shelter or await Shelter.open(self._path)
             except (StorageError, OSError):
                 raise error from None
             try:
@@ -113,34 +170,36 @@ class Store:
                 raise error from None
             if self._shelter is None:
                 self._shelter = shelter
-                self._tell(error)
-                self._retrying = asyncio.create_task(self._retry(), name="store what is in memory")
+                if not self.is_read_only:
+                    self._tell(error)
+                self._retry_soon()
             return await shelter.call(database, function, *args, **kwargs)
 
+    def _retry_soon(self) -> None:
+        if self._retrying is None or self._retrying.done():
+            self._retrying = asyncio.create_task(self._retry(), name="store what is in memory")
+
     async def _retry(self) -> None:
-        while self._shelter is not None:
+        while self._shelter is not None or self.is_read_only:
             await asyncio.sleep(self._retry_s)
             with suppress(StorageError):
                 await self._give_back()
 
     async def _give_back(self) -> None:
-        assert self._database is not None
+        if self.is_read_only:
+            await self._reopen()
         async with self._sheltering:
-            shelter = self._shelter
-            if shelter is None:
-                return
-            await shelter.give_back(await self._database)
-            self._shelter = None
-            await shelter.close()
+            if self._shelter is not None:
+                await self._shelter.give_back(await self._opened())
+                shelter, self._shelter = self._shelter, None
+                await shelter.close()
         self._tell(None)
 
     async def read(
         self, function: Callable[Concatenate[sqlite_utils.Database, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
         """Run a function that only reads and may take long, beside the calls; cancelling breaks it off."""
-        if self._database is None:
-            raise StorageError(_("The database is not open."))
-        database = await asyncio.shield(self._database)
+        database = await self._opened()
         return await database.read(function, *args, **kwargs)
 
     async def changed_elsewhere(self) -> bool:
@@ -162,20 +221,29 @@ class Store:
             await self._shelter.close()
         with suppress(StorageError, asyncio.CancelledError):
             await (await self._database).close()
-        if self._folder is not None:
-            self._folder.cleanup()
+        if self._replaced is not None:
+            with suppress(StorageError):
+                await self._replaced.close()
 
     async def _save_last(self) -> None:
         """Store what is still in memory, or write it to a file."""
-        assert self._database is not None
-        if self._folder is not None:
-            from tui.services.shelter import rescue
-
-            self.rescued = await rescue(await self._database)
-        with suppress(StorageError):
-            await self._give_back()
+        if self._temporary is not None:
+            self._shelter, self.is_read_only = self._temporary, True
+        if self._shelter is not None:
+            with suppress(StorageError):
+                await self._give_back()
         if self._shelter is not None:
             self.rescued = await self._shelter.rescue()
+
+
+def _not_opened(path: Path | str, error: OSError) -> StorageError:
+    return StorageError(_("{path} cannot be opened: {error}.", path=path, error=error.strerror or error))
+
+
+def _result(database: Database) -> asyncio.Future[Database]:
+    future: asyncio.Future[Database] = asyncio.get_running_loop().create_future()
+    future.set_result(database)
+    return future
 
 
 def _database_class() -> type[Database]:

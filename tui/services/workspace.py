@@ -160,7 +160,8 @@ class Workspace:
             self._post(
                 Trouble(
                     _(
-                        "{reason} Until then, what is said is kept in memory, and in a file when you leave.",
+                        "{reason} Until then, what is said is kept in memory;"
+                        " when you leave, it is stored, or written to a file where that does not work.",
                         reason=reason(error),
                     )
                 )

@@ -1,0 +1,135 @@
+"""A database that cannot be written, or used at all, when an app starts, and what a killed app had not stored."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from storage import answers, sessions, tree
+from storage.connections import open_database
+from storage.errors import CorruptDatabaseError, DatabaseBusyError, StorageError
+from tests.tui.conftest import Stage
+from tests.tui.test_shelter import begin, stored, until
+from tui.services.shelter_folder import ShelterFolder
+from tui.services.store import Store
+
+KILLED = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from storage import answers, sessions, tree
+from tests.tui.test_shelter import begin, fill_disk, shelter
+from tui.services.store import Store
+
+async def say_and_die() -> None:
+    store = Store(lambda error: None)
+    await store.open(Path(sys.argv[1]))
+    session_id = await begin(store)
+    head = (await store.call(tree.path, session_id))[-1].message.id
+    answer = await store.call(answers.begin_answer, session_id, head, model="m", settings={}, seed=None)
+    await store.call(fill_disk)
+    await store.call(answers.checkpoint_answer, answer.id, "cut " * 20_000, None, 1)
+    print(session_id, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(say_and_die())
+"""
+
+
+@pytest.fixture
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits long for a database that another program holds."""
+    monkeypatch.setattr("storage.connections.BUSY_TIMEOUT_S", 0.01)
+
+
+def make_session(path: Path) -> str:
+    """A session that is stored already."""
+    with closing(open_database(path)) as db:
+        session = sessions.create_session(db, model="m", system="s", settings={}, title="Rivers")
+        tree.append_message(db, session.id, None, "user", "before")
+    return session.id
+
+
+@pytest.mark.usefixtures("impatience")
+async def test_a_database_that_is_in_use_at_the_start_is_read_and_written_later(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.db"
+    session_id = make_session(path)
+    told: list[StorageError | None] = []
+    store = Store(told.append, retry_s=0.01)
+    with closing(open_database(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        await store.open(path)
+        assert [session.id for session in await store.call(sessions.list_sessions)] == [session_id]
+        head = (await store.call(tree.path, session_id))[-1].message.id
+        await store.call(tree.append_message, session_id, head, "user", "meanwhile")
+        new = await begin(store)
+        assert [type(error) for error in told] == [DatabaseBusyError]
+        other.execute("ROLLBACK")
+    await until(lambda: told[-1] is None)
+    assert [content for _, content, _ in stored(path, session_id)] == ["before", "meanwhile"]
+    assert [content for _, content, _ in stored(path, new)] == ["short"]
+    await store.call(sessions.rename_session, new, "Lakes")
+    assert [session.title for session in await store.call(sessions.list_sessions)] == ["Lakes", "Rivers"]
+    await store.close()
+    assert (len(told), store.rescued) == (2, None)
+
+
+@pytest.mark.usefixtures("impatience")
+async def test_the_history_is_there_while_another_program_writes(stage: Stage) -> None:
+    path = stage.home / "data" / "sessions.db"
+    session_id = make_session(path)
+    with closing(open_database(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        async with stage.ready(resume=session_id) as play:
+            play.app.workspace.store._retry_s = 0.01
+            await play.until_told("is in use by another program")
+            await play.until_shown("before")
+            await play.until(lambda: "Rivers" in play.shown("#sessions"))
+            answer = await play.ask("List three rivers")
+            other.execute("ROLLBACK")
+            await play.until_told("Everything is stored again")
+    assert [content for _, content, _ in stored(path, session_id)] == ["before", "List three rivers", answer]
+
+
+async def test_what_is_said_beside_a_database_that_is_usable_at_the_end_is_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.db"
+    path.write_bytes(b"this is no database, whatever its name says" * 100)
+    store = Store(lambda error: None)
+    with pytest.raises(CorruptDatabaseError):
+        await store.open(path)
+    await store.open_temporary()
+    session_id = await begin(store)
+    path.unlink()
+    await store.close()
+    assert store.rescued is None
+    assert [content for _, content, _ in stored(path, session_id)] == ["short"]
+
+
+async def test_what_a_killed_app_had_in_memory_is_stored_at_the_next_start(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.db"
+    command = [sys.executable, "-c", KILLED, str(path)]
+    session_id = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    assert [content for _, content, _ in stored(path, session_id)] == ["short", ""]
+    other = Store(lambda error: None)
+    await other.open(tmp_path / "other.db")
+    await other.close()
+    store = Store(lambda error: None)
+    await store.open(path)
+    await store.call(answers.recover_interrupted)
+    assert stored(path, session_id)[-1] == ("assistant", "cut " * 20_000, "interrupted")
+    await store.close()
+    assert ShelterFolder.left_for(path) == []
+
+
+async def test_what_a_running_app_has_in_memory_is_left_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.db"
+    folder = ShelterFolder.make(path)
+    assert ShelterFolder.left_for(path) == []
+    folder.leave()
+    [left] = ShelterFolder.left_for(path)
+    assert left.database == folder.database
+    left.remove()
+    assert not folder.database.parent.exists()
