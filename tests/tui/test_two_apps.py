@@ -7,9 +7,10 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from storage import claims, sessions, tree
+from storage import claims, deletion, sessions, tree
 from storage.database import open_database
 from storage.owners import this_owner
+from tests.tui.test_engine_trouble import COUNTING
 from tui.paths import user_paths
 from tui.widgets.transcript import Transcript
 
@@ -27,6 +28,39 @@ async def test_what_another_app_does_is_seen(stage: Stage) -> None:
         sessions.rename_session(db, session_id, "Another title")
         await play.until(lambda: "Another title" in play.shown("ChatHeader"))
         db.close()
+
+
+async def test_what_is_typed_in_a_session_that_another_app_deletes_is_kept(stage: Stage) -> None:
+    db = open_database(user_paths().database)
+    session = sessions.create_session(db, model="m", system="", settings={}, title="Shared")
+    tree.append_message(db, session.id, None, "user", "said before")
+    async with stage.ready(resume=session.id) as play:
+        await play.press(*"not sent yet")
+        await play.until(lambda: sessions.get_session(db, session.id).draft == "not sent yet")
+        deletion.delete_session(db, session.id)
+        await play.until_told("This session was deleted elsewhere.")
+        await play.until(lambda: "said before" not in play.text())
+        assert play.conversation.session is None
+        assert "not sent yet" in play.shown("PromptBox")
+        await play.ask("")
+    assert [session.title for session in sessions.list_sessions(db)] == ["not sent yet"]
+    db.close()
+
+
+async def test_a_draft_in_a_session_that_is_deleted_during_an_answer_is_kept(stage: Stage) -> None:
+    stage.set_script(answers=[COUNTING], hold_after=3)
+    db = open_database(user_paths().database)
+    async with stage.ready() as play:
+        await play.say("question")
+        session = play.conversation.session
+        await play.press(*"not sent")
+        await play.until(lambda: sessions.get_session(db, session.id).draft == "not sent")
+        assert play.conversation.is_busy
+        deletion.purge_session(db, session.id)
+    (left,) = sessions.list_sessions(db)
+    assert (left.title, left.draft) == ("not sent", "not sent")
+    assert play.conversation.session.id == left.id
+    db.close()
 
 
 async def test_a_session_that_another_app_has_open_is_read_and_forked(stage: Stage) -> None:

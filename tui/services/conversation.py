@@ -8,7 +8,8 @@ from storage import answers, sessions, tree
 from storage.answer_tokens import answer_tokens
 from storage.errors import StorageError
 from storage.records import PathMessage
-from tui.messages import HistoryChanged, PathChanged, SettingsShown
+from tui.language import _
+from tui.messages import HistoryChanged, PathChanged, SettingsShown, Trouble
 from tui.services.answer import Answer, Beginning
 from tui.services.writing import Writing
 from tui.text import first_line
@@ -68,20 +69,30 @@ class Conversation(Writing):
         if self._saving is not None:
             self._saving.cancel()
         with suppress(StorageError):
+            await self._part_from_deleted()
             await self._save(create=True)
         await self._release()
 
-    async def refresh(self) -> None:
-        """Another app has written in the database: show what it has written in this session."""
-        if self.is_busy or self.session is None or self._lock.locked():
-            return
+    async def refresh(self) -> bool:
+        """Another app has written in the database: show what it has written in this session; False: not now."""
+        if self.session is None:
+            return True
+        if self.is_busy or self._lock.locked():
+            return False
         async with self._lock:
+            if await self._part_from_deleted():
+                self._post(PathChanged(None, [], is_other=True, draft=self._draft, keeps_typed=True))
+                self._post(
+                    Trouble(_("This session was deleted elsewhere. What is typed here begins a new one."), "warning")
+                )
+                return True
             if self.held_by is not None:
                 await self.claim()
             before = (self.session, self.path)
             await self._read()
             if (self.session, self.path) != before:
                 self._post(PathChanged(self.session, self.path))
+        return True
 
     # What the user does
 

@@ -50,6 +50,7 @@ class Housekeeping:
         self._title: asyncio.Task[None] | None = None
         self._beaten_s = self._busy_s = time.monotonic()
         self._is_untidy = False
+        self._is_outdated = False
 
     def start(self) -> None:
         """Begin to look round."""
@@ -98,8 +99,10 @@ class Housekeeping:
 
     async def _look(self) -> None:
         if await self._store.changed_elsewhere():
+            self._is_outdated = True
             self._post(HistoryChanged())
-            await self._conversation.refresh()
+        if self._is_outdated:
+            self._is_outdated = not await self._conversation.refresh()
 
     def _make_title(self) -> None:
         if self._titles is None or (self._title is not None and not self._title.done()):

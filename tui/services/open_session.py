@@ -12,7 +12,7 @@ import msgspec
 
 from engine.protocol import ModelCard, Sampling
 from storage import claims, sessions, tree
-from storage.errors import SessionHeldError, StorageError
+from storage.errors import NoSuchSessionError, SessionHeldError, StorageError
 from storage.owners import Owner, this_owner
 from storage.records import PathMessage, Session
 from tui.messages import HeldElsewhere, HistoryChanged, PathChanged, TitleChanged
@@ -126,6 +126,19 @@ class OpenSession:
         assert self.session is not None
         self.session = await self._store.call(sessions.get_session, self.session.id)
         self.path = await self._store.call(tree.path, self.session.id)
+
+    async def _part_from_deleted(self) -> bool:
+        """Have no session open where it was deleted elsewhere; what is typed is kept, for a new one."""
+        if self.session is None:
+            return False
+        try:
+            await self._store.call(sessions.get_session, self.session.id)
+        except NoSuchSessionError:
+            self.session, self.path = None, []
+            self._unsaved_draft = True
+            self._set_held(None)
+            return True
+        return False
 
     async def _show_path(self) -> None:
         await self._read()
