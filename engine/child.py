@@ -21,7 +21,7 @@ import msgspec
 from engine import postmortem
 from engine.errors import EngineGoneError, EngineStartError
 from engine.lines import LineSplitter, LineTooLongError
-from engine.protocol import AnyEvent, EngineDied, HeartbeatMissed
+from engine.protocol import AnyEvent, EngineDied, HeartbeatMissed, Notice
 from engine.protocol.lines import event_decoder
 
 log = logging.getLogger(__name__)
@@ -123,8 +123,11 @@ class _Pipes(asyncio.SubprocessProtocol):
         self.writable.set()
 
 
-def open_log(path: Path) -> BinaryIO:
-    """Open the log to append, readable by its owner alone; a large old one is put aside first."""
+def open_log(path: Path, tell: Callable[[str], None]) -> BinaryIO:
+    """Open the log to append, readable by its owner alone; a large old one is put aside first.
+
+    Where it cannot be written, `tell` gets a sentence about that, and what would be in it is dropped.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
@@ -132,10 +135,9 @@ def open_log(path: Path) -> BinaryIO:
                 path.replace(path.with_name(path.name + ".1"))
         return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "ab")
     except OSError as error:
-        raise EngineStartError(
-            f"The engine's log {path} cannot be written ({error.strerror}).",
-            "Make room on the disk, or set LLM_TUI_HOME to a folder that can be written.",
-        ) from error
+        message = f"The engine's log {path} cannot be written ({error.strerror}): what it says about errors is lost."
+        tell(message)
+        return open(os.devnull, "ab")
 
 
 class EngineProcess:
@@ -163,7 +165,7 @@ class EngineProcess:
     ) -> EngineProcess:
         """Start `command` with its stderr in the log; EngineStartError if that is impossible."""
         self = cls(log_path, limits, deliver)
-        with open_log(log_path) as log_file:
+        with open_log(log_path, lambda text: deliver(Notice(text=text))) as log_file:
             self._log_start = log_file.seek(0, os.SEEK_END)
             try:
                 transport, _ = await asyncio.get_running_loop().subprocess_exec(

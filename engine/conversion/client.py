@@ -44,7 +44,7 @@ def convert(conversion: Conversion, log_path: Path, on_message: OnMessage) -> Co
     Its stderr goes to the log. Raises ConversionFailedError.
     """
     oom_kills = postmortem.oom_kills()
-    with open_log(log_path) as log_file:
+    with open_log(log_path, lambda text: on_message(ConversionNote(text=text))) as log_file:
         log_start = log_file.seek(0, os.SEEK_END)
         process = subprocess.Popen(
             COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log_file, start_new_session=True

@@ -24,6 +24,7 @@ from engine.protocol import (
     Generate,
     HeartbeatMissed,
     Hello,
+    Notice,
     Stop,
     TextPrompt,
     Token,
@@ -89,10 +90,13 @@ async def test_a_program_that_does_not_exist_is_told(tmp_path: Path):
         await EngineClient.start(["/no/such/python"], log_path=tmp_path / "engine.log")
 
 
-async def test_a_log_that_cannot_be_written_is_told(tmp_path: Path):
+async def test_a_log_that_cannot_be_written_is_told_and_done_without(tmp_path: Path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(EngineStartError, match=r"log .* cannot be written"):
-        await EngineClient.start(log_path=tmp_path / "file" / "engine.log")
+    async with await EngineClient.start(log_path=tmp_path / "file" / "engine.log") as client:
+        notice = client.events.get_nowait()
+        assert isinstance(notice, Notice)
+        assert f"log {tmp_path}/file/engine.log cannot be written" in notice.text
+        assert client.alive
 
 
 async def test_a_cancelled_start_leaves_no_process(tmp_path: Path):

@@ -34,6 +34,14 @@ def test_a_terminal_is_not_obeyed(cli: Cli, model: Path, monkeypatch: pytest.Mon
     assert cli("ask", "-m", model, "x").out == "Paris is the capital.␛[31m Yes.\n"
 
 
+def test_a_log_that_cannot_be_written_is_no_reason_not_to_answer(cli: Cli, model: Path, home: Path) -> None:
+    (home / "log").touch()
+    ran = cli("ask", "-m", model, "Capital of France?")
+    assert (ran.code, ran.out) == (0, "Paris is the capital.\x1b[31m Yes.\n")
+    assert ran.err.count("\n") == 1
+    assert "log/engine.log cannot be written" in ran.err
+
+
 def test_json(cli: Cli, model: Path) -> None:
     ran = cli("ask", "-m", model, "--json", "--max-tokens", "2", "--logprobs", "2", "Hello")
     assert json.loads(ran.out) == {

@@ -55,6 +55,14 @@ def test_json_tells_what_was_done(cli, warm_home, source, tmp_path):
     assert GGUFReader(tmp_path / "new.gguf").tensors[0].tensor_type.name == "Q4_K"
 
 
+def test_a_log_that_cannot_be_written_is_no_reason_not_to_convert(cli, warm_home, source, tmp_path):
+    (warm_home / "log").touch()
+    ran = cli("models", "convert", source, tmp_path / "new.gguf", "-t", "Q8_0")
+    assert ran.code == 0, ran.err
+    assert "log/engine.log cannot be written" in ran.err
+    assert (tmp_path / "new.gguf").exists()
+
+
 def test_without_json_it_is_said_in_words(cli, warm_home, source, tmp_path):
     ran = cli("models", "convert", source, tmp_path / "new.gguf", "-t", "Q8_0")
     assert ran.code == 0, ran.err

@@ -32,6 +32,8 @@ async def loaded_engine(load: Load) -> AsyncIterator[tuple[EngineClient, ModelCa
 
         line.show(_("Starting the engine …"))
         async with await EngineClient.start(log_path=user_paths().engine_log) as client:
+            line.clear()
+            say_notices(client)
             card = await client.load(load, on_progress=show)
             line.clear()
             if load.base is not None:
@@ -47,8 +49,13 @@ async def server_engine(name: str, model: str, settings: Settings) -> AsyncItera
         with ProgressLine() as line:
             line.show(_("Asking {host} for its model …", host=config.host))
             card = await client.load(Load(path=model))
-        while not client.events.empty():
-            event = client.events.get_nowait()
-            if isinstance(event, Notice):
-                say(sentence(event.text))
+        say_notices(client)
         yield client, card
+
+
+def say_notices(engine: Engine) -> None:
+    """Say what the user should know of all that an engine has told so far."""
+    while not engine.events.empty():
+        event = engine.events.get_nowait()
+        if isinstance(event, Notice):
+            say(sentence(event.text))

@@ -133,7 +133,6 @@ class EngineSession:
                 await self.load(self._load)
 
     async def _start_process(self) -> Engine:
-        self.log_path.parent.mkdir(parents=True, exist_ok=True)
         client = await EngineClient.start(command=self._command, log_path=self.log_path)
         self._precedence = Precedence(client.pid)
         return client
