@@ -137,13 +137,24 @@ def survey(
     models: list[ModelInfo] = []
     unreadable: list[Unreadable] = []
     for path in _model_files(directories):
+        base = (bases or {}).get(str(path.absolute()))
         try:
-            base = (bases or {}).get(str(path.absolute()))
             models.append(inspect_model(path, base=base))
-        except EngineError as error:
+        except (EngineError, OSError, RecursionError) as error:
+            # Whatever is the matter with one file, the others are listed.
+            said = _in_words(path, error)
             needs_base = base is not None or isinstance(error, NEEDS_BASE)
-            unreadable.append(Unreadable(path=str(path), message=error.message, hint=error.hint, needs_base=needs_base))
+            unreadable.append(Unreadable(path=str(path), message=said.message, hint=said.hint, needs_base=needs_base))
     return models, unreadable
+
+
+def _in_words(path: Path, error: EngineError | OSError | RecursionError) -> EngineError:
+    if isinstance(error, EngineError):
+        return error
+    if isinstance(error, OSError):
+        reason = error.strerror or str(error)
+        return ModelFileError(f"{path} cannot be read: {reason}.", "Check its permissions and the path.")
+    return ModelFileError(f"{path} is nested too deeply to be read.", "Choose another file.")
 
 
 def list_models(directories: Iterable[str | Path]) -> list[ModelInfo]:
@@ -240,11 +251,11 @@ def _text(metadata: Metadata, key: str) -> str:
 
 def _model_files(directories: Iterable[str | Path]) -> Iterator[Path]:
     """Models in these folders and the folders in them, once each, by name."""
-    seen: set[Path] = set()
+    seen: set[str] = set()
     found: list[Path] = []
     for directory in directories:
         for path in model_paths(typed_path(directory)):
-            resolved = path.resolve()
+            resolved = os.path.realpath(path)
             if resolved not in seen and len(found) < MAX_LISTED:
                 seen.add(resolved)
                 found.append(path)

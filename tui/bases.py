@@ -20,7 +20,7 @@ def read_bases(paths: Paths) -> dict[str, str]:
         found = msgspec.json.decode(paths.bases_file.read_bytes(), type=dict[str, str])
     except (OSError, msgspec.MsgspecError):
         return {}
-    return {adapter: base for adapter, base in found.items() if Path(base).exists()}
+    return {adapter: base for adapter, base in found.items() if os.path.exists(base)}
 
 
 def base_of(adapter: Path, paths: Paths) -> str | None:

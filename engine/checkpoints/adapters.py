@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -199,7 +200,9 @@ def find_base(adapter: Adapter) -> Path:
         candidates.append(folder / adapter.base_name)
         candidates += [place / (last + end) for place in (folder, folder.parent) for end in ("", ".gguf", ".bin")]
     for candidate in candidates:
-        if candidate.name not in ("", ".", "..") and candidate.exists() and candidate.resolve() != folder.resolve():
+        # What is too long for a name, or in a folder that may not be entered, is not there.
+        is_there = candidate.name not in ("", ".", "..") and os.path.exists(candidate)
+        if is_there and not os.path.samefile(candidate, folder):
             return candidate
     trained_on = f", made for {adapter.base_name}" if adapter.base_name else ""
     raise NeedsBaseError(

@@ -77,7 +77,7 @@ def read_pickle(raw: bytes, allowed: frozenset[str], where: str) -> object:
         machine.run_all(BytesIO(raw))
     except ModelFileError:
         raise
-    except (ValueError, IndexError, KeyError, TypeError, OverflowError, AttributeError) as error:
+    except (ValueError, IndexError, KeyError, TypeError, OverflowError, AttributeError, RecursionError) as error:
         raise ModelFileError(f"{where} is no sound pickle: {error}.", "The file is damaged: fetch it again.") from None
     return machine.result()
 
@@ -99,7 +99,7 @@ class _Machine:
             "APPENDS": lambda _: self._extend(self._group()),
             "SETITEM": lambda _: self._set_items(self._last(2)),
             "SETITEMS": lambda _: self._set_items(self._group()),
-            "STACK_GLOBAL": lambda _: self._push_global(*map(str, self._last(2))),
+            "STACK_GLOBAL": lambda _: self._push_global(*self._last(2)),
             "REDUCE": lambda _: self._reduce(*self._last(2)),
             "BUILD": lambda _: self._build(self._stack.pop()),
             "BINPERSID": lambda _: self._stack.append(Persistent(self._stack.pop())),
@@ -186,7 +186,9 @@ class _Machine:
             target[key] = value
         return target
 
-    def _push_global(self, module: str, name: str) -> None:
+    def _push_global(self, module: object, name: object) -> None:
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise TypeError("it asks for something by what is no name")
         full = f"{module}.{name}"
         if full not in self._allowed and full != ORDERED_DICT:
             raise UnsafePickleError(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MAX_DIMS = 8
 MAX_SIZE = 1 << 62
 MAX_NESTED = 4
+MAX_SHOWN = 1 << 70
 
 _STORAGES = {
     "DoubleStorage": "F64",
@@ -183,7 +184,7 @@ class _Builder:
         if type_name is None:
             raise self._error(name, f"has a storage of the kind {key[1].name}")
         if not isinstance(key[2], str) or not _KEY.fullmatch(key[2]):
-            raise self._error(name, f"has a storage with the impossible name {key[2]!r}")
+            raise self._error(name, f"has a storage with the impossible name {_shown(key[2])}")
         entry = self._entries.get(f"{self._prefix}data/{key[2]}")
         if entry is None:
             raise self._error(name, f"has a storage {key[2]} that is not in the file")
@@ -200,11 +201,18 @@ class _Builder:
 
     def _integer(self, name: str, what: str, value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_SIZE:
-            raise self._error(name, f"has the impossible {what} {value!r}")
+            raise self._error(name, f"has the impossible {what} {_shown(value)}")
         return value
 
     def _error(self, name: str, message: str) -> ModelFileError:
         return ModelFileError(f"{self._path}: the tensor {name} {message}.", DAMAGED)
+
+
+def _shown(value: object) -> str:
+    """A stranger's value for an error: what is neither text nor number may be nested without end."""
+    if isinstance(value, str) or (isinstance(value, int) and abs(value) <= MAX_SHOWN):
+        return repr(value)
+    return f"of the kind {type(value).__name__}"
 
 
 def _is_contiguous(sizes: tuple[int, ...], strides: tuple[int, ...]) -> bool:

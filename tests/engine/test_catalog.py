@@ -171,6 +171,27 @@ class TestFolders:
             require_model("x", [folder])
 
 
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [(OSError(5, "Input/output error"), "cannot be read: Input/output error"), (RecursionError(), "nested too deeply")],
+)
+def test_one_odd_file_hides_no_other(
+    tmp_path: Path, write_model, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
+) -> None:
+    def open_most(path: str | Path) -> Checkpoint:
+        if Path(path).name == "odd.gguf":
+            raise error
+        return open_checkpoint(path)
+
+    for name in ("a", "odd", "z"):
+        write_model(tmp_path / f"{name}.gguf")
+    monkeypatch.setattr(catalog, "open_checkpoint", open_most)
+    models, unreadable = survey([tmp_path])
+    assert [model.name for model in models] == ["a", "z"]
+    assert [file.name for file in unreadable] == ["odd"]
+    assert words in unreadable[0].message
+
+
 def test_files_that_do_not_open(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="does not exist"):
         inspect_model(tmp_path / "missing.gguf")

@@ -186,5 +186,7 @@ def test_what_is_remembered_has_an_end_and_gone_bases_are_forgotten(home: Path) 
     assert base_of(home / "new.gguf", paths) == str(base)
     base.unlink()
     assert read_bases(paths) == {}
+    paths.bases_file.write_text(json.dumps({"/a": "x" * 300, "/b": "x\0y"}))
+    assert read_bases(paths) == {}
     paths.bases_file.write_text("[1")
     assert read_bases(paths) == {}

@@ -24,6 +24,11 @@ from engine.gguf_config import config_from_gguf
 
 DATA = Path(__file__).parents[2] / "data" / "pytorch"
 
+DEEP = b")" + b"\x85" * 5000
+DOUBLED = b")q\x00" + b"h\x00\x86q\x00" * 60
+LONG = b"\x8b\0\x10\0\0" + b"\x7f" * 4096
+"""Values of a pickle that are nested 5000 times, written as 2^60 parts, and a number of ten thousand digits."""
+
 
 def floats(tensor):
     rows = tensor.shape[0] if len(tensor.shape) > 1 else 1
@@ -172,6 +177,23 @@ class TestHostilePickles:
         raw = b"\x80\x02}K\x01" + b"\x85q\x00h\x00\x86" * 200 + b"K\x01s."
         write_pickle(write, path, raw)
         refused(path, "a key that is neither text nor number")
+
+    @pytest.mark.parametrize("value", [DEEP, DOUBLED, LONG], ids=["deep", "doubled", "long"])
+    def test_names_that_would_take_forever_to_write_down(self, path: Path, write, value: bytes) -> None:
+        write_pickle(write, path, b"\x80\x04}" + write.text_op("torch") + value + b"\x93.")
+        refused(path, "by what is no name")
+
+    @pytest.mark.parametrize("value", [DEEP, DOUBLED, LONG], ids=["deep", "doubled", "long"])
+    @pytest.mark.parametrize("place", ["key", "offset"])
+    def test_values_that_would_take_forever_to_write_down(self, path: Path, write, value: bytes, place: str) -> None:
+        whole = write.tensor_op("0", "FloatStorage", [4])
+        at = whole.index(b"Q") + 1
+        strange = {
+            "key": whole.replace(write.text_op("0"), value),
+            "offset": whole[:at] + value + whole[at + len(write.int_op(0)) :],
+        }
+        write_pickle(write, path, b"\x80\x02}" + write.text_op("w") + strange[place] + b"s.")
+        refused(path, "impossible .* of the kind (tuple|int)")
 
     def test_a_pickle_of_absurd_size(self, path: Path, write) -> None:
         write_pickle(write, path, b"]" * (MAX_BYTES + 1))
