@@ -35,7 +35,7 @@ def pull(name: str, models_dir: Path, report: Report, *, sha256: str | None = No
         return starter.fetch(models_dir, report)
     reference = read_reference(name)
     if reference is not None and not _is_plain(name, sha256):
-        return _pull_from_hub(reference, models_dir, report)
+        return _pull_from_hub(reference, models_dir, report, sha256)
     if "://" in name:
         from engine.download import download, file_name_of
 
@@ -52,7 +52,7 @@ def _is_plain(name: str, sha256: str | None) -> bool:
     return "/resolve/" in name and (sha256 is not None or importlib.util.find_spec("huggingface_hub") is None)
 
 
-def _pull_from_hub(reference: HubReference, models_dir: Path, report: Report) -> Path:
+def _pull_from_hub(reference: HubReference, models_dir: Path, report: Report, sha256: str | None) -> Path:
     from engine.hub import fetch
 
     steady = _Steady(report, reference.repo)
@@ -61,7 +61,7 @@ def _pull_from_hub(reference: HubReference, models_dir: Path, report: Report) ->
     def chosen(choice: Choice) -> None:
         steady.name = choice.folder or choice.files[0].name
 
-    return fetch(reference, models_dir, steady.advance, chosen, steady.check)
+    return fetch(reference, models_dir, steady.advance, chosen, steady.check, sha256)
 
 
 class _Steady:

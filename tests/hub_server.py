@@ -58,6 +58,10 @@ def _large(content: bytes) -> bool:
     return len(content) >= LARGE_BYTES
 
 
+def _blob(content: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
@@ -111,7 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         siblings: list[dict[str, Any]] = []
         for name, content in self.server.hub.repos[repo].items():
-            sibling: dict[str, Any] = {"rfilename": name, "size": len(content), "blobId": "0" * 40}
+            sibling: dict[str, Any] = {"rfilename": name, "size": len(content), "blobId": _blob(content)}
             if _large(content):
                 digest = hashlib.sha256(content).hexdigest()
                 sibling["lfs"] = {"sha256": digest, "size": len(content), "pointerSize": 134}

@@ -39,11 +39,15 @@ _ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
 @dataclass(frozen=True, kw_only=True)
 class HubFile:
-    """A file of a repository. size: -1 where the hub does not tell; sha256: "" for the small ones that git has."""
+    """A file of a repository. size: -1 where the hub does not tell.
+
+    sha256: of the large ones; blob: of the small ones, git's name for what is in them. "" where the hub has none.
+    """
 
     path: str
     size: int = -1
     sha256: str = ""
+    blob: str = ""
 
     @property
     def name(self) -> str:

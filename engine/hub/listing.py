@@ -19,6 +19,7 @@ GATED = "GatedRepo"
 """The hub's name for what has terms to be accepted."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_BLOB = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,7 @@ def list_files(wanted: HubReference) -> Listing:
     try:
         info = api.model_info(wanted.repo, revision=wanted.revision or None, files_metadata=True, timeout=ANSWER_S)
         siblings = info.siblings or []
-        files = tuple(HubFile(path=s.rfilename, size=_size(s), sha256=_sha256(s)) for s in siblings)
+        files = tuple(HubFile(path=s.rfilename, size=_size(s), sha256=_sha256(s), blob=_blob(s)) for s in siblings)
         commit = info.sha or wanted.revision or "main"
         return Listing(files=files, commit=commit, headers=library.utils.build_hf_headers(library_name="llm-tui"))
     except errors.HfHubHTTPError as error:
@@ -126,3 +127,9 @@ def _size(sibling: Any) -> int:
 def _sha256(sibling: Any) -> str:
     found = sibling.lfs.sha256 if sibling.lfs else None
     return found if isinstance(found, str) and _SHA256.fullmatch(found) else ""
+
+
+def _blob(sibling: Any) -> str:
+    # Of a large file git has a pointer only.
+    found = None if sibling.lfs else sibling.blob_id
+    return found if isinstance(found, str) and _BLOB.fullmatch(found) else ""

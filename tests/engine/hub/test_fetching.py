@@ -142,6 +142,46 @@ def test_a_folder_gets_its_name_when_it_is_whole(hub: Any, tmp_path: Path) -> No
     assert "not the same" in refused("hf:o/Model", tmp_path)
 
 
+def test_a_folder_is_of_one_commit(hub: Any, tmp_path: Path) -> None:
+    weights = [f"model-0000{n}-of-00003.safetensors" for n in (1, 2, 3)]
+    hub.repos["o/Model"] = {"config.json": b'{"of": 1}', **dict.fromkeys(weights, CONTENT)}
+    hub.cut = [None, None, 1000, 0, 0, 0, 0]
+    assert "goes on where it was" in refused("hf:o/Model", tmp_path)
+    assert names(tmp_path / "Model.part")[:3] == ["config.json", *weights[:2]]
+    hub.commit = "beef" * 10
+    files = {"config.json": b'{"of": 2}', weights[0]: CONTENT, weights[1]: CONTENT[::-1]}
+    hub.repos["o/Model"] = files
+    asked = len(hub.of("store"))
+    path = fetch("hf:o/Model", tmp_path)
+    assert {file.name: file.read_bytes() for file in path.iterdir()} == files
+    assert [request.path for request in hub.of("store")[asked:]] == [f"/o/Model//{weights[1]}"]
+
+
+@pytest.mark.parametrize("changed", ["config.json", "model.safetensors"])
+def test_a_folder_of_the_same_name_and_size_is_not_the_same(hub: Any, tmp_path: Path, changed: str) -> None:
+    files = {"config.json": SMALL, "model.safetensors": CONTENT}
+    hub.repos["o/Model"] = files
+    hub.repos["other/Model"] = files | {changed: files[changed][::-1]}
+    path = fetch("hf:o/Model", tmp_path)
+    assert fetch("hf:o/Model", tmp_path) == path
+    assert "is there already, and is not the same" in refused("hf:other/Model", tmp_path)
+    assert {file.name: file.read_bytes() for file in path.iterdir()} == files
+
+
+@pytest.mark.parametrize("form", ["{}/o/m/blob/main/m.gguf", "{}/o/m"])
+@pytest.mark.parametrize("size", [len(CONTENT), 500])
+def test_a_checksum_for_the_address_of_a_page_decides(hub: Any, tmp_path: Path, form: str, size: int) -> None:
+    hub.repos["o/m"] = {"m.gguf": CONTENT[:size]}
+    with pytest.raises(DownloadError, match="is not the wanted file"):
+        fetch(form.format(hub.endpoint), tmp_path, sha256="0" * 64)
+    assert names(tmp_path) == []
+    sha256 = hashlib.sha256(CONTENT[:size]).hexdigest().upper()
+    assert fetch(form.format(hub.endpoint), tmp_path, sha256=sha256).read_bytes() == CONTENT[:size]
+    hub.repos["o/m"] = {"config.json": SMALL, "model.safetensors": CONTENT}
+    with pytest.raises(DownloadError, match="is 2 files, and a SHA-256 is of one"):
+        fetch(f"{hub.endpoint}/o/m", tmp_path, sha256=sha256)
+
+
 def test_a_token_is_for_the_hub_alone(hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.repos["o/m"] = {"m.gguf": CONTENT}
     hub.locked["o/m"] = "hf_secret"
