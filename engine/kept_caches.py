@@ -79,11 +79,9 @@ def _remove_old_marks(directory: Path) -> None:
 
 def fingerprint(checkpoint: Checkpoint, layout: str) -> str:
     """What a kept cache is good for: these model files as they are now, in this layout of the cache."""
-    digest = hashlib.sha256(layout.encode())
-    for file in checkpoint.files:
-        status = file.stat()
-        digest.update(f"{file.resolve()}|{status.st_size}|{status.st_mtime_ns}".encode())
-    return digest.hexdigest()
+    from engine.checkpoints.identity import identity
+
+    return hashlib.sha256(layout.encode() + identity(checkpoint.files)).hexdigest()
 
 
 def common_prefix_length(a: Sequence[int], b: Sequence[int]) -> int:

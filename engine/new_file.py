@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,9 +18,38 @@ _NAMELESS = getattr(os, "O_TMPFILE", 0)
 _DESCRIPTORS = Path("/proc/self/fd")
 
 
+_PART = re.compile(r"\.llm-tui-(\d{1,9})\.part")
+
+
 def part_path(target: Path, pid: int) -> Path:
     """Where the process `pid` keeps the unfinished file, if it needs a name."""
     return target.with_name(f".llm-tui-{pid}.part")
+
+
+def clear_parts(folder: Path) -> int:
+    """Remove the unfinished files of processes that are gone; returns the bytes that they took."""
+    freed = 0
+    # Another process may clear up in the meantime; what cannot be removed is in nobody's way.
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            part = _PART.fullmatch(path.name)
+            if part is not None and not _is_running(int(part[1])):
+                with contextlib.suppress(OSError):
+                    size = path.stat().st_size
+                    path.unlink()
+                    freed += size
+    return freed
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        # Another user's.
+        return True
+    return True
 
 
 class NewFile:

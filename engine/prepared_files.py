@@ -15,10 +15,15 @@ from pathlib import Path
 
 import msgspec
 
+from engine.new_file import clear_parts
+
 PREPARED = "panels"
 """The folder of the files, in the cache directory."""
 
 SUFFIX = ".panels"
+
+MAX_NAME_BYTES = 120
+"""Of a model's name, so much stands in that of its file."""
 
 
 class PreparedFile(msgspec.Struct, frozen=True):
@@ -32,6 +37,13 @@ class PreparedFile(msgspec.Struct, frozen=True):
     def model(self) -> str:
         """The name of the model file that it was made of, without its suffix."""
         return self.path.stem.rpartition("-")[0]
+
+
+def prepared_name(model: Path, key: str) -> str:
+    """The name of the file that is made of a model; key: what it is good for."""
+    # A file's name is limited in bytes.
+    stem = os.fsencode(model.stem)[:MAX_NAME_BYTES].decode("utf-8", "ignore")
+    return f"{stem}-{key[:16]}{SUFFIX}"
 
 
 def list_prepared(directory: Path) -> list[PreparedFile]:
@@ -53,6 +65,7 @@ def mark_used(path: Path) -> None:
 
 def make_room(directory: Path, needed_bytes: int, limit_bytes: int) -> bool:
     """Remove what was used longest ago until needed_bytes more stay within the limit; False if they never can."""
+    clear_parts(directory)
     if needed_bytes > limit_bytes:
         return False
     files = list_prepared(directory)

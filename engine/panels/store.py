@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from engine.checkpoints import Checkpoint
+from engine.checkpoints.identity import identity
 from engine.new_file import NewFile
 from engine.panels.header import Adding, Header, read_header, this_boot, total_of
 from engine.panels.layout import ALIGNMENT, LAYOUT_VERSION, Matrix, MatrixPlan, total_bytes
 from engine.panels.windows import Report, fill
-from engine.prepared_files import SUFFIX, make_room, mark_used
+from engine.prepared_files import make_room, mark_used, prepared_name
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +43,7 @@ class PanelStore:
 def panel_key(checkpoint: Checkpoint, plans: Sequence[MatrixPlan]) -> str:
     """What a prepared file is good for: these files, as they are now, in this layout."""
     digest = hashlib.sha256(f"layout {LAYOUT_VERSION}".encode())
-    for file in checkpoint.files:
-        status = file.stat()
-        digest.update(f"{file.resolve()}|{status.st_size}|{status.st_mtime_ns}".encode())
+    digest.update(identity(checkpoint.files))
     for plan in plans:
         sources = ",".join(f"{s.name}@{s.offset}" for s in plan.sources)
         digest.update(f"{plan.name}|{plan.format.layout}|{plan.rows}x{plan.columns}|{sources}".encode())
@@ -67,7 +66,7 @@ def open_panels(
         return _in_memory(plans, threads, report)
     directory = folder.path
     key = panel_key(checkpoint, plans)
-    path = directory / f"{checkpoint.path.stem[:60]}-{key[:16]}{SUFFIX}"
+    path = directory / prepared_name(checkpoint.path, key)
     size = ALIGNMENT + total_bytes(plans)
     if not _is_prepared(path, key, size, report):
         if folder.limit_bytes is not None and not make_room(directory, size, folder.limit_bytes):
@@ -79,8 +78,13 @@ def open_panels(
             log.warning("The panels cannot be kept in %s (%s); they stay in memory.", directory, error)
             return _in_memory(plans, threads, report)
     mark_used(path)
-    with path.open("rb") as file:
-        buffer = _in_large_pages(mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ, flags=mmap.MAP_SHARED))
+    try:
+        with path.open("rb") as file:
+            buffer = _in_large_pages(mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ, flags=mmap.MAP_SHARED))
+    except (OSError, ValueError) as error:
+        # Another engine, or the user, may have removed it to make room.
+        log.warning("The panels in %s cannot be mapped (%s); they stay in memory.", path, error)
+        return _in_memory(plans, threads, report)
     return PanelStore(_place(plans, buffer, ALIGNMENT), size, path, buffer)
 
 

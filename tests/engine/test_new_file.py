@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from engine import new_file
-from engine.new_file import NewFile, part_path
+from engine.new_file import NewFile, clear_parts, part_path
 
 
 @pytest.fixture(params=["as the system can", "under a name", "without /proc"])
@@ -102,3 +104,15 @@ def test_one_left_behind_by_a_process_of_the_same_number_is_in_nobodys_way(way, 
         file.keep()
     assert (tmp_path / "model").read_bytes() == b"new"
     assert names(tmp_path) == ["model"]
+
+
+def test_what_processes_left_behind_that_are_gone_is_cleared(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for pid in (ended.pid, os.getpid(), os.getppid()):
+        part_path(tmp_path / "model", pid).write_bytes(b"half")
+    (tmp_path / ".llm-tui-x.part").write_bytes(b"somebody's")
+    assert clear_parts(tmp_path) == 4
+    assert part_path(tmp_path / "model", ended.pid).name not in names(tmp_path)
+    assert len(names(tmp_path)) == 3
+    assert clear_parts(tmp_path / "missing") == 0

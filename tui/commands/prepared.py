@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import click
 
+from engine.new_file import clear_parts
 from engine.prepared_files import PREPARED, PreparedFile, list_prepared, remove
 from tui.commands.options import json_option
 from tui.commands.output import CommandError, say, table, write_json, write_text
@@ -24,7 +25,8 @@ def command(model: str | None, clear: bool, as_json: bool) -> None:
     Opening a model arranges its weights for this processor once and keeps them there. How much all of them may take is
     `cache_limit_gb` under `[engine]` in the settings; what was used longest ago goes first.
     """
-    files = list_prepared(user_paths().cache_dir / PREPARED)
+    folder = user_paths().cache_dir / PREPARED
+    files = list_prepared(folder)
     if model is not None:
         files = [file for file in files if model in (file.model, file.path.name)]
         if not files:
@@ -45,7 +47,7 @@ def command(model: str | None, clear: bool, as_json: bool) -> None:
         write_text(table([_row(file) for file in files], right=frozenset({1})))
     if clear:
         try:
-            freed = remove(files)
+            freed = remove(files) + clear_parts(folder)
         except OSError as error:
             raise CommandError(_("A prepared file cannot be deleted: {error}.", error=error)) from error
         say(_("{n} deleted, {size} are free again.", n=len(files), size=human_bytes(freed)))

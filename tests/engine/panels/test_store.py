@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from engine.checkpoints import open_checkpoint
 from engine.gguf_config import config_from_gguf
+from engine.new_file import part_path
 from engine.panels import PanelFolder, header, store, windows
-from engine.prepared_files import SUFFIX, list_prepared
+from engine.prepared_files import SUFFIX, list_prepared, make_room, prepared_name
 from engine.weights import load_weights
 
 
@@ -151,6 +155,40 @@ def test_another_source_file_has_another_key(opened, tmp_path):
     second, progress = opened(tmp_path / "cache")
     assert progress
     assert second.path != first.path
+
+
+def test_another_model_of_the_same_size_and_time_has_another_key(opened, tmp_path):
+    first, _ = opened(tmp_path / "cache")
+    path = tmp_path / "tiny.gguf"
+    stamp, weights = path.stat().st_mtime_ns, path.read_bytes()
+    path.write_bytes(weights[:-4096] + weights[-4096:][::-1])
+    os.utime(path, ns=(stamp, stamp))
+    second, progress = opened(tmp_path / "cache")
+    assert progress
+    assert second.path != first.path
+
+
+def test_what_is_removed_before_it_is_mapped_stays_in_memory(opened, tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "mark_used", lambda path: path.unlink())
+    panels, _ = opened(tmp_path / "cache")
+    assert panels.path is None
+    assert content(panels) == content(opened(None)[0])
+
+
+@pytest.mark.parametrize("stem", ["x" * 250, "🙂" * 60, "ü" + "🙂" * 59])
+def test_names_of_any_length_have_room(stem, tmp_path):
+    name = prepared_name(Path(f"{stem}.gguf"), "0" * 64)
+    (tmp_path / name).touch()
+    assert [stem.startswith(file.model) for file in list_prepared(tmp_path)] == [True]
+
+
+def test_what_killed_engines_left_makes_room_first(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left = part_path(tmp_path / "x", ended.pid)
+    left.write_bytes(bytes(100))
+    assert make_room(tmp_path, 10, 1000)
+    assert not left.exists()
 
 
 def test_what_was_used_longest_ago_makes_room(opened, tmp_path):
