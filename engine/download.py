@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -23,6 +23,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from engine.errors import DownloadError
+from engine.served import BrokenOff, Span, begins_as_gguf, is_gguf, is_whole_gguf, refuse, span_of, strong
 
 if TYPE_CHECKING:
     import httpx
@@ -62,23 +63,12 @@ class _Wanted:
     headers: Mapping[str, str]
 
 
-class RefusedError(DownloadError):
-    """The server does not hand the file out; status: of its answer."""
-
-    def __init__(self, message: str, hint: str, status: int) -> None:
-        super().__init__(message, hint)
-        self.status = status
-
-
-class _BrokenOff(Exception):
-    """The connection ended before the file did."""
-
-
 def file_name_of(url: str) -> str:
     """The name that a file from this URL gets. Raises DownloadError for a URL that names none."""
     wrong = DownloadError(f"{url} names no file to fetch.", "Give the whole address, from https:// to the file's name.")
     try:
-        address = urlsplit(url)
+        # A path cannot have lone surrogates either.
+        address = urlsplit(url.encode().decode())
     except ValueError:
         raise wrong from None
     name = unquote(address.path).replace("\\", "/").rpartition("/")[2]
@@ -119,6 +109,9 @@ def download(
             _fetch(_Wanted(url=url, sha256=(sha256 or "").lower(), headers=headers or {}), part, report)
             if sha256 is not None:
                 _check(part, sha256, checking)
+            elif is_gguf(target) and not begins_as_gguf(part):
+                _remove(part)
+                raise DownloadError(f"What came from {url} is no GGUF file.", "It was deleted. Check the address.")
             part.replace(target)
             _note(part).unlink(missing_ok=True)
     except OSError as error:
@@ -170,7 +163,7 @@ def _fetch(wanted: _Wanted, part: Path, report: Report) -> None:
             try:
                 _go_on(client, wanted, part, report)
                 return
-            except (httpx.TransportError, _BrokenOff) as error:
+            except (httpx.TransportError, BrokenOff) as error:
                 failures = 1 if part.stat().st_size > before else failures + 1
                 if failures >= ATTEMPTS:
                     raise DownloadError(
@@ -181,7 +174,7 @@ def _fetch(wanted: _Wanted, part: Path, report: Report) -> None:
                 # Whoever wants it no more says so here.
                 note = _read_note(part)
                 report(part.stat().st_size, note.total if note is not None else 0)
-            except (httpx.InvalidURL, httpx.TooManyRedirects) as error:
+            except (httpx.InvalidURL, httpx.TooManyRedirects, UnicodeError) as error:
                 raise DownloadError(f"{wanted.url} could not be fetched: {error}.", "Check the address.") from error
 
 
@@ -189,7 +182,7 @@ def _go_on(client: httpx.Client, wanted: _Wanted, part: Path, report: Report) ->
     """Fetch what is missing, over one connection."""
     known = _read_note(part)
     has_sum = known is not None and known.sha256 != "" and known.sha256 == wanted.sha256
-    is_same = known is not None and known.etag != "" and known.url == wanted.url
+    is_same = known is not None and strong(known.etag) != "" and known.url == wanted.url
     start = part.stat().st_size if has_sum or is_same else 0
     headers = {**wanted.headers, "Accept-Encoding": "identity"}
     if start and known is not None:
@@ -198,40 +191,65 @@ def _go_on(client: httpx.Client, wanted: _Wanted, part: Path, report: Report) ->
         # With a checksum, whichever server has the file now may have its own ETag for it.
         headers |= {"Range": f"bytes={start}-"} | ({} if has_sum else {"If-Range": known.etag})
     with client.stream("GET", wanted.url, headers=headers) as response:
+        span, etag = _accepted(response, wanted, part, start)
+        if span.start and known is not None and not _goes_on(known, span, "" if has_sum else etag):
+            _forget(part)
+            raise BrokenOff("the server has another file now")
+        if not span.start:
+            os.truncate(part, 0)
+        total = span.total or (known.total if span.start and known is not None else 0)
+        _note(part).write_bytes(msgspec.json.encode(_Part(wanted.url, etag, total, wanted.sha256)))
+        check_room(part.parent, total - span.start)
+        _receive(response, part, replace(span, total=total), report)
+
+
+def _accepted(response: httpx.Response, wanted: _Wanted, part: Path, start: int) -> tuple[Span, str]:
+    """Which bytes of the file an answer brings, and the file's ETag."""
+    try:
         if response.status_code == 416:
-            # What is here is no beginning of what is there.
-            os.truncate(part, 0)
-            raise _BrokenOff("the server has another file now")
-        _refuse(response, wanted.url)
-        if response.status_code == 206 and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-            os.truncate(part, 0)
-            raise _BrokenOff("the server sent another part than was asked for")
-        if response.status_code == 200:
-            start = 0
-            os.truncate(part, 0)
-        length = response.headers.get("Content-Length", "")
-        total = start + int(length) if length.isdecimal() else 0
-        etag = response.headers.get("ETag", "")
-        # Only a strong one says that the bytes are the same.
-        note = _Part(wanted.url, "" if etag.startswith("W/") else etag, total, wanted.sha256)
-        _note(part).write_bytes(msgspec.json.encode(note))
-        check_room(part.parent, total - start)
-        _receive(response, part, start, total, report)
+            raise BrokenOff("the server has another file now")
+        refuse(response, wanted.url)
+        return span_of(response, start), strong(response.headers.get("ETag", ""))
+    except BrokenOff:
+        # What is here may be no beginning of what is there.
+        if response.status_code in (206, 416):
+            _forget(part)
+        raise
 
 
-def _receive(response: httpx.Response, part: Path, start: int, total: int, report: Report) -> None:
-    done = start
-    report(done, total)
+def _goes_on(known: _Part, span: Span, etag: str) -> bool:
+    """Whether a part is of the file that was begun; some servers send one whatever If-Range says."""
+    return etag in ("", known.etag) and (0 in (span.total, known.total) or span.total == known.total)
+
+
+def _forget(part: Path) -> None:
+    """Begin anew."""
+    os.truncate(part, 0)
+    _note(part).unlink(missing_ok=True)
+
+
+def _remove(part: Path) -> None:
+    """Leave nothing of what is not wanted."""
+    part.unlink(missing_ok=True)
+    _note(part).unlink(missing_ok=True)
+
+
+def _receive(response: httpx.Response, part: Path, span: Span, report: Report) -> None:
+    done = span.start
+    report(done, span.total)
     with part.open("r+b") as file:
-        file.seek(start)
+        file.seek(done)
         for piece in response.iter_raw():
             file.write(piece)
             done += len(piece)
-            report(done, total)
+            report(done, span.total)
         file.flush()
         os.fsync(file.fileno())
+    total = span.total or span.end
     if total and done != total:
-        raise _BrokenOff(f"it ended after {done} of {total} bytes")
+        raise BrokenOff(f"it ended after {done} of {total} bytes")
+    if not span.total and is_gguf(part.with_suffix("")) and begins_as_gguf(part) and not is_whole_gguf(part):
+        raise BrokenOff(f"it ended after {done} bytes, before its last tensor")
 
 
 def _read_note(part: Path) -> _Part | None:
@@ -239,22 +257,6 @@ def _read_note(part: Path) -> _Part | None:
         return msgspec.json.decode(_note(part).read_bytes(), type=_Part)
     except (OSError, msgspec.MsgspecError):
         return None
-
-
-def _refuse(response: httpx.Response, url: str) -> None:
-    """Raise DownloadError for an answer that is not the file."""
-    # After a redirect, 403 is how a store says that the address it was given is no longer valid.
-    is_stale = response.status_code == 403 and bool(response.history)
-    if response.status_code == 429 or response.status_code >= 500 or is_stale:
-        raise _BrokenOff(f"the server answers {response.status_code}")
-    if response.status_code not in (200, 206):
-        reasons = {401: "it wants a login", 403: "it is not for everyone", 404: "there is no such file"}
-        reason = reasons.get(response.status_code, response.reason_phrase)
-        raise RefusedError(
-            f"{url} could not be fetched: {response.status_code}, {reason}.", "Check the address.", response.status_code
-        )
-    if response.headers.get("Content-Type", "").partition(";")[0].strip() in ("text/html", "application/xhtml+xml"):
-        raise DownloadError(f"{url} is a web page, not a model file.", "Copy the address of the file itself.")
 
 
 def check_room(folder: Path, needed: int) -> None:
@@ -283,8 +285,7 @@ def _check(part: Path, sha256: str, checking: Report) -> None:
     """Compare the whole file with what was asked for; the wrong one is deleted."""
     found = sha256_of(part, checking)
     if found != sha256.lower():
-        part.unlink(missing_ok=True)
-        _note(part).unlink(missing_ok=True)
+        _remove(part)
         raise DownloadError(
             f"What came is not the wanted file: its SHA-256 is {found}.",
             "It was deleted. Check the address and the checksum.",

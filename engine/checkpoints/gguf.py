@@ -216,6 +216,11 @@ def open_gguf(path: Path) -> Checkpoint:
     return Checkpoint(path, f"GGUF v{parts[0].version}", metadata, stack_experts(tensors), tuple(paths))
 
 
+def check_extent(path: Path) -> None:
+    """Raise ModelFileError where one file of a model ends before its tensors do, whatever its name."""
+    _read_part(path)
+
+
 def _read_part(path: Path) -> _Part:
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:

@@ -8,11 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine.checkpoints.finding import UNFINISHED
-from engine.download import RefusedError, Report, check_room, download, file_name_of, sha256_of
+from engine.download import Report, check_room, download, file_name_of, sha256_of
 from engine.errors import DownloadError
 from engine.hub.choosing import Choice, HubFile, choose
 from engine.hub.listing import GATED, Listing, list_files, refusal, url_of
 from engine.hub.reference import HubReference
+from engine.served import RefusedError
 
 Announce = Callable[[Choice], None]
 """Called with what is going to be fetched, before it is."""

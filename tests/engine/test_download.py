@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,12 +15,17 @@ from engine import download as module
 from engine.download import download, file_name_of
 from engine.errors import DownloadError
 
-CONTENT = bytes(range(256)) * 5000
+CONTENT = b"GGUF" + bytes(range(256)) * 5000
+OTHER = b"GGUF" + bytes(range(255, -1, -1)) * 5000
 
 
 @dataclass
 class Site:
-    """What the server has, and what it was asked for. cut: how many bytes the next answers send before they end."""
+    """What the server has, and what it was asked for.
+
+    cut: how many bytes the next answers send before they end. most: how many bytes a part has at most. ignores_etags:
+    parts are sent of whatever file there is now. tells_length: no answer ends before it should without being noticed.
+    """
 
     url: str = ""
     content: bytes = CONTENT
@@ -31,6 +36,10 @@ class Site:
     ranges: list[str | None] = field(default_factory=list)
     ignores_ranges: bool = False
     off_by: int = 0
+    most: int | None = None
+    ignores_etags: bool = False
+    tells_length: bool = True
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @pytest.fixture(autouse=True)
@@ -58,20 +67,24 @@ def site() -> Iterator[Site]:
                 self.end_headers()
                 return
             start = 0
-            if wanted and self.headers.get("If-Range") == site.etag and not site.ignores_ranges:
+            is_known = site.ignores_etags or self.headers.get("If-Range") == site.etag
+            if wanted and is_known and not site.ignores_ranges:
                 start = int(wanted.removeprefix("bytes=").removesuffix("-"))
             self.send_response(206 if start else site.status)
-            body = site.content[start:]
-            self.send_header("Content-Length", str(len(body)))
+            body = site.content[start:][: site.most if start else None]
+            if site.tells_length:
+                self.send_header("Content-Length", str(len(body)))
             self.send_header("Content-Type", site.content_type)
             self.send_header("ETag", site.etag)
             if start:
                 shown = start + site.off_by
-                self.send_header("Content-Range", f"bytes {shown}-{len(site.content) - 1}/{len(site.content)}")
+                self.send_header("Content-Range", f"bytes {shown}-{shown + len(body) - 1}/{len(site.content)}")
+            for name, value in site.headers.items():
+                self.send_header(name, value)
             self.end_headers()
             sent = body[: site.cut.pop(0)] if site.cut else body
             self.wfile.write(sent)
-            self.close_connection = len(sent) < len(body)
+            self.close_connection = len(sent) < len(body) or not site.tells_length
 
     class Server(ThreadingHTTPServer):
         def handle_error(self, request: object, client_address: object) -> None:
@@ -136,8 +149,8 @@ def test_a_file_that_changed_meanwhile_is_fetched_anew(
     site.cut = [400_000]
     with pytest.raises(DownloadError):
         download(site.url, tmp_path, lambda *_: None)
-    site.etag, site.content, site.ignores_ranges = '"two"', CONTENT[::-1], ignores_ranges
-    assert download(site.url, tmp_path, lambda *_: None).read_bytes() == CONTENT[::-1]
+    site.etag, site.content, site.ignores_ranges = '"two"', OTHER, ignores_ranges
+    assert download(site.url, tmp_path, lambda *_: None).read_bytes() == OTHER
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -186,6 +199,66 @@ def test_another_part_than_was_asked_for_is_not_put_together(site: Site, tmp_pat
     path = download(site.url, tmp_path, lambda *_: None)
     assert path.read_bytes() == CONTENT
     assert site.ranges == [None, "bytes=300000-", None]
+
+
+def test_parts_may_be_smaller_than_was_asked_for(site: Site, tmp_path: Path) -> None:
+    site.cut, site.most = [300_000], 400_000
+    assert download(site.url, tmp_path, lambda *_: None).read_bytes() == CONTENT
+    assert site.ranges == [None, "bytes=300000-", "bytes=700000-", "bytes=1100000-"]
+
+
+@pytest.mark.parametrize(
+    ("etag", "content"), [('"two"', OTHER), ('"one"', OTHER + b"!"), ("", OTHER + b"!")], ids=["etag", "size", "both"]
+)
+def test_parts_of_two_files_are_not_put_together(site: Site, tmp_path: Path, etag: str, content: bytes) -> None:
+    site.cut, site.ignores_etags = [300_000], True
+
+    def change(done: int, total: int) -> None:
+        if done:
+            site.etag, site.content = etag, content
+
+    assert download(site.url, tmp_path, change).read_bytes() == content
+    assert site.ranges == [None, "bytes=300000-", None]
+
+
+def test_a_part_that_nobody_asked_for_is_no_file(site: Site, tmp_path: Path) -> None:
+    site.status, site.headers = 206, {"Content-Range": f"bytes 0-{len(CONTENT) - 1}/{2 * len(CONTENT)}"}
+    with pytest.raises(DownloadError, match="another part than was asked for"):
+        download(site.url, tmp_path, lambda *_: None)
+    assert "model.gguf" not in names(tmp_path)
+
+
+def test_what_comes_compressed_is_refused(site: Site, tmp_path: Path) -> None:
+    site.headers = {"Content-Encoding": "gzip"}
+    with pytest.raises(DownloadError, match=r"compressed \(gzip\)"):
+        download(site.url, tmp_path, lambda *_: None)
+    assert names(tmp_path) == []
+
+
+def test_where_no_length_is_told_the_tensors_tell(site: Site, tmp_path: Path, write_model: Callable[..., Path]) -> None:
+    site.content = write_model(tmp_path / "source.gguf").read_bytes()
+    site.tells_length, site.etag, site.cut = False, "", [20_000] * module.ATTEMPTS
+    with pytest.raises(DownloadError, match="before its last tensor"):
+        download(site.url, tmp_path, lambda *_: None)
+    assert "model.gguf" not in names(tmp_path)
+    site.etag, site.cut = '"one"', [20_000]
+    assert download(site.url, tmp_path, lambda *_: None).read_bytes() == site.content
+    assert site.ranges[-2:] == [None, "bytes=20000-"]
+
+
+@pytest.mark.parametrize("content", [b"", b'{"error": "too many requests"}'])
+def test_a_message_in_the_place_of_a_model_is_refused(site: Site, tmp_path: Path, content: bytes) -> None:
+    site.content, site.content_type = content, "application/json"
+    with pytest.raises(DownloadError, match="is no GGUF file"):
+        download(site.url, tmp_path, lambda *_: None)
+    assert names(tmp_path) == []
+    assert download(site.url.replace(".gguf", ".json"), tmp_path, lambda *_: None).read_bytes() == content
+
+
+def test_an_etag_that_cannot_be_sent_back_is_none(site: Site, tmp_path: Path) -> None:
+    site.etag, site.cut = '"é"', [300_000]
+    assert download(site.url, tmp_path, lambda *_: None).read_bytes() == CONTENT
+    assert site.ranges == [None, None]
 
 
 def test_checking_a_large_file_tells_how_far_it_is_and_can_be_stopped(
@@ -251,8 +324,23 @@ def test_names(url: str, name: str) -> None:
     assert file_name_of(url) == name
 
 
+@pytest.mark.parametrize("host", ["a..b", "xn--", "x" * 70])
+def test_hosts_that_cannot_be(tmp_path: Path, host: str) -> None:
+    with pytest.raises(DownloadError, match=r"could not be fetched: .*\. Check the address"):
+        download(f"http://{host}/x.gguf", tmp_path, lambda *_: None)
+    assert names(tmp_path) == []
+
+
 @pytest.mark.parametrize(
-    "url", ["https://example.org/", "ftp://example.org/x", "https:///x", "model.gguf", "https://e/.."]
+    "url",
+    [
+        "https://example.org/",
+        "https://example.org/\ud800.gguf",
+        "ftp://example.org/x",
+        "https:///x",
+        "model.gguf",
+        "https://e/..",
+    ],
 )
 def test_addresses_without_a_file(url: str) -> None:
     with pytest.raises(DownloadError, match="names no file"):

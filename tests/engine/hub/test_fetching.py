@@ -16,7 +16,7 @@ from engine.errors import DownloadError
 from engine.pulling import pull
 from engine.starter import FetchProgress
 
-CONTENT = bytes(range(256)) * 3000
+CONTENT = b"GGUF" + bytes(range(256)) * 3000
 SMALL = b'{"architectures": ["LlamaForCausalLM"]}'
 
 
