@@ -11,8 +11,9 @@ from typing import Self
 from engine import errors
 from engine.child import EngineProcess, Limits
 from engine.interface import Engine, error_from
-from engine.protocol import PROTOCOL_VERSION, AnyCommand, AnyEvent, EngineDied, Hello
+from engine.protocol import PROTOCOL_VERSION, AnyCommand, AnyEvent, EngineDied, Failed, Hello, Load
 from engine.protocol.lines import command_encoder
+from engine.typed_path import require_text
 
 __all__ = ["ENGINE_COMMAND", "EngineClient", "error_from"]
 
@@ -81,6 +82,14 @@ class EngineClient(Engine):
 
     async def send(self, command: AnyCommand) -> None:
         """Give the engine a command; EngineGoneError if there is no engine any more."""
+        if isinstance(command, Load):
+            try:
+                require_text(command.path, command.base, command.cache_dir)
+            except errors.ModelFileError as error:
+                kind = type(error).__name__
+                failed = Failed(request_id=command.request_id, kind=kind, message=error.message, hint=error.hint)
+                self._deliver(failed)
+                return
         await self._process.write(command_encoder.encode(command) + b"\n")
 
     async def close(self) -> None:

@@ -192,15 +192,16 @@ def _go_on(client: httpx.Client, wanted: _Wanted, part: Path, report: Report) ->
         headers |= {"Range": f"bytes={start}-"} | ({} if has_sum else {"If-Range": known.etag})
     with client.stream("GET", wanted.url, headers=headers) as response:
         span, etag = _accepted(response, wanted, part, start)
-        if span.start and known is not None and not _goes_on(known, span, "" if has_sum else etag):
-            _forget(part)
-            raise BrokenOff("the server has another file now")
         if not span.start:
             os.truncate(part, 0)
-        total = span.total or (known.total if span.start and known is not None else 0)
-        _note(part).write_bytes(msgspec.json.encode(_Part(wanted.url, etag, total, wanted.sha256)))
-        check_room(part.parent, total - span.start)
-        _receive(response, part, replace(span, total=total), report)
+        elif known is not None:
+            if not _goes_on(known, span, "" if has_sum else etag):
+                _forget(part)
+                raise BrokenOff("the server has another file now")
+            span, etag = replace(span, total=span.total or known.total), etag or known.etag
+        _note(part).write_bytes(msgspec.json.encode(_Part(wanted.url, etag, span.total, wanted.sha256)))
+        check_room(part.parent, span.total - span.start)
+        _receive(response, part, span, report)
 
 
 def _accepted(response: httpx.Response, wanted: _Wanted, part: Path, start: int) -> tuple[Span, str]:

@@ -24,6 +24,7 @@ from engine.conversion.messages import (
 )
 from engine.errors import EngineError
 from engine.new_file import part_path
+from engine.typed_path import require_text
 
 COMMAND: Sequence[str] = (sys.executable, "-P", "-m", "engine.conversion")
 """The process that converts."""
@@ -41,8 +42,9 @@ class ConversionFailedError(EngineError):
 def convert(conversion: Conversion, log_path: Path, on_message: OnMessage) -> Converted:
     """Convert in a process of its own and wait for it; an exception here, such as Ctrl-C's, ends that process.
 
-    Its stderr goes to the log. Raises ConversionFailedError.
+    Its stderr goes to the log. Raises ConversionFailedError, ModelFileError for a path that it cannot be told.
     """
+    require_text(conversion.source, conversion.target, conversion.base, conversion.cache_dir)
     oom_kills = postmortem.oom_kills()
     with open_log(log_path, lambda text: on_message(ConversionNote(text=text))) as log_file:
         log_start = log_file.seek(0, os.SEEK_END)
@@ -54,7 +56,9 @@ def convert(conversion: Conversion, log_path: Path, on_message: OnMessage) -> Co
         code = process.wait(STOP_S) if answer else process.wait()
     finally:
         _end(process)
-        part_path(Path(conversion.target), process.pid).unlink(missing_ok=True)
+        # Where the target's folder is none, there is nothing of it either.
+        with contextlib.suppress(OSError):
+            part_path(Path(conversion.target), process.pid).unlink()
     if isinstance(answer, Converted):
         return answer
     if answer is not None:

@@ -46,8 +46,13 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A conversion, ready to be carried out. requantized: source types that have lost precision before."""
+    """A conversion, ready to be carried out.
 
+    sources: the files that are read, and which those were when they were opened. requantized: source types that have
+    lost precision before.
+    """
+
+    sources: dict[Path, tuple[int, ...]]
     target: Path
     force: bool
     layout: Layout
@@ -66,6 +71,7 @@ def plan_conversion(conversion: Conversion) -> Plan:
     """Open the source and check everything. Raises EngineError."""
     mix = find_mix(conversion.type)
     checkpoint = _open(conversion)
+    sources = {file: _which(file) for file in checkpoint.files}
     target = Path(conversion.target)
     _check_target(target, checkpoint, conversion.force)
     types = choose_types(mix, checkpoint.metadata, checkpoint.tensors)
@@ -79,6 +85,7 @@ def plan_conversion(conversion: Conversion) -> Plan:
         for piece in _pieces(tensor, types[tensor.name], layout.offsets[tensor.name])
     ]
     return Plan(
+        sources=sources,
         target=target,
         force=conversion.force,
         layout=layout,
@@ -87,6 +94,25 @@ def plan_conversion(conversion: Conversion) -> Plan:
         bytes_in=checkpoint.weights_bytes,
         requantized=_requantized(checkpoint.tensors.values(), types),
     )
+
+
+def check_sources(plan: Plan) -> None:
+    """Raise ConversionError where a file is no longer the one that was opened: half of each would be in the new one."""
+    for file, which in plan.sources.items():
+        if _which(file) != which:
+            raise ConversionError(
+                f"{file} changed while it was converted; nothing of the new file is left.",
+                "Convert it again when nothing writes to it.",
+            )
+
+
+def _which(file: Path) -> tuple[int, ...]:
+    """Which file is at a path, with what is in it; nothing where there is none."""
+    try:
+        status = file.stat()
+    except OSError:
+        return ()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _open(conversion: Conversion) -> Checkpoint:
@@ -117,14 +143,18 @@ def _telling_name(metadata: Metadata, path: Path) -> str | None:
 
 
 def _check_target(target: Path, checkpoint: Checkpoint, force: bool) -> None:
-    if not target.parent.is_dir():
+    # A name that no file can have is told of when the file is written.
+    if not os.path.isdir(target.parent):
         raise ConversionError(f"The folder {target.parent} does not exist.", "Make it first, or write elsewhere.")
-    if target.is_dir():
+    if os.path.isdir(target):
         raise ConversionError(f"{target} is a folder.", "Name the file that is to be written.")
     if not os.path.lexists(target):
         return
-    if target.exists() and any(file.exists() and target.samefile(file) for file in checkpoint.files):
-        raise ConversionError(f"{target} is the model that is to be converted.", "Give the new file another name.")
+    if os.path.exists(target):
+        if any(os.path.exists(file) and os.path.samefile(target, file) for file in checkpoint.files):
+            raise ConversionError(f"{target} is the model that is to be converted.", "Give the new file another name.")
+        if not os.path.isfile(target):
+            raise ConversionError(f"{target} is a device or a pipe, not a file.", "Give the new file another name.")
     if not force:
         raise ConversionError(f"{target} exists already.", "Choose another name, or overwrite it with --force.")
 

@@ -10,7 +10,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 
 from engine.checkpoints.rows import read_rows
 from engine.conversion.messages import ConversionProgress, Stage
-from engine.conversion.plan import Piece, Plan, write_error
+from engine.conversion.plan import Piece, Plan, check_sources, write_error
 from engine.conversion.stopping import Stop
 from engine.errors import ModelFileError, UnsupportedModelError
 from engine.new_file import NewFile
@@ -93,6 +93,7 @@ def run(plan: Plan, threads: int, stop: Stop, report: Report) -> None:
             report(speed.at("saving", plan.bytes_in))
             file.sync()
             stop.check()
+            check_sources(plan)
             file.keep()
     except OSError as error:
         raise write_error(plan.target, error) from error

@@ -24,6 +24,7 @@ from engine.protocol import (
     Generate,
     HeartbeatMissed,
     Hello,
+    Load,
     Notice,
     Stop,
     TextPrompt,
@@ -227,6 +228,15 @@ async def test_silence_is_told_once_and_again_after_a_sound(start: Start):
     _, between = await until(client, HeartbeatMissed)
     assert [type(event) for event in between] == [Token]
     assert client.alive
+
+
+async def test_a_path_that_is_no_text_is_refused_in_words(start: Start):
+    client = await start("ignores_stdin")
+    for load in (Load(path="/x/\udcff.gguf"), Load(path="/x", base="\udcff"), Load(path="/x", cache_dir="\ud800")):
+        with pytest.raises(ModelFileError, match="bytes in it that are no text"):
+            await client.load(load)
+        await client.send(load)
+        assert "no text" in (await until(client, Failed))[0].message
 
 
 async def test_a_command_that_nobody_reads_is_given_up(start: Start):

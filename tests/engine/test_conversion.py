@@ -259,6 +259,40 @@ def test_types_that_cannot_be_read(raw_gguf, tmp_path):
         convert(source, tmp_path / "new.gguf", "Q4_0")
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_what_is_no_file_is_never_replaced(force, source, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(ConversionError, match="is a device or a pipe"):
+            convert(source, tmp_path / name, "Q4_0", force=force)
+    assert (tmp_path / "link").is_fifo()
+
+
+def test_targets_that_cannot_be(source, tmp_path):
+    (tmp_path / "ring").symlink_to("ring")
+    for target in (tmp_path / ("x" * 300), tmp_path / ("x" * 300) / "y", tmp_path / "ring" / "y"):
+        with pytest.raises(ConversionError, match=r"cannot be written|does not exist"):
+            convert(source, target, "Q4_0")
+    with pytest.raises(ConversionError, match="exists already"):
+        convert(source, tmp_path / "ring", "Q4_0")
+    assert names(tmp_path) == ["ring", "source.gguf"]
+
+
+@pytest.mark.parametrize("stage", ["compiling", "converting", "saving"])
+def test_a_source_that_is_replaced_meanwhile_is_told(stage, source, write_model, tmp_path):
+    plan = plan_conversion(Conversion(source=str(source), target=str(tmp_path / "new.gguf"), type="Q4_0"))
+    other = write_model(tmp_path / "other.gguf", dim=256, n_heads=4, n_kv_heads=2, hidden_dim=512)
+
+    def report(progress):
+        if progress.stage == stage and other.exists():
+            other.replace(source)
+
+    with pytest.raises(ConversionError, match="changed while it was converted"):
+        run(plan, 2, Stop(), report)
+    assert names(tmp_path) == ["source.gguf"]
+
+
 def test_a_source_that_becomes_shorter_is_told(source, tmp_path):
     plan = plan_conversion(Conversion(source=str(source), target=str(tmp_path / "new.gguf"), type="Q4_0"))
     os.truncate(source, 4096)

@@ -15,6 +15,7 @@ from engine.checkpoints import open_checkpoint
 from engine.conversion import client
 from engine.conversion.client import ConversionFailedError, convert
 from engine.conversion.messages import Conversion, ConversionNote, ConversionProgress, Converted
+from engine.errors import ModelFileError
 
 SLOW = (sys.executable, "-P", str(Path(__file__).with_name("children") / "slow_conversion.py"))
 CACHE = Path(__file__).parents[2] / ".cache" / "engine"
@@ -80,6 +81,13 @@ def test_failures_come_with_what_to_do(start, tmp_path):
     (tmp_path / "new.gguf").write_bytes(b"")
     with pytest.raises(ConversionFailedError, match=r"exists already\. .*--force"):
         start()
+
+
+def test_paths_that_are_no_text_or_lead_nowhere(start, tmp_path):
+    with pytest.raises(ModelFileError, match="bytes in it that are no text"):
+        start(target=str(tmp_path / "\udcff.gguf"))
+    with pytest.raises(ConversionFailedError, match="does not exist"):
+        start(target=str(tmp_path / "source.gguf" / "x"))
 
 
 def big_model(path, write_model, megabytes):
