@@ -173,8 +173,7 @@ def find_model(name_or_path: str | Path, directories: Iterable[str | Path]) -> P
         return path
     wanted = str(name_or_path).casefold()
     files = list(_model_files(directories))
-    named = [file for file in files if wanted in (file.name.casefold(), model_name(file).casefold())]
-    if named:
+    if named := _named(files, wanted):
         return named[0]
     begun = [file for file in files if wanted and file.name.casefold().startswith(wanted)]
     return begun[0] if len(begun) == 1 else None
@@ -184,11 +183,37 @@ def require_model(name_or_path: str | Path, directories: Iterable[str | Path]) -
     """The model that find_model finds. Raises ModelFileError, with the names that are near."""
     folders = list(directories)
     found = find_model(name_or_path, folders)
-    if found is not None:
-        return found
-    near = near_names(str(name_or_path), folders)
+    if found is None:
+        raise _no_model(str(name_or_path), folders)
+    return found
+
+
+def require_only_model(name_or_path: str, directories: Iterable[str | Path]) -> Path:
+    """The model at a path, else the only one of this whole name: which one is to be deleted is not guessed.
+
+    Raises ModelFileError, with the names that are near, or the paths of all that are called so.
+    """
+    path = typed_path(name_or_path)
+    if name_or_path and os.path.exists(path):
+        return path
+    folders = list(directories)
+    named = _named(_model_files(folders), name_or_path.casefold())
+    if not named:
+        raise _no_model(name_or_path, folders)
+    if len(named) > 1:
+        paths = ", ".join(map(str, named))
+        raise ModelFileError(f"{len(named)} models are called {name_or_path}: {paths}.", "Give the path of one.")
+    return named[0]
+
+
+def _named(files: Iterable[Path], wanted: str) -> list[Path]:
+    return [file for file in files if wanted in (file.name.casefold(), model_name(file).casefold())]
+
+
+def _no_model(name: str, folders: Iterable[str | Path]) -> ModelFileError:
+    near = near_names(name, folders)
     hint = f"Did you mean {' or '.join(near)}?" if near else "`llm-tui models list` names those that are there."
-    raise ModelFileError(f"There is no model {name_or_path}: no such file, and no such name.", hint)
+    return ModelFileError(f"There is no model {name}: no such file, and no such name.", hint)
 
 
 def near_names(name: str, directories: Iterable[str | Path]) -> list[str]:

@@ -11,7 +11,15 @@ import msgspec
 import pytest
 
 from engine import catalog
-from engine.catalog import find_model, inspect_model, list_models, near_names, require_model, survey
+from engine.catalog import (
+    find_model,
+    inspect_model,
+    list_models,
+    near_names,
+    require_model,
+    require_only_model,
+    survey,
+)
 from engine.checkpoints import Checkpoint, open_checkpoint
 from engine.errors import EngineError, ModelFileError, UnsupportedModelError
 
@@ -169,6 +177,21 @@ class TestFolders:
             require_model("kola-7b", [folder])
         with pytest.raises(ModelFileError, match="models list"):
             require_model("x", [folder])
+
+
+def test_what_is_to_be_deleted_is_not_guessed(tmp_path: Path, write_model) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        write_model(tmp_path / folder / "Twice.gguf")
+    once = write_model(tmp_path / "a" / "Once-7B.gguf")
+    for name in ("once-7b", "Once-7B.gguf", str(once)):
+        assert require_only_model(name, [tmp_path]) == once
+    with pytest.raises(ModelFileError, match=r"2 models are called twice: .*a/Twice\.gguf, .*b/Twice\.gguf"):
+        require_only_model("twice", [tmp_path])
+    with pytest.raises(ModelFileError, match=r"There is no model Once.*Did you mean Once-7B\?"):
+        require_only_model("Once", [tmp_path])
+    with pytest.raises(ModelFileError, match="There is no model"):
+        require_only_model("", [tmp_path])
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import functools
 import json
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -178,6 +179,49 @@ def test_remove_takes_a_folder_away_with_all_that_came_with_it(cli: Cli, home: P
     assert cli("models", "verify", folder).out.count(str(folder)) == len(files)
     assert cli("models", "remove", "Adapter").code == 0
     assert not folder.exists()
+
+
+def test_remove_takes_all_links_of_a_split_model_and_counts_what_becomes_free(
+    cli: Cli, home: Path, tmp_path: Path
+) -> None:
+    models = home / "models"
+    models.mkdir()
+    for number in (1, 2):
+        part = tmp_path / f"blob{number}"
+        part.write_bytes(split_gguf(number, 2) + bytes(1_000_000))
+        (models / f"big-{number:05d}-of-00002.gguf").symlink_to(part)
+    ran = cli("models", "remove", "big", "--yes")
+    assert (ran.code, "MB" in ran.err) == (0, False)
+    assert list(models.iterdir()) == []
+    assert {path.name for path in tmp_path.iterdir()} >= {"blob1", "blob2"}
+
+
+def split_gguf(number: int, count: int) -> bytes:
+    """The header of a part without tensors."""
+
+    def key(name: str, value: int) -> bytes:
+        return len(name).to_bytes(8, "little") + name.encode() + struct.pack("<IH", 2, value)
+
+    return b"GGUF" + struct.pack("<IQQ", 3, 0, 2) + key("split.no", number - 1) + key("split.count", count)
+
+
+def test_remove_does_not_guess(cli: Cli, model: Path, home: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / model.name).write_bytes(b"GGUF" + bytes(100))
+    (home / "settings.toml").write_text(f"[models]\ndirectories = [{json.dumps(str(other))}]\n")
+    ran = cli("models", "remove", "little", "--yes")
+    assert (ran.code, str(model) in ran.err, str(other) in ran.err) == (1, True, True)
+    for name in ("Litt", ""):
+        assert cli("models", "remove", name, "--yes").code == 1
+    assert model.is_symlink() and (other / model.name).exists()
+
+
+def test_remove_where_a_folder_of_the_settings_is_a_ring(cli: Cli, model: Path, home: Path, tmp_path: Path) -> None:
+    (tmp_path / "ring").symlink_to("ring")
+    (home / "settings.toml").write_text(f"[models]\ndirectories = [{json.dumps(str(tmp_path / 'ring'))}]\n")
+    assert cli("models", "remove", model, "--yes").code == 0
+    assert not model.is_symlink()
 
 
 def test_remove_leaves_what_others_put_into_a_folder(cli: Cli, home: Path, hub: Any, tmp_path: Path) -> None:

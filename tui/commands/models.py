@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ import click
 import msgspec
 
 from engine import starter
-from engine.errors import NEEDS_BASE
+from engine.errors import NEEDS_BASE, EngineError
 from engine.starter import FetchProgress
 from tui.bases import base_of, read_bases, remember_base
 from tui.commands import convert, prepared
@@ -206,18 +207,17 @@ def _sha256(path: Path) -> str:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def remove(name: str, yes: bool) -> None:
     """Delete a model's files from the folder that it is in."""
-    from engine.checkpoints import files_of
-
-    settings = user_settings()
-    path = chosen_model(name, settings)
-    folders = [folder.resolve() for folder in settings.model_directories(user_paths().models_dir)]
-    if not any(path.parent.resolve().is_relative_to(folder) for folder in folders):
+    settings, paths = user_settings(), user_paths()
+    folders = settings.model_directories(paths.models_dir)
+    path = _to_be_removed(name, folders, paths.models_dir)
+    # Of a ring of links, resolve() knows no end.
+    parent = Path(os.path.realpath(path.parent))
+    if not any(parent.is_relative_to(os.path.realpath(folder)) for folder in folders):
         raise CommandError(
             _("{path} is in none of llm-tui's model folders. Delete it yourself if you want it gone.", path=path)
         )
-    # Of a folder that is linked to, the link is what lies among the models.
-    files = (path,) if path.is_symlink() else files_of(path)
-    size = human_bytes(sum(part.stat().st_size for part in files))
+    files = _files_to_remove(path)
+    size = human_bytes(sum(map(_room_of, files)))
     if not yes and sys.stdin.isatty():
         click.confirm(_("Delete {path} ({size}) for good?", path=path, size=size), abort=True, err=True)
     for part in files:
@@ -227,3 +227,30 @@ def remove(name: str, yes: bool) -> None:
         with suppress(OSError):
             path.rmdir()
     say(_("{path} is deleted, {size} are free again.", path=path, size=size))
+
+
+def _to_be_removed(name: str, folders: list[Path], models_dir: Path) -> Path:
+    from engine.catalog import require_only_model
+
+    if name == starter.SMOLLM2.name and starter.is_present(models_dir):
+        return models_dir / starter.SMOLLM2.file_name
+    return require_only_model(name, folders)
+
+
+def _files_to_remove(path: Path) -> tuple[Path, ...]:
+    """Return what lies among the models: the link itself where it leads to a folder, or to what does not open."""
+    from engine.checkpoints import files_of
+
+    if not path.is_symlink():
+        return files_of(path)
+    try:
+        return (path,) if path.is_dir() else files_of(path)
+    except EngineError:
+        # Whatever it leads to, a link can go.
+        return (path,)
+
+
+def _room_of(path: Path) -> int:
+    """Return how many bytes are free when this name is gone: none while the file has another one."""
+    status = path.lstat()
+    return status.st_size if status.st_nlink == 1 else 0
