@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import msgspec
 
 from engine.chat import choose_format
 from engine.checkpoints import Checkpoint, Metadata, open_checkpoint, open_with_base
-from engine.checkpoints.finding import is_model_folder, model_paths
+from engine.checkpoints.finding import is_model_folder, model_name, model_paths
 from engine.errors import NEEDS_BASE, EngineError, ModelFileError, TemplateError
 from engine.memory import available_bytes
 from engine.quantization import quantization_name
@@ -77,11 +76,6 @@ class Unreadable(msgspec.Struct, frozen=True, kw_only=True):
     def name(self) -> str:
         """Its name, as a model's."""
         return model_name(Path(self.path))
-
-
-def model_name(path: Path) -> str:
-    """A model file's name without its ending and its part number."""
-    return re.sub(r"(-\d{5}-of-\d{5})?\.gguf$|\.bin$", "", path.name, flags=re.IGNORECASE)
 
 
 def inspect_model(path: str | Path, *, context: int | None = None, base: str | Path | None = None) -> ModelInfo:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engine import sampling, team
-from engine.catalog import model_name
 from engine.chat import choose_format
 from engine.checkpoints import Checkpoint, open_checkpoint, open_with_base
+from engine.checkpoints.finding import model_name
 from engine.config import ModelConfig
 from engine.errors import EngineError
 from engine.gguf_config import config_from_gguf

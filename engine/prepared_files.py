@@ -35,14 +35,14 @@ class PreparedFile(msgspec.Struct, frozen=True):
 
     @property
     def model(self) -> str:
-        """The name of the model file that it was made of, without its suffix."""
+        """The name of the model that it was made of, or how it begins."""
         return self.path.stem.rpartition("-")[0]
 
 
-def prepared_name(model: Path, key: str) -> str:
-    """The name of the file that is made of a model; key: what it is good for."""
+def prepared_name(model: str, key: str) -> str:
+    """The name of the file that is made of a model of this name; key: what it is good for."""
     # A file's name is limited in bytes.
-    stem = os.fsencode(model.stem)[:MAX_NAME_BYTES].decode("utf-8", "ignore")
+    stem = os.fsencode(model)[:MAX_NAME_BYTES].decode("utf-8", "ignore")
     return f"{stem}-{key[:16]}{SUFFIX}"
 
 

@@ -20,6 +20,7 @@ COMPANIONS = re.compile(
 
 _LATER_GGUF = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
 _PARTS_OF_FOLDERS = re.compile(r"(consolidated\..*\.pth|.*\.safetensors|pytorch_model.*\.bin)", re.IGNORECASE)
+_REPOSITORY = re.compile(r"models(?:--.+)?--(.+)")
 _OLD_MAGICS = frozenset({b"lmgg", b"fmgg", b"tjgg", b"algg"})
 
 
@@ -40,6 +41,14 @@ def model_paths(directory: Path) -> Iterator[Path]:
             path = Path(folder, name)
             if _is_model_file(path):
                 yield path
+
+
+def model_name(path: Path) -> str:
+    """A model file's name without its ending and its part number; in Hugging Face's cache that of the repository."""
+    repository = _REPOSITORY.fullmatch(path.parent.parent.name)
+    if repository is not None and path.parent.name == "snapshots":
+        return repository[1]
+    return re.sub(r"(-\d{5}-of-\d{5})?\.gguf$|\.bin$", "", path.name, flags=re.IGNORECASE)
 
 
 def is_model_folder(path: Path) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.checkpoints import Checkpoint
+from engine.checkpoints.finding import model_name
 from engine.checkpoints.identity import identity
 from engine.new_file import NewFile
 from engine.panels.header import Adding, Header, read_header, this_boot, total_of
@@ -66,7 +67,7 @@ def open_panels(
         return _in_memory(plans, threads, report)
     directory = folder.path
     key = panel_key(checkpoint, plans)
-    path = directory / prepared_name(checkpoint.path, key)
+    path = directory / prepared_name(model_name(checkpoint.path), key)
     size = ALIGNMENT + total_bytes(plans)
     if not _is_prepared(path, key, size, report):
         if folder.limit_bytes is not None and not make_room(directory, size, folder.limit_bytes):

@@ -37,6 +37,17 @@ def test_every_model_is_found_once(shelf: Path) -> None:
     assert sorted(str(path.relative_to(shelf)) for path in model_paths(shelf)) == MODELS
 
 
+@pytest.mark.parametrize("repository", ["models--owner--Some-Model", "models--Some-Model"])
+def test_a_folder_of_hugging_faces_cache_is_called_as_its_repository(
+    tmp_path: Path, write, tiny_llama, repository: str
+) -> None:
+    folder = tmp_path / "hub" / repository / "snapshots" / ("c0ffee" * 6)
+    folder.parent.mkdir(parents=True)
+    write.write_hugging_face(folder, tiny_llama)
+    assert [model.name for model in list_models([tmp_path])] == ["Some-Model"]
+    assert find_model("some-model", [tmp_path]) == folder
+
+
 def test_they_are_listed_and_found_by_name(shelf: Path) -> None:
     assert {Path(info.path).relative_to(shelf).as_posix() for info in list_models([shelf])} == set(MODELS)
     assert find_model("vicuna-7b", [shelf]) == shelf / "vicuna-7b"

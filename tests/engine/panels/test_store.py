@@ -6,7 +6,6 @@ import errno
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -177,7 +176,7 @@ def test_what_is_removed_before_it_is_mapped_stays_in_memory(opened, tmp_path, m
 
 @pytest.mark.parametrize("stem", ["x" * 250, "🙂" * 60, "ü" + "🙂" * 59])
 def test_names_of_any_length_have_room(stem, tmp_path):
-    name = prepared_name(Path(f"{stem}.gguf"), "0" * 64)
+    name = prepared_name(stem, "0" * 64)
     (tmp_path / name).touch()
     assert [stem.startswith(file.model) for file in list_prepared(tmp_path)] == [True]
 
