@@ -204,10 +204,10 @@ def _named(files: Iterable[Path], wanted: str) -> list[Path]:
     return [file for file in files if wanted in (file.name.casefold(), model_name(file).casefold())]
 
 
-def _no_model(name: str, folders: Iterable[str | Path]) -> ModelFileError:
-    near = near_names(name, folders)
+def _no_model(name_or_path: str, folders: Iterable[str | Path]) -> ModelFileError:
+    near = near_names(name_or_path, folders)
     hint = f"Did you mean {' or '.join(near)}?" if near else "`llm-tui models list` names those that are there."
-    return ModelFileError(f"There is no model {name}: no such file, and no such name.", hint)
+    return ModelFileError(f"There is no model {name_or_path}: no such file, and no such name.", hint)
 
 
 def near_names(name: str, directories: Iterable[str | Path]) -> list[str]:
