@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from engine.new_file import NewFile
+from engine.new_file import NewFile, clear_parts
 
 if TYPE_CHECKING:
     from engine.checkpoints import Checkpoint
@@ -162,6 +162,7 @@ class KeptCaches:
         return [], 0
 
     def _make_room(self, newest: Path) -> None:
+        clear_parts(self._directory)
         files = sorted(self._directory.glob("*.kv"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
         room = self._limit_bytes - newest.stat().st_size
         for file in files:
