@@ -22,7 +22,7 @@ from engine import postmortem
 from engine.errors import EngineGoneError, EngineStartError
 from engine.lines import LineSplitter, LineTooLongError
 from engine.protocol import AnyEvent, EngineDied, HeartbeatMissed, Notice
-from engine.protocol.lines import event_decoder
+from engine.protocol.lines import MAX_LINE_BYTES, event_decoder
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +59,7 @@ class Limits:
     """The same after MANY events at once: that fast, ten changes a second are as good."""
     tick_s: float = 0.5
     """How often the watch looks whether the engine is silent."""
-    line_bytes: int = 64 << 20
-    """The largest honest line is a tokenized book; more is an engine that writes without end."""
+    line_bytes: int = MAX_LINE_BYTES
     bad_lines_logged: int = 20
     """Enough to see what is wrong; the rest is counted only."""
 
@@ -97,7 +96,8 @@ class _Pipes(asyncio.SubprocessProtocol):
             self.overlong.set()
             self.over.set()
             return
-        if self._output is not None:
+        # In the middle of a line, the engine stands still until the rest is read.
+        if self._output is not None and not self._splitter.in_line:
             self._output.pause_reading()
             gather_s = self._limits.gather_s if len(lines) < MANY else self._limits.gather_many_s
             loop.call_later(gather_s, self._output.resume_reading)

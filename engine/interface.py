@@ -114,9 +114,12 @@ class Engine(ABC):
 
         return (await self._one(command, ModelReady, progress)).card
 
-    async def tokenize(self, text: str, *, add_bos: bool = True, parse_special: bool = True) -> Tokenized:
+    async def tokenize(
+        self, text: str, *, add_bos: bool = True, parse_special: bool = True, with_pieces: bool = True
+    ) -> Tokenized:
         """The open model's tokens of a text; answered between two tokens of an answer that is being written."""
-        return await self._one(Tokenize(text=text, add_bos=add_bos, parse_special=parse_special), Tokenized)
+        command = Tokenize(text=text, add_bos=add_bos, parse_special=parse_special, with_pieces=with_pieces)
+        return await self._one(command, Tokenized)
 
     async def detokenize(self, ids: list[int]) -> str:
         """The text of the open model's tokens; answered like `tokenize`."""
@@ -124,7 +127,7 @@ class Engine(ABC):
 
     async def token_bytes(self, ids: list[int]) -> list[bytes]:
         """The bytes that each token stands for, perhaps half a character; answered like `tokenize`."""
-        return (await self._one(Detokenize(ids=ids), Detokenized)).pieces
+        return (await self._one(Detokenize(ids=ids, with_pieces=True), Detokenized)).pieces
 
     async def look(self, command: Look, on_progress: Callable[[PromptProgress], None] | None = None) -> Looked:
         """What is likely at a place of a conversation; waits for an answer that is being written."""

@@ -15,6 +15,11 @@ class LineSplitter:
         self._parts: list[bytes] = []
         self._n_bytes = 0
 
+    @property
+    def in_line(self) -> bool:
+        """Whether a line has begun and not ended."""
+        return bool(self._parts)
+
     def feed(self, piece: bytes) -> list[bytes]:
         """The lines that this piece ends, without their line feed; LineTooLongError when one has no end."""
         *ended, rest = piece.split(b"\n")

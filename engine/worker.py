@@ -47,7 +47,7 @@ from engine.protocol import (
     Unload,
     Unloaded,
 )
-from engine.protocol.lines import command_decoder, event_encoder
+from engine.protocol.lines import MAX_LINE_BYTES, command_decoder, event_encoder
 from engine.pulse import Activity, Pulse
 from engine.version import VERSION
 
@@ -167,8 +167,10 @@ class Wire:
         self._lock = threading.Lock()
 
     def emit(self, event: AnyEvent) -> None:
-        """Write and flush one event."""
+        """Write and flush one event. EngineError if it is longer than the other side takes."""
         line = event_encoder.encode(event) + b"\n"
+        if len(line) > MAX_LINE_BYTES:
+            raise EngineError(f"The answer to this has more than {MAX_LINE_BYTES >> 20} MB.", "Ask for less at a time.")
         try:
             with self._lock:
                 self._file.write(line)
@@ -319,7 +321,7 @@ class Worker:
         tokenizer = self._need_model().tokenizer
         if isinstance(command, Tokenize):
             ids = tokenizer.encode(command.text, add_bos=command.add_bos, parse_special=command.parse_special)
-            pieces = [tokenizer.piece_text(token_id) for token_id in ids]
+            pieces = [tokenizer.piece_text(token_id) for token_id in ids] if command.with_pieces else []
             self._emit(Tokenized(request_id=command.request_id, ids=ids, pieces=pieces))
         elif isinstance(command, Detokenize):
             outside = [token_id for token_id in command.ids if not 0 <= token_id < tokenizer.vocab_size]
@@ -329,7 +331,8 @@ class Worker:
                     "Use the tokens of this model.",
                 )
             text = tokenizer.decode(command.ids)
-            stand_for = [tokenizer.piece_bytes(i) or tokenizer.piece_text(i).encode() for i in command.ids]
+            wanted = command.ids if command.with_pieces else []
+            stand_for = [tokenizer.piece_bytes(i) or tokenizer.piece_text(i).encode() for i in wanted]
             self._emit(Detokenized(request_id=command.request_id, text=text, pieces=stand_for))
 
     def _need_model(self) -> LanguageModel:

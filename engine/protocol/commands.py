@@ -146,17 +146,19 @@ class Stop(Command, frozen=True, tag="stop"):
 
 
 class Tokenize(Command, frozen=True, tag="tokenize"):
-    """Text to token ids."""
+    """Text to token ids. with_pieces: tell each one's text, too."""
 
     text: str
     add_bos: bool = True
     parse_special: bool = True
+    with_pieces: bool = True
 
 
 class Detokenize(Command, frozen=True, tag="detokenize"):
-    """Token ids to text."""
+    """Token ids to text. with_pieces: tell each one's own bytes, too."""
 
     ids: list[int]
+    with_pieces: bool = False
 
 
 class Score(Command, frozen=True, tag="score"):

@@ -160,14 +160,17 @@ class Finished(Event, frozen=True, tag="finished"):
 
 
 class Tokenized(Event, frozen=True, tag="tokenized"):
-    """Token ids, and each one's text."""
+    """Token ids, and each one's text where the command wants it."""
 
     ids: list[int]
-    pieces: list[str]
+    pieces: list[str] = []
 
 
 class Detokenized(Event, frozen=True, tag="detokenized"):
-    """The text of token ids. pieces: each one's own bytes, perhaps half a character; a control token's is its name."""
+    """The text of token ids.
+
+    pieces: each one's own bytes, perhaps half a character, where the command wants them; a control token's is its name.
+    """
 
     text: str
     pieces: list[bytes] = []

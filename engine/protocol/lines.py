@@ -10,6 +10,9 @@ import msgspec
 from engine.protocol.commands import AnyCommand
 from engine.protocol.events import AnyEvent
 
+MAX_LINE_BYTES = 64 << 20
+"""The largest honest line is a tokenized book; more is an engine that writes without end."""
+
 command_encoder = msgspec.json.Encoder()
 command_decoder = msgspec.json.Decoder(AnyCommand)
 event_encoder = msgspec.json.Encoder()

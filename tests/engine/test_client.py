@@ -130,6 +130,12 @@ async def test_a_line_without_end_ends_the_engine_with_a_clear_event(start: Star
     assert not client.alive
 
 
+async def test_a_long_line_is_read_without_pauses(start: Start):
+    client = await start("long_line", limits=Limits(gather_s=60, close_s=0.2, drain_s=0.2))
+    token, _ = await until(client, Token)
+    assert len(token.text) == 5_000_000
+
+
 async def test_a_full_stderr_blocks_nothing(start: Start):
     client = await start("floods_stderr")
     assert await client.detokenize([1]) == "calm"

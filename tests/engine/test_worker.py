@@ -205,11 +205,20 @@ async def test_small_questions_are_answered_between_two_tokens(start: Start):
     tokenized = await client.tokenize("hé")
     assert tokenized.ids == [256, 104, 195, 169]
     assert tokenized.pieces == ["<s>", "h", "\\xc3", "\\xa9"]
+    assert (await client.tokenize("hé", with_pieces=False)).pieces == []
     assert await client.detokenize([104, 195, 169]) == "hé"
+    assert await client.token_bytes([104, 195, 256]) == [b"h", b"\xc3", b"<s>"]
     with pytest.raises(EngineError, match="Token 259 does not exist"):
         await client.detokenize([259])
     await until(client, is_token)
     assert client.alive
+
+
+async def test_an_answer_that_is_too_long_for_a_line_is_refused_and_the_engine_goes_on(start: Start):
+    client = await start()
+    with pytest.raises(EngineError, match="more than 64 MB"):
+        await client.token_bytes([104] * 10_000_000)
+    assert await client.detokenize([104]) == "h"
 
 
 async def test_looking_waits_for_the_answer_and_tells_what_comes_next(start: Start):

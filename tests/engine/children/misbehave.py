@@ -77,6 +77,12 @@ def endless_line() -> None:
         write("x" * 65536)
 
 
+def long_line() -> None:
+    token = {"type": "token", "request_id": "a", "id": 1, "text": "x" * 5_000_000, "logprob": -0.5}
+    write(f"{json.dumps(HELLO)}\n{json.dumps(token)}\n")
+    next_command()
+
+
 def floods_stderr() -> None:
     say(**HELLO)
     for i in range(20_000):
