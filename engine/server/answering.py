@@ -9,46 +9,50 @@ import math
 from collections.abc import AsyncGenerator, Coroutine
 from typing import Any
 
-import msgspec
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from engine.errors import EngineError, EngineGoneError
 from engine.interface import Engine
 from engine.protocol import AnyEvent, Failed, Finished, Generate, PromptProgress, Token
+from engine.server.event_stream import EventStream
 from engine.server.replies import Json, Reply, TokenLogprobs
 from engine.server.requests import RequestError
 from engine.server.turns import TooManyWaitingError, Turns
 
 log = logging.getLogger(__name__)
 
-KEEP_ALIVE_S = 10.0
-"""A stream says so often that it lives, so that no proxy cuts it off while a long prompt is read."""
-
 BUSY_RETRY_S = 5
 
-STREAM_HEADERS = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-store"),
-    (b"x-accel-buffering", b"no"),
-]
+_STATUSES = {
+    "ContextFullError": (400, "context_length_exceeded"),
+    "EngineGoneError": (503, "engine_gone"),
+    "ServerEndsError": (503, "server_ends"),
+}
 
-_STATUSES = {"ContextFullError": (400, "context_length_exceeded"), "EngineGoneError": (503, "engine_gone")}
+_SERVER_ENDS = Failed(kind="ServerEndsError", message="This server is being ended.", hint="Ask again later.")
 
 
 class Pieces:
-    """What single tokens stand for; the engine is asked for each once."""
+    """What single tokens stand for; the engine is asked for each once, and for many together."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._pieces: dict[int, bytes] = {}
+        self._unknown: set[int] = set()
+
+    def expect(self, token: Token) -> None:
+        """A token whose log-probabilities will be asked for."""
+        self._unknown |= {token.id, *(leader.id for leader in token.top)} - self._pieces.keys()
 
     async def logprobs(self, token: Token) -> TokenLogprobs:
         """A token and its leading candidates, with what each stands for."""
         leaders = [leader for leader in token.top if math.isfinite(leader.logprob)]
-        ids = {token.id, *(leader.id for leader in leaders)}
-        if missing := sorted(ids - self._pieces.keys()):
+        if not {token.id, *(leader.id for leader in leaders)} <= self._pieces.keys():
+            self.expect(token)
+            missing = sorted(self._unknown)
             self._pieces.update(zip(missing, await self._engine.token_bytes(missing), strict=True))
+            self._unknown -= self._pieces.keys()
         top = [(self._pieces[leader.id], leader.logprob) for leader in leaders]
         return TokenLogprobs(self._pieces[token.id], token.logprob, top)
 
@@ -69,25 +73,24 @@ class Answering:
         await _while_connected(receive, self._answer(scope, receive, send))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begun = False
+        stream = EventStream(send)
         try:
             async with contextlib.aclosing(self._events()) as events:
                 if self._reply.request.streamed:
-                    first = await anext(events)
-                    begun = True
-                    await self._stream(first, events, send)
+                    await self._stream(events, stream)
                 else:
                     await JSONResponse(await self._whole(events))(scope, receive, send)
         except (RequestError, EngineError, TooManyWaitingError) as error:
             status, content, headers = error_content(error)
-            if begun:
-                await _send_piece(send, _event(content), more=False)
+            if stream.begun:
+                await stream.error(content)
             else:
                 await JSONResponse(content, status, headers)(scope, receive, send)
 
     async def _events(self) -> AsyncGenerator[AnyEvent, None]:
         """The engine's events. It does not wait for a client who reads slowly: others want their turn."""
         events: asyncio.Queue[AnyEvent | None] = asyncio.Queue()
+        wants_pieces = self._reply.request.n_logprobs is not None
 
         async def collect() -> None:
             try:
@@ -96,11 +99,20 @@ class Answering:
                     contextlib.aclosing(self._engine.ask(self._command)) as asked,
                 ):
                     async for event in asked:
+                        if wants_pieces and isinstance(event, Token):
+                            self._pieces.expect(event)
                         events.put_nowait(event)
             finally:
                 events.put_nowait(None)
 
+        async def watch_the_end() -> None:
+            await self._turns.ended.wait()
+            # An engine that has died has its own last words.
+            if self._engine.alive:
+                events.put_nowait(_SERVER_ENDS)
+
         collecting = asyncio.create_task(collect(), name=f"answer {self._caller}")
+        watching = asyncio.create_task(watch_the_end(), name="watch the server's end")
         try:
             while (event := await events.get()) is not None:
                 if isinstance(event, Failed):
@@ -108,8 +120,9 @@ class Answering:
                 yield event
             await collecting
         finally:
-            collecting.cancel()
-            await asyncio.wait([collecting])
+            for task in (collecting, watching):
+                task.cancel()
+            await asyncio.wait([collecting, watching])
 
     async def _whole(self, events: AsyncGenerator[AnyEvent, None]) -> Json:
         texts: list[str] = []
@@ -125,20 +138,19 @@ class Answering:
                     pass
         raise EngineGoneError("The engine ended the answer without saying so.")
 
-    async def _stream(self, first: AnyEvent, events: AsyncGenerator[AnyEvent, None], send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
-        keeping_alive = asyncio.create_task(_keep_alive(send), name="keep alive")
-        try:
-            if (beginning := self._reply.beginning()) is not None:
-                await _send_piece(send, _event(beginning))
-            await self._send_event(first, send)
+    async def _stream(self, events: AsyncGenerator[AnyEvent, None], stream: EventStream) -> None:
+        beginning = self._reply.beginning()
+        async with stream.kept_alive():
             async for event in events:
-                await self._send_event(event, send)
-        finally:
-            keeping_alive.cancel()
-        await _send_piece(send, b"data: [DONE]\n\n", more=False)
+                if beginning is not None:
+                    await stream.event(beginning)
+                    beginning = None
+                for piece in await self._told(event):
+                    await stream.event(piece)
+        await stream.done()
 
-    async def _send_event(self, event: AnyEvent, send: Send) -> None:
+    async def _told(self, event: AnyEvent) -> list[Json]:
+        """How a stream tells an event."""
         reply = self._reply
         pieces: list[Json] = []
         match event:
@@ -156,8 +168,7 @@ class Answering:
                     pieces.append(reply.usage(event))
             case _:
                 pass
-        for piece in pieces:
-            await _send_piece(send, _event(piece))
+        return pieces
 
     async def _logprobs(self, token: Token) -> list[TokenLogprobs]:
         if self._reply.request.n_logprobs is None:
@@ -202,17 +213,3 @@ async def _while_connected(receive: Receive, work: Coroutine[Any, Any, None]) ->
 async def _gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def _keep_alive(send: Send) -> None:
-    while True:
-        await asyncio.sleep(KEEP_ALIVE_S)
-        await _send_piece(send, b": still here\n\n")
-
-
-def _event(content: Json) -> bytes:
-    return b"data: " + msgspec.json.encode(content) + b"\n\n"
-
-
-async def _send_piece(send: Send, body: bytes, *, more: bool = True) -> None:
-    await send({"type": "http.response.body", "body": body, "more_body": more})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any, TypeVar
 
 import msgspec
@@ -29,10 +31,18 @@ from engine.server.requests import (
     TokenizeRequest,
     read_request,
 )
-from engine.server.turns import Turns
+from engine.server.turns import TooManyWaitingError, Turns
 
 MAX_BODY_BYTES = 16 << 20
 """A context of a million tokens has less."""
+
+MAX_TEXT_BYTES = 2 << 20
+MAX_IDS = 1_000_000
+"""What is tokenized or turned into text at once; a book has less, and the answer stays well below a line's limit."""
+
+SMALL_TEXT_BYTES = 64 << 10
+SMALL_IDS = 16 << 10
+"""So much takes some hundredths of a second, which somebody's answer can be interrupted for; more waits its turn."""
 
 MOST_WAITING = 64
 """More requests than this are told to come back."""
@@ -43,11 +53,11 @@ _R = TypeVar("_R", bound=msgspec.Struct)
 class Service:
     """One engine with one model behind the interface. defaults: for what a request leaves open."""
 
-    def __init__(self, engine: Engine, card: ModelCard, defaults: Sampling) -> None:
+    def __init__(self, engine: Engine, card: ModelCard, defaults: Sampling, ended: asyncio.Event | None) -> None:
         self._engine = engine
         self._card = card
         self._defaults = defaults
-        self._turns = Turns(MOST_WAITING)
+        self._turns = Turns(MOST_WAITING, ended)
         self._pieces = Pieces(engine)
         self._created = int(time.time())
 
@@ -60,9 +70,16 @@ class Service:
         return self._answer(request, await _read(request, CompletionRequest))
 
     def _answer(self, request: Request, asked: AnyRequest) -> ASGIApp:
-        caller = f"{request.client.host if request.client else ''} {asked.user or ''}"
+        caller = _caller(request, asked.user)
         command = asked.command(self._defaults)
         return Answering(self._engine, self._turns, self._pieces, caller, command, reply_to(asked, self._card.name))
+
+    @asynccontextmanager
+    async def _turn(self, request: Request) -> AsyncIterator[None]:
+        async with self._turns.turn(_caller(request)):
+            if await request.is_disconnected():
+                raise ClientDisconnect
+            yield
 
     async def models(self, request: Request) -> Response:
         """List the model."""
@@ -102,17 +119,26 @@ class Service:
         """Turn a text into tokens."""
         asked = await _read(request, TokenizeRequest)
         text = asked.content if asked.content is not None else asked.prompt or ""
-        told = await self._engine.tokenize(text, add_bos=asked.add_special, parse_special=asked.parse_special)
+        n_bytes = len(text.encode())
+        if n_bytes > MAX_TEXT_BYTES:
+            raise RequestError(413, f"A text to tokenize may have {MAX_TEXT_BYTES >> 20} MB.", "too_large", "content")
+        async with self._turn(request) if n_bytes > SMALL_TEXT_BYTES else nullcontext():
+            told = await self._engine.tokenize(
+                text, add_bos=asked.add_special, parse_special=asked.parse_special, with_pieces=asked.with_pieces
+            )
         if not asked.with_pieces:
-            return JSONResponse({"tokens": told.ids})
+            return _json({"tokens": told.ids})
         pairs = zip(told.ids, told.pieces, strict=True)
-        return JSONResponse({"tokens": [{"id": token_id, "piece": piece} for token_id, piece in pairs]})
+        return _json({"tokens": [{"id": token_id, "piece": piece} for token_id, piece in pairs]})
 
     async def detokenize(self, request: Request) -> Response:
         """Turn tokens into their text."""
         asked = await _read(request, DetokenizeRequest)
+        if len(asked.tokens) > MAX_IDS:
+            raise RequestError(413, f"There may be {MAX_IDS} tokens at once.", "too_large", "tokens")
         try:
-            return JSONResponse({"content": await self._engine.detokenize(asked.tokens)})
+            async with self._turn(request) if len(asked.tokens) > SMALL_IDS else nullcontext():
+                return _json({"content": await self._engine.detokenize(asked.tokens)})
         except EngineGoneError:
             raise
         except EngineError as error:
@@ -140,9 +166,14 @@ class Service:
         return JSONResponse({"openapi": "3.1.0", "info": info, "paths": paths, "components": {"schemas": components}})
 
 
-def application(engine: Engine, card: ModelCard, defaults: Sampling, key: Key | None = None) -> ASGIApp:
-    """The interface as an ASGI application. key: what clients have to send; without one, only this machine may ask."""
-    service = Service(engine, card, defaults)
+def application(
+    engine: Engine, card: ModelCard, defaults: Sampling, key: Key | None = None, ended: asyncio.Event | None = None
+) -> ASGIApp:
+    """The interface as an ASGI application.
+
+    key: what clients have to send; without one, only this machine may ask. ended: answers under way end when it is set.
+    """
+    service = Service(engine, card, defaults, ended)
     posts: dict[str, Callable[[Request], Awaitable[Any]]] = {
         "/chat/completions": service.chat,
         "/completions": service.complete,
@@ -159,6 +190,7 @@ def application(engine: Engine, card: ModelCard, defaults: Sampling, key: Key | 
     handlers: dict[Any, Any] = {
         RequestError: _told,
         EngineError: _told,
+        TooManyWaitingError: _told,
         ClientDisconnect: _nobody,
         404: _no_address,
         405: _no_address,
@@ -175,8 +207,18 @@ async def _read(request: Request, kind: type[_R]) -> _R:
     return read_request(bytes(body), kind)
 
 
+def _caller(request: Request, user: str | None = None) -> str:
+    """Who asks, as far as it can be told: callers take turns."""
+    return f"{request.client.host if request.client else ''} {user or ''}"
+
+
+def _json(content: Any) -> Response:
+    """An answer that may be long: other answers are sent on the same event loop."""
+    return Response(msgspec.json.encode(content), media_type="application/json")
+
+
 async def _told(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestError | EngineError)
+    assert isinstance(error, RequestError | EngineError | TooManyWaitingError)
     status, content, headers = error_content(error)
     return JSONResponse(content, status, headers)
 

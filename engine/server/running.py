@@ -11,7 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 GRACE_S = 2
-"""At the end, answers under way have so long to be stopped in order."""
+"""At the end, clients have so long to take what their answers end with."""
 
 
 class _Server(uvicorn.Server):
@@ -23,7 +23,7 @@ class _Server(uvicorn.Server):
 
 
 async def run(app: ASGIApp, listening: socket.socket, ended: asyncio.Event) -> None:
-    """Serve until the event is set; answers that are under way then are cut short."""
+    """Serve until the event is set, which ends the application's answers, too; what is still sent then is cut short."""
     server = _Server(
         uvicorn.Config(
             app,

@@ -13,9 +13,13 @@ class TooManyWaitingError(Exception):
 
 
 class Turns:
-    """The line before the engine. A caller who sends a hundred requests does not keep another one's first waiting."""
+    """The line before the engine. A caller who sends a hundred requests does not keep another one's first waiting.
 
-    def __init__(self, most_waiting: int) -> None:
+    ended: set when nobody will be answered any more.
+    """
+
+    def __init__(self, most_waiting: int, ended: asyncio.Event | None = None) -> None:
+        self.ended = ended or asyncio.Event()
         self._most_waiting = most_waiting
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         self._busy = False

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -257,14 +258,28 @@ def test_a_signal_ends_it_and_its_engine(serve: Callable[..., Served], number: s
     assert (len(gone), alive) == (len(children), [])
 
 
+def test_at_the_end_answers_under_way_end_in_order(serve: Callable[..., Served], home: Path) -> None:
+    served = serve()
+    with writing(served) as rest, ThreadPoolExecutor() as pool:
+        waiting = pool.submit(served.ask, "Hello")
+        while served.get("/health").json()["waiting"] != 1:
+            pass
+        served.end()
+        assert json.loads(next(line for line in rest if "error" in line).removeprefix("data: "))
+        assert [line for line in rest if line] == []
+        assert (waiting.result().status_code, waiting.result().json()["error"]["code"]) == (503, "server_ends")
+    assert "Traceback" not in (home / "log" / "llm-tui.log").read_text()
+
+
 @contextmanager
-def writing(served: Served) -> Iterator[None]:
-    """An answer is under way."""
+def writing(served: Served) -> Iterator[Iterator[str]]:
+    """An answer is under way; gives its further lines."""
     body = {"messages": [{"role": "user", "content": "WAIT"}], "stream": True}
     with httpx.Client(timeout=LIMIT_S, trust_env=False) as client:
         with client.stream("POST", f"{served.url}/chat/completions", json=body) as answer:
-            assert next(line for line in answer.iter_lines() if "Paris" in line)
-            yield
+            lines = answer.iter_lines()
+            assert next(line for line in lines if "Paris" in line)
+            yield lines
 
 
 def test_the_engines_death_ends_it_with_its_reason(serve: Callable[..., Served]) -> None:

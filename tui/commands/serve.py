@@ -114,7 +114,7 @@ async def _run(engine: Engine, card: ModelCard, settings: Settings, key: Key | N
     to_all = _("Serving {name}. Ctrl+C ends it.", name=card.name)
     to_some = _("Serving {name}, to whoever has the key. Ctrl+C ends it.", name=card.name)
     say(to_all if key is None else to_some)
-    await run(application(engine, card, settings.sampling.sampling(), key), listening, ended)
+    await run(application(engine, card, settings.sampling.sampling(), key, ended), listening, ended)
     if not signals:
         raise CommandError(_("The engine has ended: {message}", message=sentence(watching.result().message)))
     watching.cancel()

@@ -8,7 +8,7 @@ import pytest
 from engine.errors import EngineError, EngineGoneError
 from engine.interface import Engine
 from engine.protocol import AnyCommand, Detokenize, Failed, ModelCard, Sampling
-from engine.server.application import application
+from engine.server.application import MAX_IDS, MAX_TEXT_BYTES, application
 
 CARD = ModelCard(
     name="tiny",
@@ -73,3 +73,17 @@ async def test_tokens_that_do_not_exist_are_the_client_s_mistake(alive: bool, st
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         answer = await client.post("/detokenize", json={"tokens": [9]})
     assert (answer.status_code, answer.json()["error"]["type"]) == (status, kind)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("/tokenize", {"content": "x" * (MAX_TEXT_BYTES + 1)}, "content"),
+        ("/detokenize", {"tokens": [1] * (MAX_IDS + 1)}, "tokens"),
+    ],
+)
+async def test_what_is_too_much_for_one_line_is_refused(path: str, body: dict[str, object], param: str) -> None:
+    app = application(FailingEngine(alive=False), CARD, Sampling())
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+        answer = await client.post(path, json=body)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (413, param)

@@ -1,0 +1,164 @@
+"""How one answer is sent, by an engine that says nothing by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+
+from engine.errors import EngineGoneError
+from engine.interface import Engine
+from engine.protocol import (
+    AnyCommand,
+    AnyEvent,
+    Detokenize,
+    Detokenized,
+    Finished,
+    Generate,
+    Sampling,
+    Stop,
+    Token,
+    TokenLogprob,
+)
+from engine.server import event_stream
+from engine.server.answering import Answering, Pieces
+from engine.server.replies import reply_to
+from engine.server.requests import ChatRequest, read_request
+from engine.server.turns import Turns
+
+PATIENCE_S = 20.0
+SCOPE: dict[str, Any] = {"type": "http", "method": "POST", "path": "/", "headers": []}
+
+
+class SilentEngine(Engine):
+    """Takes commands and answers when the test says so; single tokens are known to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.commands: asyncio.Queue[AnyCommand] = asyncio.Queue()
+        self.asked_for: list[list[int]] = []
+
+    @property
+    def pid(self) -> int:
+        return 0
+
+    @property
+    def alive(self) -> bool:
+        return True
+
+    async def send(self, command: AnyCommand) -> None:
+        if isinstance(command, Detokenize):
+            self.asked_for.append(command.ids)
+            pieces = [b"%d" % token_id for token_id in command.ids]
+            self.say(Detokenized(request_id=command.request_id, text="", pieces=pieces))
+        else:
+            self.commands.put_nowait(command)
+
+    def say(self, event: AnyEvent) -> None:
+        self._deliver(event)
+
+    async def close(self) -> None:
+        pass
+
+    def _gone(self) -> EngineGoneError:
+        return EngineGoneError("It has gone.")
+
+
+class Client:
+    """Asks, stays, and keeps what is sent to it."""
+
+    def __init__(self, engine: Engine, turns: Turns, **fields: Any) -> None:
+        body = msgspec.json.encode({"messages": [{"role": "user", "content": "x"}], **fields})
+        request = read_request(body, ChatRequest)
+        self.sent: list[dict[str, Any]] = []
+        self._heard = asyncio.Condition()
+        answering = Answering(
+            engine, turns, Pieces(engine), "me", request.command(Sampling()), reply_to(request, "tiny")
+        )
+        self.task = asyncio.create_task(answering(SCOPE, self._receive, self._send))
+
+    async def _receive(self) -> Any:
+        await asyncio.Event().wait()
+
+    async def _send(self, message: Any) -> None:
+        async with self._heard:
+            self.sent.append(message)
+            self._heard.notify_all()
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(message.get("body", b"") for message in self.sent)
+
+    async def hears(self, words: bytes) -> None:
+        async with asyncio.timeout(PATIENCE_S), self._heard:
+            await self._heard.wait_for(lambda: words in self.body)
+
+    async def ends(self) -> tuple[int, bytes]:
+        async with asyncio.timeout(PATIENCE_S):
+            await self.task
+        assert not self.sent[-1].get("more_body", False)
+        return self.sent[0]["status"], self.body
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_stream, "KEEP_ALIVE_S", 0.001)
+
+
+def finished(request_id: str) -> Finished:
+    return Finished(
+        request_id=request_id, reason="stop", text_tail="", prompt_tokens=1, reused_tokens=0, generated_tokens=2,
+        prompt_ms=1, generate_ms=1, first_token_ms=1, seed=1,
+    )  # fmt: skip
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_who_waits_in_line_hears_that_the_server_lives() -> None:
+    turns = Turns(9)
+    async with turns.turn("other"):
+        client = Client(SilentEngine(), turns, stream=True)
+        await client.hears(b": still here\n\n")
+        assert client.sent[0]["status"] == 200
+        assert b"data:" not in client.body
+        client.task.cancel()
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_the_servers_end_ends_streams_in_order() -> None:
+    engine, ended = SilentEngine(), asyncio.Event()
+    client = Client(engine, Turns(9, ended), stream=True)
+    command = await engine.commands.get()
+    assert isinstance(command, Generate)
+    await client.hears(b": still here\n\n")
+    ended.set()
+    status, body = await client.ends()
+    assert status == 200
+    assert b'"code":"server_ends"' in body
+    assert await engine.commands.get() == Stop(request_id=command.request_id)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_servers_end_tells_who_waits(stream: bool) -> None:
+    turns = Turns(9, asyncio.Event())
+    async with turns.turn("other"):
+        client = Client(SilentEngine(), turns, stream=stream)
+        turns.ended.set()
+        status, body = await client.ends()
+    assert (status, msgspec.json.decode(body)["error"]["code"]) == (503, "server_ends")
+
+
+async def test_the_engine_is_asked_for_many_tokens_at_once() -> None:
+    engine = SilentEngine()
+    client = Client(engine, Turns(9), logprobs=True, top_logprobs=1)
+    command = await engine.commands.get()
+    for number in range(5):
+        top = [TokenLogprob(10 + number, -0.5)]
+        engine.say(Token(request_id=command.request_id, id=number, text="x", logprob=-0.5, top=top))
+    engine.say(finished(command.request_id))
+    _, body = await client.ends()
+    tokens = msgspec.json.decode(body)["choices"][0]["logprobs"]["content"]
+    assert [token["token"] for token in tokens] == ["0", "1", "2", "3", "4"]
+    assert tokens[4]["top_logprobs"][0]["token"] == "14"
+    assert engine.asked_for == [[0, 1, 2, 3, 4, 10, 11, 12, 13, 14]]
