@@ -117,7 +117,7 @@ def _fit_chat(
         room = min(room, max(max_new_tokens, 1))
     limit = model.max_seq_len - max(room, len(answer_ids) + 1)
     ids, n_dropped = encode(0), 0
-    if len(ids) > limit and len(turns) > 1:
+    if len(ids) > limit and len(turns) > 1 and not prompt.whole:
         ids, n_dropped = _drop(encode, _turns_to_drop(model, turns, len(ids) - limit), len(turns) - 1, limit)
     return EncodedPrompt(ids + answer_ids, len(answer_ids), chat_format.stops, n_dropped, "")
 

@@ -23,12 +23,14 @@ class ChatPrompt(msgspec.Struct, frozen=True, kw_only=True, tag="chat"):
     answer_ids: tokens of an interrupted answer to go on from; the text of the events follows theirs (Detokenize gives
     it), and with the same seed and settings the answer goes on as it would have.
     answer_text: the same answer's text, for an engine that has no use for the ids: a server, or another model.
+    whole: where the context cannot hold all turns, refuse instead of leaving out the oldest.
     """
 
     messages: list[ChatMessage]
     template: str | None = None
     answer_ids: list[int] = []
     answer_text: str = ""
+    whole: bool = False
 
 
 class TextPrompt(msgspec.Struct, frozen=True, kw_only=True, tag="text"):

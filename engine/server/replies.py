@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import secrets
 import time
 from abc import ABC, abstractmethod
@@ -123,6 +124,7 @@ class CompletionReply(Reply):
     def __init__(self, request: AnyRequest, model: str) -> None:
         super().__init__(request, model)
         self._offset = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def _piece_choice(self, text: str) -> Json:
         return {"text": text}
@@ -130,13 +132,12 @@ class CompletionReply(Reply):
     _whole_choice = _piece_choice
 
     def _logprobs(self, tokens: list[TokenLogprobs]) -> Json:
-        texts = [_text(token.piece) for token in tokens]
         offsets = []
-        for text in texts:
+        for token in tokens:
             offsets.append(self._offset)
-            self._offset += len(text)
+            self._offset += len(self._decoder.decode(token.piece))
         return {
-            "tokens": texts,
+            "tokens": [_text(token.piece) for token in tokens],
             "token_logprobs": [token.logprob for token in tokens],
             "top_logprobs": [{_text(piece): p for piece, p in token.top} for token in tokens],
             "text_offset": offsets,

@@ -16,7 +16,8 @@ COMPLETION_TOKENS = 16
 
 Temperature = Annotated[float, msgspec.Meta(ge=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-Factor = Annotated[float, msgspec.Meta(gt=0)]
+Factor = Annotated[float, msgspec.Meta(ge=0.01, le=100)]
+"""With a penalty outside of this, logits leave the range of numbers, and the model would be blamed."""
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 _ROLES: dict[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
@@ -150,14 +151,16 @@ class ChatRequest(_Request, kw_only=True):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=MAX_LOGPROBS)] | None = None
     tools: list[Any] | None = None
+    tool_choice: Any = None
+    functions: list[Any] | None = None
+    function_call: Any = None
     response_format: ResponseFormat | None = None
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
 
     def command(self, defaults: Sampling) -> Generate:
         """The engine's command. An assistant's message at the end is gone on with. Raises RequestError."""
-        if self.tools:
-            raise RequestError(400, "This server calls no tools.", "unsupported", "tools")
+        self._refuse_tools()
         if self.response_format is not None and self.response_format.type != "text":
             raise RequestError(400, "This server answers in plain text.", "unsupported", "response_format")
         if not self.messages:
@@ -165,8 +168,19 @@ class ChatRequest(_Request, kw_only=True):
         messages = [_message(at, message) for at, message in enumerate(self.messages)]
         begun = messages.pop().content if messages[-1].role == "assistant" else ""
         limit = self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
-        prompt = ChatPrompt(messages=messages, answer_text=begun)
+        prompt = ChatPrompt(messages=messages, answer_text=begun, whole=True)
         return self.generate(prompt, self.sampling(defaults, limit), self.n_logprobs or 0)
+
+    def _refuse_tools(self) -> None:
+        """RequestError if the answer may or has to be a call; tools that are not to be called harm nobody."""
+        for name, offered, choice_name, choice in (
+            ("tools", self.tools, "tool_choice", self.tool_choice),
+            ("functions", self.functions, "function_call", self.function_call),
+        ):
+            forced = choice not in (None, "none", "auto")
+            if forced or (offered and choice != "none"):
+                param = name if offered else choice_name
+                raise RequestError(400, "This server calls no tools.", "unsupported", param)
 
     @property
     def n_logprobs(self) -> int | None:

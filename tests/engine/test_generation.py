@@ -2,6 +2,7 @@
 
 import math
 
+import msgspec
 import pytest
 
 from engine.errors import ContextFullError, EngineError, TemplateError
@@ -255,6 +256,16 @@ def test_a_full_context_drops_whole_oldest_turns_and_keeps_the_system_prompt():
     assert read.count("user\n") == 13 - finished.dropped_turns
     assert "the last question" in read
     assert finished.prompt_tokens <= 300, "room for an answer is a quarter of the context"
+
+
+def test_a_conversation_that_has_to_stay_whole_is_refused_instead():
+    model = fake.FakeModel("x", max_seq_len=400)
+    turns = [text for i in range(12) for text in (f"question {i}", f"answer {i}")]
+    with pytest.raises(ContextFullError):
+        run(model, msgspec.structs.replace(chat(*turns, "the last question"), whole=True))
+    prompt = msgspec.structs.replace(chat("q" * 230, "a" * 50, "last"), whole=True)
+    _, finished, _ = run(model, prompt)
+    assert finished.prompt_tokens > 300, "room for an answer is the client's affair"
 
 
 def test_the_turns_go_in_steps_so_that_the_next_prompt_finds_its_beginning_cached():

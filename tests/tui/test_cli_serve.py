@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from tui.bases import base_of
+from tui.commands.serve import taken_address
 from tui.paths import user_paths
 
 Cli = Callable[..., Any]
@@ -236,6 +237,13 @@ def test_a_taken_port_is_told_before_a_model_is_opened(cli: Cli, home: Path) -> 
         ran = cli("serve", "-m", model, "--port", str(listening.getsockname()[1]))
     assert (ran.code, ran.out) == (1, "")
     assert "Choose another --port" in ran.err
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6")
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_an_ipv6_address_may_stand_in_brackets(host: str) -> None:
+    with taken_address(host, 0) as listening:
+        assert listening.getsockname()[0] == "::1"
 
 
 def test_without_the_extra_it_says_what_to_install(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,10 +68,12 @@ def test_bytes_that_are_no_text_become_replacement_characters(cli: Cli, starter_
 
 
 def test_an_id_outside_the_vocabulary_is_told(cli: Cli, vocabulary: Path, home: Path) -> None:
-    for number in ("265", "-1"):
-        ran = cli("tokenize", "-m", vocabulary, "--decode", stdin=f"[3, {number}]")
-        assert ran.code == 1
-        assert ran.err.startswith(f"llm-tui: There is no token {number}: this model's ids go from 0 to 264.")
+    for number in ("265", "-1", "9" * 5000):
+        for given in (f"[3, {number}]", f'{{"ids": [3, {number}]}}'):
+            ran = cli("tokenize", "-m", vocabulary, "--decode", stdin=given)
+            assert ran.code == 1
+            assert ran.err.startswith(f"llm-tui: There is no token {number[:20]}: this model's ids go from 0 to 264.")
+    assert cli("tokenize", "-m", vocabulary, "--decode", stdin="0263 00").code == 0
 
 
 def test_a_file_that_is_no_model_is_told(cli: Cli, tmp_path: Path, home: Path) -> None:

@@ -83,7 +83,8 @@ async def _serve(load: Load, settings: Settings, host: str, port: int, key: Key 
 
 @contextmanager
 def taken_address(host: str, port: int) -> Iterator[socket.socket]:
-    """Take the address before a model is loaded for nothing."""
+    """Take the address before a model is loaded for nothing. host: an IPv6 address may be in brackets, as in a URL."""
+    host = host.removeprefix("[").removesuffix("]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listening = socket.create_server((host, port), family=family, backlog=128)

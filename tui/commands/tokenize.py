@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from engine.tokenizer import Tokenizer
 
 
+MAX_DIGITS = 20
+"""More than any id has; what is longer is none however it goes on."""
+
+
 class _Written(msgspec.Struct):
     """What this command writes as JSON, as far as --decode needs it."""
 
@@ -81,7 +85,7 @@ def _read_ids(given: bytes) -> list[int]:
     try:
         return msgspec.json.decode(given, type=_Written).ids
     except msgspec.DecodeError:
-        return [int(number) for number in re.findall(rb"-?\d+", given)]
+        return [int(sign + digits[:MAX_DIGITS]) for sign, digits in re.findall(rb"(-?)0*(\d+)", given)]
 
 
 def _decode(tokenizer: Tokenizer, given: bytes) -> str:

@@ -25,7 +25,7 @@ def completion(**fields: Any) -> Generate:
 
 def test_what_is_left_open_is_as_the_owner_has_it() -> None:
     command = chat()
-    assert command.prompt == ChatPrompt(messages=[ChatMessage("user", "hello")])
+    assert command.prompt == ChatPrompt(messages=[ChatMessage("user", "hello")], whole=True)
     assert command.sampling == DEFAULTS
     assert (command.seed, command.stop, command.n_top, command.ignore_eos, command.reuse) == (None, [], 0, False, True)
     assert completion().sampling == msgspec.structs.replace(DEFAULTS, max_new_tokens=16)
@@ -62,13 +62,13 @@ def test_messages_may_have_parts_and_older_or_newer_roles() -> None:
     parts = [{"type": "text", "text": "hel"}, {"type": "text", "text": "lo"}]
     messages = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": parts}]
     prompt = chat(messages=messages).prompt
-    assert prompt == ChatPrompt(messages=[ChatMessage("system", "Be brief."), ChatMessage("user", "hello")])
+    assert prompt == ChatPrompt(messages=[ChatMessage("system", "Be brief."), ChatMessage("user", "hello")], whole=True)
 
 
 def test_an_answer_that_has_begun_is_gone_on_with() -> None:
     begun = {"role": "assistant", "content": "Well, "}
     assert chat(messages=[*HELLO, begun]).prompt == ChatPrompt(
-        messages=[ChatMessage("user", "hello")], answer_text="Well, "
+        messages=[ChatMessage("user", "hello")], answer_text="Well, ", whole=True
     )
 
 
@@ -91,6 +91,9 @@ def test_completions_take_a_text_or_tokens(given: Any, prompt: Prompt) -> None:
         {"n": 1},
         {"frequency_penalty": 0},
         {"tools": []},
+        {"tools": [{}], "tool_choice": "none"},
+        {"tool_choice": "auto"},
+        {"functions": [{}], "function_call": "none"},
         {"logit_bias": {}},
         {"logit_bias": {"5": 0}},
         {"stream_options": {"include_usage": None}},
@@ -124,6 +127,12 @@ def test_a_stream_tells_the_counts_to_whom_wants_them(given: dict[str, Any], wan
         ({"presence_penalty": -1}, "presence_penalty"),
         ({"logit_bias": {"5": 1}}, "logit_bias"),
         ({"tools": [{}]}, "tools"),
+        ({"tools": [{}], "tool_choice": "auto"}, "tools"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
+        ({"functions": [{}]}, "functions"),
+        ({"repeat_penalty": 1e-300}, "repeat_penalty"),
+        ({"repetition_penalty": 101}, "repetition_penalty"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
         ({"temperature": -1}, "temperature"),
         ({"temperature": "hot"}, "temperature"),
