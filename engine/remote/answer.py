@@ -6,8 +6,6 @@ import math
 import time
 from collections.abc import Iterator
 
-import msgspec
-
 from engine.chat.stops import StopMatcher
 from engine.errors import ServerError
 from engine.protocol import (
@@ -24,18 +22,18 @@ from engine.protocol import (
 from engine.remote.chunks import (
     Choice,
     Chunk,
-    Delta,
     ReadSoFar,
     Timings,
     TokenLogprobs,
+    TopLogprob,
     Usage,
-    anything,
     decode_chunk,
     lenient,
     token_logprobs,
+    words,
 )
-
-END_OF_STREAM = "[DONE]"
+from engine.remote.sse import END_OF_STREAM
+from engine.remote.surrogates import PairJoiner, without_halves
 
 MAX_ANSWER_BYTES = 16 << 20
 """Ten novels: a server that writes more does not end by itself."""
@@ -43,8 +41,17 @@ MAX_ANSWER_BYTES = 16 << 20
 THINKING, THOUGHT = "<think>\n", "\n</think>\n\n"
 """How models mark their thinking in their own text; servers that take the marks out get them back here."""
 
+MAX_REASON = 100
+"""A reason is a word; so much of anything else is shown."""
+
 MAX_TOKEN_ID = 2**31 - 1
 """The largest that is stored, and far beyond any vocabulary."""
+
+MAX_COUNT = 2**31 - 1
+"""More tokens than any context has."""
+
+MAX_MS = 1e10
+"""Four months: no answer takes longer."""
 
 _REASONS: dict[str, FinishReason] = {"length": "length", "abort": "failed", "error": "failed"}
 _PLAIN_REASONS = frozenset({"stop", "length", "eos_token", "stop_sequence"})
@@ -64,6 +71,7 @@ class RemoteAnswer:
         self.gave_logprobs = False
         self.reason: FinishReason | None = None
         self._matcher = StopMatcher(command.stop)
+        self._joiner = PairJoiner()
         self._thinking = False
         self._told_read = False
         self._n_bytes = 0
@@ -85,7 +93,7 @@ class RemoteAnswer:
             return
         try:
             chunk = decode_chunk(data)
-        except (msgspec.DecodeError, RecursionError):
+        except (ValueError, RecursionError):
             if self.reason is not None:
                 # The answer is whole; what comes behind it are figures at most.
                 return
@@ -95,7 +103,10 @@ class RemoteAnswer:
         if (read := lenient(chunk.prompt_progress, ReadSoFar)) is not None:
             self._told_read = read.processed >= read.total
             yield PromptProgress(
-                request_id=self.command.request_id, done=read.processed, total=read.total, reused=read.cache
+                request_id=self.command.request_id,
+                done=_believable(read.processed),
+                total=_believable(read.total),
+                reused=_believable(read.cache),
             )
         for choice in chunk.choices or []:
             if not choice.index and self.reason is None:
@@ -104,10 +115,10 @@ class RemoteAnswer:
     def _take_figures(self, chunk: Chunk) -> None:
         self._usage = lenient(chunk.usage, Usage) or self._usage
         self._timings = lenient(chunk.timings, Timings) or self._timings
-        self.prompt_tokens = self._usage.prompt_tokens
+        self.prompt_tokens = _believable(self._usage.prompt_tokens)
 
     def _take(self, choice: Choice) -> Iterator[AnyEvent]:
-        text = self._text(choice)
+        text = self._joiner.feed(self._text(choice))
         logprobs = token_logprobs(choice.logprobs)
         if text or logprobs:
             self._count(text)
@@ -122,17 +133,16 @@ class RemoteAnswer:
                 return
         # Some servers write "" for null: the answer goes on.
         if choice.finish_reason:
-            self.reason = _REASONS.get(choice.finish_reason, "stop")
-            if choice.finish_reason not in _PLAIN_REASONS:
-                self.notes.append(f"The server ended the answer for a reason of its own: {choice.finish_reason}.")
+            told = without_halves(str(choice.finish_reason))[:MAX_REASON]
+            self.reason = _REASONS.get(told, "stop")
+            if told not in _PLAIN_REASONS:
+                self.notes.append(f"The server ended the answer for a reason of its own: {told}.")
 
     def _text(self, choice: Choice) -> str:
-        if choice.delta is None:
-            return choice.text or ""
-        return self._thoughts(choice.delta) + self._said(choice.delta.content or "")
+        thought, said = words(choice, nothing_yet=not self.n_events)
+        return self._thoughts(thought) + self._said(said)
 
-    def _thoughts(self, delta: Delta) -> str:
-        thought = delta.reasoning_content or delta.reasoning or ""
+    def _thoughts(self, thought: str) -> str:
         if thought and not self._thinking:
             self._thinking = True
             return THINKING + thought
@@ -166,38 +176,55 @@ class RemoteAnswer:
         if "".join(pieces) != raw or certain != raw:
             pieces = [""] * (len(pieces) - 1) + [certain]
         for entry, piece in zip(logprobs, pieces, strict=True):
-            leading = sorted(entry.top_logprobs or [], key=lambda top: -top.logprob)
-            shares = [(top, math.exp(min(top.logprob, 0.0))) for top in leading[: self.command.n_candidates]]
+            leading = sorted(
+                (top for top in entry.top_logprobs or [] if math.isfinite(top.logprob)), key=lambda top: -top.logprob
+            )
             yield Token(
                 request_id=name,
                 id=_possible(entry.id),
                 text=piece,
-                logprob=entry.logprob,
+                logprob=entry.logprob if math.isfinite(entry.logprob) else math.nan,
                 top=[TokenLogprob(_possible(top.id), top.logprob) for top in leading[: self.command.n_top]],
-                candidates=[Candidate(_possible(top.id), top.token, share, share) for top, share in shares],
+                candidates=[_candidate(top) for top in leading[: self.command.n_candidates]],
             )
 
     def finished(self, reason: FinishReason | None = None, note: str = "") -> Finished:
         """The end. reason: why, where it was not the server that ended the answer."""
         why = reason or self.reason or "stop"
-        tail = self._matcher.flush()
+        tail = self._matcher.flush() + self._joiner.flush()
         if self._thinking and why in ("stop", "length"):
             tail += THOUGHT.rstrip()
+        if reason is None and not (self.n_events or self.notes) and self.command.sampling.max_new_tokens != 0:
+            self.notes.append("The server's answer has no text.")
         details = self._usage.prompt_tokens_details
-        prompt_ms = self._timings.prompt_ms or 1000 * (self._first_s - self._sent_s)
         return Finished(
             request_id=self.command.request_id,
             reason=why,
             text_tail=tail,
-            prompt_tokens=self._usage.prompt_tokens,
-            reused_tokens=(details.cached_tokens or 0) if details else 0,
-            generated_tokens=self._usage.completion_tokens or self.n_tokens,
-            prompt_ms=prompt_ms,
-            generate_ms=self._timings.predicted_ms or 1000 * (self._last_s - self._first_s),
+            prompt_tokens=self.prompt_tokens,
+            reused_tokens=_believable(details.cached_tokens or 0) if details else 0,
+            generated_tokens=_believable(self._usage.completion_tokens) or self.n_tokens,
+            prompt_ms=_ms(self._timings.prompt_ms) or 1000 * (self._first_s - self._sent_s),
+            generate_ms=_ms(self._timings.predicted_ms) or 1000 * (self._last_s - self._first_s),
             first_token_ms=1000 * (self._first_s - self._began_s) if self.n_events else 0.0,
             seed=self.seed,
             note=" ".join([*self.notes, note]).strip(),
         )
+
+
+def _candidate(top: TopLogprob) -> Candidate:
+    share = math.exp(min(top.logprob, 0.0))
+    return Candidate(_possible(top.id), without_halves(top.token), share, share)
+
+
+def _believable(told: int) -> int:
+    """A server's count; 0 where it cannot be right."""
+    return told if 0 <= told <= MAX_COUNT else 0
+
+
+def _ms(told: float) -> float:
+    """A server's clock; 0 where it cannot be right."""
+    return told if 0 < told < MAX_MS else 0.0
 
 
 def _possible(token_id: int) -> int:
@@ -207,8 +234,9 @@ def _possible(token_id: int) -> int:
 
 def _raise_error(chunk: Chunk) -> None:
     """Servers that have begun a stream can only tell of an error in it; null, false and nothing are none."""
-    error = anything(chunk.error)
+    # Some put the error's parts where others have the choices.
+    error = chunk.error or (chunk.message if chunk.choices is None else None)
     if not error:
         return
     message = (error.get("message") if isinstance(error, dict) else None) or error
-    raise ServerError(f"The server failed while it was answering: {str(message)[:500]}.")
+    raise ServerError(f"The server failed while it was answering: {without_halves(str(message))[:500]}.")

@@ -35,6 +35,11 @@ async def read(*pieces: bytes) -> list[str]:
         (b"data: whole\n\ndata: cut o", ["whole"]),
         (b"data: whole\n\ndata: cut off\n", ["whole"]),
         (b"data: \xff\n\n", ["\N{REPLACEMENT CHARACTER}"]),
+        (b"data: a\rdata: b\r\rdata: c\r\r", ["a\nb", "c"]),
+        (b"\xef\xbb\xbfdata: a\n\ndata: \xef\xbb\xbfb\n\n", ["a", "\N{ZERO WIDTH NO-BREAK SPACE}b"]),
+        (b'data: {}\n\ndata: {"a": 1}', ["{}", '{"a": 1}']),
+        (b"data: {}\n\ndata: [DONE]\n", ["{}", "[DONE]"]),
+        (b'data: {}\n\ndata: {"a": ', ["{}"]),
     ],
 )
 async def test_events(stream: bytes, events: list[str]) -> None:
@@ -43,10 +48,11 @@ async def test_events(stream: bytes, events: list[str]) -> None:
 
 @given(
     texts=st.lists(st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]))),
+    end=st.sampled_from(["\n", "\r\n", "\r"]),
     cuts=st.lists(st.integers(0, 200)),
 )
-async def test_any_cut_of_the_stream_gives_the_same(texts: list[str], cuts: list[int]) -> None:
-    stream = b"".join(f"data: {text}\n\n".encode() for text in texts)
+async def test_any_cut_of_the_stream_gives_the_same(texts: list[str], end: str, cuts: list[int]) -> None:
+    stream = b"".join(f"data: {text}{end}{end}".encode() for text in texts)
     places = sorted({min(cut, len(stream)) for cut in cuts} | {0, len(stream)})
     pieces = [stream[start:end] for start, end in itertools.pairwise(places)]
     assert await read(*pieces) == texts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import ServerError
-from engine.protocol import AnyEvent, Finished, Generate, PromptProgress, TextPrompt, Token
+from engine.protocol import AnyEvent, Finished, Generate, PromptProgress, Sampling, TextPrompt, Token
 from engine.remote import ServerConfig
 from engine.remote.answer import RemoteAnswer
 from engine.remote.bodies import Dialect
@@ -32,7 +33,8 @@ choices = st.fixed_dictionaries(
     {},
     optional={
         "index": scalars,
-        "delta": st.dictionaries(st.sampled_from(["content", "reasoning", "role"]), scalars, max_size=3),
+        "delta": st.dictionaries(st.sampled_from(["content", "reasoning", "refusal"]), tables, max_size=3),
+        "message": tables,
         "text": st.text(max_size=5),
         "logprobs": tables,
         "finish_reason": scalars,
@@ -83,11 +85,84 @@ COUNTS = {"prompt_tokens": 9, "completion_tokens": 2}
             [{"choices": [{"index": None, "text": text}]} for text in ("Par", "is")] + WHOLE[2:], id="a null index"
         ),
         pytest.param([*WHOLE, {"choices": 3}], id="an unreadable event behind the end"),
+        pytest.param([{"choices": [{"message": {"content": "Paris"}, "finish_reason": "stop"}]}], id="a whole message"),
+        pytest.param(
+            [chunk("Paris"), {"choices": [{"message": {"content": "Paris"}}]}, *WHOLE[2:]],
+            id="a whole message behind its pieces",
+        ),
+        pytest.param([{"choices": [{"delta": {"refusal": "Paris"}}]}, *WHOLE[2:]], id="a refusal"),
+        pytest.param(
+            [{"choices": [{"delta": {"content": ["Par", {"type": "text", "text": "is"}, {"type": "?"}]}}]}, *WHOLE[2:]],
+            id="parts",
+        ),
+        pytest.param([{"choices": [{"index": 0.0, "delta": {"content": "Paris"}}]}, *WHOLE[2:]], id="0.0 for 0"),
+        pytest.param([*WHOLE[:2], {"choices": [{"finish_reason": 2}]}], id="a number for a reason"),
         pytest.param([chunk("Par", error=False), chunk("is", error=""), chunk(finish="stop", error={})], id="no error"),
     ],
 )
 def test_what_means_nothing_harms_no_answer(events: list[dict[str, Any]]) -> None:
     assert text_of(told_by(*events)) == "Paris"
+
+
+def test_parts_that_are_thoughts_are_marked_as_such() -> None:
+    thinking = [{"type": "thinking", "thinking": [{"type": "text", "text": "France?"}]}]
+    told = told_by({"choices": [{"delta": {"content": thinking}}]}, *WHOLE)
+    assert text_of(told) == "<think>\nFrance?\n</think>\n\nParis"
+
+
+def fed(*events: str) -> list[AnyEvent]:
+    answer = RemoteAnswer(Generate(request_id="a", prompt=TextPrompt(text="x"), n_top=1, n_candidates=1), seed=1)
+    return [*(event for data in events for event in answer.feed(data)), answer.finished()]
+
+
+@pytest.mark.parametrize(
+    ("events", "text"),
+    [
+        ([r'{"choices":[{"text":"a\ud83d"}]}', r'{"choices":[{"text":"\ude00b"}]}'], "a\N{GRINNING FACE}b"),
+        ([r'{"choices":[{"text":"a\ud83d"}]}'], "a\N{REPLACEMENT CHARACTER}"),
+        ([r'{"choices":[{"text":"a\ude00"}],"usage":{"id":"\udfff"}}'], "a\N{REPLACEMENT CHARACTER}"),
+    ],
+)
+def test_characters_that_are_sent_in_halves_are_joined(events: list[str], text: str) -> None:
+    assert text_of(fed(*events)) == text
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "Infinity"])
+def test_log_probabilities_that_are_no_numbers_harm_no_answer(number: str) -> None:
+    entry = f'{{"token":"a","logprob":{number},"top_logprobs":[{{"token":"\\ud800","logprob":{number}}}]}}'
+    told = fed(f'{{"choices":[{{"text":"a","logprobs":{{"content":[{entry}]}}}}]}}')
+    [token] = [event for event in told if isinstance(event, Token)]
+    assert (token.text, token.logprob != token.logprob, token.candidates) == ("a", True, [])
+
+
+def test_counts_that_cannot_be_are_not_believed() -> None:
+    usage = {"prompt_tokens": -5, "completion_tokens": 10**25, "prompt_tokens_details": {"cached_tokens": -1}}
+    data = [chunk("Paris"), chunk(finish="stop", usage=usage, timings={"prompt_ms": 1e300, "predicted_ms": -1})]
+    progress = {"choices": [], "prompt_progress": {"total": 10**30, "cache": -1, "processed": 10**30}}
+    told = fed(*(json.dumps(event) for event in [progress, *data]))
+    finished = told[-1]
+    assert isinstance(finished, Finished)
+    assert (finished.prompt_tokens, finished.generated_tokens, finished.reused_tokens) == (0, 1, 0)
+    assert 0 <= finished.prompt_ms < 1000
+    assert 0 <= finished.generate_ms < 1000
+    assert told[0] == PromptProgress(request_id="a", done=0, total=0, reused=0)
+
+
+@pytest.mark.parametrize(
+    ("events", "max_new_tokens", "note"),
+    [
+        ([chunk(finish="stop")], None, "The server's answer has no text."),
+        ([chunk(finish="length")], 0, ""),
+        (WHOLE, None, ""),
+        ([chunk(finish="tool_calls")], None, "The server ended the answer for a reason of its own: tool_calls."),
+    ],
+)
+def test_an_answer_without_text_says_so(events: list[dict[str, Any]], max_new_tokens: int | None, note: str) -> None:
+    sampling = Sampling(max_new_tokens=max_new_tokens)
+    answer = RemoteAnswer(Generate(request_id="a", prompt=TextPrompt(text="x"), sampling=sampling), seed=1)
+    for event in events:
+        list(answer.feed(json.dumps(event)))
+    assert answer.finished().note == note
 
 
 def test_the_counts_come_without_choices() -> None:
@@ -104,6 +179,11 @@ def test_an_error_in_a_stream_is_told(error: Any, words: str) -> None:
     with pytest.raises(ServerError, match=words) as caught:
         told_by(chunk("Par"), {"error": error})
     assert "None" not in caught.value.message or words == "7"
+
+
+def test_an_error_without_its_frame_is_told_too() -> None:
+    with pytest.raises(ServerError, match="no room"):
+        told_by({"object": "error", "message": "no room"})
 
 
 @given(tables.map(encoded) | st.binary(max_size=50))
