@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import unicodedata
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -76,12 +77,17 @@ def is_loopback(host: str) -> bool:
 def _check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        valid = parts.scheme in ("http", "https") and _is_host(parts.hostname or "") and parts.port != 0
     except ValueError:
         valid = False
-    if not valid:
+    if not valid or not url.isprintable() or " " in url:
         raise ValueError("base_url has to be like https://HOST:PORT/v1")
     if parts.username is not None or parts.password is not None:
         raise ValueError("base_url holds a password: name its place in api_key_env or api_key_file")
     if parts.query or parts.fragment:
         raise ValueError("base_url ends with its path, without ? and #")
+
+
+def _is_host(name: str) -> bool:
+    """Whether a name can be looked up as it is written. UnicodeError, a ValueError, where it breaks the rules."""
+    return bool(name.encode("idna").decode("idna")) and unicodedata.is_normalized("NFKC", name)

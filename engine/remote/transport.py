@@ -39,13 +39,23 @@ class _KeyAuth(httpx.Auth):
     def __init__(self, key: Key, config: ServerConfig) -> None:
         self._key = key
         self._header = config.api_key_header
-        self._origin = _origin(httpx.URL(config.base_url))
+        self._origin = _origin(_url(config))
 
     def auth_flow(self, request: httpx.Request) -> Any:
         if _origin(request.url) == self._origin:
             bearer = self._header.lower() == "authorization"
             request.headers[self._header] = f"Bearer {self._key.reveal()}" if bearer else self._key.reveal()
         yield request
+
+
+def _url(config: ServerConfig) -> httpx.URL:
+    """The server's address; ServerError where its host's name is against rules that only httpx knows."""
+    try:
+        url = httpx.URL(config.base_url)
+        url.host  # noqa: B018 - decodes the name
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise ServerError(f"{config.base_url} is no address of a server ({error}).", "Check base_url.") from None
+    return url
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
@@ -72,7 +82,7 @@ class Transport:
             timeout=timeout,
             follow_redirects=False,
             # Proxies are elsewhere: from there nobody reaches this machine's own servers.
-            trust_env=not is_loopback(httpx.URL(config.base_url).host),
+            trust_env=not is_loopback(_url(config).host),
         )
 
     @property

@@ -196,3 +196,8 @@ async def test_what_is_no_list_of_models_is_said_to_be_none(scripted_server: Scr
     async with await RemoteClient.start(ServerConfig(base_url=scripted_server.url)) as client:
         with pytest.raises(ServerError, match="base_url"):
             await client.load(Load(path=""))
+
+
+async def test_a_host_that_only_the_http_library_refuses_is_told() -> None:
+    with pytest.raises(ServerError, match="is no address of a server"):
+        await RemoteClient.start(ServerConfig(base_url="http://\N{SNOWMAN}.net/v1"))
