@@ -19,14 +19,18 @@ from typing import BinaryIO, cast
 import msgspec
 
 from engine import postmortem
-from engine.errors import EngineGoneError, EngineStartError
+from engine.errors import EngineGoneError, EngineStartError, UnreadableAnswerError
 from engine.lines import LineSplitter, LineTooLongError
-from engine.protocol import AnyEvent, EngineDied, HeartbeatMissed, Notice
+from engine.protocol import AnyEvent, EngineDied, Failed, HeartbeatMissed, Notice
 from engine.protocol.lines import MAX_LINE_BYTES, event_decoder
 
 log = logging.getLogger(__name__)
 
 STDIN, STDOUT = 0, 1
+
+_ONLY_TOLD = frozenset({"load_progress", "prompt_progress", "notice"})
+"""Events that nobody waits for."""
+
 MANY = 8
 """Events that came together from an engine that writes faster than anybody reads."""
 
@@ -62,6 +66,13 @@ class Limits:
     line_bytes: int = MAX_LINE_BYTES
     bad_lines_logged: int = 20
     """Enough to see what is wrong; the rest is counted only."""
+
+
+class _Meant(msgspec.Struct):
+    """As much of an unreadable event as is needed to say whose it is."""
+
+    type: str = ""
+    request_id: str = ""
 
 
 class _Pipes(asyncio.SubprocessProtocol):
@@ -253,11 +264,26 @@ class EngineProcess:
             event: AnyEvent = event_decoder.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             self._count_bad(line, str(error))
+            self._fail_its_request(line)
             return
         if isinstance(event, HeartbeatMissed | EngineDied):
             self._count_bad(line, "only the client may say this")
             return
         self._deliver(event)
+
+    def _fail_its_request(self, line: bytes) -> None:
+        """Whoever waits for what this line was to say would wait for ever."""
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            meant = msgspec.json.decode(line, type=_Meant)
+            if meant.request_id and meant.type not in _ONLY_TOLD:
+                self._deliver(
+                    Failed(
+                        request_id=meant.request_id,
+                        kind=UnreadableAnswerError.__name__,
+                        message="The engine's answer to this cannot be read.",
+                        hint="Try again; the app's log has the details.",
+                    )
+                )
 
     def _count_bad(self, line: bytes, why: str) -> None:
         self.bad_lines += 1

@@ -81,6 +81,10 @@ class EngineStartError(EngineError):
     """The engine's process did not start, or did not speak this protocol."""
 
 
+class UnreadableAnswerError(EngineError):
+    """The engine has said something that is no event; said by the client. The engine may go on with the answer."""
+
+
 class EngineGoneError(EngineError):
     """The engine's process has ended; a command cannot be sent."""
 

@@ -56,6 +56,10 @@ def error_from(failed: Failed) -> errors.EngineError:
     return errors.EngineError(failed.message, failed.hint)
 
 
+def _is_unreadable(event: AnyEvent) -> bool:
+    return isinstance(event, Failed) and event.kind == errors.UnreadableAnswerError.__name__
+
+
 class Engine(ABC):
     """One engine that takes commands; usable as an ``async with`` block, which closes it.
 
@@ -172,14 +176,15 @@ class Engine(ABC):
         name = command.request_id
         answers: asyncio.Queue[AnyEvent | None] = asyncio.Queue()
         self._requests[name] = answers
-        ended = False
+        over = ended = False
         try:
             await self.send(command)
-            while not ended:
+            while not over:
                 event = await answers.get()
                 if event is None:
                     raise self._gone()
-                ended = isinstance(event, _ENDS_REQUEST)
+                over = isinstance(event, _ENDS_REQUEST)
+                ended = over and not _is_unreadable(event)
                 yield event
         finally:
             while not ended and not answers.empty():

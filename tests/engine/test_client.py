@@ -15,7 +15,15 @@ import pytest
 
 from engine.child import Limits
 from engine.client import EngineClient, error_from
-from engine.errors import ContextFullError, EngineError, EngineGoneError, EngineStartError, ModelFileError, NoModelError
+from engine.errors import (
+    ContextFullError,
+    EngineError,
+    EngineGoneError,
+    EngineStartError,
+    ModelFileError,
+    NoModelError,
+    UnreadableAnswerError,
+)
 from engine.protocol import (
     AnyEvent,
     Detokenize,
@@ -120,6 +128,16 @@ async def test_lines_that_are_no_events_are_counted_and_halves_are_joined(start:
     assert [type(event) for event in events] == [Token, Failed]
     assert events[0].text == "café"
     assert client.bad_lines == 8
+    assert client.alive
+
+
+async def test_a_request_whose_answer_cannot_be_read_fails_in_words(start: Start):
+    client = await start("unreadable")
+    async with asyncio.timeout(PATIENCE_S):
+        events = [event async for event in client.ask(question())]
+        with pytest.raises(UnreadableAnswerError, match="cannot be read"):
+            await client.detokenize([1])
+    assert [type(event) for event in events] == [Failed]
     assert client.alive
 
 
@@ -259,7 +277,8 @@ async def test_leaving_an_answer_early_tells_the_engine_and_drops_the_rest(start
     async with asyncio.timeout(PATIENCE_S):
         while client._requests:
             await asyncio.sleep(0.01)
-    assert [type(client.events.get_nowait()) for _ in range(client.events.qsize())] == [Hello]
+    told = [client.events.get_nowait() for _ in range(client.events.qsize())]
+    assert {event.request_id for event in told} <= {"", "nobody"}
 
 
 def test_an_event_loop_that_ends_without_closing_leaves_no_engine(tmp_path: Path):

@@ -57,7 +57,7 @@ def garbage() -> None:
     write("Segmentation fault? no, just a print\n")
     os.write(1, b"\xff\xfe\x00\n")
     write("{}\n[]\n\n")
-    write('{"type": "token", "request_id": "a"}\n')
+    write('{"type": "token", "request_id": "nobody"}\n')
     write('{"type": "engine_died", "exit_code": 0, "signal": null, "message": "I am dead"}\n')
     write("[" * 100_000 + "\n")
     name = str(next_command()["request_id"])
@@ -75,6 +75,15 @@ def endless_line() -> None:
     say(**HELLO)
     while True:
         write("x" * 65536)
+
+
+def unreadable() -> None:
+    say(**HELLO)
+    while True:
+        name = str(next_command()["request_id"])
+        say(type="prompt_progress", request_id=name, done=None)
+        say(type="token", request_id=name, id=1, text="Once", logprob=None)
+        token(" upon", name)
 
 
 def long_line() -> None:
