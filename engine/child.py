@@ -19,18 +19,15 @@ from typing import BinaryIO, cast
 import msgspec
 
 from engine import postmortem
-from engine.errors import EngineGoneError, EngineStartError, UnreadableAnswerError
+from engine.errors import EngineGoneError, EngineStartError
+from engine.heard_lines import HeardLines
 from engine.lines import LineSplitter, LineTooLongError
-from engine.protocol import AnyEvent, EngineDied, Failed, HeartbeatMissed, Notice
-from engine.protocol.lines import MAX_LINE_BYTES, event_decoder
+from engine.protocol import AnyEvent, EngineDied, HeartbeatMissed, Notice
+from engine.protocol.lines import MAX_LINE_BYTES
 
 log = logging.getLogger(__name__)
 
 STDIN, STDOUT = 0, 1
-
-_ONLY_TOLD = frozenset({"load_progress", "prompt_progress", "notice"})
-"""Events that nobody waits for."""
-
 MANY = 8
 """Events that came together from an engine that writes faster than anybody reads."""
 
@@ -64,15 +61,6 @@ class Limits:
     tick_s: float = 0.5
     """How often the watch looks whether the engine is silent."""
     line_bytes: int = MAX_LINE_BYTES
-    bad_lines_logged: int = 20
-    """Enough to see what is wrong; the rest is counted only."""
-
-
-class _Meant(msgspec.Struct):
-    """As much of an unreadable event as is needed to say whose it is."""
-
-    type: str = ""
-    request_id: str = ""
 
 
 class _Pipes(asyncio.SubprocessProtocol):
@@ -154,16 +142,16 @@ def open_log(path: Path, tell: Callable[[str], None]) -> BinaryIO:
 class EngineProcess:
     """A running engine; make it with `start`. `deliver` is called, on the event loop, with each of its events.
 
-    The last event is EngineDied where the process ended without `end`. bad_lines: how many lines were no events.
+    The last event is EngineDied where the process ended without `end`.
     """
 
     def __init__(self, log_path: Path, limits: Limits, deliver: Callable[[AnyEvent], None]) -> None:
         self.log_path = log_path
         self.limits = limits
-        self.bad_lines = 0
         self.died: EngineDied | None = None
         self._deliver = deliver
-        self._pipes = _Pipes(limits, self._take)
+        self._heard = HeardLines(deliver)
+        self._pipes = _Pipes(limits, self._heard.take)
         self._oom_kills = postmortem.oom_kills()
         self._ending = False
         self._log_start = 0
@@ -190,6 +178,11 @@ class EngineProcess:
         self._transport = transport
         self._watch = asyncio.create_task(self._watch_over(), name="engine watch")
         return self
+
+    @property
+    def bad_lines(self) -> int:
+        """How many lines were no events."""
+        return self._heard.n_bad
 
     @property
     def pid(self) -> int:
@@ -257,38 +250,6 @@ class EngineProcess:
             async with asyncio.timeout(limit_s):
                 await self._pipes.exited.wait()
         return self._pipes.exited.is_set()
-
-    def _take(self, line: bytes) -> None:
-        """Deliver the event of one line; what is no event is logged and counted."""
-        try:
-            event: AnyEvent = event_decoder.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            self._count_bad(line, str(error))
-            self._fail_its_request(line)
-            return
-        if isinstance(event, HeartbeatMissed | EngineDied):
-            self._count_bad(line, "only the client may say this")
-            return
-        self._deliver(event)
-
-    def _fail_its_request(self, line: bytes) -> None:
-        """Whoever waits for what this line was to say would wait for ever."""
-        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            meant = msgspec.json.decode(line, type=_Meant)
-            if meant.request_id and meant.type not in _ONLY_TOLD:
-                self._deliver(
-                    Failed(
-                        request_id=meant.request_id,
-                        kind=UnreadableAnswerError.__name__,
-                        message="The engine's answer to this cannot be read.",
-                        hint="Try again; the app's log has the details.",
-                    )
-                )
-
-    def _count_bad(self, line: bytes, why: str) -> None:
-        self.bad_lines += 1
-        if self.bad_lines <= self.limits.bad_lines_logged:
-            log.warning("The engine wrote a line that is no event (%s): %.200r", why, line)
 
     async def _watch_over(self) -> None:
         """Tell of silences while the process lives, and of its death unless `end` was called."""
