@@ -8,14 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.errors import EngineGoneError
 from engine.interface import Engine
 from engine.protocol import (
-    AnyCommand,
-    AnyEvent,
-    Detokenize,
-    Detokenized,
-    Finished,
     Generate,
     Sampling,
     Stop,
@@ -27,43 +21,10 @@ from engine.server.answering import Answering, Pieces
 from engine.server.replies import reply_to
 from engine.server.requests import ChatRequest, read_request
 from engine.server.turns import Turns
+from tests.engine.server.silent_engine import SilentEngine, finished
 
 PATIENCE_S = 20.0
 SCOPE: dict[str, Any] = {"type": "http", "method": "POST", "path": "/", "headers": []}
-
-
-class SilentEngine(Engine):
-    """Takes commands and answers when the test says so; single tokens are known to it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.commands: asyncio.Queue[AnyCommand] = asyncio.Queue()
-        self.asked_for: list[list[int]] = []
-
-    @property
-    def pid(self) -> int:
-        return 0
-
-    @property
-    def alive(self) -> bool:
-        return True
-
-    async def send(self, command: AnyCommand) -> None:
-        if isinstance(command, Detokenize):
-            self.asked_for.append(command.ids)
-            pieces = [b"%d" % token_id for token_id in command.ids]
-            self.say(Detokenized(request_id=command.request_id, text="", pieces=pieces))
-        else:
-            self.commands.put_nowait(command)
-
-    def say(self, event: AnyEvent) -> None:
-        self._deliver(event)
-
-    async def close(self) -> None:
-        pass
-
-    def _gone(self) -> EngineGoneError:
-        return EngineGoneError("It has gone.")
 
 
 class Client:
@@ -105,13 +66,6 @@ class Client:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_stream, "KEEP_ALIVE_S", 0.001)
-
-
-def finished(request_id: str) -> Finished:
-    return Finished(
-        request_id=request_id, reason="stop", text_tail="", prompt_tokens=1, reused_tokens=0, generated_tokens=2,
-        prompt_ms=1, generate_ms=1, first_token_ms=1, seed=1,
-    )  # fmt: skip
 
 
 @pytest.mark.usefixtures("hasty")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import httpx
 import pytest
 
 from engine.errors import EngineError, EngineGoneError
 from engine.interface import Engine
-from engine.protocol import AnyCommand, Detokenize, Failed, ModelCard, Sampling
-from engine.server.application import MAX_IDS, MAX_TEXT_BYTES, application
+from engine.protocol import AnyCommand, Detokenize, Failed, ModelCard, Sampling, Tokenize, Tokenized
+from engine.server.application import MAX_IDS, MAX_TEXT_BYTES, SMALL_TEXT_BYTES, application
+from tests.engine.server.silent_engine import SilentEngine, finished
+
+PATIENCE_S = 20.0
 
 CARD = ModelCard(
     name="tiny",
@@ -87,3 +92,27 @@ async def test_what_is_too_much_for_one_line_is_refused(path: str, body: dict[st
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
         answer = await client.post(path, json=body)
     assert (answer.status_code, answer.json()["error"]["param"]) == (413, param)
+
+
+async def test_a_large_question_waits_its_turn_and_a_small_one_does_not() -> None:
+    engine = SilentEngine()
+    chat = {"messages": [{"role": "user", "content": "x"}]}
+    transport = httpx.ASGITransport(application(engine, CARD, Sampling()))
+    async with (
+        asyncio.timeout(PATIENCE_S),
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as client,
+    ):
+        answer = asyncio.create_task(client.post("/v1/chat/completions", json=chat))
+        generate = await engine.commands.get()
+        large = asyncio.create_task(client.post("/tokenize", json={"content": "x" * (SMALL_TEXT_BYTES + 1)}))
+        small = asyncio.create_task(client.post("/tokenize", json={"content": "x", "with_pieces": True}))
+        command = await engine.commands.get()
+        assert isinstance(command, Tokenize)
+        assert (command.text, command.with_pieces) == ("x", True)
+        engine.say(Tokenized(request_id=command.request_id, ids=[1], pieces=["x"]))
+        assert (await small).json() == {"tokens": [{"id": 1, "piece": "x"}]}
+        engine.say(finished(generate.request_id))
+        assert (await answer).status_code == 200
+        command = await engine.commands.get()
+        engine.say(Tokenized(request_id=command.request_id, ids=[2]))
+        assert (await large).json() == {"tokens": [2]}
