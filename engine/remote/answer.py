@@ -32,6 +32,7 @@ from engine.remote.chunks import (
     token_logprobs,
     words,
 )
+from engine.remote.refusals import MAX_SAID
 from engine.remote.sse import END_OF_STREAM
 from engine.remote.surrogates import PairJoiner, without_halves
 
@@ -239,4 +240,5 @@ def _raise_error(chunk: Chunk) -> None:
     if not error:
         return
     message = (error.get("message") if isinstance(error, dict) else None) or error
-    raise ServerError(f"The server failed while it was answering: {without_halves(str(message))[:500]}.")
+    said = without_halves(str(message))[:MAX_SAID]
+    raise ServerError(f"The server failed while it was answering: {said}.")
