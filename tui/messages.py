@@ -171,10 +171,14 @@ class Weighed(Message):
 
 @dataclass(eq=False, repr=False)
 class AnswerEnded(Message):
-    """An answer is over and stored; is_resumable: it was cut short and can go on."""
+    """An answer is over and stored.
+
+    is_resumable: it was cut short and can go on. left_out: how many of the oldest turns had no place in the context.
+    """
 
     answer: PathMessage
     is_resumable: bool
+    left_out: int = 0
 
 
 @dataclass(eq=False, repr=False)

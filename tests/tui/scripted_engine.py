@@ -57,6 +57,8 @@ class Script(msgspec.Struct):
     last_words: str = ""
     look_error: str = ""
     unread: int = 0
+    dropped_turns: int = 0
+    note: str = ""
     no_greeting: bool = False
 
 
@@ -224,6 +226,8 @@ class Engine:
                 generate_ms=max(written, 1) * 8.5,
                 first_token_ms=95,
                 seed=7,
+                dropped_turns=self.script.dropped_turns,
+                note=self.script.note,
             )
         )
 

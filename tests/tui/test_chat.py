@@ -40,6 +40,20 @@ async def test_the_next_question_carries_the_whole_conversation(stage: Stage) ->
         assert stage.last_prompt()[1:] == [("user", "first"), ("assistant", "One."), ("user", "second")]
 
 
+async def test_what_an_answer_was_written_without_is_said_at_it(stage: Stage) -> None:
+    stage.set_script(dropped_turns=3, note="The model's chat template failed: never.")
+    async with stage.ready() as play:
+        await play.ask("first")
+        await play.until_shown("without the oldest 3 turns")
+        await play.until_told("chat template failed: never.")
+        session = play.conversation.session
+        await play.press("ctrl+n")
+        await play.until(lambda: "without the oldest" not in play.text())
+        assert session is not None
+        await play.conversation.open(session.id)
+        await play.until_shown("without the oldest 3 turns")
+
+
 async def test_text_streams_before_the_answer_ends(stage: Stage) -> None:
     stage.set_script(answers=[COUNTING], hold_after=3)
     async with stage.ready() as play:

@@ -152,7 +152,7 @@ class MainEvents(MainParts):
         self.candidates.show_latest()
         self.numbers.show_finished(message.tokens_per_second, message.first_token_ms)
         self.status.busy = _("Cut short: ctrl+g goes on, ctrl+r writes another.") if event.is_resumable else ""
-        await self.transcript.settle(event.answer)
+        await self.transcript.settle(event.answer, event.left_out)
         self.refresh_bindings()
         self.workspace.housekeeping.answer_ended()
 

@@ -31,7 +31,7 @@ from tui.messages import (
     SettingsShown,
     Trouble,
 )
-from tui.sentences import reason, sentences
+from tui.sentences import reason, sentence, sentences
 from tui.services.answer import Answer, Beginning, is_resumable, token_bytes
 from tui.services.engine_session import AnswerEvent, EngineSession, Post
 from tui.services.open_session import Defaults, OpenSession
@@ -170,6 +170,8 @@ class Writing(OpenSession):
                 answer.add(event)
             case Finished():
                 answer.add_text(event.text_tail)
+                if event.note:
+                    self._post(Trouble(sentence(event.note), "information"))
                 await self._finish(_STATES[event.reason], event)
             case Failed():
                 self._post(Trouble(sentences(event.message, event.hint)))
@@ -223,7 +225,8 @@ class Writing(OpenSession):
             self.path = await self._store.call(tree.path, self.session.id)
         ended = next((item for item in self.path if item.message.id == answer.message_id), None)
         if ended is not None:
-            self._post(AnswerEnded(ended, is_resumable(ended.message)))
+            left_out = finished.dropped_turns if finished else 0
+            self._post(AnswerEnded(ended, is_resumable(ended.message), left_out))
         else:
             self._post(PathChanged(self.session, self.path))
 

@@ -17,7 +17,7 @@ from textual.widgets import Static
 
 from storage.answer_tokens import AnswerTokens
 from storage.records import PathMessage
-from tui.language import N_, _
+from tui.language import N_, _, ngettext
 from tui.text import safe_line, safe_text
 from tui.widgets.answer_body import AnswerBody
 from tui.widgets.even_lines import EvenLines
@@ -77,9 +77,11 @@ class MessageView(EvenLines, Vertical):
 
         view: MessageView
 
-    def __init__(self, item: PathMessage) -> None:
+    def __init__(self, item: PathMessage, left_out: int = 0) -> None:
         super().__init__(classes=f"-{item.message.role}")
         self.item = item
+        self.left_out = left_out
+        """How many of the oldest turns an answer was written without, as far as that is known."""
         self._body: AnswerBody | None = None
         self._has_text = False
 
@@ -160,6 +162,8 @@ class MessageView(EvenLines, Vertical):
         heading = self.query_one(MessageHeading)
         heading.name_text = _("You") if message.role == "user" else safe_line(message.model or _("Answer"), 40)
         notes = [_(_STATE_NOTES.get(message.state, ""))]
+        if self.left_out:
+            notes.append(ngettext("without the oldest turn", "without the oldest {n} turns", self.left_out))
         if self.item.sibling_count > 1:
             notes.append(f"{_BEFORE} {self.item.sibling_index + 1}/{self.item.sibling_count} {_AFTER}")
         heading.note = "  ".join(note for note in notes if note)

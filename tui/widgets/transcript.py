@@ -84,6 +84,7 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
         self._path: list[PathMessage] = []
         # The answer whose text comes piece by piece: the database is behind or ahead of what was handed on of it.
         self._growing: str | None = None
+        self._left_out: dict[str, int] = {}
         self._first = 0
         self._end = 0
         self._is_moving = False
@@ -236,9 +237,6 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
         return _with_text(item, shown.content)
 
     async def _reconcile(self) -> None:
-        # Markdown takes 30 ms to import, so that happens after the first paint.
-        from tui.widgets.message_view import MessageView
-
         wanted = self._path[self._first : self._end]
         views = self.views
         same = 0
@@ -251,7 +249,7 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
                 await self.remove_children(views[same:])
             # An answer may have grown meanwhile.
             if new := self._path[self._first + same : self._end]:
-                await self.mount_all([MessageView(item) for item in new], before=".later")
+                await self.mount_all([self._new_view(item) for item in new], before=".later")
         self._show_rest()
 
     def _show_rest(self) -> None:
@@ -273,13 +271,11 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
 
     async def show_more(self) -> None:
         """Bring earlier messages back on top, with the reader's place unmoved."""
-        from tui.widgets.message_view import MessageView
-
         if not self._first:
             return
         first, self._first = self._first, max(self._first - STEP, 0)
         with self._place_kept(0):
-            await self.mount_all([MessageView(item) for item in self._path[self._first : first]], after=".earlier")
+            await self.mount_all([self._new_view(item) for item in self._path[self._first : first]], after=".earlier")
             # What is being written grows where it is.
             if self._path[-1].message.state != "writing":
                 self._end = min(self._end, self._first + MOST)
@@ -288,13 +284,11 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
 
     async def show_later(self) -> None:
         """Bring more of what follows at the bottom, with the reader's place unmoved."""
-        from tui.widgets.message_view import MessageView
-
         if self._end >= len(self._path):
             return
         end, self._end = self._end, min(self._end + STEP, len(self._path))
         with self._place_kept(-1):
-            await self.mount_all([MessageView(item) for item in self._path[end : self._end]], before=".later")
+            await self.mount_all([self._new_view(item) for item in self._path[end : self._end]], before=".later")
             n_gone = max(self._end - self._first - MOST, 0)
             self._first += n_gone
             await self.remove_children(self.views[:n_gone])
@@ -326,13 +320,21 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
         if view is not None:
             await view.show_item(item)
 
-    async def settle(self, item: PathMessage) -> None:
-        """An answer is over."""
+    async def settle(self, item: PathMessage, left_out: int = 0) -> None:
+        """An answer is over; left_out: how many of the oldest turns it was written without."""
         self._growing = None
+        self._left_out[item.message.id] = left_out
         self._path = [item if old.message.id == item.message.id else old for old in self._path]
         view = self._view(item.message.id)
         if view is not None:
+            view.left_out = left_out
             await view.settle(item)
+
+    def _new_view(self, item: PathMessage) -> MessageView:
+        # Markdown takes 30 ms to import, so that happens after the first paint.
+        from tui.widgets.message_view import MessageView
+
+        return MessageView(item, self._left_out.get(item.message.id, 0))
 
     def _view(self, message_id: str) -> MessageView | None:
         return next((view for view in reversed(self.views) if view.message_id == message_id), None)
