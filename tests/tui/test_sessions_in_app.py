@@ -126,6 +126,27 @@ async def test_choosing_the_open_session_leaves_the_prompt_box_alone(stage: Stag
         await play.until(lambda: play.app.query_one(PromptBox).text == "half a thought")
 
 
+async def test_opening_a_session_twice_at_once_takes_no_text_along(stage: Stage) -> None:
+    async with stage.ready() as play:
+        box = play.app.query_one(PromptBox)
+        await play.ask("first")
+        first = play.conversation.session.id
+        await play.press(*"of the first", "ctrl+n")
+        await play.until(lambda: play.conversation.session is None)
+        await play.ask("second")
+        second = play.conversation.session.id
+        await play.press(*"of the second")
+        pane = play.app.screen.history
+        async with play.conversation._lock:
+            for session_id in (first, first, second, first):
+                pane.post_message(pane.Chosen(session_id))
+            await play.until(lambda: play.app.screen._n_switches == 4)
+        await play.until(lambda: not play.app.screen._n_switches)
+        assert box.text == "of the first"
+        await play.conversation.open(second)
+        await play.until(lambda: box.text == "of the second")
+
+
 async def test_what_is_typed_before_the_session_opens_stays(stage: Stage) -> None:
     async with stage.ready() as play:
         await play.ask("first")

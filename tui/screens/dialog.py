@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Generic, TypeVar
 
 from textual.app import ComposeResult
+from textual.await_complete import AwaitComplete
 from textual.binding import ActiveBinding, Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
@@ -64,6 +65,10 @@ class Dialog(ModalScreen[Result | None], Generic[Result]):
         if self.ENTER and enter is not None and not enter.binding.show:
             active["enter"] = shown_as(enter, self.ENTER)
         return in_own_words(active)
+
+    def dismiss(self, result: Result | None = None) -> AwaitComplete:
+        """Close and return a result, once: keys that come quickly ask for it again, with another screen in front."""
+        return super().dismiss(result) if self.is_active else AwaitComplete()
 
     def action_close(self) -> None:
         """Close, and change nothing."""

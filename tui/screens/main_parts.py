@@ -34,8 +34,8 @@ class MainParts(Screen[None]):
     _workspace: Workspace | None = None
     _n_switches = 0
     """How many times the user went to another session that is not shown yet."""
-    _typed_before = ""
-    """What stood in the prompt box then."""
+    _shown_draft = ""
+    """What stands in the prompt box of the session that is shown, while the box is for the next one."""
 
     @property
     def is_furnished(self) -> bool:
@@ -111,13 +111,18 @@ class MainParts(Screen[None]):
             self.workspace.conversation.set_draft(self.prompt.text)
 
     def end_switch(self, draft: str | None) -> None:
-        """Put a session's draft before what was typed since the user went there; None: the session is the same."""
+        """Put a session's draft before what was typed since the user went there; None: the session is the same.
+
+        Where the user has gone on meanwhile, the draft waits: it is for the session that is shown in the end.
+        """
         typed = self.prompt.text if self._n_switches else ""
+        if draft is not None:
+            self._shown_draft = draft
         self._n_switches = max(self._n_switches - 1, 0)
-        if draft is None:
-            draft = "" if self._n_switches else self._typed_before
-        if draft or not typed:
-            self.prompt.show_draft(draft + typed)
+        if self._n_switches:
+            return
+        if self._shown_draft or not typed:
+            self.prompt.show_draft(self._shown_draft + typed)
         self.keep_draft()
 
     def show_side(self, name: str, target: Widget) -> None:

@@ -36,7 +36,7 @@ class MainSessions(MainEvents):
         """Let another session be shown: what is typed from now on belongs to that one."""
         if not self._n_switches:
             self.keep_draft()
-            self._typed_before = self.prompt.text
+            self._shown_draft = self.prompt.text
             self.prompt.clear()
         self._n_switches += 1
         self._do(self._go(deed))
