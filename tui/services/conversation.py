@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from storage import answers, sessions, tree
 from storage.answer_tokens import answer_tokens
-from storage.errors import StorageError
 from storage.records import PathMessage
 from tui.language import _
 from tui.messages import HistoryChanged, PathChanged, SettingsShown, Trouble
@@ -53,24 +50,26 @@ class Conversation(Writing):
         """Begin a session; nothing is stored before something is said."""
         async with self._lock:
             await self._leave()
-            self.session, self.path, self._draft = None, [], ""
+            self.session, self.path = None, []
+            self._draft = self._kept_drafts.pop("", "")
+            self._unsaved_draft = bool(self._draft)
             self.system, self.sampling, self.template = self.defaults.system, self.default_sampling, None
-        self._post(PathChanged(None, [], is_other=True, draft=""))
+            draft = self._draft
+        self._post(PathChanged(None, [], is_other=True, draft=draft))
         self._post(SettingsShown())
 
     async def close(self) -> None:
         """Leave the session with everything stored: the way out of the app, whatever its reason."""
         async with self._lock:
             await self._leave()
+            await self._store_kept_drafts()
 
     async def _leave(self) -> None:
         self._set_waiting(False)
         await self._end_answer()
         if self._saving is not None:
             self._saving.cancel()
-        with suppress(StorageError):
-            await self._part_from_deleted()
-            await self._save(create=True)
+        await self._keep_draft()
         await self._release()
 
     async def refresh(self) -> bool:
@@ -142,6 +141,10 @@ class Conversation(Writing):
         last = message_id or self.path[-1].message.id
         forked = await self._store.call(tree.fork_session, self.session.id, last)
         self._post(HistoryChanged())
+        if self.held_by is not None and self._unsaved_draft:
+            # The one that is left could not keep what was typed in it.
+            self._kept_drafts[forked.id] = self._draft
+            self._draft, self._unsaved_draft = "", False
         await self.open(forked.id)
 
     async def delete_message(self, message_id: str) -> None:

@@ -47,6 +47,8 @@ class OpenSession:
         self._unsaved_draft = False
         self._unsaved_sampling = False
         self._draft = ""
+        # By session, "" for one that is not stored: what it could not take when it was left.
+        self._kept_drafts: dict[str, str] = {}
         self.owner = this_owner()
         self.held_by: Owner | None = None
         self.defaults = defaults
@@ -104,12 +106,20 @@ class OpenSession:
         self.session = session
         self.system = session.system
         self.template = session.template
-        self._draft = session.draft
+        kept = self._kept_drafts.pop(session.id, None)
+        self._draft = session.draft if kept is None else kept
+        self._unsaved_draft = kept is not None
         self.sampling = _sampling_of(session.settings, self.default_sampling)
 
     async def _create(self, title: str) -> Session:
+        self.session = await self._store_session(title)
+        self._unsaved_sampling = False
+        await self.claim()
+        return self.session
+
+    async def _store_session(self, title: str) -> Session:
         card: ModelCard | None = self._engine.card
-        self.session = await self._store.call(
+        return await self._store.call(
             sessions.create_session,
             model=card.name if card else "",
             system=self.system,
@@ -117,9 +127,6 @@ class OpenSession:
             template=self.template,
             title=title,
         )
-        self._unsaved_sampling = False
-        await self.claim()
-        return self.session
 
     async def _read(self) -> None:
         """Take over what the database has of the session."""
@@ -166,12 +173,35 @@ class OpenSession:
             await self._create(first_line(self._draft))
             self._post(HistoryChanged())
         assert self.session is not None
+        session_id = self.session.id
         if self._unsaved_draft:
+            # Before the call: what is typed meanwhile is unsaved again.
             self._unsaved_draft = False
-            await self._store.call(sessions.set_draft, self.session.id, self._draft)
+            try:
+                await self._store.call(sessions.set_draft, session_id, self._draft)
+            except StorageError:
+                self._unsaved_draft = True
+                raise
         if self._unsaved_sampling:
             self._unsaved_sampling = False
-            await self._store.call(sessions.set_settings, self.session.id, msgspec.to_builtins(self.sampling))
+            await self._store.call(sessions.set_settings, session_id, msgspec.to_builtins(self.sampling))
+
+    async def _keep_draft(self) -> None:
+        """Store the draft of the session that is left; one that it cannot take comes back when it is opened again."""
+        with suppress(StorageError):
+            await self._part_from_deleted()
+            await self._save(create=True)
+        if self._unsaved_draft:
+            self._kept_drafts[self.session.id if self.session else ""] = self._draft
+
+    async def _store_kept_drafts(self) -> None:
+        """Make sessions of the drafts that are only kept here: nobody can come back to them after the app's end."""
+        drafts = [draft for draft in self._kept_drafts.values() if draft.strip()]
+        self._kept_drafts.clear()
+        for draft in drafts:
+            with suppress(StorageError):
+                session = await self._store_session(first_line(draft))
+                await self._store.call(sessions.set_draft, session.id, draft)
 
 
 def _sampling_of(settings: dict[str, Any], default: Sampling) -> Sampling:

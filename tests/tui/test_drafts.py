@@ -1,0 +1,82 @@
+"""What was typed where the session cannot keep it: it goes to the fork, comes back, or is a session of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from storage import claims, deletion, sessions, tree
+from storage.database import open_database
+from storage.owners import this_owner
+from tui.paths import user_paths
+from tui.widgets.prompt_box import PromptBox
+
+if TYPE_CHECKING:
+    from tests.tui.conftest import Play, Stage
+
+
+def held_session(title: str = "Shared") -> str:
+    """A session that another app has open."""
+    db = open_database(user_paths().database)
+    session = sessions.create_session(db, model="m", system="", settings={}, title=title)
+    tree.append_message(db, session.id, None, "user", "said elsewhere")
+    sessions.set_draft(db, session.id, "theirs")
+    claims.claim_session(db, session.id, this_owner())
+    db.close()
+    return session.id
+
+
+def stored_drafts() -> dict[str, str]:
+    """The drafts in the database, by title."""
+    db = open_database(user_paths().database)
+    drafts = {session.title: session.draft for session in sessions.list_sessions(db)}
+    db.close()
+    return drafts
+
+
+def box(play: Play) -> PromptBox:
+    return play.app.query_one(PromptBox)
+
+
+async def test_a_fork_of_a_held_session_gets_what_was_typed_in_it(stage: Stage) -> None:
+    session_id = held_session()
+    async with stage.ready(resume=session_id) as play:
+        await play.until_shown("Open in another llm-tui")
+        box(play).show_draft("mine")
+        await play.press("enter")
+        await play.until_shown("not sent")
+        await play.press("ctrl+t")
+        await play.until(lambda: play.conversation.session.id != session_id)
+        await play.until(lambda: box(play).text == "mine")
+        await play.press("ctrl+n")
+        await play.until(lambda: play.conversation.session is None)
+        await play.conversation.open(session_id)
+        await play.until(lambda: box(play).text == "theirs")
+
+
+async def test_what_is_typed_in_a_held_session_comes_back_with_it_and_is_a_session_at_the_end(stage: Stage) -> None:
+    session_id = held_session()
+    async with stage.ready(resume=session_id) as play:
+        await play.until_shown("Open in another llm-tui")
+        box(play).show_draft("mine")
+        await play.press("ctrl+n")
+        await play.until(lambda: play.conversation.session is None)
+        await play.until(lambda: box(play).text == "")
+        await play.conversation.open(session_id)
+        await play.until(lambda: box(play).text == "mine")
+    assert stored_drafts() == {"Shared": "theirs", "mine": "mine"}
+
+
+async def test_what_is_typed_in_a_session_that_was_deleted_elsewhere_is_one_of_its_own(stage: Stage) -> None:
+    async with stage.ready() as play:
+        await play.ask("first")
+        box(play).show_draft("still in the box")
+        await play.until(lambda: stored_drafts() == {"first": "still in the box"})
+        db = open_database(user_paths().database)
+        deletion.delete_session(db, play.conversation.session.id)
+        db.close()
+        await play.press("enter")
+        await play.until_told("not sent")
+        await play.press("ctrl+n")
+        await play.until(lambda: play.conversation.session is None)
+        await play.until(lambda: stored_drafts() == {"still in the box": "still in the box"})
+        assert box(play).text == ""
