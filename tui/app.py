@@ -183,6 +183,10 @@ class LlmTuiApp(SpeakingApp, SparingApp):
 
     async def action_quit(self) -> None:
         """Leave, once the keys that were typed before have done what they do: they wait in another queue."""
+        from tui.screens.text_dialog import TextDialog
+
+        if isinstance(self.screen, TextDialog) and self.screen.warns_of_loss():
+            return
         if self.focused is None or not self.focused.call_later(self._quit):
             self._quit()
 

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.protocol import Generate
+from storage import deletion
+from storage.database import open_database
+from tui.paths import user_paths
 from tui.widgets.prompt_box import PromptBox
 
 if TYPE_CHECKING:
@@ -209,3 +212,33 @@ async def test_a_preset_moves_the_sliders(stage: Stage) -> None:
         await play.press("escape")
         await command(play, "/preset lukewarm")
         await play.until_shown("There is no preset lukewarm")
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("/title Mine", "gets its title with its first message"),
+        ("/export here.md", "nothing to export yet"),
+        ("/attach nowhere.txt", "nowhere.txt"),
+        ("/preset none", "There is no preset none."),
+    ],
+)
+async def test_what_was_written_behind_a_refused_command_comes_back(stage: Stage, typed: str, told: str) -> None:
+    async with stage.ready() as play:
+        await command(play, typed)
+        await play.until_told(told)
+        assert play.app.query_one(PromptBox).text == typed
+
+
+async def test_a_refused_command_of_a_session_that_goes_on_comes_back(stage: Stage) -> None:
+    async with stage.ready() as play:
+        await play.ask("hi")
+        await command(play, "/export /nonexistent/here.md")
+        await play.until_told("cannot be written")
+        assert play.app.query_one(PromptBox).text == "/export /nonexistent/here.md"
+        db = open_database(user_paths().database)
+        deletion.delete_session(db, play.conversation.session.id)
+        db.close()
+        await command(play, "/system Be brief.")
+        await play.until_told("There is no session")
+        assert play.app.query_one(PromptBox).text == "/system Be brief."

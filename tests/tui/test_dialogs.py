@@ -1,11 +1,12 @@
-"""Dialogs: closed once, whatever keys come quickly behind the one that closes them."""
+"""Dialogs: closed once, whatever keys come quickly, and with nothing lost that was written in them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from textual.widgets import Input, OptionList
+from textual.widgets import Input, OptionList, TextArea
 
+from tests.tui.test_drafts import held_session
 from tui.screens.dialog import Dialog
 from tui.screens.main import MainScreen
 
@@ -37,3 +38,44 @@ async def test_two_enters_in_a_line_close_a_dialog_once(stage: Stage) -> None:
         await line.action_submit()
         await play.until(lambda: isinstance(play.app.screen, MainScreen))
         assert await play.ask("still there?") == "Paris is the capital of France."
+
+
+async def test_a_text_that_is_closed_is_offered_again(stage: Stage) -> None:
+    async with stage.ready() as play:
+        await play.ask("hello")
+        for key, before in (("f9", play.conversation.system), ("ctrl+o", "hello")):
+            await open_dialog(play, key)
+            await play.press("end", *"!?", "escape")
+            await play.until(lambda: isinstance(play.app.screen, MainScreen))
+            area = (await open_dialog(play, key)).query_one(TextArea)
+            assert area.text == f"{before}!?"
+            assert "did not keep it" in play.text()
+            await play.press("ctrl+z")
+            assert area.text == before
+            await play.press("escape")
+            await play.until(lambda: isinstance(play.app.screen, MainScreen))
+            await open_dialog(play, key)
+            assert "did not keep it" not in play.text()
+            await play.press("escape")
+            await play.until(lambda: isinstance(play.app.screen, MainScreen))
+
+
+async def test_leaving_with_a_text_in_a_dialog_is_asked_for_twice(stage: Stage) -> None:
+    async with stage.ready() as play:
+        await open_dialog(play, "f9")
+        await play.press(*"Be brief.", "ctrl+q")
+        await play.until_told("is not kept yet")
+        assert play.app.is_running
+        await play.press("ctrl+q")
+        await play.until(lambda: not play.app.is_running)
+
+
+async def test_a_system_prompt_that_a_held_session_refuses_is_offered_again(stage: Stage) -> None:
+    session_id = held_session()
+    async with stage.ready(resume=session_id) as play:
+        await play.until_shown("Open in another llm-tui")
+        await open_dialog(play, "f9")
+        await play.press(*"Be brief.", "ctrl+s")
+        await play.until_told("is open in another llm-tui")
+        area = (await open_dialog(play, "f9")).query_one(TextArea)
+        assert area.text == "Be brief."

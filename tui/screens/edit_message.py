@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
-from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Static, TextArea
+from textual.widgets import TextArea
 
 from storage.records import Message
 from tui.language import N_, _
-from tui.screens.dialog import Dialog
-from tui.text import safe_text
+from tui.screens.text_dialog import TextDialog
 
 _WHAT_FOLLOWS = {
     "user": N_("The new version is answered; the old one and all that follows it stay beside it; alt+left shows them."),
@@ -20,7 +18,7 @@ _WHAT_FOLLOWS = {
 }
 
 
-class EditMessageScreen(Dialog[str]):
+class EditMessageScreen(TextDialog):
     """Returns the new text."""
 
     DIALOG_TITLE: ClassVar[str] = "Another version of this message"
@@ -28,16 +26,19 @@ class EditMessageScreen(Dialog[str]):
         Binding("ctrl+s", "keep", "send", id="edit.keep", tooltip="Make it a new branch", priority=True),
     ]
 
-    def __init__(self, message: Message) -> None:
-        super().__init__()
-        self._message = message
+    def __init__(self, message: Message, unkept: dict[str, str]) -> None:
+        super().__init__(message.content, message.id, unkept)
+        self._role = message.role
 
     def contents(self) -> list[Widget]:
         """A box to edit."""
-        area = TextArea(safe_text(self._message.content), soft_wrap=True)
+        return self.text_parts(_(_WHAT_FOLLOWS.get(self._role, "")))
+
+    def on_mount(self) -> None:
+        """Most go on writing at the end."""
+        area = self.query_one(TextArea)
         area.move_cursor(area.document.end)
-        return [Static(Content(_(_WHAT_FOLLOWS.get(self._message.role, ""))), classes="text"), area]
 
     def action_keep(self) -> None:
         """Make it a new branch, unless nothing is left of it."""
-        self.dismiss(safe_text(self.query_one(TextArea).text).strip() or None)
+        self.dismiss(self.written or None)

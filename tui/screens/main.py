@@ -16,6 +16,7 @@ from tui.drawing.composing import FrugalCompositor
 from tui.language import _
 from tui.screens.main_keys import MAIN_KEYS
 from tui.screens.main_prompt import MainPrompt
+from tui.screens.main_sessions import NO_TITLE_YET
 from tui.widgets.chat_header import ChatHeader
 from tui.widgets.key_line import KeyLine
 from tui.widgets.prompt_box import PromptBox
@@ -213,12 +214,14 @@ class MainScreen(MainPrompt):
         """Change what the model is told first."""
         from tui.screens.system_prompt import SystemPromptScreen
 
-        self.app.push_screen(SystemPromptScreen(self.workspace.conversation.system), self.change_system)
+        conversation = self.workspace.conversation
+        about = f"system:{conversation.session.id if conversation.session else ''}"
 
-    def change_system(self, text: str | None) -> None:
-        """Give the session another system prompt; None leaves it."""
-        if text is not None:
-            self._do(self.workspace.conversation.set_system(text))
+        def change(text: str | None) -> None:
+            if text is not None:
+                self._do(self._take_text(about, text, conversation.set_system(text)))
+
+        self.app.push_screen(SystemPromptScreen(conversation.system, about, self.unkept_texts), change)
 
     def action_rename(self) -> None:
         """Give the session another title."""
@@ -226,14 +229,14 @@ class MainScreen(MainPrompt):
 
         session = self.workspace.conversation.session
         if session is None:
-            self.notify(_("A session gets its title with its first message."), markup=False)
+            self.notify(_(NO_TITLE_YET), markup=False)
         else:
-            self.app.push_screen(RenameScreen(session.title), self.change_title)
 
-    def change_title(self, title: str | None) -> None:
-        """Give the session another title; None leaves it."""
-        if title:
-            self._do(self.workspace.conversation.rename(title))
+            def rename(title: str | None) -> None:
+                if title:
+                    self._do(self.workspace.conversation.rename(title))
+
+            self.app.push_screen(RenameScreen(session.title), rename)
 
     def action_engine_log(self) -> None:
         """Show the engine's last words."""

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from tui.language import _
+from tui.screens.main_sessions import NO_TITLE_YET, NOTHING_TO_EXPORT
 from tui.sentences import reason
 from tui.slash import Call
 
@@ -15,29 +16,36 @@ if TYPE_CHECKING:
 Run = Callable[["MainScreen", str], Awaitable[None]]
 
 
-def carry_out(screen: MainScreen, call: Call) -> None:
-    """Do what was typed; what goes wrong is said."""
-    screen.run_worker(_carry_out(screen, call), group="command")
+class RefusedError(Exception):
+    """A command that cannot be carried out; the message says why and what to do."""
 
 
-async def _carry_out(screen: MainScreen, call: Call) -> None:
+def carry_out(screen: MainScreen, call: Call, typed: str) -> None:
+    """Do what was typed; what goes wrong is said, and what was written behind the command comes back."""
+    screen.run_worker(_carry_out(screen, call, typed), group="command")
+
+
+async def _carry_out(screen: MainScreen, call: Call, typed: str) -> None:
     from storage.errors import StorageError
+    from tui.services.attachments import AttachError
 
     try:
         await RUN[call.command.word](screen, call.rest)
-    except StorageError as error:
+    except (StorageError, AttachError) as error:
         screen.tell_trouble(reason(error))
-
-
-def _warn(screen: MainScreen, sentence: str) -> None:
-    screen.notify(sentence, severity="warning", markup=False)
+    except RefusedError as error:
+        screen.notify(str(error), severity="warning", markup=False)
+    else:
+        return
+    if call.rest:
+        screen.give_back(typed)
 
 
 async def _attach(screen: MainScreen, rest: str) -> None:
     if rest:
-        screen.attach(rest)
+        await screen.attach(rest)
     else:
-        _warn(screen, _("Name the file: /attach FILE. Tab completes it."))
+        raise RefusedError(_("Name the file: /attach FILE. Tab completes it."))
 
 
 async def _detach(screen: MainScreen, rest: str) -> None:
@@ -45,7 +53,9 @@ async def _detach(screen: MainScreen, rest: str) -> None:
 
 
 async def _export(screen: MainScreen, rest: str) -> None:
-    screen.action_export(rest or "md")
+    if screen.workspace.conversation.session is None:
+        raise RefusedError(_(NOTHING_TO_EXPORT))
+    await screen.export(rest or "md")
 
 
 async def _model(screen: MainScreen, rest: str) -> None:
@@ -65,19 +75,22 @@ async def _model(screen: MainScreen, rest: str) -> None:
             if is_fetchable(rest):
                 screen.choose_model(fetch=rest)
             else:
-                _warn(screen, str(error))
+                raise RefusedError(str(error)) from error
 
 
 async def _preset(screen: MainScreen, rest: str) -> None:
-    if rest:
+    names = screen.workspace.presets.names
+    if not rest:
+        screen.action_choose_preset()
+    elif rest in names:
         screen.take_preset(rest)
     else:
-        screen.action_choose_preset()
+        raise RefusedError(_("There is no preset {name}. There are: {names}.", name=rest, names=", ".join(names)))
 
 
 async def _system(screen: MainScreen, rest: str) -> None:
     if rest:
-        screen.change_system(rest)
+        await screen.workspace.conversation.set_system(rest)
     else:
         screen.action_system_prompt()
 
@@ -95,25 +108,27 @@ async def _template(screen: MainScreen, rest: str) -> None:
             _("Chat format: {name}. /template NAME chooses another.", name=conversation.template or own), markup=False
         )
     elif rest not in names:
-        _warn(screen, _("There is no chat format {rest}. There are: {names}.", rest=rest, names=", ".join(names)))
+        raise RefusedError(_("There is no chat format {rest}. There are: {names}.", rest=rest, names=", ".join(names)))
     elif card is not None and not card.abilities.template:
-        _warn(screen, _("The server writes conversations in its model's format; another one cannot be chosen."))
+        raise RefusedError(_("The server writes conversations in its model's format; another one cannot be chosen."))
     else:
         await conversation.set_template(None if rest == OWN_TEMPLATE else rest)
         screen.notify(_("Chat format, from the next answer on: {rest}.", rest=rest), markup=False)
 
 
 async def _title(screen: MainScreen, rest: str) -> None:
-    if rest:
-        screen.change_title(rest)
-    else:
+    if not rest:
         screen.action_rename()
+    elif screen.workspace.conversation.session is None:
+        raise RefusedError(_(NO_TITLE_YET))
+    else:
+        await screen.workspace.conversation.rename(rest)
 
 
 def _action(name: str) -> Run:
     async def run(screen: MainScreen, rest: str) -> None:
         if not await screen.app.run_action(name, screen):
-            _warn(screen, _("There is nothing to do that with now."))
+            raise RefusedError(_("There is nothing to do that with now."))
 
     return run
 

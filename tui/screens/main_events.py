@@ -29,6 +29,7 @@ class MainEvents(MainParts):
         super().__init__()
         self.log_tail: list[str] = []
         self._no_model = ""
+        self.unkept_texts: dict[str, str] = {}
 
     def on_descendant_focus(self) -> None:
         """The header shows when keys go to the messages."""

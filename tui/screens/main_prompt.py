@@ -38,9 +38,13 @@ class MainPrompt(MainCandidates):
             from tui.screens.main_commands import carry_out
 
             self.prompt.clear()
-            carry_out(cast("MainScreen", self), read)
+            carry_out(cast("MainScreen", self), read, event.text)
         else:
             self._send(event.text, read)
+
+    def give_back(self, typed: str) -> None:
+        """Put a command that was refused back into the box, before what was typed since."""
+        self.prompt.show_draft("\n".join(text for text in (typed, self.prompt.text) if text))
 
     @work(group="send")
     async def _send(self, typed: str, text: str) -> None:
@@ -134,15 +138,9 @@ class MainPrompt(MainCandidates):
 
     # Files
 
-    @work(group="attach")
     async def attach(self, name: str) -> None:
-        """Let a text file go with the next message."""
-        from tui.services.attachments import AttachError
-
-        try:
-            await self.workspace.attachments.add(name)
-        except AttachError as error:
-            self.tell_trouble(reason(error))
+        """Let a text file go with the next message. Raises AttachError."""
+        await self.workspace.attachments.add(name)
         self._show_attachments()
 
     def detach(self, name: str) -> None:
@@ -200,17 +198,9 @@ class MainPrompt(MainCandidates):
 
     def take_preset(self, name: str | None) -> None:
         """Move all sliders to a preset; None leaves them."""
-        if name is None:
-            return
         conversation, presets = self.workspace.conversation, self.workspace.presets
-        sampling = presets.sampling(name, conversation.sampling, conversation.default_sampling)
-        if sampling is None:
-            there_are = ", ".join(presets.names)
-            self.notify(
-                _("There is no preset {name}. There are: {names}.", name=name, names=there_are),
-                severity="warning",
-                markup=False,
-            )
+        sampling = presets.sampling(name or "", conversation.sampling, conversation.default_sampling)
+        if name is None or sampling is None:
             return
         conversation.set_sampling(sampling)
         self.sampling.show_sampling(sampling, conversation.default_sampling)

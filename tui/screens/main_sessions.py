@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from textual import work
 
-from tui.language import _
+from tui.language import N_, _
 from tui.screens.main_events import MainEvents
 from tui.sentences import reason
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from storage.records import PathMessage
     from tui.services.history import Found
     from tui.widgets.history_pane import HistoryPane
+
+NO_TITLE_YET = N_("A session gets its title with its first message.")
+NOTHING_TO_EXPORT = N_("There is nothing to export yet: the session is empty.")
 
 
 class MainSessions(MainEvents):
@@ -29,6 +32,14 @@ class MainSessions(MainEvents):
             await deed
         except StorageError as error:
             self.tell_trouble(reason(error))
+
+    async def _take_text(self, about: str, text: str, deed: Coroutine[Any, Any, object]) -> None:
+        """Let a service take what was written in a dialog, which offers it again where it is refused."""
+        self.unkept_texts[about] = text
+        if await deed is False:
+            self.notify(_("The answer is still being written: esc stops it."), markup=False)
+        else:
+            del self.unkept_texts[about]
 
     # Sessions
 
@@ -102,11 +113,12 @@ class MainSessions(MainEvents):
     def action_export(self, wanted: str = "md") -> None:
         """Write the open session to a file."""
         if self.workspace.conversation.session is None:
-            self.notify(_("There is nothing to export yet: the session is empty."), markup=False)
+            self.notify(_(NOTHING_TO_EXPORT), markup=False)
         else:
-            self._do(self._export(wanted))
+            self._do(self.export(wanted))
 
-    async def _export(self, wanted: str) -> None:
+    async def export(self, wanted: str) -> None:
+        """Write the open session to a file. Raises StorageError."""
         from tui.services.export_file import export_session_file
 
         session = self.workspace.conversation.session
@@ -172,10 +184,10 @@ class MainSessions(MainEvents):
 
         def edit(text: str | None) -> None:
             if text and text != message.content:
-                self._do(self.workspace.conversation.edit(message.id, text))
+                self._do(self._take_text(message.id, text, self.workspace.conversation.edit(message.id, text)))
                 self.prompt.focus()
 
-        self.app.push_screen(EditMessageScreen(message), edit)
+        self.app.push_screen(EditMessageScreen(message, self.unkept_texts), edit)
 
     def action_again_here(self) -> None:
         """Have the message under the cursor answered anew, or the answer under it written again."""
