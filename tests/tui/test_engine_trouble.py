@@ -81,6 +81,28 @@ async def test_an_engine_that_does_not_start_leaves_the_app_usable(stage: Stage)
         assert "did not start" not in play.shown(StatusLine)
 
 
+async def test_a_model_that_is_chosen_starts_an_engine_that_died(stage: Stage) -> None:
+    async with stage.ready() as play:
+        (pid,) = engine_pids()
+        os.kill(pid, signal.SIGKILL)
+        await play.until_shown("f5 starts it again")
+        play.app.screen.open_model(stage.model)
+        await play.until(lambda: play.app.workspace.engine.is_ready)
+        await play.ask("still there?")
+
+
+async def test_an_answer_that_was_cut_short_is_told_in_its_session_alone(stage: Stage) -> None:
+    stage.set_script(answers=[COUNTING], hold_after=3)
+    async with stage.ready() as play:
+        await play.say("count")
+        await play.until_shown("number2")
+        await play.press("escape")
+        await play.until_shown("Cut short")
+        await play.press("ctrl+n")
+        await play.until(lambda: play.conversation.session is None)
+        await play.until(lambda: "Cut short" not in play.text())
+
+
 async def test_a_model_that_cannot_be_opened_is_told(stage: Stage) -> None:
     stage.set_script(load_error="The file ends in the middle of a tensor.")
     async with stage.running() as play:

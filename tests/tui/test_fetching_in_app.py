@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import engine.pulling
-from engine.protocol import Load
+from engine.protocol import EngineStats, Load
+from tui.messages import StatsArrived
 from tui.palette import main_commands
 from tui.screens.main import MainScreen
 from tui.screens.model_picker import ModelPickerScreen
+from tui.widgets.key_line import KeyLine
+from tui.widgets.prompt_box import PromptBox
+from tui.widgets.status_line import StatusLine
 
 if TYPE_CHECKING:
     from tests.tui.conftest import Play, Stage
@@ -125,3 +129,31 @@ async def test_nobody_waits_for_a_silent_server_when_leaving(stage: Stage, hub: 
         await play.app.close()
     assert thread.is_alive()
     assert not hub.gate.is_set()
+
+
+async def test_why_a_download_failed_stays_and_is_no_trouble_of_the_engine(stage: Stage, hub: Any) -> None:
+    hub.repos["o/m"] = {"a-Q4_0.gguf": CONTENT, "b-Q4_0.gguf": CONTENT}
+    async with stage.ready(size=(100, 30)) as play:
+        play.app.workspace.models.fetch("hf:o/m")
+        await play.until_shown("o/m has 2 models")
+        assert "f5" not in play.shown(KeyLine)
+        main = play.app.screen
+        main.post_message(StatsArrived(EngineStats("ready", 0, 0, 0, 0, 0, 0)))
+        await play.pilot.pause()
+        assert "o/m has 2 models" in play.shown(StatusLine)
+        await open_picker(play)
+        await play.press("escape")
+        await play.until(lambda: isinstance(play.app.screen, MainScreen))
+        assert "o/m has 2 models" not in play.shown(StatusLine)
+
+
+async def test_a_download_is_stopped_from_the_prompt_box(stage: Stage, hub: Any) -> None:
+    hub.repos["o/m"] = {"m.gguf": CONTENT}
+    hub.gate.clear()
+    async with stage.ready(size=(100, 30)) as play:
+        play.app.workspace.models.fetch("hf:o/m")
+        await play.until_shown("Downloading")
+        assert isinstance(play.app.focused, PromptBox)
+        await play.press("f7")
+        await play.until(lambda: not play.app.workspace.models.is_fetching)
+        hub.gate.set()

@@ -61,6 +61,25 @@ async def test_a_session_is_renamed_pinned_and_put_away(stage: Stage) -> None:
         await play.until(lambda: listed(play) == ["Pinned", "Seas", "Today", "Rivers"])
 
 
+async def test_what_a_search_found_is_put_away_and_taken_back(stage: Stage) -> None:
+    (rivers,) = make_sessions("Rivers")
+    async with stage.ready() as play:
+        store = play.app.workspace.store
+        await play.press("f2", "v")
+        await play.until_shown("─ Archived")
+        await play.press("slash", *"riv")
+        await play.until(lambda: any("Rivers" in line for line in listed(play)))
+        await play.until_shown("─ History")
+        await play.press("enter", "p", "a")
+        await play.until_told("The session is archived")
+        session = await store.call(sessions.get_session, rivers)
+        assert (session.pinned, session.archived) == (True, True)
+        await play.press("p", "a")
+        await play.until_told("back among the others")
+        session = await store.call(sessions.get_session, rivers)
+        assert (session.pinned, session.archived) == (False, False)
+
+
 async def test_what_the_database_refuses_is_told_and_not_said_to_be_done(stage: Stage) -> None:
     make_sessions("Rivers")
     async with stage.ready() as play:

@@ -98,6 +98,29 @@ async def test_a_message_is_deleted_after_a_question(stage: Stage) -> None:
         await play.until(lambda: "second" not in play.shown("#transcript"))
 
 
+async def test_the_last_message_is_deleted_where_none_was_chosen(stage: Stage) -> None:
+    async with stage.ready() as play:
+        await play.ask("first")
+        play.app.screen.query_one(Transcript).focus()
+        await play.press("d")
+        await play.until_shown("all that follows it")
+        await play.press("enter")
+        await play.until(lambda: said(play) == ["first"])
+
+
+async def test_versions_are_gone_through_however_quickly_the_keys_come(stage: Stage) -> None:
+    stage.set_script(answers=["One.", "Two.", "Three.", "Four."])
+    async with stage.ready() as play:
+        await play.ask("first")
+        for text in ("Two.", "Three.", "Four."):
+            await play.press("ctrl+r")
+            await play.until(lambda text=text: said(play) == ["first", text])
+            await play.answered()
+        async with play.conversation._lock:
+            await play.press("alt+left", "alt+left", "alt+left", "alt+right")
+        await play.until(lambda: said(play) == ["first", "Two."])
+
+
 async def test_the_last_question_is_edited_from_the_prompt_box(stage: Stage) -> None:
     stage.set_script(answers=["One.", "Two."])
     async with stage.ready() as play:

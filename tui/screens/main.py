@@ -117,7 +117,7 @@ class MainScreen(MainPrompt):
                 return bool(conversation.path) and not conversation.is_busy
             case "restart_engine":
                 engine = self.workspace.engine
-                return engine.phase == "dead" or (bool(self.status.trouble) and engine.has_asked_for_model)
+                return engine.phase == "dead" or (bool(self._engine_trouble) and engine.has_asked_for_model)
             case "stop_fetch":
                 return self.workspace.models.is_fetching
             case "stop":
@@ -148,7 +148,7 @@ class MainScreen(MainPrompt):
 
     def action_restart_engine(self) -> None:
         """Start the engine again."""
-        self.status.trouble = ""
+        self.show_engine_trouble("")
         self._do(self.workspace.engine.restart())
 
     def action_new_session(self) -> None:
@@ -182,6 +182,7 @@ class MainScreen(MainPrompt):
         """Choose a model file, or begin to fetch one."""
         from tui.screens.model_picker import ModelPickerScreen
 
+        self.show_fetch_trouble("")
         self.app.push_screen(ModelPickerScreen(self.workspace.models, fetch), self.open_model)
 
     def action_stop_fetch(self) -> None:
@@ -193,7 +194,7 @@ class MainScreen(MainPrompt):
         from tui.screens.first_run import FirstRunScreen
 
         self._no_model = event.reason or _("There is no model yet: f4 opens one.")
-        self.status.trouble = self._no_model
+        self.show_engine_trouble(self._no_model)
         self.app.push_screen(FirstRunScreen(self.workspace.models, event.reason), self.open_model)
 
     def open_model(self, choice: Path | str | None) -> None:
@@ -201,7 +202,7 @@ class MainScreen(MainPrompt):
         if isinstance(choice, str):
             self._do(self.workspace.use_server(choice))
         elif choice is not None:
-            self._do(self.workspace.load_model(choice))
+            self._do(self.load_model(choice))
 
     def action_settings(self) -> None:
         """Change the settings."""

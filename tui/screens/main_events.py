@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tui import messages
     from tui.screens.fetching import FetchingDialog
 
+_CUT_SHORT = N_("Cut short: ctrl+g goes on, ctrl+r writes another.")
 _PHASE_WORDS = {"starting": N_("Starting the engine …"), "loading": N_("Opening the model …")}
 
 
@@ -29,6 +30,8 @@ class MainEvents(MainParts):
         super().__init__()
         self.log_tail: list[str] = []
         self._no_model = ""
+        self._engine_trouble = ""
+        self._fetch_trouble = ""
         self.unkept_texts: dict[str, str] = {}
 
     def on_descendant_focus(self) -> None:
@@ -47,9 +50,21 @@ class MainEvents(MainParts):
         self.header.model = model_words(event.card)
         if event.card is not None:
             self._show_abilities(event.card.abilities)
-        self.status.trouble = event.reason or (self._no_model if event.phase == "empty" else "")
+        self.show_engine_trouble(event.reason or (self._no_model if event.phase == "empty" else ""))
         self.status.busy = _(_PHASE_WORDS.get(event.phase, ""))
         self.refresh_bindings()
+
+    def show_engine_trouble(self, sentence: str) -> None:
+        """Say what is wrong with the engine, "" for nothing; a download's trouble stays."""
+        if sentence != self._engine_trouble:
+            self._engine_trouble = sentence
+            self.refresh_bindings()
+        self.status.trouble = sentence or self._fetch_trouble
+
+    def show_fetch_trouble(self, sentence: str) -> None:
+        """Say why a download failed, "" for nothing, until the user goes on with something else."""
+        self._fetch_trouble = sentence
+        self.status.trouble = self._engine_trouble or sentence
 
     def on_abilities_shown(self, event: messages.AbilitiesShown) -> None:
         """A server has shown what it can do."""
@@ -62,18 +77,16 @@ class MainEvents(MainParts):
     def on_engine_died_midway(self, event: messages.EngineDiedMidway) -> None:
         """The engine ended without being asked to: say so where it is seen, and how to go on."""
         self.log_tail = event.log_tail
-        self.status.trouble = _(
-            "{message} f5 starts it again, f8 shows its last words.", message=sentence(event.message)
+        self.show_engine_trouble(
+            _("{message} f5 starts it again, f8 shows its last words.", message=sentence(event.message))
         )
-        self.refresh_bindings()
 
     def on_engine_silent(self, event: messages.EngineSilent) -> None:
         """The engine's pulse is missing."""
         self.numbers.show_silence(event.silent_s)
-        self.status.trouble = _(
-            "The engine has said nothing for {seconds:.0f} s. f5 starts it again.", seconds=event.silent_s
+        self.show_engine_trouble(
+            _("The engine has said nothing for {seconds:.0f} s. f5 starts it again.", seconds=event.silent_s)
         )
-        self.refresh_bindings()
 
     def on_load_advanced(self, event: messages.LoadAdvanced) -> None:
         """Loading came further."""
@@ -99,7 +112,7 @@ class MainEvents(MainParts):
         self.numbers.show_stats(stats)
         if not self.workspace.engine.is_ready:
             return
-        self.status.trouble = ""
+        self.show_engine_trouble("")
         has_speed = stats.state == "writing" and stats.tokens_per_second >= 0.5
         speed = _("{speed:.0f} tok/s", speed=stats.tokens_per_second) if has_speed else ""
         used = _("context {percent:.0f} %", percent=stats.context_used / stats.context * 100) if stats.context else ""
@@ -111,6 +124,8 @@ class MainEvents(MainParts):
         """Another session or branch is shown."""
         self.header.session_title = (event.session.title if event.session else "") or _("New session")
         self.candidates.clear()
+        if self.status.busy == _(_CUT_SHORT) and not self.workspace.conversation.can_go_on:
+            self.status.busy = ""
         await self.transcript.show_path(event.path, from_start=event.is_other, at=event.at)
         if event.keeps_typed:
             if not self.prompt.text:
@@ -135,6 +150,7 @@ class MainEvents(MainParts):
 
     def on_answer_began(self) -> None:
         """Other keys do something now."""
+        self.show_fetch_trouble("")
         self.status.busy = _("Reading the prompt …")
         self.refresh_bindings()
 
@@ -152,7 +168,7 @@ class MainEvents(MainParts):
         message = event.answer.message
         self.candidates.show_latest()
         self.numbers.show_finished(message.tokens_per_second, message.first_token_ms)
-        self.status.busy = _("Cut short: ctrl+g goes on, ctrl+r writes another.") if event.is_resumable else ""
+        self.status.busy = _(_CUT_SHORT) if event.is_resumable else ""
         await self.transcript.settle(event.answer, event.left_out)
         self.refresh_bindings()
         self.workspace.housekeeping.answer_ended()
@@ -183,7 +199,8 @@ class MainEvents(MainParts):
         """A model is being opened."""
         self._no_model = ""
         if self.workspace.engine.phase != "dead":
-            self.status.busy, self.status.trouble = _("Opening {name} …", name=event.name), ""
+            self.status.busy = _("Opening {name} …", name=event.name)
+            self.show_engine_trouble("")
 
     def on_fetch_advanced(self, event: messages.FetchAdvanced) -> None:
         """A model's download is shown by the dialog that fetches while that is open, else here."""
@@ -192,14 +209,15 @@ class MainEvents(MainParts):
             return
         part = f" {event.done_bytes / event.total_bytes * 100:.0f} %" if event.total_bytes else ""
         self.status.busy = f"{_(FETCHING[event.stage])} {event.name} …{part}"
-        self.status.trouble = ""
+        self.show_fetch_trouble("")
 
     def on_fetch_ended(self, event: messages.FetchEnded) -> None:
         """A model is here: whoever waits for it opens it, else the user is told."""
-        self.status.trouble = event.error
+        dialog = self._fetching_dialog()
+        self.show_fetch_trouble("" if dialog is not None else event.error)
         if not self.workspace.conversation.is_busy:
             self.status.busy = ""
-        if (dialog := self._fetching_dialog()) is not None:
+        if dialog is not None:
             dialog.show_end(event)
         elif event.path is not None:
             self.take_fetched(event.path)
@@ -208,9 +226,15 @@ class MainEvents(MainParts):
     def take_fetched(self, path: Path) -> None:
         """Open a fetched model where there is none, else say that it is here."""
         if self.workspace.engine.card is None:
-            self.run_worker(self.workspace.load_model(path))
+            self.run_worker(self.load_model(path))
         else:
             self.notify(_("{name} is here: f4 opens it.", name=safe_line(path.name, 60)), markup=False)
+
+    async def load_model(self, path: Path) -> None:
+        """Open a model that the user wants, with an engine started again where there is none."""
+        await self.workspace.load_model(path)
+        if self.workspace.engine.phase == "dead":
+            await self.workspace.engine.restart()
 
     def _fetching_dialog(self) -> FetchingDialog | None:
         from tui.screens.fetching import FetchingDialog

@@ -20,7 +20,8 @@ MAIN_KEYS = [
     Binding("alt+t", "tint", id="chat.tint", tooltip="Tint answers by how likely each token was, or no longer"),
     Binding("ctrl+n", "new_session", id="session.new", tooltip="Begin a session"),
     Binding("f4", "choose_model", id="model.choose", tooltip="Open another model"),
-    Binding("f7", "stop_fetch", id="model.stop_fetch", tooltip="Stop the download; what came is kept"),
+    # The prompt box has another use for this key.
+    Binding("f7", "stop_fetch", id="model.stop_fetch", tooltip="Stop the download; what came is kept", priority=True),
     Binding("alt+e", "editor", id="prompt.editor", tooltip="Write the message in your own editor"),
     Binding("alt+p", "choose_preset", id="sampling.preset", tooltip="Choose a preset of the sliders"),
     Binding("f9", "system_prompt", id="session.system", tooltip="Change what the model is told first"),

@@ -93,22 +93,23 @@ class MainSessions(MainEvents):
         """Keep the session under the history's cursor on top, or let it go again."""
         found = self._chosen()
         if found is not None:
-            self._do(self._changed(self.workspace.history.pin(found)))
+            self._do(self._pin(found.session_id))
 
     def action_archive_session(self) -> None:
         """Put the session under the history's cursor out of sight, or back."""
         found = self._chosen()
         if found is not None:
-            self._do(self._archive(found))
+            self._do(self._archive(found.session_id))
 
-    async def _archive(self, found: Found) -> None:
-        await self._changed(self.workspace.history.archive(found))
-        back = _("The session is back among the others.")
-        self.notify(back if found.archived else _("The session is archived; v shows the archived ones."), markup=False)
-
-    async def _changed(self, deed: Coroutine[Any, Any, None]) -> None:
-        await deed
+    async def _pin(self, session_id: str) -> None:
+        await self.workspace.history.pin(session_id)
         await self.show_history()
+
+    async def _archive(self, session_id: str) -> None:
+        archived = await self.workspace.history.archive(session_id)
+        await self.show_history()
+        back = _("The session is back among the others.")
+        self.notify(_("The session is archived; v shows the archived ones.") if archived else back, markup=False)
 
     def action_export(self, wanted: str = "md") -> None:
         """Write the open session to a file."""
@@ -128,9 +129,11 @@ class MainSessions(MainEvents):
 
     def action_show_archived(self) -> None:
         """Show the archived sessions, or the others again."""
-        archived = not self.history.archived
-        self.query_one("#history").border_title = _("Archived") if archived else _("History")
-        self._do(self.history.show_archived(archived))
+        self._do(self.history.show_archived(not self.history.archived))
+
+    def on_history_pane_listing(self, event: HistoryPane.Listing) -> None:
+        """The pane is called after what it lists."""
+        self.query_one("#history").border_title = _("Archived") if event.archived else _("History")
 
     def action_delete_session(self) -> None:
         """Delete the session under the history's cursor."""
@@ -207,11 +210,11 @@ class MainSessions(MainEvents):
         self.prompt.focus()
 
     def action_delete_message(self) -> None:
-        """Delete the message under the cursor and what follows it, after a question."""
+        """Delete the message under the cursor, else the last one, and what follows it, after a question."""
         from tui.screens.confirm import ConfirmScreen
 
-        item = self.transcript.cursor_item
-        if item is None or self._item() is None:
+        item = self._item()
+        if item is None:
             return
         message_id = item.message.id
 
@@ -225,8 +228,5 @@ class MainSessions(MainEvents):
     def action_sibling(self, step: int) -> None:
         """Show another version of the message under the cursor, else of the last one that has any."""
         item = self.transcript.cursor_item
-        if item is None or item.sibling_count < 2:
-            path = self.workspace.conversation.path
-            item = next((one for one in reversed(path) if one.sibling_count > 1), None)
-        if item is not None:
-            self._do(self.workspace.conversation.switch_sibling(item.message.id, step))
+        here = item.message.id if item is not None and item.sibling_count > 1 else None
+        self._do(self.workspace.conversation.switch_sibling(here, step))

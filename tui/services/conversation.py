@@ -181,16 +181,19 @@ class Conversation(Writing):
             await self._answer_last(beginning)
         return True
 
-    async def switch_sibling(self, message_id: str, step: int) -> None:
-        """Show the branch of the sibling so many places on."""
+    async def switch_sibling(self, message_id: str | None, step: int) -> None:
+        """Show the version so many places on from the one of a message that is shown by then; None: of the last one."""
         async with self._lock:
-            if self.is_busy:
+            if message_id is None:
+                message_id = next((item.message.id for item in reversed(self.path) if item.sibling_count > 1), None)
+            if self.is_busy or message_id is None:
                 return
-            siblings = await self._store.call(tree.siblings, message_id)
-            at = [sibling.id for sibling in siblings].index(message_id) + step
+            siblings = [sibling.id for sibling in await self._store.call(tree.siblings, message_id)]
+            shown = next((item.message.id for item in self.path if item.message.id in siblings), message_id)
+            at = siblings.index(shown) + step
             if 0 <= at < len(siblings):
                 self._refuse_held()
-                await self._store.call(tree.switch_to, siblings[at].id)
+                await self._store.call(tree.switch_to, siblings[at])
                 await self._show_path()
 
     async def set_system(self, text: str) -> None:

@@ -140,13 +140,16 @@ class History:
         """Give a session the user's own title."""
         return await self._store.call(sessions.rename_session, session_id, title)
 
-    async def pin(self, found: Found) -> None:
+    async def pin(self, session_id: str) -> None:
         """Keep a session at the head of the list, or let it go again."""
-        await self._store.call(sessions.set_pinned, found.session_id, not found.pinned)
+        session = await self._store.call(sessions.get_session, session_id)
+        await self._store.call(sessions.set_pinned, session_id, not session.pinned)
 
-    async def archive(self, found: Found) -> None:
-        """Put a session out of sight, or back."""
-        await self._store.call(sessions.set_archived, found.session_id, not found.archived)
+    async def archive(self, session_id: str) -> bool:
+        """Put a session out of sight, or back; returns whether it is archived now."""
+        session = await self._store.call(sessions.get_session, session_id)
+        await self._store.call(sessions.set_archived, session_id, not session.archived)
+        return not session.archived
 
     async def purge(self) -> None:
         """Do a little of forgetting what was deleted UNDO_S ago; called when idle, again and again."""

@@ -91,6 +91,12 @@ class HistoryPane(Vertical):
         session_id: str
         message_id: str | None = None
 
+    @dataclass
+    class Listing(Message):
+        """The archived sessions are listed, or else the others or what a search finds."""
+
+        archived: bool
+
     def __init__(self) -> None:
         super().__init__()
         self._history: History | None = None
@@ -135,6 +141,7 @@ class HistoryPane(Vertical):
         if wanted == (self._query, self.archived):
             self._found, self._complete = found, complete
             self._draw()
+            self.post_message(self.Listing(archived and not query))
 
     async def _pages(self, n_wanted: int, archived: bool) -> tuple[list[Found], bool]:
         assert self._history is not None
