@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from textual.command import CommandList
 from textual.widgets import Input, OptionList, TextArea
 
 from tests.tui.test_drafts import held_session
+from tui.screens.command_palette import Palette
 from tui.screens.dialog import Dialog
 from tui.screens.main import MainScreen
+from tui.widgets.message_view import TINTED
 
 if TYPE_CHECKING:
     from tests.tui.conftest import Play, Stage
@@ -38,6 +41,22 @@ async def test_two_enters_in_a_line_close_a_dialog_once(stage: Stage) -> None:
         await line.action_submit()
         await play.until(lambda: isinstance(play.app.screen, MainScreen))
         assert await play.ask("still there?") == "Paris is the capital of France."
+
+
+async def test_choosing_twice_in_the_palette_carries_a_command_out_once(stage: Stage) -> None:
+    async with stage.ready() as play:
+        main = play.app.screen
+        await play.press("ctrl+p", *"tint answers")
+        palette = play.app.screen
+        assert isinstance(palette, Palette)
+        commands = palette.query_one(CommandList)
+        await play.until(lambda: commands.option_count and commands.highlighted is not None)
+        commands.action_select()
+        commands.action_select()
+        await play.until(lambda: play.app.screen is main)
+        await play.until(lambda: main.has_class(TINTED))
+        await play.pilot.pause()
+        assert main.has_class(TINTED)
 
 
 async def test_a_text_that_is_closed_is_offered_again(stage: Stage) -> None:

@@ -1,12 +1,14 @@
-"""Textual's command palette, in the user's language."""
+"""Textual's command palette, in the user's language, whose commands are carried out once."""
 
 from __future__ import annotations
 
 from rich.align import Align
 from rich.text import Text
+from textual import on
+from textual.await_complete import AwaitComplete
 from textual.binding import ActiveBinding
 from textual.command import CommandList, CommandPalette
-from textual.widgets import Input
+from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
 from tui.language import _
@@ -25,6 +27,18 @@ class Palette(CommandPalette):
     def on_mount(self) -> None:
         """No cursor blinks: it would send bytes over the line for ever."""
         self.query_one(Input).cursor_blink = False
+
+    @on(Input.Submitted)
+    @on(OptionList.OptionSelected)
+    def _choose_once(self, event: Input.Submitted | OptionList.OptionSelected) -> None:
+        """Hide from Textual what comes behind the key that chose; it would carry the command out again."""
+        if not self.is_active:
+            event.stop()
+            event.prevent_default()
+
+    def dismiss(self, result: None = None) -> AwaitComplete:
+        """Close, once, as dialogs do."""
+        return super().dismiss(result) if self.is_active else AwaitComplete()
 
     def _start_no_matches_countdown(self, search_value: str) -> None:
         """Say after a moment that nothing was found; Textual's own does so in English."""
