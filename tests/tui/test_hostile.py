@@ -171,6 +171,8 @@ def use_commands(terminal: Terminal, stage: Stage) -> None:
     terminal.type("/attach ")
     terminal.paste(NAME)
     terminal.do("\r", "There is no file")
+    # It has come back into the box, in lines of its own: f7 chooses all of it.
+    terminal.do("\x1b[18~\x7f", "Ask something")
     terminal.type("/title ")
     terminal.paste(NAME)
     terminal.do("\r", "▸ [5")
