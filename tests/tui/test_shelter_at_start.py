@@ -13,7 +13,7 @@ from storage import answers, sessions, tree
 from storage.connections import open_database
 from storage.errors import CorruptDatabaseError, DatabaseBusyError, StorageError
 from tests.tui.conftest import Stage
-from tests.tui.test_shelter import begin, stored, until
+from tests.tui.test_shelter import LONG, begin, fill_disk, stored, until
 from tui.services.shelter_folder import ShelterFolder
 from tui.services.store import Store
 
@@ -122,6 +122,28 @@ async def test_what_a_killed_app_had_in_memory_is_stored_at_the_next_start(tmp_p
     assert stored(path, session_id)[-1] == ("assistant", "cut " * 20_000, "interrupted")
     await store.close()
     assert ShelterFolder.left_for(path) == []
+
+
+async def test_what_no_file_takes_at_the_end_is_stored_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "sessions.db"
+    store = Store(lambda error: None)
+    await store.open(path)
+    session_id = await begin(store)
+    head = (await store.call(tree.path, session_id))[-1].message.id
+    await store.call(fill_disk)
+    await store.call(tree.append_message, session_id, head, "user", LONG)
+    for name in ("tempfile.tempdir", "tui.services.shelter.MEMORY"):
+        monkeypatch.setattr(name, tmp_path / "nowhere")
+    monkeypatch.setenv("HOME", str(tmp_path / "nowhere"))
+    await store.close()
+    assert store.rescued is None
+    monkeypatch.undo()
+    store = Store(lambda error: None)
+    await store.open(path)
+    assert [content for _, content, _ in stored(path, session_id)] == ["short", LONG]
+    await store.close()
 
 
 async def test_what_a_running_app_has_in_memory_is_left_to_it(tmp_path: Path) -> None:

@@ -149,6 +149,12 @@ class Shelter:
             await self._database.close()
         self._folder.remove()
 
+    async def leave(self) -> None:
+        """Let the next start have what is here."""
+        with suppress(StorageError):
+            await self._database.close()
+        self._folder.leave()
+
 
 async def _sessions_of(database: Database, arguments: tuple[Any, ...]) -> list[str]:
     """The sessions of a database that a call is about: its first argument is an id, or several."""

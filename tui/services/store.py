@@ -64,9 +64,7 @@ class Store:
         try:
             self._temporary = await Shelter.open(self._path)
         except OSError as error:
-            raise StorageError(
-                _("{path} cannot be opened: {error}.", path=error.filename, error=error.strerror)
-            ) from error
+            raise _not_opened(error.filename, error) from error
         self._database = _result(self._temporary.database)
 
     async def open(self, path: Path) -> None:
@@ -79,9 +77,7 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database.set_result(await self._open_for_now())
         except (StorageError, OSError) as error:
-            reason: StorageError | OSError = error
-            if not isinstance(error, StorageError):
-                reason = _not_opened(path, error)
+            reason = error if isinstance(error, StorageError) else _not_opened(path, error)
             self._database.set_exception(reason)
             self._database.exception()
             raise reason from error
@@ -218,7 +214,7 @@ class Store:
         with suppress(StorageError, OSError, asyncio.CancelledError):
             await self._save_last()
         if self._shelter is not None:
-            await self._shelter.close()
+            await self._shelter.leave()
         with suppress(StorageError, asyncio.CancelledError):
             await (await self._database).close()
         if self._replaced is not None:
@@ -226,7 +222,7 @@ class Store:
                 await self._replaced.close()
 
     async def _save_last(self) -> None:
-        """Store what is still in memory, or write it to a file."""
+        """Store what is still in memory, or write it to a file; where neither works, the next start has it."""
         if self._temporary is not None:
             self._shelter, self.is_read_only = self._temporary, True
         if self._shelter is not None:
@@ -234,6 +230,8 @@ class Store:
                 await self._give_back()
         if self._shelter is not None:
             self.rescued = await self._shelter.rescue()
+            await self._shelter.close()
+            self._shelter = None
 
 
 def _not_opened(path: Path | str, error: OSError) -> StorageError:
