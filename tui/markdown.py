@@ -6,7 +6,8 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from markdown_it import MarkdownIt
-from markdown_it.rules_block import StateBlock, blockquote, list_block, reference
+from markdown_it.rules_block import StateBlock, blockquote, list_block, reference, table
+from markdown_it.rules_block.table import escapedSplit, getLine
 from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 
@@ -30,6 +31,7 @@ def markdown_parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
     # What they end stays as the parser has it.
     ends = ["paragraph", "reference"]
+    parser.block.ruler.at("table", _whole_table, {"alt": ends})
     parser.block.ruler.at("blockquote", _not_too_deep(blockquote), {"alt": [*ends, "blockquote", "list"]})
     parser.block.ruler.at("list", _not_too_deep(list_block), {"alt": [*ends, "blockquote"]})
     parser.block.ruler.at("reference", _shown_reference)
@@ -48,6 +50,21 @@ def _not_too_deep(rule: BlockRule) -> BlockRule:
         return state.level < DEEPEST and rule(state, start, end, silent)
 
     return limited
+
+
+def _whole_table(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """Keep what a row has beyond the last column, as where code with a bar was cut: it goes on in the last cell."""
+    n_before = len(state.tokens)
+    if not table(state, start, end, silent):
+        return False
+    new = state.tokens[n_before:]
+    n_columns = sum(token.type == "th_open" for token in new)
+    cells = [token for token in new if token.type == "inline"]
+    for last in cells[2 * n_columns - 1 :: n_columns] if n_columns else []:
+        assert last.map is not None
+        row = escapedSplit(getLine(state, last.map[0]).strip().removeprefix("|"))
+        last.content = " | ".join([last.content, *map(str.strip, row[n_columns:])]).removesuffix(" | ")
+    return True
 
 
 def _shown_reference(state: StateBlock, start: int, end: int, silent: bool) -> bool:

@@ -102,3 +102,22 @@ def test_addresses_below_a_text_are_not_hidden() -> None:
     shown = all_text(markdown_parser().parse(text))
     assert "it (https://a.example)" in shown
     assert all(source in shown for source in ("[1]: https://a.", "[2]: https://b.example 'B'", "[3]: https://c."))
+
+
+@pytest.mark.parametrize(
+    ("row", "wanted"),
+    [
+        ("| 1 | 2 |", "2"),
+        ("| 1 | 2", "2"),
+        ("1 | 2 |", "2"),
+        ("| 1 |", ""),
+        ("| 1 | 2 | 3 | more |", "2 | 3 | more"),
+        ("| or | `a || b` |", "`a |  | b`"),
+        ("| 1 | 2 \\| 3 |", "2 | 3"),
+        ("| 1 | 2 | 3 \\|", "2 | 3 |"),
+    ],
+)
+def test_what_a_table_has_no_column_for_is_in_the_last_one(row: str, wanted: str) -> None:
+    tokens = markdown_parser().parse(f"| a | b |\n|---|---|\n{row}\n| x | y |\n\nThe end.")
+    cells = [token.content for token in tokens if token.type == "inline"]
+    assert (cells[3], cells[4:]) == (wanted, ["x", "y", "The end."])
