@@ -11,6 +11,7 @@ from rich.cells import cell_len
 from textual.content import Content
 from textual.selection import Selection
 
+from tui.widgets.code_fence import CodeFence
 from tui.widgets.code_text import GOES_ON, CodeText
 
 if TYPE_CHECKING:
@@ -66,3 +67,11 @@ async def test_a_long_line_shows_to_its_end(stage: Stage) -> None:
         assert all(f"word{n}" in text for n in range(40))
         assert "last()" in text
         assert f"\tprint({words})" in answer
+
+
+@pytest.mark.parametrize("language", ["go", "go title=x", "{.go}", "go:main.go"])
+def test_colours_are_where_their_words_are(language: str) -> None:
+    code = "func f() {\n\t\treturn 1\n\t\treturn 2\n}"
+    coloured = CodeFence.highlight(code, language)
+    words = {code[span.start : span.end] for span in coloured.spans}
+    assert {"func", "return"} <= words

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from markdown_it.token import Token
 from textual.app import ComposeResult
 from textual.content import Content
@@ -18,6 +20,9 @@ from textual.widgets._markdown import MarkdownBlock, MarkdownFence  # the first 
 from tui.widgets.code_text import CodeText
 
 PIECE_LINES = 40
+
+_LANGUAGE = re.compile(r"[{.\s]*([\w+#-]+)")
+"""The name of the language, before whatever else a model writes: "python title=…", "{.python}"."""
 
 
 class _OnBlack(ANSIDarkHighlightTheme):
@@ -55,7 +60,9 @@ class CodeFence(MarkdownFence):
         if ansi:
             theme = _OnBlack if dark else ANSILightHighlightTheme
         # The parent colours a block as soon as it is made; here that waits until it is shown.
-        return highlight(code, language=language, theme=theme) if language else Content(code)
+        named = _LANGUAGE.match(language)
+        # A lexer that replaced tabs would count other places than the code has.
+        return highlight(code, language=named[1], theme=theme, tab_size=0) if named else Content(code)
 
     def compose(self) -> ComposeResult:
         """The pieces there are."""
