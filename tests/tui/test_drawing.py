@@ -27,7 +27,8 @@ MATH = "where $a*b*c$ is\n\\[\nx_1 * y_1\n= 2\n+ z \\\\\n\\]\n\n$$\n1\n- a\n# b\
 LONG = "```go\n" + "".join(f"\tf({'long, ' * (n % 40)}{n})\n" for n in range(90)) + "```\n\n- a\n  ```\n\t\tx\n  ```\n"
 LISTS = (
     "1. one\n\n   more\n\n2. two\n\n   ```sh\n   x\n   ```\n\n3. three\n\n9\n\n10 words\n\n8. eight\n\n9\n"
-    "\n- a\n\n  ---\n\n  b\n- c\n\n> quoted\n> ***\n> on\n\n* d\n\n**e**\n\nThe end."
+    "\n- a\n\n  ---\n\n  b\n- c\n\n> quoted\n> ***\n> on\n\n* d\n\n**e**\n"
+    "\n| l | r |\n|---|--:|\n| long | long |\n| x | y |\n\nThe end."
 )
 PROSE = "\n\n".join(" ".join(f"word{n}" for n in range(40)) for _ in range(20))
 
@@ -133,6 +134,18 @@ async def test_an_answer_that_goes_on_after_its_end_grows_there() -> None:
         await app.body._add(" four\n\nfive")
         await pilot.pause()
         assert [line for line in app.drawn() if line] == ["One", "two three four", "five"]
+
+
+async def test_columns_are_aligned_as_the_table_says() -> None:
+    async with page() as (app, pilot):
+        await app.body.settle("| left | mid | right |\n|:--|:-:|--:|\n| longer | middle | 1,234.00 |\n| a | b | 漢 |\n")
+        await pilot.pause()
+        assert [line for line in app.drawn() if line] == [
+            "left   │  mid   │    right",
+            "───────┼────────┼─────────",
+            "longer │ middle │ 1,234.00",
+            "a      │   b    │       漢",
+        ]
 
 
 def test_column_widths() -> None:

@@ -15,6 +15,7 @@ from textual.widgets._markdown import MarkdownBlock  # not exported; Textual is 
 
 PIECE_ROWS = 20
 TABLE = "answer_table"
+_ALIGNED = "aligned"
 _BETWEEN = " │ "
 _NARROWEST = 6
 """A column that has more in it needs so many cells to be read as one."""
@@ -27,7 +28,7 @@ def gather_tables(tokens: Iterable[Token]) -> Iterable[Token]:
     table: Token | None = None
     for token in tokens:
         if token.type == "table_open":
-            table = Token(TABLE, "", 0, map=token.map, level=token.level, children=[])
+            table = Token(TABLE, "", 0, map=token.map, level=token.level, children=[], meta={_ALIGNED: []})
         elif token.type == "table_close" and table is not None:
             yield table
             table = None
@@ -35,6 +36,8 @@ def gather_tables(tokens: Iterable[Token]) -> Iterable[Token]:
             yield token
         elif token.type == "tr_open":
             _children(table).append(Token("row", "", 0, children=[]))
+        elif token.type == "th_open":
+            table.meta[_ALIGNED].append(str(token.attrs.get("style", "")).removeprefix("text-align:"))
         elif token.type == "inline":
             _children(_children(table)[-1]).append(token)
 
@@ -106,7 +109,7 @@ class TableRows(Widget):
         return self._drawn[2]
 
     def _in_columns(self, widths: Sequence[int]) -> list[Content]:
-        lines = [line for row in self.rows for line in _row_lines(row, widths)]
+        lines = [line for row in self.rows for line in _row_lines(row, widths, self._table.aligned)]
         if self._is_head:
             lines.append(Content("─┼─".join("─" * width for width in widths)))
         return lines
@@ -127,14 +130,14 @@ def _named(row: Row, head: Row) -> list[Content]:
     ]
 
 
-def _row_lines(row: Row, widths: Sequence[int]) -> list[Content]:
+def _row_lines(row: Row, widths: Sequence[int], aligned: Sequence[str]) -> list[Content]:
     cells = [_wrapped(cell, width) for cell, width in zip(row, widths, strict=False)]
     cells += [[Content("")]] * (len(widths) - len(cells))
     lines = []
     for at in range(max(map(len, cells))):
         parts = [
-            _padded(cell[at] if at < len(cell) else Content(""), width)
-            for cell, width in zip(cells, widths, strict=True)
+            _padded(cell[at] if at < len(cell) else Content(""), width, side)
+            for cell, width, side in zip(cells, widths, aligned, strict=True)
         ]
         lines.append(Content(_BETWEEN).join(parts))
     return lines
@@ -144,11 +147,13 @@ def _wrapped(cell: Content, width: int) -> list[Content]:
     return [cell] if cell.cell_length <= width and "\n" not in cell.plain else cell.wrap(width) or [cell]
 
 
-def _padded(cell: Content, width: int) -> Content:
+def _padded(cell: Content, width: int, side: str) -> Content:
     cell = cell.rstrip()
     if cell.cell_length > width:
         cell = cell.truncate(width)
-    return cell.pad_right(width - cell.cell_length)
+    gap = width - cell.cell_length
+    before = {"right": gap, "center": gap // 2}.get(side, 0)
+    return cell.pad(before, gap - before)
 
 
 class AnswerTable(MarkdownBlock):
@@ -162,6 +167,7 @@ class AnswerTable(MarkdownBlock):
         super().__init__(markdown, token)
         head, *rows = [[self._token_to_content(cell) for cell in _children(row)] for row in _children(token)]
         self.head: Row = head
+        self.aligned: list[str] = token.meta[_ALIGNED]
         self._rows: list[Row] = rows
         self._natural = [0] * len(head)
         self._measure([head, *rows])
@@ -203,7 +209,9 @@ class AnswerTable(MarkdownBlock):
             await super()._update_from_block(block)
             return
         self._rows[self.kept :] = block._rows
-        wider = self._measure([block.head, *block._rows])
+        # The line below the head may have come in pieces.
+        other_columns = self._measure([block.head, *block._rows]) or self.aligned != block.aligned
+        self.aligned = block.aligned
         first = self.kept // PIECE_ROWS
         new: list[TableRows] = []
         for at, rows in enumerate(self._cut(first * PIECE_ROWS), start=first):
@@ -212,7 +220,7 @@ class AnswerTable(MarkdownBlock):
             else:
                 new.append(TableRows(self, rows))
         self._pieces += new
-        if wider:
+        if other_columns:
             for piece in self.query_children(TableRows):
                 piece.redraw()
         if new:
