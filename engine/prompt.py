@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 
 from engine.chat import ChatFormat, choose_format
 from engine.errors import ContextFullError, EngineError, TemplateError
-from engine.protocol import ChatMessage, ChatPrompt, Generate, TextPrompt
+from engine.protocol import ChatPrompt, Generate, TextPrompt
+from engine.turns import Turn, split_turns
 
 if TYPE_CHECKING:
     from engine.model import LanguageModel
 
 log = logging.getLogger(__name__)
-
-Turn = Sequence[ChatMessage]
 
 ROOM_SHARE = 4
 """When turns must go, a quarter of the context is cleared for the answer, unless it is to be shorter than that. They go
@@ -67,18 +66,6 @@ def check_ids(ids: Iterable[int], vocab_size: int) -> None:
                 f"Token {token_id} does not exist: this model's are 0 to {vocab_size - 1}.",
                 "Use tokens of this model; a conversation with another one is taken up from its text.",
             )
-
-
-def split_turns(messages: Sequence[ChatMessage]) -> tuple[list[ChatMessage], list[Turn]]:
-    """The system messages at the beginning, and the rest in turns: each from a user's message up to the next."""
-    n_system = next((i for i, message in enumerate(messages) if message.role != "system"), len(messages))
-    turns: list[list[ChatMessage]] = []
-    for message in messages[n_system:]:
-        starts = message.role == "user" and any(earlier.role == "user" for earlier in turns[-1]) if turns else True
-        if starts:
-            turns.append([])
-        turns[-1].append(message)
-    return list(messages[:n_system]), list(turns)
 
 
 def _encode_chat(model: LanguageModel, prompt: ChatPrompt, max_new_tokens: int | None) -> EncodedPrompt:

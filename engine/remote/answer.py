@@ -6,12 +6,15 @@ import math
 import time
 from collections.abc import Iterator
 
+import msgspec
+
 from engine.chat.stops import StopMatcher
 from engine.errors import ServerError
 from engine.protocol import (
     UNKNOWN_TOKEN,
     AnyEvent,
     Candidate,
+    ChatPrompt,
     Finished,
     FinishReason,
     Generate,
@@ -35,6 +38,7 @@ from engine.remote.chunks import (
 from engine.remote.refusals import MAX_SAID
 from engine.remote.sse import END_OF_STREAM
 from engine.remote.surrogates import PairJoiner, without_halves
+from engine.turns import split_turns
 
 MAX_ANSWER_BYTES = 16 << 20
 """Ten novels: a server that writes more does not end by itself."""
@@ -67,6 +71,7 @@ class RemoteAnswer:
         self.over = False
         self.notes: list[str] = []
         self.prompt_tokens = 0
+        self.dropped_turns = 0
         self.n_tokens = 0
         self.n_events = 0
         self.gave_logprobs = False
@@ -79,6 +84,15 @@ class RemoteAnswer:
         self._usage = Usage()
         self._timings = Timings()
         self._began_s = self._sent_s = self._first_s = self._last_s = time.monotonic()
+
+    def leave_out(self, n_turns: int) -> None:
+        """Ask without so many of the oldest turns."""
+        prompt = self.command.prompt
+        assert isinstance(prompt, ChatPrompt)
+        system, turns = split_turns(prompt.messages)
+        kept = [*system, *(message for turn in turns[n_turns:] for message in turn)]
+        self.command = msgspec.structs.replace(self.command, prompt=msgspec.structs.replace(prompt, messages=kept))
+        self.dropped_turns += n_turns
 
     def sent(self) -> None:
         """The request is on its way, perhaps not for the first time."""
@@ -209,6 +223,7 @@ class RemoteAnswer:
             generate_ms=_ms(self._timings.predicted_ms) or 1000 * (self._last_s - self._first_s),
             first_token_ms=1000 * (self._first_s - self._began_s) if self.n_events else 0.0,
             seed=self.seed,
+            dropped_turns=self.dropped_turns,
             note=" ".join([*self.notes, note]).strip(),
         )
 

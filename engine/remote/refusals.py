@@ -13,6 +13,11 @@ from engine.remote.config import ServerConfig
 from engine.remote.keys import Key
 from engine.remote.retries import PASSING_STATUSES, retry_after_s
 
+_CONTEXT_FULL = re.compile(r"context[ _](length|size|window)", re.IGNORECASE)
+"""What servers call it, in their codes or in words: OpenAI's and vLLM's, llama.cpp's, ours."""
+
+LENGTH_STATUSES = (400, 413, 422)
+
 MAX_SAID = 500
 """So much of a server's own words is shown."""
 
@@ -32,13 +37,25 @@ class RequestRefusedError(ServerError):
     """The server answered with an error.
 
     said: its own words. names: the parameters that they seem to be about. retry_after_s: the pause it asks for.
+    is_about_length: the conversation is longer than the server's context.
     """
 
-    def __init__(self, status: int, message: str, hint: str, said: str, param: str, pause_s: float | None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        hint: str,
+        said: str,
+        param: str,
+        pause_s: float | None,
+        *,
+        is_about_length: bool,
+    ) -> None:
         super().__init__(message, hint)
         self.status = status
         self.said = said
         self.names = _parameters(said) | {param}
+        self.is_about_length = is_about_length
         self.retry_after_s = pause_s
 
     @property
@@ -51,13 +68,15 @@ def refusal(
     config: ServerConfig, status: int, headers: Mapping[str, str], body: bytes, key: Key | None
 ) -> RequestRefusedError:
     """The error for an answer that is none."""
-    said, param = _words(body)
+    said, param, codes = _words(body)
     if key is not None:
         said, param = key.hide_in(said), key.hide_in(param)
     said = " ".join(said.split())
     shown = f": {said[:MAX_SAID]}" if said else ""
     message, hint = _sentence(config, status, shown, headers, key)
-    return RequestRefusedError(status, message, hint, said, param, retry_after_s(headers.get("retry-after")))
+    is_about_length = status in LENGTH_STATUSES and _CONTEXT_FULL.search(f"{codes} {said}") is not None
+    pause_s = retry_after_s(headers.get("retry-after"))
+    return RequestRefusedError(status, message, hint, said, param, pause_s, is_about_length=is_about_length)
 
 
 def _sentence(
@@ -90,18 +109,18 @@ def _key_hint(config: ServerConfig) -> str:
     return "It may want a key: name its place with api_key_env or api_key_file in the settings."
 
 
-def _words(body: bytes) -> tuple[str, str]:
-    """The message of an error, and the parameter it is about; "" where there is none."""
+def _words(body: bytes) -> tuple[str, str, str]:
+    """The message of an error, the parameter it is about, and its codes; "" where there is none."""
     try:
         told = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         text = body[: 4 * MAX_SAID].decode("utf-8", "replace").strip()
-        return ("" if text.startswith("<") else text), ""
+        return ("" if text.startswith("<") else text), "", ""
     error = (told.get("error") or told) if isinstance(told, dict) else told
     if not isinstance(error, dict):
-        return _plain(error or ""), ""
+        return _plain(error or ""), "", ""
     said = error.get("message") or error.get("detail") or error.get("error_description") or ""
-    return _plain(said), str(error.get("param") or "")
+    return _plain(said), str(error.get("param") or ""), f"{error.get('code')} {error.get('type')}"
 
 
 def _parameters(said: str) -> frozenset[str]:

@@ -15,6 +15,11 @@ from engine.remote.bodies import Dialect
 from engine.remote.refusals import ConnectionLostError, RequestRefusedError, UnreachableError
 from engine.remote.retries import Backoff
 from engine.remote.transport import Transport
+from engine.turns import split_turns
+
+LEFT_OUT_SHARE = 4
+"""Of a conversation that is too long for the server, a quarter of the turns goes, the oldest, and is it not enough,
+another."""
 
 MAX_LESSONS = 5
 """A server that refuses one parameter after the other is asked so often before its refusal counts."""
@@ -62,6 +67,9 @@ class Writing:
                     raise
                 if n_lessons < MAX_LESSONS and self._learn(answer, error, body):
                     n_lessons += 1
+                    continue
+                if (n_turns := _too_many(answer.command, error)) > 0:
+                    answer.leave_out(n_turns)
                     continue
                 n_failures += 1
                 await self._pause(answer, error, n_failures)
@@ -125,3 +133,14 @@ class Writing:
             raise error
         self._notice(answer.command, f"{error.message} Trying again in {pause_s:.0f} s ({n_failures}).")
         await asyncio.sleep(pause_s)
+
+
+def _too_many(command: Generate, error: RequestRefusedError | UnreachableError) -> int:
+    """How many of the oldest turns to do without, where the server's context is full; the last one always stays."""
+    prompt = command.prompt
+    if not isinstance(error, RequestRefusedError) or not error.is_about_length:
+        return 0
+    if not isinstance(prompt, ChatPrompt) or prompt.whole:
+        return 0
+    n_turns = len(split_turns(prompt.messages)[1])
+    return min(-(-n_turns // LEFT_OUT_SHARE), n_turns - 1)

@@ -8,7 +8,6 @@ import pytest
 from engine.errors import ContextFullError, EngineError, TemplateError
 from engine.generation import generate
 from engine.inbox import Control
-from engine.prompt import split_turns
 from engine.protocol import (
     AnyEvent,
     ChatMessage,
@@ -22,6 +21,7 @@ from engine.protocol import (
     Token,
     TokenPrompt,
 )
+from engine.turns import split_turns
 from tests.engine.children import fake_model as fake
 
 BOS, IM_END = fake.BOS, fake.IM_END

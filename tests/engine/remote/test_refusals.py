@@ -9,8 +9,11 @@ import pytest
 
 from engine.protocol import (
     CardChanged,
+    ChatMessage,
+    ChatPrompt,
     Failed,
     Finished,
+    Generate,
     Notice,
     Sampling,
     Stop,
@@ -140,3 +143,42 @@ async def test_the_newer_name_of_the_limit_is_learnt(scripted_server: ScriptedSe
     assert text_of(events) == "a"
     assert scripted_server.asked[1].body["max_completion_tokens"] == 9
     assert "max_tokens" not in scripted_server.asked[1].body
+
+
+CONTEXT_FULL = [
+    {"message": "too long", "code": "context_length_exceeded"},
+    {"message": "the request exceeds the available context size", "type": "exceed_context_size_error"},
+    {"message": "This model's maximum context length is 4096 tokens."},
+]
+
+
+@pytest.mark.parametrize("said", CONTEXT_FULL)
+async def test_a_conversation_that_is_too_long_goes_without_its_oldest_turns(
+    scripted_server: ScriptedServer, said: dict[str, str]
+) -> None:
+    full = scripted_server.page(400, {"error": said})
+    scripted_server.plays = [full, full, scripted_server.stream("a", chunk(finish="stop"))]
+    turns = [ChatMessage(role, f"{role} {n}") for n in range(6) for role in ("user", "assistant")][:-1]
+    prompt = ChatPrompt(messages=[ChatMessage("system", "be kind"), *turns])
+    async with connected(scripted_server) as client:
+        *_, finished = await collect(client, Generate(prompt=prompt))
+    assert isinstance(finished, Finished)
+    assert finished.dropped_turns == 3
+    asked = [asked.body["messages"] for asked in scripted_server.asked]
+    assert [[message["content"] for message in messages[:2]] for messages in asked] == [
+        ["be kind", "user 0"],
+        ["be kind", "user 2"],
+        ["be kind", "user 3"],
+    ]
+
+
+async def test_the_last_turn_stays_and_whole_conversations_are_not_cut(scripted_server: ScriptedServer) -> None:
+    scripted_server.plays = [scripted_server.page(400, {"error": CONTEXT_FULL[0]})]
+    turns = [ChatMessage("user", "one"), ChatMessage("assistant", "two"), ChatMessage("user", "three")]
+    async with connected(scripted_server) as client:
+        *_, failed = await collect(client, Generate(prompt=ChatPrompt(messages=turns)))
+        assert isinstance(failed, Failed)
+        assert [len(asked.body["messages"]) for asked in scripted_server.asked] == [3, 1]
+        *_, failed = await collect(client, Generate(prompt=ChatPrompt(messages=turns, whole=True)))
+        assert isinstance(failed, Failed)
+        assert len(scripted_server.asked) == 3
