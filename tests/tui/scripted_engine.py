@@ -22,6 +22,7 @@ from engine.protocol import (
     EngineStats,
     Failed,
     Finished,
+    FinishReason,
     Generate,
     Hello,
     Load,
@@ -58,6 +59,7 @@ class Script(msgspec.Struct):
     look_error: str = ""
     unread: int = 0
     dropped_turns: int = 0
+    reason: FinishReason = "stop"
     note: str = ""
     no_greeting: bool = False
 
@@ -217,7 +219,7 @@ class Engine:
         self.say(
             Finished(
                 request_id=request,
-                reason="stopped" if self.stopped.is_set() else "stop",
+                reason="stopped" if self.stopped.is_set() else self.script.reason,
                 text_tail="",
                 prompt_tokens=12,
                 reused_tokens=0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from textual.widgets import Label
 
@@ -52,6 +53,25 @@ async def test_what_an_answer_was_written_without_is_said_at_it(stage: Stage) ->
         assert session is not None
         await play.conversation.open(session.id)
         await play.until_shown("without the oldest 3 turns")
+
+
+async def test_an_answer_that_meets_the_end_of_the_context_can_go_on(stage: Stage) -> None:
+    stage.set_script(answers=["one two"], reason="length")
+    async with stage.ready() as play:
+        await play.ask("count")
+        await play.until_told("The context is full: ctrl+g goes on")
+        assert play.conversation.path[-1].message.state == "stopped"
+        await play.press("ctrl+g")
+        await play.until(lambda: len(stage.heard(Generate)) == 2)
+        assert stage.heard(Generate)[-1].prompt.answer_ids == [0, 1]
+
+
+async def test_an_answer_of_so_many_tokens_as_were_asked_for_is_complete(stage: Stage) -> None:
+    stage.set_script(answers=["one two"], reason="length")
+    async with stage.ready() as play:
+        play.conversation.set_sampling(msgspec.structs.replace(play.conversation.sampling, max_new_tokens=2))
+        await play.ask("count")
+        assert play.conversation.path[-1].message.state == "complete"
 
 
 async def test_text_streams_before_the_answer_ends(stage: Stage) -> None:

@@ -21,6 +21,7 @@ from engine.protocol import (
 from storage import answers, tree
 from storage.errors import StorageError
 from storage.records import FinalState, PathMessage
+from tui.language import _
 from tui.messages import (
     AnswerBegan,
     AnswerEnded,
@@ -172,7 +173,7 @@ class Writing(OpenSession):
                 answer.add_text(event.text_tail)
                 if event.note:
                     self._post(Trouble(sentence(event.note), "information"))
-                await self._finish(_STATES[event.reason], event)
+                await self._finish(self._state_after(event), event)
             case Failed():
                 self._post(Trouble(sentences(event.message, event.hint)))
                 await self._finish("failed", None)
@@ -180,6 +181,14 @@ class Writing(OpenSession):
                 await self._finish("interrupted", None)
             case PromptProgress():
                 pass
+
+    def _state_after(self, finished: Finished) -> FinalState:
+        """Where nobody set the limit that an answer has met, it is cut short and can go on."""
+        most = self.sampling.max_new_tokens
+        if finished.reason == "length" and (most is None or finished.generated_tokens < most):
+            self._post(Trouble(_("The context is full: ctrl+g goes on without the oldest turns."), "warning"))
+            return "stopped"
+        return _STATES[finished.reason]
 
     async def _finish(self, state: FinalState, finished: Finished | None) -> None:
         """End the answer, for whatever reason; whoever comes second waits until it is stored."""
