@@ -1,0 +1,131 @@
+"""The database on its thread: calls in their order, errors where they were asked for, long reads beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlite_utils import Database as SqliteDatabase
+
+from storage.database import Database, open_database
+from storage.errors import (
+    DatabaseAccessError,
+    NewerDatabaseError,
+    NoSuchSessionError,
+    ReadOnlyDatabaseError,
+)
+from storage.search import search
+from storage.sessions import get_session, list_sessions, set_draft
+from tests.storage.filling import fill
+
+
+async def test_calls_run_on_one_thread_in_order(path: Path) -> None:
+    database = await Database.open(path)
+    seen: list[int] = []
+    threads: set[int] = set()
+
+    def work(db: SqliteDatabase, number: int) -> int:
+        threads.add(threading.get_ident())
+        seen.append(number)
+        return number * 2
+
+    assert await asyncio.gather(*(database.call(work, number) for number in range(50))) == list(range(0, 100, 2))
+    assert seen == list(range(50))
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
+    await database.close()
+
+
+async def test_a_call_that_nobody_waits_for_is_carried_out(path: Path) -> None:
+    database = await Database.open(path)
+    gate = threading.Event()
+    waiting = asyncio.create_task(database.call(lambda db: gate.wait(10)))
+    writing = asyncio.create_task(database.call(fill))
+    await asyncio.sleep(0)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    gate.set()
+    assert await waiting
+    assert len(await database.call(list_sessions)) == 1
+    await database.close()
+
+
+async def test_errors_arrive_where_the_call_was_made(path: Path) -> None:
+    database = await Database.open(path)
+    with pytest.raises(NoSuchSessionError):
+        await database.call(get_session, "nowhere")
+    with pytest.raises(DatabaseAccessError, match="syntax"):
+        await database.call(lambda db: db.execute("SELEC"))
+    await database.close()
+    with pytest.raises(DatabaseAccessError, match="closed"):
+        await database.call(list_sessions)
+    await database.close()
+
+
+async def test_opening_a_newer_database_fails_with_its_own_error(path: Path) -> None:
+    with closing(open_database(path)) as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(NewerDatabaseError):
+        await Database.open(path)
+
+
+async def test_closing_folds_the_log_into_the_file(path: Path) -> None:
+    database = await Database.open(path)
+    await database.call(fill)
+    await database.close()
+    assert [file.name for file in path.parent.iterdir()] == ["sessions.db"]
+
+
+async def test_what_another_app_writes_is_noticed(path: Path) -> None:
+    mine, other = await Database.open(path), await Database.open(path)
+    assert not await mine.changed_elsewhere()
+    await mine.call(fill)
+    assert not await mine.changed_elsewhere()
+    assert await other.changed_elsewhere()
+    assert not await other.changed_elsewhere()
+    await other.call(fill)
+    assert await mine.changed_elsewhere()
+    assert len(await mine.call(list_sessions)) == 2
+    await mine.close()
+    await other.close()
+
+
+def read_forever(db: SqliteDatabase, started: threading.Event) -> None:
+    started.set()
+    db.execute("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT sum(i) FROM n").fetchone()
+
+
+async def test_closing_does_not_wait_for_a_long_read(path: Path) -> None:
+    database = await Database.open(path)
+    started = threading.Event()
+    await database.read(list_sessions)
+    reading = asyncio.create_task(database.read(read_forever, started))
+    assert await asyncio.to_thread(started.wait, 10)
+    await database.close()
+    with pytest.raises(DatabaseAccessError, match="interrupted"):
+        await reading
+
+
+async def test_a_long_read_does_not_delay_a_write_and_ends_with_the_waiting(path: Path) -> None:
+    database = await Database.open(path)
+    session_id = await database.call(fill)
+    started = threading.Event()
+    reading = asyncio.create_task(database.read(read_forever, started))
+    assert await asyncio.to_thread(started.wait, 10)
+    await database.call(set_draft, session_id, "Written meanwhile")
+    assert not reading.done()
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert (await database.read(get_session, session_id)).draft == "Written meanwhile"
+    assert len(await database.read(search, "danube")) == 1
+    with pytest.raises(ReadOnlyDatabaseError):
+        await database.read(set_draft, session_id, "x")
+    await database.close()
+    with pytest.raises(DatabaseAccessError, match="closed"):
+        await database.read(list_sessions)
+    assert [file.name for file in path.parent.iterdir()] == ["sessions.db"]
