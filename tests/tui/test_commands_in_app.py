@@ -230,7 +230,11 @@ async def test_what_was_written_behind_a_refused_command_comes_back(stage: Stage
         assert play.app.query_one(PromptBox).text == typed
 
 
-async def test_a_refused_command_of_a_session_that_goes_on_comes_back(stage: Stage) -> None:
+async def test_a_refused_command_of_a_session_that_goes_on_comes_back(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The app finds out by the command, not by having looked at the database in between.
+    monkeypatch.setattr("tui.services.housekeeping.LOOK_PERIOD_S", 3600.0)
     async with stage.ready() as play:
         await play.ask("hi")
         await command(play, "/export /nonexistent/here.md")
