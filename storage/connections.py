@@ -108,7 +108,9 @@ def backup(db: SqliteDatabase, path: Path | str) -> None:
         try:
             copy_database(db.conn, Path(path))
         except OSError as error:
-            raise DatabaseAccessError(f"{path} cannot be written: {error.strerror}.") from error
+            raise DatabaseAccessError(
+                f"{path} cannot be written: {error.strerror}.", "Check its folder, or name another file."
+            ) from error
 
 
 def check(db: SqliteDatabase) -> list[str]:

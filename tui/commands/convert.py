@@ -13,6 +13,7 @@ from tui.commands.configured import chosen_model, user_settings
 from tui.commands.options import json_option, threads_option
 from tui.commands.output import ProgressLine, percent, say, write_json, write_text
 from tui.commands.stopping import stoppable
+from tui.commands.targets import replaced_file
 from tui.language import N_, _
 from tui.paths import user_paths
 from tui.sentences import reason, sentence
@@ -63,7 +64,7 @@ def command(
     paths, settings = user_paths(), user_settings()
     conversion = Conversion(
         source=str(chosen_model(source, settings)),
-        target=str(target.absolute()),
+        target=str(replaced_file(target) if force else target.absolute()),
         type=mix,
         base=None if base is None else str(chosen_model(base, settings)),
         force=force,

@@ -43,7 +43,7 @@ def command() -> None:
 @contextmanager
 def _database(*, to_read: bool = False) -> Iterator[SqliteDatabase]:
     """Open the sessions; to_read: without writing, which works on a read-only disk and beside any number of apps."""
-    db = _open_to_read(user_paths().database) if to_read else _open(user_paths().database)
+    db = open_to_read(user_paths().database) if to_read else _open(user_paths().database)
     try:
         yield db
     finally:
@@ -56,7 +56,8 @@ def _open(path: Path) -> SqliteDatabase:
     return open_database(path)
 
 
-def _open_to_read(path: Path) -> SqliteDatabase:
+def open_to_read(path: Path) -> SqliteDatabase:
+    """Open the sessions without writing, where they are of this release."""
     from storage.database import open_database
     from storage.errors import OlderDatabaseError
 
