@@ -178,7 +178,8 @@ def test_the_last_model_is_taken_where_none_is_named(cli: Cli, model: Path) -> N
     assert cli("ask", "x").out.startswith("Paris")
 
 
-def test_ctrl_c_stops_keeps_what_came_and_leaves_no_engine(cli: Cli, model: Path, home: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_keeps_what_came_and_leaves_no_engine(cli: Cli, model: Path, home: Path, number: int) -> None:
     program = (
         f"import engine.client; engine.client.ENGINE_COMMAND = {CLI_ENGINE!r}\nfrom tui.__main__ import main; main()"
     )
@@ -191,7 +192,7 @@ def test_ctrl_c_stops_keeps_what_came_and_leaves_no_engine(cli: Cli, model: Path
     assert process.stdout is not None
     assert process.stdout.read(5) == b"Paris"
     children = psutil.Process(process.pid).children()
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"Traceback" not in err

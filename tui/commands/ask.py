@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
@@ -40,6 +39,7 @@ from tui.commands.options import (
     threads_option,
 )
 from tui.commands.output import CommandError, ProgressLine, percent, say, write_json, write_text
+from tui.commands.stopping import run_stoppable
 from tui.language import _, ngettext
 from tui.model_choice import remember_model
 from tui.paths import user_paths
@@ -146,7 +146,7 @@ def command(prompt: str | None, **options: Any) -> int:
     """
     _check_usage(**options)
     question = Question(text=read_prompt(prompt, raw=options["raw"]), **options)
-    return asyncio.run(_ask(question))
+    return run_stoppable(_ask(question))
 
 
 def _check_usage(
