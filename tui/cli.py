@@ -40,7 +40,7 @@ class CommandGroup(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Take the app for the command where no other is named."""
-        if not args or args[0] not in COMMANDS.keys() | _OWN_OPTIONS:
+        if not args or args[0] == APP or args[0] not in COMMANDS.keys() | _OWN_OPTIONS:
             args = [APP, *args]
         return super().parse_args(ctx, args)
 

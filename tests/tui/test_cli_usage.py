@@ -72,6 +72,9 @@ def test_version(cli: Cli) -> None:
         ["bench", "--repeat", "0"],
         ["adapter.gguf", "--base", "base.gguf", "--server", "there"],
         ["serve-web", "--base", "base.gguf", "--server", "there"],
+        ["bench", "a.gguf", "-m", "b.gguf"],
+        ["ask", "--threads", "1025", "y"],
+        ["sessions", "search", "--limit", "99999999999999999999", "y"],
     ],
 )
 def test_wrong_usage_is_two(arguments: list[str], cli: Cli, home: Path) -> None:
@@ -81,6 +84,33 @@ def test_wrong_usage_is_two(arguments: list[str], cli: Cli, home: Path) -> None:
     assert "Usage: llm-tui" in ran.err
     assert "Traceback" not in ran.err
     assert list(home.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--resume"],
+        ["x", "--base"],
+        ["ask", "y", "-m"],
+        ["ask", "y", "--server", "there", "-m"],
+        ["ask", "y", "--session"],
+        ["models", "info"],
+        ["models", "verify"],
+        ["models", "convert", "-t", "q4_0", "--base"],
+        ["bench"],
+        ["serve-web"],
+    ],
+)
+def test_a_name_that_is_empty_is_not_the_usual_one(arguments: list[str], cli: Cli, home: Path) -> None:
+    ran = cli(*arguments, "")
+    assert (ran.code, ran.out) == (2, "")
+    assert "A name cannot be empty." in ran.err
+
+
+def test_who_names_the_model_of_a_server(cli: Cli) -> None:
+    for arguments, named in ((["ask"], "-m names its model"), ([], "MODEL names"), (["serve-web"], "MODEL names")):
+        assert named in " ".join(cli(*arguments, "--help").out.split())
 
 
 def test_a_failure_is_one_line_without_control_characters(cli: Cli, home: Path) -> None:

@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from tui.commands.options import TEXT, base_option, check_server_options, server_option
+from tui.commands.options import TEXT, app_server_option, base_option, check_server_options, not_empty
 from tui.language import _
 from tui.options import AppOptions
 
@@ -22,11 +22,11 @@ class _AppCommand(click.Command):
 
 
 @click.command(cls=_AppCommand)
-@click.argument("model", required=False)
+@click.argument("model", required=False, callback=not_empty)
 @base_option
-@server_option
+@app_server_option
 @click.option("--continue", "continue_last", is_flag=True, help="Go on with the last session.")
-@click.option("--resume", type=TEXT, metavar="ID", help="Go on with this session.")
+@click.option("--resume", type=TEXT, metavar="ID", callback=not_empty, help="Go on with this session.")
 @click.option("--new", is_flag=True, help="Begin a new session.")
 @click.pass_context
 def command(

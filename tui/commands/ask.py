@@ -34,6 +34,7 @@ from tui.commands.options import (
     context_option,
     json_option,
     model_option,
+    not_empty,
     sampling_options,
     server_option,
     threads_option,
@@ -119,7 +120,10 @@ class AskResult(msgspec.Struct, frozen=True, kw_only=True):
 @server_option
 @click.option("--raw", is_flag=True, help="Continue the text as it is, without the chat template.")
 @click.option(
-    "--system", type=TEXT, metavar="TEXT", help="System prompt, '' for none; else the session's or the settings'."
+    "--system",
+    type=TEXT,
+    metavar="TEXT",
+    help="System prompt; '' for none, but the model's template may add its own; else the session's or the settings'.",
 )
 @click.option("--template", type=TEXT, metavar="NAME", help="Chat template instead of the model's own.")
 @sampling_options
@@ -128,7 +132,12 @@ class AskResult(msgspec.Struct, frozen=True, kw_only=True):
 @threads_option
 @context_option
 @click.option(
-    "--session", "session_id", type=TEXT, metavar="ID", help="Go on with this session, and store the answer in it."
+    "--session",
+    "session_id",
+    type=TEXT,
+    metavar="ID",
+    callback=not_empty,
+    help="Go on with this session, and store the answer in it.",
 )
 @click.option("--save", is_flag=True, help="Store question and answer as a new session.")
 @click.option(

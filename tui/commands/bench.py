@@ -15,7 +15,7 @@ from engine.client import EngineClient
 from engine.protocol import Failed, Finished, Generate, Load, ModelCard, Sampling, TokenPrompt
 from tui.commands.configured import chosen_load, user_settings
 from tui.commands.engine_run import loaded_engine
-from tui.commands.options import base_option, json_option, model_option, threads_option
+from tui.commands.options import base_option, json_option, model_option, not_empty, threads_option
 from tui.commands.output import CommandError, ProgressLine, table, write_json, write_text
 from tui.language import _
 from tui.sentences import sentences
@@ -46,7 +46,7 @@ class BenchResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @click.command()
-@click.argument("model", required=False)
+@click.argument("model", required=False, callback=not_empty)
 @model_option
 @base_option
 @click.option(
@@ -67,6 +67,8 @@ def command(
     as_json: bool,
 ) -> None:
     """Measure speed and memory: medians over fresh random prompts, after one run to warm up."""
+    if model is not None and model_name is not None:
+        raise click.UsageError(_("The model is named twice: give MODEL or -m, not both."))
     context = prompt_tokens + gen_tokens + SPARE_POSITIONS
     load = chosen_load(model or model_name, user_settings(), threads=threads, context=context, base=base)
     result = asyncio.run(measure(load, prompt_tokens, gen_tokens, repeat))

@@ -10,7 +10,7 @@ from engine.conversion.messages import Conversion, ConversionNote, ConversionPro
 from engine.errors import UnsupportedModelError
 from engine.quantize.mixes import MIXES, find_mix
 from tui.commands.configured import chosen_model, user_settings
-from tui.commands.options import json_option, threads_option
+from tui.commands.options import json_option, not_empty, threads_option
 from tui.commands.output import ProgressLine, percent, say, write_json, write_text
 from tui.commands.stopping import stoppable
 from tui.commands.targets import replaced_file
@@ -37,7 +37,7 @@ class _MixType(click.ParamType[str]):
 
 
 @click.command()
-@click.argument("source", metavar="SRC")
+@click.argument("source", metavar="SRC", callback=not_empty)
 @click.argument("target", metavar="DST", type=click.Path(path_type=Path))
 @click.option(
     "--type",
@@ -47,7 +47,9 @@ class _MixType(click.ParamType[str]):
     required=True,
     help=_("What to store weights as: {types}.", types=", ".join(MIXES)),
 )
-@click.option("--base", metavar="MODEL", help="What SRC, an adapter or a difference, is to be added to.")
+@click.option(
+    "--base", metavar="MODEL", callback=not_empty, help="What SRC, an adapter or a difference, is to be added to."
+)
 @click.option("--force", is_flag=True, help="Overwrite DST.")
 @threads_option
 @json_option

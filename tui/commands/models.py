@@ -18,7 +18,7 @@ from engine.starter import FetchProgress
 from tui.bases import base_of, read_bases, remember_base
 from tui.commands import convert, prepared
 from tui.commands.configured import chosen_base, chosen_model, user_settings
-from tui.commands.options import TEXT, base_option, context_option, json_option
+from tui.commands.options import TEXT, base_option, context_option, json_option, not_empty
 from tui.commands.output import CommandError, ProgressLine, percent, say, table, write_json, write_text
 from tui.commands.stopping import stoppable
 from tui.language import _
@@ -80,7 +80,7 @@ def _row(model: ModelInfo) -> list[str]:
 
 
 @command.command()
-@click.argument("file", metavar="MODEL")
+@click.argument("file", metavar="MODEL", callback=not_empty)
 @context_option
 @base_option
 @json_option
@@ -162,7 +162,7 @@ def _size_of(path: Path) -> int:
 
 
 @command.command()
-@click.argument("file", metavar="MODEL")
+@click.argument("file", metavar="MODEL", callback=not_empty)
 @json_option
 def verify(file: str, as_json: bool) -> int:
     """Read all of a model file: whether it is whole and, for the starter model, the published one."""

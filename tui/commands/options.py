@@ -35,12 +35,31 @@ class NumberRange(click.FloatRange):
 
 TEXT = _Text()
 
+MAX_THREADS = 1024
+"""As in the settings: more than any processor has, and few enough to have memory for."""
+
+
+def not_empty(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Refuse the name that a script's unset variable gives: it names nothing, and is not the same as none."""
+    if value == "":
+        raise click.BadParameter(_("A name cannot be empty."), ctx, param)
+    return value
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 model_option = click.option(
-    "-m", "--model", "model_name", metavar="MODEL", help="A file or a name from `models list`; else the last one used."
+    "-m",
+    "--model",
+    "model_name",
+    metavar="MODEL",
+    callback=not_empty,
+    help="A file or a name from `models list`; else the last one used.",
 )
 base_option = click.option(
-    "--base", metavar="MODEL", help="What MODEL, an adapter or a difference, is added to; remembered for the next time."
+    "--base",
+    metavar="MODEL",
+    callback=not_empty,
+    help="What MODEL, an adapter or a difference, is added to; remembered for the next time.",
 )
 server_option = click.option(
     "--server",
@@ -48,8 +67,14 @@ server_option = click.option(
     metavar="NAME",
     help="Use this server of the settings instead of this machine; -m names its model.",
 )
+app_server_option = click.option(
+    "--server",
+    type=TEXT,
+    metavar="NAME",
+    help="Use this server of the settings instead of this machine; MODEL names its model.",
+)
 threads_option = click.option(
-    "--threads", type=click.IntRange(min=1), help="Threads to compute with; else the physical cores."
+    "--threads", type=click.IntRange(1, MAX_THREADS), help="Threads to compute with; else the physical cores."
 )
 context_option = click.option(
     "--context", type=click.IntRange(min=8), help="Tokens to make room for; else the model's own limit or what fits."

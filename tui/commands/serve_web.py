@@ -12,16 +12,16 @@ import click
 
 from engine.remote.config import is_loopback
 from tui.cli import DONE, INTERRUPTED
-from tui.commands.options import base_option, check_server_options, server_option
+from tui.commands.options import app_server_option, base_option, check_server_options, not_empty
 from tui.commands.output import CommandError, say, write_text
 from tui.commands.serve import log_to_file, signals_set, taken_address
 from tui.language import _
 
 
 @click.command()
-@click.argument("model", required=False)
+@click.argument("model", required=False, callback=not_empty)
 @base_option
-@server_option
+@app_server_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address of this machine to listen at.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
 def command(model: str | None, base: str | None, server: str | None, host: str, port: int) -> int:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 PAGE = 500
 """Sessions are read so many at a time, so that ten thousand of them begin to appear at once."""
 
+MAX_HITS = 1_000_000
+"""More than anybody reads, and few enough to be counted to."""
+
 _SPEAKERS = {"user": N_("You"), "assistant": N_("Model"), "system": N_("System")}
 _STATES = {
     "writing": N_("not finished"),
@@ -130,7 +133,9 @@ def show(session_id: str, as_json: bool) -> None:
 
 @command.command()
 @click.argument("text", type=TEXT, nargs=-1, required=True)
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many to find at most.")
+@click.option(
+    "--limit", type=click.IntRange(1, MAX_HITS), default=50, show_default=True, help="How many to find at most."
+)
 @json_option
 def search(text: tuple[str, ...], limit: int, as_json: bool) -> None:
     """Find titles and messages that have all words of TEXT.
