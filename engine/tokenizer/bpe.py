@@ -75,6 +75,8 @@ def _split_of(metadata: Metadata) -> Split:
 def _pipeline(metadata: Metadata, ids: dict[str, int], split: Split) -> Pipeline:
     merges = _Merges(metadata.texts(MERGES), ids)
     model = BPE(ids, merges, ignore_merges=split.ignore_merges)
+    if merges.interrupt is not None:
+        raise merges.interrupt
     pipeline = Pipeline(model)
     words = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in split.patterns]
     pipeline.pre_tokenizer = pre_tokenizers.Sequence(
@@ -87,10 +89,12 @@ class _Merges(Sequence[tuple[str, str]]):
     """The two halves of each merge; only merges of tokens into a token, for the library panics at others.
 
     The library goes through them once: as a list they would take 10 MB, and leave holes that nothing else fits into.
+    interrupt: the Ctrl-C that came meanwhile, at which they end; the library would make a TypeError of it.
     """
 
     def __init__(self, merges: Sequence[str], ids: Mapping[str, int]) -> None:
         self._merges, self._ids = merges, ids
+        self.interrupt: KeyboardInterrupt | None = None
 
     def __len__(self) -> int:
         """How many there are at most."""
@@ -101,7 +105,10 @@ class _Merges(Sequence[tuple[str, str]]):
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         ids = self._ids
-        for merge in self._merges:
-            left, _, right = merge.partition(" ")
-            if left in ids and right in ids and left + right in ids:
-                yield left, right
+        try:
+            for merge in self._merges:
+                left, _, right = merge.partition(" ")
+                if left in ids and right in ids and left + right in ids:
+                    yield left, right
+        except KeyboardInterrupt as interrupt:
+            self.interrupt = interrupt

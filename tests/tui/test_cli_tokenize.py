@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import gguf
 import pytest
+
+from engine.checkpoints.metadata import Metadata
 
 Cli = Callable[..., Any]
 
@@ -92,3 +95,22 @@ def test_what_is_written_as_json_becomes_the_text_again(text: str, cli: Cli, voc
 @pytest.mark.parametrize("ids", ["[1, 264]", '{"ids": "1 264"}', "1,264", '{"ids": [1, 264], "pieces": ["5", "7"]}\n'])
 def test_ids_in_any_form_are_read(ids: str, cli: Cli, vocabulary: Path, home: Path) -> None:
     assert cli("tokenize", "-m", vocabulary, "--decode", stdin=ids).out == "ab"
+
+
+@pytest.mark.parametrize("at", [0, 1, 1000])
+def test_ctrl_c_while_the_merges_are_read_is_an_exit_code(
+    cli: Cli, starter_model: Path, home: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    class Interrupted(list[str]):
+        def __iter__(self) -> Iterator[str]:
+            for number, merge in enumerate(super().__iter__()):
+                if number == at:
+                    signal.raise_signal(signal.SIGINT)
+                yield merge
+
+    texts = Metadata.texts
+    monkeypatch.setattr(
+        Metadata, "texts", lambda self, key: (Interrupted if "merges" in key else list)(texts(self, key))
+    )
+    ran = cli("tokenize", "-m", starter_model, stdin="x")
+    assert (ran.code, ran.out, ran.err) == (130, "", "\n")
