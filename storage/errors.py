@@ -133,7 +133,7 @@ class SessionHeldError(StorageError):
     def __init__(self, session_id: str, host: str, pid: int) -> None:
         super().__init__(
             f"Session {session_id} is open in another llm-tui (process {pid} on {host}).",
-            "Fork it to go on here, or close it there.",
+            "Close it there, or fork it in the app to go on in a copy.",
         )
         self.session_id = session_id
         self.host = host

@@ -86,8 +86,11 @@ def remember_model(path: Path | str, paths: Paths) -> None:
     temporary = file.with_name(f"{file.name}.{os.getpid()}")
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(f"{Path(path).absolute()}\n", encoding="utf-8", errors="surrogateescape")
-        temporary.replace(file)
+        try:
+            temporary.write_text(f"{Path(path).absolute()}\n", encoding="utf-8", errors="surrogateescape")
+            temporary.replace(file)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _named(name: str, settings: Settings, paths: Paths) -> Path:

@@ -66,6 +66,18 @@ def test_ask_does_without_streams(model: Path, streams: str, arguments: list[str
     assert not log.exists() or "Traceback" not in log.read_text()
 
 
+def test_perplexity_of_standard_input(cli: Cli, model: Path) -> None:
+    ran = cli("perplexity", "-m", model, "-", "--json", stdin=b"five\xff")
+    assert (ran.code, json.loads(ran.out)["tokens"]) == (0, 5), ran.err
+
+
+def test_a_disk_that_is_full_keeps_no_last_model_and_no_half_of_one(model: Path) -> None:
+    full = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n{WITH_SCRIPTED_ENGINE}"
+    ran = closed("", full, "ask", "-m", model, "x")
+    assert (ran.returncode, ran.stdout) == (0, "Paris is the capital.\x1b[31m Yes.\n")
+    assert list((model.parent / "data").iterdir()) == []
+
+
 def test_who_cannot_be_asked_has_agreed(cli: Cli, model: Path) -> None:
     saved = json.loads(cli("ask", "-m", model, "--save", "--json", "Question").out)["session"]
     models = model.parent / "models"
@@ -238,6 +250,35 @@ def test_a_pull_that_got_nothing_leaves_nothing(
     assert (ran.code, ran.out) == (1, "")
     assert "could not be fetched" in ran.err
     assert list((home / "models").iterdir()) == []
+
+
+# A session that another app holds
+
+CLAIM = """
+import sys
+from storage.claims import claim_session
+from storage.database import open_database
+from storage.owners import this_owner
+
+db = open_database(sys.argv[1])
+claim_session(db, sys.argv[2], this_owner())
+print("claimed", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_what_can_be_done_about_a_session_that_is_open_elsewhere(cli: Cli, home: Path, model: Path) -> None:
+    saved = json.loads(cli("ask", "-m", model, "--save", "--json", "x").out)["session"]
+    claiming = [sys.executable, "-c", CLAIM, str(home / "data" / "sessions.db"), saved]
+    with subprocess.Popen(claiming, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "claimed\n"
+        for arguments in (["ask", "-m", model, "--session", saved, "x"], ["sessions", "delete", saved]):
+            ran = cli(*arguments)
+            assert (ran.code, ran.out) == (1, "")
+            assert f"(process {other.pid} on " in ran.err
+            assert ran.err.endswith("Close it there, or fork it in the app to go on in a copy.\n")
+        other.kill()
 
 
 # A session's system prompt

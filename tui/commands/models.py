@@ -204,7 +204,7 @@ def _sha256(path: Path) -> str:
 
 @command.command()
 @click.argument("name")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask; without a terminal, nobody is asked anyway.")
 def remove(name: str, yes: bool) -> None:
     """Delete a model's files from the folder that it is in."""
     settings, paths = user_settings(), user_paths()

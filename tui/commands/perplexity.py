@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 
 import click
@@ -18,7 +19,7 @@ from tui.sentences import reason
 
 
 @click.command()
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
 @model_option
 @base_option
 @click.option(
@@ -27,15 +28,19 @@ from tui.sentences import reason
 @threads_option
 @json_option
 def command(
-    file: Path, model_name: str | None, base: str | None, window: int, threads: int | None, as_json: bool
+    file: str, model_name: str | None, base: str | None, window: int, threads: int | None, as_json: bool
 ) -> None:
-    """Measure how well a model predicts FILE: windows of the context, scored on each one's second half."""
+    """Measure how well a model predicts FILE: windows of the context, scored on each one's second half.
+
+    - is standard input.
+    """
     try:
-        text = file.read_bytes().decode("utf-8", "replace")
+        given = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
         raise CommandError(
             _("{file} cannot be read: {reason}. Check its name.", file=file, reason=error.strerror or error)
         ) from error
+    text = given.decode("utf-8", "replace")
     load = chosen_load(model_name, user_settings(), threads=threads, context=window, base=base)
     scored = asyncio.run(score(load, text, window))
     if as_json:

@@ -231,7 +231,7 @@ def import_command(file: Path, as_json: bool) -> None:
 
 @command.command()
 @click.argument("session_id", type=TEXT, metavar="ID")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask; without a terminal, nobody is asked anyway.")
 def delete(session_id: str, yes: bool) -> None:
     """Delete a session for good, with every trace of it in the database."""
     from engine.kept_caches import KEPT, forget
