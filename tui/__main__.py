@@ -5,13 +5,20 @@ from __future__ import annotations
 import os
 import sys
 
-from tui.options import AppOptions
+# As in `typing`, which takes a hundredth of a second to import.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tui.options import AppOptions
 
 
 def main() -> None:
-    """Run one command and leave with its exit code."""
-    open_closed_streams()
-    sys.exit(_run(sys.argv[1:]))
+    """Run one command and leave with its exit code; all that takes time to import is imported in here."""
+    try:
+        open_closed_streams()
+        code = _run(sys.argv[1:])
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)
 
 
 def open_closed_streams() -> None:
@@ -25,13 +32,18 @@ def open_closed_streams() -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    options = plain_start(arguments)
+    from tui.importing import ended_by_ctrl_c
+
+    with ended_by_ctrl_c():
+        options = plain_start(arguments)
     if options is None or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        from tui.cli import run
+        with ended_by_ctrl_c():
+            from tui.cli import run
 
         return run(arguments)
     try:
-        from tui.app import run as run_app
+        with ended_by_ctrl_c():
+            from tui.app import run as run_app
 
         return run_app(options)
     except Exception as error:  # noqa: BLE001
@@ -45,6 +57,8 @@ def plain_start(arguments: list[str]) -> AppOptions | None:
 
     Reading a command line takes a tenth of the time to the first frame, for which there is nothing to read here.
     """
+    from tui.options import AppOptions
+
     options = {"--new": AppOptions(new=True), "--continue": AppOptions(continue_last=True)}
     chosen = options.get(arguments[0]) if arguments else None
     names = arguments[1:] if chosen else arguments

@@ -10,9 +10,10 @@ from inspect import cleandoc
 
 import click
 
+from tui.importing import INTERRUPTED, ended_by_ctrl_c
 from tui.language import DOMAIN, LOCALE_DIR, N_, _, choose_language, language, language_setting, speak
 
-DONE, FAILED, INTERRUPTED = 0, 1, 130
+DONE, FAILED = 0, 1
 
 APP = ""
 """The command of `llm-tui [MODEL]`, which has no name of its own."""
@@ -52,7 +53,8 @@ class CommandGroup(click.Group):
         """Import the command's module."""
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"tui.commands.{COMMANDS[cmd_name][0]}")
+        with ended_by_ctrl_c():
+            module = import_module(f"tui.commands.{COMMANDS[cmd_name][0]}")
         return in_own_words(module.command)
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -138,6 +140,8 @@ def _speak() -> None:
 
 def failed(error: Exception) -> int:
     """Say why in one line; what nobody foresaw goes to the log as well, with its traceback."""
+    from logging import FileHandler
+
     from engine.errors import EngineError
     from storage.errors import StorageError
     from tui.commands.output import CommandError, complain
@@ -153,13 +157,11 @@ def failed(error: Exception) -> int:
         where = f"{error.filename}: " if error.filename else ""
         complain(f"{where}{error.strerror or error}.")
     else:
-        start_log().error("A command failed.", exc_info=error)
-        complain(
-            _(
-                "This should not have happened: {kind}: {error}. {log} has more.",
-                kind=type(error).__name__,
-                error=error,
-                log=user_paths().app_log,
-            )
-        )
+        log = start_log()
+        log.error("A command failed.", exc_info=error)
+        what = {"kind": type(error).__name__, "error": error, "log": user_paths().app_log}
+        if any(isinstance(handler, FileHandler) for handler in log.handlers):
+            complain(_("This should not have happened: {kind}: {error}. {log} has more.", **what))
+        else:
+            complain(_("This should not have happened: {kind}: {error}. {log}, for more, cannot be written.", **what))
     return FAILED

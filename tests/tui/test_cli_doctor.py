@@ -42,6 +42,19 @@ def test_what_is_wrong_is_told_with_what_to_do(cli: Cli, home: Path, monkeypatch
     assert "→ " in out
 
 
+def test_a_home_in_what_is_no_folder_is_told(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    for home in (tmp_path / "file", tmp_path / "file" / "home", Path("/dev/null")):
+        monkeypatch.setenv("LLM_TUI_HOME", str(home))
+        ran = cli("doctor", "--json")
+        findings = {finding["check"]: finding for finding in map(json.loads, ran.out.splitlines())}
+        for check in ("Data folder", "Cache folder", "Models folder"):
+            assert (ran.code, findings[check]["verdict"]) == (1, "bad")
+            assert (
+                findings[check]["found"] == f"{'/dev/null' if 'dev' in home.parts else tmp_path / 'file'} is no folder"
+            )
+
+
 @pytest.mark.parametrize(
     ("environ", "verdict"),
     [

@@ -137,6 +137,20 @@ def test_what_nobody_foresaw_goes_to_the_log(cli: Cli, home: Path, monkeypatch: 
     assert "Traceback" in log.read_text()
 
 
+def test_a_log_that_cannot_be_written_has_nothing_more(cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_down(*_: object) -> None:
+        raise ZeroDivisionError("by accident")
+
+    monkeypatch.setattr("tui.commands.doctor.all_findings", break_down)
+    (home / "log").touch()
+    ran = cli("doctor")
+    assert ran.code == 1
+    assert ran.err == (
+        "llm-tui: This should not have happened: ZeroDivisionError: by accident."
+        f" {home / 'log' / 'llm-tui.log'}, for more, cannot be written.\n"
+    )
+
+
 def test_a_log_that_has_no_room_is_no_word_on_the_terminal(home: Path) -> None:
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0));"
@@ -170,6 +184,29 @@ def test_interrupted_is_130(monkeypatch: pytest.MonkeyPatch, home: Path) -> None
 
     monkeypatch.setattr("tui.commands.doctor.all_findings", interrupt)
     assert run(["doctor"]) == 130
+
+
+@pytest.mark.parametrize(
+    ("argument", "module"),
+    [("doctor", "msgspec"), ("doctor", "click"), ("doctor", "tui.paths"), ("x.gguf", "msgspec"), ("x.gguf", "tui.app")],
+)
+def test_ctrl_c_while_the_program_is_imported_is_an_exit_code(
+    home: Path, tmp_path: Path, argument: str, module: str
+) -> None:
+    (tmp_path / "x.gguf").touch()
+    interrupting = (
+        "import os, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        f"        if name == {module!r}: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "sys.stdin.isatty = sys.stdout.isatty = lambda: True\n"
+        "from tui.__main__ import main\n"
+        "main()\n"
+    )
+    command = [sys.executable, "-c", interrupting, argument]
+    ran = subprocess.run(command, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr.strip()) == (130, "", "")
 
 
 def test_a_reader_that_goes_away_is_no_error(home: Path) -> None:

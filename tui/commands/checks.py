@@ -16,6 +16,7 @@ from typing import Literal
 import msgspec
 
 from engine import starter
+from engine.client import EngineClient
 from engine.errors import EngineError
 from engine.protocol import Load
 from engine.remote.config import ServerConfig
@@ -126,7 +127,6 @@ def memory() -> Finding:
 
 def engine(paths: Paths) -> Finding:
     """Whether the engine's process starts and speaks."""
-    from engine.client import EngineClient
 
     async def greet() -> str:
         async with await EngineClient.start(log_path=paths.engine_log) as client:
@@ -271,6 +271,10 @@ def folders(paths: Paths) -> Iterator[Finding]:
         (N_("Models folder"), paths.models_dir),
     ):
         existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        if not existing.is_dir():
+            advice = _("Move it away, or set LLM_TUI_HOME to another folder.")
+            yield Finding(check, "bad", _("{directory} is no folder", directory=existing), advice)
+            continue
         if not os.access(existing, os.W_OK):
             advice = _("Make it writable, or set LLM_TUI_HOME to another folder.")
             yield Finding(check, "bad", _("{folder} cannot be written", folder=folder), advice)

@@ -16,11 +16,12 @@ import click
 from engine.interface import Engine
 from engine.protocol import EngineDied, Load, ModelCard
 from engine.remote.config import is_loopback
-from tui.cli import DONE, INTERRUPTED
+from tui.cli import DONE
 from tui.commands.configured import chosen_load, user_settings
 from tui.commands.engine_run import loaded_engine
 from tui.commands.options import base_option, context_option, model_option, threads_option
 from tui.commands.output import CommandError, say, write_text
+from tui.importing import INTERRUPTED
 from tui.language import _
 from tui.log import start_log
 from tui.sentences import sentence

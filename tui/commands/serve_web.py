@@ -11,10 +11,11 @@ import sys
 import click
 
 from engine.remote.config import is_loopback
-from tui.cli import DONE, INTERRUPTED
+from tui.cli import DONE
 from tui.commands.options import app_server_option, base_option, check_server_options, not_empty
 from tui.commands.output import CommandError, say, write_text
 from tui.commands.serve import log_to_file, signals_set, taken_address
+from tui.importing import INTERRUPTED
 from tui.language import _
 
 
