@@ -16,7 +16,9 @@ class Architecture:
     rope_order: "normal" turns neighbouring pairs, "neox" the two halves of a head. activation: of the feed-forward
     gate. qk_norms: each head's queries and keys are normed before they are turned. post_norms: attention's and the
     feed-forward's results are normed before they are added. gate_in_up: one tensor has the rows of gate, then those of
-    up. scaled_embedding: embeddings are multiplied by sqrt(dim).
+    up. scaled_embedding: embeddings are multiplied by sqrt(dim). scales_in_file: the file says by what embeddings,
+    queries, a layer's results and logits are multiplied.
+    unturned_every: of so many layers the last does not turn queries and keys by their position, 0: all do.
     window: the sliding window if the file does not say. window_every: of so many layers the last has none, 1: of every
     one, 0: all have it. local_rope_theta: layers with a window turn by this base, without scaling.
     attn_softcap, final_softcap: if the file does not say; 0 is off, None where the architecture has none, whatever the
@@ -31,6 +33,8 @@ class Architecture:
     post_norms: bool = False
     gate_in_up: bool = False
     scaled_embedding: bool = False
+    scales_in_file: bool = False
+    unturned_every: int = 0
     window: int = 0
     window_every: int = 0
     local_rope_theta: float | None = None
@@ -72,6 +76,19 @@ ARCHITECTURES = {
             wide_queries_at=62,
         ),
         Architecture("phi3", rope_order="neox", gate_in_up=True),
+        Architecture("mistral3", rope_order="normal"),
+        Architecture("smollm3", rope_order="normal", unturned_every=4),
+        Architecture("granite", rope_order="normal", scales_in_file=True),
+        Architecture("granitemoe", rope_order="normal", scales_in_file=True),
+        Architecture("glm4", rope_order="normal", post_norms=True, gate_in_up=True),
+        Architecture("chatglm", rope_order="normal", gate_in_up=True),
+        Architecture("ernie4_5", rope_order="normal"),
+        Architecture("internlm2", rope_order="normal"),
+        Architecture("exaone", rope_order="neox"),
+        Architecture("qwen2vl", rope_order="neox"),
+        Architecture("qwen3vl", rope_order="neox", qk_norms=True),
+        Architecture("qwen3vlmoe", rope_order="neox", qk_norms=True),
     )
 }
-"""By the name that GGUF has for each. Mistral and Mixtral are llama there."""
+"""By the name that GGUF has for each. Mistral and Mixtral are llama there, from Ministral 3 on mistral3. Of models that
+see, the part that reads and writes text; its positions are those of any other text."""

@@ -16,7 +16,8 @@ class RopeScaling:
 
     factor: new context / original. attn_factor: what queries and keys are multiplied by when they are turned.
     beta_fast, beta_slow: YaRN keeps frequencies that turn more often than the first over the original context, and
-    stretches those that turn less often than the second.
+    stretches those that turn less often than the second. log_multiplier: how much of YaRN's larger queries and keys is
+    taken back, 0 for nothing.
     """
 
     type: RopeScalingType = "none"
@@ -25,6 +26,7 @@ class RopeScaling:
     attn_factor: float = 1.0
     beta_fast: float = 32.0
     beta_slow: float = 1.0
+    log_multiplier: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,11 @@ class ModelConfig:
 
     dim: width of the residual stream. hidden_dim: width of the feed-forward layer (of one expert where there are some).
     rope_dim: how many of a head's dimensions are turned. windows: how many positions each layer sees, 0 for all.
-    query_scale: what queries are multiplied by. Softcaps of 0 are off. tied: the output matrix is the embedding.
+    turned: whether each layer turns queries and keys by their position.
+    query_scale: what queries are multiplied by, at position p times 1 + query_growth · ln(1 + p // query_growth_span).
+    embedding_scale: what embeddings are multiplied by. residual_scale: what a layer's results are multiplied by before
+    they are added. logit_divisor: what logits are divided by.
+    Softcaps of 0 are off. tied: the output matrix is the embedding.
     qkv_in_one: queries, keys and values are one tensor, of any architecture (llama.cpp's converter can write them so).
     biases: matrices to whose products something is added, by their names in GGUF.
     """
@@ -53,7 +59,13 @@ class ModelConfig:
     local_rope_theta: float | None
     rope_dim: int
     rope_scaling: RopeScaling
+    turned: tuple[bool, ...]
     query_scale: float
+    query_growth: float
+    query_growth_span: int
+    embedding_scale: float
+    residual_scale: float
+    logit_divisor: float
     tied: bool
     qkv_in_one: bool
     biases: frozenset[str]

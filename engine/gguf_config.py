@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from engine.architectures import ARCHITECTURES, Architecture
 from engine.checkpoints import Metadata, TensorInfo
@@ -45,7 +46,9 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
     max_seq_len = meta.integer(f"{arch}.context_length", low=1, high=MAX_CONTEXT)
     n_experts = meta.integer(f"{arch}.expert_count", 0, low=0, high=MAX_EXPERTS)
     n_experts_used = meta.integer(f"{arch}.expert_used_count", low=1, high=n_experts) if n_experts else 0
+    scales = _Scales.of(meta, architecture, dim)
     scaled_by = dim // n_heads if n_layers == architecture.wide_queries_at else head_dim
+    rope_scaling = _rope_scaling(meta, arch, max_seq_len)
     config = ModelConfig(
         architecture=architecture,
         name=_name(meta),
@@ -61,8 +64,14 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
         rope_theta=meta.real(f"{arch}.rope.freq_base", 10_000.0, low=MIN_ROPE_THETA, high=1e12),
         local_rope_theta=_local_rope_theta(meta, architecture),
         rope_dim=rope_dim,
-        rope_scaling=_rope_scaling(meta, arch, max_seq_len),
-        query_scale=scaled_by**-0.5,
+        rope_scaling=rope_scaling,
+        turned=_turned(meta, architecture, n_layers),
+        query_scale=scales.queries or scaled_by**-0.5,
+        query_growth=meta.real(f"{arch}.attention.temperature_scale", 0.0, low=0.0, high=1e3),
+        query_growth_span=rope_scaling.original_max_seq_len,
+        embedding_scale=scales.embeddings,
+        residual_scale=scales.residuals,
+        logit_divisor=scales.logits,
         tied="output.weight" not in tensors,
         qkv_in_one=any(name.endswith(".attn_qkv.weight") for name in tensors),
         biases=biased_matrices(tensors),
@@ -76,6 +85,32 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
     return config
 
 
+@dataclass(frozen=True, slots=True)
+class _Scales:
+    """What embeddings, queries and a layer's results are multiplied by, and logits divided by; queries 0: as usual."""
+
+    embeddings: float = 1.0
+    queries: float = 0.0
+    residuals: float = 1.0
+    logits: float = 1.0
+
+    @classmethod
+    def of(cls, meta: Metadata, architecture: Architecture, dim: int) -> _Scales:
+        """Those of the architecture, or those that the file has."""
+        if architecture.scaled_embedding:
+            return cls(embeddings=dim**0.5)
+        if not architecture.scales_in_file:
+            return cls()
+
+        def scale(key: str, default: float) -> float:
+            return meta.real(f"{architecture.name}.{key}", default, low=0.0, high=1e6) or default
+
+        return cls(
+            scale("embedding_scale", 1.0), scale("attention.scale", 0.0), scale("residual_scale", 1.0),
+            scale("logit_scale", 1.0),
+        )  # fmt: skip
+
+
 def _architecture(meta: Metadata) -> Architecture:
     name = meta.text("general.architecture")
     if name not in ARCHITECTURES:
@@ -83,7 +118,12 @@ def _architecture(meta: Metadata) -> Architecture:
             f"{meta.path or 'The model'} has the architecture {name!r}, which this engine does not run.",
             f"These run: {', '.join(ARCHITECTURES)}.",
         )
-    return ARCHITECTURES[name]
+    architecture = ARCHITECTURES[name]
+    sections = meta.get(f"{name}.rope.dimension_sections")
+    if isinstance(sections, array) and any(sections):
+        # Made for images, whose places have several numbers; all models for these turn halves.
+        return replace(architecture, rope_order="neox")
+    return architecture
 
 
 def _same_in_all_layers(meta: Metadata, key: str, default: int | None, *, high: int) -> int:
@@ -144,7 +184,16 @@ def _rope_scaling(meta: Metadata, arch: str, max_seq_len: int) -> RopeScaling:
         attn_factor=meta.real(f"{scaling}.attn_factor", 1.0, low=0.0, high=1e6),
         beta_fast=meta.real(f"{scaling}.yarn_beta_fast", 32.0, low=1e-3, high=1e6),
         beta_slow=meta.real(f"{scaling}.yarn_beta_slow", 1.0, low=1e-3, high=1e6),
+        log_multiplier=meta.real(f"{scaling}.yarn_log_multiplier", 0.0, low=0.0, high=1e6),
     )
+
+
+def _turned(meta: Metadata, architecture: Architecture, n_layers: int) -> tuple[bool, ...]:
+    """Which layers turn queries and keys; with scales in the file, it may say that none does."""
+    every = architecture.unturned_every
+    if architecture.scales_in_file and meta.get(f"{architecture.name}.rope.scaling.finetuned") is False:
+        return (False,) * n_layers
+    return tuple(every == 0 or i % every < every - 1 for i in range(n_layers))
 
 
 def _local_rope_theta(meta: Metadata, architecture: Architecture) -> float | None:

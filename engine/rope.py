@@ -30,14 +30,18 @@ def rotary_frequencies(config: ModelConfig, divisors: NDArray[np.float32] | None
         return frequencies / scaling.factor, scaling.attn_factor
     kept = _kept_by_yarn(scaling, config.rope_theta, config.rope_dim)
     stretched = frequencies / scaling.factor
-    return stretched + (frequencies - stretched) * kept, scaling.attn_factor * _yarn_magnitude(scaling.factor)
+    magnitude = _yarn_magnitude(scaling.factor) / _yarn_magnitude(scaling.factor, scaling.log_multiplier)
+    return stretched + (frequencies - stretched) * kept, scaling.attn_factor * magnitude
 
 
-def local_rotary_frequencies(config: ModelConfig) -> tuple[Frequencies, float] | None:
-    """The same for layers with a window, None where they turn as the others do."""
-    if config.local_rope_theta is None:
-        return None
-    return _plain(config.local_rope_theta, config.rope_dim), 1.0
+def layer_frequencies(config: ModelConfig, divisors: NDArray[np.float32] | None) -> list[tuple[Frequencies, float]]:
+    """The same for each layer: some that have a window turn by another base, some do not turn at all."""
+    usual = local = rotary_frequencies(config, divisors)
+    if config.local_rope_theta is not None:
+        local = _plain(config.local_rope_theta, config.rope_dim), 1.0
+    still = np.zeros(config.rope_dim // 2), 1.0
+    layers = zip(config.turned, config.windows, strict=True)
+    return [still if not turned else local if window else usual for turned, window in layers]
 
 
 def _plain(theta: float, rope_dim: int) -> Frequencies:
@@ -59,6 +63,6 @@ def _kept_by_yarn(scaling: RopeScaling, theta: float, rope_dim: int) -> Frequenc
     return np.asarray(1.0 - np.clip(ramp, 0.0, 1.0))
 
 
-def _yarn_magnitude(factor: float) -> float:
+def _yarn_magnitude(factor: float, multiplier: float = 1.0) -> float:
     """What YaRN multiplies queries and keys by, against the flatter softmax of longer contexts."""
-    return 1.0 + 0.1 * math.log(factor) if factor > 1.0 else 1.0
+    return 1.0 + 0.1 * multiplier * math.log(factor) if factor > 1.0 else 1.0

@@ -59,19 +59,29 @@ def gated(p: Program, gate_up: Rows, hidden: int, rows: int | None = None) -> Ac
     return Activations(p, hidden, rows, floats=None if hidden % BLOCK else gate_up)
 
 
-def add_rotary_table(p: Program, frequencies: Frequencies, magnitude: float) -> Rows:
-    """A step: cosines and sines for the batch's positions, (rope_dim,) each; returns where they will be."""
-    table = p.floats(2 * frequencies.size)
-    p.keep(frequencies)
-    where = (table.address, frequencies.ctypes.data, frequencies.size, float_bits(magnitude))
-    p.add(step("rotary.rotary_table"), PER_TOKEN, 0, 64, *where)
-    return table
+def add_rotary_tables(p: Program, layers: Sequence[tuple[Frequencies, float]]) -> list[Rows]:
+    """Steps: cosines and sines for the batch's positions, (rope_dim,) each; returns where each layer's will be.
+
+    layers: frequencies and magnitude of each; those that share an array share a table.
+    """
+    tables: dict[int, Rows] = {}
+    for frequencies, magnitude in layers:
+        if id(frequencies) not in tables:
+            table = tables[id(frequencies)] = p.floats(2 * frequencies.size)
+            p.keep(frequencies)
+            where = (table.address, frequencies.ctypes.data, frequencies.size, float_bits(magnitude))
+            p.add(step("rotary.rotary_table"), PER_TOKEN, 0, 64, *where)
+    return [tables[id(frequencies)] for frequencies, _ in layers]
 
 
 def add_embedding(p: Program, config: ModelConfig, embedding: Matrix, x: Rows) -> None:
-    """A step: each token's row of the embedding."""
+    """A step: each token's row of the embedding.
+
+    Where layers' results are scaled before they are added, x is kept divided by that scale instead: norms do not
+    notice, if their epsilon is divided by its square (see `add_norm`).
+    """
     plan = embedding.plan
-    scale = config.dim**0.5 if config.architecture.scaled_embedding else 1.0
+    scale = config.embedding_scale / config.residual_scale
     panels = (embedding.address, plan.n_blocks, plan.panel_bytes)
     p.add(
         step("matmul.embed", plan.format.name),
@@ -99,7 +109,7 @@ def add_norm(
     """A step: add delta (normed by delta_norm, if there is one) to x, then norm x into out."""
     kind, flag = (PER_OUTPUT, records.OUTPUTS_ONLY) if outputs_only else (PER_TOKEN, 0)
     added = (delta.address, delta.stride, _address(delta_norm)) if delta else (0, 0, 0)
-    norm = (_address(weight), config.dim | flag, float_bits(config.norm_eps))
+    norm = (_address(weight), config.dim | flag, float_bits(config.norm_eps / config.residual_scale**2))
     p.add(step("rows.residual_norm"), kind, 0, ROWS_TOGETHER, x.address, x.stride, *added, *norm, *_results(out))
 
 
@@ -155,7 +165,8 @@ def add_rotation(
     """A step: bias and head norms where the model has them, then rotate; keys and values go to layer index's cache."""
     where = (qkv.address, qkv.stride, rotary.address, cache.shape.ctypes.data, index, q_rows.address)
     before = (_address(layer.qkv_bias), _address(layer.q_norm), _address(layer.k_norm), float_bits(config.norm_eps))
-    p.add(step("rotary.rotate_and_store", cache.kv_name), PER_TOKEN, 0, ROWS_TOGETHER, *where, *before)
+    growth = (float_bits(config.query_growth), config.query_growth_span)
+    p.add(step("rotary.rotate_and_store", cache.kv_name), PER_TOKEN, 0, ROWS_TOGETHER, *where, *before, *growth)
 
 
 def add_attention(p: Program, config: ModelConfig, index: int, q_rows: Rows, cache: KVCache, out: Activations) -> None:

@@ -14,7 +14,7 @@ from engine.kernels.sizes import BLOCK, TILE_BYTES, attention_scratch_bytes
 from engine.kv_cache import KVCache
 from engine.machine_code.functions import Report
 from engine.program import Activations, Program, Rows
-from engine.rope import local_rotary_frequencies, rotary_frequencies
+from engine.rope import layer_frequencies
 from engine.steps import (
     add_attention,
     add_bias,
@@ -23,7 +23,7 @@ from engine.steps import (
     add_logit_cap,
     add_norm,
     add_products,
-    add_rotary_table,
+    add_rotary_tables,
     add_rotation,
     attention_shape,
     gated,
@@ -127,15 +127,13 @@ def forward(p: Program, config: ModelConfig, weights: ModelWeights, cache: KVCac
     qkv = p.floats(config.q_dim + 2 * config.kv_dim, over=None if has_padding else gate_up)
     p.keep(cache, weights)
 
-    rotary = add_rotary_table(p, *rotary_frequencies(config, weights.rope_divisors_for(config, cache.max_seq_len)))
-    local = local_rotary_frequencies(config)
-    local_rotary = rotary if local is None else add_rotary_table(p, *local)
+    rotary = add_rotary_tables(p, layer_frequencies(config, weights.rope_divisors_for(config, cache.max_seq_len)))
     add_embedding(p, config, weights.embedding, x)  # (dim,)
     added, added_norm = None, None
     for i, layer in enumerate(weights.layers):
         add_norm(p, config, x, added, layer.attn_norm, x_norm, delta_norm=added_norm)
         add_products(p, layer.wqkv, x_norm, qkv)  # (q_dim + 2·kv_dim,)
-        add_rotation(p, config, layer, i, qkv, local_rotary if config.windows[i] else rotary, cache, q_rows)
+        add_rotation(p, config, layer, i, qkv, rotary[i], cache, q_rows)
         add_attention(p, config, i, q_rows, cache, att)  # (q_dim,)
         add_products(p, [layer.wo], att, delta)  # (dim,)
         add_bias(p, layer.wo_bias, delta)

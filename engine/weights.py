@@ -128,7 +128,7 @@ def load_weights(
     return ModelWeights(
         embedding=matrices("embedding")[0],
         layers=layers,
-        output_norm=norm("output_norm"),
+        output_norm=norm("output_norm") / np.float32(config.logit_divisor),
         output=matrices("embedding" if config.tied else "output")[0],
         rope_divisors=vector("rope_freqs.weight" if "rope_freqs.weight" in tensors else "rope_factors_short.weight"),
         long_rope_divisors=vector("rope_factors_long.weight"),

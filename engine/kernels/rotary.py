@@ -27,6 +27,8 @@ from engine.kernels.records import (
     P7,
     P8,
     P9,
+    P10,
+    P11,
     POS,
     Q_HEAD_BYTES,
     Q_ROW_BYTES,
@@ -58,9 +60,10 @@ def rotary_table(step, batch, first, last, thread):
 
 
 QKV, QKV_STRIDE, ROTARY, SHAPE, LAYER, Q_ROWS, BIAS, Q_NORM, K_NORM, HEAD_EPS = P0, P1, P2, P3, P4, P5, P6, P7, P8, P9
+Q_GROWTH, Q_GROWTH_SPAN = P10, P11
 """Parameters of rotate_and_store: the product's rows; the rotary table; the shape record; the layer; query rows; the
 bias of the product's rows (0: none); weights of the norms of a query head and a key head (0: none), and their epsilon
-(float32 bits)."""
+(float32 bits); by how much queries grow with the logarithm of their position (float32 bits), counted in such spans."""
 
 
 @inner
@@ -110,11 +113,13 @@ def rotate_and_store(kv_name: str) -> Any:
         pairs, apart = field(shape, ROTARY_PAIRS), field(shape, HALF_APART)
         group = heads // kv_heads
         scale, eps = load_f32(shape + 8 * Q_SCALE), load_f32(step + 8 * HEAD_EPS)
+        growth = load_f32(step + 8 * Q_GROWTH)
         scratch = field(batch, SCRATCH) + thread * field(batch, SCRATCH_BYTES)
         for t in range(first, last):
             row = field(step, QKV) + t * field(step, QKV_STRIDE)
             table = field(step, ROTARY) + t * pairs * 8
             pos = field(batch, POS) + t
+            larger = np.float32(1.0 + growth * np.log(1.0 + pos // field(step, Q_GROWTH_SPAN)))
             if field(step, BIAS):
                 add_bias(row, field(step, BIAS), (heads + 2 * kv_heads) * dim)
             for h in range(heads):
@@ -124,7 +129,7 @@ def rotate_and_store(kv_name: str) -> Any:
                 rotate(x, table, pairs, apart)
                 place = (t * group + h % group) * field(shape, Q_ROW_BYTES)
                 out = field(step, Q_ROWS) + h // group * field(shape, Q_HEAD_BYTES) + place
-                store_query(kv, x, out, dim, pad, scale, scratch)
+                store_query(kv, x, out, dim, pad, scale * larger, scratch)
             for h in range(kv_heads):
                 k = row + 4 * (heads + h) * dim
                 if field(step, K_NORM):

@@ -6,6 +6,19 @@ import numpy as np
 from gguf import GGUFReader
 from gguf.quants import dequantize
 
+NEIGHBOURS = {
+    "llama",
+    "mistral3",
+    "smollm3",
+    "granite",
+    "granitemoe",
+    "glm4",
+    "chatglm",
+    "ernie4_5",
+    "internlm2",
+}
+"""Architectures that turn neighbouring pairs."""
+
 
 class ReferenceModel:
     """Weights as float32 by GGUF name, and the forward pass over a whole sequence.
@@ -43,22 +56,27 @@ class ReferenceModel:
         self.original = get("rope.scaling.original_context_length", get("context_length"))
         self.long_context = (context or get("context_length")) > self.original
         wide = (arch, self.n_layers) in (("gemma2", 46), ("gemma3", 62))
-        self.query_scale = (self.dim // self.n_heads if wide else self.head_dim) ** -0.5
+        self.query_scale = get("attention.scale", (self.dim // self.n_heads if wide else self.head_dim) ** -0.5)
+        self.query_growth = get("attention.temperature_scale", 0.0)
+        self.embedding_scale = get("embedding_scale", self.dim**0.5 if self.gemma else 1.0)
+        self.residual_scale = get("residual_scale", 1.0)
+        self.logit_divisor = get("logit_scale", 1.0)
+        self.log_multiplier = get("rope.scaling.yarn_log_multiplier", 0.0)
+        self.turns = get("rope.scaling.finetuned", True)
+        self.has_sections = get("rope.dimension_sections") is not None
 
     def logits(self, ids):
         """float32 (len(ids), vocab_size)."""
         t = self.tensors
-        x = t["token_embd.weight"][ids]
-        if self.gemma:
-            x = x * np.float32(np.sqrt(self.dim))
+        x = t["token_embd.weight"][ids] * np.float32(self.embedding_scale)
         for layer in range(self.n_layers):
             block = f"blk.{layer}."
             y = self.attention(rms_norm(x, t[block + "attn_norm.weight"], self.eps), layer)
-            x = x + self.post_norm(y, block + "post_attention_norm.weight")
+            x = x + self.residual_scale * self.post_norm(y, block + "post_attention_norm.weight")
             y = rms_norm(x, t[block + "ffn_norm.weight"], self.eps)
             y = self.experts(y, block) if self.n_experts_used else self.feed_forward(y, block)
-            x = x + self.post_norm(y, block + "post_ffw_norm.weight")
-        x = rms_norm(x, t["output_norm.weight"], self.eps)
+            x = x + self.residual_scale * self.post_norm(y, block + "post_ffw_norm.weight")
+        x = rms_norm(x, t["output_norm.weight"], self.eps) / self.logit_divisor
         return softcap(x @ t.get("output.weight", t["token_embd.weight"]).T, self.final_softcap)
 
     def post_norm(self, x, name):
@@ -84,9 +102,11 @@ class ReferenceModel:
             k = rms_norm(k, t[block + "attn_k_norm.weight"], self.eps)
         windowed = self.window and (self.window_every == 1 or layer % self.window_every < self.window_every - 1)
         angles, magnitude = self.angles(n, local=windowed and self.arch == "gemma3")
-        turn = rotate_pairs if self.arch == "llama" else rotate_halves
-        q, k = (turn(part, angles, magnitude) for part in (q, k))
-        q = in_blocks(q * self.query_scale, as_activations)
+        turn = rotate_pairs if self.arch in NEIGHBOURS and not self.has_sections else rotate_halves
+        if self.turns and not (self.arch == "smollm3" and layer % 4 == 3):
+            q, k = (turn(part, angles, magnitude) for part in (q, k))
+        growth = 1 + self.query_growth * np.log(1 + np.arange(n) // self.original)
+        q = in_blocks((q * self.query_scale * growth[:, None, None]).astype(np.float32), as_activations)
         k, step = in_blocks(k, lambda x: as_words(x)[0]), as_words(v)[1]  # as the cache keeps them
         group = self.n_heads // self.n_kv_heads
         k, v, step = (np.repeat(part, group, 1) for part in (k, as_words(v)[0], step))
@@ -146,7 +166,7 @@ class ReferenceModel:
             low, high = max(np.floor(low), 0), min(np.ceil(high), self.rope_dim - 1)
             ramp = np.clip((np.arange(len(pairs)) - low) / max(high - low, 0.001), 0, 1)
             frequencies = frequencies * (1 - ramp) + frequencies / self.factor * ramp
-            magnitude *= 1 + 0.1 * np.log(self.factor)
+            magnitude *= (1 + 0.1 * np.log(self.factor)) / (1 + 0.1 * self.log_multiplier * np.log(self.factor))
         elif self.scaling != "none":
             frequencies = frequencies / self.factor
         return np.arange(n)[:, None] * frequencies, magnitude

@@ -12,7 +12,7 @@ import pytest
 from engine.checkpoints import open_checkpoint
 from engine.config import ModelConfig, RopeScaling
 from engine.gguf_config import config_from_gguf
-from engine.rope import local_rotary_frequencies, rotary_frequencies
+from engine.rope import layer_frequencies, rotary_frequencies
 
 PLAIN = 10_000.0 ** (-np.arange(64) / 64)
 
@@ -33,7 +33,6 @@ def test_plain(config) -> None:
     frequencies, magnitude = rotary_frequencies(config, None)
     np.testing.assert_allclose(frequencies, PLAIN, rtol=1e-12)
     assert magnitude == 1.0
-    assert local_rotary_frequencies(config) is None
 
 
 def test_the_last_bit_is_the_same_on_every_processor(config) -> None:
@@ -79,7 +78,20 @@ def test_divisors(config) -> None:
 
 def test_layers_with_a_window_have_a_base_of_their_own(config) -> None:
     both = replace(config, rope_theta=1e6, local_rope_theta=1e4, rope_scaling=RopeScaling("linear", 8.0))
-    local, magnitude = local_rotary_frequencies(both)
+    (local, magnitude), usual = layer_frequencies(replace(both, windows=(16, 0)), None)
     np.testing.assert_allclose(local, PLAIN, rtol=1e-12)
     assert magnitude == 1.0
-    np.testing.assert_allclose(rotary_frequencies(both, None)[0], 1e6 ** (-np.arange(64) / 64) / 8, rtol=1e-12)
+    np.testing.assert_allclose(usual[0], 1e6 ** (-np.arange(64) / 64) / 8, rtol=1e-12)
+
+
+def test_layers_that_do_not_turn(config) -> None:
+    (turning, _), (still, magnitude) = layer_frequencies(replace(config, turned=(True, False)), None)
+    np.testing.assert_allclose(turning, PLAIN, rtol=1e-12)
+    assert not still.any()
+    assert magnitude == 1.0
+
+
+def test_yarn_takes_back_what_the_file_says(config) -> None:
+    assert scaled(config, type="yarn", factor=4.0, log_multiplier=1.0)[1] == 1.0
+    half = (1 + 0.1 * np.log(4)) / (1 + 0.05 * np.log(4))
+    assert scaled(config, type="yarn", factor=4.0, log_multiplier=0.5)[1] == pytest.approx(half)

@@ -15,6 +15,7 @@ VOCABULARY = Path(__file__).with_name("data") / "spm_vocabulary.json"
 QKV = ("attn_q", "attn_k", "attn_v")
 EXPERTS = {"expert_count": 8, "expert_used_count": 2}
 LONG_ROPE = {"rope.scaling.attn_factor": 1.2, "rope.dimension_count": 12}
+SCALES = {"embedding_scale": 3.0, "residual_scale": 0.4, "attention.scale": 0.1, "logit_scale": 2.0}
 
 MODELS = {
     "llama": {},
@@ -60,6 +61,38 @@ MODELS = {
         "rope.scaling.original_context_length": 64,
         **LONG_ROPE,
     },
+    "mistral3": {
+        "attention.temperature_scale": 0.3,
+        "rope.scaling.type": "yarn",
+        "rope.scaling.factor": 4.0,
+        "rope.scaling.original_context_length": 16,
+        "rope.scaling.yarn_log_multiplier": 1.0,
+    },
+    "mistral3-multiplied": {
+        "rope.scaling.type": "yarn",
+        "rope.scaling.factor": 8.0,
+        "rope.scaling.original_context_length": 64,
+        "rope.scaling.yarn_log_multiplier": 0.5,
+    },
+    "smollm3": {"layers": 5},
+    "granite": SCALES,
+    "granite-unturned": {**SCALES, "rope.scaling.finetuned": False},
+    "granite-plain": {"logit_scale": 2.0},
+    "granitemoe": {**SCALES, **EXPERTS},
+    "glm4": {"rope.dimension_count": 8, "biases": QKV},
+    "glm4-sections": {"rope.dimension_count": 8, "rope.dimension_sections": [2, 1, 1, 0], "biases": QKV},
+    "chatglm": {"rope.dimension_count": 8, "in_one": True, "biases": ("attn_qkv",)},
+    "ernie4_5": {},
+    "internlm2": {"untied": True},
+    "exaone": {},
+    "qwen2vl": {"rope.dimension_sections": [2, 3, 3, 0], "biases": QKV},
+    "qwen3vl": {"head_dim": 32, "rope.dimension_sections": [6, 5, 5, 0]},
+    "qwen3vlmoe": {
+        "head_dim": 32,
+        "rope.dimension_sections": [6, 5, 5, 0],
+        **EXPERTS,
+        "expert_feed_forward_length": 48,
+    },
 }
 """Each model's GGUF keys (without the architecture's name), and what is no key: see write_tiny."""
 
@@ -103,9 +136,13 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
     writer = GGUFWriter(path, arch)
     for key, value in keys.items():
         if value is not None:
-            add = {int: writer.add_uint32, float: writer.add_float32, str: writer.add_string, list: writer.add_array}[
-                type(value)
-            ]
+            add = {
+                bool: writer.add_bool,
+                int: writer.add_uint32,
+                float: writer.add_float32,
+                str: writer.add_string,
+                list: writer.add_array,
+            }[type(value)]
             add(f"{arch}.{key}", value)
     writer.add_name(f"tiny {arch}")
     writer.add_tokenizer_model("llama")
@@ -161,12 +198,12 @@ def tensors(arch, in_one, dim, q_dim, kv_dim, head_dim, hidden, layers, vocab, e
         else:
             for name, rows in parts:
                 yield from matrix(block, name, (rows, dim), 1.5 * even, biases)
-        if arch in ("qwen3", "qwen3moe", "gemma3"):
+        if arch in ("qwen3", "qwen3moe", "qwen3vl", "qwen3vlmoe", "gemma3"):
             yield block + "attn_q_norm.weight", (head_dim,), 0.2
             yield block + "attn_k_norm.weight", (head_dim,), 0.2
         yield from matrix(block, "attn_output", (dim, q_dim), even, biases)
         yield block + "ffn_norm.weight", (dim,), 0.2
-        if arch in ("gemma2", "gemma3"):
+        if arch in ("gemma2", "gemma3", "glm4"):
             yield block + "post_attention_norm.weight", (dim,), 0.2
             yield block + "post_ffw_norm.weight", (dim,), 0.2
         if experts:
@@ -175,9 +212,10 @@ def tensors(arch, in_one, dim, q_dim, kv_dim, head_dim, hidden, layers, vocab, e
             yield block + "ffn_up_exps.weight", (experts, hidden, dim), even
             yield block + "ffn_down_exps.weight", (experts, dim, hidden), hidden**-0.5
         else:
-            if arch != "phi3":
+            gate_in_up = arch in ("phi3", "glm4", "chatglm")
+            if not gate_in_up:
                 yield from matrix(block, "ffn_gate", (hidden, dim), even, biases)
-            yield from matrix(block, "ffn_up", (2 * hidden if arch == "phi3" else hidden, dim), even, biases)
+            yield from matrix(block, "ffn_up", (2 * hidden if gate_in_up else hidden, dim), even, biases)
             yield from matrix(block, "ffn_down", (dim, hidden), hidden**-0.5, biases)
 
 
