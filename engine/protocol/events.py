@@ -137,11 +137,10 @@ class Finished(Event, frozen=True, tag="finished"):
     """The answer is over. text_tail: its last characters that no Token event carried.
 
     prompt_tokens: all of the prompt, reused_tokens (already in the cache) and answer_ids included. prompt_ms: for
-    reading what was not reused. generate_ms: from its end to the last token, of which the first costs nothing more: the
-    decoding speed is (generated_tokens - 1) / generate_ms. first_token_ms: from the command's arrival to the first
-    token. dropped_turns: oldest turns that had to leave the context to make room. note: what the user should know,
-    such as a chat template that failed and what took its place. guessed_tokens, right_guesses: what speculation tried,
-    and what of it came true.
+    reading what was not reused. generate_ms: from its end to the last token. first_token_ms: from the command's arrival
+    to the first token. dropped_turns: oldest turns that had to leave the context to make room. note: what the user
+    should know, such as a chat template that failed and what took its place. guessed_tokens, right_guesses: what
+    speculation tried, and what of it came true.
     """
 
     reason: FinishReason
@@ -157,6 +156,15 @@ class Finished(Event, frozen=True, tag="finished"):
     guessed_tokens: int = 0
     right_guesses: int = 0
     note: str = ""
+
+    def tokens_per_second(self) -> float | None:
+        """The decoding speed; None where there is too little to tell.
+
+        The first token comes from the prompt's own pass, so one pass fewer than tokens is timed.
+        """
+        if self.generated_tokens < 2 or self.generate_ms <= 0:
+            return None
+        return (self.generated_tokens - 1) / self.generate_ms * 1000
 
 
 class Tokenized(Event, frozen=True, tag="tokenized"):

@@ -225,7 +225,7 @@ class Engine:
                 reused_tokens=0,
                 generated_tokens=written,
                 prompt_ms=14,
-                generate_ms=max(written, 1) * 8.5,
+                generate_ms=max(written - 1, 0) * 8.5,
                 first_token_ms=95,
                 seed=7,
                 dropped_turns=self.script.dropped_turns,

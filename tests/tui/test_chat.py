@@ -33,6 +33,16 @@ async def test_a_question_is_answered_on_screen(stage: Stage) -> None:
         ]
 
 
+async def test_the_speed_of_an_answer_does_not_count_the_token_that_reading_the_prompt_gives(stage: Stage) -> None:
+    stage.set_script(answers=["one two three", "one"])
+    async with stage.ready() as play:
+        await play.ask("count")
+        # In the script, each token but the first takes 8.5 ms.
+        assert play.conversation.path[-1].message.tokens_per_second == pytest.approx(1 / 0.0085)
+        await play.ask("less")
+        assert play.conversation.path[-1].message.tokens_per_second is None
+
+
 async def test_the_next_question_carries_the_whole_conversation(stage: Stage) -> None:
     stage.set_script(answers=["One.", "Two."])
     async with stage.ready() as play:

@@ -130,10 +130,6 @@ class AskSession:
         """End the answer; without Finished it was stopped on the way."""
         if self._answer is None:
             return
-        speed = None
-        if finished is not None and finished.generate_ms > 0:
-            # The first token comes from the prompt's own pass.
-            speed = (finished.generated_tokens - 1) / finished.generate_ms * 1000
         answers.finish_answer(
             self._db,
             self._answer.id,
@@ -141,7 +137,7 @@ class AskSession:
             _STATES[finished.reason] if finished is not None else "stopped",
             prompt_tokens=finished.prompt_tokens if finished is not None else None,
             generated_tokens=len(written.ids),
-            tokens_per_second=speed,
+            tokens_per_second=written.speed(finished),
             first_token_ms=finished.first_token_ms if finished is not None else None,
             seed=finished.seed if finished is not None else None,
             token_ids=token_bytes(written.ids),

@@ -147,10 +147,9 @@ def _figures(finished: Finished, prompt_tokens: int, gen_tokens: int) -> Run:
                 gen_tokens=gen_tokens,
             )
         )
-    # The first token of an answer comes from the prompt's own pass, so one pass fewer than tokens is timed.
     return Run(
         prompt_tps=prompt_tokens / finished.prompt_ms * 1000,
-        gen_tps=(gen_tokens - 1) / finished.generate_ms * 1000,
+        gen_tps=finished.tokens_per_second() or 0.0,
         first_token_s=finished.first_token_ms / 1000,
     )
 

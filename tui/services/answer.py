@@ -8,7 +8,7 @@ from array import array
 from dataclasses import dataclass, field
 from itertools import count
 
-from engine.protocol import UNKNOWN_TOKEN, Candidate, Sampling, Token
+from engine.protocol import UNKNOWN_TOKEN, Candidate, Finished, Sampling, Token
 from storage.answer_tokens import AnswerTokens, pack_tokens
 from storage.records import Message
 
@@ -136,8 +136,10 @@ class Answer:
         """Remember how many tokens the disk has."""
         self._stored_tokens = n_tokens
 
-    def speed(self) -> float | None:
-        """Tokens a second since the first one, for an answer whose Finished never came."""
+    def speed(self, finished: Finished | None) -> float | None:
+        """Tokens a second: what the engine measured, or those since the first one where its Finished never came."""
+        if finished is not None:
+            return finished.tokens_per_second()
         if self.first_token_s is None or len(self.new_ids) < 2:
             return None
         return (len(self.new_ids) - 1) / max(time.monotonic() - self.first_token_s, 1e-6)

@@ -213,9 +213,6 @@ class Writing(OpenSession):
         """Store an answer that is over, and show it as the database has it."""
         if self.is_cut_off and state == "stopped":
             state = "interrupted"
-        speed = answer.speed()
-        if finished is not None and finished.generate_ms > 0:
-            speed = finished.generated_tokens / finished.generate_ms * 1000
         await self._store.call(
             answers.finish_answer,
             answer.message_id,
@@ -223,7 +220,7 @@ class Writing(OpenSession):
             state,
             prompt_tokens=finished.prompt_tokens if finished else None,
             generated_tokens=len(answer.ids),
-            tokens_per_second=speed,
+            tokens_per_second=answer.speed(finished),
             first_token_ms=finished.first_token_ms if finished else None,
             seed=finished.seed if finished else None,
             settings=msgspec.to_builtins(self.sampling),
