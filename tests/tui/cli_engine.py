@@ -86,6 +86,8 @@ def generate(command: Generate) -> None:
     else:
         words = WORDS * (40 if command.ignore_eos else 1)
     limit = command.sampling.max_new_tokens or len(words)
+    if "FULL" in text:
+        limit = min(limit, 3)
     for number, word in enumerate(words[:limit]):
         top = [TokenLogprob(number, -0.5), TokenLogprob(900, -1.5)][: command.n_top]
         say(Token(request_id=name, id=number, text=word, logprob=-0.5, top=top))

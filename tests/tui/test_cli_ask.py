@@ -113,6 +113,16 @@ def test_save_and_go_on(cli: Cli, model: Path) -> None:
     assert answer["tokens_per_second"] == pytest.approx(30)
 
 
+@pytest.mark.parametrize(("options", "state"), [((), "stopped"), (("--max-tokens", "3"), "complete")])
+def test_an_answer_that_the_context_cuts_short_is_stored_as_one_that_can_go_on(
+    cli: Cli, model: Path, options: tuple[str, ...], state: str
+) -> None:
+    saved = json.loads(cli("ask", "-m", model, "--save", "--json", *options, "FULL").out)
+    assert (saved["text"], saved["finish_reason"]) == ("Paris is the", "length")
+    answer = json.loads(cli("sessions", "show", saved["session"], "--json").out)["messages"][-1]
+    assert (answer["content"], answer["state"]) == ("Paris is the", state)
+
+
 def test_the_tokens_of_a_kept_answer_are_there_for_tints(cli: Cli, model: Path) -> None:
     saved = json.loads(cli("ask", "-m", model, "--save", "--json", "Question").out)["session"]
     db = open_database(user_paths().database)

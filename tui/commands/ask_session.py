@@ -12,18 +12,13 @@ from engine.protocol import ChatMessage, Finished, Sampling
 from storage import answers, claims, owners, sessions, tree
 from storage.database import open_database
 from storage.errors import SessionHeldError
-from storage.records import FinalState, Message, Session
+from storage.records import Message, Session
 from tui.paths import user_paths
-from tui.services.answer import Answer, token_bytes
+from tui.services.answer import CHECKPOINT_PERIOD_S, Answer, sampling_of, state_after, token_bytes
 from tui.text import first_line
 
 if TYPE_CHECKING:
     from sqlite_utils import Database as SqliteDatabase
-
-CHECKPOINT_PERIOD_S = 1.0
-"""How much of an answer a crash may cost."""
-
-_STATES: dict[str, FinalState] = {"stop": "complete", "length": "complete", "stopped": "stopped", "failed": "failed"}
 
 
 class AskSession:
@@ -34,6 +29,7 @@ class AskSession:
         self._session = session
         self._owner = owners.this_owner()
         self._answer: Message | None = None
+        self._max_new_tokens: int | None = None
         self._kept_s = 0.0
 
     @classmethod
@@ -94,10 +90,7 @@ class AskSession:
 
     def sampling(self, default: Sampling) -> Sampling:
         """The session's settings; those of another time that do not fit any more fall back to the default."""
-        try:
-            return msgspec.convert({**msgspec.to_builtins(default), **self._session.settings}, Sampling)
-        except msgspec.ValidationError:
-            return default
+        return sampling_of(self._session.settings, default)
 
     def messages(self) -> list[ChatMessage]:
         """What was said so far on the shown branch."""
@@ -110,6 +103,7 @@ class AskSession:
             sessions.set_system(self._db, self.id, system)
         head = tree.path(self._db, self.id)
         question = tree.append_message(self._db, self.id, head[-1].message.id if head else None, "user", text)
+        self._max_new_tokens = sampling.max_new_tokens
         self._answer = answers.begin_answer(
             self._db, self.id, question.id, model=model, settings=msgspec.to_builtins(sampling), seed=None
         )
@@ -134,7 +128,7 @@ class AskSession:
             self._db,
             self._answer.id,
             written.content,
-            _STATES[finished.reason] if finished is not None else "stopped",
+            state_after(finished, self._max_new_tokens) if finished is not None else "stopped",
             prompt_tokens=finished.prompt_tokens if finished is not None else None,
             generated_tokens=len(written.ids),
             tokens_per_second=written.speed(finished),

@@ -1,4 +1,7 @@
-"""The answer that is being written: its text, its tokens, and what of them the screen and the disk already have."""
+"""The answer that is being written: its text, its tokens, and what of them the screen and the disk already have.
+
+The app and `llm-tui ask` write answers, and agree here on what is stored of one.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,21 @@ import time
 from array import array
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Any
+
+import msgspec
 
 from engine.protocol import UNKNOWN_TOKEN, Candidate, Finished, Sampling, Token
 from storage.answer_tokens import AnswerTokens, pack_tokens
-from storage.records import Message
+from storage.records import FinalState, Message
 
 _TOKEN_TYPE = "i"
 _numbers = count(1)
 _RESUMABLE = ("stopped", "interrupted", "failed")
+_STATES: dict[str, FinalState] = {"stop": "complete", "length": "complete", "stopped": "stopped", "failed": "failed"}
+
+CHECKPOINT_PERIOD_S = 0.75
+"""With what it takes to write, a kill -9 costs less than a second of an answer."""
 
 
 def token_bytes(ids: list[int]) -> bytes:
@@ -41,6 +51,24 @@ def tokens_before(message: Message, kept: AnswerTokens | None) -> AnswerTokens:
 def is_resumable(message: Message) -> bool:
     """Whether an answer was cut short and its tokens are there to go on from."""
     return message.role == "assistant" and message.state in _RESUMABLE and bool(message.token_ids)
+
+
+def is_cut_short(finished: Finished, max_new_tokens: int | None) -> bool:
+    """Whether an answer has met a limit that nobody has set: the context is full."""
+    return finished.reason == "length" and (max_new_tokens is None or finished.generated_tokens < max_new_tokens)
+
+
+def state_after(finished: Finished, max_new_tokens: int | None) -> FinalState:
+    """The state in which an answer is stored; one that is cut short can go on."""
+    return "stopped" if is_cut_short(finished, max_new_tokens) else _STATES[finished.reason]
+
+
+def sampling_of(settings: dict[str, Any], default: Sampling) -> Sampling:
+    """A session's settings; those of another time that do not fit any more fall back to the default."""
+    try:
+        return msgspec.convert({**msgspec.to_builtins(default), **settings}, Sampling)
+    except msgspec.ValidationError:
+        return default
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
@@ -16,6 +15,7 @@ from storage.errors import NoSuchSessionError, SessionHeldError, StorageError
 from storage.owners import Owner, this_owner
 from storage.records import PathMessage, Session
 from tui.messages import HeldElsewhere, HistoryChanged, PathChanged, TitleChanged
+from tui.services.answer import sampling_of
 from tui.services.engine_session import EngineSession, Post
 from tui.services.store import Store
 from tui.text import first_line
@@ -109,7 +109,7 @@ class OpenSession:
         kept = self._kept_drafts.pop(session.id, None)
         self._draft = session.draft if kept is None else kept
         self._unsaved_draft = kept is not None
-        self.sampling = _sampling_of(session.settings, self.default_sampling)
+        self.sampling = sampling_of(session.settings, self.default_sampling)
 
     async def _create(self, title: str) -> Session:
         self.session = await self._store_session(title)
@@ -202,11 +202,3 @@ class OpenSession:
             with suppress(StorageError):
                 session = await self._store_session(first_line(draft))
                 await self._store.call(sessions.set_draft, session.id, draft)
-
-
-def _sampling_of(settings: dict[str, Any], default: Sampling) -> Sampling:
-    """A session's settings; those of another time that do not fit any more fall back to the default."""
-    try:
-        return msgspec.convert({**msgspec.to_builtins(default), **settings}, Sampling)
-    except msgspec.ValidationError:
-        return default

@@ -33,7 +33,15 @@ from tui.messages import (
     Trouble,
 )
 from tui.sentences import reason, sentence, sentences
-from tui.services.answer import Answer, Beginning, is_resumable, token_bytes
+from tui.services.answer import (
+    CHECKPOINT_PERIOD_S,
+    Answer,
+    Beginning,
+    is_cut_short,
+    is_resumable,
+    state_after,
+    token_bytes,
+)
 from tui.services.engine_session import AnswerEvent, EngineSession, Post
 from tui.services.open_session import Defaults, OpenSession
 from tui.services.store import Store
@@ -45,13 +53,8 @@ HURRIED_TEXT, HURRIED_PERIODS = 100, 3
 """While more characters than that come from one time to the next, text is handed to the screen a third as often: that
 is many times faster than anybody reads, and each time costs the engine something."""
 
-CHECKPOINT_PERIOD_S = 0.75
-"""With what it takes to write, a kill -9 costs less than a second of an answer."""
-
 STOP_WAIT_S = 3.0
 """How long leaving a session waits for the engine to end the answer: more than one token of the largest model takes."""
-
-_STATES: dict[str, FinalState] = {"stop": "complete", "length": "complete", "stopped": "stopped", "failed": "failed"}
 
 
 class Writing(OpenSession):
@@ -173,7 +176,10 @@ class Writing(OpenSession):
                 answer.add_text(event.text_tail)
                 if event.note:
                     self._post(Trouble(sentence(event.note), "information"))
-                await self._finish(self._state_after(event), event)
+                longest = self.sampling.max_new_tokens
+                if is_cut_short(event, longest):
+                    self._post(Trouble(_("The context is full: ctrl+g goes on without the oldest turns."), "warning"))
+                await self._finish(state_after(event, longest), event)
             case Failed():
                 self._post(Trouble(sentences(event.message, event.hint)))
                 await self._finish("failed", None)
@@ -181,14 +187,6 @@ class Writing(OpenSession):
                 await self._finish("interrupted", None)
             case PromptProgress():
                 pass
-
-    def _state_after(self, finished: Finished) -> FinalState:
-        """Where nobody set the limit that an answer has met, it is cut short and can go on."""
-        most = self.sampling.max_new_tokens
-        if finished.reason == "length" and (most is None or finished.generated_tokens < most):
-            self._post(Trouble(_("The context is full: ctrl+g goes on without the oldest turns."), "warning"))
-            return "stopped"
-        return _STATES[finished.reason]
 
     async def _finish(self, state: FinalState, finished: Finished | None) -> None:
         """End the answer, for whatever reason; whoever comes second waits until it is stored."""
