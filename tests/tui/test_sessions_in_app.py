@@ -12,8 +12,8 @@ from engine.protocol import Generate
 from storage import answers, sessions, tree
 from storage.database import Database, open_database
 from storage.errors import StorageError
+from storage.records import pack_token_ids
 from tui.paths import user_paths
-from tui.services.answer import token_bytes
 from tui.services.history import History
 from tui.widgets.history_pane import SessionList
 from tui.widgets.prompt_box import PromptBox
@@ -28,7 +28,7 @@ async def store_interrupted_answer() -> None:
     session = await database.call(sessions.create_session, model="m", system="s", settings={}, title="Cut short")
     asked = await database.call(tree.append_message, session.id, None, "user", "count")
     answer = await database.call(answers.begin_answer, session.id, asked.id, model="m", settings={}, seed=None)
-    await database.call(answers.checkpoint_answer, answer.id, "one two", token_bytes([0, 1]), 2)
+    await database.call(answers.checkpoint_answer, answer.id, "one two", pack_token_ids([0, 1]), 2)
     await database.call(
         answers.finish_answer,
         answer.id,

@@ -260,7 +260,7 @@ def _generate(question: Question, settings: Settings, session: AskSession | None
 async def _answer(
     client: Engine, question: Question, generate: Generate, card: ModelCard, session: AskSession | None
 ) -> AskResult:
-    answer = Answer("", generate.sampling)
+    answer = Answer("")
     tokens: list[dict[str, object]] = []
     finished: Finished | None = None
     if session is not None:

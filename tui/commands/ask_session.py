@@ -12,9 +12,9 @@ from engine.protocol import ChatMessage, Finished, Sampling
 from storage import answers, claims, owners, sessions, tree
 from storage.database import open_database
 from storage.errors import SessionHeldError
-from storage.records import Message, Session
+from storage.records import Message, Session, pack_token_ids
 from tui.paths import user_paths
-from tui.services.answer import CHECKPOINT_PERIOD_S, Answer, sampling_of, state_after, token_bytes
+from tui.services.answer import CHECKPOINT_PERIOD_S, Answer, sampling_of, state_after
 from tui.text import first_line
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class AskSession:
         """Store what is written so far."""
         if self._answer is not None:
             ids = written.ids
-            answers.checkpoint_answer(self._db, self._answer.id, written.content, token_bytes(ids), len(ids))
+            answers.checkpoint_answer(self._db, self._answer.id, written.content, pack_token_ids(ids), len(ids))
             self._kept_s = time.monotonic()
 
     def finish(self, written: Answer, finished: Finished | None) -> None:
@@ -134,7 +134,7 @@ class AskSession:
             tokens_per_second=written.speed(finished),
             first_token_ms=finished.first_token_ms if finished is not None else None,
             seed=finished.seed if finished is not None else None,
-            token_ids=token_bytes(written.ids),
+            token_ids=pack_token_ids(written.ids),
             tokens=written.packed,
         )
         self._answer = None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import time
-from array import array
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -16,9 +15,8 @@ import msgspec
 
 from engine.protocol import UNKNOWN_TOKEN, Candidate, Finished, Sampling, Token
 from storage.answer_tokens import AnswerTokens, pack_tokens
-from storage.records import FinalState, Message
+from storage.records import FinalState, Message, unpack_token_ids
 
-_TOKEN_TYPE = "i"
 _numbers = count(1)
 _RESUMABLE = ("stopped", "interrupted", "failed")
 _STATES: dict[str, FinalState] = {"stop": "complete", "length": "complete", "stopped": "stopped", "failed": "failed"}
@@ -27,21 +25,9 @@ CHECKPOINT_PERIOD_S = 0.75
 """With what it takes to write, a kill -9 costs less than a second of an answer."""
 
 
-def token_bytes(ids: list[int]) -> bytes:
-    """Token ids as the storage keeps them: int32 in the machine's byte order."""
-    return array(_TOKEN_TYPE, ids).tobytes()
-
-
-def token_list(data: bytes | None) -> list[int]:
-    """Stored token ids as the engine takes them."""
-    ids = array(_TOKEN_TYPE)
-    ids.frombytes(data or b"")
-    return ids.tolist()
-
-
 def tokens_before(message: Message, kept: AnswerTokens | None) -> AnswerTokens:
     """The tokens of an answer that was cut short. After a crash, their ids are all there is."""
-    ids = token_list(message.token_ids)
+    ids = unpack_token_ids(message.token_ids or b"")
     if kept is not None and list(kept.ids) == ids:
         return kept
     lengths = [0] * (len(ids) - 1) + [len(message.content)] if ids else []
@@ -90,7 +76,6 @@ class Answer:
     """
 
     message_id: str
-    sampling: Sampling
     content: str = ""
     earlier: AnswerTokens = field(default_factory=lambda: AnswerTokens(ids=[], lengths=[], chances=[]))
     first_ids: list[int] = field(default_factory=list)
@@ -106,10 +91,10 @@ class Answer:
     _stored_tokens: int = 0
 
     @classmethod
-    def going_on(cls, message: Message, sampling: Sampling, kept: AnswerTokens | None) -> Answer:
+    def going_on(cls, message: Message, kept: AnswerTokens | None) -> Answer:
         """Take up an answer that was cut short. kept: what the storage has of its tokens."""
         earlier = tokens_before(message, kept)
-        return cls(message.id, sampling, content=message.content, earlier=earlier, _stored_tokens=len(earlier.ids))
+        return cls(message.id, content=message.content, earlier=earlier, _stored_tokens=len(earlier.ids))
 
     @property
     def ids(self) -> list[int]:

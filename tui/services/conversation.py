@@ -166,7 +166,7 @@ class Conversation(Writing):
             last = self.path[-1].message
             kept = await self._store.call(answer_tokens, last.id)
             await self._store.call(answers.resume_answer, last.id)
-            await self._write(Answer.going_on(last, self.sampling, kept), self.path[:-1])
+            await self._write(Answer.going_on(last, kept), self.path[:-1])
         return True
 
     async def branch(self, beginning: Beginning) -> bool:

@@ -12,10 +12,11 @@ from engine.errors import EngineError, EngineGoneError
 from engine.protocol import UNKNOWN_TOKEN, ChatPrompt, Look, Looked, PromptProgress
 from storage.answer_tokens import AnswerTokens, answer_tokens
 from storage.errors import StorageError
+from storage.records import unpack_token_ids
 from tui.language import _
 from tui.messages import Place, Weighed
 from tui.sentences import reason
-from tui.services.answer import Beginning, token_list
+from tui.services.answer import Beginning
 from tui.services.conversation import Conversation
 from tui.services.engine_session import EngineSession, Post
 from tui.services.store import Store
@@ -145,7 +146,7 @@ class Looking:
             prompt, kept = self._conversation.prompt_for(path), None
         else:
             kept = await self._store.call(answer_tokens, last.id)
-            ids = list(kept.ids) if kept is not None else token_list(last.token_ids)
+            ids = list(kept.ids) if kept is not None else unpack_token_ids(last.token_ids or b"")
             prompt = msgspec.structs.replace(
                 self._conversation.prompt_for(path[:-1]),
                 answer_ids=[] if UNKNOWN_TOKEN in ids else ids,

@@ -20,7 +20,7 @@ from engine.protocol import (
 )
 from storage import answers, tree
 from storage.errors import StorageError
-from storage.records import FinalState, PathMessage
+from storage.records import FinalState, PathMessage, pack_token_ids
 from tui.language import _
 from tui.messages import (
     AnswerBegan,
@@ -40,7 +40,6 @@ from tui.services.answer import (
     is_cut_short,
     is_resumable,
     state_after,
-    token_bytes,
 )
 from tui.services.engine_session import AnswerEvent, EngineSession, Post
 from tui.services.open_session import Defaults, OpenSession
@@ -124,11 +123,11 @@ class Writing(OpenSession):
             settings=msgspec.to_builtins(self.sampling),
             seed=None,
         )
-        answer = Answer(message.id, self.sampling)
+        answer = Answer(message.id)
         if beginning is not None:
             answer.earlier, answer.content = beginning.tokens, beginning.text
             answer.first_ids = [beginning.token_id]
-            ids = token_bytes(answer.ids)
+            ids = pack_token_ids(answer.ids)
             await self._store.call(answers.checkpoint_answer, message.id, answer.content, ids, len(answer.ids))
             answer.mark_stored(len(answer.ids))
         await self._show_path()
@@ -222,7 +221,7 @@ class Writing(OpenSession):
             first_token_ms=finished.first_token_ms if finished else None,
             seed=finished.seed if finished else None,
             settings=msgspec.to_builtins(self.sampling),
-            token_ids=token_bytes(answer.ids),
+            token_ids=pack_token_ids(answer.ids),
             tokens=answer.packed,
         )
         if self.session is not None:
@@ -265,7 +264,7 @@ class Writing(OpenSession):
             n_tokens = len(answer.ids)
             try:
                 await self._store.call(
-                    answers.checkpoint_answer, answer.message_id, answer.content, token_bytes(answer.ids), n_tokens
+                    answers.checkpoint_answer, answer.message_id, answer.content, pack_token_ids(answer.ids), n_tokens
                 )
                 answer.mark_stored(n_tokens)
             except StorageError as error:
