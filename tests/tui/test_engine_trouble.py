@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,9 @@ import psutil
 import pytest
 
 from engine.protocol import Generate, Load
+from storage import deletion
+from storage.database import open_database
+from tui.paths import user_paths
 from tui.priority import TYPING_NICENESS
 from tui.widgets.prompt_box import PromptBox
 from tui.widgets.status_line import StatusLine
@@ -140,6 +143,22 @@ async def test_what_waits_for_the_model_can_be_called_off(stage: Stage, tmp_path
         await play.press("ctrl+r")
         await play.until(lambda: stage.heard(Generate))
         await play.answered()
+
+
+async def test_what_waits_for_the_model_in_a_session_that_is_deleted_elsewhere_is_told(
+    stage: Stage, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    stage.set_script(gate=str(gate))
+    async with stage.running() as play:
+        await play.until(lambda: play.app.workspace.is_open)
+        await play.say("early bird")
+        with closing(open_database(user_paths().database)) as db:
+            deletion.delete_session(db, play.conversation.session.id)
+        gate.touch()
+        await play.until_told("There is no session")
+        await play.until(lambda: not play.conversation.is_busy and play.conversation.session is None)
+        assert await play.ask("once more") == "Paris is the capital of France."
 
 
 async def test_no_engine_is_left_behind(stage: Stage) -> None:

@@ -118,6 +118,19 @@ async def test_an_event_that_cannot_be_taken_in_does_not_silence_the_engine(stag
     assert "in take_badly" in user_paths().app_log.read_text()
 
 
+async def test_an_error_that_nobody_foresaw_in_the_background_is_told(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with stage.ready() as play:
+
+        async def look_badly() -> bool:
+            raise RuntimeError("out of order")
+
+        monkeypatch.setattr(play.app.workspace.store, "changed_elsewhere", look_badly)
+        await play.until_told("This should not have happened: RuntimeError: out of order.")
+    assert "in look_badly" in user_paths().app_log.read_text()
+
+
 async def test_a_servers_token_that_cannot_be_one_does_no_harm(stage: Stage, scripted_server: ScriptedServer) -> None:
     token = {"token": "Paris.", "logprob": -0.1, "id": 2**31, "top_logprobs": []}
     choice = {"index": 0, "delta": {"content": "Paris."}, "logprobs": {"content": [token]}, "finish_reason": "stop"}

@@ -37,8 +37,6 @@ from engine.protocol import (
     Tune,
     Unloaded,
 )
-from tui.language import _
-from tui.log import start_log
 from tui.messages import (
     AbilitiesShown,
     EngineChanged,
@@ -52,6 +50,7 @@ from tui.messages import (
 )
 from tui.priority import Precedence
 from tui.sentences import reason, sentence, sentences
+from tui.services import background
 from tui.services.aside import Aside
 
 TUNE_PERIOD_S = 0.05
@@ -127,7 +126,7 @@ class EngineSession:
                 self._set_phase("dead", reason(error))
                 return
             self._client = client
-            self._pump = asyncio.create_task(self._pump_events(client), name="engine events")
+            self._pump = background.begin(self._pump_events(client), "engine events", self._post)
             self._set_phase("empty")
             if self._load is not None:
                 await self.load(self._load)
@@ -181,7 +180,7 @@ class EngineSession:
         """Send new settings for the running answer, now and then at most once every TUNE_PERIOD_S."""
         self._wanted = (request_id, sampling)
         if self._tuning is None or self._tuning.done():
-            self._tuning = asyncio.create_task(self._send_tunes(), name="tune")
+            self._tuning = background.begin(self._send_tunes(), "tune", self._post)
 
     async def close(self) -> None:
         """End the engine; safe to call in any state, and twice."""
@@ -248,9 +247,7 @@ class EngineSession:
             try:
                 await self._take(event)
             except Exception as error:  # noqa: BLE001 - without this task, nothing that the engine says is heard
-                start_log().error("%s was not taken in.", type(event).__name__, exc_info=error)
-                name = type(error).__name__
-                self._post(Trouble(_("This should not have happened: {name}: {error}.", name=name, error=error)))
+                background.tell_unforeseen(error, f"taking in {type(event).__name__}", self._post)
             if isinstance(event, EngineDied):
                 return
 

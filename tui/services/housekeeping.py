@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 from storage.errors import StorageError
 from tui.before_textual import tidy_up
 from tui.log import start_log
 from tui.messages import HistoryChanged
+from tui.services import background
 from tui.services.conversation import Conversation
 from tui.services.engine_session import Post
 from tui.services.history import History
@@ -54,7 +54,7 @@ class Housekeeping:
 
     def start(self) -> None:
         """Begin to look round."""
-        self._task = asyncio.create_task(self._run(), name="housekeeping")
+        self._task = background.begin(self._run(), "housekeeping", self._post)
 
     def touch(self) -> None:
         """Somebody does something: what can wait waits."""
@@ -70,8 +70,7 @@ class Housekeeping:
         for task in (self._task, self._title):
             if task is not None:
                 task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+                await asyncio.wait([task])
 
     async def _run(self) -> None:
         while True:
@@ -108,4 +107,4 @@ class Housekeeping:
         if self._titles is None or (self._title is not None and not self._title.done()):
             return
         if self._titles.wanted is not None:
-            self._title = asyncio.create_task(self._try(self._titles.make), name="title")
+            self._title = background.begin(self._try(self._titles.make), "title", self._post)

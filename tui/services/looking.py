@@ -16,6 +16,7 @@ from storage.records import unpack_token_ids
 from tui.language import _
 from tui.messages import Place, Weighed
 from tui.sentences import reason
+from tui.services import background
 from tui.services.answer import Beginning
 from tui.services.conversation import Conversation
 from tui.services.engine_session import EngineSession, Post
@@ -106,7 +107,7 @@ class Looking:
     def _ask(self) -> None:
         self._wanted = True
         if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._keep_asking(), name="look at a place")
+            self._asking = background.begin(self._keep_asking(), "look at a place", self._post)
 
     async def _keep_asking(self) -> None:
         while self._wanted:

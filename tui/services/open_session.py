@@ -15,6 +15,7 @@ from storage.errors import NoSuchSessionError, SessionHeldError, StorageError
 from storage.owners import Owner, this_owner
 from storage.records import PathMessage, Session
 from tui.messages import HeldElsewhere, HistoryChanged, PathChanged, TitleChanged
+from tui.services import background
 from tui.services.answer import sampling_of
 from tui.services.engine_session import EngineSession, Post
 from tui.services.store import Store
@@ -156,7 +157,7 @@ class OpenSession:
 
     def _save_soon(self) -> None:
         if self._saving is None or self._saving.done():
-            self._saving = asyncio.create_task(self._save_later(), name="save draft and settings")
+            self._saving = background.begin(self._save_later(), "save draft and settings", self._post)
 
     async def _save_later(self) -> None:
         await asyncio.sleep(SAVE_DELAY_S)

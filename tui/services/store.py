@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 from storage.errors import StorageError
 from tui.language import _
+from tui.services import background
 from tui.services.shelter_folder import ShelterFolder
 
 if TYPE_CHECKING:
     import sqlite_utils
 
     from storage.database import Database
+    from tui.services.engine_session import Post
     from tui.services.shelter import Shelter
 
 RETRY_S = 5.0
@@ -33,15 +35,19 @@ class Store:
     """A database that is opened once; calls wait for it, and fail with its error where it cannot be opened.
 
     tell: called with the reason when something cannot be stored and is kept in memory, and with None when all of it is
-    stored after all. rescued: after close, the file with what could not be stored at all, if there is such a thing.
+    stored after all. post: gets what nobody foresaw. rescued: after close, the file with what could not be stored at
+    all, if there is such a thing.
     """
 
-    def __init__(self, tell: Callable[[StorageError | None], None], retry_s: float = RETRY_S) -> None:
+    def __init__(
+        self, tell: Callable[[StorageError | None], None], retry_s: float = RETRY_S, post: Post | None = None
+    ) -> None:
         self._path = Path()
         self._database: asyncio.Future[Database] | None = None
         self._replaced: Database | None = None
         self._temporary: Shelter | None = None
         self._tell = tell
+        self._post = post
         self._retry_s = retry_s
         self._shelter: Shelter | None = None
         self._sheltering = asyncio.Lock()
@@ -173,7 +179,7 @@ class Store:
 
     def _retry_soon(self) -> None:
         if self._retrying is None or self._retrying.done():
-            self._retrying = asyncio.create_task(self._retry(), name="store what is in memory")
+            self._retrying = background.begin(self._retry(), "store what is in memory", self._post)
 
     async def _retry(self) -> None:
         while self._shelter is not None or self.is_read_only:

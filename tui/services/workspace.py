@@ -12,7 +12,6 @@ from engine.kept_caches import KEPT
 from engine.protocol import Load
 from storage.errors import StorageError
 from tui.language import _
-from tui.log import start_log
 from tui.messages import HistoryChanged, ModelChosen, NoModelFound, Trouble
 from tui.model_choice import ModelChoiceError
 from tui.options import AppOptions
@@ -20,6 +19,7 @@ from tui.paths import Paths
 from tui.presets import Presets
 from tui.sentences import reason
 from tui.servers import choose_server, connect
+from tui.services import background
 from tui.services.attachments import Attachments
 from tui.services.conversation import Conversation
 from tui.services.engine_session import EngineSession, Post
@@ -52,7 +52,7 @@ class Workspace:
         self._settings = settings
         self._post = post
         defaults = Defaults(settings.chat.system_prompt, settings.sampling.sampling)
-        self.store = Store(self._tell_stored)
+        self.store = Store(self._tell_stored, post=post)
         self.engine = EngineSession(post, paths.engine_log, engine_command)
         self.models = Models(post, paths, settings)
         self.history = History(self.store, post, paths.cache_dir / KEPT)
@@ -70,17 +70,7 @@ class Workspace:
 
     def start(self) -> None:
         """Start the engine and open the database, both in the background."""
-        self._starting = asyncio.create_task(self._start(), name="start services")
-        self._starting.add_done_callback(self._started)
-
-    def _started(self, task: asyncio.Task[None]) -> None:
-        """Nobody awaits the start, so what nobody foresaw is told here."""
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            start_log().error("The services did not start.", exc_info=error)
-            self._post(
-                Trouble(_("This should not have happened: {name}: {error}.", name=type(error).__name__, error=error))
-            )
+        self._starting = background.begin(self._start(), "start services", self._post)
 
     async def _start(self) -> None:
         await asyncio.gather(self._start_engine(), self._open_sessions())
@@ -185,11 +175,9 @@ class Workspace:
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
-        if self._starting is not None and not self._starting.done():
-            self._starting.cancel()
         if self._starting is not None:
-            with suppress(asyncio.CancelledError, Exception):
-                await self._starting
+            self._starting.cancel()
+            await asyncio.wait([self._starting])
         async with AsyncExitStack() as rest:
             # Last to first, each whatever became of the others; an error comes out at the end.
             rest.push_async_callback(self.store.close)

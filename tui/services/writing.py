@@ -33,6 +33,7 @@ from tui.messages import (
     Trouble,
 )
 from tui.sentences import reason, sentence, sentences
+from tui.services import background
 from tui.services.answer import (
     CHECKPOINT_PERIOD_S,
     Answer,
@@ -143,8 +144,8 @@ class Writing(OpenSession):
         self.answer = answer
         self._answer_over.clear()
         self._tending = [
-            asyncio.create_task(self._show_regularly(answer), name="show answer"),
-            asyncio.create_task(self._checkpoint_regularly(answer), name="checkpoint answer"),
+            background.begin(self._show_regularly(answer), "show answer", self._post),
+            background.begin(self._checkpoint_regularly(answer), "checkpoint answer", self._post),
         ]
         self._post(AnswerBegan())
         prompt = msgspec.structs.replace(
@@ -275,7 +276,7 @@ class Writing(OpenSession):
     def _model_ready(self) -> None:
         self._take_recommended()
         if self.waiting:
-            self._starting = asyncio.create_task(self._answer_waiting(), name="answer what waits")
+            self._starting = background.begin(self._answer_waiting(), "answer what waits", self._post)
 
     def _take_recommended(self) -> None:
         """Another model is open: new sessions begin with its recommended sampling, also the one that just began."""
@@ -291,7 +292,10 @@ class Writing(OpenSession):
         async with self._lock:
             if self.waiting:
                 self._set_waiting(False)
-                await self._answer_last()
+                try:
+                    await self._answer_last()
+                except StorageError as error:
+                    self._post(Trouble(reason(error)))
 
     def _set_waiting(self, waiting: bool) -> None:
         if waiting != self.waiting:

@@ -1,0 +1,38 @@
+"""Work that goes on beside everything else and that nobody awaits: what goes wrong in it is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from tui.language import _
+from tui.log import start_log
+from tui.messages import Trouble
+
+if TYPE_CHECKING:
+    from tui.services.engine_session import Post
+
+
+def begin(work: Coroutine[Any, Any, None], name: str, post: Post | None) -> asyncio.Task[None]:
+    """Do something in the background. An error that nobody foresaw ends it and is told.
+
+    post: None to have it in the log alone.
+    """
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(partial(_ended, post))
+    return task
+
+
+def _ended(post: Post | None, task: asyncio.Task[None]) -> None:
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        tell_unforeseen(error, task.get_name(), post)
+
+
+def tell_unforeseen(error: BaseException, what: str, post: Post | None) -> None:
+    """Say an error that nobody foresaw, and write it to the log with its traceback. what: in which it came."""
+    start_log().error("Not foreseen in: %s.", what, exc_info=error)
+    if post is not None:
+        post(Trouble(_("This should not have happened: {name}: {error}.", name=type(error).__name__, error=error)))
