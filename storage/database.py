@@ -39,7 +39,7 @@ class Database:
         self._reader = Reader(path)
         self._db: SqliteDatabase | None = None
         self._seen_version = 0
-        self._closed = False
+        self._closing = False
 
     @classmethod
     async def open(cls, path: Path | str, *, read_only: bool = False) -> Database:
@@ -56,6 +56,7 @@ class Database:
 
     async def call(self, function: Callable[Concatenate[SqliteDatabase, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a function of this package on the database's thread and return what it returns."""
+        self._refuse_closed()
 
         def work() -> R:
             db = self._opened()
@@ -69,8 +70,7 @@ class Database:
 
         It sees what the calls that have ended have written. When the waiting is cancelled, so is the reading.
         """
-        if self._closed:
-            raise DatabaseAccessError(f"{self.path} is closed.")
+        self._refuse_closed()
 
         def work(db: SqliteDatabase) -> R:
             with translated(str(self.path)):
@@ -80,6 +80,7 @@ class Database:
 
     async def changed_elsewhere(self) -> bool:
         """Tell whether another connection has written since this was last asked."""
+        self._refuse_closed()
 
         def look() -> bool:
             before, self._seen_version = self._seen_version, data_version(self._opened())
@@ -88,16 +89,18 @@ class Database:
         return await self._run(look)
 
     async def close(self) -> None:
-        """Finish what was asked for, fold the log into the file, and let go of it."""
-        if not self._closed:
+        """Finish what was asked for, fold the log into the file, and let go of it; nothing can be asked any more."""
+        if not self._closing:
+            self._closing = True
             await self._reader.close()
             await self._run(self._close)
-            self._closed = True
             self._thread.shutdown(wait=False)
 
-    async def _run(self, work: Callable[[], R]) -> R:
-        if self._closed:
+    def _refuse_closed(self) -> None:
+        if self._closing:
             raise DatabaseAccessError(f"{self.path} is closed.")
+
+    async def _run(self, work: Callable[[], R]) -> R:
         return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, work))
 
     def _open(self) -> None:

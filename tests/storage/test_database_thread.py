@@ -110,6 +110,22 @@ async def test_closing_does_not_wait_for_a_long_read(path: Path) -> None:
         await reading
 
 
+async def test_nothing_can_be_asked_of_a_database_that_is_being_closed(path: Path) -> None:
+    database = await Database.open(path)
+    await database.read(list_sessions)
+    gate = threading.Event()
+    before = asyncio.create_task(database.call(lambda db: gate.wait(10)))
+    await asyncio.sleep(0)
+    closing_it = asyncio.create_task(database.close())
+    await asyncio.sleep(0)
+    for ask in (database.read(list_sessions), database.call(list_sessions), database.changed_elsewhere()):
+        with pytest.raises(DatabaseAccessError, match="closed"):
+            await ask
+    gate.set()
+    assert await before
+    await closing_it
+
+
 async def test_a_long_read_does_not_delay_a_write_and_ends_with_the_waiting(path: Path) -> None:
     database = await Database.open(path)
     session_id = await database.call(fill)
