@@ -49,11 +49,11 @@ def purge_deleted(
     that were deleted later; another window may still offer to undo. Each step is a short transaction, so that other
     apps can write in between. budget_s: stop after so long; returns False when there is more to do, by another call.
     """
-    deadline = None if budget_s is None else time.monotonic() + budget_s
-    limit = _limit(older_than_s)
+    deadline_s = None if budget_s is None else time.monotonic() + budget_s
+    before_utc = _utc_ago(older_than_s)
     with translated(database_path(db)):
-        for _ in _steps(db, limit, None if ids is None else json.dumps(list(ids))):
-            if deadline is not None and time.monotonic() > deadline:
+        for _ in _steps(db, before_utc, None if ids is None else json.dumps(list(ids))):
+            if deadline_s is not None and time.monotonic() > deadline_s:
                 return False
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     return True
@@ -80,12 +80,12 @@ def purge_session(db: SqliteDatabase, session_id: str) -> None:
 def deleted_sessions(db: SqliteDatabase, *, older_than_s: float = 0) -> list[str]:
     """The ids of the sessions that purge_deleted would remove."""
     rows = db.execute(
-        "SELECT id FROM sessions WHERE deleted_utc IS NOT NULL AND deleted_utc <= ?", [_limit(older_than_s)]
+        "SELECT id FROM sessions WHERE deleted_utc IS NOT NULL AND deleted_utc <= ?", [_utc_ago(older_than_s)]
     )
     return [row[0] for row in rows.fetchall()]
 
 
-def _limit(older_than_s: float) -> str:
+def _utc_ago(older_than_s: float) -> str:
     return format_utc(datetime.now(UTC) - timedelta(seconds=older_than_s))
 
 
@@ -95,8 +95,8 @@ def forget_words(db: SqliteDatabase) -> None:
         set_setting(db, f"{_UNMERGED}:{index}", "begin")
 
 
-def _steps(db: SqliteDatabase, limit: str, ids: str | None) -> Iterator[None]:
-    while _purge_one(db, limit, ids):
+def _steps(db: SqliteDatabase, before_utc: str, ids: str | None) -> Iterator[None]:
+    while _purge_one(db, before_utc, ids):
         yield
     yield from _traces(db)
 
@@ -113,12 +113,12 @@ def _traces(db: SqliteDatabase) -> Iterator[None]:
 
 
 @writes
-def _purge_one(db: SqliteDatabase, limit: str, ids: str | None) -> bool:
+def _purge_one(db: SqliteDatabase, before_utc: str, ids: str | None) -> bool:
     """Remove one of the deleted sessions; ids: None or a JSON list."""
     row = db.execute(
-        "SELECT key FROM sessions WHERE deleted_utc IS NOT NULL AND deleted_utc <= :limit"
+        "SELECT key FROM sessions WHERE deleted_utc IS NOT NULL AND deleted_utc <= :before_utc"
         " AND (:ids IS NULL OR id IN (SELECT value FROM json_each(:ids))) LIMIT 1",
-        {"limit": limit, "ids": ids},
+        {"before_utc": before_utc, "ids": ids},
     ).fetchone()
     if row is None:
         return False

@@ -18,11 +18,11 @@ _AT_MOST = 2048
 Found = list[tuple[str, int]]
 
 
-def newest_first(db: SqliteDatabase, find: Callable[[str], Found], deadline: float | None = None) -> Iterator[int]:
+def newest_first(db: SqliteDatabase, find: Callable[[str], Found], deadline_s: float | None = None) -> Iterator[int]:
     """Yield the keys of messages that `find` finds, the newest first.
 
     find: tells (created_utc, key) of those in some sessions (a JSON list of keys). Sessions are looked at in the order
-    in which they changed, until none can have newer messages. deadline: then only what was found is yielded.
+    in which they changed, until none can have newer messages. deadline_s: then only what was found is yielded.
     """
     sessions = db.execute("SELECT key, updated_utc FROM sessions WHERE deleted_utc IS NULL ORDER BY updated_utc DESC")
     found: Found = []
@@ -31,7 +31,7 @@ def newest_first(db: SqliteDatabase, find: Callable[[str], Found], deadline: flo
         changed_utc = some[0][1]
         while found and found[-1][0] >= changed_utc:
             yield found.pop()[1]
-        if deadline is not None and time.monotonic() > deadline:
+        if deadline_s is not None and time.monotonic() > deadline_s:
             break
         found = sorted(found + find(json.dumps([key for key, _ in some])))
         size = min(2 * size, _AT_MOST)

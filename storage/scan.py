@@ -43,7 +43,7 @@ def writes_no_spaces(text: str) -> bool:
     return _NO_SPACES.search(text) is not None
 
 
-def scan(db: SqliteDatabase, text: str, limit: int, deadline: float | None) -> list[SearchHit]:
+def scan(db: SqliteDatabase, text: str, limit: int, deadline_s: float | None) -> list[SearchHit]:
     """Find titles, then messages, that have all pieces of a text between spaces; the newest first.
 
     Something of the text has to be of such a script, or a symbol.
@@ -55,7 +55,7 @@ def scan(db: SqliteDatabase, text: str, limit: int, deadline: float | None) -> l
     def find(sessions: str) -> Found:
         return db.execute(_MESSAGES.format(matches=_all_like("m.content", patterns)), [sessions, *patterns]).fetchall()
 
-    found = (row for key in newest_first(db, find, deadline) for row in query(db, _BY_KEY, key))
+    found = (row for key in newest_first(db, find, deadline_s) for row in query(db, _BY_KEY, key))
     messages = list(islice(_hits(found, pieces), limit))
     # However many titles match, messages get their half.
     n_titles = max(limit - len(messages), limit // 2)

@@ -91,19 +91,19 @@ def search(db: SqliteDatabase, text: str, limit: int = 50, *, budget_ms: float |
     stop looking for phrases after so long, with what was found.
     """
     text = text[:_MAX_TYPED_CHARS].encode("utf-8", "replace").decode()
-    deadline = None if budget_ms is None else time.monotonic() + budget_ms / 1000
+    deadline_s = None if budget_ms is None else time.monotonic() + budget_ms / 1000
     if writes_no_spaces(text):
-        return scan(db, text, limit, deadline)
+        return scan(db, text, limit, deadline_s)
     typed = _parse(db, text)
     if typed is None and any(map(is_symbol, text)):
-        return scan(db, text, limit, deadline)
+        return scan(db, text, limit, deadline_s)
     if typed is None or limit < 1:
         return []
     # However many titles match, messages get their half.
-    messages = list(islice(_matches(db, _messages(db, typed.words), typed, limit, deadline), limit))
+    messages = list(islice(_matches(db, _messages(db, typed.words), typed, limit, deadline_s), limit))
     n_titles = max(limit - len(messages), limit // 2)
     rows = query(db, _TITLES, typed.words)
-    titles = list(islice(_matches(db, rows, typed, n_titles, deadline), n_titles))
+    titles = list(islice(_matches(db, rows, typed, n_titles, deadline_s), n_titles))
     return titles + messages[: limit - len(titles)]
 
 
@@ -141,14 +141,14 @@ def _ranges(keys: list[int]) -> Iterator[tuple[int, int]]:
 
 
 def _matches(
-    db: SqliteDatabase, rows: Iterator[dict[str, Any]], typed: _Query, n_wanted: int, deadline: float | None
+    db: SqliteDatabase, rows: Iterator[dict[str, Any]], typed: _Query, n_wanted: int, deadline_s: float | None
 ) -> Iterator[SearchHit]:
     """Yield what has the words as they were typed, in the order of the rows.
 
     The rows have all the words; a small index of them, in memory, knows positions and makes the snippets.
     """
     if typed.phrases or typed.literal:
-        rows = _sieved(rows, typed, deadline)
+        rows = _sieved(rows, typed, deadline_s)
     size = min(n_wanted, _BATCH)
     while batch := {row.pop("key"): row for row in islice(rows, size)}:
         texts = {key: row.pop("text") for key, row in batch.items()}
@@ -164,7 +164,7 @@ def _matches(
                 yield SearchHit(**batch[key], snippet=line, matches=places)
 
 
-def _sieved(rows: Iterator[dict[str, Any]], typed: _Query, deadline: float | None) -> Iterator[dict[str, Any]]:
+def _sieved(rows: Iterator[dict[str, Any]], typed: _Query, deadline_s: float | None) -> Iterator[dict[str, Any]]:
     """Drop what has the words, but not what is to be there literally.
 
     Of phrases, only those of plain letters are looked at, because indexing the texts takes longer, and what may be one
@@ -173,7 +173,7 @@ def _sieved(rows: Iterator[dict[str, Any]], typed: _Query, deadline: float | Non
     plain = [_plain_pattern(phrase) for phrase in typed.phrases if phrase.isascii()]
     literal = [pattern(piece) for piece in typed.literal]
     for row in rows:
-        if deadline is not None and time.monotonic() > deadline:
+        if deadline_s is not None and time.monotonic() > deadline_s:
             return
         text = _plain(row["text"]) if plain else b""
         folded = fold(row["text"]) if literal else ""
