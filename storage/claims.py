@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .errors import SessionHeldError
 from .owners import Owner, is_alive, this_process
 from .rows import session_key
-from .transactions import reads, writes
+from .transactions import writes
 
 if TYPE_CHECKING:
     from sqlite_utils import Database as SqliteDatabase
@@ -39,21 +39,9 @@ def release_session(db: SqliteDatabase, session_id: str, owner: Owner) -> None:
 
 
 @writes
-def release_all(db: SqliteDatabase, owner: Owner) -> None:
-    """Give all claims of an app back, at its end."""
-    db.execute("DELETE FROM claims WHERE owner_id = ?", [owner.id])
-
-
-@writes
 def beat(db: SqliteDatabase, owner: Owner) -> None:
     """Renew an app's claims; every 10 s is often enough."""
     db.execute("UPDATE claims SET heartbeat_s = ? WHERE owner_id = ?", [time.time(), owner.id])
-
-
-@reads
-def who_holds(db: SqliteDatabase, session_id: str) -> Owner | None:
-    """Tell which running app writes in a session, None when none does."""
-    return _holder(db, session_key(db, session_id))
 
 
 def refuse_held(db: SqliteDatabase, key: int, session_id: str) -> None:

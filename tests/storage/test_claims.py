@@ -14,13 +14,14 @@ import pytest
 from sqlite_utils import Database
 
 from storage.answers import begin_answer
-from storage.claims import beat, claim_session, release_all, release_session, who_holds
+from storage.claims import beat, claim_session, release_session
 from storage.deletion import purge_session
 from storage.errors import NoSuchSessionError, SessionHeldError
 from storage.owners import this_owner
 from storage.records import Session
-from storage.sessions import create_session, rename_session
+from storage.sessions import rename_session
 from storage.tree import append_message, delete_message, edit_message, fork_session, switch_to
+from tests.storage.holding import who_holds
 
 CLAIM = """
 import sys
@@ -61,16 +62,6 @@ def test_the_first_to_claim_holds(db: Database, session: Session) -> None:
     assert who_holds(db, session.id) == first
     release_session(db, session.id, first)
     assert claim_session(db, session.id, second) == second
-
-
-def test_all_claims_of_an_app_end_with_it(db: Database, session: Session) -> None:
-    mine, others = this_owner(), this_owner()
-    other = create_session(db, model="", system="", settings={})
-    claim_session(db, session.id, mine)
-    claim_session(db, other.id, others)
-    release_all(db, mine)
-    assert who_holds(db, session.id) is None
-    assert who_holds(db, other.id) == others
 
 
 def test_an_unknown_session_cannot_be_claimed(db: Database) -> None:

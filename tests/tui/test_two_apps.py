@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from storage import claims, deletion, sessions, tree
 from storage.database import open_database
 from storage.owners import this_owner
+from tests.storage.holding import who_holds
 from tests.tui.test_engine_trouble import COUNTING
 from tui.paths import user_paths
 from tui.widgets.transcript import Transcript
@@ -96,9 +97,9 @@ async def test_a_session_is_free_again_once_the_other_app_leaves_it(stage: Stage
         claims.release_session(db, session.id, other)
         await play.until(lambda: "Open in another" not in play.text())
         assert play.conversation.held_by is None
-        assert claims.who_holds(db, session.id).pid == os.getpid()
+        assert who_holds(db, session.id).pid == os.getpid()
         await play.conversation.new()
-        assert claims.who_holds(db, session.id) is None
+        assert who_holds(db, session.id) is None
     db.close()
 
 

@@ -66,7 +66,11 @@ class Found:
 
 
 class History:
-    """Reads the list of sessions; every method says a storage error on screen and returns what there is."""
+    """Reads the list of sessions, and changes one that is not open.
+
+    page and search say a storage error on screen and return what there is, and purge_own lets a later start do what it
+    cannot; all others raise StorageError.
+    """
 
     def __init__(self, store: Store, post: Post, kept_caches: Path) -> None:
         self._store = store
