@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def begin_answer(
     db: SqliteDatabase, session_id: str, parent_id: str | None, *, model: str, settings: Settings, seed: int | None
 ) -> Message:
-    """Add an answer that is being written, empty yet, and make it the head."""
+    """Add an answer that is being written, empty yet, and make it the head; its model is the session's from now on."""
     message = Message(
         id=new_id(),
         session_id=session_id,
@@ -36,6 +36,8 @@ def begin_answer(
         created_utc=now_utc(),
     )
     keep_unfinished(db, add(db, message), None, this_owner())
+    if model:
+        db.execute("UPDATE sessions SET model = ? WHERE id = ?", [storable(model), session_id])
     return get_message(db, message.id)
 
 

@@ -20,9 +20,10 @@ Settings = dict[str, Any]
 class Session(msgspec.Struct, frozen=True, kw_only=True):
     """One conversation with all its branches.
 
-    title_source: who gave the title, so that a later automatic one never replaces the user's. template: a chat template
-    chosen instead of the model's own. head_id: the last message of the branch that is shown. draft: what stands unsent
-    in the prompt box. n_messages: of all branches. Times are ISO 8601, UTC, in milliseconds.
+    title_source: who gave the title, so that a later automatic one never replaces the user's. model: that of the answer
+    that was begun last, before the first one what was open, "" where nothing was. template: a chat template chosen
+    instead of the model's own. head_id: the last message of the branch that is shown. draft: what stands unsent in the
+    prompt box. n_messages: of all branches. Times are ISO 8601, UTC, in milliseconds.
     """
 
     id: str

@@ -112,11 +112,6 @@ def set_template(db: SqliteDatabase, session_id: str, template: str | None) -> N
     _set(db, session_id, "template", template)
 
 
-def set_model(db: SqliteDatabase, session_id: str, model: str) -> None:
-    """Change the model with which the session goes on."""
-    _set(db, session_id, "model", storable(model))
-
-
 def set_draft(db: SqliteDatabase, session_id: str, draft: str) -> None:
     """Keep what stands unsent in the prompt box."""
     _set(db, session_id, "draft", storable(draft))

@@ -8,6 +8,7 @@ from sqlite_utils import Database
 from storage.answers import begin_answer, checkpoint_answer, finish_answer, recover_interrupted, resume_answer
 from storage.errors import AnswerStateError, NoSuchMessageError
 from storage.records import FinalState, Message, Session, pack_token_ids, unpack_token_ids
+from storage.sessions import create_session, get_session
 from storage.tree import append_message, delete_message, get_message, path
 
 
@@ -46,6 +47,13 @@ def test_an_answer_carries_what_made_it(db: Database, session: Session, answer: 
     assert (done.prompt_tokens, done.generated_tokens, done.tokens_per_second) == (20, 3, 118.5)
     assert (done.first_token_ms, done.token_ids) == (90.25, None)
     assert path(db, session.id)[-1].message == done
+
+
+def test_a_session_s_model_is_that_of_its_last_answer(db: Database) -> None:
+    session = create_session(db, model="", system="", settings={})
+    for model, kept in (("tiny", "tiny"), ("huge", "huge"), ("", "huge")):
+        begin_answer(db, session.id, None, model=model, settings={}, seed=None)
+        assert get_session(db, session.id).model == kept
 
 
 def test_checkpoints_are_there_for_everybody(db: Database, answer: Message) -> None:

@@ -39,11 +39,10 @@ def test_every_change_is_kept(db: Database, session: Session) -> None:
     sessions.set_system(db, session.id, "Speak Latin.")
     sessions.set_settings(db, session.id, {"temperature": 0.1})
     sessions.set_template(db, session.id, "alpaca")
-    sessions.set_model(db, session.id, "huge")
     sessions.set_draft(db, session.id, "What I was going to s")
     now = sessions.get_session(db, session.id)
     assert (now.pinned, now.archived, now.system, now.settings) == (True, True, "Speak Latin.", {"temperature": 0.1})
-    assert (now.template, now.model, now.draft) == ("alpaca", "huge", "What I was going to s")
+    assert (now.template, now.draft) == ("alpaca", "What I was going to s")
     assert now.updated_utc == session.updated_utc
 
 

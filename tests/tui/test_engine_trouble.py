@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from engine.protocol import Generate, Load
-from storage import deletion
+from storage import deletion, sessions
 from storage.database import open_database
 from tui.paths import user_paths
 from tui.priority import TYPING_NICENESS
@@ -127,6 +127,9 @@ async def test_one_can_type_and_send_while_the_model_loads(stage: Stage, tmp_pat
         await play.answered()
         await play.until_shown("Paris is the capital of France.")
         assert "as soon as the model is ready" not in play.text()
+        session = play.conversation.session
+        stored = await play.app.workspace.store.call(sessions.get_session, session.id)
+        assert stored.model == "Tiny 135M Q4_1"
 
 
 async def test_what_waits_for_the_model_can_be_called_off(stage: Stage, tmp_path: Path) -> None:
