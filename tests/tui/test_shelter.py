@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 import sqlite_utils
 
 from engine.kept_caches import kept_file
-from storage import answers, sessions, tree
+from storage import answers, deletion, sessions, tree
 from storage.database import open_database
 from storage.deletion import delete_session, deleted_sessions, purge_deleted, restore_session
 from storage.errors import DatabaseBusyError, DiskFullError, ReadOnlyDatabaseError, StorageError
@@ -20,6 +23,7 @@ from storage.export import all_sessions_json
 from storage.importers import import_file
 from tests.tui.conftest import Stage
 from tui.services.history import History
+from tui.services.shelter import IN_BOTH, WRITES
 from tui.services.store import Store
 
 LONG = "word " * 20_000
@@ -68,6 +72,38 @@ def stored(path: Path, session_id: str) -> list[tuple[str, str, str]]:
     """What the file has of a session."""
     with closing(open_database(path, read_only=True)) as db:
         return [(step.message.role, step.message.content, step.message.state) for step in tree.path(db, session_id)]
+
+
+NEITHER = {
+    # Done again by the next start.
+    answers.recover_interrupted,
+    # Steps of the others, and what the command line does without a shelter.
+    deletion.forget_words,
+    deletion.purge_session,
+    tree.add,
+}
+
+
+def changes_something(function: Callable[..., Any]) -> bool:
+    """Whether it takes a database and is not marked as one that reads."""
+    return "db" in inspect.signature(function).parameters and "@reads" not in inspect.getsource(function)
+
+
+@pytest.mark.parametrize("module", [sessions, tree, answers, deletion])
+def test_everything_that_writes_is_either_done_in_memory_or_in_both_or_known_not_to_be(module: ModuleType) -> None:
+    public = [f for name, f in inspect.getmembers(module, inspect.isfunction) if not name.startswith("_")]
+    own = [function for function in public if function.__module__ == module.__name__]
+    writing = [function for function in own if changes_something(function)]
+    assert writing
+    for function in writing:
+        assert [function in known for known in (WRITES, IN_BOTH, NEITHER)].count(True) == 1, function.__name__
+
+
+async def test_what_a_call_is_about_is_told_by_its_place(store: Store) -> None:
+    session_id = await begin(store)
+    with pytest.raises(TypeError, match="set_draft"):
+        await store.call(sessions.set_draft, session_id=session_id, draft="not there")
+    assert (await store.call(sessions.get_session, session_id)).draft == ""
 
 
 async def test_a_session_goes_on_in_memory_and_comes_back(

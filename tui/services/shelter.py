@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _PASSING = (DiskFullError, ReadOnlyDatabaseError, DatabaseBusyError, DatabaseAccessError)
 """What may be over in a while."""
 
-_WRITES: frozenset[Callable[..., Any]] = frozenset(
+WRITES: frozenset[Callable[..., Any]] = frozenset(
     [
         answers.begin_answer,
         answers.checkpoint_answer,
@@ -60,7 +60,7 @@ _WRITES: frozenset[Callable[..., Any]] = frozenset(
 )
 """What adds something."""
 
-_IN_BOTH: frozenset[Callable[..., Any]] = frozenset(
+IN_BOTH: frozenset[Callable[..., Any]] = frozenset(
     [
         delete_session,
         purge_deleted,
@@ -80,7 +80,7 @@ def can_pass(error: StorageError) -> bool:
 
 def can_shelter(function: Callable[..., Any], error: StorageError) -> bool:
     """Whether what failed can be done here instead."""
-    return function in _WRITES and can_pass(error)
+    return function in WRITES and can_pass(error)
 
 
 class Shelter:
@@ -120,7 +120,7 @@ class Shelter:
 
         Raises StorageError where the database refuses it; nothing has changed then.
         """
-        if function in _IN_BOTH and await _sessions_of(real, arguments):
+        if function in IN_BOTH and await _sessions_of(real, arguments):
             # Another app may have deleted it there.
             with suppress(NoSuchSessionError, NoSuchMessageError):
                 await real.call(function, *arguments, **options)

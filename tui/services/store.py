@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 RETRY_S = 5.0
 """The time between two attempts to store what could not be stored."""
 
+_IDS = frozenset(["session_id", "message_id", "ids"])
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -133,7 +135,12 @@ class Store:
     async def call(
         self, function: Callable[Concatenate[sqlite_utils.Database, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        """Run a function of the storage package on the database's thread. Raises StorageError."""
+        """Run a function of the storage package on the database's thread. Raises StorageError.
+
+        What it is about, an id or several, comes first and by its place: the shelter looks there.
+        """
+        if not args and not _IDS.isdisjoint(kwargs):
+            raise TypeError(f"{function.__name__} has to be told by place what it is about.")
         database = await self._opened()
         if self._shelter is not None:
             async with self._sheltering:
