@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
 
 from storage import claims, deletion, sessions, tree
 from storage.database import open_database
+from storage.errors import StorageError
 from storage.owners import this_owner
+from tests.tui.conftest import PATIENCE_S
 from tui.paths import user_paths
 from tui.widgets.prompt_box import PromptBox
 
@@ -78,3 +84,44 @@ async def test_what_is_typed_in_a_session_that_was_deleted_elsewhere_is_one_of_i
         await play.press("ctrl+n")
         await play.until(lambda: stored_drafts() == {"still in the box": "still in the box"})
         assert box(play).text == ""
+
+
+async def test_what_is_typed_while_the_draft_is_being_stored_is_stored_after_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, ready, set_draft = threading.Event(), threading.Event(), sessions.set_draft
+
+    def set_slowly(*arguments: Any) -> None:
+        begun.set()
+        assert ready.wait(PATIENCE_S)
+        set_draft(*arguments)
+
+    async with stage.ready() as play:
+        await play.ask("first")
+        monkeypatch.setattr(sessions, "set_draft", set_slowly)
+        await play.press(*"half a")
+        await play.until(begun.is_set)
+        await play.press(*" thought")
+        ready.set()
+        await play.until(lambda: stored_drafts() == {"first": "half a thought"})
+
+
+async def test_a_setting_that_cannot_be_stored_at_once_is_stored_when_the_session_is_left(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: list[Any] = []
+
+    def refuse(*arguments: Any) -> None:
+        refused.append(arguments)
+        raise StorageError("not now")
+
+    async with stage.ready() as play:
+        await play.ask("first")
+        session = play.conversation.session
+        with monkeypatch.context() as patch:
+            patch.setattr(sessions, "set_settings", refuse)
+            play.conversation.set_sampling(msgspec.structs.replace(play.conversation.sampling, temperature=0.25))
+            await play.until(lambda: refused)
+        await play.conversation.new()
+        stored = await play.app.workspace.store.call(sessions.get_session, session.id)
+        assert stored.settings["temperature"] == 0.25

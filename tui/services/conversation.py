@@ -54,6 +54,7 @@ class Conversation(Writing):
             self._draft = self._kept_drafts.pop("", "")
             self._unsaved_draft = bool(self._draft)
             self.system, self.sampling, self.template = self.defaults.system, self.default_sampling, None
+            self._unsaved_sampling = False
             draft = self._draft
         self._post(PathChanged(None, [], is_other=True, draft=draft))
         self._post(SettingsShown())
@@ -67,8 +68,7 @@ class Conversation(Writing):
     async def _leave(self) -> None:
         self._set_waiting(False)
         await self._end_answer()
-        if self._saving is not None:
-            self._saving.cancel()
+        await self._stop_saving()
         await self._keep_draft()
         await self._release()
 

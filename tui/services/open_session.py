@@ -22,7 +22,8 @@ from tui.services.store import Store
 from tui.text import first_line
 
 SAVE_DELAY_S = 0.4
-"""Drafts and settings are written once the user pauses for so long, and whenever the session is left."""
+"""Drafts and settings are written so long after a change, with what has changed until then, and whenever the session is
+left."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class OpenSession:
         self._post = post
         self._lock = asyncio.Lock()
         self._saving: asyncio.Task[None] | None = None
+        self._has_to_save = False
         self._unsaved_draft = False
         self._unsaved_sampling = False
         self._draft = ""
@@ -111,6 +113,7 @@ class OpenSession:
         self._draft = session.draft if kept is None else kept
         self._unsaved_draft = kept is not None
         self.sampling = sampling_of(session.settings, self.default_sampling)
+        self._unsaved_sampling = False
 
     async def _create(self, title: str) -> Session:
         self.session = await self._store_session(title)
@@ -156,13 +159,23 @@ class OpenSession:
         return self.path[-1].message.id if self.path else None
 
     def _save_soon(self) -> None:
+        self._has_to_save = True
         if self._saving is None or self._saving.done():
             self._saving = background.begin(self._save_later(), "save draft and settings", self._post)
 
     async def _save_later(self) -> None:
-        await asyncio.sleep(SAVE_DELAY_S)
-        with suppress(StorageError):
-            await self._save()
+        while self._has_to_save:
+            await asyncio.sleep(SAVE_DELAY_S)
+            # Before the writing: what changes meanwhile has to be saved again.
+            self._has_to_save = False
+            with suppress(StorageError):
+                await self._save()
+
+    async def _stop_saving(self) -> None:
+        """Write nothing any more by itself; what is not written by then is unsaved."""
+        if self._saving is not None:
+            self._saving.cancel()
+            await asyncio.wait([self._saving])
 
     async def _save(self, *, create: bool = False) -> None:
         """Write the draft and the settings; create: also for a session that so far has nothing but a draft."""
@@ -176,16 +189,19 @@ class OpenSession:
         assert self.session is not None
         session_id = self.session.id
         if self._unsaved_draft:
-            # Before the call: what is typed meanwhile is unsaved again.
             self._unsaved_draft = False
             try:
                 await self._store.call(sessions.set_draft, session_id, self._draft)
-            except StorageError:
+            except BaseException:
                 self._unsaved_draft = True
                 raise
         if self._unsaved_sampling:
             self._unsaved_sampling = False
-            await self._store.call(sessions.set_settings, session_id, msgspec.to_builtins(self.sampling))
+            try:
+                await self._store.call(sessions.set_settings, session_id, msgspec.to_builtins(self.sampling))
+            except BaseException:
+                self._unsaved_sampling = True
+                raise
 
     async def _keep_draft(self) -> None:
         """Store the draft of the session that is left; one that it cannot take comes back when it is opened again."""
