@@ -32,7 +32,7 @@ class Conversation(Writing):
                 self._adopt(session)
                 await self.claim()
             self.path = await self._path_through(session_id, at)
-        draft = self._draft if is_other else None
+        draft = self._drafts.text if is_other else None
         shown = PathChanged(self.session, self.path, is_other=True, draft=draft, keeps_typed=keep_typed, at=at)
         self._post(shown)
         self._post(SettingsShown())
@@ -51,11 +51,10 @@ class Conversation(Writing):
         async with self._lock:
             await self._leave()
             self.session, self.path = None, []
-            self._draft = self._kept_drafts.pop("", "")
-            self._unsaved_draft = bool(self._draft)
+            self._drafts.take_up("", stored="")
             self.system, self.sampling, self.template = self.defaults.system, self.default_sampling, None
             self._unsaved_sampling = False
-            draft = self._draft
+            draft = self._drafts.text
         self._post(PathChanged(None, [], is_other=True, draft=draft))
         self._post(SettingsShown())
 
@@ -80,7 +79,7 @@ class Conversation(Writing):
             return False
         async with self._lock:
             if await self._part_from_deleted():
-                self._post(PathChanged(None, [], is_other=True, draft=self._draft, keeps_typed=True))
+                self._post(PathChanged(None, [], is_other=True, draft=self._drafts.text, keeps_typed=True))
                 self._post(
                     Trouble(_("This session was deleted elsewhere. What is typed here begins a new one."), "warning")
                 )
@@ -103,7 +102,7 @@ class Conversation(Writing):
             self._refuse_held()
             session = self.session or await self._create(first_line(text))
             await self._store.call(tree.append_message, session.id, self._head_id(), "user", text)
-            self._draft, self._unsaved_draft = "", True
+            self._drafts.clear()
             await self._save()
             await self._show_path()
             self._post(HistoryChanged())
@@ -141,10 +140,9 @@ class Conversation(Writing):
         last = message_id or self.path[-1].message.id
         forked = await self._store.call(tree.fork_session, self.session.id, last)
         self._post(HistoryChanged())
-        if self.held_by is not None and self._unsaved_draft:
+        if self.held_by is not None:
             # The one that is left could not keep what was typed in it.
-            self._kept_drafts[forked.id] = self._draft
-            self._draft, self._unsaved_draft = "", False
+            self._drafts.hand_over(forked.id)
         await self.open(forked.id)
 
     async def delete_message(self, message_id: str) -> None:

@@ -17,13 +17,13 @@ from storage.records import PathMessage, Session
 from tui.messages import HeldElsewhere, HistoryChanged, PathChanged, TitleChanged
 from tui.services import background
 from tui.services.answer import sampling_of
+from tui.services.drafts import Drafts
 from tui.services.engine_session import EngineSession, Post
 from tui.services.store import Store
 from tui.text import first_line
 
 SAVE_DELAY_S = 0.4
-"""Drafts and settings are written so long after a change, with what has changed until then, and whenever the session is
-left."""
+"""Drafts and settings are written so long after they begin to change, and whenever the session is left."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,8 @@ class OpenSession:
         self._lock = asyncio.Lock()
         self._saving: asyncio.Task[None] | None = None
         self._has_to_save = False
-        self._unsaved_draft = False
         self._unsaved_sampling = False
-        self._draft = ""
-        # By session, "" for one that is not stored: what it could not take when it was left.
-        self._kept_drafts: dict[str, str] = {}
+        self._drafts = Drafts(store)
         self.owner = this_owner()
         self.held_by: Owner | None = None
         self.defaults = defaults
@@ -63,9 +60,7 @@ class OpenSession:
 
     def set_draft(self, text: str) -> None:
         """Keep what stands in the prompt box."""
-        if text != self._draft:
-            self._draft = text
-            self._unsaved_draft = True
+        if self._drafts.change(text):
             self._save_soon()
 
     async def claim(self) -> None:
@@ -109,9 +104,7 @@ class OpenSession:
         self.session = session
         self.system = session.system
         self.template = session.template
-        kept = self._kept_drafts.pop(session.id, None)
-        self._draft = session.draft if kept is None else kept
-        self._unsaved_draft = kept is not None
+        self._drafts.take_up(session.id, session.draft)
         self.sampling = sampling_of(session.settings, self.default_sampling)
         self._unsaved_sampling = False
 
@@ -146,7 +139,7 @@ class OpenSession:
             await self._store.call(sessions.get_session, self.session.id)
         except NoSuchSessionError:
             self.session, self.path = None, []
-            self._unsaved_draft = True
+            self._drafts.is_unsaved = True
             self._set_held(None)
             return True
         return False
@@ -182,19 +175,13 @@ class OpenSession:
         if self.held_by is not None:
             return
         if self.session is None:
-            if not (create and self._draft.strip()):
+            if not (create and self._drafts.text.strip()):
                 return
-            await self._create(first_line(self._draft))
+            await self._create(first_line(self._drafts.text))
             self._post(HistoryChanged())
         assert self.session is not None
         session_id = self.session.id
-        if self._unsaved_draft:
-            self._unsaved_draft = False
-            try:
-                await self._store.call(sessions.set_draft, session_id, self._draft)
-            except BaseException:
-                self._unsaved_draft = True
-                raise
+        await self._drafts.save(session_id)
         if self._unsaved_sampling:
             self._unsaved_sampling = False
             try:
@@ -208,14 +195,11 @@ class OpenSession:
         with suppress(StorageError):
             await self._part_from_deleted()
             await self._save(create=True)
-        if self._unsaved_draft:
-            self._kept_drafts[self.session.id if self.session else ""] = self._draft
+        self._drafts.keep(self.session.id if self.session else "")
 
     async def _store_kept_drafts(self) -> None:
         """Make sessions of the drafts that are only kept here: nobody can come back to them after the app's end."""
-        drafts = [draft for draft in self._kept_drafts.values() if draft.strip()]
-        self._kept_drafts.clear()
-        for draft in drafts:
+        for draft in self._drafts.take_kept():
             with suppress(StorageError):
                 session = await self._store_session(first_line(draft))
                 await self._store.call(sessions.set_draft, session.id, draft)
