@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from engine.errors import EngineGoneError
 from engine.interface import Engine
 from engine.protocol import (
     ChatMessage,
@@ -49,6 +50,7 @@ from tui.services.answer import Answer
 from tui.settings import Settings
 
 if TYPE_CHECKING:
+    from storage.records import FinalState
     from tui.commands.ask_session import AskSession
 
 
@@ -263,13 +265,20 @@ async def _answer(
     answer = Answer("")
     tokens: list[dict[str, object]] = []
     finished: Finished | None = None
+    state: FinalState = "stopped"
     if session is not None:
         session.ask(question.text, card.name, generate.sampling, system=question.system)
     try:
         finished = await _write(client, generate, answer, tokens, session, shown=not question.as_json)
+    except CommandError:
+        state = "failed"
+        raise
+    except EngineGoneError:
+        state = "interrupted"
+        raise
     finally:
         if session is not None:
-            session.finish(answer, finished)
+            session.finish(answer, finished, state)
     return AskResult(
         text=answer.content,
         model=card.name,

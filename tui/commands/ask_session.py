@@ -12,7 +12,7 @@ from engine.protocol import ChatMessage, Finished, Sampling
 from storage import answers, claims, owners, sessions, tree
 from storage.database import open_database
 from storage.errors import SessionHeldError
-from storage.records import Message, Session, pack_token_ids
+from storage.records import FinalState, Message, Session, pack_token_ids
 from tui.paths import user_paths
 from tui.services.answer import CHECKPOINT_PERIOD_S, Answer, sampling_of, state_after
 from tui.text import first_line
@@ -120,15 +120,15 @@ class AskSession:
             answers.checkpoint_answer(self._db, self._answer.id, written.content, pack_token_ids(ids), len(ids))
             self._kept_s = time.monotonic()
 
-    def finish(self, written: Answer, finished: Finished | None) -> None:
-        """End the answer; without Finished it was stopped on the way."""
+    def finish(self, written: Answer, finished: Finished | None, without: FinalState) -> None:
+        """End the answer. without: its state where Finished never came."""
         if self._answer is None:
             return
         answers.finish_answer(
             self._db,
             self._answer.id,
             written.content,
-            state_after(finished, self._max_new_tokens) if finished is not None else "stopped",
+            state_after(finished, self._max_new_tokens) if finished is not None else without,
             prompt_tokens=finished.prompt_tokens if finished is not None else None,
             generated_tokens=len(written.ids),
             tokens_per_second=written.speed(finished),
