@@ -121,7 +121,10 @@ class KeptCaches:
                 os.utime(file.name)
 
     def keep(self, held: Sequence[int]) -> None:
-        """Write the session's cache, unless it is written already, too short or forgotten; a full disk is no error."""
+        """Write the session's cache, unless it is written already, too short or forgotten.
+
+        A full disk, or no memory for a copy, is no error.
+        """
         if not self._key or len(held) < LEAST_TOKENS or list(held) == self._kept_ids:
             return
         path = kept_file(self._directory, self._key)
@@ -143,8 +146,8 @@ class KeptCaches:
                 return
             self._kept_ids = list(held)
             self._make_room(path)
-        except OSError as error:
-            log.warning("The cache of a session could not be kept: %s", error)
+        except (OSError, MemoryError) as error:
+            log.warning("The cache of a session could not be kept: %r", error)
 
     def _header(self, n_tokens: int, total: int) -> bytes:
         head = json.dumps({"model": self._model, "n_tokens": n_tokens, "sum": total})

@@ -71,6 +71,9 @@ PROGRESS_INTERVAL_S = 0.05
 
 TERMINATING = (signal.SIGTERM, signal.SIGINT)
 
+WORK_ENDED = 70
+"""The exit code of a process whose working thread has ended unasked. Source: EX_SOFTWARE in sysexits.h."""
+
 Report = Callable[[LoadStage, int, int, str], None]
 OpenModel = Callable[[Load, Report], "LanguageModel"]
 
@@ -237,6 +240,14 @@ class Worker:
         )
 
     def _work(self) -> None:
+        """Work until the inbox closes. Any other end of this thread is the process's: the app hears that it died."""
+        try:
+            self._carry_out_all()
+        except BaseException:
+            log.critical("The working thread has ended; so does the engine.", exc_info=True)
+            os._exit(WORK_ENDED)
+
+    def _carry_out_all(self) -> None:
         """Carry out one command after the other until the inbox closes."""
         try:
             self._prepare()
@@ -247,8 +258,16 @@ class Worker:
             self._carry_out(*entry)
             self._activity.enter("empty" if self._model is None else "ready")
             if self._model is not None and not self._inbox.wait(KEEP_AFTER_S):
-                self._model.keep_session()
+                self._keep_session(self._model)
         self._close_model()
+
+    @staticmethod
+    def _keep_session(model: LanguageModel) -> None:
+        try:
+            model.keep_session()
+        except Exception:
+            # The session is read anew when its user comes back; no command asked for this, so none is answered.
+            log.exception("The cache of a session could not be kept.")
 
     def _carry_out(self, command: AnyCommand, control: Control) -> None:
         try:

@@ -145,13 +145,14 @@ def test_the_oldest_go_when_room_is_short(open_again, folder, monkeypatch):
     assert sorted(folder.iterdir()) == sorted(kept_file(folder, name) for name in ("newer", "newest"))
 
 
-def test_a_disk_that_fills_up_leaves_no_half_file(open_again, folder, monkeypatch):
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError()])
+def test_a_disk_or_memory_that_fills_up_leaves_no_half_file(open_again, folder, monkeypatch, error):
     model = open_again()
     read(model, "session", IDS)
 
     def full(file, n_positions):
         file.write(b"half")
-        raise OSError(28, "No space left on device")
+        raise error
 
     monkeypatch.setattr(model.transformer.cache, "save", full)
     model.keep_session()

@@ -34,6 +34,7 @@ from engine.protocol import (
     Token,
     Tune,
 )
+from engine.worker import WORK_ENDED
 from tests.engine.worker_helpers import (
     CHILDREN,
     GREEDY,
@@ -288,6 +289,22 @@ async def test_errors_come_as_sentences_and_the_engine_goes_on(start: Start, tmp
     assert (last.kind, "a bug" in last.message) == ("ZeroDivisionError", True)
     assert "Traceback" in (tmp_path / "engine.log").read_text()
     assert client.alive
+
+
+async def test_it_works_on_when_a_session_cannot_be_kept(start: Start, tmp_path: Path):
+    client = await start("Paris.", model="unkept.gguf")
+    async with asyncio.timeout(PATIENCE_S):
+        while "a bug while keeping" not in (tmp_path / "engine.log").read_text():
+            await asyncio.sleep(0.01)
+        assert (await client.tokenize("h")).ids == [256, 104]
+
+
+async def test_the_app_hears_when_the_working_thread_ends(start: Start):
+    client = await start(model="leaving.gguf")
+    await client.send(write_on("a"))
+    died, _ = await until(client, lambda event: isinstance(event, EngineDied))
+    assert died.exit_code == WORK_ENDED
+    assert "a library's own idea" in died.log_tail[-1]
 
 
 async def test_lines_that_are_no_commands_are_answered(start: Start):

@@ -30,6 +30,20 @@ class BrokenModel(FakeModel):
         return super().evaluate(ids, pos)
 
 
+class UnkeptModel(FakeModel):
+    """Fails to keep its session, in a way that nobody foresaw."""
+
+    def keep_session(self):
+        raise ZeroDivisionError("a bug while keeping")
+
+
+class LeavingModel(FakeModel):
+    """Ends the thread that uses it."""
+
+    def evaluate(self, ids, pos):
+        raise SystemExit("a library's own idea")
+
+
 def open_model(command: Load, report) -> FakeModel:
     print("a stray print of some library")  # noqa: T201
     os.system("echo a stray child; cat")
@@ -46,6 +60,10 @@ def open_model(command: Load, report) -> FakeModel:
             return StuckModel(SCRIPT)
         case "broken.gguf":
             return BrokenModel(SCRIPT)
+        case "unkept.gguf":
+            return UnkeptModel(SCRIPT)
+        case "leaving.gguf":
+            return LeavingModel(SCRIPT)
     for done in range(3):
         report("reading", done, 2, f"part {done}")
     return FakeModel(SCRIPT, pace_s=PACE_S, max_seq_len=command.context or 4096)
