@@ -77,6 +77,14 @@ class NoModelError(EngineError):
         super().__init__("No model is open.", "Open one first.")
 
 
+class LoadStoppedError(EngineError):
+    """Loading was ended by a Stop, or by a command that makes it pointless."""
+
+
+class ProtocolError(EngineError):
+    """What came to the engine is no command."""
+
+
 class EngineStartError(EngineError):
     """The engine's process did not start, or did not speak this protocol."""
 
@@ -91,6 +99,10 @@ class EngineGoneError(EngineError):
 
 class ServerError(EngineError):
     """A server cannot be reached, refuses, or answers with something else than the OpenAI-compatible interface."""
+
+
+class ServerEndsError(EngineError):
+    """This machine's own server is being ended, and nobody is answered any more."""
 
 
 class DownloadError(EngineError):

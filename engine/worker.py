@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 import msgspec
 
-from engine.errors import EngineError, NoModelError
+from engine.errors import EngineError, LoadStoppedError, NoModelError, ProtocolError
 from engine.inbox import Control, Inbox
 from engine.kernel_cache import clear_temporary, use_kernel_cache
 from engine.protocol import (
@@ -76,10 +76,6 @@ WORK_ENDED = 70
 
 Report = Callable[[LoadStage, int, int, str], None]
 OpenModel = Callable[[Load, Report], "LanguageModel"]
-
-
-class LoadStoppedError(EngineError):
-    """Loading was ended by a Stop, or by a command that makes it pointless."""
 
 
 class _TerminatedError(BaseException):
@@ -233,7 +229,7 @@ class Worker:
         self._emit(
             Failed(
                 request_id=request_id,
-                kind="ProtocolError",
+                kind=ProtocolError.__name__,
                 message=f"The engine cannot read this command: {error}.",
                 hint="Check the settings that were sent with it.",
             )
@@ -391,9 +387,10 @@ def _never_run(command: Command) -> AnyEvent:
             first_token_ms=0,
             seed=command.seed or 0,
         )
+    kind = LoadStoppedError if isinstance(command, Load) else EngineError
     return Failed(
         request_id=command.request_id,
-        kind="LoadStoppedError" if isinstance(command, Load) else "EngineError",
+        kind=kind.__name__,
         message="The engine was told to do something else before this had its turn.",
         hint="Try again.",
     )

@@ -12,7 +12,14 @@ from typing import Any
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
-from engine.errors import EngineError, EngineGoneError
+from engine.errors import (
+    ContextFullError,
+    EngineError,
+    EngineGoneError,
+    ProtocolError,
+    ServerEndsError,
+    TemplateError,
+)
 from engine.interface import Engine
 from engine.protocol import AnyEvent, Failed, Finished, Generate, PromptProgress, Token
 from engine.server.event_stream import EventStream
@@ -25,12 +32,19 @@ log = logging.getLogger(__name__)
 BUSY_RETRY_S = 5
 
 _STATUSES = {
-    "ContextFullError": (400, "context_length_exceeded"),
-    "EngineGoneError": (503, "engine_gone"),
-    "ServerEndsError": (503, "server_ends"),
+    ContextFullError.__name__: (400, "context_length_exceeded"),
+    EngineGoneError.__name__: (503, "engine_gone"),
+    ServerEndsError.__name__: (503, "server_ends"),
 }
 
-_SERVER_ENDS = Failed(kind="ServerEndsError", message="This server is being ended.", hint="Ask again later.")
+_ENGINE_FAILED = (500, "engine_failed")
+
+_REQUEST_REFUSED = dict.fromkeys(
+    (kind.__name__ for kind in (EngineError, ProtocolError, TemplateError)), (400, "refused")
+)
+"""What the engine says against a request; any other failure is its own, and the same request may work later."""
+
+_SERVER_ENDS = Failed(kind=ServerEndsError.__name__, message="This server is being ended.", hint="Ask again later.")
 
 
 class Pieces:
@@ -184,7 +198,7 @@ def error_content(error: RequestError | EngineError | TooManyWaitingError) -> tu
         status, code, param = 429, "too_many_waiting", None
         message = "Too many requests wait for the engine already."
     else:
-        status, code = _STATUSES.get(type(error).__name__, (500, "engine_failed"))
+        status, code = _STATUSES.get(type(error).__name__, _ENGINE_FAILED)
         message, param = str(error), None
     kind = "invalid_request_error" if status < 500 else "server_error"
     headers = {"Retry-After": str(BUSY_RETRY_S)} if status == 429 else {}
@@ -192,7 +206,7 @@ def error_content(error: RequestError | EngineError | TooManyWaitingError) -> tu
 
 
 def _failure(failed: Failed) -> RequestError:
-    status, code = _STATUSES.get(failed.kind, (400, "refused"))
+    status, code = (_STATUSES | _REQUEST_REFUSED).get(failed.kind, _ENGINE_FAILED)
     return RequestError(status, f"{failed.message} {failed.hint}".strip(), code)
 
 

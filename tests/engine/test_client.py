@@ -20,6 +20,7 @@ from engine.errors import (
     EngineError,
     EngineGoneError,
     EngineStartError,
+    LoadStoppedError,
     ModelFileError,
     NoModelError,
     UnreadableAnswerError,
@@ -293,6 +294,7 @@ def test_failed_events_become_the_errors_they_were():
     assert type(error_from(Failed(kind="ModelFileError", message="Bad.", hint="Fix."))) is ModelFileError
     assert type(error_from(Failed(kind="NoModelError", message="None.", hint="Open."))) is EngineError
     assert type(error_from(Failed(kind="os", message="x"))) is EngineError
+    assert type(error_from(Failed(kind=LoadStoppedError.__name__, message="Stopped."))) is LoadStoppedError
     full = ContextFullError(5, 4)
     assert str(error_from(Failed(kind="ContextFullError", message=full.message, hint=full.hint))) == str(full)
     assert str(NoModelError()) == "No model is open. Open one first."

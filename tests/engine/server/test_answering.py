@@ -10,6 +10,7 @@ import pytest
 
 from engine.interface import Engine
 from engine.protocol import (
+    Failed,
     Generate,
     Sampling,
     Stop,
@@ -101,6 +102,30 @@ async def test_the_servers_end_tells_who_waits(stream: bool) -> None:
         turns.ended.set()
         status, body = await client.ends()
     assert (status, msgspec.json.decode(body)["error"]["code"]) == (503, "server_ends")
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "word"),
+    [
+        ("ContextFullError", 400, "context_length_exceeded"),
+        ("EngineError", 400, "refused"),
+        ("TemplateError", 400, "refused"),
+        ("ProtocolError", 400, "refused"),
+        ("NotFiniteError", 500, "engine_failed"),
+        ("MemoryError", 500, "engine_failed"),
+        ("OSError", 500, "engine_failed"),
+        ("ServerEndsError", 503, "server_ends"),
+    ],
+)
+async def test_a_failure_is_the_client_s_only_where_the_request_is_at_fault(kind: str, status: int, word: str) -> None:
+    engine = SilentEngine()
+    client = Client(engine, Turns(9))
+    command = await engine.commands.get()
+    engine.say(Failed(request_id=command.request_id, kind=kind, message="No."))
+    told, body = await client.ends()
+    error = msgspec.json.decode(body)["error"]
+    assert (told, error["code"]) == (status, word)
+    assert error["type"] == ("invalid_request_error" if status == 400 else "server_error")
 
 
 async def test_the_engine_is_asked_for_many_tokens_at_once() -> None:
