@@ -32,6 +32,9 @@ COMMAND: Sequence[str] = (sys.executable, "-P", "-m", "engine.conversion")
 STOP_S = 10.0
 """A conversion ends after the piece in hand; a disk that writes slowly takes seconds for that."""
 
+SAID_BYTES = 200
+"""So much of a line that is no message is quoted."""
+
 OnMessage = Callable[[ConversionProgress | ConversionNote], None]
 
 
@@ -53,7 +56,9 @@ def convert(conversion: Conversion, log_path: Path, on_message: OnMessage) -> Co
         )
     try:
         answer = _listen(process, conversion, on_message)
-        code = process.wait(STOP_S) if answer else process.wait()
+        # After its answer it has nothing more to do: if it ends slowly, `_end` sees to that.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_S if answer else None)
     finally:
         _end(process)
         # Where the target's folder is none, there is nothing of it either.
@@ -63,13 +68,16 @@ def convert(conversion: Conversion, log_path: Path, on_message: OnMessage) -> Co
         return answer
     if answer is not None:
         raise ConversionFailedError(answer.text, answer.hint)
-    raise _died(code, log_path, log_start, oom_kills)
+    raise _died(process.returncode, log_path, log_start, oom_kills)
 
 
 def _listen(
     process: subprocess.Popen[bytes], conversion: Conversion, on_message: OnMessage
 ) -> Converted | ConversionFailed | None:
-    """Ask, and hear messages until the last one; None if the process ended without it."""
+    """Ask, and hear messages until the last one; None if the process ended without it.
+
+    Raises ConversionFailedError for what is no message.
+    """
     try:
         requests = cast(BinaryIO, process.stdin)
         requests.write(msgspec.json.encode(conversion) + b"\n")
@@ -78,7 +86,13 @@ def _listen(
         return None
     decoder: msgspec.json.Decoder[AnyMessage] = msgspec.json.Decoder(AnyMessage)
     for line in cast(BinaryIO, process.stdout):
-        message = decoder.decode(line)
+        try:
+            message = decoder.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            said = line[:SAID_BYTES].decode(errors="replace").strip()
+            raise ConversionFailedError(
+                f"The conversion's process wrote something that is no message: {said}", "Try again."
+            ) from error
         if isinstance(message, Converted | ConversionFailed):
             return message
         on_message(message)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from engine.checkpoints import open_checkpoint
@@ -171,6 +172,37 @@ def test_a_process_that_ends_before_it_hears_anything(start, monkeypatch, tmp_pa
     with pytest.raises(ConversionFailedError, match=r"exit code 3\. Its last words: no room to start"):
         start(source="x" * 1_000_000)
     assert names(tmp_path) == ["log", "source.gguf"]
+
+
+SLOW_TO_END = """
+import runpy, signal
+try:
+    runpy.run_module("engine.conversion", run_name="__main__")
+finally:
+    signal.pause()
+"""
+
+
+def test_a_process_that_does_not_end_after_its_answer(start, monkeypatch, pids, tmp_path):
+    monkeypatch.setattr(client, "COMMAND", (sys.executable, "-P", "-c", SLOW_TO_END))
+    monkeypatch.setattr(client, "STOP_S", 0.1)
+    assert isinstance(start(), Converted)
+    assert names(tmp_path) == ["log", "new.gguf", "source.gguf"]
+    assert not psutil.pid_exists(pids[0])
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["warning: hello", '{"message": "progress"}', "\\xff", "[" * 100_000],
+    ids=["words", "half a message", "no text", "too deep"],
+)
+def test_a_process_that_writes_something_else(start, monkeypatch, pids, tmp_path, line):
+    writer = f"import sys; sys.stdin.readline(); sys.stdout.buffer.write(b'{line}\\n'); sys.stdout.flush(); input()"
+    monkeypatch.setattr(client, "COMMAND", (sys.executable, "-P", "-c", writer))
+    with pytest.raises(ConversionFailedError, match=r"no message: .* Try again\."):
+        start()
+    assert names(tmp_path) == ["log", "source.gguf"]
+    assert not psutil.pid_exists(pids[0])
 
 
 LIMITED = """
