@@ -24,6 +24,7 @@ from engine.heard_lines import HeardLines
 from engine.lines import LineSplitter, LineTooLongError
 from engine.protocol import AnyEvent, EngineDied, HeartbeatMissed, Notice
 from engine.protocol.lines import MAX_LINE_BYTES
+from engine.silence import Silence
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class _Pipes(asyncio.SubprocessProtocol):
     """What the event loop tells of the process, turned into lines and events to wait for."""
 
     def __init__(self, limits: Limits, take: Callable[[bytes], None]) -> None:
-        self.heard_s = asyncio.get_running_loop().time()
+        self.silence = Silence(limits.heartbeat_s, asyncio.get_running_loop().time())
         self.exited = asyncio.Event()
         self.closed = asyncio.Event()
         self.over = asyncio.Event()
@@ -88,7 +89,7 @@ class _Pipes(asyncio.SubprocessProtocol):
         if self.overlong.is_set():
             return
         loop = asyncio.get_running_loop()
-        self.heard_s = loop.time()
+        self.silence.hear(loop.time())
         try:
             lines = self._splitter.feed(cast(bytes, data))
         except LineTooLongError:
@@ -270,21 +271,13 @@ class EngineProcess:
 
     async def _mind_silence(self) -> None:
         """Deliver HeartbeatMissed once a silence, until the process or its output ends."""
-        now_s = asyncio.get_running_loop().time
-        last_tick_s = told_of_s = now_s()
         while not self._pipes.over.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.limits.tick_s):
                     await self._pipes.over.wait()
-            tick_s = now_s()
-            if tick_s - last_tick_s > self.limits.heartbeat_s / 2:
-                # The app itself was stopped or stuck: what the engine said meanwhile is still in the pipe.
-                self._pipes.heard_s = max(self._pipes.heard_s, tick_s)
-            last_tick_s = tick_s
-            heard_s = self._pipes.heard_s
-            if tick_s - heard_s > self.limits.heartbeat_s and told_of_s != heard_s and self.running:
-                told_of_s = heard_s
-                self._deliver(HeartbeatMissed(silent_s=tick_s - heard_s))
+            silent_s = self._pipes.silence.look(asyncio.get_running_loop().time())
+            if silent_s is not None and self.running:
+                self._deliver(HeartbeatMissed(silent_s=silent_s))
 
     async def _see_off(self) -> str:
         """Wait for the end of a process or its output to become the end of both; returns what was wrong, if it was."""
