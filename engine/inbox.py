@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from engine.protocol import AnyCommand, Detokenize, Generate, Load, Sampling, Stop, Tokenize, Tune, Unload
+from engine.protocol import Detokenize, Generate, Load, Question, Request, Sampling, Stop, Tokenize, Tune, Unload
 
 
 @dataclass
@@ -34,12 +34,12 @@ class Inbox:
     """The line of waiting commands. Safe to use from several threads."""
 
     def __init__(self) -> None:
-        self._waiting: deque[tuple[AnyCommand, Control]] = deque()
+        self._waiting: deque[tuple[Request, Control]] = deque()
         self._running: tuple[str, Control] | None = None
         self._closed = False
         self._changed = threading.Condition()
 
-    def post(self, command: AnyCommand) -> list[AnyCommand]:
+    def post(self, command: Request | Stop | Tune) -> list[Request]:
         """Take in a command; returns those that it removed from the line, which will never run."""
         with self._changed:
             if isinstance(command, Stop):
@@ -53,7 +53,7 @@ class Inbox:
             self._changed.notify_all()
             return removed
 
-    def close(self) -> list[AnyCommand]:
+    def close(self) -> list[Request]:
         """Stop everything and let nothing in any more; returns what will never run."""
         with self._changed:
             self._closed = True
@@ -66,7 +66,7 @@ class Inbox:
         with self._changed:
             return self._changed.wait_for(lambda: bool(self._waiting) or self._closed, timeout_s)
 
-    def take(self) -> tuple[AnyCommand, Control] | None:
+    def take(self) -> tuple[Request, Control] | None:
         """Wait for the next command, which is running from now on; None once the inbox is closed."""
         with self._changed:
             self._running = None
@@ -78,7 +78,7 @@ class Inbox:
             self._running = (command.request_id, control)
             return command, control
 
-    def take_question(self) -> AnyCommand | None:
+    def take_question(self) -> Question | None:
         """The next command if it is a small question that a running answer can be interrupted for."""
         if not self._waiting:
             return None
@@ -91,7 +91,7 @@ class Inbox:
                     return command
         return None
 
-    def _stop(self, request_id: str) -> list[AnyCommand]:
+    def _stop(self, request_id: str) -> list[Request]:
         if self._running is not None and self._running[0] == request_id:
             self._running[1].stopped = True
             return []
@@ -99,7 +99,7 @@ class Inbox:
         self._waiting = deque(entry for entry in self._waiting if entry[0].request_id != request_id)
         return removed
 
-    def _stop_all(self) -> list[AnyCommand]:
+    def _stop_all(self) -> list[Request]:
         if self._running is not None:
             self._running[1].stopped = True
         removed = [command for command, _ in self._waiting]

@@ -18,10 +18,10 @@ from engine.protocol import (
     AnyEvent,
     Detokenize,
     Detokenized,
+    Ending,
     EngineDied,
     EngineStats,
     Failed,
-    Finished,
     Generate,
     Hello,
     Load,
@@ -31,6 +31,7 @@ from engine.protocol import (
     ModelCard,
     ModelReady,
     PromptProgress,
+    Request,
     Score,
     Scored,
     Stop,
@@ -43,7 +44,6 @@ from engine.protocol import (
 MAX_UNREAD_STATS = 1000
 """A client that does not read `events` gets no more of the pulse than this, so that a queue cannot grow for weeks."""
 
-_ENDS_REQUEST = (ModelReady, Finished, Looked, Tokenized, Detokenized, Scored, Unloaded, Failed)
 _numbers = count(1)
 _E = TypeVar("_E", bound=AnyEvent)
 
@@ -157,7 +157,7 @@ class Engine(ABC):
         """Close the model and give its memory back; an answer that is being written ends first."""
         await self._one(Unload(), Unloaded)
 
-    async def _one(self, command: AnyCommand, kind: type[_E], on_other: Callable[[AnyEvent], None] | None = None) -> _E:
+    async def _one(self, command: Request, kind: type[_E], on_other: Callable[[AnyEvent], None] | None = None) -> _E:
         """Send a command and wait for the one event that answers it."""
         async with contextlib.aclosing(self._request(command)) as events:
             async for event in events:
@@ -169,7 +169,7 @@ class Engine(ABC):
                     on_other(event)
         raise self._gone()
 
-    async def _request(self, command: AnyCommand) -> AsyncGenerator[AnyEvent, None]:
+    async def _request(self, command: Request) -> AsyncGenerator[AnyEvent, None]:
         """Send a command and yield what answers it; what comes after the caller has left is dropped."""
         if not command.request_id:
             command = msgspec.structs.replace(command, request_id=f"{os.getpid()}-{next(_numbers)}")
@@ -183,12 +183,12 @@ class Engine(ABC):
                 event = await answers.get()
                 if event is None:
                     raise self._gone()
-                over = isinstance(event, _ENDS_REQUEST)
+                over = isinstance(event, Ending)
                 ended = over and not _is_unreadable(event)
                 yield event
         finally:
             while not ended and not answers.empty():
-                ended = isinstance(answers.get_nowait(), _ENDS_REQUEST)
+                ended = isinstance(answers.get_nowait(), Ending)
             if ended or not self.alive:
                 self._requests.pop(name, None)
             else:
@@ -209,7 +209,7 @@ class Engine(ABC):
         answers = self._requests[event.request_id]
         if answers is not None:
             answers.put_nowait(event)
-        elif isinstance(event, _ENDS_REQUEST):
+        elif isinstance(event, Ending):
             del self._requests[event.request_id]
 
     def _release_requests(self) -> None:

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, BinaryIO, NoReturn, assert_never
 
 import msgspec
 
@@ -26,9 +26,7 @@ from engine.inbox import Control, Inbox
 from engine.kernel_cache import clear_temporary, use_kernel_cache
 from engine.protocol import (
     PROTOCOL_VERSION,
-    AnyCommand,
     AnyEvent,
-    Command,
     Detokenize,
     Detokenized,
     Failed,
@@ -40,6 +38,7 @@ from engine.protocol import (
     LoadStage,
     Look,
     ModelReady,
+    Request,
     Score,
     Shutdown,
     Tokenize,
@@ -265,7 +264,7 @@ class Worker:
             # The session is read anew when its user comes back; no command asked for this, so none is answered.
             log.exception("The cache of a session could not be kept.")
 
-    def _carry_out(self, command: AnyCommand, control: Control) -> None:
+    def _carry_out(self, command: Request, control: Control) -> None:
         try:
             match command:
                 case Load():
@@ -279,8 +278,12 @@ class Worker:
                 case Unload():
                     self._close_model()
                     self._emit(Unloaded(request_id=command.request_id))
+                case Tokenize():
+                    self._tokenize(command)
+                case Detokenize():
+                    self._detokenize(command)
                 case _:
-                    self._answer_question(command)
+                    assert_never(command)
         except Exception as error:  # noqa: BLE001 - one command's failure must not end the engine
             self._emit(failure(error, command.request_id))
 
@@ -332,23 +335,24 @@ class Worker:
 
         score(self._need_model(), command, control, emit)
 
-    def _answer_question(self, command: AnyCommand) -> None:
+    def _tokenize(self, command: Tokenize) -> None:
         tokenizer = self._need_model().tokenizer
-        if isinstance(command, Tokenize):
-            ids = tokenizer.encode(command.text, add_bos=command.add_bos, parse_special=command.parse_special)
-            pieces = [tokenizer.piece_text(token_id) for token_id in ids] if command.with_pieces else []
-            self._emit(Tokenized(request_id=command.request_id, ids=ids, pieces=pieces))
-        elif isinstance(command, Detokenize):
-            outside = [token_id for token_id in command.ids if not 0 <= token_id < tokenizer.vocab_size]
-            if outside:
-                raise EngineError(
-                    f"Token {outside[0]} does not exist: this model's are 0 to {tokenizer.vocab_size - 1}.",
-                    "Use the tokens of this model.",
-                )
-            text = tokenizer.decode(command.ids)
-            wanted = command.ids if command.with_pieces else []
-            stand_for = [tokenizer.piece_bytes(i) or tokenizer.piece_text(i).encode() for i in wanted]
-            self._emit(Detokenized(request_id=command.request_id, text=text, pieces=stand_for))
+        ids = tokenizer.encode(command.text, add_bos=command.add_bos, parse_special=command.parse_special)
+        pieces = [tokenizer.piece_text(token_id) for token_id in ids] if command.with_pieces else []
+        self._emit(Tokenized(request_id=command.request_id, ids=ids, pieces=pieces))
+
+    def _detokenize(self, command: Detokenize) -> None:
+        tokenizer = self._need_model().tokenizer
+        outside = [token_id for token_id in command.ids if not 0 <= token_id < tokenizer.vocab_size]
+        if outside:
+            raise EngineError(
+                f"Token {outside[0]} does not exist: this model's are 0 to {tokenizer.vocab_size - 1}.",
+                "Use the tokens of this model.",
+            )
+        text = tokenizer.decode(command.ids)
+        wanted = command.ids if command.with_pieces else []
+        stand_for = [tokenizer.piece_bytes(i) or tokenizer.piece_text(i).encode() for i in wanted]
+        self._emit(Detokenized(request_id=command.request_id, text=text, pieces=stand_for))
 
     def _need_model(self) -> LanguageModel:
         if self._model is None:
@@ -372,7 +376,7 @@ class _Addressed(msgspec.Struct):
     request_id: str = ""
 
 
-def _never_run(command: Command) -> AnyEvent:
+def _never_run(command: Request) -> AnyEvent:
     """The answer to a command that was removed from the line before its turn."""
     if isinstance(command, Generate):
         return Finished(

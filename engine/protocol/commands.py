@@ -178,4 +178,10 @@ class Shutdown(Command, frozen=True, tag="shutdown"):
     """Stop what is running and exit."""
 
 
-AnyCommand = Load | Generate | Look | Tune | Stop | Tokenize | Detokenize | Score | Unload | Shutdown
+Question = Tokenize | Detokenize
+"""What is answered between two tokens of an answer that is being written."""
+
+Request = Load | Generate | Look | Score | Unload | Question
+"""What waits for its turn and is answered, last of all by an Ending."""
+
+AnyCommand = Request | Tune | Stop | Shutdown

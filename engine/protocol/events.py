@@ -219,22 +219,18 @@ class EngineDied(Event, frozen=True, tag="engine_died"):
     log_tail: list[str] = []
 
 
+Ending = ModelReady | Finished | Looked | Tokenized | Detokenized | Scored | Unloaded | Failed
+"""The last event that answers a request."""
+
 AnyEvent = (
-    Hello
+    Ending
+    | Hello
     | LoadProgress
-    | ModelReady
     | CardChanged
     | Notice
     | PromptProgress
     | Token
     | EngineStats
-    | Finished
-    | Looked
-    | Tokenized
-    | Detokenized
-    | Scored
-    | Unloaded
-    | Failed
     | HeartbeatMissed
     | EngineDied
 )

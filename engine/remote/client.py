@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Coroutine
 from functools import partial
-from typing import Any, Self
+from typing import Any, Self, assert_never
 
 import msgspec
 
@@ -31,6 +31,7 @@ from engine.protocol import (
     Look,
     ModelReady,
     Notice,
+    Request,
     Score,
     Shutdown,
     Stop,
@@ -57,7 +58,7 @@ SEED_BITS = 31
 CLOSE_S = 3.0
 """Connections are given so long to close."""
 
-_REFUSALS: dict[type[AnyCommand], EngineError] = {
+_REFUSALS: dict[type[Score | Look], EngineError] = {
     Score: EngineError("Servers do not measure perplexity.", "Measure a model of this machine."),
     Look: EngineError(
         "Servers tell what is likely only while they write.", "Open a model of this machine to see it later too."
@@ -123,6 +124,8 @@ class RemoteClient(Engine):
                 self._fail(command.request_id, _REFUSALS[type(command)])
             case Detokenize():
                 self._begin(command, self._detokenize(command))
+            case _:
+                assert_never(command)
 
     async def close(self) -> None:
         """Stop everything and close all connections. May be repeated."""
@@ -139,12 +142,12 @@ class RemoteClient(Engine):
 
     # Tasks: one for each command that takes time
 
-    def _begin(self, command: AnyCommand, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, command: Request, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work, name=f"server {command.request_id}")
         self._tasks[task] = command.request_id
         task.add_done_callback(partial(self._ended, command))
 
-    def _ended(self, command: AnyCommand, task: asyncio.Task[None]) -> None:
+    def _ended(self, command: Request, task: asyncio.Task[None]) -> None:
         """Whatever a task ends with, its command is answered."""
         name = self._tasks.pop(task)
         self._waiting.pop(name, None)
@@ -286,7 +289,7 @@ def _tokens(told: Any) -> tuple[list[int], list[str]]:
     return ids, pieces or ([str(text) for text in texts] if isinstance(texts, list) else [])
 
 
-def _stopped(command: AnyCommand) -> Finished | Failed:
+def _stopped(command: Request) -> Finished | Failed:
     """The answer to a command that was stopped before it had begun."""
     if isinstance(command, Generate):
         return RemoteAnswer(command, command.seed or 0).finished("stopped")
