@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from engine import sampling, team
-from engine.chat import choose_format
+from engine.chat import ChatFormat, choose_format
 from engine.checkpoints import Checkpoint, open_checkpoint, open_with_base
 from engine.checkpoints.finding import model_name
 from engine.config import ModelConfig
@@ -64,64 +66,43 @@ def _load(command: Load, report: Report) -> LanguageModel:
     checkpoint.metadata.pop(MERGES, None)  # megabytes that nobody else reads
     chat_format = choose_format(checkpoint.metadata, command.path, None)
     if command.vocab_only:
-        card = _vocabulary_card(checkpoint, tokenizer.vocab_size, chat_format.name, chat_format.source)
+        card = _vocabulary_card(checkpoint, tokenizer.vocab_size, chat_format)
         return LanguageModel(card, checkpoint.metadata, tokenizer, chat_format, None)
-    chat_format.start()
     config = config_from_gguf(checkpoint.metadata, checkpoint.tensors)
-    report("reading", 1, 1, Path(command.path).name)
+    check_context(command.context, config)
     threads = command.threads or default_threads()
     if threads < 1:
         raise EngineError(f"{threads} threads cannot compute.", "Ask for 1 or more, or leave the choice to the engine.")
+    chat_format.start()
+    report("reading", 1, 1, Path(command.path).name)
+    transformer = _transformer(command, checkpoint, config, threads, report)
+    try:
+        _warm_up(transformer, report)
+        card = _card(checkpoint, chat_format, transformer, threads)
+        kept = _kept(command.cache_dir, checkpoint, transformer)
+    except BaseException:
+        transformer.close()
+        raise
+    return LanguageModel(card, checkpoint.metadata, tokenizer, chat_format, transformer, kept)
+
+
+def _transformer(
+    command: Load, checkpoint: Checkpoint, config: ModelConfig, threads: int, report: Report
+) -> Transformer:
+    """Compile, and bring the weights into the form that is computed with."""
+
+    def compiling(done: int, total: int, name: str) -> None:
+        report("compiling", done, total, name)
+
     folder = None
     if command.cache_dir is not None and command.keep_panels:
         folder = PanelFolder(Path(command.cache_dir) / PREPARED, command.cache_limit_bytes)
     packers = packing.functions_for(t.type.name for t in checkpoint.tensors.values() if len(t.shape) > 1)
-    prepare(
-        [*team.FUNCTIONS, *sampling.FUNCTIONS, *packers],
-        lambda done, total, name: report("compiling", done, total, name),
-    )
+    prepare([*team.FUNCTIONS, *sampling.FUNCTIONS, *packers], compiling)
     weights = load_weights(checkpoint, config, folder, threads, lambda a, b: report("preparing", a, b, "weights"))
     context = choose_context(command, config, checkpoint.weights_bytes)
-    transformer = Transformer(
-        config,
-        weights,
-        context,
-        batch_size(checkpoint.n_parameters),
-        threads,
-        command.kv_type,
-        lambda done, total, name: report("compiling", done, total, name),
-    )
-    try:
-        _warm_up(transformer, report)
-    except BaseException:
-        transformer.close()
-        raise
-    card = ModelCard(
-        name=name_without_quantization(model_name(checkpoint.path)),
-        path=str(checkpoint.path),
-        format=checkpoint.format,
-        architecture=config.architecture.name,
-        quantization=quantization_name(checkpoint),
-        parameters=checkpoint.n_parameters,
-        size_bytes=checkpoint.size_bytes,
-        context=context,
-        max_context=config.max_seq_len,
-        layers=config.n_layers,
-        vocab=config.vocab_size,
-        template=chat_format.name,
-        template_source=chat_format.source,
-        weights_bytes=weights.store.n_bytes,
-        kv_bytes_per_token=KVCache.bytes_per_token(config, command.kv_type),
-        threads=threads,
-        sampling=recommended_sampling(checkpoint.metadata),
-    )
-    kept = None
-    if command.cache_dir is not None:
-        # Keys are kept turned, and some models turn otherwise in a long context.
-        frequencies, magnitude = rotary_frequencies(config, weights.rope_divisors_for(config, context))
-        layout = f"{transformer.cache.layout} {frequencies.tolist()} {magnitude}"
-        kept = KeptCaches(Path(command.cache_dir) / KEPT, fingerprint(checkpoint, layout), transformer.cache)
-    return LanguageModel(card, checkpoint.metadata, tokenizer, chat_format, transformer, kept)
+    batch = batch_size(checkpoint.n_parameters)
+    return Transformer(config, weights, context, batch, threads, command.kv_type, compiling)
 
 
 def _warm_up(transformer: Transformer, report: Report) -> None:
@@ -134,14 +115,18 @@ def _warm_up(transformer: Transformer, report: Report) -> None:
     report("warming", 1, 1, "first pass")
 
 
+def check_context(context: int | None, config: ModelConfig) -> None:
+    """Raise EngineError for so many positions as the model does not have."""
+    if context is not None and not 1 <= context <= config.max_seq_len:
+        raise EngineError(
+            f"A context of {context} is not possible: this model has at most {config.max_seq_len}.",
+            "Ask for less, or leave it to the engine.",
+        )
+
+
 def choose_context(command: Load, config: ModelConfig, weights_bytes: int) -> int:
     """Positions to provide for: what was asked, else the model's own limit as far as memory goes."""
     if command.context is not None:
-        if not 1 <= command.context <= config.max_seq_len:
-            raise EngineError(
-                f"A context of {command.context} is not possible: this model has at most {config.max_seq_len}.",
-                "Ask for less, or leave it to the engine.",
-            )
         return command.context
     per_token = KVCache.bytes_per_token(config, command.kv_type)
     free = max(0, available_bytes() - weights_bytes)
@@ -154,7 +139,23 @@ def batch_size(n_parameters: int) -> int:
     return BATCH_SIZE if n_parameters < LARGE_MODEL else LARGE_MODEL_BATCH
 
 
-def _vocabulary_card(checkpoint: Checkpoint, vocab: int, template: str, source: str) -> ModelCard:
+def _card(checkpoint: Checkpoint, chat_format: ChatFormat, transformer: Transformer, threads: int) -> ModelCard:
+    config = transformer.config
+    return msgspec.structs.replace(
+        _vocabulary_card(checkpoint, config.vocab_size, chat_format),
+        architecture=config.architecture.name,
+        quantization=quantization_name(checkpoint),
+        context=transformer.max_seq_len,
+        max_context=config.max_seq_len,
+        layers=config.n_layers,
+        weights_bytes=transformer.weights.store.n_bytes,
+        kv_bytes_per_token=KVCache.bytes_per_token(config, transformer.cache.kv_name),
+        threads=threads,
+        sampling=recommended_sampling(checkpoint.metadata),
+    )
+
+
+def _vocabulary_card(checkpoint: Checkpoint, vocab: int, chat_format: ChatFormat) -> ModelCard:
     """The card of a model of which only the vocabulary was loaded."""
     return ModelCard(
         name=name_without_quantization(model_name(checkpoint.path)),
@@ -168,9 +169,21 @@ def _vocabulary_card(checkpoint: Checkpoint, vocab: int, template: str, source: 
         max_context=0,
         layers=0,
         vocab=vocab,
-        template=template,
-        template_source=source,
+        template=chat_format.name,
+        template_source=chat_format.source,
         weights_bytes=0,
         kv_bytes_per_token=0,
         threads=0,
     )
+
+
+def _kept(cache_dir: str | None, checkpoint: Checkpoint, transformer: Transformer) -> KeptCaches | None:
+    """The sessions of this model whose caches are on disk. Raises OSError where the model's files are no more."""
+    if cache_dir is None:
+        return None
+    config, cache = transformer.config, transformer.cache
+    # Keys are kept turned, and some models turn otherwise in a long context.
+    divisors = transformer.weights.rope_divisors_for(config, transformer.max_seq_len)
+    frequencies, magnitude = rotary_frequencies(config, divisors)
+    layout = f"{cache.layout} {frequencies.tolist()} {magnitude}"
+    return KeptCaches(Path(cache_dir) / KEPT, fingerprint(checkpoint, layout), cache)

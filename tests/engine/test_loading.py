@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.errors import EngineError
 from engine.loading import load
 from engine.machine_code import compilers
 from engine.protocol import Load
@@ -40,4 +41,27 @@ def test_nothing_goes_on_after_a_stop(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(StoppedError):
         load(Load(path=str(path), threads=3), report)
     assert idle.ended
+    assert set(threading.enumerate()) <= before
+
+
+@pytest.mark.parametrize("wish", [{"context": 10**9}, {"context": 0}, {"threads": -1}])
+def test_what_is_impossible_is_refused_before_any_work(tmp_path: Path, wish: dict[str, int]) -> None:
+    path = tiny_models.write_tiny(tmp_path / "tiny.gguf", "llama")
+    stages: list[str] = []
+    with pytest.raises(EngineError, match=r"is not possible|cannot compute"):
+        load(Load(path=str(path), cache_dir=str(tmp_path / "cache"), **wish), lambda stage, *_: stages.append(stage))
+    assert set(stages) == {"reading"}
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_model_file_that_goes_away_at_the_end_leaves_no_thread(tmp_path: Path) -> None:
+    path = tiny_models.write_tiny(tmp_path / "tiny.gguf", "llama")
+    before = set(threading.enumerate())
+
+    def remove(stage: str, done: int, total: int, detail: str) -> None:
+        if stage == "warming":
+            path.unlink(missing_ok=True)
+
+    with pytest.raises(FileNotFoundError):
+        load(Load(path=str(path), cache_dir=str(tmp_path / "cache"), threads=3), remove)
     assert set(threading.enumerate()) <= before
