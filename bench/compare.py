@@ -34,9 +34,10 @@ from peer_environment import PEER_REQUIREMENT, peer_python
 from reading import Memory, bytes_a_token
 
 from engine.client import EngineClient
+from engine.peak_memory import peak_rss_bytes
 from engine.protocol import Load, ModelCard
 from engine.starter import fetch
-from tui.commands.bench import SPARE_POSITIONS, peak_rss_bytes, random_ids, run_once
+from tui.commands.bench import SPARE_POSITIONS, random_ids, run_once
 from tui.paths import user_paths
 
 QUIET_LOAD = 0.5

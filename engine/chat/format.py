@@ -57,11 +57,6 @@ class ChatFormat:
     body: Family | ChatTemplate
     fallback: ChatFormat | None = None
 
-    @property
-    def default_system(self) -> str:
-        """The preamble that the format brings along; a system message takes its place. "" if it has none."""
-        return self.body.system.strip() if isinstance(self.body, Family) else ""
-
     def start(self) -> None:
         """Get ready in the background, so that the first answer does not wait."""
         if isinstance(self.body, ChatTemplate):

@@ -17,7 +17,6 @@ from engine.errors import ModelFileError
 
 MAX_BYTES = 64 << 20
 MAX_TOKEN_BYTES = 512
-N_SPECIAL = 256
 
 _NAMED = {
     0: "<|begin_of_text|>",

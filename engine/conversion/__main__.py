@@ -6,13 +6,12 @@ The end of stdin, SIGTERM and SIGINT end it early; then nothing of the new file 
 from __future__ import annotations
 
 import contextlib
-import resource
+import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
@@ -30,6 +29,7 @@ from engine.conversion.plan import plan_conversion
 from engine.conversion.stopping import Stop, StoppedError
 from engine.errors import EngineError
 from engine.kernel_cache import use_kernel_cache
+from engine.peak_memory import peak_rss_bytes
 
 DONE, FAILED, STOPPED = 0, 1, 130
 
@@ -96,18 +96,8 @@ def _convert(conversion: Conversion, stop: Stop, tell: Tell) -> Converted:
         bytes_in=plan.bytes_in,
         bytes_out=plan.layout.size,
         seconds=round(time.monotonic() - started_s, 3),
-        peak_rss_mb=round(peak_rss_bytes() / 1e6, 1),
+        peak_rss_mb=round(peak_rss_bytes(os.getpid()) / 1e6, 1),
     )
-
-
-def peak_rss_bytes() -> int:
-    """The most memory that this process ever held, mapped files included."""
-    with contextlib.suppress(OSError, StopIteration):
-        # getrusage would count the process that started this one.
-        text = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-        return next(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("VmHWM:"))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 if __name__ == "__main__":

