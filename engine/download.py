@@ -13,7 +13,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,13 +23,11 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from engine.errors import DownloadError
+from engine.reports import ReportBytes
 from engine.served import BrokenOff, Span, begins_as_gguf, is_gguf, is_whole_gguf, refuse, span_of, strong
 
 if TYPE_CHECKING:
     import httpx
-
-Report = Callable[[int, int], None]
-"""Called with the bytes that are there and the bytes of the whole file, 0 where the server does not say."""
 
 ATTEMPTS = 5
 """Broken connections in a row that brought nothing; each that brought something starts the count again."""
@@ -85,9 +83,9 @@ def _say_nothing(done: int, total: int) -> None:
 def download(
     url: str,
     folder: Path,
-    report: Report,
+    report: ReportBytes,
     *,
-    checking: Report = _say_nothing,
+    checking: ReportBytes = _say_nothing,
     sha256: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Path:
@@ -152,7 +150,7 @@ def _httpx() -> Any:
     return httpx
 
 
-def _fetch(wanted: _Wanted, part: Path, report: Report) -> None:
+def _fetch(wanted: _Wanted, part: Path, report: ReportBytes) -> None:
     """Bring the unfinished file to its end, over as many connections as that takes."""
     httpx = _httpx()
     timeout = httpx.Timeout(SILENCE_S, connect=CONNECT_S)
@@ -178,7 +176,7 @@ def _fetch(wanted: _Wanted, part: Path, report: Report) -> None:
                 raise DownloadError(f"{wanted.url} could not be fetched: {error}.", "Check the address.") from error
 
 
-def _go_on(client: httpx.Client, wanted: _Wanted, part: Path, report: Report) -> None:
+def _go_on(client: httpx.Client, wanted: _Wanted, part: Path, report: ReportBytes) -> None:
     """Fetch what is missing, over one connection."""
     known = _read_note(part)
     has_sum = known is not None and known.sha256 != "" and known.sha256 == wanted.sha256
@@ -235,7 +233,7 @@ def _remove(part: Path) -> None:
     _note(part).unlink(missing_ok=True)
 
 
-def _receive(response: httpx.Response, part: Path, span: Span, report: Report) -> None:
+def _receive(response: httpx.Response, part: Path, span: Span, report: ReportBytes) -> None:
     done = span.start
     report(done, span.total)
     with part.open("r+b") as file:
@@ -270,7 +268,7 @@ def check_room(folder: Path, needed: int) -> None:
         )
 
 
-def sha256_of(path: Path, checking: Report = _say_nothing) -> str:
+def sha256_of(path: Path, checking: ReportBytes = _say_nothing) -> str:
     """The checksum of a whole file, in hexadecimal digits. checking: how far it is read."""
     digest, block = hashlib.sha256(), memoryview(bytearray(_BLOCK_BYTES))
     with path.open("rb", buffering=0) as file:
@@ -282,7 +280,7 @@ def sha256_of(path: Path, checking: Report = _say_nothing) -> str:
     return digest.hexdigest()
 
 
-def _check(part: Path, sha256: str, checking: Report) -> None:
+def _check(part: Path, sha256: str, checking: ReportBytes) -> None:
     """Compare the whole file with what was asked for; the wrong one is deleted."""
     found = sha256_of(part, checking)
     if found != sha256.lower():

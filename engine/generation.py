@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 ROOM_FOR_ANSWER = 256
 """Positions behind the prompt for which the cache is made ready together with the prompt's."""
 
-SEED_BITS = 32
+PICKED_SEED_BITS = 32
 """Seeds that are picked are short enough to be typed."""
 
 Emit = Callable[[AnyEvent], None]
@@ -92,7 +92,7 @@ class _Answer:
 
     def __init__(self, model: LanguageModel, command: Generate, control: Control, emit: Emit) -> None:
         self.model, self.command, self.control, self.emit = model, command, control, emit
-        self.seed = secrets.randbits(SEED_BITS) if command.seed is None else command.seed
+        self.seed = secrets.randbits(PICKED_SEED_BITS) if command.seed is None else command.seed
         self.prompt: EncodedPrompt = encode_prompt(model, command)
         check_ids(command.first_ids, model.tokenizer.vocab_size)
         self.ids = list(self.prompt.ids)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -22,17 +21,16 @@ from engine.memory import available_bytes, give_memory_back
 from engine.model import LanguageModel
 from engine.panels import PanelFolder, packing
 from engine.prepared_files import PREPARED
-from engine.protocol import Load, LoadStage, ModelCard
+from engine.protocol import Load, ModelCard
 from engine.quantization import name_without_quantization, quantization_name
 from engine.recommendation import recommended_sampling
+from engine.reports import ReportStage
 from engine.rope import rotary_frequencies
 from engine.team import default_threads
 from engine.tokenizer import load_tokenizer
 from engine.tokenizer.vocabulary import MERGES
 from engine.transformer import Transformer
 from engine.weights import load_weights
-
-Report = Callable[[LoadStage, int, int, str], None]
 
 LEAST_CONTEXT = 512
 """Positions to provide for when memory is short: less is no conversation."""
@@ -47,7 +45,7 @@ LARGE_MODEL = 2_000_000_000
 """Parameters from which on a model's batches are the smaller ones."""
 
 
-def load(command: Load, report: Report) -> LanguageModel:
+def load(command: Load, report: ReportStage) -> LanguageModel:
     """Open the model that `command` names. Raises ModelFileError, UnsupportedModelError, and what `report` raises.
 
     Whatever ends it, no thread and no compiler of it goes on.
@@ -58,7 +56,7 @@ def load(command: Load, report: Report) -> LanguageModel:
         dismiss()
 
 
-def _load(command: Load, report: Report) -> LanguageModel:
+def _load(command: Load, report: ReportStage) -> LanguageModel:
     report("reading", 0, 1, Path(command.path).name)
     base = command.base
     checkpoint = open_checkpoint(command.path) if base is None else open_with_base(base, command.path)
@@ -87,7 +85,7 @@ def _load(command: Load, report: Report) -> LanguageModel:
 
 
 def _transformer(
-    command: Load, checkpoint: Checkpoint, config: ModelConfig, threads: int, report: Report
+    command: Load, checkpoint: Checkpoint, config: ModelConfig, threads: int, report: ReportStage
 ) -> Transformer:
     """Compile, and bring the weights into the form that is computed with."""
 
@@ -105,7 +103,7 @@ def _transformer(
     return Transformer(config, weights, context, batch, threads, command.kv_type, compiling)
 
 
-def _warm_up(transformer: Transformer, report: Report) -> None:
+def _warm_up(transformer: Transformer, report: ReportStage) -> None:
     """Do without what loading alone needed, and read a token: what it takes from the disk is there afterwards."""
     dismiss()
     give_memory_back()

@@ -12,7 +12,7 @@ from engine.kernels.number_formats import Reads
 from engine.kernels.records import BLOCK_BYTES, STEP_FIELDS, WORD_BLOCK_BYTES
 from engine.kernels.sizes import BLOCK, TOKEN_PAD
 from engine.machine_code import Function, prepare
-from engine.machine_code.functions import Report
+from engine.reports import ReportKernels
 
 LINE_BYTES = 64
 """Rows begin on cache lines."""
@@ -86,7 +86,7 @@ class Program:
         step = [unit_kind, units, chunk_units, *parameters]
         self._steps.append((function, step + [0] * (STEP_FIELDS - 1 - len(step))))
 
-    def compile(self, report: Report) -> NDArray[np.int64]:
+    def compile(self, report: ReportKernels) -> NDArray[np.int64]:
         """The steps as the team reads them; every kernel is compiled, or found in the cache."""
         prepare([function for function, _ in self._steps], report)
         return np.array([[function.address, *rest] for function, rest in self._steps], np.int64)

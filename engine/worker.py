@@ -48,6 +48,7 @@ from engine.protocol import (
 )
 from engine.protocol.lines import MAX_LINE_BYTES, command_decoder, event_encoder
 from engine.pulse import Activity, Pulse
+from engine.reports import ReportStage
 from engine.version import VERSION
 
 if TYPE_CHECKING:
@@ -73,8 +74,7 @@ TERMINATING = (signal.SIGTERM, signal.SIGINT)
 WORK_ENDED = 70
 """The exit code of a process whose working thread has ended unasked. Source: EX_SOFTWARE in sysexits.h."""
 
-Report = Callable[[LoadStage, int, int, str], None]
-OpenModel = Callable[[Load, Report], "LanguageModel"]
+OpenModel = Callable[[Load, ReportStage], "LanguageModel"]
 
 
 class _TerminatedError(BaseException):
@@ -85,7 +85,7 @@ class _TerminatedError(BaseException):
         self.number = number
 
 
-def open_model(command: Load, report: Report) -> LanguageModel:
+def open_model(command: Load, report: ReportStage) -> LanguageModel:
     """Import what computes, and load."""
     use_kernel_cache(command.cache_dir)
     from engine import loading

@@ -20,7 +20,7 @@ REPORT_PERIOD_S = 0.2
 SPEED_WINDOW_S = 5.0
 """The speed that is told is that of the last seconds."""
 
-Report = Callable[[ConversionProgress], None]
+ReportConversion = Callable[[ConversionProgress], None]
 
 
 class _Speed:
@@ -75,7 +75,7 @@ class _Work:
             return None if self._failed else next(self._left, None)
 
 
-def run(plan: Plan, threads: int, stop: Stop, report: Report) -> None:
+def run(plan: Plan, threads: int, stop: Stop, report: ReportConversion) -> None:
     """Write the new file. Raises EngineError; then nothing of the file is left."""
     speed = _Speed(plan.bytes_in)
 

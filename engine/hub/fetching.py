@@ -8,11 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine.checkpoints.finding import UNFINISHED
-from engine.download import Report, check_room, download, file_name_of, sha256_of
+from engine.download import check_room, download, file_name_of, sha256_of
 from engine.errors import DownloadError
 from engine.hub.choosing import Choice, HubFile, choose
 from engine.hub.listing import GATED, Listing, list_files, refusal, url_of
 from engine.hub.reference import HubReference
+from engine.reports import ReportBytes
 from engine.served import RefusedError
 
 Announce = Callable[[Choice], None]
@@ -22,9 +23,9 @@ Announce = Callable[[Choice], None]
 def fetch(
     wanted: HubReference,
     models_dir: Path,
-    report: Report,
+    report: ReportBytes,
     announce: Announce = lambda choice: None,
-    checking: Report = lambda done, total: None,
+    checking: ReportBytes = lambda done, total: None,
     sha256: str | None = None,
 ) -> Path:
     """Put the model into models_dir and return its path: a file, of a split one the first, or a folder.
@@ -72,7 +73,7 @@ class _Fetch:
     """One model on its way."""
 
     def __init__(
-        self, wanted: HubReference, listing: Listing, choice: Choice, report: Report, checking: Report
+        self, wanted: HubReference, listing: Listing, choice: Choice, report: ReportBytes, checking: ReportBytes
     ) -> None:
         self._wanted = wanted
         self._listing = listing

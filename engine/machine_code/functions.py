@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from engine.machine_code.compilers import carry_out
 from engine.machine_code.files import folder_name, read_object
 from engine.machine_code.linking import link
 from engine.machine_code.orders import Order
+from engine.reports import ReportKernels
 
 C_TYPES: dict[str, Any] = {
     "void": None,
@@ -26,9 +27,6 @@ C_TYPES: dict[str, Any] = {
 
 SLOW = ("attention", "choose", "experts", "matmul", "pack")
 """Modules whose kernels take longest to compile, in that order: they come first, so that all compilers end together."""
-
-Report = Callable[[int, int, str], None]
-"""Called with how many are ready, how many there are, and the name of the next."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ def step(path: str, *made_for: str) -> Function:
     return function(path, "void", *("int64",) * 5, made_for=made_for)
 
 
-def prepare(functions: Sequence[Function], report: Report) -> None:
+def prepare(functions: Sequence[Function], report: ReportKernels) -> None:
     """Have all of these ready to be called; the missing ones are compiled side by side."""
     missing = [each for each in dict.fromkeys(functions) if "address" not in each.__dict__]
     for each, address in _addresses(missing, report).items():
@@ -88,7 +86,7 @@ _linked: dict[Function, int] = {}
 """Where the code is that this process has linked already."""
 
 
-def _addresses(functions: Sequence[Function], report: Report) -> dict[Function, int]:
+def _addresses(functions: Sequence[Function], report: ReportKernels) -> dict[Function, int]:
     folder = kernel_folder() / _folder_name()
     folder.mkdir(parents=True, exist_ok=True)
     unlinked = [each for each in functions if each not in _linked]

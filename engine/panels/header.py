@@ -14,7 +14,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from engine.panels.windows import Put, Report
+from engine.panels.windows import Put
+from engine.reports import ReportBytes
 
 HEADER_BYTES = 4096
 
@@ -67,7 +68,7 @@ def this_boot() -> str:
         return ON_DISK
 
 
-def total_of(file: BinaryIO, report: Report) -> int:
+def total_of(file: BinaryIO, report: ReportBytes) -> int:
     """The sum of a file's words behind the header, modulo 2^64."""
     size, total = file.seek(0, os.SEEK_END), 0
     file.seek(HEADER_BYTES)

@@ -19,8 +19,9 @@ from engine.checkpoints.identity import identity
 from engine.new_file import NewFile
 from engine.panels.header import Adding, Header, read_header, this_boot, total_of
 from engine.panels.layout import ALIGNMENT, LAYOUT_VERSION, Matrix, MatrixPlan, total_bytes
-from engine.panels.windows import Report, fill
+from engine.panels.windows import fill
 from engine.prepared_files import make_room, mark_used, prepared_name
+from engine.reports import ReportBytes
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class PanelFolder:
 
 
 def open_panels(
-    checkpoint: Checkpoint, plans: Sequence[MatrixPlan], folder: PanelFolder | None, threads: int, report: Report
+    checkpoint: Checkpoint, plans: Sequence[MatrixPlan], folder: PanelFolder | None, threads: int, report: ReportBytes
 ) -> PanelStore:
     """Map the prepared file, writing it first where there is none; without a folder or room there, use memory."""
     if folder is None:
@@ -89,7 +90,7 @@ def open_panels(
     return PanelStore(_place(plans, buffer, ALIGNMENT), size, path, buffer)
 
 
-def _in_memory(plans: Sequence[MatrixPlan], threads: int, report: Report) -> PanelStore:
+def _in_memory(plans: Sequence[MatrixPlan], threads: int, report: ReportBytes) -> PanelStore:
     buffer = _in_large_pages(mmap.mmap(-1, total_bytes(plans)))
     content = np.frombuffer(buffer, np.uint8)
 
@@ -121,7 +122,7 @@ def _place(plans: Sequence[MatrixPlan], buffer: mmap.mmap, start: int) -> dict[s
     return matrices
 
 
-def _is_prepared(path: Path, key: str, size: int, report: Report) -> bool:
+def _is_prepared(path: Path, key: str, size: int, report: ReportBytes) -> bool:
     try:
         with path.open("rb") as file:
             header = read_header(file)
@@ -139,7 +140,7 @@ def _is_prepared(path: Path, key: str, size: int, report: Report) -> bool:
     return True
 
 
-def _write(path: Path, key: str, size: int, plans: Sequence[MatrixPlan], threads: int, report: Report) -> None:
+def _write(path: Path, key: str, size: int, plans: Sequence[MatrixPlan], threads: int, report: ReportBytes) -> None:
     """Write the prepared file; of one that is not finished, even by a process that is killed, nothing stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with NewFile(path, replace=True) as file:

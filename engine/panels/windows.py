@@ -19,18 +19,16 @@ from engine.checkpoints.rows import read_rows
 from engine.kernels.sizes import BLOCK, LANES
 from engine.panels.layout import MatrixPlan, total_bytes
 from engine.panels.packing import pack_rows
+from engine.reports import ReportBytes
 
 WINDOW_BYTES = 4 << 20
 """Two large pages: what a thread holds, and how fine progress is."""
-
-Report = Callable[[int, int], None]
-"""Called with bytes done and bytes in all."""
 
 Put = Callable[[int, memoryview], None]
 """Takes bytes that belong at an offset; several threads may call it at once."""
 
 
-def fill(plans: Sequence[MatrixPlan], start: int, threads: int, report: Report, put: Put) -> None:
+def fill(plans: Sequence[MatrixPlan], start: int, threads: int, report: ReportBytes, put: Put) -> None:
     """Pack every matrix on all threads; the first one begins at offset `start`, before it there are zeros."""
     panels = _Panels(plans, start)
     size = start + total_bytes(plans)

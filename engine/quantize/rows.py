@@ -13,7 +13,7 @@ from engine.checkpoints.dequantize import dequantizer
 from engine.kernels.sizes import BLOCK, LANES, QUANTIZE_SCRATCH_BYTES, SUPERBLOCK
 from engine.machine_code import Function, function, prepare
 from engine.machine_code.compilers import dismiss
-from engine.machine_code.functions import Report
+from engine.reports import ReportKernels
 
 HALF_LIMIT = 65520.0
 """From here on, half precision (a weight of F16, a scale of the others) rounds to infinity."""
@@ -55,7 +55,7 @@ class TooLargeError(ValueError):
         self.size = size
 
 
-def compile_for(pairs: Collection[tuple[TensorType, TensorType]], report: Report) -> None:
+def compile_for(pairs: Collection[tuple[TensorType, TensorType]], report: ReportKernels) -> None:
     """Have the kernels for conversions (from, to) ready before they begin."""
     changed = sorted({(source.name, target.name) for source, target in pairs if source != target})
     widen = [dequantizer(source) for source, _ in changed]

@@ -52,7 +52,7 @@ from engine.remote.writing import OpenModel, Writing
 
 log = logging.getLogger(__name__)
 
-SEED_BITS = 31
+SERVER_SEED_BITS = 31
 """Seeds that are picked fit a signed 32-bit number: all that some servers take."""
 
 CLOSE_S = 3.0
@@ -246,7 +246,7 @@ class RemoteClient(Engine):
         """Wait for the turn, then have the answer written."""
         async with self._turn:
             command = self._waiting.pop(name)
-            seed = secrets.randbits(SEED_BITS) if command.seed is None else command.seed
+            seed = secrets.randbits(SERVER_SEED_BITS) if command.seed is None else command.seed
             answer = RemoteAnswer(command, seed)
             try:
                 text = await self._answer_text(command)

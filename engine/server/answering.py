@@ -25,7 +25,7 @@ from engine.protocol import AnyEvent, Failed, Finished, Generate, PromptProgress
 from engine.server.event_stream import EventStream
 from engine.server.replies import Json, Reply, TokenLogprobs
 from engine.server.requests import RequestError
-from engine.server.turns import TooManyWaitingError, Turns
+from engine.server.waiting_line import TooManyWaitingError, WaitingLine
 
 log = logging.getLogger(__name__)
 
@@ -74,9 +74,9 @@ class Pieces:
 class Answering:
     """One request's answer as an ASGI response."""
 
-    def __init__(self, engine: Engine, turns: Turns, pieces: Pieces, caller: str, command: Generate, reply: Reply):
+    def __init__(self, engine: Engine, line: WaitingLine, pieces: Pieces, caller: str, command: Generate, reply: Reply):
         self._engine = engine
-        self._turns = turns
+        self._line = line
         self._pieces = pieces
         self._caller = caller
         self._command = command
@@ -109,7 +109,7 @@ class Answering:
         async def collect() -> None:
             try:
                 async with (
-                    self._turns.turn(self._caller),
+                    self._line.turn(self._caller),
                     contextlib.aclosing(self._engine.ask(self._command)) as asked,
                 ):
                     async for event in asked:
@@ -120,7 +120,7 @@ class Answering:
                 events.put_nowait(None)
 
         async def watch_the_end() -> None:
-            await self._turns.ended.wait()
+            await self._line.ended.wait()
             # An engine that has died has its own last words.
             if self._engine.alive:
                 events.put_nowait(_SERVER_ENDS)

@@ -31,7 +31,7 @@ from engine.server.requests import (
     TokenizeRequest,
     read_request,
 )
-from engine.server.turns import TooManyWaitingError, Turns
+from engine.server.waiting_line import TooManyWaitingError, WaitingLine
 
 MAX_BODY_BYTES = 16 << 20
 """A context of a million tokens has less."""
@@ -57,7 +57,7 @@ class Service:
         self._engine = engine
         self._card = card
         self._defaults = defaults
-        self._turns = Turns(MOST_WAITING, ended)
+        self._line = WaitingLine(MOST_WAITING, ended)
         self._pieces = Pieces(engine)
         self._created = int(time.time())
 
@@ -72,11 +72,11 @@ class Service:
     def _answer(self, request: Request, asked: AnyRequest) -> ASGIApp:
         caller = _caller(request, asked.user)
         command = asked.command(self._defaults)
-        return Answering(self._engine, self._turns, self._pieces, caller, command, reply_to(asked, self._card.name))
+        return Answering(self._engine, self._line, self._pieces, caller, command, reply_to(asked, self._card.name))
 
     @asynccontextmanager
     async def _turn(self, request: Request) -> AsyncIterator[None]:
-        async with self._turns.turn(_caller(request)):
+        async with self._line.turn(_caller(request)):
             if await request.is_disconnected():
                 raise ClientDisconnect
             yield
@@ -112,7 +112,7 @@ class Service:
     async def health(self, request: Request) -> Response:
         """Say whether requests would be answered."""
         if self._engine.alive:
-            return JSONResponse({"status": "ok", "waiting": self._turns.n_waiting})
+            return JSONResponse({"status": "ok", "waiting": self._line.n_waiting})
         return JSONResponse({"status": "the engine has ended"}, 503)
 
     async def tokenize(self, request: Request) -> Response:

@@ -21,7 +21,7 @@ from engine.server import event_stream
 from engine.server.answering import Answering, Pieces
 from engine.server.replies import reply_to
 from engine.server.requests import ChatRequest, read_request
-from engine.server.turns import Turns
+from engine.server.waiting_line import WaitingLine
 from tests.engine.server.silent_engine import SilentEngine, finished
 
 PATIENCE_S = 20.0
@@ -31,13 +31,13 @@ SCOPE: dict[str, Any] = {"type": "http", "method": "POST", "path": "/", "headers
 class Client:
     """Asks, stays, and keeps what is sent to it."""
 
-    def __init__(self, engine: Engine, turns: Turns, **fields: Any) -> None:
+    def __init__(self, engine: Engine, line: WaitingLine, **fields: Any) -> None:
         body = msgspec.json.encode({"messages": [{"role": "user", "content": "x"}], **fields})
         request = read_request(body, ChatRequest)
         self.sent: list[dict[str, Any]] = []
         self._heard = asyncio.Condition()
         answering = Answering(
-            engine, turns, Pieces(engine), "me", request.command(Sampling()), reply_to(request, "tiny")
+            engine, line, Pieces(engine), "me", request.command(Sampling()), reply_to(request, "tiny")
         )
         self.task = asyncio.create_task(answering(SCOPE, self._receive, self._send))
 
@@ -71,9 +71,9 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("hasty")
 async def test_who_waits_in_line_hears_that_the_server_lives() -> None:
-    turns = Turns(9)
-    async with turns.turn("other"):
-        client = Client(SilentEngine(), turns, stream=True)
+    line = WaitingLine(9)
+    async with line.turn("other"):
+        client = Client(SilentEngine(), line, stream=True)
         await client.hears(b": still here\n\n")
         assert client.sent[0]["status"] == 200
         assert b"data:" not in client.body
@@ -83,7 +83,7 @@ async def test_who_waits_in_line_hears_that_the_server_lives() -> None:
 @pytest.mark.usefixtures("hasty")
 async def test_the_servers_end_ends_streams_in_order() -> None:
     engine, ended = SilentEngine(), asyncio.Event()
-    client = Client(engine, Turns(9, ended), stream=True)
+    client = Client(engine, WaitingLine(9, ended), stream=True)
     command = await engine.commands.get()
     assert isinstance(command, Generate)
     await client.hears(b": still here\n\n")
@@ -96,10 +96,10 @@ async def test_the_servers_end_ends_streams_in_order() -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_the_servers_end_tells_who_waits(stream: bool) -> None:
-    turns = Turns(9, asyncio.Event())
-    async with turns.turn("other"):
-        client = Client(SilentEngine(), turns, stream=stream)
-        turns.ended.set()
+    line = WaitingLine(9, asyncio.Event())
+    async with line.turn("other"):
+        client = Client(SilentEngine(), line, stream=stream)
+        line.ended.set()
         status, body = await client.ends()
     assert (status, msgspec.json.decode(body)["error"]["code"]) == (503, "server_ends")
 
@@ -119,7 +119,7 @@ async def test_the_servers_end_tells_who_waits(stream: bool) -> None:
 )
 async def test_a_failure_is_the_client_s_only_where_the_request_is_at_fault(kind: str, status: int, word: str) -> None:
     engine = SilentEngine()
-    client = Client(engine, Turns(9))
+    client = Client(engine, WaitingLine(9))
     command = await engine.commands.get()
     engine.say(Failed(request_id=command.request_id, kind=kind, message="No."))
     told, body = await client.ends()
@@ -130,7 +130,7 @@ async def test_a_failure_is_the_client_s_only_where_the_request_is_at_fault(kind
 
 async def test_the_engine_is_asked_for_many_tokens_at_once() -> None:
     engine = SilentEngine()
-    client = Client(engine, Turns(9), logprobs=True, top_logprobs=1)
+    client = Client(engine, WaitingLine(9), logprobs=True, top_logprobs=1)
     command = await engine.commands.get()
     for number in range(5):
         top = [TokenLogprob(10 + number, -0.5)]

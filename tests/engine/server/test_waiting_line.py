@@ -7,14 +7,14 @@ import random
 
 import pytest
 
-from engine.server.turns import TooManyWaitingError, Turns
+from engine.server.waiting_line import TooManyWaitingError, WaitingLine
 
 
-class Line:
+class Callers:
     """Callers who each hold their turn until they are told to let go."""
 
-    def __init__(self, turns: Turns) -> None:
-        self.turns = turns
+    def __init__(self, line: WaitingLine) -> None:
+        self.line = line
         self.order: list[str] = []
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self.done = asyncio.Event()
@@ -25,7 +25,7 @@ class Line:
             self.tasks[name] = asyncio.create_task(self._take(name))
 
     async def _take(self, name: str) -> None:
-        async with self.turns.turn(name[0]):
+        async with self.line.turn(name[0]):
             self.order.append(name)
             if name == "first":
                 await self.done.wait()
@@ -43,60 +43,60 @@ async def settle() -> None:
 
 
 async def test_callers_are_answered_in_turn() -> None:
-    line = Line(Turns(100))
-    line.join("first")
+    callers = Callers(WaitingLine(100))
+    callers.join("first")
     await settle()
-    line.join("a1", "a2", "a3", "b1", "c1", "b2")
+    callers.join("a1", "a2", "a3", "b1", "c1", "b2")
     await settle()
-    assert line.turns.n_waiting == 6
-    assert await line.finish() == ["first", "a1", "b1", "c1", "a2", "b2", "a3"]
-    assert line.turns.n_waiting == 0
+    assert callers.line.n_waiting == 6
+    assert await callers.finish() == ["first", "a1", "b1", "c1", "a2", "b2", "a3"]
+    assert callers.line.n_waiting == 0
 
 
 async def test_who_leaves_the_line_is_not_waited_for() -> None:
-    line = Line(Turns(100))
-    line.join("first")
+    callers = Callers(WaitingLine(100))
+    callers.join("first")
     await settle()
-    line.join("a1", "b1", "c1")
+    callers.join("a1", "b1", "c1")
     await settle()
-    line.tasks["b1"].cancel()
+    callers.tasks["b1"].cancel()
     await settle()
-    assert line.turns.n_waiting == 2
-    assert await line.finish() == ["first", "a1", "c1"]
+    assert callers.line.n_waiting == 2
+    assert await callers.finish() == ["first", "a1", "c1"]
 
 
 async def test_who_leaves_in_the_moment_of_the_turn_passes_it_on() -> None:
-    line = Line(Turns(100))
-    async with line.turns.turn("z"):
-        line.join("a1", "b1")
+    callers = Callers(WaitingLine(100))
+    async with callers.line.turn("z"):
+        callers.join("a1", "b1")
         await settle()
-    line.tasks["a1"].cancel()
-    assert await line.finish() == ["b1"]
-    async with asyncio.timeout(5), line.turns.turn("z"):
+    callers.tasks["a1"].cancel()
+    assert await callers.finish() == ["b1"]
+    async with asyncio.timeout(5), callers.line.turn("z"):
         pass
 
 
 async def test_a_full_line_lets_nobody_in() -> None:
-    line = Line(Turns(2))
-    line.join("first")
+    callers = Callers(WaitingLine(2))
+    callers.join("first")
     await settle()
-    line.join("a1", "b1")
+    callers.join("a1", "b1")
     await settle()
     with pytest.raises(TooManyWaitingError):
-        async with line.turns.turn("c"):
+        async with callers.line.turn("c"):
             pass
-    assert await line.finish() == ["first", "a1", "b1"]
+    assert await callers.finish() == ["first", "a1", "b1"]
 
 
 @pytest.mark.parametrize("seed", range(10))
 async def test_whatever_happens_one_has_the_turn_and_all_get_theirs(seed: int) -> None:
     chance = random.Random(seed)
-    turns = Turns(1000)
+    line = WaitingLine(1000)
     inside: list[int] = []
     answered: list[int] = []
 
     async def ask(number: int) -> None:
-        async with turns.turn(chance.choice("abc")):
+        async with line.turn(chance.choice("abc")):
             inside.append(number)
             assert inside == [number]
             try:
@@ -117,6 +117,6 @@ async def test_whatever_happens_one_has_the_turn_and_all_get_theirs(seed: int) -
         results = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(result) for result in results if isinstance(result, AssertionError)] == []
     assert len(answered) == results.count(None)
-    assert turns.n_waiting == 0
-    async with asyncio.timeout(5), turns.turn("z"):
+    assert line.n_waiting == 0
+    async with asyncio.timeout(5), line.turn("z"):
         pass

@@ -12,7 +12,7 @@ class TooManyWaitingError(Exception):
     """The line is full."""
 
 
-class Turns:
+class WaitingLine:
     """The line before the engine. A caller who sends a hundred requests does not keep another one's first waiting.
 
     ended: set when nobody will be answered any more.
@@ -55,20 +55,20 @@ class Turns:
             raise
 
     def _leave(self, caller: str, mine: asyncio.Future[None]) -> None:
-        line = self._waiting.get(caller, deque())
-        if mine in line:
-            line.remove(mine)
-            if not line:
+        theirs = self._waiting.get(caller, deque())
+        if mine in theirs:
+            theirs.remove(mine)
+            if not theirs:
                 del self._waiting[caller]
 
     def _pass_on(self) -> None:
         """Give the turn to the caller who has gone without for longest; it stays taken meanwhile."""
         while self._waiting:
             caller = next(iter(self._waiting))
-            line = self._waiting.pop(caller)
-            next_one = line.popleft()
-            if line:
-                self._waiting[caller] = line
+            theirs = self._waiting.pop(caller)
+            next_one = theirs.popleft()
+            if theirs:
+                self._waiting[caller] = theirs
             # Whoever is leaving just now is passed over.
             if not next_one.cancelled():
                 next_one.set_result(None)
