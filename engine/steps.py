@@ -1,4 +1,8 @@
-"""The steps of a forward pass by name: each writes a kernel and its parameters down in the program."""
+"""The steps of a forward pass by name: each writes a kernel and its parameters down in the program.
+
+Shapes are those of one token's row, in float32 where nothing else is said. With outputs_only, a step computes only for
+the positions whose logits are wanted, the batch's last ones, and puts those from row 0 on.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +39,7 @@ ACTIVATIONS = {"silu": records.SILU, "gelu": records.GELU}
 
 
 def attention_shape(config: ModelConfig, batch_size: int, kv_name: str) -> NDArray[np.int64]:
-    """The shape record of attention; the cache adds its part."""
+    """The shape record of attention, int64 (SHAPE_FIELDS,): see records; the cache adds its part."""
     shape = np.zeros(records.SHAPE_FIELDS, np.int64)
     row_bytes = kv_type(kv_name).query_bytes(config.head_dim)
     shape[records.HEADS], shape[records.KV_HEADS] = config.n_heads, config.n_kv_heads
@@ -48,7 +52,11 @@ def attention_shape(config: ModelConfig, batch_size: int, kv_name: str) -> NDArr
 
 
 def query_rows(p: Program, shape: NDArray[np.int64]) -> Rows:
-    """Queries by key-value head, then token, then head of the group: the rows that attention takes together."""
+    """Queries by key-value head, then token, then head of the group: the rows that attention takes together.
+
+    A row is one head's query: head_dim numbers in the form that the product with the cache's keys reads. stride: bytes
+    of one. A key-value head has batch_size · n_heads / n_kv_heads of them and SPARE_QUERIES more.
+    """
     array = np.zeros(int(shape[records.KV_HEADS] * shape[records.Q_HEAD_BYTES]), np.uint8)
     p.keep(array)
     return Rows(array, int(shape[records.Q_ROW_BYTES]))
@@ -106,7 +114,11 @@ def add_norm(
     delta_norm: Vector | None = None,
     outputs_only: bool = False,
 ) -> None:
-    """A step: add delta (normed by delta_norm, if there is one) to x, then norm x into out."""
+    """A step: add delta (normed by delta_norm, if there is one) to x, then norm x into out.
+
+    x, delta, out: (dim,); x is changed in place, and so is delta if it is normed. weight, delta_norm: (dim,), for
+    all tokens. Both norms are RMS norms with config.norm_eps, for x as `add_embedding` has it.
+    """
     kind, flag = (PER_OUTPUT, records.OUTPUTS_ONLY) if outputs_only else (PER_TOKEN, 0)
     added = (delta.address, delta.stride, _address(delta_norm)) if delta else (0, 0, 0)
     norm = (_address(weight), config.dim | flag, float_bits(config.norm_eps / config.residual_scale**2))
@@ -116,7 +128,10 @@ def add_norm(
 def add_products(
     p: Program, matrices: Sequence[Matrix], x: Activations, y: Rows, *, outputs_only: bool = False
 ) -> None:
-    """Steps: y = matrices · x, their outputs side by side."""
+    """Steps: y = matrices · x, their outputs side by side.
+
+    matrices: (rows, columns) each. x: (columns,), in the form that each matrix's format reads. y: (sum of their rows,).
+    """
     add_words(p, matrices, x, outputs_only=outputs_only)
     offset = 0
     for matrix in matrices:
@@ -162,7 +177,13 @@ def add_rotation(
     cache: KVCache,
     q_rows: Rows,
 ) -> None:
-    """A step: bias and head norms where the model has them, then rotate; keys and values go to layer index's cache."""
+    """A step: bias and head norms where the model has them, then rotate; keys and values go to layer index's cache.
+
+    qkv: (q_dim + 2·kv_dim,), the queries of all heads, then keys, then values; changed in place. layer: its qkv_bias
+    is (q_dim + 2·kv_dim,), its q_norm and k_norm (head_dim,). rotary: (rope_dim,), from `add_rotary_tables`. q_rows:
+    where queries go, scaled as config says for their positions; see `query_rows`. cache: takes a key and a value,
+    (head_dim,) each, for every key-value head and position of the batch, in its own type and layout.
+    """
     where = (qkv.address, qkv.stride, rotary.address, cache.shape.ctypes.data, index, q_rows.address)
     before = (_address(layer.qkv_bias), _address(layer.q_norm), _address(layer.k_norm), float_bits(config.norm_eps))
     growth = (float_bits(config.query_growth), config.query_growth_span)
@@ -170,7 +191,11 @@ def add_rotation(
 
 
 def add_attention(p: Program, config: ModelConfig, index: int, q_rows: Rows, cache: KVCache, out: Activations) -> None:
-    """Steps: attention of layer index over its cache."""
+    """Steps: attention of layer index over its cache: softmax of queries · keys, then the values in that proportion.
+
+    q_rows: as `add_rotation` leaves them. out: (q_dim,). A token sees itself and all before it, or as many positions in
+    all as config.windows has for the layer. Scores are softly capped at ±config.attn_softcap, unless that is 0.
+    """
     what = (q_rows.address, index, config.windows[index], cache.shape.ctypes.data, float_bits(config.attn_softcap))
     results = _results(out)
     p.add(
@@ -185,7 +210,10 @@ def add_attention(p: Program, config: ModelConfig, index: int, q_rows: Rows, cac
 
 
 def add_gate(p: Program, config: ModelConfig, gate_up: Rows, out: Activations) -> None:
-    """A step: the gated unit, activation(gate) · up."""
+    """A step: the gated unit, activation(gate) · up, number by number.
+
+    gate_up: (2·hidden_dim,), the gates and then what they let through. out: (hidden_dim,).
+    """
     hidden = config.hidden_dim
     what = (gate_up.address, gate_up.stride, hidden, hidden)
     activation = ACTIVATIONS[config.architecture.activation]

@@ -31,12 +31,12 @@ class _Speed:
         self._seen: deque[tuple[float, int]] = deque()
 
     def at(self, stage: Stage, done: int) -> ConversionProgress:
-        now = time.monotonic()
-        self._seen.append((now, done))
-        while now - self._seen[0][0] > SPEED_WINDOW_S and len(self._seen) > 2:
+        now_s = time.monotonic()
+        self._seen.append((now_s, done))
+        while now_s - self._seen[0][0] > SPEED_WINDOW_S and len(self._seen) > 2:
             self._seen.popleft()
-        since, before = self._seen[0]
-        speed = (done - before) / (now - since) if now > since else 0.0
+        since_s, before = self._seen[0]
+        speed = (done - before) / (now_s - since_s) if now_s > since_s else 0.0
         return ConversionProgress(
             stage=stage,
             done_bytes=done,

@@ -69,25 +69,25 @@ def open_panels(
     directory = folder.path
     key = panel_key(checkpoint, plans)
     path = directory / prepared_name(model_name(checkpoint.path), key)
-    size = ALIGNMENT + total_bytes(plans)
-    if not _is_prepared(path, key, size, report):
-        if folder.limit_bytes is not None and not make_room(directory, size, folder.limit_bytes):
-            log.warning("The panels take %d bytes, more than may be kept on disk; they stay in memory.", size)
+    n_bytes = ALIGNMENT + total_bytes(plans)
+    if not _is_prepared(path, key, n_bytes, report):
+        if folder.limit_bytes is not None and not make_room(directory, n_bytes, folder.limit_bytes):
+            log.warning("The panels take %d bytes, more than may be kept on disk; they stay in memory.", n_bytes)
             return _in_memory(plans, threads, report)
         try:
-            _write(path, key, size, plans, threads, report)
+            _write(path, key, n_bytes, plans, threads, report)
         except OSError as error:
             log.warning("The panels cannot be kept in %s (%s); they stay in memory.", directory, error)
             return _in_memory(plans, threads, report)
     mark_used(path)
     try:
         with path.open("rb") as file:
-            buffer = _in_large_pages(mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ, flags=mmap.MAP_SHARED))
+            buffer = _in_large_pages(mmap.mmap(file.fileno(), n_bytes, prot=mmap.PROT_READ, flags=mmap.MAP_SHARED))
     except (OSError, ValueError) as error:
         # Another engine, or the user, may have removed it to make room.
         log.warning("The panels in %s cannot be mapped (%s); they stay in memory.", path, error)
         return _in_memory(plans, threads, report)
-    return PanelStore(_place(plans, buffer, ALIGNMENT), size, path, buffer)
+    return PanelStore(_place(plans, buffer, ALIGNMENT), n_bytes, path, buffer)
 
 
 def _in_memory(plans: Sequence[MatrixPlan], threads: int, report: ReportBytes) -> PanelStore:
@@ -122,11 +122,11 @@ def _place(plans: Sequence[MatrixPlan], buffer: mmap.mmap, start: int) -> dict[s
     return matrices
 
 
-def _is_prepared(path: Path, key: str, size: int, report: ReportBytes) -> bool:
+def _is_prepared(path: Path, key: str, n_bytes: int, report: ReportBytes) -> bool:
     try:
         with path.open("rb") as file:
             header = read_header(file)
-            if header is None or header.key != key or os.fstat(file.fileno()).st_size != size:
+            if header is None or header.key != key or os.fstat(file.fileno()).st_size != n_bytes:
                 return False
             if header.is_certain:
                 return True
@@ -140,20 +140,20 @@ def _is_prepared(path: Path, key: str, size: int, report: ReportBytes) -> bool:
     return True
 
 
-def _write(path: Path, key: str, size: int, plans: Sequence[MatrixPlan], threads: int, report: ReportBytes) -> None:
+def _write(path: Path, key: str, n_bytes: int, plans: Sequence[MatrixPlan], threads: int, report: ReportBytes) -> None:
     """Write the prepared file; of one that is not finished, even by a process that is killed, nothing stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with NewFile(path, replace=True) as file:
-        _reserve(file.fileno(), size)
+        _reserve(file.fileno(), n_bytes)
         added = Adding(file.write_at)
         fill(plans, ALIGNMENT, threads, report, added)
         file.write_at(0, bytes(Header(key, added.total, this_boot())))
         file.keep()
 
 
-def _reserve(descriptor: int, size: int) -> None:
+def _reserve(descriptor: int, n_bytes: int) -> None:
     """Take the room on disk now: better to hear of a full disk before the work than after it."""
     if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(descriptor, 0, size)
+        os.posix_fallocate(descriptor, 0, n_bytes)
     else:
-        os.ftruncate(descriptor, size)
+        os.ftruncate(descriptor, n_bytes)
