@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import struct
+from array import array
 from collections.abc import Iterator, Sequence
 
 import sentencepiece
@@ -31,12 +32,13 @@ class SentencePieceTokenizer(Tokenizer):
     """SentencePiece BPE with byte fallback from a model file's own pieces and scores."""
 
     def __init__(self, metadata: Metadata) -> None:
-        super().__init__(Vocabulary(metadata, default_ids={"bos": 1, "eos": 2, "unknown": 0}, add_bos=True))
+        default_ids = {"bos": 1, "eos": 2, "unknown": 0}
+        super().__init__(Vocabulary(metadata, default_ids=default_ids, add_bos=True, has_bytes=True))
         self.adds_space_prefix = metadata.flag(PREFIX + "add_space_prefix", True)
         n_tokens = len(self.vocabulary)
         scores = metadata.numbers(PREFIX + "scores", length=n_tokens, typecodes="fi")
         if scores is None:
-            raise metadata.error(f"{PREFIX}scores is missing.", "This is not a whole model: fetch the file again.")
+            scores = array("f", bytes(4 * n_tokens))
         if any(math.isnan(score) for score in scores):
             raise metadata.error(f"{PREFIX}scores has a score that is not a number.")
         unknown = self.vocabulary.unknown_id or 0

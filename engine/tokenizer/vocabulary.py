@@ -67,36 +67,37 @@ _NOT_ENDS: Final = (
 """A text that ends nothing in vocabularies that have all of the others: there it only parts messages."""
 
 
-NO_TOKEN: Final = 2**32 - 1
-"""What some converters write as the id of a token that there is none of."""
+_BYTE = re.compile("<0x[0-9A-F]{2}>")
 
 
 class Vocabulary:
     """The tokens of a model file, checked: every special id is inside it.
+
+    default_ids: of special tokens that the file does not name, or names by an id that no token has. has_bytes: whether
+    tokens like <0x0A> are bytes, where the file does not say what its tokens are.
 
     types: one TokenType number a token. special_ids: tokens that are looked for before a text is split into words,
     longest first; control_ids of them only on request.
     eats_space_ids: special tokens that swallow the white space after them.
     """
 
-    def __init__(self, metadata: Metadata, *, default_ids: Mapping[str, int], add_bos: bool) -> None:
+    def __init__(
+        self, metadata: Metadata, *, default_ids: Mapping[str, int], add_bos: bool, has_bytes: bool = False
+    ) -> None:
         self.tokens = metadata.texts(PREFIX + "tokens")
         n_tokens = len(self.tokens)
         if not n_tokens:
             raise metadata.error(f"{PREFIX}tokens is empty.")
-        types = metadata.numbers(PREFIX + "token_type", length=n_tokens, typecodes="iI")
-        self.types: list[int] = list(types) if types is not None else [TokenType.NORMAL] * n_tokens
 
         def special_id(name: str) -> int | None:
-            key = f"{PREFIX}{name}_token_id"
-            given = metadata.get(key) not in (None, NO_TOKEN)
-            found = metadata.integer(key, low=0, high=n_tokens - 1) if given else None
-            default = default_ids.get(name, n_tokens)
-            return found if found is not None or default >= n_tokens else default
+            found = metadata.optional_integer(f"{PREFIX}{name}_token_id", low=0, high=2**64 - 1)
+            return next((id_ for id_ in (found, default_ids.get(name)) if id_ is not None and id_ < n_tokens), None)
 
         self.bos_id = special_id("bos")
         self.eos_id = special_id("eos")
         self.unknown_id = special_id("unknown")
+        types = metadata.numbers(PREFIX + "token_type", length=n_tokens, typecodes="iI")
+        self.types: list[int] = list(types) if types is not None else self._guess_types(has_bytes)
         self.add_bos = metadata.flag(PREFIX + "add_bos_token", add_bos) and self.bos_id is not None
         self.end_ids = self._find_ends([special_id(name) for name in _END_NAMES])
         self.control_ids = frozenset(
@@ -126,6 +127,17 @@ class Vocabulary:
         """BOS and the like as text, by the names that chat templates use."""
         named = {"bos_token": self.bos_id, "eos_token": self.eos_id, "unk_token": self.unknown_id}
         return {name: self.tokens[id_] for name, id_ in named.items() if id_ is not None}
+
+    def _guess_types(self, has_bytes: bool) -> list[int]:
+        """What tokens are, by their text and by what the file calls them."""
+        if not has_bytes:
+            return [TokenType.NORMAL] * len(self.tokens)
+        types: list[int] = [TokenType.BYTE if _BYTE.fullmatch(text) else TokenType.NORMAL for text in self.tokens]
+        named = {self.bos_id: TokenType.CONTROL, self.eos_id: TokenType.CONTROL, self.unknown_id: TokenType.UNKNOWN}
+        for id_, kind in named.items():
+            if id_ is not None:
+                types[id_] = kind
+        return types
 
     def _find_space_eaters(self, metadata: Metadata) -> frozenset[int]:
         """Special tokens that swallow the white space after them: no GGUF says so, but Phi-3 was trained that way."""

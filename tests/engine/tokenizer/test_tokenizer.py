@@ -57,10 +57,16 @@ class TestSpecialTokens:
         assert load_tokenizer(metadata).end_ids == {0, 1, 2}
 
     def test_ids_of_tokens_that_there_are_none_of(self) -> None:
-        tokenizer = load_tokenizer(bpe_metadata(["a", "b"], [], eos_token_id=2**32 - 1, bos_token_id=1))
-        assert (tokenizer.bos_id, tokenizer.eos_id) == (1, None)
-        with pytest.raises(ModelFileError, match="bos_token_id is 2, it should be between 0 and 1"):
-            load_tokenizer(bpe_metadata(["a", "b"], [], bos_token_id=2))
+        ids = {"eos_token_id": 2**32 - 1, "eot_token_id": 2, "unknown_token_id": 99_999, "bos_token_id": 1}
+        tokenizer = load_tokenizer(bpe_metadata(["a", "b"], [], **ids))
+        assert (tokenizer.bos_id, tokenizer.eos_id, tokenizer.end_ids) == (1, None, frozenset())
+        assert tokenizer.vocabulary.unknown_id is None
+
+    def test_ids_that_no_token_has_are_those_of_llama(self, spm: Tokenizer, spm_metadata: Metadata) -> None:
+        ids = {f"tokenizer.ggml.{name}_token_id": 705 + i for i, name in enumerate(("bos", "eos", "unknown"))}
+        tokenizer = load_tokenizer(spm_metadata | ids)
+        assert (tokenizer.bos_id, tokenizer.eos_id, tokenizer.end_ids) == (1, 2, spm.end_ids)
+        assert tokenizer.vocabulary.unknown_id == 0
 
     def test_an_end_that_only_parts_messages(self) -> None:
         tokens = ["<|end|>", "<|return|>", "<|call|>"]
@@ -205,12 +211,11 @@ class TestUnsoundVocabularies:
             ({"scores": array("b", [0] * 705)}, r"scores has elements of the wrong type: it is a list of int8"),
             ({"scores": array("f", [0.0] * 704)}, "scores has 704 elements, it should have 705"),
             ({"scores": array("f", [float("nan")] * 705)}, "not a number"),
-            ({"scores": None}, "scores is missing"),
             ({"token_type": array("i", [1])}, "token_type has 1 elements"),
             ({"token_type": array("f", [1.0] * 705)}, "token_type has elements of the wrong type"),
             ({"tokens": []}, "tokens is empty"),
             ({"tokens": "text"}, "tokens should be a list of texts"),
-            ({"bos_token_id": 705}, "bos_token_id is 705, it should be between 0 and 704"),
+            ({"bos_token_id": "1"}, "bos_token_id should be an integer"),
             ({"eos_token_id": -1}, "eos_token_id is -1"),
             ({"add_bos_token": 1}, "add_bos_token should be true or false"),
             ({"model": 3}, "model should be a text"),
@@ -221,6 +226,23 @@ class TestUnsoundVocabularies:
         metadata = {key: value for key, value in (spm_metadata | changed).items() if value is not None}
         with pytest.raises(ModelFileError, match=match):
             load_tokenizer(metadata)
+
+    def test_without_types(self, spm: Tokenizer, spm_metadata: Metadata) -> None:
+        """The ids are llama.cpp's: bytes are known by their text, and ends by their ids."""
+        metadata = {key: value for key, value in spm_metadata.items() if not key.endswith("token_type")}
+        tokenizer = load_tokenizer(metadata)
+        text = "a\nb 日本 The river <s> flows\n"
+        ids = tokenizer.encode(text, add_bos=True, parse_special=False)
+        assert ids == spm.encode(text, add_bos=True, parse_special=False)
+        assert tokenizer.decode(ids) == "<s>" + text
+        assert {0, 1, 2} <= tokenizer.vocabulary.control_ids
+        assert tokenizer.encode("<s>", add_bos=False, parse_special=True) == [1]
+
+    def test_without_scores(self, spm_metadata: Metadata) -> None:
+        """The ids are llama.cpp's."""
+        metadata = {key: value for key, value in spm_metadata.items() if not key.endswith("scores")}
+        ids = load_tokenizer(metadata).encode("The river flows 42", add_bos=False, parse_special=False)
+        assert ids == [532, 501, 350, 306, 394, 614, 604, 596, 643, 622]
 
     def test_unknown_kinds(self) -> None:
         with pytest.raises(UnsupportedModelError, match="kind 'bert'"):
