@@ -22,8 +22,8 @@ _META_LAYER = {
     "ffn_norm": "ffn_norm",
 }
 _HUGGING_FACE_OUTSIDE = {
-    "model.embed_tokens.weight": "token_embd.weight",
-    "model.norm.weight": "output_norm.weight",
+    "embed_tokens.weight": "token_embd.weight",
+    "norm.weight": "output_norm.weight",
     "lm_head.weight": "output.weight",
 }
 _HUGGING_FACE_LAYER = {
@@ -62,7 +62,7 @@ _EXPERT_PARTS = {
 
 _NOT_WEIGHTS = re.compile(r"rope\.freqs$|rotary_emb\.inv_freq$|\.masked_bias$|attn\.bias$")
 
-_LAYER = re.compile(r"(?:model\.)?layers\.(\d{1,4})\.(.+)\.(weight|bias)")
+_LAYER = re.compile(r"layers\.(\d{1,4})\.(.+)\.(weight|bias)")
 
 
 def from_meta(name: str) -> str | None:
@@ -71,10 +71,13 @@ def from_meta(name: str) -> str | None:
 
 
 def from_hugging_face(name: str, architecture: str) -> str | None:
-    """GGUF's name of a tensor that transformers calls `name`, None if there is none."""
+    """GGUF's name of a tensor that transformers calls `name`, None if there is none.
+
+    Whoever saved a model without its output, a LlamaModel, has the names without `model.` before them.
+    """
     has_more_norms = architecture in ("gemma2", "gemma3")
     layer = _HUGGING_FACE_LAYER | _HUGGING_FACE_GEMMA if has_more_norms else _HUGGING_FACE_LAYER
-    return _translated(name, _HUGGING_FACE_OUTSIDE, layer)
+    return _translated(name.removeprefix("model."), _HUGGING_FACE_OUTSIDE, layer)
 
 
 def is_no_weight(name: str) -> bool:

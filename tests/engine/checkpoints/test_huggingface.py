@@ -173,6 +173,14 @@ class TestWeights:
         write.write_safetensors(folder / "model.safetensors", tensors)
         assert len(open_checkpoint(folder).tensors) == 21
 
+    def test_names_of_a_model_saved_without_its_output(self, folder: Path, write, tiny_llama) -> None:
+        plain = open_checkpoint(folder).tensors
+        tensors = {
+            name.removeprefix("model."): tensor for name, tensor in write.hugging_face_tensors(tiny_llama).items()
+        }
+        write.write_safetensors(folder / "model.safetensors", tensors)
+        assert open_checkpoint(folder).tensors.keys() == plain.keys()
+
     def test_weights_alone_say_what_is_missing(self, tmp_path: Path, write, tiny_llama) -> None:
         path = write.write_safetensors(tmp_path / "model.safetensors", write.hugging_face_tensors(tiny_llama))
         with pytest.raises(ModelFileError, match=r"weights only.*config\.json"):
