@@ -23,7 +23,8 @@ class Architecture:
     one, 0: all have it. local_rope_theta: layers with a window turn by this base, without scaling.
     attn_softcap, final_softcap: if the file does not say; 0 is off, None where the architecture has none, whatever the
     file says (llama.cpp writes them into every file that it saves).
-    wide_queries_at: with so many layers, queries are scaled by dim / n_heads instead of by head_dim.
+    wide_queries_at: with so many layers, queries are scaled by dim / n_heads instead of by head_dim; None
+    where no size has it.
     """
 
     name: str
@@ -41,6 +42,10 @@ class Architecture:
     attn_softcap: float | None = None
     final_softcap: float | None = None
     wide_queries_at: int | None = None
+
+    def query_width(self, n_layers: int, dim: int, n_heads: int, head_dim: int) -> int:
+        """By the root of which queries are divided."""
+        return dim // n_heads if n_layers == self.wide_queries_at else head_dim
 
 
 ARCHITECTURES = {

@@ -47,7 +47,6 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
     n_experts = meta.integer(f"{arch}.expert_count", 0, low=0, high=MAX_EXPERTS)
     n_experts_used = meta.integer(f"{arch}.expert_used_count", low=1, high=n_experts) if n_experts else 0
     scales = _Scales.of(meta, architecture, dim)
-    scaled_by = dim // n_heads if n_layers == architecture.wide_queries_at else head_dim
     rope_scaling = _rope_scaling(meta, arch, max_seq_len)
     config = ModelConfig(
         architecture=architecture,
@@ -66,7 +65,7 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
         rope_dim=rope_dim,
         rope_scaling=rope_scaling,
         turned=_turned(meta, architecture, n_layers),
-        query_scale=scales.queries or scaled_by**-0.5,
+        query_scale=scales.queries or architecture.query_width(n_layers, dim, n_heads, head_dim) ** -0.5,
         query_growth=meta.real(f"{arch}.attention.temperature_scale", 0.0, low=0.0, high=1e3),
         query_growth_span=rope_scaling.original_max_seq_len,
         embedding_scale=scales.embeddings,

@@ -11,6 +11,7 @@ from engine.checkpoints.checkpoint import Checkpoint, TensorInfo
 from engine.checkpoints.derived import as_floats, constant_vector, rotary_order
 from engine.checkpoints.experts import stack_experts
 from engine.checkpoints.huggingface_config import HuggingFaceConfig
+from engine.checkpoints.huggingface_options import check_options
 from engine.checkpoints.metadata import Metadata
 from engine.checkpoints.names import from_hugging_face, is_no_weight
 from engine.checkpoints.safetensors import read_safetensors
@@ -36,6 +37,7 @@ def open_hugging_face(folder: Path) -> Checkpoint:
     """Read the headers of a model in a folder."""
     config_path = folder / CONFIG
     config = HuggingFaceConfig(read_json_object(config_path), config_path)
+    check_options(config)
     kind, weight_files = find_weights(folder)
     tensors = _translated(read_weights(weight_files), config)
     if "token_embd.weight" not in tensors or len(tensors["token_embd.weight"].shape) != 2:

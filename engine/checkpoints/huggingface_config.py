@@ -82,11 +82,6 @@ class HuggingFaceConfig:
         self.n_kv_heads = self.values.integer("num_key_value_heads", self.n_heads, low=1, high=self.n_heads)
         self.head_dim = self.values.integer("head_dim", self.dim // self.n_heads, low=1, high=MAX_WIDTH)
         self.tied = self.values.flag("tie_word_embeddings", self.architecture.startswith("gemma"))
-        if self.architecture == "qwen3moe" and not self.values.flag("norm_topk_prob", True):
-            raise UnsupportedModelError(
-                f"{path}: the shares of experts do not add up to one (norm_topk_prob), which is not run here.",
-                "Choose another model.",
-            )
         self.rope = self._rope_parameters()
         given = self.rope if "partial_rotary_factor" in self.rope else self.values
         self.rope_dim = int(self.head_dim * given.real("partial_rotary_factor", 1.0, low=0.0, high=1.0))

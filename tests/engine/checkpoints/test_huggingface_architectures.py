@@ -226,10 +226,25 @@ def test_a_missing_expert_is_named(tmp_path: Path, write) -> None:
         open_checkpoint(folder)
 
 
-def test_shares_that_do_not_add_up_are_refused(tmp_path: Path, write) -> None:
-    twin = open_checkpoint(tiny_models.write_tiny(tmp_path / "twin.gguf", "qwen3moe"))
-    folder = write_folder(tmp_path / "model", twin, write, "qwen3moe")
+SLIDING = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "match"),
+    [
+        ("qwen3moe", {"norm_topk_prob": False}, "shares of experts do not add up to one .norm_topk_prob."),
+        ("llama", {"hidden_act": "gelu"}, "activation is 'gelu' .hidden_act., .* in a llama model"),
+        ("gemma2", {"hidden_act": "gelu", "hidden_activation": "silu"}, "'silu' .hidden_activation., .* in a gemma2"),
+        ("gemma2", {"query_pre_attn_scalar": 224}, "scaled by 224 .query_pre_attn_scalar.; only 32"),
+        ("qwen2", SLIDING, "no more than 4 tokens .use_sliding_window., .* in a qwen2 model"),
+        ("qwen3", SLIDING | {"layer_types": ["full_attention", "sliding_attention"]}, "no more than 4 tokens"),
+        ("qwen3moe", SLIDING | {"max_window_layers": 2}, "no more than 4 tokens"),
+    ],
+)
+def test_what_would_be_computed_otherwise_is_refused(tmp_path: Path, write, name: str, options, match: str) -> None:
+    twin = open_checkpoint(tiny_models.write_tiny(tmp_path / "twin.gguf", name))
+    folder = write_folder(tmp_path / "model", twin, write, name)
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"norm_topk_prob": False}))
-    with pytest.raises(UnsupportedModelError, match="norm_topk_prob"):
+    (folder / "config.json").write_text(json.dumps(config | options))
+    with pytest.raises(UnsupportedModelError, match=match):
         open_checkpoint(folder)

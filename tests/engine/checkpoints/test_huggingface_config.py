@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.checkpoints.huggingface_config import HuggingFaceConfig
+from engine.checkpoints.huggingface_options import check_options
 
 SIZES = {
     "hidden_size": 64,
@@ -57,3 +58,22 @@ def test_the_numbers_of_yarn() -> None:
     assert keys["llama.rope.scaling.attn_factor"] == pytest.approx(1.5 / (1 + 0.1 * math.log(4.0)))
     keys = metadata_of("LlamaForCausalLM", rope_scaling={"rope_type": "yarn", "factor": 4.0})
     assert not {key for key in keys if "yarn_" in key or "attn_factor" in key}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"hidden_act": "silu", "use_sliding_window": False, "sliding_window": 128, "max_window_layers": 2},
+        {"use_sliding_window": True, "sliding_window": 128, "max_window_layers": 4},
+        {"use_sliding_window": True, "sliding_window": 4096, "max_window_layers": 0},
+        {"use_sliding_window": True, "sliding_window": 128, "layer_types": ["full_attention"] * 4},
+        {"architectures": ["GemmaForCausalLM"], "hidden_act": "gelu", "hidden_activation": None},
+        {"architectures": ["Gemma2ForCausalLM"], "hidden_act": "gelu_pytorch_tanh", "query_pre_attn_scalar": 16},
+        {"architectures": ["Gemma2ForCausalLM"], "num_hidden_layers": 46, "head_dim": 8, "query_pre_attn_scalar": 16},
+        {"architectures": ["Gemma2ForCausalLM"], "num_hidden_layers": 42, "query_pre_attn_scalar": 224},
+        {"architectures": ["Gemma3ForCausalLM"], "hidden_activation": "gelu_pytorch_tanh", "query_pre_attn_scalar": 16},
+        {"architectures": ["LlamaForCausalLM"], "query_pre_attn_scalar": 3, "use_sliding_window": True},
+    ],
+)
+def test_settings_that_change_nothing(values: dict[str, object]) -> None:
+    check_options(HuggingFaceConfig({"architectures": ["Qwen2ForCausalLM"], **SIZES, **values}, Path("config.json")))

@@ -1,0 +1,79 @@
+"""Settings in Hugging Face's `config.json` that change what a model computes, to what is not run here.
+
+Source: the configurations and models in the transformers repository.
+"""
+
+from __future__ import annotations
+
+from engine.architectures import ARCHITECTURES
+from engine.checkpoints.huggingface_config import MAX_CONTEXT, MAX_LAYERS, HuggingFaceConfig
+from engine.errors import UnsupportedModelError
+
+_ACTIVATIONS = {"silu": ("silu", "swish"), "gelu": ("gelu_pytorch_tanh", "gelu_new", "gelu_fast", "gelu")}
+"""Their names of the engine's activations. The plain "gelu" of Gemma's first configurations means the one by tanh."""
+
+_QWEN_FULL_LAYERS = 28
+"""How many layers of Qwen have no window, if the configuration does not say."""
+
+_FIRST_GEMMA_2_9B = (42, 224)
+"""The layers and the query_pre_attn_scalar of Gemma 2 9B's first configuration; it was trained with head_dim."""
+
+
+def check_options(config: HuggingFaceConfig) -> None:
+    """Raise UnsupportedModelError where the model would be computed otherwise than its configuration says."""
+    for check in (_check_experts, _check_activation, _check_query_scale, _check_windows):
+        check(config)
+
+
+def _check_experts(config: HuggingFaceConfig) -> None:
+    if config.architecture == "qwen3moe" and not config.values.flag("norm_topk_prob", True):
+        raise UnsupportedModelError(
+            f"{config.path}: the shares of experts do not add up to one (norm_topk_prob), which is not run here.",
+            "Choose another model.",
+        )
+
+
+def _check_activation(config: HuggingFaceConfig) -> None:
+    own = ARCHITECTURES[config.architecture].activation
+    option = "hidden_activation" if "hidden_activation" in config.values else "hidden_act"
+    activation = config.values.text(option, own)
+    if activation not in _ACTIVATIONS[own]:
+        raise UnsupportedModelError(
+            f"{config.path}: the activation is {activation!r} ({option}), which is not run here in a "
+            f"{config.architecture} model.",
+            "Choose another model.",
+        )
+
+
+def _check_query_scale(config: HuggingFaceConfig) -> None:
+    architecture = ARCHITECTURES[config.architecture]
+    if architecture.wide_queries_at is None:
+        return
+    own = architecture.query_width(config.n_layers, config.dim, config.n_heads, config.head_dim)
+    given = config.values.real("query_pre_attn_scalar", own, low=0.0, high=1e12)
+    if given != own and (config.n_layers, given) != _FIRST_GEMMA_2_9B:
+        raise UnsupportedModelError(
+            f"{config.path}: queries are scaled by {given:g} (query_pre_attn_scalar); only {own} is run here.",
+            "Choose another model.",
+        )
+
+
+def _check_windows(config: HuggingFaceConfig) -> None:
+    """Qwen's windows, which its models name and do not use."""
+    values = config.values
+    if not config.architecture.startswith("qwen") or not values.flag("use_sliding_window", False):
+        return
+    context = values.integer("max_position_embeddings", low=1, high=MAX_CONTEXT)
+    window = values.integer("sliding_window", context, low=0, high=MAX_CONTEXT)
+    types = values.get("layer_types")
+    if isinstance(types, list):
+        has_windows = "sliding_attention" in types
+    else:
+        n_full = values.integer("max_window_layers", _QWEN_FULL_LAYERS, low=0, high=MAX_LAYERS)
+        has_windows = config.architecture == "qwen3moe" or n_full < config.n_layers
+    if has_windows and window < context:
+        raise UnsupportedModelError(
+            f"{config.path}: layers see no more than {window} tokens (use_sliding_window), which is not run here in a "
+            f"{config.architecture} model.",
+            "Choose another model.",
+        )
