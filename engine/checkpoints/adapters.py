@@ -16,7 +16,7 @@ from engine.checkpoints.derived import derived, read_floats
 from engine.checkpoints.huggingface import read_weight_file
 from engine.checkpoints.lora import Adapter, LoraPair, lora_pair
 from engine.checkpoints.metadata import Metadata
-from engine.checkpoints.names import from_hugging_face, from_meta
+from engine.checkpoints.names import from_meta
 from engine.checkpoints.small_files import read_json_object
 from engine.checkpoints.tensor_types import TYPE_BY_ID, TYPE_BY_NAME
 from engine.errors import ModelFileError, NeedsBaseError, UnsupportedModelError
@@ -53,7 +53,7 @@ def read_adapter_folder(folder: Path) -> Adapter:
     halves: dict[str, dict[str, TensorInfo]] = {}
     replaced: dict[str, TensorInfo] = {}
     for foreign, tensor in read_weight_file(weights).items():
-        name, half = _peft_place(foreign, weights)
+        name, half = _peft_place(foreign)
         if half:
             halves.setdefault(name, {})[half] = tensor
         else:
@@ -64,6 +64,7 @@ def read_adapter_folder(folder: Path) -> Adapter:
         _pairs(weights, halves, alpha, rank),
         replaced,
         hugging_face_order=True,
+        hugging_face_names=True,
         files=(config_path, weights),
         base_name=config.text("base_model_name_or_path", ""),
     )
@@ -84,18 +85,13 @@ def _check_options(config: Metadata) -> None:
             )
 
 
-def _peft_place(foreign: str, path: Path) -> tuple[str, str]:
-    """GGUF's name of the matrix that a tensor is for, and "A", "B" or, for a whole matrix, nothing."""
+def _peft_place(foreign: str) -> tuple[str, str]:
+    """Hugging Face's name of the matrix that a tensor is for, and "A", "B" or, for a whole matrix, nothing."""
     plain = _SAVED.sub("", foreign)
     while plain.startswith(_PEFT_PREFIX):
         plain = plain.removeprefix(_PEFT_PREFIX)
     found = _PEFT_NAME.fullmatch(plain)
-    name = from_hugging_face(f"{found[1]}.weight" if found else plain, "llama")
-    if name is None:
-        raise UnsupportedModelError(
-            f"{path}: {foreign} is for no part of a model that is known here.", "Merge it first."
-        )
-    return name, found[2] if found else ""
+    return (f"{found[1]}.weight", found[2]) if found else (plain, "")
 
 
 def _pairs(

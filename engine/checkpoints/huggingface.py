@@ -10,7 +10,7 @@ from pathlib import Path
 from engine.checkpoints.checkpoint import Checkpoint, TensorInfo
 from engine.checkpoints.derived import as_floats, constant_vector, rotary_order
 from engine.checkpoints.experts import stack_experts
-from engine.checkpoints.huggingface_config import HuggingFaceConfig
+from engine.checkpoints.huggingface_config import MAX_WIDTH, HuggingFaceConfig
 from engine.checkpoints.huggingface_options import check_options
 from engine.checkpoints.metadata import Metadata
 from engine.checkpoints.names import from_hugging_face, is_no_weight
@@ -39,14 +39,15 @@ def open_hugging_face(folder: Path) -> Checkpoint:
     config = HuggingFaceConfig(read_json_object(config_path), config_path)
     check_options(config)
     kind, weight_files = find_weights(folder)
-    tensors = _translated(read_weights(weight_files), config)
+    keys = Metadata(config.metadata(), config_path)
+    tensors = _translated(read_weights(weight_files), config, keys)
     if "token_embd.weight" not in tensors or len(tensors["token_embd.weight"].shape) != 2:
         raise ModelFileError(f"{folder}: the embedding model.embed_tokens.weight is missing.", "Fetch all files again.")
     for name, divisors in config.rope_divisors().items():
         tensors[name] = constant_vector(name, divisors, config_path)
     n_vocab = tensors["token_embd.weight"].shape[0]
     tokenizer, tokenizer_files = TokenizerFolder(folder, config.values).metadata(n_vocab)
-    metadata = Metadata({"general.name": folder.absolute().name} | config.metadata() | tokenizer, folder)
+    metadata = Metadata({"general.name": folder.absolute().name} | keys | tokenizer, folder)
     parts = f", {len(weight_files)} parts" if len(weight_files) > 1 else ""
     files = (*weight_files, config_path, *tokenizer_files)
     return Checkpoint(folder, f"Hugging Face ({kind}){parts}", metadata, tensors, files)
@@ -105,7 +106,7 @@ def read_weight_file(path: Path) -> dict[str, TensorInfo]:
     return read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path)
 
 
-def _translated(foreign: Mapping[str, TensorInfo], config: HuggingFaceConfig) -> dict[str, TensorInfo]:
+def _translated(foreign: Mapping[str, TensorInfo], config: HuggingFaceConfig, keys: Metadata) -> dict[str, TensorInfo]:
     tensors: dict[str, TensorInfo] = {}
     for foreign_name, tensor in foreign.items():
         if is_no_weight(foreign_name) or (foreign_name == "lm_head.weight" and config.tied):
@@ -116,14 +117,22 @@ def _translated(foreign: Mapping[str, TensorInfo], config: HuggingFaceConfig) ->
                 f"{tensor.path}: the tensor {foreign_name} is not part of a {config.architecture} model as known here.",
                 "Choose the model as GGUF, or another one.",
             )
-        tensors[name] = _as_gguf(replace(tensor, name=name), config)
+        tensors[name] = as_gguf(replace(tensor, name=name), keys)
     return stack_experts(tensors)
 
 
-def _as_gguf(tensor: TensorInfo, config: HuggingFaceConfig) -> TensorInfo:
-    name = tensor.name
-    if config.permutes and name.endswith(_TURNED.get(len(tensor.shape), ())):
-        return rotary_order(tensor, config.n_heads if ".attn_q." in name else config.n_kv_heads)
-    if config.norms_add_one and name.endswith("norm.weight"):
+def as_gguf(tensor: TensorInfo, metadata: Metadata) -> TensorInfo:
+    """A tensor that has GGUF's name already as GGUF has it, in a model of these keys.
+
+    The rows of LLaMA's queries and keys have another order, and Gemma's norms are stored as what they exceed 1 by.
+    """
+    name, arch = tensor.name, metadata.text("general.architecture")
+    if arch == "llama" and name.endswith(_TURNED.get(len(tensor.shape), ())):
+        key = f"{arch}.attention.head_count"
+        n_heads = metadata.integer(key, low=1, high=MAX_WIDTH)
+        if ".attn_k." in name:
+            n_heads = metadata.integer(f"{key}_kv", n_heads, low=1, high=MAX_WIDTH)
+        return rotary_order(tensor, n_heads)
+    if arch.startswith("gemma") and name.endswith("norm.weight"):
         return as_floats(tensor, "F32", plus=1.0)
     return tensor

@@ -87,16 +87,6 @@ class HuggingFaceConfig:
         self.rope_dim = int(self.head_dim * given.real("partial_rotary_factor", 1.0, low=0.0, high=1.0))
         self.rope_theta = self._rope_number("rope_theta", self.values.real("rope_theta", 10_000.0, low=1.0, high=1e12))
 
-    @property
-    def permutes(self) -> bool:
-        """Whether GGUF has the rows of queries and keys in another order than Hugging Face."""
-        return self.architecture == "llama"
-
-    @property
-    def norms_add_one(self) -> bool:
-        """Whether the norms' weights are stored as what they exceed 1 by."""
-        return self.architecture.startswith("gemma")
-
     def metadata(self) -> dict[str, object]:
         """Keys of a GGUF."""
         arch = self.architecture

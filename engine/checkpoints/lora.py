@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 from engine.checkpoints.checkpoint import Checkpoint, TensorInfo
 from engine.checkpoints.dequantizable import DEQUANTIZABLE
-from engine.checkpoints.derived import derived, float_bytes, read_floats, rotary_order
+from engine.checkpoints.derived import derived, float_bytes, read_floats
+from engine.checkpoints.huggingface import as_gguf
 from engine.checkpoints.metadata import Metadata
+from engine.checkpoints.names import from_hugging_face
 from engine.checkpoints.tensor_types import TYPE_BY_NAME
 from engine.errors import ModelFileError, UnsupportedModelError
 
@@ -37,9 +39,10 @@ class LoraPair:
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """An adapter by GGUF's names of the matrices. replaced: whole tensors that were trained besides.
+    """An adapter by the names of the matrices. replaced: whole tensors that were trained besides.
 
-    hugging_face_order: rows of queries and keys are in Hugging Face's rotary order. base_name: what it was trained on.
+    hugging_face_order: tensors are as Hugging Face has them, such as the rows of queries and keys. hugging_face_names:
+    the names are Hugging Face's too, else GGUF's. base_name: what it was trained on.
     """
 
     path: Path
@@ -49,16 +52,19 @@ class Adapter:
     hugging_face_order: bool
     files: tuple[Path, ...]
     base_name: str = ""
+    hugging_face_names: bool = False
 
 
 def with_adapter(base: Checkpoint, adapter: Adapter) -> Checkpoint:
     """The model that an adapter makes of its base. Raises ModelFileError where they do not fit together."""
     tensors = dict(base.tensors)
-    for name, pair in adapter.pairs.items():
+    for foreign, pair in adapter.pairs.items():
+        name = _gguf_name(base, adapter, foreign)
         tensors[name] = _adapted(base, adapter, name, pair)
-    for name, tensor in adapter.replaced.items():
+    for foreign, tensor in adapter.replaced.items():
+        name = _gguf_name(base, adapter, foreign)
         _check_shape(base, adapter, name, tensor.shape)
-        tensors[name] = _in_order(base, adapter, tensor)
+        tensors[name] = _in_order(base, adapter, replace(tensor, name=name))
     metadata = Metadata(base.metadata, adapter.path)
     metadata.pop("general.file_type", None)
     metadata["general.name"] = adapter.path.name if adapter.path.is_dir() else adapter.path.stem
@@ -105,18 +111,21 @@ def _adapted(base: Checkpoint, adapter: Adapter, name: str, pair: LoraPair) -> T
     return derived(weight, make_rows, shape=weight.shape, kind=kind)
 
 
+def _gguf_name(base: Checkpoint, adapter: Adapter, foreign: str) -> str:
+    """The name of a matrix in the base model."""
+    if not adapter.hugging_face_names:
+        return foreign
+    name = from_hugging_face(foreign, base.metadata.text("general.architecture"))
+    if name is None:
+        raise UnsupportedModelError(
+            f"{adapter.path}: {foreign} is for no part of a model that is known here.", "Merge it first."
+        )
+    return name
+
+
 def _in_order(base: Checkpoint, adapter: Adapter, tensor: TensorInfo) -> TensorInfo:
-    """The tensor with its rows in the order of the base model."""
-    name = tensor.name
-    if not adapter.hugging_face_order or not name.endswith((".attn_q.weight", ".attn_k.weight")):
-        return tensor
-    arch = base.metadata.text("general.architecture")
-    if arch != "llama":
-        return tensor
-    n_heads = base.metadata.integer(f"{arch}.attention.head_count", low=1, high=1 << 16)
-    if ".attn_k." in name:
-        n_heads = base.metadata.integer(f"{arch}.attention.head_count_kv", n_heads, low=1, high=1 << 16)
-    return rotary_order(tensor, n_heads)
+    """The tensor as the base model has it."""
+    return as_gguf(tensor, base.metadata) if adapter.hugging_face_order else tensor
 
 
 def _check_shape(base: Checkpoint, adapter: Adapter, name: str, shape: tuple[int, ...]) -> None:

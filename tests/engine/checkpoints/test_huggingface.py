@@ -128,9 +128,7 @@ class TestConfig:
         assert keys["gemma2.attention.key_length"] == 32
         assert keys["gemma2.attention.sliding_window"] == 4096
         assert keys["gemma2.attn_logit_softcapping"] == 50.0
-        assert config.norms_add_one
         assert config.tied
-        assert not config.permutes
 
 
 class TestWeights:

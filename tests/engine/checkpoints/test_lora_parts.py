@@ -1,0 +1,69 @@
+"""Adapters of more than a few matrices: norms, experts, an output of its own, on every architecture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.checkpoints import Checkpoint, open_checkpoint, open_with_base
+from engine.checkpoints.derived import read_floats
+from tests.engine import tiny_models
+from tests.engine.checkpoints.test_huggingface_architectures import foreign_name
+
+RANK, ALPHA = 4, 8.0
+
+
+def values_of(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
+    tensors = checkpoint.tensors.items()
+    return {name: read_floats(tensor, 0, tensor.n_rows).reshape(tensor.shape) for name, tensor in tensors}
+
+
+def write_peft(folder: Path, write, tensors: dict[str, np.ndarray]) -> Path:
+    folder.mkdir()
+    prefixed = {f"base_model.model.{name}": np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    write.write_safetensors(folder / "adapter_model.safetensors", prefixed)
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": RANK, "lora_alpha": ALPHA}))
+    return folder
+
+
+def halves(name: str, rows: int, columns: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """A and B for a matrix."""
+    rng = np.random.default_rng(seed)
+    shapes = {"A": (RANK, columns), "B": (rows, RANK)}
+    return {f"{name}.lora_{half}.weight": rng.standard_normal(s, np.float32) for half, s in shapes.items()}
+
+
+def nothing(name: str, rows: int, columns: int) -> dict[str, np.ndarray]:
+    """A and B that add nothing."""
+    pair = halves(name, rows, columns)
+    return pair | {f"{name}.lora_B.weight": pair[f"{name}.lora_B.weight"] * 0}
+
+
+@pytest.mark.parametrize("architecture", ["gemma", "gemma2", "gemma3", "qwen3", "llama"])
+def test_norms_are_those_of_the_base_models_architecture(tmp_path: Path, write, architecture: str) -> None:
+    base = tiny_models.write_tiny(tmp_path / "base.gguf", architecture)
+    expected = values_of(open_checkpoint(base))
+    stored_less = np.float32(1 if architecture.startswith("gemma") else 0)
+    tensors = {
+        foreign_name(name, architecture): values - stored_less
+        for name, values in expected.items()
+        if name.endswith("norm.weight")
+    }
+    assert len(tensors) > 4
+    tensors |= nothing("model.layers.0.self_attn.o_proj", *expected["blk.0.attn_output.weight"].shape)
+    found = values_of(open_with_base(base, write_peft(tmp_path / "adapter", write, tensors)))
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, atol=2e-7, err_msg=name)
+
+
+def test_biases_of_llama_are_turned_as_its_matrices_are(tmp_path: Path, write) -> None:
+    base = tiny_models.write_tiny(tmp_path / "base.gguf", "llama-biases")
+    expected = values_of(open_checkpoint(base))["blk.1.attn_q.bias"]
+    tensors = nothing("model.layers.0.self_attn.o_proj", 64, 64)
+    tensors["model.layers.1.self_attn.q_proj.bias"] = write.from_rotary_order(expected[:, None], 4)[:, 0]
+    found = values_of(open_with_base(base, write_peft(tmp_path / "adapter", write, tensors)))
+    np.testing.assert_array_equal(found["blk.1.attn_q.bias"], expected)
