@@ -95,7 +95,7 @@ def _peft_place(foreign: str) -> tuple[str, str]:
 
 
 def _pairs(
-    path: Path, halves: Mapping[str, Mapping[str, TensorInfo]], alpha: float, rank: int | None
+    path: Path, halves: Mapping[str, Mapping[str, TensorInfo]], alpha: float | None, rank: int | None
 ) -> dict[str, LoraPair]:
     if not halves:
         raise ModelFileError(f"{path} has no LoRA matrices.", _DAMAGED)
@@ -161,23 +161,28 @@ def _transposed(tensor: TensorInfo) -> TensorInfo:
 
 
 def adapter_of_gguf(gguf: Checkpoint) -> Adapter:
-    """A GGUF whose `general.type` is adapter; it is in GGUF's order already."""
+    """A GGUF whose `general.type` is adapter; it is in GGUF's order already.
+
+    As in llama.cpp, no alpha and an alpha of 0 mean a scale of 1.
+    """
     metadata = gguf.metadata
     if metadata.text("adapter.type", "") != "lora":
         raise UnsupportedModelError(f"{gguf.path} is an adapter, not a model, and no LoRA.", "Choose a LoRA.")
-    alpha = metadata.real("adapter.lora.alpha", low=0.0, high=MAX_ALPHA)
+    alpha = metadata.real("adapter.lora.alpha", 0.0, low=0.0, high=MAX_ALPHA) or None
+    replaced: dict[str, TensorInfo] = {}
     halves: dict[str, dict[str, TensorInfo]] = {}
     for foreign, tensor in gguf.tensors.items():
         name, mark, half = foreign.rpartition(".lora_")
-        if not mark or half not in ("a", "b"):
-            raise UnsupportedModelError(f"{gguf.path}: {foreign} is no LoRA matrix.", "Choose another adapter.")
-        halves.setdefault(name, {})[half.upper()] = tensor
+        if mark and half in ("a", "b"):
+            halves.setdefault(name, {})[half.upper()] = tensor
+        else:
+            replaced[foreign] = tensor
     base_name = metadata.get("general.base_model.0.name")
     return Adapter(
         gguf.path,
         "LoRA (GGUF)",
         _pairs(gguf.path, halves, alpha, None),
-        {},
+        replaced,
         hugging_face_order=False,
         files=gguf.files,
         base_name=base_name if isinstance(base_name, str) else "",

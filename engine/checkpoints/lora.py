@@ -73,8 +73,10 @@ def with_adapter(base: Checkpoint, adapter: Adapter) -> Checkpoint:
     return Checkpoint(adapter.path, format_name, metadata, tensors, files, borrowed=frozenset(base.files))
 
 
-def lora_pair(path: Path, name: str, a: TensorInfo, b: TensorInfo, alpha: float, rank: int | None = None) -> LoraPair:
-    """A pair with its scale. rank: what the adapter says it is; None for what the matrices show."""
+def lora_pair(
+    path: Path, name: str, a: TensorInfo, b: TensorInfo, alpha: float | None, rank: int | None = None
+) -> LoraPair:
+    """A pair with its scale. alpha: None for a scale of 1. rank: what the adapter says; None for what matrices show."""
     found = a.shape[0] if a.shape else 0
     if len(a.shape) != 2 or len(b.shape) != 2 or b.shape[1] != found or not 1 <= found <= MAX_RANK:
         raise ModelFileError(f"{path}: the matrices {a.shape} and {b.shape} for {name} are no pair.", _DAMAGED)
@@ -85,7 +87,7 @@ def lora_pair(path: Path, name: str, a: TensorInfo, b: TensorInfo, alpha: float,
             raise UnsupportedModelError(
                 f"{path}: {tensor.name} is stored as {tensor.type.name}.", "Choose another one."
             )
-    return LoraPair(a, b, alpha / found)
+    return LoraPair(a, b, 1.0 if alpha is None else alpha / found)
 
 
 def _adapted(base: Checkpoint, adapter: Adapter, name: str, pair: LoraPair) -> TensorInfo:

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gguf import GGUFWriter
 
 from engine.checkpoints import Checkpoint, open_checkpoint, open_with_base
 from engine.checkpoints.derived import read_floats
+from engine.errors import ModelFileError
 from tests.engine import tiny_models
 from tests.engine.checkpoints.test_huggingface_architectures import foreign_name
 
 RANK, ALPHA = 4, 8.0
+QUERIES = "blk.0.attn_q.weight"
 
 
 def values_of(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
@@ -27,6 +30,21 @@ def write_peft(folder: Path, write, tensors: dict[str, np.ndarray]) -> Path:
     write.write_safetensors(folder / "adapter_model.safetensors", prefixed)
     (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": RANK, "lora_alpha": ALPHA}))
     return folder
+
+
+def write_gguf_adapter(path: Path, tensors: dict[str, np.ndarray], alpha: float | None = ALPHA) -> Path:
+    writer = GGUFWriter(path, "llama")
+    writer.add_string("general.type", "adapter")
+    writer.add_string("adapter.type", "lora")
+    if alpha is not None:
+        writer.add_float32("adapter.lora.alpha", alpha)
+    for name, tensor in tensors.items():
+        writer.add_tensor(name, np.ascontiguousarray(tensor))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
 
 
 def halves(name: str, rows: int, columns: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -67,3 +85,39 @@ def test_biases_of_llama_are_turned_as_its_matrices_are(tmp_path: Path, write) -
     tensors["model.layers.1.self_attn.q_proj.bias"] = write.from_rotary_order(expected[:, None], 4)[:, 0]
     found = values_of(open_with_base(base, write_peft(tmp_path / "adapter", write, tensors)))
     np.testing.assert_array_equal(found["blk.1.attn_q.bias"], expected)
+
+
+def test_a_norm_in_a_gguf_adapter(tmp_path: Path) -> None:
+    base = tiny_models.write_tiny(tmp_path / "base.gguf", "llama")
+    norm = np.linspace(0.5, 2.0, 64, dtype=np.float32)
+    a, b = halves("", 64, 64).values()
+    tensors = {f"{QUERIES}.lora_a": a, f"{QUERIES}.lora_b": b, "blk.0.attn_norm.weight": norm}
+    expected, found = (
+        values_of(model)
+        for model in (
+            open_checkpoint(base),
+            open_with_base(base, write_gguf_adapter(tmp_path / "adapter.gguf", tensors)),
+        )
+    )
+    np.testing.assert_array_equal(found["blk.0.attn_norm.weight"], norm)
+    np.testing.assert_allclose(found[QUERIES], expected[QUERIES] + ALPHA / RANK * b @ a, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["blk.0.attn_norm.weight", "blk.7.attn_norm.weight", "blk.0.odd.lora_c"])
+def test_a_tensor_in_a_gguf_adapter_that_its_base_has_not(tmp_path: Path, name: str) -> None:
+    base = tiny_models.write_tiny(tmp_path / "base.gguf", "llama")
+    a, b = halves("", 64, 64).values()
+    tensors = {f"{QUERIES}.lora_a": a, f"{QUERIES}.lora_b": b, name: np.ones(32, np.float32)}
+    with pytest.raises(ModelFileError, match=rf"changes {name} of shape \(32,\), but the base model"):
+        open_with_base(base, write_gguf_adapter(tmp_path / "adapter.gguf", tensors))
+
+
+@pytest.mark.parametrize("alpha", [0.0, None])
+def test_a_gguf_adapter_without_alpha_is_not_scaled(tmp_path: Path, alpha: float | None) -> None:
+    base = tiny_models.write_tiny(tmp_path / "base.gguf", "llama")
+    a, b = halves("", 64, 64).values()
+    adapter = write_gguf_adapter(
+        tmp_path / "adapter.gguf", {f"{QUERIES}.lora_a": a, f"{QUERIES}.lora_b": b}, alpha=alpha
+    )
+    plain, found = (values_of(model)[QUERIES] for model in (open_checkpoint(base), open_with_base(base, adapter)))
+    np.testing.assert_allclose(found, plain + b @ a, atol=1e-5)
