@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from engine.checkpoints.checkpoint import Checkpoint, TensorInfo
 from engine.checkpoints.cursor import Cursor, open_cursor
 from engine.checkpoints.derived import derived, read_floats
+from engine.checkpoints.experts import MAX_EXPERTS, matrices_of_stack, names_in_stack
 from engine.checkpoints.huggingface import read_weight_file
 from engine.checkpoints.lora import Adapter, LoraPair, lora_pair
 from engine.checkpoints.metadata import Metadata
@@ -103,8 +104,17 @@ def _pairs(
     for name, half in halves.items():
         if half.keys() != {"A", "B"}:
             raise ModelFileError(f"{path}: of the two matrices for {name} one is missing.", _DAMAGED)
-        pairs[name] = lora_pair(path, name, half["A"], half["B"], alpha, rank)
+        for one, a, b in _apart(name, half["A"], half["B"]):
+            pairs[one] = lora_pair(path, one, a, b, alpha, rank)
     return pairs
+
+
+def _apart(name: str, a: TensorInfo, b: TensorInfo) -> Iterator[tuple[str, TensorInfo, TensorInfo]]:
+    """The pair for a matrix; for a stack of experts, each expert's."""
+    if len(a.shape) == len(b.shape) == 3 and a.shape[0] == b.shape[0] <= MAX_EXPERTS and "_exps." in name:
+        yield from zip(names_in_stack(name, a.shape[0]), matrices_of_stack(a), matrices_of_stack(b), strict=True)
+    else:
+        yield name, a, b
 
 
 def read_ggla(path: Path) -> Adapter:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.checkpoints.checkpoint import Checkpoint, TensorInfo
 from engine.checkpoints.dequantizable import DEQUANTIZABLE
 from engine.checkpoints.derived import derived, float_bytes, read_floats
+from engine.checkpoints.experts import place_in_stack
 from engine.checkpoints.huggingface import as_gguf
 from engine.checkpoints.metadata import Metadata
 from engine.checkpoints.names import from_hugging_face
@@ -58,9 +59,15 @@ class Adapter:
 def with_adapter(base: Checkpoint, adapter: Adapter) -> Checkpoint:
     """The model that an adapter makes of its base. Raises ModelFileError where they do not fit together."""
     tensors = dict(base.tensors)
+    changes: dict[str, dict[int, LoraPair]] = {}
     for foreign, pair in adapter.pairs.items():
         name = _gguf_name(base, adapter, foreign)
-        tensors[name] = _adapted(base, adapter, name, pair)
+        _check_shape(base, adapter, name, (pair.b.shape[0], pair.a.shape[1]))
+        place, number = place_in_stack(name) or (name, 0)
+        b = _in_order(base, adapter, replace(pair.b, name=name))
+        changes.setdefault(place, {})[number] = replace(pair, b=b)
+    for name, pairs in changes.items():
+        tensors[name] = _adapted(base.tensors[name], pairs)
     for foreign, tensor in adapter.replaced.items():
         name = _gguf_name(base, adapter, foreign)
         _check_shape(base, adapter, name, tensor.shape)
@@ -90,24 +97,30 @@ def lora_pair(
     return LoraPair(a, b, 1.0 if alpha is None else alpha / found)
 
 
-def _adapted(base: Checkpoint, adapter: Adapter, name: str, pair: LoraPair) -> TensorInfo:
-    _check_shape(base, adapter, name, (pair.b.shape[0], pair.a.shape[1]))
-    weight, b = base.tensors[name], _in_order(base, adapter, replace(pair.b, name=name))
+def _adapted(weight: TensorInfo, pairs: Mapping[int, LoraPair]) -> TensorInfo:
+    """A matrix with what is added to it, or a stack of matrices with what is added to some of them, by their number."""
     if weight.type.name not in DEQUANTIZABLE:
         raise UnsupportedModelError(
-            f"{weight.path}: {name} is stored as {weight.type.name}, to which no adapter can be added here.",
+            f"{weight.path}: {weight.name} is stored as {weight.type.name}, to which no adapter can be added here.",
             "Take the base model in F16 or in a common quantization.",
         )
 
-    @cache
-    def scaled_a() -> NDArray[np.float32]:
+    @lru_cache(maxsize=1)
+    def scaled_a(number: int) -> NDArray[np.float32]:
+        pair = pairs[number]
         return read_floats(pair.a, 0, pair.a.shape[0]) * pair.scale
 
     kind = TYPE_BY_NAME["F32" if weight.type.name == "F32" else "F16"]
+    n_rows = weight.shape[-2]
 
     def make_rows(first: int, count: int) -> NDArray[np.uint8]:
         rows = read_floats(weight, first, count)
-        rows += read_floats(b, first, count) @ scaled_a()
+        for number in range(first // n_rows, -(-(first + count) // n_rows)):
+            if number in pairs:
+                start = number * n_rows
+                begin, end = max(first, start), min(first + count, start + n_rows)
+                b = read_floats(pairs[number].b, begin - start, end - begin)
+                rows[begin - first : end - first] += b @ scaled_a(number)
         return float_bytes(rows, kind)
 
     return derived(weight, make_rows, shape=weight.shape, kind=kind)
@@ -131,10 +144,19 @@ def _in_order(base: Checkpoint, adapter: Adapter, tensor: TensorInfo) -> TensorI
 
 
 def _check_shape(base: Checkpoint, adapter: Adapter, name: str, shape: tuple[int, ...]) -> None:
-    found = base.tensors.get(name)
-    if found is None or found.shape != shape:
-        has = "has no such matrix" if found is None else f"has {found.shape}"
+    found = _shape_of(base, name)
+    if found != shape:
+        has = "has no such matrix" if found is None else f"has {found}"
         raise ModelFileError(
             f"{adapter.path} changes {name} of shape {shape}, but the base model {base.path} {has}.",
             f"It was made for another base model{f': {adapter.base_name}' if adapter.base_name else ''}.",
         )
+
+
+def _shape_of(base: Checkpoint, name: str) -> tuple[int, ...] | None:
+    """The shape of a tensor or of one expert's matrix, None for what the base model has not."""
+    place, number = place_in_stack(name) or (name, None)
+    shape = base.tensors[place].shape if place in base.tensors else None
+    if shape is None or number is None:
+        return shape
+    return shape[1:] if number < shape[0] else None

@@ -13,7 +13,7 @@ from engine.checkpoints import Checkpoint, open_checkpoint, open_with_base
 from engine.checkpoints.derived import read_floats
 from engine.errors import ModelFileError
 from tests.engine import tiny_models
-from tests.engine.checkpoints.test_huggingface_architectures import foreign_name
+from tests.engine.checkpoints.test_huggingface_architectures import EXPERT, foreign_name
 
 RANK, ALPHA = 4, 8.0
 QUERIES = "blk.0.attn_q.weight"
@@ -121,3 +121,55 @@ def test_a_gguf_adapter_without_alpha_is_not_scaled(tmp_path: Path, alpha: float
     )
     plain, found = (values_of(model)[QUERIES] for model in (open_checkpoint(base), open_with_base(base, adapter)))
     np.testing.assert_allclose(found, plain + b @ a, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "architecture"), [("mixtral", "llama"), ("qwen3moe", "qwen3moe")])
+def test_experts_of_hugging_face(tmp_path: Path, write, name: str, architecture: str) -> None:
+    """Some of the experts, of which each has a pair; rows are read across the borders of experts."""
+    base = tiny_models.write_tiny(tmp_path / "base.gguf", name, types=["Q8_0"])
+    expected, tensors = values_of(open_checkpoint(base)), {}
+    for part, number in (("ffn_gate", 0), ("ffn_gate", 5), ("ffn_down", 7), ("ffn_up", 1)):
+        foreign = "model.layers.1." + EXPERT[architecture][part].format(f"experts.{number}")
+        stack = expected[f"blk.1.{part}_exps.weight"]
+        pair = halves(foreign, *stack[number].shape, seed=number)
+        a, b = pair.values()
+        stack[number] += ALPHA / RANK * b @ a
+        tensors |= pair
+    model = open_with_base(base, write_peft(tmp_path / "adapter", write, tensors))
+    for key, values in values_of(model).items():
+        np.testing.assert_allclose(values, expected[key], rtol=1e-3, atol=2e-3, err_msg=key)
+    stack = model.tensors["blk.1.ffn_gate_exps.weight"]
+    n_rows = stack.shape[1]
+    whole = read_floats(stack, 0, stack.n_rows)
+    for first, count in ((n_rows - 3, 7), (4 * n_rows + 5, 2 * n_rows), (5 * n_rows, n_rows), (n_rows, 0)):
+        np.testing.assert_allclose(read_floats(stack, first, count), whole[first : first + count], atol=2e-3)
+
+
+def test_experts_of_a_gguf_adapter(tmp_path: Path) -> None:
+    """A and B of all experts are a stack each, as llama.cpp has them."""
+    base = tiny_models.write_tiny(tmp_path / "base.gguf", "mixtral")
+    name = "blk.0.ffn_down_exps.weight"
+    pairs = [tuple(halves("", 64, 96, seed=number).values()) for number in range(8)]
+    a, b = (np.stack(half) for half in zip(*pairs, strict=True))
+    adapter = write_gguf_adapter(tmp_path / "adapter.gguf", {f"{name}.lora_a": a, f"{name}.lora_b": b})
+    plain, found = (values_of(model) for model in (open_checkpoint(base), open_with_base(base, adapter)))
+    np.testing.assert_allclose(found.pop(name), plain.pop(name) + ALPHA / RANK * b @ a, atol=1e-5)
+    for key, values in plain.items():
+        np.testing.assert_array_equal(found[key], values)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "match"),
+    [
+        ((8, RANK, 96), (7, 64, RANK), "are no pair"),
+        ((8, RANK, 96), (64, RANK), "are no pair"),
+        ((1025, 1, 1), (1025, 1, 1), "are no pair"),
+        ((8, RANK, 64), (8, 64, RANK), r"changes blk.0.ffn_down.0.weight of shape \(64, 64\), but .* has \(64, 96\)"),
+        ((9, RANK, 96), (9, 64, RANK), "changes blk.0.ffn_down.8.weight of shape .* has no such matrix"),
+    ],
+)
+def test_stacks_that_do_not_fit(tmp_path: Path, a: tuple[int, ...], b: tuple[int, ...], match: str) -> None:
+    base = tiny_models.write_tiny(tmp_path / "base.gguf", "mixtral")
+    tensors = {f"blk.0.ffn_down_exps.weight.lora_{half}": np.zeros(s, np.float32) for half, s in (("a", a), ("b", b))}
+    with pytest.raises(ModelFileError, match=match):
+        open_with_base(base, write_gguf_adapter(tmp_path / "adapter.gguf", tensors))
