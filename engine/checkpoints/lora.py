@@ -59,6 +59,7 @@ class Adapter:
 def with_adapter(base: Checkpoint, adapter: Adapter) -> Checkpoint:
     """The model that an adapter makes of its base. Raises ModelFileError where they do not fit together."""
     tensors = dict(base.tensors)
+    base = replace(base, tensors=_with_output(base.tensors))
     changes: dict[str, dict[int, LoraPair]] = {}
     for foreign, pair in adapter.pairs.items():
         name = _gguf_name(base, adapter, foreign)
@@ -78,6 +79,13 @@ def with_adapter(base: Checkpoint, adapter: Adapter) -> Checkpoint:
     files = (*base.files, *adapter.files)
     format_name = f"{base.format} with {adapter.format}"
     return Checkpoint(adapter.path, format_name, metadata, tensors, files, borrowed=frozenset(base.files))
+
+
+def _with_output(tensors: Mapping[str, TensorInfo]) -> dict[str, TensorInfo]:
+    """The tensors of a base model; where its output is the embedding, it can be changed without that."""
+    embedding = tensors.get("token_embd.weight")
+    output = {} if embedding is None else {"output.weight": replace(embedding, name="output.weight")}
+    return output | dict(tensors)
 
 
 def lora_pair(

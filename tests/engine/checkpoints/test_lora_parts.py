@@ -12,6 +12,7 @@ from gguf import GGUFWriter
 from engine.checkpoints import Checkpoint, open_checkpoint, open_with_base
 from engine.checkpoints.derived import read_floats
 from engine.errors import ModelFileError
+from engine.gguf_config import config_from_gguf
 from tests.engine import tiny_models
 from tests.engine.checkpoints.test_huggingface_architectures import EXPERT, foreign_name
 
@@ -173,3 +174,24 @@ def test_stacks_that_do_not_fit(tmp_path: Path, a: tuple[int, ...], b: tuple[int
     tensors = {f"blk.0.ffn_down_exps.weight.lora_{half}": np.zeros(s, np.float32) for half, s in (("a", a), ("b", b))}
     with pytest.raises(ModelFileError, match=match):
         open_with_base(base, write_gguf_adapter(tmp_path / "adapter.gguf", tensors))
+
+
+def test_an_output_of_its_own_on_a_base_whose_output_is_its_embedding(tmp_path: Path, write) -> None:
+    base = tiny_models.write_tiny(tmp_path / "base.gguf", "llama")
+    plain = values_of(open_checkpoint(base))
+    embedding = plain["token_embd.weight"]
+    pair = halves("lm_head", *embedding.shape)
+    a, b = pair.values()
+    whole = nothing("model.layers.0.self_attn.o_proj", 64, 64)
+    whole |= {"model.embed_tokens.weight": embedding * 2, "lm_head.weight": embedding[::-1]}
+    for name, tensors, expected in (
+        ("added", pair, {"output.weight": embedding + ALPHA / RANK * b @ a}),
+        ("whole", whole, {"output.weight": embedding[::-1], "token_embd.weight": embedding * 2}),
+        ("none", nothing("model.layers.0.self_attn.o_proj", 64, 64), {}),
+    ):
+        model = open_with_base(base, write_peft(tmp_path / name, write, tensors))
+        assert config_from_gguf(model.metadata, model.tensors).tied == ("output.weight" not in expected)
+        found = values_of(model)
+        assert found.keys() == {**plain, **expected}.keys()
+        for key, values in {**plain, **expected}.items():
+            np.testing.assert_allclose(found[key], values, atol=1e-5, err_msg=f"{name}: {key}")
