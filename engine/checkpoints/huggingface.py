@@ -32,6 +32,9 @@ _KINDS = (
 _TURNED = {2: (".attn_q.weight", ".attn_k.weight"), 1: (".attn_q.bias", ".attn_k.bias")}
 """By their dimensions, the tensors whose rows lie in another order than GGUF's."""
 
+_TURNING = ("llama", "mistral3", "smollm3", "granite", "granitemoe")
+"""The architectures of which that is true. Source: the classes made from LlamaModel in llama.cpp's converter."""
+
 
 def open_hugging_face(folder: Path) -> Checkpoint:
     """Read the headers of a model in a folder."""
@@ -124,10 +127,11 @@ def _translated(foreign: Mapping[str, TensorInfo], config: HuggingFaceConfig, ke
 def as_gguf(tensor: TensorInfo, metadata: Metadata) -> TensorInfo:
     """A tensor that has GGUF's name already as GGUF has it, in a model of these keys.
 
-    The rows of LLaMA's queries and keys have another order, and Gemma's norms are stored as what they exceed 1 by.
+    In LLaMA and its like the rows of queries and keys have another order, and Gemma's norms are stored as what they
+    exceed 1 by.
     """
     name, arch = tensor.name, metadata.text("general.architecture")
-    if arch == "llama" and name.endswith(_TURNED.get(len(tensor.shape), ())):
+    if arch in _TURNING and name.endswith(_TURNED.get(len(tensor.shape), ())):
         key = f"{arch}.attention.head_count"
         n_heads = metadata.integer(key, low=1, high=MAX_WIDTH)
         if ".attn_k." in name:

@@ -79,6 +79,20 @@ def test_norms_are_those_of_the_base_models_architecture(tmp_path: Path, write, 
         np.testing.assert_allclose(found[name], values, atol=2e-7, err_msg=name)
 
 
+@pytest.mark.parametrize("name", ["llama", "mistral3", "smollm3", "granite", "granitemoe", "qwen3"])
+def test_queries_and_keys_are_turned_where_the_architecture_wants_it(tmp_path: Path, write, name: str) -> None:
+    base = tiny_models.write_tiny(tmp_path / "base.gguf", name)
+    plain = values_of(open_checkpoint(base))
+    for part, n_heads in (("q", 4), ("k", 2)):
+        key, foreign = f"blk.1.attn_{part}.weight", f"model.layers.1.self_attn.{part}_proj"
+        pair = halves(foreign, *plain[key].shape)
+        a, b = pair.values()
+        theirs = b if name == "qwen3" else write.from_rotary_order(b, n_heads)
+        adapter = write_peft(tmp_path / part, write, pair | {f"{foreign}.lora_B.weight": theirs})
+        found = values_of(open_with_base(base, adapter))[key]
+        np.testing.assert_allclose(found, plain[key] + ALPHA / RANK * b @ a, atol=1e-5)
+
+
 def test_biases_of_llama_are_turned_as_its_matrices_are(tmp_path: Path, write) -> None:
     base = tiny_models.write_tiny(tmp_path / "base.gguf", "llama-biases")
     expected = values_of(open_checkpoint(base))["blk.1.attn_q.bias"]
