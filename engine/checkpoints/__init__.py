@@ -2,7 +2,7 @@
 
 from engine.checkpoints.checkpoint import Checkpoint, TensorInfo
 from engine.checkpoints.metadata import Metadata
-from engine.checkpoints.opening import files_of, open_checkpoint, open_with_base
+from engine.checkpoints.opening import check_kind, files_of, open_checkpoint, open_with_base
 from engine.checkpoints.tensor_types import TYPE_BY_ID, TYPE_BY_NAME, TensorType
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Metadata",
     "TensorInfo",
     "TensorType",
+    "check_kind",
     "files_of",
     "open_checkpoint",
     "open_with_base",

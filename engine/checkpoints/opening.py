@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import stat
 from collections.abc import Callable, Set
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from engine.errors import DifferenceError, ModelFileError, UnsupportedModelError
 
 if TYPE_CHECKING:
     from engine.checkpoints.lora import Adapter
+
+    Reader = Callable[[], Checkpoint | Adapter]
 
 HEAD_BYTES = 64
 
@@ -49,6 +52,11 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
             "`llm-tui models convert DIFFERENCE TARGET.gguf --base LLAMA`.",
         )
     return checkpoint
+
+
+def check_kind(path: str | Path) -> None:
+    """Raise what open_checkpoint raises for what is by its beginning, or by the names in it, no model of any format."""
+    _reader_of(Path(path))
 
 
 def open_with_base(base: str | Path, addition: str | Path) -> Checkpoint:
@@ -87,12 +95,16 @@ def _open(path: Path, *, with_adapters: bool) -> Checkpoint:
 
 
 def _open_model_or_adapter(path: Path) -> Checkpoint | Adapter:
+    return _reader_of(path)()
+
+
+def _reader_of(path: Path) -> Reader:
     head = _first_bytes(path)
     if head is None:
-        return _open_folder(path)
+        return _reader_of_folder(path)
     for begins, opener in _OPENERS:
         if begins(head):
-            return opener(path)
+            return partial(opener, path)
     for magic, what in _NOT_MODELS:
         if head.startswith(magic):
             raise UnsupportedModelError(f"{path} is {what}.", CHOOSE)
@@ -126,23 +138,23 @@ def _names_in(folder: Path) -> Set[str]:
         raise ModelFileError(f"{folder} cannot be read: {error.strerror}.", "Check its permissions.") from error
 
 
-def _open_folder(folder: Path) -> Checkpoint | Adapter:
+def _reader_of_folder(folder: Path) -> Reader:
     names = _names_in(folder)
     if "adapter_config.json" in names:
         from engine.checkpoints.adapters import read_adapter_folder
 
-        return read_adapter_folder(folder)
+        return partial(read_adapter_folder, folder)
     if "config.json" in names and any(map(_HUGGING_FACE_WEIGHTS.fullmatch, names)):
         from engine.checkpoints.huggingface import open_hugging_face
 
-        return open_hugging_face(folder)
+        return partial(open_hugging_face, folder)
     if "params.json" in names and any(map(_META_WEIGHTS.fullmatch, names)):
         from engine.checkpoints.meta import open_meta
 
-        return open_meta(folder)
+        return partial(open_meta, folder)
     models = sorted(name for name in names if name.lower().endswith(".gguf") and not _LATER_PART.search(name))
     if len(models) == 1:
-        return _open_gguf(folder / models[0])
+        return partial(_open_gguf, folder / models[0])
     if models:
         raise UnsupportedModelError(f"{folder} is a folder with {len(models)} GGUF files.", "Choose one of them.")
     raise UnsupportedModelError(f"{folder} is a folder without a model: {_what_is_missing(names)}.", CHOOSE)
@@ -182,7 +194,7 @@ def _open_ggla(path: Path) -> Adapter:
 def _open_part_of_folder(path: Path) -> Checkpoint | Adapter:
     """A file of weights alone: what they are is said beside them."""
     if {"config.json", "params.json", "adapter_config.json"} & _names_in(path.parent):
-        return _open_folder(path.parent)
+        return _reader_of_folder(path.parent)()
     raise ModelFileError(
         f"{path} has weights only: beside it there is no config.json, params.json or adapter_config.json.",
         "Fetch the whole model into one folder and open that.",

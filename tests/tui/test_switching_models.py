@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from engine.protocol import Generate, Load
+from tui.model_choice import last_model
+from tui.paths import user_paths
 
 if TYPE_CHECKING:
     from tests.tui.conftest import Stage
@@ -29,3 +33,37 @@ async def test_the_session_goes_on_with_the_other_model(stage: Stage) -> None:
         assert stage.heard(Generate)[-1].session == stage.heard(Generate)[0].session
         answers = [at.message for at in play.conversation.path if at.message.role == "assistant"]
         assert [answer.model for answer in answers] == ["Tiny 135M Q4_1", "Other 1B Q8_0"]
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+async def test_what_is_no_model_leaves_the_open_one_alone(stage: Stage, is_folder: bool) -> None:
+    junk = stage.home / "bin.dat"
+    if is_folder:
+        junk.mkdir()
+    else:
+        junk.write_bytes(b"\0\1\2\3\4\5")
+    async with stage.ready() as play:
+        await play.press(*f"/model {junk}", "enter")
+        await play.until_told("a folder without a model" if is_folder else "no model file that is known here")
+        await play.ask("still there?")
+        assert [load.path for load in stage.heard(Load)] == [str(stage.model)]
+
+
+async def test_only_a_model_that_opens_is_the_next_starts(stage: Stage) -> None:
+    other = stage.home / "Other 1B Q8_0.gguf"
+    other.write_bytes(b"GGUF")
+    async with stage.ready() as play:
+        await play.until(lambda: last_model(user_paths()) == stage.model)
+        stage.set_script(load_error="The file ends too early.")
+        await play.app.workspace.engine.restart()
+        await play.until_shown("The file ends too early.")
+        await play.press(*f"/model {other}", "enter")
+        await play.until(lambda: stage.heard(Load)[-1].path == str(other))
+        await play.until(lambda: play.app.workspace.engine.phase == "empty")
+        await play.until(lambda: "The file ends too early." in play.app.screen.status.trouble)
+        assert last_model(user_paths()) == stage.model
+        stage.set_script()
+        await play.app.workspace.engine.restart()
+        await play.press(*f"/model {other}", "enter")
+        await play.until(lambda: play.app.workspace.engine.is_ready)
+        await play.until(lambda: last_model(user_paths()) == other)

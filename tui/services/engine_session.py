@@ -94,7 +94,7 @@ class EngineSession:
         self.phase: EnginePhase = "starting"
         self.card: ModelCard | None = None
         self.on_answer: Callable[[AnswerEvent], Awaitable[None]] | None = None
-        self.on_ready: Callable[[], None] | None = None
+        self.on_ready: list[Callable[[], None]] = []
         self.aside = Aside(self._send, self.stop)
         self._precedence: Precedence | None = None
 
@@ -159,6 +159,11 @@ class EngineSession:
     def has_asked_for_model(self) -> bool:
         """Whether there is a model that a restart would open."""
         return self._load is not None
+
+    @property
+    def model_file(self) -> Path | None:
+        """The file of this machine that is wanted, None where there is none or a server answers."""
+        return Path(self._load.path) if self._load is not None and self.is_local else None
 
     async def restart(self) -> None:
         """Start the engine anew, and open the same model."""
@@ -301,8 +306,8 @@ class EngineSession:
     def _ready(self, card: ModelCard) -> None:
         self.card = card
         self._set_phase("ready")
-        if self.on_ready is not None:
-            self.on_ready()
+        for tell in self.on_ready:
+            tell()
 
     async def _failed(self, event: Failed) -> None:
         said = sentences(event.message, event.hint)

@@ -84,6 +84,10 @@ class Models:
             return base is not None
         return False
 
+    async def check(self, path: Path) -> None:
+        """Raise EngineError where a file or folder is by its beginning no model of any format."""
+        await asyncio.to_thread(_check, path)
+
     async def choose_base(self, adapter: Path, name: str) -> None:
         """Add the model of this name to this adapter from now on.
 
@@ -138,3 +142,9 @@ class Models:
         if self._fetching is not None:
             self._fetching.stop()
             await asyncio.to_thread(self._fetching.join, STOPPING_S)
+
+
+def _check(path: Path) -> None:
+    from engine.checkpoints import check_kind
+
+    check_kind(path)

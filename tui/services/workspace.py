@@ -54,6 +54,7 @@ class Workspace:
         defaults = Defaults(settings.chat.system_prompt, settings.sampling.sampling)
         self.store = Store(self._tell_stored, post=post)
         self.engine = EngineSession(post, paths.engine_log, engine_command)
+        self.engine.on_ready.append(self._remember_model)
         self.models = Models(post, paths, settings)
         self.history = History(self.store, post, paths.cache_dir / KEPT)
         self.conversation = Conversation(self.store, self.engine, post, defaults, show_period_s)
@@ -66,6 +67,7 @@ class Workspace:
         self.is_open = False
         self.opened = asyncio.Event()
         self._starting: asyncio.Task[None] | None = None
+        self._remembering: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -107,14 +109,24 @@ class Workspace:
         await self.engine.use(lambda: connect(config), Load(path=model))
 
     async def load_model(self, path: Path) -> None:
-        """Open a model of this machine in place of the one before, and next time again."""
+        """Open a model of this machine in place of the one before, which stays where this is no model at all."""
+        if self.engine.card is not None:
+            try:
+                await self.models.check(path)
+            except EngineError as error:
+                self._post(Trouble(reason(error)))
+                return
         self._post(ModelChosen(path.name))
         load = self.models.load_command(path)
         if self.engine.is_local:
             await self.engine.load(load)
         else:
             await self.engine.use(None, load)
-        await self.models.remember(path)
+
+    def _remember_model(self) -> None:
+        """What has opened is the next start's model too; what has not would be refused there again."""
+        if (path := self.engine.model_file) is not None:
+            self._remembering = asyncio.create_task(self.models.remember(path), name="remember the model")
 
     async def _open_sessions(self) -> None:
         try:

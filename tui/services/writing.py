@@ -71,7 +71,7 @@ class Writing(OpenSession):
         self.waiting = False
         self.is_cut_off = False
         engine.on_answer = self._take
-        engine.on_ready = self._model_ready
+        engine.on_ready.append(self._model_ready)
 
     @property
     def is_busy(self) -> bool:
