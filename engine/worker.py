@@ -365,6 +365,7 @@ class Worker:
         model, self._model = self._model, None
         self._looker = None
         self._activity.context = self._activity.context_used = 0
+        self._activity.prompt_tokens_per_second = 0.0
         model.close()
         del model
         gc.collect()

@@ -133,6 +133,11 @@ class AnswerBegan(Message):
 
 
 @dataclass(eq=False, repr=False)
+class AnswerStopping(Message):
+    """The engine was asked to end the answer; AnswerEnded follows."""
+
+
+@dataclass(eq=False, repr=False)
 class AnswerGrew(Message):
     """New text of the answer that is being written; candidates of its latest token."""
 

@@ -335,6 +335,9 @@ async def test_the_pulse_tells_what_the_engine_does(start: Start):
     assert stats.prompt_tokens_per_second > 0
     await client.send(Stop(request_id="a"))
     await until(client, lambda event: isinstance(event, EngineStats) and event.state == "ready")
+    await client.load(Load(path="fake.gguf", context=2048))
+    stats, _ = await until(client, lambda event: isinstance(event, EngineStats) and event.state == "ready")
+    assert (stats.context_used, stats.prompt_tokens_per_second) == (0, 0)
 
 
 async def test_an_answer_that_nobody_waits_for_any_more_is_stopped(start: Start):

@@ -45,7 +45,8 @@ from engine.protocol.lines import command_decoder, command_encoder, event_encode
 class Script(msgspec.Struct):
     """What the engine does. gate: a file that loading waits for. die_after: tokens until the process kills itself.
 
-    hold_after: tokens after which it waits for Stop or Tune before it goes on. unread: tokens that looking needs read.
+    hold_after: tokens after which it waits for Stop or Tune before it goes on. hold_prompt: it waits for Stop in the
+    middle of the prompt, and then for the file SCRIPT.json.chunk. unread: tokens that looking needs read.
     """
 
     answers: list[str] = msgspec.field(default_factory=lambda: ["Paris is the capital of France."])
@@ -53,6 +54,7 @@ class Script(msgspec.Struct):
     gate: str = ""
     die_after: int | None = None
     hold_after: int | None = None
+    hold_prompt: bool = False
     load_error: str = ""
     answer_error: str = ""
     last_words: str = ""
@@ -76,6 +78,7 @@ class Engine:
     def __init__(self, script_path: Path) -> None:
         self.script = msgspec.json.decode(script_path.read_bytes(), type=Script)
         self.heard = Path(f"{script_path}.heard")
+        self.chunk = Path(f"{script_path}.chunk")
         self.lock = threading.Lock()
         self.stopped = threading.Event()
         self.tuned = threading.Event()
@@ -194,7 +197,15 @@ class Engine:
         words = pieces(self.script.answers[self.n_answers % len(self.script.answers)])
         self.n_answers += not earlier
         self.say(PromptProgress(request_id=request, done=0, total=12, reused=0))
-        self.say(PromptProgress(request_id=request, done=12, total=12, reused=0))
+        if self.script.hold_prompt:
+            self.say(PromptProgress(request_id=request, done=4, total=12, reused=0))
+            self.stopped.wait()
+            while not self.chunk.exists():
+                time.sleep(0.005)
+            self.say(PromptProgress(request_id=request, done=8, total=12, reused=0))
+            words = []
+        else:
+            self.say(PromptProgress(request_id=request, done=12, total=12, reused=0))
         written = 0
         chosen = [CHOSEN[token_id] for token_id in command.first_ids]
         words[earlier : earlier + len(chosen)] = chosen
@@ -226,7 +237,7 @@ class Engine:
                 generated_tokens=written,
                 prompt_ms=14,
                 generate_ms=max(written - 1, 0) * 8.5,
-                first_token_ms=95,
+                first_token_ms=95 if written else 0,
                 seed=7,
                 dropped_turns=self.script.dropped_turns,
                 note=self.script.note,

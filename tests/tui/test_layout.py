@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.protocol import EngineStats
-from tui.messages import StatsArrived
+from engine.protocol import EngineStats, PromptProgress
+from tui.messages import PromptAdvanced, StatsArrived
 from tui.widgets.chat_header import ChatHeader
 from tui.widgets.completion_menu import CompletionMenu
 from tui.widgets.history_pane import SessionList
@@ -178,6 +178,7 @@ async def test_a_long_session_opens_with_its_end_and_brings_the_rest_when_asked(
 @pytest.mark.parametrize("keys", [[], ["f1"]], ids=["bare", "under a dialog"])
 async def test_the_line_of_figures_stays_one_line_where_the_panes_take_its_room(stage: Stage, keys: list[str]) -> None:
     async with stage.ready(size=(99, 24)) as play:
+        await play.ask("hello")
         await play.until_shown("context 31 %")
         await play.press(*keys)
         status = play.app.screen_stack[0].query_one(StatusLine)
@@ -199,6 +200,7 @@ async def test_a_speed_is_told_once_there_is_one(stage: Stage, speed: float, fig
     )
     async with stage.ready() as play:
         status = play.app.screen.query_one(StatusLine)
+        play.app.screen.on_prompt_advanced(PromptAdvanced(PromptProgress(done=50, total=50, reused=0)))
         play.app.screen.on_stats_arrived(StatsArrived(stats))
         assert status.figures == figures
 

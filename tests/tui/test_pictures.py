@@ -77,7 +77,7 @@ async def perform(play: Play, scene: Scene) -> None:
     await play.until(lambda: play.app.screen_stack[0].numbers._machine_bytes)
     if scene.is_idle:
         await play.until(lambda: play.app.workspace.engine.is_ready)
-        await play.until_shown("context 31 %")
+        await play.until(lambda: play.app.screen_stack[0].numbers._stats)
     await scene.play(play)
     await play.until(lambda: type(play.app.screen) is scene.screen)
 

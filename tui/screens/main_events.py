@@ -32,6 +32,7 @@ class MainEvents(MainParts):
         self._no_model = ""
         self._engine_trouble = ""
         self._fetch_trouble = ""
+        self._shown_session = ""
         self.unkept_texts: dict[str, str] = {}
 
     def on_descendant_focus(self) -> None:
@@ -47,6 +48,7 @@ class MainEvents(MainParts):
     async def on_engine_changed(self, event: messages.EngineChanged) -> None:
         """The engine's process or model is another."""
         self.numbers.show_phase(event.phase)
+        self.status.figures = self.numbers.in_short
         self.header.model = model_words(event.card)
         if event.card is not None:
             self._show_abilities(event.card.abilities)
@@ -108,15 +110,10 @@ class MainEvents(MainParts):
 
     def on_stats_arrived(self, event: messages.StatsArrived) -> None:
         """The engine's pulse."""
-        stats = event.stats
-        self.numbers.show_stats(stats)
-        if not self.workspace.engine.is_ready:
-            return
-        self.show_engine_trouble("")
-        has_speed = stats.state == "writing" and stats.tokens_per_second >= 0.5
-        speed = _("{speed:.0f} tok/s", speed=stats.tokens_per_second) if has_speed else ""
-        used = _("context {percent:.0f} %", percent=stats.context_used / stats.context * 100) if stats.context else ""
-        self.status.figures = " · ".join(part for part in (speed, used) if part)
+        self.numbers.show_stats(event.stats)
+        if self.workspace.engine.is_ready:
+            self.show_engine_trouble("")
+            self.status.figures = self.numbers.in_short
 
     # The conversation
 
@@ -124,6 +121,11 @@ class MainEvents(MainParts):
         """Another session or branch is shown."""
         self.header.session_title = (event.session.title if event.session else "") or _("New session")
         self.candidates.clear()
+        session = event.session.id if event.session else ""
+        if event.is_other and session != self._shown_session:
+            self.numbers.show_other_session()
+            self.status.figures = self.numbers.in_short
+        self._shown_session = session
         if self.status.busy == _(_CUT_SHORT) and not self.workspace.conversation.can_go_on:
             self.status.busy = ""
         await self.transcript.show_path(event.path, from_start=event.is_other, at=event.at)
@@ -152,11 +154,19 @@ class MainEvents(MainParts):
         """Other keys do something now."""
         self.show_fetch_trouble("")
         self.status.busy = _("Reading the prompt …")
+        self.numbers.begin_answer()
         self.refresh_bindings()
+
+    def on_answer_stopping(self) -> None:
+        """The engine was told to stop, and gets to it after what it is at."""
+        self.status.busy = _("Stopping …")
 
     async def on_answer_grew(self, event: messages.AnswerGrew) -> None:
         """New text."""
         self.candidates.take(event.candidates)
+        answer = self.workspace.conversation.answer
+        if answer is not None and answer.first_token_ms is not None:
+            self.numbers.show_first_token(answer.first_token_ms)
         await self.transcript.grow(event.message_id, event.text)
 
     def on_answer_body_drawn(self) -> None:

@@ -139,6 +139,11 @@ class Answer:
             self.content += text
             self._unshown.append(text)
 
+    @property
+    def first_token_ms(self) -> float | None:
+        """How long the first new token took, None before it came."""
+        return None if self.first_token_s is None else 1000 * (self.first_token_s - self.started_s)
+
     def take_unshown(self) -> str:
         """The text that came since the last call."""
         text = "".join(self._unshown)

@@ -44,7 +44,6 @@ from tui.messages import (
     EnginePhase,
     EngineSilent,
     LoadAdvanced,
-    PromptAdvanced,
     StatsArrived,
     Trouble,
 )
@@ -265,10 +264,7 @@ class EngineSession:
                 await self._answer(event)
             return
         match event:
-            case Token() | Finished():
-                await self._answer(event)
-            case PromptProgress():
-                self._post(PromptAdvanced(event))
+            case Token() | Finished() | PromptProgress():
                 await self._answer(event)
             case ModelReady() if self._is_of_load(event):
                 self._ready(event.card)

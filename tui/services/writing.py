@@ -26,9 +26,11 @@ from tui.messages import (
     AnswerBegan,
     AnswerEnded,
     AnswerGrew,
+    AnswerStopping,
     AnswerWaits,
     HistoryChanged,
     PathChanged,
+    PromptAdvanced,
     SettingsShown,
     Trouble,
 )
@@ -93,6 +95,7 @@ class Writing(OpenSession):
         self._set_waiting(False)
         if self.answer is not None and not self.answer.stopping:
             self.answer.stopping = True
+            self._post(AnswerStopping())
             await self._engine.stop(self.answer.request_id)
 
     def set_sampling(self, sampling: Sampling) -> None:
@@ -179,7 +182,8 @@ class Writing(OpenSession):
             case EngineDied():
                 await self._finish("interrupted", None)
             case PromptProgress():
-                pass
+                if not answer.stopping:
+                    self._post(PromptAdvanced(event))
 
     async def _finish(self, state: FinalState, finished: Finished | None) -> None:
         """End the answer, for whatever reason; whoever comes second waits until it is stored."""

@@ -70,6 +70,7 @@ class LiveNumbers(Widget):
         self._speeds: deque[float] = deque(maxlen=120)
         self._last_speed = 0.0
         self._first_token_ms: float | None = None
+        self._has_read = False
         self._silent_s = 0.0
         self._machine_bytes = 0
 
@@ -80,6 +81,16 @@ class LiveNumbers(Widget):
         self._silent_s = 0.0
         if phase in ("empty", "dead", "starting"):
             self._stats = None
+        if phase != "ready":
+            self._speeds.clear()
+            self._last_speed = 0.0
+            self._first_token_ms = None
+            self._has_read = False
+        self.refresh()
+
+    def show_other_session(self) -> None:
+        """What the engine holds is not of the session that is shown, until it reads that."""
+        self._has_read = False
         self.refresh()
 
     def show_machine(self, total_bytes: int) -> None:
@@ -92,10 +103,22 @@ class LiveNumbers(Widget):
         self._load = progress
         self.refresh()
 
-    def show_prompt(self, progress: PromptProgress) -> None:
-        """The engine read more of the prompt."""
-        self._prompt = progress
+    def begin_answer(self) -> None:
+        """An answer was asked for, of which nothing came yet."""
+        self._first_token_ms = None
         self.refresh()
+
+    def show_prompt(self, progress: PromptProgress) -> None:
+        """The engine read more of the shown session's prompt."""
+        self._prompt = progress
+        self._has_read = True
+        self.refresh()
+
+    def show_first_token(self, first_token_ms: float) -> None:
+        """The answer's first token came, so long after it was asked for."""
+        if self._first_token_ms is None:
+            self._first_token_ms = first_token_ms
+            self.refresh()
 
     def show_stats(self, stats: EngineStats) -> None:
         """The engine's pulse."""
@@ -103,7 +126,7 @@ class LiveNumbers(Widget):
             return
         self._stats = stats
         self._silent_s = 0.0
-        if stats.state == "writing":
+        if stats.state == "writing" and self._phase == "ready":
             self._prompt = None
             if stats.tokens_per_second > 0:
                 self._speeds.append(stats.tokens_per_second)
@@ -111,11 +134,29 @@ class LiveNumbers(Widget):
         self.refresh()
 
     def show_finished(self, tokens_per_second: float | None, first_token_ms: float | None) -> None:
-        """An answer is over: its own figures stay until the next one."""
+        """An answer is over: its own figures stay until the next one. first_token_ms: None or 0 where none came."""
         self._prompt = None
         self._last_speed = tokens_per_second or self._last_speed
-        self._first_token_ms = first_token_ms
+        self._first_token_ms = first_token_ms or self._first_token_ms
         self.refresh()
+
+    @property
+    def in_short(self) -> str:
+        """Speed and context, as far as they are known, for a line."""
+        stats = self._stats
+        if stats is None or self._phase != "ready":
+            return ""
+        has_speed = stats.state == "writing" and stats.tokens_per_second >= 0.5
+        speed = _("{speed:.0f} tok/s", speed=stats.tokens_per_second) if has_speed else ""
+        used = self._context_used
+        context = _("context {percent:.0f} %", percent=used * 100) if used is not None else ""
+        return " · ".join(part for part in (speed, context) if part)
+
+    @property
+    def _context_used(self) -> float | None:
+        """The part of the context that the shown session takes, where that is known."""
+        stats = self._stats
+        return stats.context_used / stats.context if self._has_read and stats is not None and stats.context else None
 
     def show_silence(self, silent_s: float) -> None:
         """Nothing came from the engine for so long."""
@@ -170,21 +211,25 @@ class LiveNumbers(Widget):
         return lines
 
     def _stats_lines(self, stats: EngineStats, width: int) -> list[Content]:
-        used = stats.context_used / stats.context if stats.context else 0.0
         memory = human_bytes(stats.rss_bytes)
         if self._machine_bytes:
             memory += f" / {human_bytes(self._machine_bytes)}"
         processor = f"{stats.cpu_percent:.0f} %"
         if not stats.rss_bytes:
             memory = processor = _(_ELSEWHERE)
-        figure = f"{used * 100:.0f} %"
-        label = _("context")
-        room = max(width - cell_len(label) - len(figure) - 2, 0)
         return [
-            Content.assemble((f"{label} ", ".live--label"), (meter(used, room), ".live--bar"), " ", figure),
+            self._context_line(width),
             _pair(_("memory"), memory, width),
             _pair(_("processor"), processor, width),
         ]
+
+    def _context_line(self, width: int) -> Content:
+        label, used = _("context"), self._context_used
+        if used is None:
+            return _pair(label, _NONE, width)
+        figure = f"{used * 100:.0f} %"
+        room = max(width - cell_len(label) - len(figure) - 2, 0)
+        return Content.assemble((f"{label} ", ".live--label"), (meter(used, room), ".live--bar"), " ", figure)
 
     def _speed_line(self, width: int) -> Content:
         figure = (_("{speed:.0f} tok/s", speed=self._last_speed) if self._last_speed else f"{_NONE} tok/s") + " "
