@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -59,6 +60,26 @@ async def test_a_new_session_while_an_answer_is_stored_stays_new(stage: Stage, s
         assert (play.conversation.session, play.conversation.path) == (None, [])
         await play.ask("another")
         assert [item.message.content for item in play.conversation.path][:1] == ["another"]
+
+
+@pytest.mark.parametrize(
+    ("script", "shown", "way_on"),
+    [({"hold_after": 3}, "number2", "ctrl+g there goes on"), ({"hold_prompt": True}, "4 of 12", "ctrl+r there writes")],
+)
+async def test_an_answer_that_is_stopped_by_leaving_is_told_of(
+    stage: Stage, script: dict[str, Any], shown: str, way_on: str
+) -> None:
+    stage.set_script(answers=[COUNTING], **script)
+    Path(f"{stage.script}.chunk").touch()
+    async with stage.ready() as play:
+        await play.say("count")
+        await play.until_shown(shown)
+        await play.press("ctrl+n")
+        await play.until_told(f"The answer was stopped. {way_on}")
+        play.app.clear_notifications()
+        await play.press("ctrl+n")
+        await play.until(lambda: play.conversation.session is None and not play.conversation.path)
+        assert not play.app._notifications
 
 
 async def test_an_answer_that_is_being_stored_is_not_over(stage: Stage, slow_disk: SlowDisk) -> None:

@@ -7,7 +7,7 @@ from storage.answer_tokens import answer_tokens
 from storage.records import PathMessage
 from tui.language import _
 from tui.messages import HistoryChanged, PathChanged, SettingsShown, Trouble
-from tui.services.answer import Answer, Beginning
+from tui.services.answer import Answer, Beginning, is_resumable
 from tui.services.writing import Writing
 from tui.text import first_line
 
@@ -28,7 +28,7 @@ class Conversation(Writing):
             session = await self._store.call(sessions.get_session, session_id)
             if is_other:
                 if self.session is not None or not keep_typed:
-                    await self._leave()
+                    await self._leave_for_another()
                 self._adopt(session)
                 await self.claim()
             self.path = await self._path_through(session_id, at)
@@ -49,7 +49,7 @@ class Conversation(Writing):
     async def new(self) -> None:
         """Begin a session; nothing is stored before something is said."""
         async with self._lock:
-            await self._leave()
+            await self._leave_for_another()
             self.session, self.path = None, []
             self._drafts.take_up("", stored="")
             self.system, self.sampling, self.template = self.defaults.system, self.default_sampling, None
@@ -63,6 +63,17 @@ class Conversation(Writing):
         async with self._lock:
             await self._leave()
             await self._store_kept_drafts()
+
+    async def _leave_for_another(self) -> None:
+        """Leave the session while the app goes on, and tell of an answer that this stops."""
+        answer = self.answer
+        await self._leave()
+        last = self.path[-1].message if answer is not None and self.path else None
+        if last is None or last.state != "stopped":
+            return
+        goes_on = _("The answer was stopped. ctrl+g there goes on.")
+        writes = _("The answer was stopped. ctrl+r there writes another.")
+        self._post(Trouble(goes_on if is_resumable(last) else writes, "information"))
 
     async def _leave(self) -> None:
         self._set_waiting(False)
