@@ -174,16 +174,24 @@ class Weighed(Message):
     note: str = ""
 
 
+@dataclass(frozen=True)
+class AnswerNotes:
+    """What is known of an answer that was written here, and stored nowhere.
+
+    left_out: how many of the oldest turns had no place in the context. failure: why it failed, "" where it did not.
+    """
+
+    left_out: int = 0
+    failure: str = ""
+
+
 @dataclass(eq=False, repr=False)
 class AnswerEnded(Message):
-    """An answer is over and stored.
-
-    is_resumable: it was cut short and can go on. left_out: how many of the oldest turns had no place in the context.
-    """
+    """An answer is over and stored. is_resumable: it was cut short and can go on."""
 
     answer: PathMessage
     is_resumable: bool
-    left_out: int = 0
+    notes: AnswerNotes
 
 
 @dataclass(eq=False, repr=False)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from textual.widgets import Label
 
-from engine.protocol import Generate, Stop, Tune
+from engine.protocol import Failed, Generate, Sampling, Stop, Tune
 from tui.widgets.code_fence import PIECE_LINES, CodeFence
 from tui.widgets.prompt_box import PromptBox
 from tui.widgets.slider import Slider
@@ -212,6 +212,41 @@ async def test_a_refused_answer_says_why_and_can_be_tried_again(stage: Stage) ->
         await play.until_shown("The template wrote without end.")
         assert play.conversation.path[-1].message.state == "failed"
         assert play.app.screen.check_action("again", ())
+        # It stays where the answer would be, also when the session is left and opened again, until there is another.
+        play.app.clear_notifications()
+        await play.until_shown("The template wrote without end.")
+        session = play.conversation.session
+        await play.press("ctrl+n")
+        await play.until(lambda: "The template" not in play.text())
+        await play.conversation.open(session.id)
+        await play.until_shown("The template wrote without end.")
+        stage.set_script()
+        await play.app.workspace.engine.restart()
+        await play.until(lambda: play.app.workspace.engine.is_ready)
+        await play.press("ctrl+r")
+        await play.answered()
+        await play.until_shown("Paris is the capital of France.")
+        assert "The template" not in play.text()
+
+
+async def test_why_an_answer_failed_is_not_said_once_it_has_gone_on(stage: Stage) -> None:
+    stage.set_script(answers=[COUNTING], hold_after=3)
+    async with stage.ready() as play:
+        await play.say("count")
+        await play.until_shown("number2")
+        answer = play.conversation.answer
+        failed = Failed(request_id=answer.request_id, kind="", message="Out of order.")
+        await play.app.workspace.engine.on_answer(failed)
+        await play.answered()
+        play.app.clear_notifications()
+        await play.until_shown("Out of order.")
+        await play.press("ctrl+g")
+        await play.until(lambda: len(stage.heard(Generate)) == 2)
+        # The engine goes on with other settings.
+        play.conversation.set_sampling(Sampling(temperature=0.5))
+        await play.until(lambda: "Out of order." not in play.text())
+        await play.answered()
+        assert play.conversation.path[-1].message.content == COUNTING
 
 
 async def test_the_system_prompt_is_shown_and_changed(stage: Stage) -> None:

@@ -179,7 +179,7 @@ class MainEvents(MainParts):
         self.candidates.show_latest()
         self.numbers.show_finished(message.tokens_per_second, message.first_token_ms)
         self.status.busy = _(_CUT_SHORT) if event.is_resumable else ""
-        await self.transcript.settle(event.answer, event.left_out)
+        await self.transcript.settle(event.answer, event.notes)
         self.refresh_bindings()
         self.workspace.housekeeping.answer_ended()
 

@@ -72,7 +72,7 @@ class Answer:
 
     earlier: tokens that were there before, when this goes on from them; content begins with their text. first_ids: the
     first new ones, which the user has chosen. request_id: what the engine calls it; another one whenever it goes on, so
-    that what still comes of an earlier time is not taken for this one's.
+    that what still comes of an earlier time is not taken for this one's. failure: why it failed, once it has.
     """
 
     message_id: str
@@ -86,6 +86,7 @@ class Answer:
     started_s: float = field(default_factory=time.monotonic)
     first_token_s: float | None = None
     stopping: bool = False
+    failure: str = ""
     request_id: str = field(default_factory=lambda: f"answer-{next(_numbers)}")
     _unshown: list[str] = field(default_factory=list)
     _stored_tokens: int = 0

@@ -26,6 +26,7 @@ from tui.messages import (
     AnswerBegan,
     AnswerEnded,
     AnswerGrew,
+    AnswerNotes,
     AnswerStopping,
     AnswerWaits,
     HistoryChanged,
@@ -177,7 +178,8 @@ class Writing(OpenSession):
                     self._post(Trouble(_("The context is full: ctrl+g goes on without the oldest turns."), "warning"))
                 await self._finish(state_after(event, longest), event)
             case Failed():
-                self._post(Trouble(sentences(event.message, event.hint)))
+                answer.failure = sentences(event.message, event.hint)
+                self._post(Trouble(answer.failure))
                 await self._finish("failed", None)
             case EngineDied():
                 await self._finish("interrupted", None)
@@ -226,8 +228,8 @@ class Writing(OpenSession):
             self.path = await self._store.call(tree.path, self.session.id)
         ended = next((item for item in self.path if item.message.id == answer.message_id), None)
         if ended is not None:
-            left_out = finished.dropped_turns if finished else 0
-            self._post(AnswerEnded(ended, is_resumable(ended.message), left_out))
+            notes = AnswerNotes(finished.dropped_turns if finished else 0, answer.failure)
+            self._post(AnswerEnded(ended, is_resumable(ended.message), notes))
         else:
             self._post(PathChanged(self.session, self.path))
 

@@ -18,6 +18,7 @@ from textual.widgets import Static
 from storage.answer_tokens import AnswerTokens
 from storage.records import PathMessage
 from tui.language import N_, _, ngettext
+from tui.messages import AnswerNotes
 from tui.text import safe_line, safe_text
 from tui.widgets.answer_body import AnswerBody
 from tui.widgets.even_lines import EvenLines
@@ -64,6 +65,7 @@ class MessageView(EvenLines, Vertical):
     MessageView.-assistant MessageHeading { color: $text-primary; }
     MessageView.-user > .text { margin-bottom: 1; }
     MessageView > .text { height: auto; width: 1fr; }
+    MessageView > .failure { height: auto; width: 1fr; margin-bottom: 1; color: $text-error; }
     MessageView.-cursor { border-left: outer $accent; background: $boost; }
     MessageView:nocolor.-cursor MessageHeading { text-style: reverse; }
     """
@@ -77,11 +79,10 @@ class MessageView(EvenLines, Vertical):
 
         view: MessageView
 
-    def __init__(self, item: PathMessage, left_out: int = 0) -> None:
+    def __init__(self, item: PathMessage, notes: AnswerNotes | None = None) -> None:
         super().__init__(classes=f"-{item.message.role}")
         self.item = item
-        self.left_out = left_out
-        """How many of the oldest turns an answer was written without, as far as that is known."""
+        self.notes = notes or AnswerNotes()
         self._body: AnswerBody | None = None
         self._has_text = False
 
@@ -108,6 +109,7 @@ class MessageView(EvenLines, Vertical):
         """Fill the heading, and show what came of an answer until now."""
         self._has_text = True
         self._show_heading()
+        await self._show_failure()
         self._want_tint()
         if self._body is None or self._body.source == safe_text(self.item.message.content):
             return
@@ -125,7 +127,7 @@ class MessageView(EvenLines, Vertical):
             tints = tokens is not None and can_tint(tokens)
             self._body.display = not tints
             if tokens is not None and tints:
-                await self.mount(TintedText(self.item.message.content, tokens))
+                await self.mount(TintedText(self.item.message.content, tokens), after=self._body)
 
     async def show_item(self, item: PathMessage) -> None:
         """Take over what changed about the message: an answer grows by what it has more, or is over."""
@@ -134,6 +136,7 @@ class MessageView(EvenLines, Vertical):
         if not self._has_text:
             return
         self._show_heading()
+        await self._show_failure()
         if self._body is None or (after.content, after.state) == (before.content, before.state):
             return
         if after.state != "writing" or not after.content.startswith(before.content):
@@ -149,6 +152,7 @@ class MessageView(EvenLines, Vertical):
         if not self._has_text:
             return
         self._show_heading()
+        await self._show_failure()
         if self._body is not None:
             await self._body.settle(item.message.content)
             self._want_tint()
@@ -157,13 +161,22 @@ class MessageView(EvenLines, Vertical):
         if self._body is not None and self.screen.has_class(TINTED):
             self.post_message(self.TintWanted(self))
 
+    async def _show_failure(self) -> None:
+        """Say below an answer why it failed, until it goes on."""
+        failure = self.notes.failure if self.item.message.state == "failed" else ""
+        shown = self.query_children(".failure")
+        if shown and not failure:
+            await shown.remove()
+        elif failure and not shown:
+            await self.mount(Static(Content(safe_text(failure)), classes="failure"))
+
     def _show_heading(self) -> None:
         message = self.item.message
         heading = self.query_one(MessageHeading)
         heading.name_text = _("You") if message.role == "user" else safe_line(message.model or _("Answer"), 40)
         notes = [_(_STATE_NOTES.get(message.state, ""))]
-        if self.left_out:
-            notes.append(ngettext("without the oldest turn", "without the oldest {n} turns", self.left_out))
+        if left_out := self.notes.left_out:
+            notes.append(ngettext("without the oldest turn", "without the oldest {n} turns", left_out))
         if self.item.sibling_count > 1:
             notes.append(f"{_BEFORE} {self.item.sibling_index + 1}/{self.item.sibling_count} {_AFTER}")
         heading.note = "  ".join(note for note in notes if note)

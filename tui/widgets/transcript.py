@@ -21,6 +21,7 @@ from tui.widgets.even_lines import EvenLines
 
 if TYPE_CHECKING:
     from storage.records import PathMessage
+    from tui.messages import AnswerNotes
     from tui.widgets.message_view import MessageView
 
 PAGE = 24
@@ -84,7 +85,7 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
         self._path: list[PathMessage] = []
         # The answer whose text comes piece by piece: the database is behind or ahead of what was handed on of it.
         self._growing: str | None = None
-        self._left_out: dict[str, int] = {}
+        self._notes: dict[str, AnswerNotes] = {}
         self._first = 0
         self._end = 0
         self._is_moving = False
@@ -320,21 +321,21 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
         if view is not None:
             await view.show_item(item)
 
-    async def settle(self, item: PathMessage, left_out: int = 0) -> None:
-        """An answer is over; left_out: how many of the oldest turns it was written without."""
+    async def settle(self, item: PathMessage, notes: AnswerNotes) -> None:
+        """An answer is over; the notes stay with it."""
         self._growing = None
-        self._left_out[item.message.id] = left_out
+        self._notes[item.message.id] = notes
         self._path = [item if old.message.id == item.message.id else old for old in self._path]
         view = self._view(item.message.id)
         if view is not None:
-            view.left_out = left_out
+            view.notes = notes
             await view.settle(item)
 
     def _new_view(self, item: PathMessage) -> MessageView:
         # Markdown takes 30 ms to import, so that happens after the first paint.
         from tui.widgets.message_view import MessageView
 
-        return MessageView(item, self._left_out.get(item.message.id, 0))
+        return MessageView(item, self._notes.get(item.message.id))
 
     def _view(self, message_id: str) -> MessageView | None:
         return next((view for view in reversed(self.views) if view.message_id == message_id), None)
