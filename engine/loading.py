@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -88,19 +89,15 @@ def _transformer(
     command: Load, checkpoint: Checkpoint, config: ModelConfig, threads: int, report: ReportStage
 ) -> Transformer:
     """Compile, and bring the weights into the form that is computed with."""
-
-    def compiling(done: int, total: int, name: str) -> None:
-        report("compiling", done, total, name)
-
     folder = None
     if command.cache_dir is not None and command.keep_panels:
         folder = PanelFolder(Path(command.cache_dir) / PREPARED, command.cache_limit_bytes)
     packers = packing.functions_for(t.type.name for t in checkpoint.tensors.values() if len(t.shape) > 1)
-    prepare([*team.FUNCTIONS, *sampling.FUNCTIONS, *packers], compiling)
+    prepare([*team.FUNCTIONS, *sampling.FUNCTIONS, *packers], partial(report, "compiling"))
     weights = load_weights(checkpoint, config, folder, threads, lambda a, b: report("preparing", a, b, "weights"))
     context = choose_context(command, config, checkpoint.weights_bytes)
     batch = batch_size(checkpoint.n_parameters)
-    return Transformer(config, weights, context, batch, threads, command.kv_type, compiling)
+    return Transformer(config, weights, context, batch, threads, command.kv_type, partial(report, "building"))
 
 
 def _warm_up(transformer: Transformer, report: ReportStage) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from tui.language import N_
 
 LOADING = {
+    "asking": N_("Asking the server"),
     "reading": N_("Reading the model"),
     "preparing": N_("Preparing the weights, once for this model"),
     "compiling": N_("Compiling for this processor, once"),
+    "building": N_("Compiling what this model needs, once"),
     "warming": N_("Warming up"),
 }
 """By the stage of the engine's LoadProgress."""

@@ -12,7 +12,7 @@ UNKNOWN_TOKEN = -1
 """The id of a token where a server gives its text alone."""
 
 FinishReason = Literal["stop", "length", "stopped", "failed"]
-LoadStage = Literal["reading", "preparing", "compiling", "warming"]
+LoadStage = Literal["asking", "reading", "compiling", "preparing", "building", "warming"]
 EngineState = Literal["empty", "loading", "ready", "reading_prompt", "writing"]
 
 
@@ -51,7 +51,11 @@ class Hello(Event, frozen=True, tag="hello"):
 
 
 class LoadProgress(Event, frozen=True, tag="load_progress"):
-    """How far loading is. done and total are in bytes for reading and preparing, in kernels for compiling."""
+    """How far loading is.
+
+    done and total are in bytes for reading and preparing, in kernels for compiling what every model needs and for
+    building this one's own steps; for asking a server they are 0.
+    """
 
     stage: LoadStage
     done: int

@@ -195,7 +195,7 @@ class RemoteClient(Engine):
         self._open = None
         self._pulse.enter("loading")
         self._deliver(
-            LoadProgress(request_id=command.request_id, stage="reading", done=0, total=1, detail=self._config.host)
+            LoadProgress(request_id=command.request_id, stage="asking", done=0, total=0, detail=self._config.host)
         )
         try:
             found = await discover(self._transport, command.path or self._config.model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from pathlib import Path
 
@@ -66,3 +67,14 @@ def test_a_model_file_that_goes_away_at_the_end_leaves_no_thread(tmp_path: Path)
     with pytest.raises(FileNotFoundError):
         load(Load(path=str(path), cache_dir=str(tmp_path / "cache"), threads=3), remove)
     assert set(threading.enumerate()) <= before
+
+
+def test_what_is_compiled_in_two_rounds_is_told_as_two_stages(tmp_path: Path) -> None:
+    path = tiny_models.write_tiny(tmp_path / "tiny.gguf", "llama")
+    told: list[tuple[str, int, int]] = []
+    load(Load(path=str(path), threads=1), lambda stage, done, total, _: told.append((stage, done, total))).close()
+    stages = [stage for stage, _ in itertools.groupby(stage for stage, _, _ in told)]
+    assert stages == ["reading", "compiling", "preparing", "building", "warming"]
+    for stage in stages:
+        parts = [done / total for now, done, total in told if now == stage]
+        assert parts == sorted(parts)

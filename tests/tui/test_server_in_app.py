@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,6 +32,21 @@ async def test_a_server_answers_in_the_place_of_this_machine(stage: Stage, serve
         message = play.conversation.path[-1].message
     assert (message.state, message.model) == ("complete", "tiny")
     assert server.asked[0].body["messages"][-1] == {"role": "user", "content": "Capital?"}
+
+
+async def test_a_server_that_says_nothing_yet_is_being_asked(stage: Stage) -> None:
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(listen, "127.0.0.1", 0) as silent:
+        port = silent.sockets[0].getsockname()[1]
+        (stage.home / "settings.toml").write_text(f'[servers.cluster]\nbase_url = "http://127.0.0.1:{port}/v1"\n')
+        async with stage.running(server="cluster", model=None) as play:
+            await play.until(lambda: play.app.screen.status.busy == "Asking the server …")
+            shown = play.shown(LiveNumbers)
+            assert "asking the server" in shown
+            assert "%" not in shown
 
 
 async def test_a_lost_connection_keeps_the_answer_and_it_goes_on(stage: Stage, server: ScriptedServer) -> None:

@@ -19,9 +19,11 @@ _NONE = "-"
 _ELSEWHERE = N_("the server's")
 _BARS = "▁▂▃▄▅▆▇█"
 _STAGES = {
+    "asking": N_("asking the server"),
     "reading": N_("reading the file"),
     "preparing": N_("preparing weights"),
     "compiling": N_("compiling kernels"),
+    "building": N_("compiling for the model"),
     "warming": N_("warming up"),
 }
 _PHASES = {
@@ -178,8 +180,9 @@ class LiveNumbers(Widget):
         state = _(_PHASES[self._phase])
         lines = [self._state(state, trouble=self._phase == "dead")]
         if self._load is not None and self._phase == "loading":
-            part = self._load.done / self._load.total if self._load.total else 0.0
-            lines = [self._state(_(_STAGES[self._load.stage])), self._bar(part, width)]
+            lines = [self._state(_(_STAGES[self._load.stage]))]
+            if self._load.total:
+                lines.append(self._bar(self._load.done / self._load.total, width))
             if self._load.total > 1_000_000:
                 lines.append(
                     _pair(
