@@ -107,6 +107,7 @@ async def test_an_answer_that_ends_in_a_branch_that_is_not_shown_is_over_too(sta
         await play.until(lambda: not play.conversation.is_busy)
         assert play.conversation.path[-1].message.id == first
         await play.until_shown("Paris is the capital of France.")
+        await play.until(lambda: not play.app.screen.status.busy)
         assert await play.conversation.send("still there?")
         await play.until_shown("number2")
 

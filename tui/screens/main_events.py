@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tui.screens.fetching import FetchingDialog
 
 _CUT_SHORT = N_("Cut short: ctrl+g goes on, ctrl+r writes another.")
+_WRITING, _STOPPING = N_("Writing …"), N_("Stopping …")
 _PHASE_WORDS = {"starting": N_("Starting the engine …"), "loading": N_("Opening the model …")}
 
 
@@ -106,7 +107,7 @@ class MainEvents(MainParts):
                 "Reading the prompt … {done} of {total} tokens", done=progress.done, total=progress.total
             )
         else:
-            self.status.busy = _("Writing …")
+            self.status.busy = _(_WRITING)
 
     def on_stats_arrived(self, event: messages.StatsArrived) -> None:
         """The engine's pulse."""
@@ -126,8 +127,9 @@ class MainEvents(MainParts):
             self.numbers.show_other_session()
             self.status.figures = self.numbers.in_short
         self._shown_session = session
-        if self.status.busy == _(_CUT_SHORT) and not self.workspace.conversation.can_go_on:
-            self.status.busy = ""
+        conversation = self.workspace.conversation
+        if not conversation.is_busy and self.status.busy in (_(_CUT_SHORT), _(_WRITING), _(_STOPPING)):
+            self.status.busy = _(_CUT_SHORT) if conversation.can_go_on else ""
         await self.transcript.show_path(event.path, from_start=event.is_other, at=event.at)
         if event.keeps_typed:
             if not self.prompt.text:
@@ -159,7 +161,7 @@ class MainEvents(MainParts):
 
     def on_answer_stopping(self) -> None:
         """The engine was told to stop, and gets to it after what it is at."""
-        self.status.busy = _("Stopping …")
+        self.status.busy = _(_STOPPING)
 
     async def on_answer_grew(self, event: messages.AnswerGrew) -> None:
         """New text."""
