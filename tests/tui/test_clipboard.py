@@ -63,7 +63,7 @@ def test_a_message_and_its_code_reach_the_terminal(
     answer = "See:\n\n```py\nprint('é')\n```\n"
     stage.set_script(answers=[answer])
     terminal = open_terminal(**environment)
-    terminal.wait_for("ready")
+    terminal.wait_for("Tiny 135M Q4_1")
     terminal.type("hello\r")
     terminal.wait_for("again")
     terminal.type("\x1b[Z")
