@@ -5,14 +5,20 @@ from __future__ import annotations
 from rich.align import Align
 from rich.text import Text
 from textual import on
+from textual.app import ComposeResult
 from textual.await_complete import AwaitComplete
 from textual.binding import ActiveBinding
-from textual.command import CommandList, CommandPalette
+from textual.command import CommandInput, CommandList, CommandPalette
 from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
 from tui.language import _
 from tui.screens.spoken_keys import in_own_words
+from tui.widgets.boxes import KeysInOrder
+
+
+class PaletteBox(KeysInOrder, CommandInput):
+    """The line to search in."""
 
 
 class Palette(CommandPalette):
@@ -23,6 +29,12 @@ class Palette(CommandPalette):
     def active_bindings(self) -> dict[str, ActiveBinding]:
         """The keys, in the user's words."""
         return in_own_words(super().active_bindings)
+
+    def compose(self) -> ComposeResult:
+        """Textual's own with a box in which keys keep their order."""
+        for part in super().compose():
+            is_box = isinstance(part, CommandInput)
+            yield PaletteBox(placeholder=self._placeholder, select_on_focus=False) if is_box else part
 
     def on_mount(self) -> None:
         """No cursor blinks: it would send bytes over the line for ever."""

@@ -38,7 +38,3 @@ class EditMessageScreen(TextDialog):
         """Most go on writing at the end."""
         area = self.query_one(TextArea)
         area.move_cursor(area.document.end)
-
-    def action_keep(self) -> None:
-        """Make it a new branch, unless nothing is left of it."""
-        self.dismiss(self.written or None)

@@ -18,6 +18,7 @@ from tui.language import N_, _
 from tui.screens.fetching import FetchingDialog
 from tui.services.models import Models
 from tui.text import human_bytes, safe_line
+from tui.widgets.boxes import LineBox
 
 if TYPE_CHECKING:
     from engine.catalog import ModelInfo, Unreadable
@@ -44,7 +45,7 @@ class ModelPickerScreen(FetchingDialog):
         """The list, a line for a path or an address, and what there is to say about a download."""
         return [
             OptionList(Option(_("Looking …"), disabled=True), markup=False),
-            Input(placeholder=_("a file's path; to fetch: smollm2, hf:OWNER/NAME or an address"), compact=True),
+            LineBox(placeholder=_("a file's path; to fetch: smollm2, hf:OWNER/NAME or an address"), compact=True),
             *self.fetch_parts(),
             Static(Content.styled(self._places(), "dim"), classes="text"),
         ]

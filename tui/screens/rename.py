@@ -10,6 +10,7 @@ from textual.widgets import Input
 from tui.language import _
 from tui.screens.dialog import Dialog
 from tui.text import safe_line
+from tui.widgets.boxes import LineBox
 
 
 class RenameScreen(Dialog[str]):
@@ -24,7 +25,7 @@ class RenameScreen(Dialog[str]):
 
     def contents(self) -> list[Widget]:
         """One line to edit."""
-        return [Input(safe_line(self._title_before), placeholder=_("enter keeps it"), compact=True)]
+        return [LineBox(safe_line(self._title_before), placeholder=_("enter keeps it"), compact=True)]
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Keep it."""

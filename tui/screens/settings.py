@@ -20,6 +20,7 @@ from tui.screens.dialog import Dialog
 from tui.setting_reasons import reason_of
 from tui.settings import Settings, SettingsError, load_settings, save_settings
 from tui.text import safe_line
+from tui.widgets.boxes import LineBox
 
 _NEW_SESSION = N_("For a new session; empty: as the model's makers recommend.")
 _EXPLANATION = N_("Enter changes a setting. Theme and copying change at once, the rest with the next start. The file:")
@@ -105,7 +106,7 @@ class SettingsScreen(Dialog[None]):
         """The settings, a line to type in, and where the file is."""
         rows = OptionList(*(Option(self._line(row), id=row.name) for row in ROWS), markup=False)
         rows.highlighted = 0
-        typed = Input(compact=True)
+        typed = LineBox(compact=True)
         typed.display = False
         explanation = Content.assemble((_(_EXPLANATION), "dim"), " ", safe_line(str(self._file)))
         return [rows, typed, Static("", classes="trouble", markup=False), Static(explanation, classes="text")]

@@ -22,7 +22,3 @@ class SystemPromptScreen(TextDialog):
     def contents(self) -> list[Widget]:
         """A box to edit."""
         return self.text_parts(_("It stands before every message and holds from the next answer on. Empty: none."))
-
-    def action_keep(self) -> None:
-        """Keep it."""
-        self.dismiss(self.written)

@@ -9,6 +9,7 @@ from textual.widgets import Static, TextArea
 from tui.language import _
 from tui.screens.dialog import Dialog
 from tui.text import safe_text
+from tui.widgets.boxes import TextBox
 
 
 class TextDialog(Dialog[str]):
@@ -26,7 +27,7 @@ class TextDialog(Dialog[str]):
 
     def text_parts(self, explanation: str) -> list[Widget]:
         """What the text is for, and the box to write it in."""
-        parts: list[Widget] = [Static(Content(explanation), classes="text"), TextArea(self._text, soft_wrap=True)]
+        parts: list[Widget] = [Static(Content(explanation), classes="text"), TextBox(self._text, soft_wrap=True)]
         if self._about in self._unkept:
             again = _("You wrote this here and did not keep it; ctrl+z takes it back.")
             parts.insert(1, Static(Content(again), classes="text"))
@@ -43,6 +44,13 @@ class TextDialog(Dialog[str]):
     def written(self) -> str:
         """What stands in the box."""
         return safe_text(self.query_one(TextArea).text).strip()
+
+    def action_keep(self) -> None:
+        """Return what is written, once the keys before this one have done what they do: they wait at the box."""
+        self.query_one(TextArea).call_later(self._keep)
+
+    def _keep(self) -> None:
+        self.dismiss(self.written)
 
     def action_close(self) -> None:
         """Close, and change nothing."""

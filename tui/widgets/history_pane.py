@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -17,6 +17,7 @@ from textual.widgets.option_list import Option
 from tui.language import _
 from tui.services.history import PAGE, Found, History, day_words
 from tui.text import safe_line, safe_text
+from tui.widgets.boxes import LineBox
 
 _NEAR_END = 10
 """So many lines before the last one the next page is read."""
@@ -59,7 +60,7 @@ class SessionList(OptionList):
         self.screen.query_one("#search", Input).focus()
 
 
-class SearchBox(Input):
+class SearchBox(LineBox):
     """What to look for; the list below follows while it is typed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -143,6 +144,10 @@ class HistoryPane(Vertical):
             self._draw()
             self.post_message(self.Listing(archived and not query))
 
+    @work(group="history", exclusive=True)
+    async def _fill_soon(self) -> None:
+        await self._fill()
+
     async def _pages(self, n_wanted: int, archived: bool) -> tuple[list[Found], bool]:
         assert self._history is not None
         found: list[Found] = []
@@ -197,7 +202,7 @@ class HistoryPane(Vertical):
         # A space at the end matters: it ends the last word.
         self._query = event.value.lstrip()
         if self._history is not None:
-            self.run_worker(self._fill(), group="history", exclusive=True)
+            self._fill_soon()
 
     @on(Input.Submitted, "#search")
     def _to_list(self, event: Input.Submitted) -> None:
@@ -217,8 +222,9 @@ class HistoryPane(Vertical):
     def _near_end(self, event: OptionList.OptionHighlighted) -> None:
         event.stop()
         if not self._complete and not self._query and event.option_index >= event.option_list.option_count - _NEAR_END:
-            self.run_worker(self._next_page(), group="history", exclusive=True)
+            self._next_page()
 
+    @work(group="history", exclusive=True)
     async def _next_page(self) -> None:
         if self._history is None or not self._found:
             return

@@ -12,10 +12,10 @@ from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.timer import Timer
-from textual.widgets import TextArea
 
 from tui.language import _
 from tui.text import safe_text
+from tui.widgets.boxes import TextBox
 
 if TYPE_CHECKING:
     from tui.widgets.completion_menu import CompletionMenu
@@ -24,7 +24,7 @@ PASTE_GAP_S = 0.02
 """Enter sends after this pause. Terminals without bracketed paste deliver the rest of a paste sooner than that."""
 
 
-class PromptBox(TextArea):
+class PromptBox(TextBox):
     """Grows with its text up to a third of the screen."""
 
     DEFAULT_CSS = """
@@ -81,23 +81,10 @@ class PromptBox(TextArea):
         self.menu: CompletionMenu | None = None
 
     async def _on_key(self, event: events.Key) -> None:
-        """A character that follows enter at once shows that the enter was pasted."""
-        if self._enter is not None and (event.is_printable or event.key == "enter"):
+        """A character or line that follows enter at once shows that the enter was pasted."""
+        if self._enter is not None and (event.is_printable or event.key in ("enter", "ctrl+j")):
             self._forget_enter()
             self.insert("\n")
-        if event.key.startswith("alt+"):
-            # It comes with its letter, which TextArea would insert.
-            event.prevent_default()
-        if event.key == "enter":
-            # TextArea would break the line. Bindings run only after the keys behind this one, too late for a paste.
-            event.prevent_default()
-            bound = self.screen.active_bindings.get("enter")
-            if bound is not None and bound.binding.id == "prompt.send":
-                event.stop()
-                self.action_send()
-            elif bound is not None and bound.binding.id == "prompt.line":
-                event.stop()
-                self.action_break_line()
 
     def show_draft(self, text: str) -> None:
         """Put a text in place of what is there, and the cursor behind it."""

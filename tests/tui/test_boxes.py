@@ -1,0 +1,106 @@
+"""Keys that arrive together act in the order in which they were pressed, in every box to write in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from textual import events
+from textual.keys import key_to_character
+from textual.widgets import Input, TextArea
+
+from tui.screens.main import MainScreen
+from tui.widgets.history_pane import SearchBox
+from tui.widgets.prompt_box import PromptBox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.tui.conftest import Play, Stage
+    from tests.tui.terminal import Terminal
+
+
+def press_at_once(play: Play, *keys: str) -> None:
+    """Press keys as they come from one read of the terminal."""
+    for key in keys:
+        play.app.post_message(events.Key(key, key_to_character(key)))
+
+
+@pytest.mark.parametrize(
+    ("keys", "text"),
+    [
+        ((*"abc", "backspace", "d"), "abd"),
+        ((*"hi", "backspace", "backspace", *"bye"), "bye"),
+        ((*"abc", "left", "left", "X"), "aXbc"),
+        ((*"one", "ctrl+j", *"two", "ctrl+j", "ctrl+j", *"three"), "one\ntwo\n\nthree"),
+        ((*"one two", "ctrl+w", *"three"), "one three"),
+        ((*"bc", "ctrl+a", "a"), "abc"),
+        ((*"ac", "left", "b", "end", "d"), "abcd"),
+    ],
+)
+async def test_in_the_prompt_box(stage: Stage, keys: tuple[str, ...], text: str) -> None:
+    async with stage.ready() as play:
+        press_at_once(play, *keys)
+        box = play.app.query_one(PromptBox)
+        await play.until(lambda: box.text == text)
+
+
+async def test_lines_that_come_as_ctrl_j_do_not_send_where_it_sends(stage: Stage) -> None:
+    (stage.home / "settings.toml").write_text("[chat]\nmodel_titles = false\nenter_sends = false\n")
+    async with stage.ready() as play:
+        press_at_once(play, "a", "ctrl+j", "ctrl+j", "b", "ctrl+j", "c")
+        box = play.app.query_one(PromptBox)
+        await play.until(lambda: box.text == "a\n\nb\nc")
+        assert play.conversation.path == []
+
+
+async def test_in_the_search_box(stage: Stage) -> None:
+    async with stage.ready() as play:
+        await play.press("f2", "slash")
+        box = play.app.screen.query_one(SearchBox)
+        press_at_once(play, *"sea", "backspace", *"cret")
+        await play.until(lambda: box.value == "secret")
+
+
+@pytest.mark.parametrize("opened_by", [("f10",), ("f4",), ("ctrl+p",), ("f9",), ("ctrl+o",)])
+async def test_in_a_dialog(stage: Stage, opened_by: tuple[str, ...]) -> None:
+    async with stage.ready() as play:
+        await play.ask("hello")
+        await play.press(*opened_by)
+        await play.until(lambda: not isinstance(play.app.screen, MainScreen) and play.app.screen.focused is not None)
+        box = play.app.screen.query("TextArea, Input").first()
+        box.focus()
+        press_at_once(play, "ctrl+e", "ctrl+u", *"abc", "backspace", "d", "home", "X", "end", "Y")
+        await play.until(lambda: text_of(box) == "XabdY")
+
+
+def text_of(box: object) -> str:
+    """What stands in a box of either kind."""
+    return box.value if isinstance(box, Input) else box.text if isinstance(box, TextArea) else ""
+
+
+async def test_a_text_is_kept_with_all_that_was_typed_before(stage: Stage) -> None:
+    async with stage.ready() as play:
+        await play.press("f9")
+        await play.until(lambda: not isinstance(play.app.screen, MainScreen) and play.app.screen.focused is not None)
+        press_at_once(play, "end", "ctrl+u", *"Be brief.", "ctrl+s")
+        await play.until(lambda: isinstance(play.app.screen, MainScreen))
+        assert play.conversation.system == "Be brief."
+
+
+async def test_alt_with_a_letter_is_no_text_in_a_dialog(stage: Stage) -> None:
+    async with stage.ready() as play:
+        await play.press("f9")
+        await play.until(lambda: not isinstance(play.app.screen, MainScreen) and play.app.screen.focused is not None)
+        play.app.post_message(events.Key("alt+x", "x"))
+        press_at_once(play, "y")
+        area = play.app.screen.query_one(TextArea)
+        await play.until(lambda: area.text.startswith("y"))
+        assert area.text == f"y{play.conversation.system}"
+
+
+def test_in_one_read_of_a_terminal(stage: Stage, open_terminal: Callable[..., Terminal]) -> None:
+    terminal = open_terminal()
+    terminal.wait_for("ready")
+    terminal.do("abc\x7fd\x1b[D\x1b[DX", "aXbd")
+    terminal.do("\x05\nline two\nline three", "aXbd", "line two", "line three")
