@@ -107,6 +107,16 @@ async def test_system_title_new_and_help(stage: Stage) -> None:
         await play.until_shown("Everything works from the keyboard")
 
 
+@pytest.mark.parametrize("word", ["new", "retry", "fork", "edit", "help", "tint", "quit", "settings"])
+async def test_a_text_behind_a_command_that_takes_nothing_is_not_lost(stage: Stage, word: str) -> None:
+    async with stage.ready() as play:
+        screen = play.app.screen
+        await command(play, f"/{word} write me a poem")
+        await play.until_told(f"/{word} takes nothing behind it.")
+        assert play.app.query_one(PromptBox).text == f"/{word} write me a poem"
+        assert play.app.screen is screen
+
+
 async def test_a_model_by_its_name_and_one_that_is_not_there(stage: Stage) -> None:
     async with stage.ready() as play:
         await command(play, "/model nowhere")

@@ -29,8 +29,11 @@ async def _carry_out(screen: MainScreen, call: Call, typed: str) -> None:
     from storage.errors import StorageError
     from tui.services.attachments import AttachError
 
+    word = call.command.word
     try:
-        await RUN[call.command.word](screen, call.rest)
+        if call.rest and not call.command.takes:
+            raise RefusedError(_("/{word} takes nothing behind it. A space before it sends all as text.", word=word))
+        await RUN[word](screen, call.rest)
     except (StorageError, AttachError) as error:
         screen.tell_trouble(reason(error))
     except RefusedError as error:
