@@ -26,7 +26,7 @@ from textual.widget import Widget
 from tui.drawing.pens import PenCase
 from tui.drawing.picture import Picture
 from tui.output import PatientWriter
-from tui.terminal import is_remote
+from tui.terminal import is_drawn_sparingly
 
 TEARING_BYTES = 200
 """A frame with more than this is marked as one for terminals that then show it at once."""
@@ -37,7 +37,7 @@ class SparingApp(App[int]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._is_sparing = is_remote(os.environ)
+        self._is_sparing = is_drawn_sparingly(os.environ)
         self._picture: Picture | None = None
         self._pen_case: PenCase | None = None
         self._drawn_by: PatientWriter | None = None

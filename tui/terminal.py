@@ -16,6 +16,14 @@ def is_remote(environment: Mapping[str, str]) -> bool:
     return bool(environment.get("SSH_CONNECTION") or environment.get("SSH_TTY"))
 
 
+def is_drawn_sparingly(environment: Mapping[str, str]) -> bool:
+    """Whether to send only the cells that change: over SSH, and to programs that may see other widths than we do.
+
+    tmux and screen draw anew what they were sent, each with its own idea of how wide a character is.
+    """
+    return is_remote(environment) or bool(environment.get("TMUX") or environment.get("STY"))
+
+
 def textual_variables(environment: Mapping[str, str]) -> dict[str, str]:
     """Variables to set for Textual, which reads them when it is imported; what the user has set stays."""
     wanted = _SSH_VARIABLES if is_remote(environment) else {}

@@ -58,3 +58,16 @@ def test_no_color(stage: Stage, open_terminal: Callable[..., Terminal]) -> None:
 def test_themes(stage: Stage, open_terminal: Callable[..., Terminal], theme: str) -> None:
     (stage.home / "settings.toml").write_text(f'[chat]\nmodel_titles = false\n[app]\ntheme = "{theme}"\n')
     use(open_terminal(size=(80, 24)))
+
+
+@pytest.mark.parametrize("multiplexer", ["TMUX", "STY", "SSH_CONNECTION"])
+def test_what_follows_an_emoji_is_placed_where_widths_may_be_seen_otherwise(
+    stage: Stage, open_terminal: Callable[..., Terminal], multiplexer: str
+) -> None:
+    terminal = open_terminal(**{"TMUX": "", "STY": "", "SSH_CONNECTION": "", multiplexer: "x"})
+    terminal.wait_for("ready")
+    terminal.type("a\U0001f600b")
+    terminal.wait_shown("\U0001f600b")
+    behind = re.findall("\U0001f600(?s:(.{8}))".encode(), terminal.output)
+    assert behind
+    assert all(re.match(rb"\x1b\[[0-9;]*[HC]", after) for after in behind), behind
