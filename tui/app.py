@@ -151,10 +151,11 @@ class LlmTuiApp(SpeakingApp, SparingApp):
         """Let no drawn line carry anything that the terminal would obey."""
         return [*super().get_line_filters(), self._unobeyed]
 
-    def copy_to_clipboard(self, text: str) -> None:
+    def copy_to_clipboard(self, text: str, which: str = "") -> None:
         """Send a text to the terminal's clipboard, as the settings say, and tell what became of it.
 
         What was copied may be pasted into a shell: nothing in it that a terminal would obey goes along.
+        which: words for what it is, which are told first.
         """
         from tui.clipboard import CopyError, copy_sequence, sent_words
 
@@ -167,7 +168,7 @@ class LlmTuiApp(SpeakingApp, SparingApp):
             return
         if self._driver is not None:
             self._driver.write(sequence)
-        self.notify(sent_words(text, os.environ), markup=False)
+        self.notify(f"{which} {sent_words(text, os.environ)}".lstrip(), markup=False)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Everything that a key does, by name."""

@@ -78,6 +78,24 @@ def test_a_message_and_its_code_reach_the_terminal(
     assert terminal.wait_for_end() == 0
 
 
+async def test_more_blocks_of_code_are_copied_one_by_one_from_the_last_one_on(stage: Stage) -> None:
+    stage.set_script(answers=["```\none\n```\n\n```\ntwo\n```\n\n```\nthree\n```\n", "```\nfour\n```\n"])
+    async with stage.ready() as play:
+        await play.ask("hello")
+        await play.press("shift+tab")
+        for block in ("three", "two", "one", "three"):
+            await play.press("b")
+            await play.until(lambda block=block: play.app.clipboard == f"{block}\n")
+        told = [note.message.partition(".")[0] for note in play.app._notifications]
+        assert told == ["Block 3 of 3", "Block 2 of 3", "Block 1 of 3", "Block 3 of 3"]
+        await play.press("escape")
+        await play.ask("again")
+        await play.press("shift+tab", "b", "b")
+        await play.until(lambda: play.app.clipboard == "four\n")
+        await play.press("k", "k", "k", "b")
+        await play.until(lambda: play.app.clipboard == "three\n")
+
+
 async def test_what_cannot_be_copied_is_said(stage: Stage) -> None:
     (stage.home / "settings.toml").write_text('[chat]\nmodel_titles = false\n[app]\nclipboard = "off"\n')
     async with stage.ready() as play:

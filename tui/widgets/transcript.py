@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import msgspec
 from textual.app import ComposeResult
@@ -17,11 +17,13 @@ from textual.widgets import Static
 
 from tui.language import _, ngettext
 from tui.text import safe_line
+from tui.widgets.code_copies import CodeCopies
 from tui.widgets.even_lines import EvenLines
 
 if TYPE_CHECKING:
     from storage.records import PathMessage
     from tui.messages import AnswerNotes
+    from tui.widgets.code_copies import Clipboard
     from tui.widgets.message_view import MessageView
 
 PAGE = 24
@@ -74,7 +76,8 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
     ]
     HELP = (
         "Arrows and page keys scroll, end follows the answer. j and k go to another message, [ and ] to its versions;"
-        " e edits it, r answers it again, f forks the session there, d deletes it, y copies it, b its last code block."
+        " e edits it, r answers it again, f forks the session there, d deletes it, y copies it, b its last code block"
+        " and, pressed again, the one before."
     )
 
     # Our own size does not depend on what is in us: no second arrangement when that grows.
@@ -86,6 +89,7 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
         # The answer whose text comes piece by piece: the database is behind or ahead of what was handed on of it.
         self._growing: str | None = None
         self._notes: dict[str, AnswerNotes] = {}
+        self._code_copies = CodeCopies()
         self._first = 0
         self._end = 0
         self._is_moving = False
@@ -376,6 +380,7 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
         for view in self.views:
             view.remove_class("-cursor")
         self._cursor = None
+        self._code_copies.forget()
 
     def action_copy(self) -> None:
         """Send the message under the cursor, or the last one, to the terminal's clipboard."""
@@ -384,15 +389,12 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
             self.app.copy_to_clipboard(item.message.content)
 
     def action_copy_code(self) -> None:
-        """Send the last code block of the message under the cursor, or of the last one that has any."""
-        from tui.markdown import code_blocks
-
-        items = [self.cursor_item] if self.cursor_item is not None else reversed(self._path)
-        for item in items:
-            if blocks := code_blocks(item.message.content):
-                self.app.copy_to_clipboard(blocks[-1])
-                return
-        self.app.notify(_("There is no code block to copy."), markup=False)
+        """Send a code block of the message under the cursor, or of the last one that has any: its last one first."""
+        copied = self._code_copies.next_of([self.cursor_item] if self.cursor_item is not None else reversed(self._path))
+        if copied is not None:
+            cast("Clipboard", self.app).copy_to_clipboard(*copied)
+        else:
+            self.app.notify(_("There is no code block to copy."), markup=False)
 
 
 def _with_text(item: PathMessage, text: str) -> PathMessage:
