@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from storage import claims, deletion, sessions, tree
 from storage.database import open_database
-from storage.owners import this_owner
+from storage.owners import Owner, this_owner
 from tests.storage.holding import who_holds
 from tests.tui.test_engine_trouble import COUNTING
 from tui.paths import user_paths
+from tui.widgets.key_line import KeyLine
 from tui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
@@ -116,3 +117,21 @@ async def test_a_session_of_an_app_that_was_killed_is_taken_over(stage: Stage) -
         assert play.conversation.held_by is None
         assert play.app.screen.query_one(Transcript).query_one(".held").display is False
     db.close()
+
+
+async def test_a_held_session_offers_nothing_that_it_refuses(stage: Stage) -> None:
+    stage.set_script(hold_after=2)
+    async with stage.ready() as play:
+        await play.say("hello")
+        await play.until_shown("Paris is")
+        await play.press("escape")
+        await play.answered()
+        await play.until_shown("ctrl+g go on")
+        session = play.conversation.session
+        assert session is not None
+    db = open_database(user_paths().database)
+    claims.claim_session(db, session.id, Owner("other", "elsewhere", 4711, 0.0))
+    db.close()
+    async with stage.ready(resume=session.id) as play:
+        await play.until_shown("Open in another llm-tui")
+        await play.until(lambda: "ctrl+g" not in play.shown(KeyLine))

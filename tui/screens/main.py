@@ -110,7 +110,7 @@ class MainScreen(MainPrompt):
         conversation = self.workspace.conversation
         match action:
             case "go_on":
-                return conversation.can_go_on
+                return conversation.can_go_on and conversation.held_by is None
             case "again" | "edit_message":
                 return bool(conversation.path) and not conversation.is_busy and conversation.held_by is None
             case "fork":
