@@ -265,7 +265,7 @@ async def palette(play: Play) -> None:
 
 async def exported(play: Play) -> None:
     await chat(play)
-    await play.press(*"/export notes.md", "enter")
+    await play.press(*"/export ~/notes.md", "enter")
     await play.until_shown("Written to")
     await play.until(lambda: not play.app.screen.prompt.menu.is_open)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from storage import tree
 from storage.database import open_database
 from storage.importers import import_file
@@ -36,6 +38,18 @@ async def test_the_slash_command_takes_a_file(stage: Stage) -> None:
         await play.until((stage.home / "mine.md").exists)
         await play.until_shown("Written to")
         assert answer in (stage.home / "mine.md").read_text()
+
+
+async def test_a_file_in_the_working_folder_is_told_with_that(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = stage.home / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    async with stage.ready() as play:
+        await play.ask("List three rivers")
+        await export(play, "mine.md")
+        await play.until((folder / "mine.md").exists)
+        await play.until(lambda: play.app._notifications)
+        assert [note.message for note in play.app._notifications] == ["Written to ~/here/mine.md"]
 
 
 async def test_json_of_what_is_only_in_memory_can_be_imported(stage: Stage) -> None:

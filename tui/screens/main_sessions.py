@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textual import work
@@ -125,7 +127,7 @@ class MainSessions(MainEvents):
         session = self.workspace.conversation.session
         assert session is not None
         path = await export_session_file(self.workspace.store, session, wanted)
-        self.notify(_("Written to {path}", path=path), markup=False)
+        self.notify(_("Written to {path}", path=_full(path)), markup=False)
 
     def action_show_archived(self) -> None:
         """Show the archived sessions, or the others again."""
@@ -230,3 +232,10 @@ class MainSessions(MainEvents):
         item = self.transcript.cursor_item
         here = item.message.id if item is not None and item.sibling_count > 1 else None
         self._do(self.workspace.conversation.switch_sibling(here, step))
+
+
+def _full(path: Path) -> str:
+    """A path with its folder, `~` for the user's home."""
+    full = Path(os.path.abspath(path))
+    home = Path.home()
+    return str("~" / full.relative_to(home)) if full.is_relative_to(home) else str(full)
