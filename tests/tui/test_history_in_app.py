@@ -80,6 +80,21 @@ async def test_what_a_search_found_is_put_away_and_taken_back(stage: Stage) -> N
         assert (session.pinned, session.archived) == (False, False)
 
 
+@pytest.mark.parametrize("back", [(), ("enter",)])
+async def test_escape_ends_a_search_before_it_leaves_the_history(stage: Stage, back: tuple[str, ...]) -> None:
+    make_sessions("Rivers")
+    async with stage.ready() as play:
+        await play.press("f2", "slash", *"zzzqqq", *back)
+        await play.until(lambda: listed(play) == ["Nothing found."])
+        searching = play.app.focused
+        await play.until_shown("esc clear")
+        await play.press("escape")
+        await play.until(lambda: listed(play) == ["Today", "Rivers"])
+        assert play.app.focused is searching
+        await play.press("escape")
+        assert play.app.focused is play.app.screen.prompt
+
+
 async def test_what_the_database_refuses_is_told_and_not_said_to_be_done(stage: Stage) -> None:
     make_sessions("Rivers")
     async with stage.ready() as play:
@@ -108,6 +123,8 @@ async def test_what_is_deleted_can_be_brought_back_and_is_gone_at_the_end(stage:
         await play.until(lambda: "No sessions yet." in listed(play))
         await play.press("u")
         await play.until(lambda: "about Lakes" in play.text())
+        # One of the two notes that u brings a session back holds no more.
+        assert [note.message[:15] for note in play.app._notifications] == ["Session deleted"]
         assert kept.exists()
     assert not kept.exists()
     db = open_database(user_paths().database)

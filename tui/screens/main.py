@@ -120,6 +120,8 @@ class MainScreen(MainPrompt):
                 return engine.phase == "dead" or (bool(self._engine_trouble) and engine.has_asked_for_model)
             case "stop_fetch":
                 return self.workspace.models.is_fetching
+            case "end_search":
+                return self.history.is_searching
             case "stop":
                 return conversation.is_busy and not self._is_covered
             case "back":

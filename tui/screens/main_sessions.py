@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tui.widgets.history_pane import HistoryPane
 
 NO_TITLE_YET = N_("A session gets its title with its first message.")
+DELETED = N_("Session deleted. u in the history brings it back, until you leave.")
 NOTHING_TO_EXPORT = N_("There is nothing to export yet: the session is empty.")
 
 
@@ -133,6 +134,10 @@ class MainSessions(MainEvents):
         """Show the archived sessions, or the others again."""
         self._do(self.history.show_archived(not self.history.archived))
 
+    def action_end_search(self) -> None:
+        """Show all sessions again in place of what a search found."""
+        self.history.end_search()
+
     def on_history_pane_listing(self, event: HistoryPane.Listing) -> None:
         """The pane is called after what it lists."""
         self.query_one("#history").border_title = _("Archived") if event.archived else _("History")
@@ -148,7 +153,7 @@ class MainSessions(MainEvents):
         if conversation.session is not None and conversation.session.id == session_id:
             await conversation.new()
         await self.workspace.history.delete(session_id)
-        self.notify(_("Session deleted. u in the history brings it back, until you leave."), markup=False)
+        self.notify(_(DELETED), markup=False)
         await self.show_history()
 
     def action_restore_session(self) -> None:
@@ -159,8 +164,10 @@ class MainSessions(MainEvents):
         session_id = await self.workspace.history.restore_last()
         if session_id is None:
             self.notify(_("There is no deleted session to bring back."), markup=False)
-        else:
-            await self.workspace.conversation.open(session_id)
+            return
+        if told := [note for note in self.app._notifications if note.message == _(DELETED)]:
+            self.app._unnotify(told[-1])
+        await self.workspace.conversation.open(session_id)
 
     # Messages
 

@@ -23,6 +23,11 @@ _NEAR_END = 10
 """So many lines before the last one the next page is read."""
 
 
+_END_SEARCH = Binding(
+    "escape", "screen.end_search", "clear", id="search.end", tooltip="End the search: all sessions again"
+)
+
+
 class SessionList(OptionList):
     """The sessions; the arrows move, enter opens."""
 
@@ -31,6 +36,7 @@ class SessionList(OptionList):
         Binding("j", "cursor_down", "Down", id="history.down", tooltip="The session below", show=False),
         Binding("k", "cursor_up", "Up", id="history.up", tooltip="The session above", show=False),
         Binding("slash", "search", "Search", id="history.search", tooltip="Search all sessions", show=False),
+        _END_SEARCH,
         Binding("r", "screen.rename_session", "Rename", id="history.rename", tooltip="Give this session a title"),
         Binding("p", "screen.pin_session", "Pin", id="history.pin", tooltip="Keep this session on top, or no longer"),
         Binding(
@@ -66,6 +72,7 @@ class SearchBox(LineBox):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "submit", "Results", id="search.list", tooltip="To the sessions found"),
         Binding("down", "submit", id="search.down", tooltip="To the sessions found", show=False),
+        _END_SEARCH,
     ]
 
 
@@ -82,7 +89,8 @@ class HistoryPane(Vertical):
     """
     HELP = (
         "Enter opens the session; r renames, p pins, a archives, d deletes it, u brings it back. v shows the archived"
-        " ones. Type in the search box to find words in titles and messages; enter opens the message."
+        " ones. Type in the search box to find words in titles and messages; enter opens the message,"
+        " escape ends the search."
     )
 
     @dataclass
@@ -120,6 +128,15 @@ class HistoryPane(Vertical):
         """The line that the cursor stands on."""
         option = self.query_one(SessionList).highlighted_option
         return next((found for found in self._found if option is not None and _option_id(found) == option.id), None)
+
+    @property
+    def is_searching(self) -> bool:
+        """Whether the list has what a search finds, and not all sessions."""
+        return bool(self.query_one(SearchBox).value)
+
+    def end_search(self) -> None:
+        """List all sessions again."""
+        self.query_one(SearchBox).clear()
 
     async def show(self, history: History, current: str | None) -> None:
         """Read the list anew; current: the session that is open."""
@@ -201,6 +218,7 @@ class HistoryPane(Vertical):
         event.stop()
         # A space at the end matters: it ends the last word.
         self._query = event.value.lstrip()
+        self.screen.refresh_bindings()
         if self._history is not None:
             self._fill_soon()
 
