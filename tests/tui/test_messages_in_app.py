@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
+from engine.protocol import Generate
 from storage import sessions
 from storage.database import open_database
 from tui.palette import main_commands
@@ -147,3 +150,23 @@ async def test_everything_stands_in_the_palette(stage: Stage) -> None:
     db = open_database(user_paths().database)
     assert len(sessions.list_sessions(db)) == 1
     db.close()
+
+
+@pytest.mark.parametrize("again", [("ctrl+r",), ("shift+tab", "k", "r")])
+async def test_an_answer_that_was_stopped_before_its_first_token_is_no_version(
+    stage: Stage, again: tuple[str, ...]
+) -> None:
+    stage.set_script(hold_after=0)
+    async with stage.ready() as play:
+        await play.say("hello")
+        await play.until(lambda: stage.heard(Generate))
+        await play.press("escape")
+        await play.answered()
+        assert play.conversation.path[-1].message.content == ""
+        await play.press(*again)
+        await play.until(lambda: len(stage.heard(Generate)) == 2)
+        await play.until(lambda: play.conversation.is_busy)
+        await play.press("escape", "escape")
+        await play.answered()
+        assert play.conversation.path[-1].sibling_count == 1
+        assert len(play.conversation.path) == 2

@@ -126,8 +126,14 @@ class Conversation(Writing):
             if self.is_busy or self.session is None or not self.path:
                 return False
             self._refuse_held()
+            last = self.path[-1].message
             if message_id is not None:
                 self.path = await self._store.call(tree.path_to, message_id)
+            is_empty = last.role == "assistant" and not last.content
+            if is_empty and message_id in (None, last.id) and len(self.path) > 1:
+                # Nothing came of it that would be worth a version.
+                await self._store.call(tree.delete_message, last.id)
+                await self._show_path()
             await self._answer_last()
         return True
 
