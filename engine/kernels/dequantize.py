@@ -16,7 +16,7 @@ from numba import types
 
 from engine.kernels import lanes
 from engine.kernels.emit import F32X16, I8, I16, I32X16, Emit, splat_constant
-from engine.kernels.formats import IQ4_CODEBOOK
+from engine.kernels.formats import FP4_CODEBOOK, IQ4_CODEBOOK
 from engine.kernels.jit import exported, inner
 from engine.kernels.memory import load_f32x16, store_f32x16
 from engine.kernels.simd import emitted
@@ -43,7 +43,8 @@ class Stored(Static):
     """How a block of a type lies in a file: weight = d · scale · (low + high bits - offset), and perhaps - m · minimum.
 
     n_bytes, size: of a block, in bytes and weights. d, m: where the half-precision numbers are, m added as it is if
-    there are no small scales. scales: how each 16 weights' small ones are packed, from the byte `scales_at` on.
+    there are no small scales. scales: how each 16 weights' small ones are packed, from the byte `scales_at` on; with
+    "exponent" d is a byte, the exponent of a power of two.
     """
 
     name: str
@@ -74,6 +75,7 @@ STORED: dict[str, Stored] = {
         Stored("Q5_K", 176, 256, 0, Bits(48, 4, 32), Bits(16, 1, 32), m=2, scales="6 bits of 8", scales_at=4),
         Stored("Q6_K", 210, 256, 208, Bits(0, 4, 64), Bits(128, 2, 32), offset=32, scales="bytes", scales_at=192),
         Stored("IQ4_NL", 18, 32, 0, Bits(2, 4, 16), signed=True, codebook=IQ4_CODEBOOK),
+        Stored("MXFP4", 17, 32, 0, Bits(1, 4, 16), signed=True, scales="exponent", codebook=FP4_CODEBOOK),
         Stored("IQ4_XS", 136, 256, 0, Bits(8, 4, 16), signed=True, scales="6 bits apart", codebook=IQ4_CODEBOOK),
     )
 }
@@ -131,6 +133,8 @@ def _bits(e: Emit, place: Bits, block: ir.Value, group: int) -> ir.Value:
 
 def _factors(e: Emit, stored: Stored, block: ir.Value) -> tuple[ir.Value, ir.Value | None]:
     """Lane i: what the levels of the i-th 16 weights are multiplied by, and what is added then."""
+    if stored.scales == "exponent":
+        return e.half_power_of_two(e.splat(e.load(block, I8, stored.d))), None
     d = _half(e, block, stored.d)
     m = None if stored.m is None else _half(e, block, stored.m)
     if stored.scales == "none":

@@ -124,6 +124,15 @@ class Emit:
         scaled = self.call("llvm.x86.avx512.mask.scalef.ps.512", F32X16, [x, exponent, x, all_lanes, as_set])
         return self.b.fadd(scaled, y)
 
+    def half_power_of_two(self, exponents: ir.Value) -> ir.Value:
+        """Half of 2**(exponent - 127), for lanes of bytes. Source: OCP Microscaling Formats 1.0 (E8M0)."""
+        bits = self.b.zext(exponents, I32X16)
+        small = self.b.icmp_unsigned("<", bits, splat_constant(I32X16, 2))
+        normal = self.b.shl(self.b.sub(bits, splat_constant(I32X16, 1)), splat_constant(I32X16, 23))
+        # The two smallest are below what has an exponent of its own.
+        subnormal = self.b.shl(self.b.add(bits, splat_constant(I32X16, 1)), splat_constant(I32X16, 21))
+        return self.b.bitcast(self.b.select(small, subnormal, normal), F32X16)
+
     def whole(self, x: ir.Value, factor: ir.Value) -> ir.Value:
         """The products x * factor, rounded to int32; for results below 2**22."""
         magic = splat_constant(F32X16, 12582912.0)

@@ -55,6 +55,8 @@ class BlockFormat(QuantFormat):
     scale_bytes: vectors of LANES bytes that scale the halves, as `scale_kind` says; high and low: bits of each weight,
     low ones in pairs of nibbles or fours of two bits, high ones apart. codebook: weights are indices into it.
 
+    With scale_kind "exponents" there are no halves, and a block's byte is the exponent of a power of two.
+
     With scale_kind "sixes" all scales of a super-block come right behind its halves, six bits each: a vector of bytes
     for each block (its scale, and above it the two lowest bits of its minimum), then one for every two blocks (a nibble
     each: the rest of their minima).
@@ -110,6 +112,8 @@ class BlockFormat(QuantFormat):
 
     def scales(self, e: Emit, panel: ir.Value, block: ir.Value, group: int) -> tuple[ir.Value, ir.Value | None]:
         """The halves, times the block's scale bytes."""
+        if self.scale_kind == "exponents":
+            return e.half_power_of_two(e.load(self.address(e, panel, block), I8X16)), None
         top = self.super_address(e, panel, block)
         halves = [e.half_to_float(e.load(top, I16X16, i * 2 * LANES)) for i in range(self.halves)]
         d, m = halves[0], halves[1] if self.halves > 1 else None
@@ -150,7 +154,7 @@ class BlockFormat(QuantFormat):
             if self.high:
                 weights = e.b.or_(weights, self._high_bits(e, high_at, step))
             if self.codebook:
-                weights = e.lookup(weights, [value + 128 for value in self.codebook])
+                weights = e.lookup(weights, [value + self.offset for value in self.codebook])
             yield step, weights
 
     def _steps(self, group: int) -> list[int]:
@@ -206,6 +210,9 @@ def tile_of(fmt: PanelFormat) -> PanelFormat:
 IQ4_CODEBOOK = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
 """The values of the 4-bit non-linear types. Source: llama.cpp's kvalues_iq4nl."""
 
+FP4_CODEBOOK = (0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)
+"""Twice the values of a floating-point number of four bits. Source: OCP Microscaling Formats 1.0, table 5 (E2M1)."""
+
 
 def _simple(name: str, bits: int, offset: int, **parts: Any) -> BlockFormat:
     """A type with half-precision scales (and minima) for every 32 weights."""
@@ -220,6 +227,12 @@ def _super(name: str, bits: int, offset: int, halves: int, scale_bytes: int, **p
     size = LANES * (scale_bytes + BLOCK * (parts.get("low", 4) + parts.get("high", 0)) // 8)
     has_min = halves == 2
     return BlockFormat(name, size, bits, offset, has_min, per_super=8, halves=halves, scale_bytes=scale_bytes, **parts)
+
+
+def _mx(name: str, bits: int, offset: int, **parts: Any) -> BlockFormat:
+    """A type with a power of two for every 32 weights."""
+    size = LANES * (1 + BLOCK * parts.get("low", 4) // 8)
+    return BlockFormat(name, size, bits, offset, False, halves=0, scale_bytes=1, scale_kind="exponents", **parts)
 
 
 FORMATS: dict[str, PanelFormat] = {
@@ -240,6 +253,7 @@ FORMATS: dict[str, PanelFormat] = {
         _super("Q6_K", 6, 32, 1, 2, scale_kind="signed", groups=2, high=2),
         _simple("IQ4_NL", 8, 128, codebook=IQ4_CODEBOOK),
         _super("IQ4_XS", 8, 128, 1, 1, scale_kind="signed", codebook=IQ4_CODEBOOK),
+        _mx("MXFP4", 5, 12, codebook=FP4_CODEBOOK),
     )
 }
 """Every weight type that has panels, by its GGUF name."""

@@ -21,7 +21,7 @@ from engine.kernels.simd import emitted
 from engine.kernels.sizes import BLOCK, LANES
 from engine.kernels.words import write_row
 
-Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS = range(3, len(FORMATS))
+Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, MXFP4 = range(3, len(FORMATS))
 """What `pack_quants` calls the types: their places among all."""
 
 BYTES_1, BYTES_2, BYTES_3, BYTES_F = 0x01010101, 0x03030303, 0x07070707, 0x0F0F0F0F
@@ -96,10 +96,8 @@ def two_bit_word(quants, part, step):
 @inner
 def source_word(kind, block, part, step):
     """Four weights, as unsigned bytes: columns 4·step… of the part-th 32 columns of a source block."""
-    if kind == Q4_0 or kind == IQ4_NL:
-        return nibble_word(block + 2, step)
-    if kind == Q4_1:
-        return nibble_word(block + 4, step)
+    if kind == Q4_0 or kind == Q4_1 or kind == IQ4_NL or kind == MXFP4:
+        return nibble_word(block + (4 if kind == Q4_1 else 1 if kind == MXFP4 else 2), step)
     if kind == Q5_0 or kind == Q5_1:
         at = block + (2 if kind == Q5_0 else 4)
         return nibble_word(at + 4, step) | spread_bits((word(at) >> (4 * step)) & 15) << 4
@@ -140,6 +138,8 @@ def source_scale(kind, block, part, index):
         return (here >> (4 * index)) & 15 | first >> 6 << 4
     if kind == Q6_K:
         return np.int64(load_u8(block + 192 + 2 * part + index))
+    if kind == MXFP4:
+        return np.int64(load_u8(block))
     low = np.int64(load_u8(block + 4 + part // 2)) >> (4 * (part % 2)) & 15
     high = (word(block + 2) & 0xFFFF) >> (2 * part) & 3
     return (low | high << 4) - 32

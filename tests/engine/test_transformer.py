@@ -14,7 +14,7 @@ from engine.loading import load
 from engine.protocol import Load
 from tests.engine.reference import ReferenceModel
 
-TOLERANCES = {"F32": 5e-4, "F16": 5e-4, "Q8_0": 0.02, "Q4_0": 0.03, "Q4_1": 0.03}
+TOLERANCES = {"F32": 5e-4, "F16": 5e-4, "Q8_0": 0.02, "Q4_0": 0.03, "Q4_1": 0.03, "MXFP4": 0.03}
 """Mean absolute difference of logits, relative to their spread: what 8-bit activations cost, and with floats the
 half-precision cache."""
 

@@ -27,6 +27,7 @@ HALVES = {
     "Q6_K": [208],
     "IQ4_NL": [0],
     "IQ4_XS": [0],
+    "MXFP4": [],
 }
 """Where a block has half-precision numbers, which random bits would make infinite."""
 

@@ -27,6 +27,7 @@ HALVES = {
     "Q6_K": (208,),
     "IQ4_NL": (0,),
     "IQ4_XS": (0,),
+    "MXFP4": (),
 }
 """Where the half-precision numbers of a block lie, for types that the reference package does not write."""
 
@@ -41,6 +42,8 @@ def random_rows(rng, rows, columns, kind):
     for at in HALVES[kind.name]:
         scale = rng.uniform(-0.01, 0.01, (rows, columns // size, 1)).astype(np.float16)
         blocks[..., at : at + 2] = scale.view(np.uint8)
+    if kind.name == "MXFP4":
+        blocks[..., 0] = rng.integers(110, 125, blocks.shape[:2])  # the exponent
     return blocks.reshape(rows, -1)
 
 
@@ -141,6 +144,14 @@ class Numbers(Weights):
         self.raw = quantize_weights(values, GGMLQuantizationType[name]).view(np.uint8).reshape(len(values), -1)
         self.values = values
         pack_rows(self.fmt, self.raw, self.panels.ctypes.data, self.panel_bytes, 0)
+
+
+@pytest.mark.parametrize("largest", [6.0, -6.0])
+def test_the_largest_weights_of_mxfp4_do_not_overflow(run_step, prepare_activations, largest):
+    weights = Numbers("MXFP4", np.full((16, 64), largest, np.float32))
+    for n in (1, 9):
+        result = multiply(run_step, prepare_activations, weights, np.full((n, 64), 127.0, np.float32))
+        np.testing.assert_array_equal(result, 64 * 127 * largest)
 
 
 @pytest.mark.parametrize("name", WORDS)
