@@ -34,6 +34,7 @@ from engine.kernels.records import (
     P6,
     P7,
     P8,
+    P9,
     PARTIALS,
     POS,
     Q_HEAD_BYTES,
@@ -47,7 +48,7 @@ from engine.kernels.sizes import BLOCK, LANES, QUERIES_TOGETHER, RANGE, ROWS_BLO
 _ROWS = QUERIES_TOGETHER
 _many, _many_single = Together(_ROWS, PANELS_TOGETHER), Together(_ROWS)
 
-Q_ROWS, ATT_LAYER, WINDOW, SHAPE, SOFTCAP, ATT, ATT_STRIDE, ATT_QUANT, ATT_QUANT_STRIDE = (
+Q_ROWS, ATT_LAYER, WINDOW, SHAPE, SOFTCAP, ATT, ATT_STRIDE, ATT_QUANT, ATT_QUANT_STRIDE, SINKS = (
     P0,
     P1,
     P2,
@@ -57,15 +58,22 @@ Q_ROWS, ATT_LAYER, WINDOW, SHAPE, SOFTCAP, ATT, ATT_STRIDE, ATT_QUANT, ATT_QUANT
     P6,
     P7,
     P8,
+    P9,
 )
 """Parameters of attend and merge: query rows, the layer, how many positions it sees (0: all), the shape record, the
-cap of scores (float32 bits; 0: none), results as float32 and quantised (0: none)."""
+cap of scores (float32 bits; 0: none), results as float32 and quantised (0: none), each head's sink (0: none)."""
 
 
 @inner
 def _first_visible(pos, window):
     """The first position that a layer sees from pos."""
     return max(0, pos + 1 - window) if window > 0 else 0
+
+
+@inner
+def _sink(step, head):
+    """Where a head's sink lies, 0 in layers without."""
+    return field(step, SINKS) + 4 * head if field(step, SINKS) else 0
 
 
 @inner
@@ -159,8 +167,9 @@ def _attend_block(kv, step, shape, h, row0, pos, rows, scratch):
                     if field(scratch + END, i) > start:
                         merge_partial(state + i * part_bytes, fresh + i * part_bytes, padded)
     for r in range(row0, row1):
-        out = field(step, ATT) + r // group * field(step, ATT_STRIDE) + (h * group + r % group) * dim * 4
-        finish_row(out, states + (r - row0) * part_bytes, dim, padded)
+        head = h * group + r % group
+        out = field(step, ATT) + r // group * field(step, ATT_STRIDE) + head * dim * 4
+        finish_row(out, states + (r - row0) * part_bytes, dim, padded, _sink(step, head))
 
 
 @kernel
@@ -184,7 +193,7 @@ def merge(step, batch, first, last, thread):
                 state = parts + first_part * (rows + _ROWS) * part_bytes
                 for part in range(first_part + 1, (pos + t) // RANGE + 1):
                     merge_partial(state, parts + part * (rows + _ROWS) * part_bytes, padded)
-                finish_row(att + head * dim * 4, state, dim, padded)
+                finish_row(att + head * dim * 4, state, dim, padded, _sink(step, head))
         if field(step, ATT_QUANT):
             quantize_row(
                 att, field(step, ATT_QUANT) + t * field(step, ATT_QUANT_STRIDE), (heads * dim + BLOCK - 1) // BLOCK

@@ -37,11 +37,17 @@ def merge_partial(state, part, padded):
 
 
 @inner
-def finish_row(out, state, dim, padded):
-    """Weighted values divided by the weights' sum."""
-    total = lanes.splat(load_f32(state + padded * 4 + 4))
+def finish_row(out, state, dim, padded, sink):
+    """Weighted values divided by the weights' sum.
+
+    sink: where a logit lies that has a weight like the scores, but no value; 0 for none. Source: Xiao et al. 2023.
+    """
+    top, summed = load_f32(state + padded * 4), load_f32(state + padded * 4 + 4)
+    if sink:
+        summed += lanes.largest(lanes.exp(lanes.splat(load_f32(sink) - top)))
+    total = lanes.splat(summed)
     whole = dim // LANES
     for i in range(whole):
         store_f32x16(out + i * VECTOR, lanes.div(load_f32x16(state + i * VECTOR), total))
     for i in range(whole * LANES, dim):
-        store_f32(out + 4 * i, load_f32(state + 4 * i) / load_f32(state + padded * 4 + 4))
+        store_f32(out + 4 * i, load_f32(state + 4 * i) / summed)

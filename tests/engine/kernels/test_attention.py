@@ -23,9 +23,9 @@ TOLERANCES = {"f16": 2e-3, "q8_0": 4e-2}
 class Head:
     """One layer's attention over random tokens, whose positions turn nothing."""
 
-    def __init__(self, run_step, config, kv_name, n_tokens, pos, *, window=0, softcap=0.0) -> None:
+    def __init__(self, run_step, config, kv_name, n_tokens, pos, *, window=0, softcap=0.0, sinks=()) -> None:
         self.run, self.config = run_step, config
-        self.window, self.softcap = window, softcap
+        self.window, self.softcap, self.sinks = window, softcap, np.array(sinks, np.float32)
         total = pos + n_tokens
         shape = attention_shape(config, total, kv_name)
         self.cache = KVCache(shape, config, 2048, kv_name)
@@ -52,7 +52,8 @@ class Head:
         self.quant = np.zeros((n, -(-q_dim // 32), BLOCK_BYTES), np.uint8)
         cap = int(np.float32(self.softcap).view(np.int32))
         what = [self.q_rows.address, 0, self.window, self.shape, cap]
-        results = [out.ctypes.data, out.strides[0], self.quant.ctypes.data, self.quant.strides[0]]
+        sinks = self.sinks.ctypes.data if self.sinks.size else 0
+        results = [out.ctypes.data, out.strides[0], self.quant.ctypes.data, self.quant.strides[0], sinks]
         rows = n * self.config.n_heads // self.config.n_kv_heads
         parts = -(-(pos + n) // RANGE) if n <= FEW_TOKENS else -(-rows // ROWS_BLOCK)
         group = str(self.config.n_heads // self.config.n_kv_heads)
@@ -77,7 +78,9 @@ class Head:
         distance = np.arange(n)[:, None] - np.arange(n)
         seen = (distance >= 0) & (distance < (self.window or n))
         weights = np.where(seen, np.exp(scores - scores.max()), 0)
-        weights /= weights.sum(-1, keepdims=True)
+        weights /= weights.sum(-1, keepdims=True) + (
+            np.exp(self.sinks.astype(np.float64) - scores.max())[:, None, None] if self.sinks.size else 0
+        )
         return np.einsum("hqk,khd->qhd", weights, np.repeat(v, group, 1)).reshape(n, -1)
 
 
@@ -105,6 +108,9 @@ def sized(write_model, tmp_path):
         (8, 300, {"softcap": 1.5}),
         (70, 0, {}),
         (70, 480, {"window": 257, "softcap": 1.5}),
+        (1, 700, {"sinks": (6.0, -3.0, 7.5, 100.0)}),
+        (5, 509, {"window": 255, "sinks": (6.0, -3.0, 7.5, -200.0)}),
+        (70, 480, {"window": 257, "sinks": (6.0, -3.0, 7.5, 100.0)}),
     ],
 )
 def test_attention_is_a_softmax_over_what_is_seen(run_step, sized, kv_name, n_tokens, pos, limits):
