@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 RopeOrder = Literal["normal", "neox"]
-Activation = Literal["silu", "gelu"]
+Activation = Literal["silu", "gelu", "clamped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,8 @@ class Architecture:
     one, 0: all have it. local_rope_theta: layers with a window turn by this base, without scaling.
     attn_softcap, final_softcap: if the file does not say; 0 is off, None where the architecture has none, whatever the
     file says (llama.cpp writes them into every file that it saves).
+    sinks: each head has a logit without a value, which takes a share of its attention.
+    ffn_norm: what the norm before the feed-forward layer is called.
     wide_queries_at: with so many layers, queries are scaled by dim / n_heads instead of by head_dim; None
     where no size has it.
     """
@@ -42,6 +44,8 @@ class Architecture:
     attn_softcap: float | None = None
     final_softcap: float | None = None
     wide_queries_at: int | None = None
+    sinks: bool = False
+    ffn_norm: str = "ffn_norm"
 
     def query_width(self, n_layers: int, dim: int, n_heads: int, head_dim: int) -> int:
         """By the root of which queries are divided."""
@@ -79,6 +83,15 @@ ARCHITECTURES = {
             local_rope_theta=10_000.0,
             final_softcap=0.0,
             wide_queries_at=62,
+        ),
+        Architecture(
+            "gpt-oss",
+            rope_order="neox",
+            activation="clamped",
+            window=128,
+            window_every=2,
+            sinks=True,
+            ffn_norm="post_attention_norm",
         ),
         Architecture("phi3", rope_order="neox", gate_in_up=True),
         Architecture("mistral3", rope_order="normal"),

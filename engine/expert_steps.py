@@ -7,12 +7,12 @@ import numpy as np
 from engine.config import ModelConfig
 from engine.kernels import routing as records
 from engine.kernels.records import FIXED, PER_TOKEN
-from engine.kernels.sizes import BLOCK
+from engine.kernels.sizes import BLOCK, LANES
 from engine.machine_code import step
 from engine.panels import Matrix
 from engine.program import Activations, Program, Rows
-from engine.steps import ACTIVATIONS, CHUNK_BYTES, ROWS_TOGETHER, add_products, add_words, gated
-from engine.weights import LayerWeights
+from engine.steps import ACTIVATIONS, CHUNK_BYTES, ROWS_TOGETHER, add_bias, add_products, add_words, gated
+from engine.weights import LayerWeights, Vector
 
 
 class ExpertBuffers:
@@ -46,6 +46,7 @@ def add_experts(
     assert layer.router is not None
     b, routing, hidden = buffers, int(buffers.routing.ctypes.data), config.hidden_dim
     add_products(p, [layer.router], x, b.logits)  # (n_experts,)
+    add_bias(p, layer.router_bias, b.logits)
     p.add(step("experts.choose_experts"), PER_TOKEN, 0, ROWS_TOGETHER, b.logits.address, b.logits.stride, routing)
     p.add(step("experts.group_tokens"), FIXED, 1, 1, routing)
     add_words(p, layer.w_gate_up, x)
@@ -55,6 +56,7 @@ def add_experts(
         p.add(step("experts.gather_rows"), PER_TOKEN, 0, ROWS_TOGETHER, *where)
     for i, matrix in enumerate(layer.w_gate_up):
         _add_product(p, config, matrix, b.x, b.gate_up, i * hidden, routing)  # (hidden_dim,)
+    _add_biases(p, layer.gate_up_bias, b.gate_up, 2 * hidden, routing)
     h = b.h
     gated = (b.gate_up.address, b.gate_up.stride, hidden, hidden, h.floats.address, h.floats.stride)
     activation = ACTIVATIONS[config.architecture.activation]
@@ -64,8 +66,16 @@ def add_experts(
         widened = (h.floats.address, h.floats.stride, h.words.address, h.words.stride, -(-hidden // BLOCK))
         p.add(step("experts.widen_pairs"), PER_TOKEN, 0, ROWS_TOGETHER, *widened, routing)
     _add_product(p, config, layer.w_down, h, b.y, 0, routing)  # (dim,)
+    _add_biases(p, layer.down_bias, b.y, config.dim, routing)
     sums = (b.y.address, b.y.stride, out.address, out.stride, config.dim, routing)
     p.add(step("experts.sum_pairs"), PER_TOKEN, 0, ROWS_TOGETHER, *sums)
+
+
+def _add_biases(p: Program, biases: Vector | None, rows: Rows, width: int, routing: int) -> None:
+    """A step: every pair's row += its expert's part of the biases, if there are some."""
+    if biases is not None:
+        where = (rows.address, rows.stride, biases.ctypes.data, width // LANES, routing)
+        p.add(step("experts.add_biases"), PER_TOKEN, 0, ROWS_TOGETHER, *where)
 
 
 def _add_product(

@@ -14,7 +14,10 @@ IGNORED_TENSORS = (".attn_rot_embd.weight", ".rope_freqs.weight", ".attention.ro
 ROPE_DIVISORS = ("rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight")
 """Tensors that a model may have: what rotary frequencies are divided by, always or in a short or a long context."""
 
-BIASED = (("attn_qkv",), ("attn_q", "attn_k", "attn_v"), ("attn_output",), ("ffn_gate", "ffn_up"), ("ffn_down",))
+BIASED = (
+    ("attn_qkv",), ("attn_q", "attn_k", "attn_v"), ("attn_output",), ("ffn_gate", "ffn_up"), ("ffn_down",),
+    ("ffn_gate_inp",), ("ffn_gate_exps", "ffn_up_exps"), ("ffn_down_exps",),
+)  # fmt: skip
 """Matrices that may have biases: all of a group, in all layers."""
 
 EXPERT_ROWS = 16
@@ -54,6 +57,8 @@ def _attention(config: ModelConfig) -> Shapes:
     if architecture.qk_norms:
         yield "attn_q_norm.weight", (config.head_dim,)
         yield "attn_k_norm.weight", (config.head_dim,)
+    if architecture.sinks:
+        yield "attn_sinks.weight", (config.n_heads,)
     yield from _matrix(config, "attn_output", dim, q_dim)
     if architecture.post_norms:
         yield "post_attention_norm.weight", (dim,)
@@ -61,11 +66,11 @@ def _attention(config: ModelConfig) -> Shapes:
 
 def _feed_forward(config: ModelConfig) -> Shapes:
     dim, hidden, n_experts = config.dim, config.hidden_dim, config.n_experts
-    yield "ffn_norm.weight", (dim,)
+    yield f"{config.architecture.ffn_norm}.weight", (dim,)
     if n_experts:
-        yield "ffn_gate_inp.weight", (n_experts, dim)
+        yield from _matrix(config, "ffn_gate_inp", n_experts, dim)
         for part, shape in (("gate", (hidden, dim)), ("up", (hidden, dim)), ("down", (dim, hidden))):
-            yield f"ffn_{part}_exps.weight", (n_experts, *shape)
+            yield from _matrix(config, f"ffn_{part}_exps", n_experts, *shape)
     elif config.architecture.gate_in_up:
         yield "ffn_up.weight", (2 * hidden, dim)
         yield "ffn_down.weight", (dim, hidden)
@@ -77,9 +82,10 @@ def _feed_forward(config: ModelConfig) -> Shapes:
         yield "post_ffw_norm.weight", (dim,)
 
 
-def _matrix(config: ModelConfig, name: str, rows: int, columns: int) -> Shapes:
-    yield f"{name}.weight", (rows, columns)
-    yield from _biases(config, {name: rows})
+def _matrix(config: ModelConfig, name: str, *shape: int) -> Shapes:
+    yield f"{name}.weight", shape
+    if name in config.biases:
+        yield f"{name}.bias", shape[:-1]
 
 
 def _biases(config: ModelConfig, rows: Mapping[str, int]) -> Shapes:

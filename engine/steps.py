@@ -35,7 +35,7 @@ SPARE_QUERIES = 32
 CAPPED_TOGETHER = 256
 """Vectors of logits of one chunk."""
 
-ACTIVATIONS = {"silu": records.SILU, "gelu": records.GELU}
+ACTIVATIONS = {"silu": records.SILU, "gelu": records.GELU, "clamped": records.CLAMPED}
 
 
 def attention_shape(config: ModelConfig, batch_size: int, kv_name: str) -> NDArray[np.int64]:
@@ -190,22 +190,25 @@ def add_rotation(
     p.add(step("rotary.rotate_and_store", cache.kv_name), PER_TOKEN, 0, ROWS_TOGETHER, *where, *before, *growth)
 
 
-def add_attention(p: Program, config: ModelConfig, index: int, q_rows: Rows, cache: KVCache, out: Activations) -> None:
+def add_attention(
+    p: Program,
+    config: ModelConfig,
+    layer: LayerWeights,
+    index: int,
+    q_rows: Rows,
+    cache: KVCache,
+    out: Activations,
+) -> None:
     """Steps: attention of layer index over its cache: softmax of queries · keys, then the values in that proportion.
 
     q_rows: as `add_rotation` leaves them. out: (q_dim,). A token sees itself and all before it, or as many positions in
     all as config.windows has for the layer. Scores are softly capped at ±config.attn_softcap, unless that is 0.
+    layer: its sinks are (n_heads,).
     """
     what = (q_rows.address, index, config.windows[index], cache.shape.ctypes.data, float_bits(config.attn_softcap))
-    results = _results(out)
-    p.add(
-        step("attention.attend", cache.kv_name, str(config.n_heads // config.n_kv_heads)),
-        ATTENTION,
-        0,
-        1,
-        *what,
-        *results,
-    )
+    results = (*_results(out), _address(layer.sinks))
+    group = str(config.n_heads // config.n_kv_heads)
+    p.add(step("attention.attend", cache.kv_name, group), ATTENTION, 0, 1, *what, *results)
     p.add(step("attention.merge"), PER_TOKEN, 0, ROWS_TOGETHER, *what, *results)
 
 

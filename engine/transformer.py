@@ -134,7 +134,7 @@ def forward(p: Program, config: ModelConfig, weights: ModelWeights, cache: KVCac
         add_norm(p, config, x, added, layer.attn_norm, x_norm, delta_norm=added_norm)
         add_products(p, layer.wqkv, x_norm, qkv)  # (q_dim + 2·kv_dim,)
         add_rotation(p, config, layer, i, qkv, rotary[i], cache, q_rows)
-        add_attention(p, config, i, q_rows, cache, att)  # (q_dim,)
+        add_attention(p, config, layer, i, q_rows, cache, att)  # (q_dim,)
         add_products(p, [layer.wo], att, delta)  # (dim,)
         add_bias(p, layer.wo_bias, delta)
 

@@ -30,8 +30,10 @@ class LayerWeights:
     attn_norm, ffn_norm: (dim,). wqkv: (q_dim + 2·kv_dim, dim). wo: (dim, q_dim). w_gate_up: (2·hidden_dim, dim).
     w_down: (dim, hidden_dim). What follows is None in models that do not have it. qkv_bias: (q_dim + 2·kv_dim,).
     wo_bias, down_bias: (dim,). gate_up_bias: (2·hidden_dim,).
-    q_norm, k_norm: (head_dim,). attn_post_norm, ffn_post_norm: (dim,). router: (n_experts, dim); with it, w_gate_up
-    is gate and up, each (n_experts·hidden_dim, dim), and w_down (n_experts·dim, hidden_dim): expert below expert.
+    q_norm, k_norm: (head_dim,). attn_post_norm, ffn_post_norm: (dim,). sinks: (n_heads,).
+    router: (n_experts, dim); with it, w_gate_up is gate and up, each (n_experts·hidden_dim, dim), and w_down
+    (n_experts·dim, hidden_dim): expert below expert. gate_up_bias and down_bias then have a row for each expert, one
+    after the other, and router_bias is (n_experts,).
     """
 
     attn_norm: Vector
@@ -48,7 +50,9 @@ class LayerWeights:
     k_norm: Vector | None
     attn_post_norm: Vector | None
     ffn_post_norm: Vector | None
+    sinks: Vector | None
     router: Matrix | None
+    router_bias: Vector | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,7 @@ def load_weights(
     report: Callable[[int, int], None],
 ) -> ModelWeights:
     """Weights from a checkpoint, in panels: mapped from `folder`, or in memory without one."""
-    tensors = checkpoint.tensors
+    tensors, architecture = checkpoint.tensors, config.architecture
     plans: dict[str, list[MatrixPlan]] = {"embedding": [plan_matrix("embedding", tensors["token_embd.weight"])]}
     if not config.tied:
         plans["output"] = [plan_matrix("output", tensors["output.weight"])]
@@ -98,9 +102,13 @@ def load_weights(
         return [store.matrices[plan.name] for plan in plans.get(name, [])]
 
     def vector(*names: str) -> Vector | None:
-        """The vectors that there are, one after the other; None if there is none."""
+        """The vectors that there are, side by side; None if there is none."""
         found = [_values(tensors[name]) for name in names if name in tensors]
-        return _padded(np.concatenate(found)) if found else None
+        return _padded(np.concatenate(found, axis=-1)) if found else None
+
+    def biases(i: int, *parts: str) -> Vector | None:
+        """Of a feed-forward layer's matrices, whether it is one or many experts."""
+        return vector(*(f"blk.{i}.ffn_{part}{ending}.bias" for ending in ("", "_exps") for part in parts))
 
     def norm(name: str) -> Vector:
         return _padded(_values(tensors[f"{name}.weight"]))
@@ -110,18 +118,20 @@ def load_weights(
             attn_norm=norm(f"blk.{i}.attn_norm"),
             wqkv=matrices(f"{i}.wqkv"),
             wo=matrices(f"{i}.wo")[0],
-            ffn_norm=norm(f"blk.{i}.ffn_norm"),
+            ffn_norm=norm(f"blk.{i}.{architecture.ffn_norm}"),
             w_gate_up=matrices(f"{i}.w_gate_up"),
             w_down=matrices(f"{i}.w_down")[0],
             qkv_bias=vector(*(f"blk.{i}.attn_{part}.bias" for part in ("qkv", "q", "k", "v"))),
             wo_bias=vector(f"blk.{i}.attn_output.bias"),
-            gate_up_bias=vector(f"blk.{i}.ffn_gate.bias", f"blk.{i}.ffn_up.bias"),
-            down_bias=vector(f"blk.{i}.ffn_down.bias"),
+            gate_up_bias=biases(i, "gate", "up"),
+            down_bias=biases(i, "down"),
             q_norm=vector(f"blk.{i}.attn_q_norm.weight"),
             k_norm=vector(f"blk.{i}.attn_k_norm.weight"),
-            attn_post_norm=vector(f"blk.{i}.post_attention_norm.weight"),
+            attn_post_norm=vector(f"blk.{i}.post_attention_norm.weight") if architecture.post_norms else None,
             ffn_post_norm=vector(f"blk.{i}.post_ffw_norm.weight"),
+            sinks=vector(f"blk.{i}.attn_sinks.weight"),
             router=next(iter(matrices(f"{i}.router")), None),
+            router_bias=vector(f"blk.{i}.ffn_gate_inp.bias"),
         )
         for i in range(config.n_layers)
     ]
@@ -163,8 +173,8 @@ def _layer_plans(i: int, config: ModelConfig, tensors: dict[str, TensorInfo]) ->
 
 
 def _values(tensor: TensorInfo) -> Vector:
-    """A one-dimensional tensor as float32."""
-    raw = read_rows(tensor, 0, 1)[0]
+    """A tensor of plain numbers as float32."""
+    raw = read_rows(tensor, 0, tensor.n_rows)
     values: Vector
     match tensor.type.name:
         case "F32":
@@ -177,10 +187,10 @@ def _values(tensor: TensorInfo) -> Vector:
             raise UnsupportedModelError(
                 f"{tensor.path}: {tensor.name} is a vector stored as {other}.", "Choose another file."
             )
-    return values
+    return values.reshape(tensor.shape)
 
 
 def _padded(values: NDArray[np.float32]) -> Vector:
     padded = np.zeros(-(-values.size // BLOCK) * BLOCK, np.float32)
-    padded[: values.size] = values
+    padded[: values.size] = values.ravel()
     return padded

@@ -34,7 +34,7 @@ from engine.kernels.routing import (
     ROW,
     SHARE,
 )
-from engine.kernels.rows import VECTOR, gate_row, quantize_row, widen_row
+from engine.kernels.rows import VECTOR, add_to_row, gate_row, quantize_row, widen_row
 from engine.kernels.sizes import BLOCK, TOKEN_PAD
 
 _NEVER = np.float32(-np.inf)
@@ -168,6 +168,22 @@ def expert_product(name: str) -> Any:
             multiply(weights, panel_bytes, n_blocks, x, x_stride, y, y_stride, n, first, last, scratch)
 
     return product
+
+
+BIASED_ROWS, BIASED_STRIDE, BIASES, BIAS_VECTORS, BIAS_ROUTING = P0, P1, P2, P3, P4
+"""Parameters of add_biases: rows of pairs and their stride, each expert's numbers (one after the other) and how many
+vectors they are, the routing record."""
+
+
+@kernel
+def add_biases(step, batch, first, last, thread):
+    """Add to each pair's row what its expert adds."""
+    routing, vectors = field(step, BIAS_ROUTING), field(step, BIAS_VECTORS)
+    for t in range(first, last):
+        for i in range(field(routing, N_USED)):
+            choice = _choice(routing, t, i)
+            row = field(step, BIASED_ROWS) + field(choice, ROW) * field(step, BIASED_STRIDE)
+            add_to_row(row, field(step, BIASES) + field(choice, EXPERT) * vectors * VECTOR, vectors)
 
 
 PAIR_GATE_UP, PAIR_STRIDE, PAIR_UP_AT, PAIR_HIDDEN, PAIR_H, PAIR_H_STRIDE, PAIR_QUANT, PAIR_QUANT_STRIDE = (

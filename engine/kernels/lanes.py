@@ -57,6 +57,12 @@ def maximum(e: Emit, _types: Any, a: ir.Value, b: ir.Value) -> ir.Value:
     return e.call(f"llvm.maxnum.v{LANES}f32", F32X16, [a, b])
 
 
+@emitted(_BINARY)
+def minimum(e: Emit, _types: Any, a: ir.Value, b: ir.Value) -> ir.Value:
+    """The smaller of each pair of lanes."""
+    return e.call(f"llvm.minnum.v{LANES}f32", F32X16, [a, b])
+
+
 @emitted(_UNARY)
 def exp(e: Emit, _types: Any, a: ir.Value) -> ir.Value:
     """The exponential of each lane."""

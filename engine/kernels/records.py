@@ -61,8 +61,8 @@ query rows, and of one of them; the factor for queries (float32 bits). Then the 
 reserved, its address, bytes of two panels of keys, where a range's values and their scales begin, bytes of a range.
 Last, the address of partial results."""
 
-SILU, GELU = 0, 1
-"""Activations of the gated unit."""
+SILU, GELU, CLAMPED = range(3)
+"""Activations of the gated unit: the last is OpenAI's, which keeps both sides small and adds 1 to up."""
 
 OUTPUTS_ONLY = 1 << 32
 """Added to a row's width: of a batch only the output positions count."""

@@ -12,6 +12,7 @@ from engine.kernels.jit import inner, kernel
 from engine.kernels.memory import field, load_f32, load_f32x16, store_f32x16
 from engine.kernels.records import (
     BLOCK_BYTES,
+    CLAMPED,
     GELU,
     N_OUT,
     N_TOKENS,
@@ -58,12 +59,17 @@ ADD_ROWS, ADD_STRIDE, ADDED, ADDED_VECTORS = P0, P1, P2, P3
 @kernel
 def add_vector(step, batch, first, last, thread):
     """Add the same numbers to each row."""
-    added = field(step, ADDED)
     for t in range(first, last):
         row = field(step, ADD_ROWS) + t * field(step, ADD_STRIDE)
-        for i in range(field(step, ADDED_VECTORS)):
-            at = i * VECTOR
-            store_f32x16(row + at, lanes.add(load_f32x16(row + at), load_f32x16(added + at)))
+        add_to_row(row, field(step, ADDED), field(step, ADDED_VECTORS))
+
+
+@inner
+def add_to_row(row, added, vectors):
+    """Add some vectors to a row."""
+    for i in range(vectors):
+        at = i * VECTOR
+        store_f32x16(row + at, lanes.add(load_f32x16(row + at), load_f32x16(added + at)))
 
 
 WORDS_FROM, WORDS_FROM_STRIDE, WORDS_TO, WORDS_TO_STRIDE, WORDS_BLOCKS = P0, P1, P2, P3, P4
@@ -160,22 +166,31 @@ GATE_UP, GATE_UP_STRIDE, UP_AT, HIDDEN, H_OUT, H_STRIDE, H_QUANT, H_QUANT_STRIDE
 _GELU_SLOPE, _GELU_CUBIC = np.float32(1.5957691216057308), np.float32(0.044715)
 """2·sqrt(2 / pi), and the cubic term's share: gelu(x) = x · sigmoid(slope · (x + cubic · x³))."""
 
+_CLAMPED_SLOPE, _LIMIT = np.float32(1.702), np.float32(7.0)
+"""Of CLAMPED: its slope, and what its gate may be at most and up in size."""
+
 
 @inner
 def gate_row(gate, up, out, width, activation):
     """activation(gate) * up of one row; out is filled with zeros up to a whole vector.
 
-    Source: Shazeer 2020 (SwiGLU, GEGLU); the GELU is the tanh form of Hendrycks & Gimpel 2016.
+    Source: Shazeer 2020 (SwiGLU, GEGLU); the GELU is the tanh form of Hendrycks & Gimpel 2016; CLAMPED is gpt-oss's
+    (OpenAI 2025).
     """
     one, zero = lanes.splat(np.float32(1.0)), lanes.splat(np.float32(0.0))
     slope, cubic = lanes.splat(_GELU_SLOPE), lanes.splat(_GELU_CUBIC)
+    limit = lanes.splat(_LIMIT)
     for i in range((width + LANES - 1) // LANES):
-        g = load_f32x16(gate + i * VECTOR)
+        g, u = load_f32x16(gate + i * VECTOR), load_f32x16(up + i * VECTOR)
         z = g
         if activation == GELU:
             z = lanes.mul(lanes.mul(g, slope), lanes.fma(lanes.mul(g, g), cubic, one))
+        if activation == CLAMPED:
+            g = lanes.minimum(g, limit)
+            z = lanes.mul(g, lanes.splat(_CLAMPED_SLOPE))
+            u = lanes.add(lanes.maximum(lanes.minimum(u, limit), lanes.sub(zero, limit)), one)
         active = lanes.div(g, lanes.add(one, lanes.exp(lanes.sub(zero, z))))
-        v = lanes.mul(active, load_f32x16(up + i * VECTOR))
+        v = lanes.mul(active, u)
         store_f32x16(out + i * VECTOR, lanes.first_lanes(v, width - i * LANES, np.float32(0.0)))
 
 

@@ -47,7 +47,8 @@ class ReferenceModel:
         self.attn_softcap = get("attn_logit_softcapping", 0.0)
         self.final_softcap = get("final_logit_softcapping", 0.0)
         self.window = get("attention.sliding_window", 0)
-        self.window_every = {"gemma2": 2, "gemma3": 6}.get(arch, 1)
+        self.window_every = {"gemma2": 2, "gemma3": 6, "gpt-oss": 2}.get(arch, 1)
+        self.ffn_norm = "post_attention_norm" if arch == "gpt-oss" else "ffn_norm"
         self.n_experts = get("expert_count", 0)
         self.n_experts_used = get("expert_used_count", 0)
         self.scaling = get("rope.scaling.type", "linear")
@@ -72,8 +73,9 @@ class ReferenceModel:
         for layer in range(self.n_layers):
             block = f"blk.{layer}."
             y = self.attention(rms_norm(x, t[block + "attn_norm.weight"], self.eps), layer)
-            x = x + self.residual_scale * self.post_norm(y, block + "post_attention_norm.weight")
-            y = rms_norm(x, t[block + "ffn_norm.weight"], self.eps)
+            y = y if self.ffn_norm == "post_attention_norm" else self.post_norm(y, block + "post_attention_norm.weight")
+            x = x + self.residual_scale * y
+            y = rms_norm(x, t[f"{block}{self.ffn_norm}.weight"], self.eps)
             y = self.experts(y, block) if self.n_experts_used else self.feed_forward(y, block)
             x = x + self.residual_scale * self.post_norm(y, block + "post_ffw_norm.weight")
         x = rms_norm(x, t["output_norm.weight"], self.eps) / self.logit_divisor
@@ -114,9 +116,11 @@ class ReferenceModel:
         distance = np.arange(n)[:, None] - np.arange(n)
         seen = (distance >= 0) & (distance < self.window if windowed else True)
         scores = np.where(seen, scores, -np.inf)
-        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        sinks = t.get(block + "attn_sinks.weight", np.full(self.n_heads, -np.inf))[:, None, None]
+        top = np.maximum(scores.max(-1, keepdims=True), sinks)
+        weights = np.exp(scores - top)
         rounded = in_blocks(weights * step[:, :, 0].T[:, None], as_activations) / step[:, :, 0].T[:, None]
-        rounded /= weights.sum(-1, keepdims=True)
+        rounded /= weights.sum(-1, keepdims=True) + np.exp(sinks - top)
         out = np.einsum("hqk,khd->qhd", rounded, v).reshape(n, -1).astype(np.float32)
         return out @ t[block + "attn_output.weight"].T + t.get(block + "attn_output.bias", 0)
 
@@ -133,13 +137,18 @@ class ReferenceModel:
 
     def experts(self, x, block):
         gates, ups, downs = (self.expert_matrices(f"{block}ffn_{name}") for name in ("gate", "up", "down"))
-        probabilities = softmax(x @ self.tensors[block + "ffn_gate_inp.weight"].T)
+        none = np.zeros((self.n_experts, 1))
+        biases = [self.tensors.get(f"{block}ffn_{name}_exps.bias", none) for name in ("gate", "up", "down")]
+        unit = clamped if self.arch == "gpt-oss" else lambda gate, up: silu(gate) * up
+        logits = x @ self.tensors[block + "ffn_gate_inp.weight"].T + self.tensors.get(block + "ffn_gate_inp.bias", 0)
+        probabilities = softmax(logits)
         out = np.zeros_like(x)
         for i, row in enumerate(x):
             chosen = np.argsort(-probabilities[i], kind="stable")[: self.n_experts_used]
             shares = probabilities[i, chosen] / probabilities[i, chosen].sum()
             for expert, share in zip(chosen, shares, strict=True):
-                out[i] += share * (downs[expert] @ (silu(gates[expert] @ row) * (ups[expert] @ row)))
+                gate, up = (its[expert] @ row + bias[expert] for its, bias in zip((gates, ups), biases, strict=False))
+                out[i] += share * (downs[expert] @ unit(gate, up) + biases[2][expert])
         return out
 
     def expert_matrices(self, name):
@@ -205,6 +214,11 @@ def silu(x):
 
 def gelu(x):
     return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
+def clamped(gate, up):
+    gate = np.minimum(gate, 7)
+    return gate / (1 + np.exp(-1.702 * gate)) * (np.clip(up, -7, 7) + 1)
 
 
 def softcap(x, cap):

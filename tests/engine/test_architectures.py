@@ -65,7 +65,7 @@ def test_log_probabilities_are_llama_cpps(tmp_path, name):
     model.close()
 
 
-@pytest.mark.parametrize("name", ["gemma2", "gemma3", "mistral"])
+@pytest.mark.parametrize("name", ["gemma2", "gemma3", "mistral", "gpt-oss"])
 def test_windows_longer_than_one_range_of_the_cache(tmp_path, name):
     keys = {"attention__sliding_window": 300, "context_length": 1024}
     path = tiny_models.write_tiny(tmp_path / "tiny.gguf", name, **keys)
@@ -87,6 +87,17 @@ def test_quantised_weights(tmp_path, name):
     expected = reference.ReferenceModel(path).logits(IDS)[-1]
     model = open_model(path, cache_dir=str(tmp_path))
     assert np.abs(model.evaluate(IDS, 0) - expected).mean() < 0.03 * expected.std()
+    model.close()
+
+
+def test_experts_in_mxfp4(tmp_path):
+    """All experts are used: of some, rounding would choose others now and then."""
+    types = {"types": ("Q8_0", "MXFP4"), "expert_used_count": 8}
+    path = tiny_models.write_tiny(tmp_path / "tiny.gguf", "gpt-oss", **types)
+    expected = reference.ReferenceModel(path).logits(IDS)[-40:]
+    model = open_model(path, cache_dir=str(tmp_path))
+    error = np.abs(model.transformer.evaluate_last(IDS, 0, 40) - expected).mean()
+    assert error < 0.06 * expected.std()
     model.close()
 
 
@@ -122,4 +133,5 @@ def test_windows_of_each_layer(tmp_path):
     assert windows("gemma3") == (16, 16, 16, 16, 16, 0, 16)
     assert windows("gemma3", attention__sliding_window=None) == (0,) * 7
     assert windows("gemma3", layers=3, attention__sliding_window_pattern=[False, True, True]) == (0, 16, 16)
+    assert windows("gpt-oss") == (16, 0, 16, 0)
     assert windows("phi3", attention__sliding_window=2047) == (2047, 2047)

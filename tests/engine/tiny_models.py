@@ -49,6 +49,19 @@ MODELS = {
         "rope.scaling.type": "linear",
         "rope.scaling.factor": 8.0,
     },
+    "gpt-oss": {
+        **EXPERTS,
+        "untied": True,
+        "head_dim": 32,
+        "layers": 4,
+        "biases": (*QKV, "attn_output", "ffn_gate_inp", "ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"),
+        "expert_feed_forward_length": 64,
+        "attention.sliding_window": 16,
+        "rope.freq_base": 150_000.0,
+        "rope.scaling.type": "yarn",
+        "rope.scaling.factor": 32.0,
+        "rope.scaling.original_context_length": 64,
+    },
     "phi3": {"rope.scaling.original_context_length": 256},
     "phi3-in-three": {"rope.scaling.original_context_length": 256, "in_one": False},
     "phi3-short": {
@@ -96,7 +109,7 @@ MODELS = {
 }
 """Each model's GGUF keys (without the architecture's name), and what is no key: see write_tiny."""
 
-ARCHITECTURES = {"mistral": "llama", "mixtral": "llama", "mixtral-apart": "llama"}
+ARCHITECTURES = {"gpt-oss": "gpt-oss", "mistral": "llama", "mixtral": "llama", "mixtral-apart": "llama"}
 """Of models whose name does not begin with it."""
 
 
@@ -165,7 +178,9 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
         values = rng.standard_normal(shape, np.float32) * np.float32(spread)
         if "norm" in tensor:
             values += np.float32(1.0)
-        kind = GGMLQuantizationType[next(turn) if values.ndim > 1 and shape[-1] % 32 == 0 else "F32"]
+        kind = GGMLQuantizationType[
+            next(turn) if tensor.endswith("weight") and values.ndim > 1 and shape[-1] % 32 == 0 else "F32"
+        ]
         if apart and "_exps" in tensor:
             for expert, its in enumerate(values):
                 writer.add_tensor(tensor.replace("_exps", f".{expert}"), quantize(its, kind), raw_dtype=kind)
@@ -202,15 +217,18 @@ def tensors(arch, in_one, dim, q_dim, kv_dim, head_dim, hidden, layers, vocab, e
             yield block + "attn_q_norm.weight", (head_dim,), 0.2
             yield block + "attn_k_norm.weight", (head_dim,), 0.2
         yield from matrix(block, "attn_output", (dim, q_dim), even, biases)
-        yield block + "ffn_norm.weight", (dim,), 0.2
+        if arch == "gpt-oss":
+            yield block + "attn_sinks.weight", (q_dim // head_dim,), 2.0
+        yield block + ("post_attention_norm" if arch == "gpt-oss" else "ffn_norm") + ".weight", (dim,), 0.2
         if arch in ("gemma2", "gemma3", "glm4"):
             yield block + "post_attention_norm.weight", (dim,), 0.2
             yield block + "post_ffw_norm.weight", (dim,), 0.2
         if experts:
-            yield block + "ffn_gate_inp.weight", (experts, dim), even
-            yield block + "ffn_gate_exps.weight", (experts, hidden, dim), even
-            yield block + "ffn_up_exps.weight", (experts, hidden, dim), even
-            yield block + "ffn_down_exps.weight", (experts, dim, hidden), hidden**-0.5
+            yield from matrix(block, "ffn_gate_inp", (experts, dim), even, biases)
+            lively = 4 * even if arch == "gpt-oss" else even  # some gates and ups are beyond their limits then
+            yield from matrix(block, "ffn_gate_exps", (experts, hidden, dim), lively, biases)
+            yield from matrix(block, "ffn_up_exps", (experts, hidden, dim), lively, biases)
+            yield from matrix(block, "ffn_down_exps", (experts, dim, hidden), hidden**-0.5, biases)
         else:
             gate_in_up = arch in ("phi3", "glm4", "chatglm")
             if not gate_in_up:
@@ -223,4 +241,4 @@ def matrix(block, name, shape, spread, biases):
     """A matrix, and its biases if it is among those that have some."""
     yield f"{block}{name}.weight", shape, spread
     if name in biases:
-        yield f"{block}{name}.bias", shape[:1], 0.5
+        yield f"{block}{name}.bias", shape[:-1], 0.5

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine.kernels import routing
-from engine.kernels.sizes import TOKEN_PAD
+from engine.kernels.sizes import LANES, TOKEN_PAD
 from engine.machine_code import step
 
 DIM = 32
@@ -64,6 +64,20 @@ def test_logits_that_are_no_numbers_choose_experts_that_exist(run_step, bad):
     routed = Routed(run_step, np.full((3, 4), bad, np.float32), 2)
     assert ((routed.choices[..., routing.EXPERT] >= 0) & (routed.choices[..., routing.EXPERT] < 4)).all()
     assert routed.listed()[:, routing.GROUP_COUNT].sum() == 6
+
+
+def test_each_pair_gets_what_its_expert_adds(run_step):
+    rng = np.random.default_rng(4)
+    routed = Routed(run_step, rng.standard_normal((6, 5), np.float32), 3)
+    biases = rng.standard_normal((5, DIM), np.float32)
+    pairs = rng.standard_normal((routed.rows, DIM + 16), np.float32)
+    before = pairs.copy()
+    where = [pairs.ctypes.data, pairs.strides[0], biases.ctypes.data, DIM // LANES, routed.address]
+    run_step(step("experts.add_biases"), where, 6, n_tokens=6)
+    rows = routed.choices[..., routing.ROW]
+    np.testing.assert_array_equal(pairs[rows, :DIM], before[rows, :DIM] + biases[routed.choices[..., routing.EXPERT]])
+    pairs[rows, :DIM] = before[rows, :DIM]
+    np.testing.assert_array_equal(pairs, before)
 
 
 def test_gathering_and_summing(run_step):

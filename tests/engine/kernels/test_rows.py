@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.kernels.records import BLOCK_BYTES, GELU, OUTPUTS_ONLY, SILU
+from engine.kernels.records import BLOCK_BYTES, CLAMPED, GELU, OUTPUTS_ONLY, SILU
 from engine.machine_code import step
 
 
@@ -79,16 +79,21 @@ def test_widen(run_step, prepare_activations):
     np.testing.assert_allclose(meant, x, rtol=0, atol=np.abs(x).max() / 16000)
 
 
-def silu(x):
-    return x / (1 + np.exp(-x))
+def silu(x, up):
+    return x / (1 + np.exp(-x)) * up
 
 
-def gelu(x):
-    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+def gelu(x, up):
+    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) * up
+
+
+def clamped(x, up):
+    x = np.minimum(x, 7)
+    return x / (1 + np.exp(-1.702 * x)) * (np.clip(up, -7, 7) + 1)
 
 
 @pytest.mark.parametrize("width", [32, 100])
-@pytest.mark.parametrize(("activation", "expected"), [(SILU, silu), (GELU, gelu)])
+@pytest.mark.parametrize(("activation", "expected"), [(SILU, silu), (GELU, gelu), (CLAMPED, clamped)])
 def test_gate(run_step, quantize, width, activation, expected):
     rng = np.random.default_rng(2)
     both = (rng.standard_normal((2, 2 * width)) * 20).astype(np.float32)
@@ -98,7 +103,7 @@ def test_gate(run_step, quantize, width, activation, expected):
     parameters = [source.ctypes.data, source.strides[0], width, width, out.ctypes.data, out.strides[0]]
     run_step(step("rows.gate"), [*parameters, quant.ctypes.data, quant.strides[0], activation], 2, n_tokens=2)
     gates, up = both[:, :width].astype(np.float64), both[:, width:]
-    np.testing.assert_allclose(out[:, :width], expected(gates) * up, rtol=5e-6, atol=1e-5)
+    np.testing.assert_allclose(out[:, :width], expected(gates, up), rtol=5e-6, atol=1e-5)
     assert not out[:, width:].any()
     np.testing.assert_array_equal(quant, quantize(out))
 
