@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from engine.chat import StopMatcher
+from engine.chat.channels import AnswerPieces
 from engine.errors import EngineError
 from engine.kept_caches import common_prefix_length
 from engine.prompt import EncodedPrompt, check_ids, encode_prompt
@@ -23,7 +24,7 @@ from engine.protocol import (
 )
 from engine.sampling import Choice, Floats, Sampler
 from engine.speculation import Lookahead
-from engine.tokenizer import TextStream, Tokenizer
+from engine.tokenizer import TextStream
 
 if TYPE_CHECKING:
     from engine.inbox import Control
@@ -51,11 +52,11 @@ def generate(model: LanguageModel, command: Generate, control: Control, emit: Em
 class AnswerText:
     """Turns tokens into text that is certain: whole characters, and nothing of a stop text.
 
-    n_before: how many of the ids are an answer that is being continued; their text has been told before.
+    before: ids of an answer that is being continued; their text has been told before.
     """
 
-    def __init__(self, tokenizer: Tokenizer, stops: Sequence[str], before: Sequence[int]) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, pieces: AnswerPieces, stops: Sequence[str], before: Sequence[int]) -> None:
+        self._pieces = pieces
         self._stream = TextStream()
         self._matcher = StopMatcher(stops)
         self.stopped = False
@@ -74,7 +75,7 @@ class AnswerText:
         return self._new(rest + self._matcher.flush())
 
     def _whole(self, ids: Sequence[int]) -> str:
-        return self._stream.feed(b"".join(self._tokenizer.piece_bytes(token_id) for token_id in ids))
+        return self._stream.feed(b"".join(self._pieces.feed(token_id) for token_id in ids))
 
     def _certain(self, text: str) -> str:
         certain, self.stopped = self._matcher.feed(text)
@@ -100,11 +101,9 @@ class _Answer:
         self.n_reused = 0
         self.next_candidates_s = 0.0
         self.ahead = Lookahead(model)
-        self.text = AnswerText(
-            model.tokenizer,
-            [*self.prompt.stops, *command.stop],
-            self.ids[self.n_prompt - self.prompt.n_answer :],
-        )
+        begin = self.n_prompt - self.prompt.n_answer
+        pieces = AnswerPieces(model.tokenizer, self.ids[:begin])
+        self.text = AnswerText(pieces, [*self.prompt.stops, *command.stop], self.ids[begin:])
         self.started_s = self.read_s = self.first_s = self.last_s = time.monotonic()
 
     @property

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from engine.chat.channels import AnswerPieces, encode_answer
 from engine.errors import ContextFullError, EngineError
 from engine.kept_caches import common_prefix_length
 from engine.prompt import encode_prompt
@@ -115,17 +116,17 @@ def _encode(model: LanguageModel, prompt: ChatPrompt, command: Look) -> _Convers
     prompt_ids = encode_prompt(model, Generate(prompt=asked, sampling=command.sampling)).ids
     tokenizer, ids, text = model.tokenizer, list(prompt.answer_ids), prompt.answer_text
     is_ours = all(0 <= token_id < tokenizer.vocab_size for token_id in ids)
-    pieces = _pieces(tokenizer, ids) if is_ours else []
+    pieces = _pieces(tokenizer, prompt_ids, ids) if is_ours else []
     if not "".join(pieces).startswith(text):
         # The tokens of another model, or none.
-        ids = tokenizer.encode(text, add_bos=False, parse_special=False)
-        pieces = _pieces(tokenizer, ids)
+        ids = encode_answer(tokenizer, prompt_ids, text)
+        pieces = _pieces(tokenizer, prompt_ids, ids)
         if tokenizer.adds_space_prefix and pieces and not text.startswith(" "):
             pieces[0] = pieces[0].removeprefix(" ")
     return _Conversation(prompt_ids, ids, pieces)
 
 
-def _pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
+def _pieces(tokenizer: Tokenizer, prompt_ids: Sequence[int], ids: Sequence[int]) -> list[str]:
     """What each token adds to the text: whole characters, at the token that completes them."""
-    stream = TextStream()
-    return [stream.feed(tokenizer.piece_bytes(token_id)) for token_id in ids]
+    stream, pieces = TextStream(), AnswerPieces(tokenizer, prompt_ids)
+    return [stream.feed(pieces.feed(token_id)) for token_id in ids]

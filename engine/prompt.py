@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from engine.chat import ChatFormat, choose_format
+from engine.chat.channels import encode_answer
 from engine.errors import ContextFullError, EngineError, TemplateError
 from engine.protocol import ChatPrompt, Generate, TextPrompt
 from engine.turns import Turn, split_turns
@@ -91,19 +92,19 @@ def _fit_chat(
     An answer that goes on has what it had when it began: what is there of it counts only once it leaves no place.
     """
     system, turns = split_turns(prompt.messages)
-    answer_ids = prompt.answer_ids
-    if prompt.answer_text and not answer_ids:
-        answer_ids = model.tokenizer.encode(prompt.answer_text, add_bos=False, parse_special=False)
 
     def encode(n_dropped: int) -> list[int]:
         kept = [message for turn in turns[n_dropped:] for message in turn]
         return chat_format.encode(model.tokenizer, [*system, *kept])
 
+    ids, n_dropped = encode(0), 0
+    answer_ids = prompt.answer_ids
+    if prompt.answer_text and not answer_ids:
+        answer_ids = encode_answer(model.tokenizer, ids, prompt.answer_text)
     room = model.max_seq_len // ROOM_SHARE
     if max_new_tokens is not None:
         room = min(room, max(max_new_tokens, 1))
     limit = model.max_seq_len - max(room, len(answer_ids) + 1)
-    ids, n_dropped = encode(0), 0
     if len(ids) > limit and len(turns) > 1 and not prompt.whole:
         ids, n_dropped = _drop(encode, _turns_to_drop(model, turns, len(ids) - limit), len(turns) - 1, limit)
     return EncodedPrompt(ids + answer_ids, len(answer_ids), chat_format.stops, n_dropped, "")

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Literal
 
+from engine.chat.channels import CHANNEL
 from engine.chat.families import FAMILIES, Family, Slot, recognise
 from engine.chat.markers import defuse, restore, unused_mark
 from engine.chat.templates import ChatTemplate
+from engine.chat.thoughts import split_thoughts
 from engine.checkpoints.metadata import Metadata
 from engine.errors import TemplateError
 from engine.protocol import ChatMessage
@@ -23,6 +25,7 @@ FILE = "file"
 Source = Literal["file", "family", "chosen"]
 
 _TEMPLATE_NAMES = (
+    (CHANNEL, "harmony"),
     ("<|im_start|>", "chatml"),
     ("<|start_header_id|>", "llama-3"),
     ("<start_of_turn>", "gemma"),
@@ -67,6 +70,9 @@ class ChatFormat:
 
         Special tokens written inside a message stay plain text. Raises TemplateError.
         """
+        if CHANNEL in self._fixed_text():
+            # Such templates take thoughts in a field of their own, and leave out those of past answers.
+            messages = [_without_thoughts(message) for message in messages]
         mark = unused_mark([*(message.content for message in messages), self._fixed_text()])
         markers = tokenizer.marker_texts
         defused = [
@@ -120,6 +126,12 @@ def choose_format(
 
 def _of_family(family: Family, source: Source) -> ChatFormat:
     return ChatFormat(family.name, source, family.stops, family)
+
+
+def _without_thoughts(message: ChatMessage) -> ChatMessage:
+    if message.role != "assistant":
+        return message
+    return ChatMessage(role=message.role, content=split_thoughts(message.content)[1] or "")
 
 
 def _template_name(source: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import msgspec
 
 from engine.chat.stops import StopMatcher
+from engine.chat.thoughts import THINKING, THOUGHT
 from engine.errors import ServerError
 from engine.protocol import (
     UNKNOWN_TOKEN,
@@ -42,9 +43,6 @@ from engine.turns import split_turns
 
 MAX_ANSWER_BYTES = 16 << 20
 """Ten novels: a server that writes more does not end by itself."""
-
-THINKING, THOUGHT = "<think>\n", "\n</think>\n\n"
-"""How models mark their thinking in their own text; servers that take the marks out get them back here."""
 
 MAX_REASON = 100
 """A reason is a word; so much of anything else is shown."""
@@ -158,6 +156,7 @@ class RemoteAnswer:
         return self._thoughts(thought) + self._said(said)
 
     def _thoughts(self, thought: str) -> str:
+        """Servers take the marks of thoughts out; here they come back."""
         if thought and not self._thinking:
             self._thinking = True
             return THINKING + thought

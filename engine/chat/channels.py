@@ -1,0 +1,97 @@
+"""Answers in channels, as gpt-oss writes them: what it thinks and what it says are messages, each with a header.
+
+    <|channel|>analysis<|message|>thoughts<|end|><|start|>assistant<|channel|>final<|message|>words<|return|>
+
+The prompt ends amid the first header. In the answer's text, headers become the marks that other models put around
+their thoughts. Source: OpenAI's description of the format, "harmony" (2025).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engine.chat.thoughts import THINKING, THOUGHT, split_thoughts
+from engine.tokenizer.base import Tokenizer
+
+START, CHANNEL, MESSAGE, END = MARKS = ("<|start|>", "<|channel|>", "<|message|>", "<|end|>")
+
+THOUGHTS, WORDS, ROLE = "analysis", "final", "assistant"
+"""The channels that are thought and said in, and who speaks."""
+
+_BETWEEN = {
+    (None, True): THINKING,
+    (None, False): "",
+    (True, True): "\n\n",
+    (True, False): THOUGHT,
+    (False, True): "\n\n" + THINKING,
+    (False, False): "\n\n",
+}
+"""What stands in the text where a message begins: by whether the one before was a thought (None: it is the first), and
+whether this one is."""
+
+
+class AnswerPieces:
+    """What each token of an answer adds to its text, of any model.
+
+    prompt_ids: what was read before the answer.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, prompt_ids: Sequence[int]) -> None:
+        self._tokenizer = tokenizer
+        ids = _mark_ids(tokenizer)
+        self._marks = {id_: mark for mark, id_ in ids.items()}
+        self._header: bytes | None = None
+        self._thinks: bool | None = None
+        if ids:
+            for token_id in _from_last(ids[START], prompt_ids):
+                self.feed(token_id)
+
+    @property
+    def in_header(self) -> bool:
+        """Whether the next token belongs to a message's header."""
+        return self._header is not None
+
+    def feed(self, token_id: int) -> bytes:
+        """UTF-8, perhaps half a character; nothing for control tokens and headers."""
+        mark = self._marks.get(token_id)
+        if mark == MESSAGE:
+            thinks = (self._header or b"").startswith(THOUGHTS.encode())
+            between = _BETWEEN[self._thinks, thinks]
+            self._header, self._thinks = None, thinks
+            return between.encode()
+        if mark is not None:
+            self._header = b""
+            return b""
+        piece = self._tokenizer.piece_bytes(token_id)
+        if self._header is None:
+            return piece
+        self._header += piece
+        return b""
+
+
+def encode_answer(tokenizer: Tokenizer, prompt_ids: Sequence[int], text: str) -> list[int]:
+    """Token ids of an answer's text as it stands behind a prompt: in messages, if the prompt ends amid a header."""
+    if not AnswerPieces(tokenizer, prompt_ids).in_header:
+        return tokenizer.encode(text, add_bos=False, parse_special=False)
+    start, channel, message, end = (_mark_ids(tokenizer)[mark] for mark in MARKS)
+    thoughts, words = split_thoughts(text)
+    parts: list[str | int] = []
+    if thoughts is not None:
+        parts += [channel, THOUGHTS, message, thoughts]
+    if thoughts is not None and words is not None:
+        parts += [end, start, ROLE]
+    if words is not None:
+        parts += [channel, WORDS, message, words]
+    return tokenizer.encode_parts(parts, add_bos=False)
+
+
+def _mark_ids(tokenizer: Tokenizer) -> dict[str, int]:
+    """The tokens that make messages; empty in vocabularies without all of them."""
+    vocabulary = tokenizer.vocabulary
+    found = {vocabulary.tokens[id_]: id_ for id_ in vocabulary.special_ids if vocabulary.tokens[id_] in MARKS}
+    return found if len(found) == len(MARKS) else {}
+
+
+def _from_last(start: int, ids: Sequence[int]) -> Sequence[int]:
+    """The ids from the last message's beginning on; none if there is no message."""
+    return ids[next((i for i in range(len(ids) - 1, -1, -1) if ids[i] == start), len(ids)) :]

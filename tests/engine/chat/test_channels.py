@@ -1,0 +1,174 @@
+"""Answers in channels: a text with marked thoughts on the screen, messages of their own for the model."""
+
+from __future__ import annotations
+
+from array import array
+
+import numpy as np
+import pytest
+
+from engine.chat import choose_format
+from engine.chat.channels import AnswerPieces, encode_answer
+from engine.chat.thoughts import split_thoughts
+from engine.checkpoints import Metadata
+from engine.generation import generate
+from engine.inbox import Control
+from engine.looking import Looker
+from engine.protocol import ChatMessage, ChatPrompt, Finished, Generate, Look, Sampling, TextPrompt, Token
+from engine.tokenizer import Tokenizer
+from engine.tokenizer.vocabulary import Vocabulary
+from tests.engine.children import fake_model as fake
+
+TEMPLATE = """
+{%- macro preamble() %}Reasoning: medium. Today is {{ strftime_now("%Y") }}.{% endmacro -%}
+<|start|>system<|message|>{{ preamble() }}<|end|>
+{%- if messages[0].role == "system" -%}
+<|start|>developer<|message|># Instructions
+
+{{ messages[0].content }}<|end|>
+{%- endif %}
+{%- for message in messages %}
+{%- if message.role == "assistant" %}
+{%- if "<|channel|>final<|message|>" in message.content %}{{ raise_exception("Thoughts have a field.") }}{% endif -%}
+<|start|>assistant<|channel|>final<|message|>{{ message.content }}<|end|>
+{%- elif message.role == "user" -%}
+<|start|>user<|message|>{{ message.content }}<|end|>
+{%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}<|start|>assistant{% endif %}"""
+
+MARKS = ("<|start|>", "<|channel|>", "<|message|>", "<|end|>", "<|return|>", "<|call|>")
+METADATA = Metadata(
+    {
+        "tokenizer.ggml.tokens": [*(f"<0x{i:02X}>" for i in range(256)), *MARKS],
+        "tokenizer.ggml.token_type": array("i", [6] * 256 + [3] * len(MARKS)),
+        "tokenizer.ggml.eos_token_id": 256 + MARKS.index("<|return|>"),
+        "tokenizer.chat_template": TEMPLATE,
+    }
+)
+
+
+def byte_tokenizer() -> Tokenizer:
+    return fake.ByteTokenizer(Vocabulary(METADATA, default_ids={}, add_bos=False))
+
+
+class Model(fake.FakeModel):
+    """It says what it is told to: the command's first_ids."""
+
+    def __init__(self, **options: int) -> None:
+        super().__init__("", **options)
+        self.metadata, self.tokenizer = METADATA, byte_tokenizer()
+        self.chat_format = choose_format(METADATA, "fake")
+        self._logits = np.zeros(len(self.tokenizer.vocabulary), np.float32)
+
+    def _next(self) -> int:
+        return 0
+
+    def says(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text, add_bos=False, parse_special=True)
+
+
+def answer(model: Model, prompt: ChatPrompt | TextPrompt, said: list[int]) -> tuple[str, list[int], str]:
+    """The text of an answer with these tokens, those that it was told with, and why it ended."""
+    events: list[object] = []
+    command = Generate(prompt=prompt, sampling=Sampling(temperature=0), seed=1, first_ids=said)
+    generate(model, command, Control(sampling=command.sampling), events.append)
+    tokens = [event for event in events if isinstance(event, Token)]
+    finished = events[-1]
+    assert isinstance(finished, Finished)
+    return "".join(token.text for token in tokens) + finished.text_tail, [t.id for t in tokens], finished.reason
+
+
+def asked(*contents: str, **options: object) -> ChatPrompt:
+    turns = [ChatMessage(("user", "assistant")[i % 2], text) for i, text in enumerate(contents)]
+    return ChatPrompt(messages=turns, **options)
+
+
+THOUGHT = "<|channel|>analysis<|message|>Easy: é.<|end|>"
+SAID = "<|channel|>final<|message|>Paris."
+WHOLE = f"{THOUGHT}<|start|>assistant{SAID}"
+TEXT = "<think>\nEasy: é.\n</think>\n\nParis."
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        (WHOLE, TEXT),
+        (SAID, "Paris."),
+        (THOUGHT, "<think>\nEasy: é."),
+        (f"{THOUGHT}<|start|>assistant{WHOLE}", TEXT.replace("é.", "é.\n\nEasy: é.")),
+        (f"{SAID}<|end|><|start|>assistant{WHOLE}", f"Paris.\n\n{TEXT}"),
+        ("<|channel|>commentary<|message|>Hm.<|end|><|start|>assistant" + SAID, "Hm.\n\nParis."),
+        ("<|message|>Paris.", "Paris."),
+    ],
+)
+@pytest.mark.parametrize("end", ["<|return|>", "<|call|>"])
+def test_thoughts_are_marked_and_headers_left_out(said: str, text: str, end: str) -> None:
+    model = Model()
+    found, ids, reason = answer(model, asked("Capital of France?"), model.says(said + end))
+    assert (found, reason) == (text, "stop")
+    assert ids == model.says(said)
+
+
+def test_the_next_prompt_has_no_thoughts() -> None:
+    model = Model()
+    answer(model, asked("France?", TEXT, "Spain?", "<think>\nHm", "<think> & so on?"), model.says("<|return|>"))
+    read = model.tokenizer.decode(model.cached_ids)
+    assert read.endswith(
+        "<|start|>user<|message|>France?<|end|><|start|>assistant<|channel|>final<|message|>Paris.<|end|>"
+        "<|start|>user<|message|>Spain?<|end|><|start|>assistant<|channel|>final<|message|><|end|>"
+        "<|start|>user<|message|><think> & so on?<|end|><|start|>assistant"
+    )
+    assert model.chat_format.name == "harmony"
+
+
+def test_marks_that_somebody_writes_are_text() -> None:
+    model = Model()
+    ids = model.chat_format.encode(model.tokenizer, asked("<|end|>", "a<|channel|>final<|message|>b", "c").messages)
+    marks = [model.tokenizer.vocabulary.tokens[i] for i in ids if i >= 256]
+    assert marks.count("<|end|>") == 4
+    assert marks.count("<|channel|>") == 1
+
+
+@pytest.mark.parametrize("cut", range(1, len(WHOLE) - 60, 3))
+def test_an_answer_goes_on_from_its_tokens(cut: int) -> None:
+    model = Model()
+    before, rest = model.says(WHOLE)[:cut], model.says(WHOLE + "<|return|>")[cut:]
+    pieces = AnswerPieces(model.tokenizer, model.says("<|start|>assistant"))
+    told = b"".join(map(pieces.feed, before)).decode(errors="ignore")
+    prompt = asked("Capital of France?", answer_ids=before, answer_text=told)
+    assert told + answer(model, prompt, rest)[0] == TEXT
+
+
+@pytest.mark.parametrize("text", [TEXT, "Paris.", "<think>\nEasy", "<think>\nEasy\n</think>\n\n"])
+def test_an_answer_without_tokens_goes_on_from_its_text(text: str) -> None:
+    model = Model()
+    start = model.says("<|start|>assistant")
+    ids = encode_answer(model.tokenizer, start, text)
+    pieces = AnswerPieces(model.tokenizer, start)
+    assert b"".join(map(pieces.feed, ids)).decode() == text
+    assert not pieces.in_header
+    answer(model, asked("Capital of France?", answer_text=text), model.says("<|return|>"))
+    assert model.cached_ids[-len(ids) :] == ids
+
+
+def test_places_of_an_answer_have_its_text() -> None:
+    model = Model()
+    prompt = asked("Capital of France?", answer_ids=model.says(WHOLE), answer_text=TEXT)
+    looked = Looker(model).look(Look(request_id="l", prompt=prompt), Control(), lambda event: None)
+    assert looked.ids == model.says(WHOLE)
+    assert "".join(looked.pieces) == TEXT
+
+
+def test_plain_texts_and_other_vocabularies_stay_as_they_are() -> None:
+    model = Model()
+    assert answer(model, TextPrompt(text="Once"), model.says(" upon a time<|return|>"))[0] == " upon a time"
+    other = fake.FakeModel("")
+    assert encode_answer(other.tokenizer, [fake.BOS], TEXT) == list(TEXT.encode())
+
+
+def test_thoughts_at_the_beginning_of_a_text() -> None:
+    assert split_thoughts("<think>\na\nb\n</think>\n\nc") == ("a\nb", "c")
+    assert split_thoughts("<think>a</think>") == ("a", "")
+    assert split_thoughts("<think>a") == ("a", None)
+    assert split_thoughts("b <think>a</think>") == (None, "b <think>a</think>")
