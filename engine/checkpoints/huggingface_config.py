@@ -26,6 +26,9 @@ ARCHITECTURES = {
     "Gemma2ForCausalLM": "gemma2",
     "Gemma3ForCausalLM": "gemma3",
     "Phi3ForCausalLM": "phi3",
+    "SmolLM3ForCausalLM": "smollm3",
+    "GraniteForCausalLM": "granite",
+    "Glm4ForCausalLM": "glm4",
 }
 """Names in `architectures` and GGUF's."""
 
@@ -47,6 +50,10 @@ _OPTIONAL_REALS = {
     "attn_logit_softcapping": "attn_logit_softcapping",
     "final_logit_softcapping": "final_logit_softcapping",
     "rope_local_base_freq": "rope.freq_base_swa",
+    "embedding_multiplier": "embedding_scale",
+    "attention_multiplier": "attention.scale",
+    "residual_multiplier": "residual_scale",
+    "logits_scaling": "logit_scale",
 }
 _WINDOWED = ("llama", "gemma2", "gemma3", "phi3")
 """Architectures whose window counts; Qwen's configurations name one that is not used."""

@@ -21,7 +21,7 @@ _FIRST_GEMMA_2_9B = (42, 224)
 
 def check_options(config: HuggingFaceConfig) -> None:
     """Raise UnsupportedModelError where the model would be computed otherwise than its configuration says."""
-    for check in (_check_experts, _check_activation, _check_query_scale, _check_windows):
+    for check in (_check_experts, _check_activation, _check_query_scale, _check_windows, _check_turning):
         check(config)
 
 
@@ -75,5 +75,18 @@ def _check_windows(config: HuggingFaceConfig) -> None:
         raise UnsupportedModelError(
             f"{config.path}: layers see no more than {window} tokens (use_sliding_window), which is not run here in a "
             f"{config.architecture} model.",
+            "Choose another model.",
+        )
+
+
+def _check_turning(config: HuggingFaceConfig) -> None:
+    """SmolLM's list of layers that turn queries and keys: 1 for those that do."""
+    every = ARCHITECTURES[config.architecture].unturned_every
+    given = config.values.get("no_rope_layers")
+    own = [int(layer % every < every - 1) for layer in range(config.n_layers)] if every else given
+    if given is not None and given != own:
+        raise UnsupportedModelError(
+            f"{config.path}: other layers than every {every}th do without positions (no_rope_layers), which is not run "
+            "here.",
             "Choose another model.",
         )
