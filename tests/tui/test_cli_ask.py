@@ -195,7 +195,9 @@ def test_the_last_model_is_taken_where_none_is_named(cli: Cli, model: Path) -> N
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_keeps_what_came_and_leaves_no_engine(cli: Cli, model: Path, home: Path, number: int) -> None:
+    # Whoever runs the tests under nohup has them ignore SIGHUP, and what they start.
     program = (
+        "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
         f"import engine.client; engine.client.ENGINE_COMMAND = {CLI_ENGINE!r}\nfrom tui.__main__ import main; main()"
     )
     process = subprocess.Popen(
