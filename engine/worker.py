@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, BinaryIO, NoReturn, assert_never
 
 import msgspec
 
-from engine.errors import EngineError, LoadStoppedError, NoModelError, ProtocolError
+from engine.errors import EngineError, LoadStoppedError, NoModelError
+from engine.failures import failure, never_run, not_a_command
 from engine.inbox import Control, Inbox
 from engine.kernel_cache import clear_temporary, use_kernel_cache
 from engine.protocol import (
@@ -29,8 +30,6 @@ from engine.protocol import (
     AnyEvent,
     Detokenize,
     Detokenized,
-    Failed,
-    Finished,
     Generate,
     Hello,
     Load,
@@ -46,10 +45,11 @@ from engine.protocol import (
     Unload,
     Unloaded,
 )
-from engine.protocol.lines import MAX_LINE_BYTES, command_decoder, event_encoder
+from engine.protocol.lines import command_decoder
 from engine.pulse import Activity, Pulse
 from engine.reports import ReportStage
 from engine.version import VERSION
+from engine.wire import Wire
 
 if TYPE_CHECKING:
     from engine.looking import Looker
@@ -133,21 +133,6 @@ def _terminate(number: int, _frame: object) -> NoReturn:
     raise _TerminatedError(number)
 
 
-def failure(error: Exception, request_id: str) -> Failed:
-    """An exception as an event for the user; the traceback goes to the log."""
-    if isinstance(error, EngineError):
-        return Failed(request_id=request_id, kind=type(error).__name__, message=error.message, hint=error.hint)
-    log.error("A command failed.", exc_info=error)
-    if isinstance(error, MemoryError):
-        message, hint = "There is not enough memory.", "Choose a smaller model or a smaller context."
-    elif isinstance(error, OSError):
-        message, hint = f"The system refused: {error}.", "The engine's log has the details."
-    else:
-        message = f"The engine failed in a way nobody foresaw: {type(error).__name__}: {error}"
-        hint = "Its log has the details. The model is still open; try again or open it anew."
-    return Failed(request_id=request_id, kind=type(error).__name__, message=message, hint=hint)
-
-
 def processor_name() -> str:
     """The processor's name as the system tells it, without asking LLVM."""
     with contextlib.suppress(OSError), Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as lines:
@@ -155,26 +140,6 @@ def processor_name() -> str:
             if line.startswith(("model name", "Model")):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-class Wire:
-    """Writes events, one a line, from any thread. When nobody reads them any more, the process has no reason to be."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._lock = threading.Lock()
-
-    def emit(self, event: AnyEvent) -> None:
-        """Write and flush one event. EngineError if it is longer than the other side takes."""
-        line = event_encoder.encode(event) + b"\n"
-        if len(line) > MAX_LINE_BYTES:
-            raise EngineError(f"The answer to this has more than {MAX_LINE_BYTES >> 20} MB.", "Ask for less at a time.")
-        try:
-            with self._lock:
-                self._file.write(line)
-                self._file.flush()
-        except (OSError, ValueError):
-            os._exit(0)
 
 
 class Worker:
@@ -206,33 +171,19 @@ class Worker:
             try:
                 command = command_decoder.decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                self._refuse(line, error)
+                log.warning("A line is no command (%s): %.200r", error, line)
+                self._emit(not_a_command(line, error))
                 continue
             if isinstance(command, Shutdown):
                 return
             for removed in self._inbox.post(command):
-                self._emit(_never_run(removed))
+                self._emit(never_run(removed))
 
     def finish(self) -> None:
         """Stop what is running, and wait for it a little."""
         for removed in self._inbox.close():
-            self._emit(_never_run(removed))
+            self._emit(never_run(removed))
         self._thread.join(EXIT_GRACE_S)
-
-    def _refuse(self, line: bytes, error: Exception) -> None:
-        """Answer a line that is no command, to its request if it names one."""
-        request_id = ""
-        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            request_id = msgspec.json.decode(line, type=_Addressed).request_id
-        log.warning("A line is no command (%s): %.200r", error, line)
-        self._emit(
-            Failed(
-                request_id=request_id,
-                kind=ProtocolError.__name__,
-                message=f"The engine cannot read this command: {error}.",
-                hint="Check the settings that were sent with it.",
-            )
-        )
 
     def _work(self) -> None:
         """Work until the inbox closes. Any other end of this thread is the process's: the app hears that it died."""
@@ -369,33 +320,3 @@ class Worker:
         model.close()
         del model
         gc.collect()
-
-
-class _Addressed(msgspec.Struct):
-    """As much of a command as is needed to answer it."""
-
-    request_id: str = ""
-
-
-def _never_run(command: Request) -> AnyEvent:
-    """The answer to a command that was removed from the line before its turn."""
-    if isinstance(command, Generate):
-        return Finished(
-            request_id=command.request_id,
-            reason="stopped",
-            text_tail="",
-            prompt_tokens=0,
-            reused_tokens=0,
-            generated_tokens=0,
-            prompt_ms=0,
-            generate_ms=0,
-            first_token_ms=0,
-            seed=command.seed or 0,
-        )
-    kind = LoadStoppedError if isinstance(command, Load) else EngineError
-    return Failed(
-        request_id=command.request_id,
-        kind=kind.__name__,
-        message="The engine was told to do something else before this had its turn.",
-        hint="Try again.",
-    )
