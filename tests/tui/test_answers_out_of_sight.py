@@ -12,7 +12,8 @@ from storage.owners import this_owner
 from tui.messages import AnswerGrew
 from tui.paths import user_paths
 from tui.widgets.answer_body import AnswerBody
-from tui.widgets.transcript import PAGE, Transcript
+from tui.widgets.excerpt import PAGE
+from tui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
     from storage.records import FinalState

@@ -11,11 +11,12 @@ from engine.protocol import EngineStats, PromptProgress
 from tui.messages import PromptAdvanced, StatsArrived
 from tui.widgets.chat_header import ChatHeader
 from tui.widgets.completion_menu import CompletionMenu
+from tui.widgets.excerpt import MOST
 from tui.widgets.history_pane import SessionList
 from tui.widgets.prompt_box import PromptBox
 from tui.widgets.slider import Slider
 from tui.widgets.status_line import StatusLine
-from tui.widgets.transcript import MOST, Transcript
+from tui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
     from tests.tui.conftest import Stage
@@ -147,7 +148,7 @@ async def test_a_long_session_opens_with_its_end_and_brings_the_rest_when_asked(
         play.app.animation_level = "none"
 
         def place() -> tuple[int, float]:
-            return transcript._first, transcript.scroll_y
+            return transcript._excerpt.first, transcript.scroll_y
 
         def settled() -> bool:
             return not transcript._is_moving and not any(worker.is_running for worker in transcript.workers)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar, cast
 
-import msgspec
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
@@ -19,21 +18,13 @@ from tui.language import _, ngettext
 from tui.text import safe_line
 from tui.widgets.code_copies import CodeCopies
 from tui.widgets.even_lines import EvenLines
+from tui.widgets.excerpt import Excerpt
 
 if TYPE_CHECKING:
     from storage.records import PathMessage
     from tui.messages import AnswerNotes
     from tui.widgets.code_copies import Clipboard
     from tui.widgets.message_view import MessageView
-
-PAGE = 24
-"""Messages that are shown at once at most when a session opens."""
-
-STEP = 6
-"""Messages that scrolling brings at a time: few, so that it does not stand still for them."""
-
-MOST = 60
-"""So many stay mounted: of a long session, what is far from the reader goes, and is brought back."""
 
 
 class Transcript(EvenLines, VerticalScroll, can_focus=True):
@@ -85,13 +76,9 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's own name
         super().__init__(id=id)
-        self._path: list[PathMessage] = []
-        # The answer whose text comes piece by piece: the database is behind or ahead of what was handed on of it.
-        self._growing: str | None = None
+        self._excerpt = Excerpt()
         self._notes: dict[str, AnswerNotes] = {}
         self._code_copies = CodeCopies()
-        self._first = 0
-        self._end = 0
         self._is_moving = False
         self._cursor: str | None = None
         self._goal: MessageView | None = None
@@ -156,9 +143,7 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
         """Go to the end and stay there, also after the reader had scrolled."""
         self._goal = None
         self._is_elsewhere = False
-        if self._end < len(self._path):
-            self._end = len(self._path)
-            self._first = max(self._end - PAGE, 0)
+        if self._excerpt.go_to_end():
             self.run_worker(self._show_end(), group="earlier", exclusive=True)
         if self.is_anchored:
             self.anchor()
@@ -170,8 +155,7 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
     def action_scroll_home(self) -> None:
         """Go to the beginning of the conversation, not only of what is mounted of it."""
         self.release_anchor()
-        if self._first:
-            self._first, self._end = 0, min(PAGE, len(self._path))
+        if self._excerpt.go_to_beginning():
             self.run_worker(self._show_beginning(), group="earlier", exclusive=True)
         super().action_scroll_home()
 
@@ -194,7 +178,7 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
     @property
     def cursor_item(self) -> PathMessage | None:
         """The message that the cursor stands on."""
-        return next((item for item in self._path if item.message.id == self._cursor), None)
+        return self._excerpt.find(self._cursor)
 
     def show_system(self, text: str) -> None:
         """Say what the model is told before the first message."""
@@ -214,35 +198,20 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
     async def show_path(self, path: list[PathMessage], *, from_start: bool, at: str | None = None) -> None:
         """Show a branch; views of messages that it shares with the one before stay as they are.
 
-        from_start: another session, which begins with its last PAGE messages. at: the message to begin at instead.
+        from_start: another session, which begins with its end. at: the message to begin at instead.
         """
-        was_at_end = self._end >= len(self._path)
-        self._path = [self._as_grown(item) for item in path]
-        place = next((n for n, item in enumerate(path) if item.message.id == at), None)
         if from_start:
             self._cursor = self._goal = None
-            self._end = len(path) if place is None else min(place + PAGE // 2, len(path))
-            self._first = max(self._end - PAGE, 0)
-        elif was_at_end:
-            self._end = len(path)
-        self._end = min(self._end, len(path))
-        self._first = min(self._first, max(self._end - 1, 0))
+        place = self._excerpt.show(path, from_start=from_start, at=at)
         await self._reconcile()
         if place is not None:
             self.focus()
-            self._put_cursor(place - self._first, in_middle=True)
+            self._put_cursor(place - self._excerpt.first, in_middle=True)
         elif from_start:
             self.follow()
 
-    def _as_grown(self, item: PathMessage) -> PathMessage:
-        """A message from the database; of an answer that grows here, with the text that came here."""
-        if item.message.id != self._growing or item.message.state != "writing":
-            return item
-        shown = next((old.message for old in self._path if old.message.id == self._growing), item.message)
-        return _with_text(item, shown.content)
-
     async def _reconcile(self) -> None:
-        wanted = self._path[self._first : self._end]
+        wanted = self._excerpt.messages
         views = self.views
         same = 0
         while same < min(len(views), len(wanted)) and views[same].message_id == wanted[same].message.id:
@@ -253,19 +222,19 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
             if views[same:]:
                 await self.remove_children(views[same:])
             # An answer may have grown meanwhile.
-            if new := self._path[self._first + same : self._end]:
+            if new := self._excerpt.messages[same:]:
                 await self.mount_all([self._new_view(item) for item in new], before=".later")
         self._show_rest()
 
     def _show_rest(self) -> None:
         earlier, later = self.query_one(".earlier", Static), self.query_one(".later", Static)
-        n_later = len(self._path) - self._end
-        earlier.display, later.display = self._first > 0, n_later > 0
-        if self._first:
+        n_earlier, n_later = self._excerpt.first, self._excerpt.n_later
+        earlier.display, later.display = n_earlier > 0, n_later > 0
+        if n_earlier:
             told = ngettext(
                 "{n} earlier message: scroll up or press home.",
                 "{n} earlier messages: scroll up or press home.",
-                self._first,
+                n_earlier,
             )
             earlier.update(Content(told))
         if n_later:
@@ -276,27 +245,20 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
 
     async def show_more(self) -> None:
         """Bring earlier messages back on top, with the reader's place unmoved."""
-        if not self._first:
+        if not self._excerpt.first:
             return
-        first, self._first = self._first, max(self._first - STEP, 0)
         with self._place_kept(0):
-            await self.mount_all([self._new_view(item) for item in self._path[self._first : first]], after=".earlier")
-            # What is being written grows where it is.
-            if self._path[-1].message.state != "writing":
-                self._end = min(self._end, self._first + MOST)
-                await self.remove_children(self.views[self._end - self._first :])
+            await self.mount_all([self._new_view(item) for item in self._excerpt.go_up()], after=".earlier")
+            await self.remove_children(self.views[len(self._excerpt.messages) :])
             self._show_rest()
 
     async def show_later(self) -> None:
         """Bring more of what follows at the bottom, with the reader's place unmoved."""
-        if self._end >= len(self._path):
+        if not self._excerpt.n_later:
             return
-        end, self._end = self._end, min(self._end + STEP, len(self._path))
         with self._place_kept(-1):
-            await self.mount_all([self._new_view(item) for item in self._path[end : self._end]], before=".later")
-            n_gone = max(self._end - self._first - MOST, 0)
-            self._first += n_gone
-            await self.remove_children(self.views[:n_gone])
+            await self.mount_all([self._new_view(item) for item in self._excerpt.go_down()], before=".later")
+            await self.remove_children(self.views[: -len(self._excerpt.messages)])
             self._show_rest()
 
     @contextmanager
@@ -316,20 +278,15 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
 
     async def grow(self, message_id: str, text: str) -> None:
         """More of an answer came; it is kept also while the reader is too far away for it to be mounted."""
-        at = next((n for n in reversed(range(len(self._path))) if self._path[n].message.id == message_id), None)
-        if at is None:
-            return
-        self._growing = message_id
-        self._path[at] = item = _with_text(self._path[at], self._path[at].message.content + text)
+        item = self._excerpt.grow(message_id, text)
         view = self._view(message_id)
-        if view is not None:
+        if item is not None and view is not None:
             await view.show_item(item)
 
     async def settle(self, item: PathMessage, notes: AnswerNotes) -> None:
         """An answer is over; the notes stay with it."""
-        self._growing = None
+        self._excerpt.settle(item)
         self._notes[item.message.id] = notes
-        self._path = [item if old.message.id == item.message.id else old for old in self._path]
         view = self._view(item.message.id)
         if view is not None:
             view.notes = notes
@@ -349,9 +306,9 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
         super().watch_scroll_y(old_value, new_value)
         if self._is_moving:
             return
-        if new_value <= 0 < old_value and self._first:
+        if new_value <= 0 < old_value and self._excerpt.first:
             self.run_worker(self.show_more(), group="earlier", exclusive=True)
-        elif new_value >= self.max_scroll_y > 0 and new_value > old_value and self._end < len(self._path):
+        elif new_value >= self.max_scroll_y > 0 and new_value > old_value and self._excerpt.n_later:
             self.run_worker(self.show_later(), group="earlier", exclusive=True)
 
     def action_cursor(self, step: int) -> None:
@@ -384,20 +341,15 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
 
     def action_copy(self) -> None:
         """Send the message under the cursor, or the last one, to the terminal's clipboard."""
-        item = self.cursor_item or (self._path[-1] if self._path else None)
+        item = self.cursor_item or next(reversed(self._excerpt.branch), None)
         if item is not None:
             self.app.copy_to_clipboard(item.message.content)
 
     def action_copy_code(self) -> None:
         """Send a code block of the message under the cursor, or of the last one that has any: its last one first."""
-        copied = self._code_copies.next_of([self.cursor_item] if self.cursor_item is not None else reversed(self._path))
+        here = self.cursor_item
+        copied = self._code_copies.next_of([here] if here is not None else reversed(self._excerpt.branch))
         if copied is not None:
             cast("Clipboard", self.app).copy_to_clipboard(*copied)
         else:
             self.app.notify(_("There is no code block to copy."), markup=False)
-
-
-def _with_text(item: PathMessage, text: str) -> PathMessage:
-    """The message of an answer that is being written, with its text so far."""
-    message = msgspec.structs.replace(item.message, content=text, state="writing")
-    return msgspec.structs.replace(item, message=message)
