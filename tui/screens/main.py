@@ -134,6 +134,23 @@ class MainScreen(MainPrompt):
         """Whether a side pane lies over the chat."""
         return self.has_class("-narrow") and (self.has_class("-show-history") or self.has_class("-show-engine"))
 
+    def on_prompt_box_sent(self, event: PromptBox.Sent) -> None:
+        """Send, or carry out a command that begins with a slash."""
+        from tui.slash import Call, NoCommand, read_prompt
+
+        if not self.is_furnished:
+            return
+        read = read_prompt(event.text)
+        if isinstance(read, NoCommand):
+            self.notify(read.sentence, severity="warning", markup=False)
+        elif isinstance(read, Call):
+            from tui.screens.main_commands import carry_out
+
+            self.prompt.clear()
+            carry_out(self, read, event.text)
+        else:
+            self.send(event.text, read)
+
     def action_stop(self) -> None:
         """Stop the answer."""
         self._do(self.workspace.conversation.stop())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from textual import work
 from textual.content import Content
@@ -15,7 +15,6 @@ from tui.widgets.prompt_box import PromptBox
 
 if TYPE_CHECKING:
     from tui import messages
-    from tui.screens.main import MainScreen
     from tui.widgets.completion_menu import CompletionMenu
     from tui.widgets.sampling_pane import SamplingPane
 
@@ -25,29 +24,13 @@ class MainPrompt(MainCandidates):
 
     # Sending
 
-    def on_prompt_box_sent(self, event: PromptBox.Sent) -> None:
-        """Send, or carry out a command that begins with a slash."""
-        from tui.slash import Call, NoCommand, read_prompt
-
-        if not self.is_furnished:
-            return
-        read = read_prompt(event.text)
-        if isinstance(read, NoCommand):
-            self.notify(read.sentence, severity="warning", markup=False)
-        elif isinstance(read, Call):
-            from tui.screens.main_commands import carry_out
-
-            self.prompt.clear()
-            carry_out(cast("MainScreen", self), read, event.text)
-        else:
-            self._send(event.text, read)
-
     def give_back(self, typed: str) -> None:
         """Put a command that was refused back into the box, before what was typed since."""
         self.prompt.show_draft("\n".join(text for text in (typed, self.prompt.text) if text))
 
     @work(group="send")
-    async def _send(self, typed: str, text: str) -> None:
+    async def send(self, typed: str, text: str) -> None:
+        """Send a message, and clear the box of what was typed for it; what is not sent stays there."""
         from storage.errors import StorageError
 
         # A question asked while the app is still opening a session belongs to that one.
