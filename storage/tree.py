@@ -150,13 +150,14 @@ def delete_message(db: SqliteDatabase, message_id: str) -> None:
 
 @writes
 def fork_session(db: SqliteDatabase, session_id: str, message_id: str) -> Session:
-    """Copy the branch from its root to a message into a session of its own."""
+    """Copy the branch from its root to a message into a session of its own, with the model of its last answer."""
     old = get_session(db, session_id)
     branch = path_to(db, message_id)
     if branch[-1].message.session_id != session_id:
         raise NoSuchMessageError(message_id)
+    answered_by = next((step.message.model for step in reversed(branch) if step.message.model), old.model)
     new = create_session(
-        db, model=old.model, system=old.system, settings=old.settings, template=old.template, title=old.title
+        db, model=answered_by, system=old.system, settings=old.settings, template=old.template, title=old.title
     )
     session = session_key(db, new.id)
     db.execute("UPDATE sessions SET title_source = ? WHERE key = ?", [old.title_source, session])

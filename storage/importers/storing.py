@@ -133,6 +133,8 @@ def _add_messages(db: SqliteDatabase, session: int, source: PortableSession) -> 
         before = head_of(db, session)
         _choose_branches(db, session, source, keys)
         _choose_head(db, session, source, keys, before)
+        if source.model and head_of(db, session) != before:
+            db.execute("UPDATE sessions SET model = ? WHERE key = ?", [storable(source.model), session])
     if (n_added or n_grown) and source.updated_utc:
         db.execute("UPDATE sessions SET updated_utc = max(updated_utc, ?) WHERE key = ?", [source.updated_utc, session])
     return n_added + n_grown

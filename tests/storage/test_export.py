@@ -125,3 +125,20 @@ def test_markdown_can_show_all_branches(db: Database, rivers: Session) -> None:
     assert "## 2, follows 1: tiny (stopped)" in text
     assert "## 3, follows 1: huge (being written)" in text
     assert "## 4: You\n\nMountains?" in text
+
+
+def test_a_session_that_has_grown_elsewhere_comes_with_the_model_of_its_last_answer(
+    db: Database, session: Session, tmp_path: Path
+) -> None:
+    asked = append_message(db, session.id, None, "user", "Rivers?")
+    answer = begin_answer(db, session.id, asked.id, model="small", settings={}, seed=None)
+    file = tmp_path / "session.json"
+    with closing(open_database(tmp_path / "other.db")) as other:
+        file.write_text(session_json(db, session.id))
+        import_file(other, file)
+        assert sessions.get_session(other, session.id).model == "small"
+        again = append_message(db, session.id, answer.id, "user", "And lakes?")
+        begin_answer(db, session.id, again.id, model="large", settings={}, seed=None)
+        file.write_text(session_json(db, session.id))
+        import_file(other, file)
+        assert sessions.get_session(other, session.id).model == "large"

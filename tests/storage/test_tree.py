@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlite_utils import Database
 
+from storage.answers import begin_answer
 from storage.errors import NoSuchMessageError
 from storage.records import Message, Session
 from storage.sessions import create_session, get_session
@@ -128,6 +129,16 @@ def test_a_fork_is_a_session_of_its_own(db: Database, session: Session) -> None:
     assert shown(db, forked) == ["Hi", "Hello"]
     delete_message(db, path(db, forked.id)[0].message.id)
     assert shown(db, session) == ["Hi", "Hello", "Rivers?", "The Po"]
+
+
+def test_a_fork_goes_on_with_the_model_of_its_own_last_answer(db: Database, session: Session) -> None:
+    answered = []
+    for model in ("small", "large"):
+        asked = append_message(db, session.id, answered[-1] if answered else None, "user", "Rivers?")
+        answered.append(begin_answer(db, session.id, asked.id, model=model, settings={}, seed=None).id)
+    assert get_session(db, session.id).model == "large"
+    assert fork_session(db, session.id, answered[0]).model == "small"
+    assert fork_session(db, session.id, answered[1]).model == "large"
 
 
 def test_messages_of_other_sessions_are_no_parents(db: Database, session: Session) -> None:
