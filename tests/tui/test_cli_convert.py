@@ -18,7 +18,9 @@ from gguf import GGUFReader, GGUFWriter
 SLOW = Path(__file__).parents[1] / "engine" / "children" / "slow_conversion.py"
 
 SLOWLY = """
+import signal
 import sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored
 from engine.conversion import client
 client.COMMAND = (sys.executable, "-P", sys.argv.pop(1))
 from tui.__main__ import main
@@ -102,7 +104,10 @@ def test_wrong_usage(arguments, words, cli, warm_home, source, tmp_path):
     assert words in ran.err
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGHUP, 130), (signal.SIGKILL, -9)],
+)
 def test_ended_by_a_signal_it_leaves_neither_file_nor_process(number, code, warm_home, source, tmp_path):
     target = tmp_path / "target"
     target.mkdir()

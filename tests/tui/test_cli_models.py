@@ -291,12 +291,14 @@ def test_pull_of_a_folder_tells_its_size(cli: Cli, home: Path, hub: Any) -> None
     assert json.loads(ran.out) == {"path": str(home / "models" / "Folder"), "size_bytes": 5002}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_stopped_pull_says_so_and_keeps_what_came(home: Path, hub: Any, number: int) -> None:
     hub.repos["o/m"] = {"m.gguf": bytes(3_000_000)}
     hub.gate.clear()
+    # Whoever runs the tests under nohup has them ignore SIGHUP, and what they start.
+    program = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\nfrom tui.__main__ import main; main()"
     with subprocess.Popen(
-        [sys.executable, "-P", "-m", "tui", "models", "pull", "hf:o/m"], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-P", "-c", program, "models", "pull", "hf:o/m"], stderr=subprocess.PIPE, text=True
     ) as process:
         part = home / "models" / "m.gguf.part"
         while not (part.exists() and part.stat().st_size):

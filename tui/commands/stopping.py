@@ -19,17 +19,13 @@ _Result = TypeVar("_Result")
 
 @contextmanager
 def stoppable(left: Callable[[], str]) -> Iterator[None]:
-    """End what happens inside on Ctrl-C or SIGTERM, say in one line what is left, and exit as interrupted."""
-    is_main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if is_main else None
-    try:
-        yield
-    except KeyboardInterrupt:
-        say(left())
-        raise click.Abort from None
-    finally:
-        if is_main:
-            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+    """End what happens inside on Ctrl-C, SIGTERM or SIGHUP, say in one line what is left, and exit as interrupted."""
+    with _handled_by(signal.default_int_handler):
+        try:
+            yield
+        except KeyboardInterrupt:
+            say(left())
+            raise click.Abort from None
 
 
 def run_stoppable(work: Coroutine[Any, Any, _Result]) -> _Result:
