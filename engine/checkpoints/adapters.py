@@ -62,7 +62,7 @@ def read_adapter_folder(folder: Path) -> Adapter:
     return Adapter(
         folder,
         "LoRA",
-        _pairs(weights, halves, alpha, rank),
+        _pairs(weights, halves, replaced, alpha, rank),
         replaced,
         hugging_face_order=True,
         hugging_face_names=True,
@@ -96,9 +96,13 @@ def _peft_place(foreign: str) -> tuple[str, str]:
 
 
 def _pairs(
-    path: Path, halves: Mapping[str, Mapping[str, TensorInfo]], alpha: float | None, rank: int | None
+    path: Path,
+    halves: Mapping[str, Mapping[str, TensorInfo]],
+    replaced: Mapping[str, TensorInfo],
+    alpha: float | None,
+    rank: int | None,
 ) -> dict[str, LoraPair]:
-    if not halves:
+    if not halves and not replaced:
         raise ModelFileError(f"{path} has no LoRA matrices.", _DAMAGED)
     pairs = {}
     for name, half in halves.items():
@@ -134,7 +138,7 @@ def read_ggla(path: Path) -> Adapter:
             if half in halves.setdefault(name, {}):
                 raise cursor.error(f"the matrix {half} for {name} is there twice.", _DAMAGED)
             halves[name][half] = tensor
-    pairs = _pairs(path, halves, float(alpha), rank)
+    pairs = _pairs(path, halves, {}, float(alpha), rank)
     return Adapter(path, "LoRA (ggla)", pairs, {}, hugging_face_order=True, files=(path,))
 
 
@@ -191,7 +195,7 @@ def adapter_of_gguf(gguf: Checkpoint) -> Adapter:
     return Adapter(
         gguf.path,
         "LoRA (GGUF)",
-        _pairs(gguf.path, halves, alpha, None),
+        _pairs(gguf.path, halves, replaced, alpha, None),
         replaced,
         hugging_face_order=False,
         files=gguf.files,
