@@ -45,12 +45,19 @@ _HUGGING_FACE_LAYER = {
     "block_sparse_moe.gate": "ffn_gate_inp",
     "mlp.gate": "ffn_gate_inp",
 }
-_HUGGING_FACE_GEMMA = {
+_GEMMA = {
     "post_attention_layernorm": "post_attention_norm",
     "pre_feedforward_layernorm": "ffn_norm",
     "post_feedforward_layernorm": "post_ffw_norm",
 }
 """From the second on Gemma norms the results of its two halves as well, by the name that others' next norm has."""
+
+_OTHERWISE = {
+    "gemma2": _GEMMA,
+    "gemma3": _GEMMA,
+    "gpt-oss": {"post_attention_layernorm": "post_attention_norm"},
+}
+"""Parts of a layer that an architecture has under other names; gpt-oss's norm is one before the feed-forward layer."""
 
 _EXPERT = re.compile(r"(?:block_sparse_moe|mlp)\.experts\.(\d{1,4})\.(\w+)")
 _EXPERT_PARTS = {
@@ -77,8 +84,7 @@ def from_hugging_face(name: str, architecture: str) -> str | None:
 
     Whoever saved a model without its output, a LlamaModel, has the names without `model.` before them.
     """
-    has_more_norms = architecture in ("gemma2", "gemma3")
-    layer = _HUGGING_FACE_LAYER | _HUGGING_FACE_GEMMA if has_more_norms else _HUGGING_FACE_LAYER
+    layer = _HUGGING_FACE_LAYER | _OTHERWISE.get(architecture, {})
     return _translated(name.removeprefix("model."), _HUGGING_FACE_OUTSIDE, layer)
 
 

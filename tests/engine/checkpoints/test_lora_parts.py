@@ -11,7 +11,7 @@ from gguf import GGUFWriter
 
 from engine.checkpoints import Checkpoint, open_checkpoint, open_with_base
 from engine.checkpoints.derived import read_floats
-from engine.errors import ModelFileError
+from engine.errors import ModelFileError, UnsupportedModelError
 from engine.gguf_config import config_from_gguf
 from tests.engine import tiny_models
 from tests.engine.checkpoints.test_huggingface_architectures import EXPERT, foreign_name
@@ -77,6 +77,31 @@ def test_norms_are_those_of_the_base_models_architecture(tmp_path: Path, write, 
     assert found.keys() == expected.keys()
     for name, values in expected.items():
         np.testing.assert_allclose(found[name], values, atol=2e-7, err_msg=name)
+
+
+def test_the_norm_behind_gpt_oss_attention(tmp_path: Path, write) -> None:
+    base = tiny_models.write_tiny(tmp_path / "base.gguf", "gpt-oss")
+    norm = np.linspace(0.5, 2.0, 64, dtype=np.float32)
+    adapter = write_peft(tmp_path / "adapter", write, {"model.layers.1.post_attention_layernorm.weight": norm})
+    np.testing.assert_array_equal(values_of(open_with_base(base, adapter))["blk.1.post_attention_norm.weight"], norm)
+
+
+def test_pairs_for_an_embedding_are_told_by_their_name(tmp_path: Path, write) -> None:
+    base = tiny_models.write_tiny(tmp_path / "base.gguf", "llama")
+    n_vocab, dim = values_of(open_checkpoint(base))["token_embd.weight"].shape
+    tensors = {
+        f"model.embed_tokens.lora_embedding_{half}": np.ones(shape, np.float32)
+        for half, shape in (("A", (RANK, n_vocab)), ("B", (dim, RANK)))
+    }
+    with pytest.raises(UnsupportedModelError, match=r"embed_tokens\.lora_embedding_A is for no part of a model"):
+        open_with_base(base, write_peft(tmp_path / "adapter", write, tensors))
+
+
+def test_an_adapter_with_nothing_in_it_is_damaged(tmp_path: Path, write) -> None:
+    with pytest.raises(ModelFileError, match="has no LoRA matrices"):
+        open_with_base(
+            tiny_models.write_tiny(tmp_path / "base.gguf", "llama"), write_peft(tmp_path / "adapter", write, {})
+        )
 
 
 @pytest.mark.parametrize("name", ["llama", "mistral3", "smollm3", "granite", "granitemoe", "qwen3"])
