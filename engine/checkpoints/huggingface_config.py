@@ -207,16 +207,23 @@ class HuggingFaceConfig:
         return keys | (self._yarn() if kind == "yarn" else {})
 
     def _yarn(self) -> dict[str, object]:
-        """YaRN's own numbers. attention_factor is the whole factor, GGUF's comes on top of YaRN's 1 + log / 10."""
+        """YaRN's own numbers. attention_factor is the whole factor, GGUF's comes on top of YaRN's 1 + log / 10.
+
+        DeepSeek's mscale and mscale_all_dim, of which each alone says nothing, make two: one is divided by the other.
+        """
         scaling = f"{self.architecture}.rope.scaling"
         keys: dict[str, object] = {
             f"{scaling}.yarn_{name}": self._rope_number(name, 1.0)
             for name in ("beta_fast", "beta_slow")
             if name in self.rope
         }
+        growth = math.log(max(1.0, self._rope_number("factor", 1.0))) / 10
+        larger, all_larger = (self.rope.real(name, 0.0, low=0.0, high=1e6) for name in ("mscale", "mscale_all_dim"))
         if "attention_factor" in self.rope:
-            own = 1 + math.log(max(1.0, self._rope_number("factor", 1.0))) / 10
-            keys[f"{scaling}.attn_factor"] = self._rope_number("attention_factor", own) / own
+            keys[f"{scaling}.attn_factor"] = self._rope_number("attention_factor", 1.0) / (1 + growth)
+        elif larger and all_larger:
+            factor = (1 + larger * growth) / (1 + all_larger * growth)
+            keys[f"{scaling}.attn_factor"] = factor / (1 + growth)
         return keys
 
     def _long_rope(self) -> dict[str, object]:

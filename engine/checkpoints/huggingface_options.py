@@ -59,9 +59,9 @@ def _check_query_scale(config: HuggingFaceConfig) -> None:
 
 
 def _check_windows(config: HuggingFaceConfig) -> None:
-    """Qwen's windows, which its models name and do not use."""
+    """The windows of Qwen and SmolLM, which their models name and do not use."""
     values = config.values
-    if not config.architecture.startswith("qwen") or not values.flag("use_sliding_window", False):
+    if not config.architecture.startswith(("qwen", "smollm")) or not values.flag("use_sliding_window", False):
         return
     context = values.integer("max_position_embeddings", low=1, high=MAX_CONTEXT)
     window = values.integer("sliding_window", context, low=0, high=MAX_CONTEXT)
@@ -70,7 +70,7 @@ def _check_windows(config: HuggingFaceConfig) -> None:
         has_windows = "sliding_attention" in types
     else:
         n_full = values.integer("max_window_layers", _QWEN_FULL_LAYERS, low=0, high=MAX_LAYERS)
-        has_windows = config.architecture == "qwen3moe" or n_full < config.n_layers
+        has_windows = config.architecture in ("qwen3moe", "smollm3") or n_full < config.n_layers
     if has_windows and window < context:
         raise UnsupportedModelError(
             f"{config.path}: layers see no more than {window} tokens (use_sliding_window), which is not run here in a "

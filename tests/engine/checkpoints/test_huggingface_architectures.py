@@ -256,6 +256,8 @@ SLIDING = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers":
         ("qwen2", SLIDING, "no more than 4 tokens .use_sliding_window., .* in a qwen2 model"),
         ("qwen3", SLIDING | {"layer_types": ["full_attention", "sliding_attention"]}, "no more than 4 tokens"),
         ("qwen3moe", SLIDING | {"max_window_layers": 2}, "no more than 4 tokens"),
+        ("smollm3", {"use_sliding_window": True, "sliding_window": 4}, "no more than 4 tokens .* in a smollm3 model"),
+        ("smollm3", SLIDING | {"layer_types": ["full_attention", "sliding_attention"]}, "no more than 4 tokens"),
         ("smollm3", {"no_rope_layers": [1, 1, 1, 1, 1]}, "other layers than every 4th .* .no_rope_layers."),
     ],
 )

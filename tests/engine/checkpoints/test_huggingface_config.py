@@ -60,6 +60,19 @@ def test_the_numbers_of_yarn() -> None:
     assert not {key for key in keys if "yarn_" in key or "attn_factor" in key}
 
 
+@pytest.mark.parametrize("mscale", [1.0, 0.7, 0.0])
+def test_the_two_factors_of_deepseeks_yarn(mscale: float) -> None:
+    """As transformers has them: where both are given, one divided by the other in place of YaRN's own."""
+    scaling = {"rope_type": "yarn", "factor": 4.0, "mscale": mscale, "mscale_all_dim": 0.3}
+    config = HuggingFaceConfig(
+        {"architectures": ["Qwen3ForCausalLM"], **SIZES, "rope_scaling": scaling}, Path("config.json")
+    )
+    attn_factor = config.metadata().get("qwen3.rope.scaling.attn_factor", 1.0)
+    yarn = 1 + 0.1 * math.log(4.0)
+    expected = (1 + 0.1 * mscale * math.log(4.0)) / (1 + 0.1 * 0.3 * math.log(4.0)) if mscale else yarn
+    assert attn_factor == pytest.approx(expected / yarn)
+
+
 @pytest.mark.parametrize(
     "values",
     [
@@ -72,6 +85,8 @@ def test_the_numbers_of_yarn() -> None:
         {"architectures": ["Gemma2ForCausalLM"], "num_hidden_layers": 46, "head_dim": 8, "query_pre_attn_scalar": 16},
         {"architectures": ["Gemma2ForCausalLM"], "num_hidden_layers": 42, "query_pre_attn_scalar": 224},
         {"architectures": ["Gemma3ForCausalLM"], "hidden_activation": "gelu_pytorch_tanh", "query_pre_attn_scalar": 16},
+        {"architectures": ["SmolLM3ForCausalLM"], "use_sliding_window": False, "sliding_window": 128},
+        {"architectures": ["SmolLM3ForCausalLM"], "use_sliding_window": True, "sliding_window": None},
         {"architectures": ["LlamaForCausalLM"], "query_pre_attn_scalar": 3, "use_sliding_window": True},
     ],
 )
