@@ -91,7 +91,7 @@ def _listen(
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             said = line[:SAID_BYTES].decode(errors="replace").strip()
             raise ConversionFailedError(
-                f"The conversion's process wrote something that is no message: {said}", "Try again."
+                f"The conversion's process wrote something that is no message: {said}.", "Try again."
             ) from error
         if isinstance(message, Converted | ConversionFailed):
             return message

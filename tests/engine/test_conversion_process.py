@@ -199,7 +199,7 @@ def test_a_process_that_does_not_end_after_its_answer(start, monkeypatch, pids, 
 def test_a_process_that_writes_something_else(start, monkeypatch, pids, tmp_path, line):
     writer = f"import sys; sys.stdin.readline(); sys.stdout.buffer.write(b'{line}\\n'); sys.stdout.flush(); input()"
     monkeypatch.setattr(client, "COMMAND", (sys.executable, "-P", "-c", writer))
-    with pytest.raises(ConversionFailedError, match=r"no message: .* Try again\."):
+    with pytest.raises(ConversionFailedError, match=r"no message: .*\. Try again\."):
         start()
     assert names(tmp_path) == ["log", "source.gguf"]
     assert not psutil.pid_exists(pids[0])
