@@ -221,6 +221,35 @@ def test_a_signal_stops_keeps_what_came_and_leaves_no_engine(cli: Cli, model: Pa
     assert (answer["content"], answer["state"]) == ("Paris", "stopped")
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_second_signal_does_not_break_into_storing(cli: Cli, model: Path, home: Path, number: int) -> None:
+    """As a closed terminal sends it: the kernel to all, and the shell to its own."""
+    program = (
+        "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+        f"import engine.client; engine.client.ENGINE_COMMAND = {CLI_ENGINE!r}\n"
+        "from storage import answers; finish = answers.finish_answer\n"
+        "def signalled(*values, **more):\n"
+        f"    signal.raise_signal({int(number)})\n"
+        "    finish(*values, **more)\n"
+        "answers.finish_answer = signalled\n"
+        "from tui.__main__ import main; main()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, "ask", "-m", str(model), "--save", "WAIT"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(5) == b"Paris"
+        process.send_signal(number)
+        process.wait(timeout=60)
+    assert process.returncode == 130
+    session = json.loads(cli("sessions", "list", "--json").out)
+    answer = json.loads(cli("sessions", "show", session["id"], "--json").out)["messages"][-1]
+    assert (answer["content"], answer["state"]) == ("Paris", "stopped")
+
+
 def test_a_reader_that_goes_away_is_quiet(model: Path) -> None:
     program = (
         f"import engine.client; engine.client.ENGINE_COMMAND = {CLI_ENGINE!r}\nfrom tui.__main__ import main; main()"

@@ -29,7 +29,10 @@ def stoppable(left: Callable[[], str]) -> Iterator[None]:
 
 
 def run_stoppable(work: Coroutine[Any, Any, _Result]) -> _Result:
-    """Run it as asyncio.run does, but end it on SIGTERM and SIGHUP as on Ctrl-C: cancelled first, broken off next."""
+    """Run it as asyncio.run does, but end it on SIGTERM and SIGHUP as on Ctrl-C: it is cancelled.
+
+    A second Ctrl-C breaks it off, the other two do not: a terminal that is closed sends SIGHUP more than once.
+    """
     asked = False
 
     async def watched() -> _Result:
@@ -38,10 +41,9 @@ def run_stoppable(work: Coroutine[Any, Any, _Result]) -> _Result:
 
         def stop(_number: int, _frame: FrameType | None) -> None:
             nonlocal asked
-            if asked:
-                raise KeyboardInterrupt
-            asked = True
-            loop.call_soon_threadsafe(task.cancel)
+            if not asked:
+                asked = True
+                loop.call_soon_threadsafe(task.cancel)
 
         with _handled_by(stop):
             return await work
