@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import statistics
 import time
@@ -17,6 +16,7 @@ from tui.commands.configured import chosen_load, user_settings
 from tui.commands.engine_run import loaded_engine
 from tui.commands.options import base_option, json_option, model_option, not_empty, threads_option
 from tui.commands.output import CommandError, ProgressLine, table, write_json, write_text
+from tui.commands.stopping import run_stoppable
 from tui.language import _
 from tui.sentences import sentences
 
@@ -71,7 +71,7 @@ def command(
         raise click.UsageError(_("The model is named twice: give MODEL or -m, not both."))
     context = prompt_tokens + gen_tokens + SPARE_POSITIONS
     load = chosen_load(model or model_name, user_settings(), threads=threads, context=context, base=base)
-    result = asyncio.run(measure(load, prompt_tokens, gen_tokens, repeat))
+    result = run_stoppable(measure(load, prompt_tokens, gen_tokens, repeat))
     if as_json:
         write_json(result)
         return

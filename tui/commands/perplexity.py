@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from tui.commands.configured import chosen_load, user_settings
 from tui.commands.engine_run import loaded_engine
 from tui.commands.options import base_option, json_option, model_option, threads_option
 from tui.commands.output import CommandError, ProgressLine, percent, write_json, write_text
+from tui.commands.stopping import run_stoppable
 from tui.language import _
 from tui.sentences import reason
 
@@ -42,7 +42,7 @@ def command(
         ) from error
     text = given.decode("utf-8", "replace")
     load = chosen_load(model_name, user_settings(), threads=threads, context=window, base=base)
-    scored = asyncio.run(score(load, text, window))
+    scored = run_stoppable(score(load, text, window))
     if as_json:
         write_json({"perplexity": scored.perplexity, "tokens": scored.tokens, "stderr": scored.stderr})
     else:
