@@ -98,6 +98,18 @@ def test_a_backup_does_not_replace_a_pipe(cli: Cli, database: Path, tmp_path: Pa
     assert pipe.is_fifo()
 
 
+@pytest.mark.parametrize("links", [{"a": "a"}, {"a": "b", "b": "a"}])
+def test_links_that_lead_in_a_circle_are_not_replaced(
+    cli: Cli, database: Path, source: Path, tmp_path: Path, links: dict[str, str]
+) -> None:
+    for name, aim in links.items():
+        (tmp_path / name).symlink_to(aim)
+    for arguments in (["backup"], ["backup", "--force"], ["models", "convert", source, "-t", "q4_0", "--force"]):
+        ran = cli(*arguments, tmp_path / "a")
+        assert (ran.code, ran.err.count("\n"), "leads in a circle" in ran.err) == (1, 1, True)
+    assert {name: os.readlink(tmp_path / name) for name in links} == links
+
+
 def test_a_backup_cannot_go_to_standard_output(
     cli: Cli, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,6 +139,17 @@ def test_a_backup_into_no_folder_is_told(cli: Cli, database: Path, tmp_path: Pat
 
 
 # Convert
+
+
+def test_a_model_cannot_go_to_standard_output(
+    cli: Cli, warm_home: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = cli("models", "convert", source, "-", "-t", "q4_0")
+    assert (ran.code, ran.out, "standard output" in ran.err) == (2, "", True)
+    assert not (tmp_path / "-").exists()
+    assert cli("models", "convert", source, "./-", "-t", "q4_0").code == 0
+    assert GGUFReader(tmp_path / "-").tensors[0].tensor_type.name == "Q4_0"
 
 
 def test_a_conversion_goes_where_a_link_leads(cli: Cli, warm_home: Path, source: Path, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ class _MixType(click.ParamType[str]):
 
 @click.command()
 @click.argument("source", metavar="SRC", callback=not_empty)
-@click.argument("target", metavar="DST", type=click.Path(path_type=Path))
+@click.argument("place", metavar="DST", type=click.Path(), callback=not_empty)
 @click.option(
     "--type",
     "-t",
@@ -54,7 +54,7 @@ class _MixType(click.ParamType[str]):
 @threads_option
 @json_option
 def command(
-    source: str, target: Path, mix: str, base: str | None, force: bool, threads: int | None, as_json: bool
+    source: str, place: str, mix: str, base: str | None, force: bool, threads: int | None, as_json: bool
 ) -> None:
     """Write the model SRC as a GGUF file DST with weights of another type.
 
@@ -63,7 +63,9 @@ def command(
     """
     from engine.conversion.client import convert
 
-    paths, settings = user_paths(), user_settings()
+    if place == "-":
+        raise click.UsageError(_("A model cannot be written to standard output: name a file."))
+    target, paths, settings = Path(place), user_paths(), user_settings()
     conversion = Conversion(
         source=str(chosen_model(source, settings)),
         target=str(replaced_file(target) if force else target.absolute()),
