@@ -65,12 +65,14 @@ server_option = click.option(
     "--server",
     type=TEXT,
     metavar="NAME",
+    callback=not_empty,
     help="Use this server of the settings instead of this machine; -m names its model.",
 )
 app_server_option = click.option(
     "--server",
     type=TEXT,
     metavar="NAME",
+    callback=not_empty,
     help="Use this server of the settings instead of this machine; MODEL names its model.",
 )
 threads_option = click.option(

@@ -11,7 +11,7 @@ from engine.errors import EngineError
 from engine.protocol import Load, PromptProgress, Scored
 from tui.commands.configured import chosen_load, user_settings
 from tui.commands.engine_run import loaded_engine
-from tui.commands.options import base_option, json_option, model_option, threads_option
+from tui.commands.options import base_option, json_option, model_option, not_empty, threads_option
 from tui.commands.output import CommandError, ProgressLine, percent, write_json, write_text
 from tui.commands.stopping import run_stoppable
 from tui.language import _
@@ -19,7 +19,7 @@ from tui.sentences import reason
 
 
 @click.command()
-@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True), callback=not_empty)
 @model_option
 @base_option
 @click.option(

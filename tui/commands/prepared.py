@@ -8,7 +8,7 @@ import click
 
 from engine.new_file import clear_parts
 from engine.prepared_files import PREPARED, PreparedFile, list_prepared, remove
-from tui.commands.options import json_option
+from tui.commands.options import json_option, not_empty
 from tui.commands.output import CommandError, say, table, write_json, write_text
 from tui.language import _
 from tui.paths import user_paths
@@ -16,7 +16,7 @@ from tui.text import human_bytes, safe_line
 
 
 @click.command()
-@click.argument("model", required=False)
+@click.argument("model", required=False, callback=not_empty)
 @click.option("--clear", is_flag=True, help="Delete them: all, or those of MODEL. They are made again when needed.")
 @json_option
 def command(model: str | None, clear: bool, as_json: bool) -> None:

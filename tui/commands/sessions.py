@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from tui.commands.options import TEXT, json_option
+from tui.commands.options import TEXT, json_option, not_empty
 from tui.commands.output import say, table, write_json, write_text
 from tui.language import N_, _, ngettext
 from tui.paths import user_paths
@@ -111,7 +111,7 @@ def _listed(session: Session) -> dict[str, object]:
 
 
 @command.command()
-@click.argument("session_id", type=TEXT, metavar="ID")
+@click.argument("session_id", type=TEXT, metavar="ID", callback=not_empty)
 @json_option
 def show(session_id: str, as_json: bool) -> None:
     """Show a session: its conversation, or with --json all of its branches."""
@@ -156,7 +156,7 @@ def search(text: tuple[str, ...], limit: int, as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("session_id", type=TEXT, metavar="ID")
+@click.argument("session_id", type=TEXT, metavar="ID", callback=not_empty)
 @click.argument("title", type=TEXT)
 def rename(session_id: str, title: str) -> None:
     """Give a session a title, which stays."""
@@ -167,7 +167,7 @@ def rename(session_id: str, title: str) -> None:
 
 
 @command.command()
-@click.argument("session_id", type=TEXT, metavar="ID", required=False)
+@click.argument("session_id", type=TEXT, metavar="ID", required=False, callback=not_empty)
 @click.option("--all", "every", is_flag=True, help="All sessions, as one document.")
 @click.option(
     "--format",
@@ -192,9 +192,9 @@ def export(session_id: str | None, every: bool, form: str | None) -> None:
 
 
 @command.command("import")
-@click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
+@click.argument("file", type=click.Path(allow_dash=True), callback=not_empty)
 @json_option
-def import_command(file: Path, as_json: bool) -> None:
+def import_command(file: str, as_json: bool) -> None:
     """Take in sessions: this program's own JSON, ChatGPT's export, or the `llm` tool's logs.db; - is standard input.
 
     What was imported before is recognised and not doubled.
@@ -202,10 +202,10 @@ def import_command(file: Path, as_json: bool) -> None:
     from storage.importers import import_file
 
     with _database() as db:
-        if str(file) == "-":
+        if file == "-":
             report = import_file(db, "stdin", sys.stdin.buffer)
         else:
-            report = import_file(db, file)
+            report = import_file(db, Path(file))
     if as_json:
         write_json(report)
     else:
@@ -230,7 +230,7 @@ def import_command(file: Path, as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("session_id", type=TEXT, metavar="ID")
+@click.argument("session_id", type=TEXT, metavar="ID", callback=not_empty)
 @click.option("--yes", is_flag=True, help="Do not ask; without a terminal, nobody is asked anyway.")
 def delete(session_id: str, yes: bool) -> None:
     """Delete a session for good, with every trace of it in the database."""
