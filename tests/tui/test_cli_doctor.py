@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from storage.database import open_database
 from tui.commands import checks
+from tui.paths import user_paths
 
 Cli = Callable[..., Any]
 
@@ -55,6 +59,13 @@ def test_a_home_in_what_is_no_folder_is_told(cli: Cli, tmp_path: Path, monkeypat
             )
 
 
+def test_the_sessions_are_only_read(home: Path) -> None:
+    paths = user_paths()
+    with closing(open_database(paths.database)), closing(sqlite3.connect(paths.database, isolation_level=None)) as app:
+        app.execute("BEGIN IMMEDIATE")
+        assert checks.database(paths).verdict == "fine"
+
+
 @pytest.mark.parametrize(
     ("environ", "verdict"),
     [
@@ -67,6 +78,13 @@ def test_a_home_in_what_is_no_folder_is_told(cli: Cli, tmp_path: Path, monkeypat
 def test_terminals(environ: dict[str, str], verdict: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     assert checks.terminal(environ).verdict == verdict
+
+
+@pytest.mark.parametrize("name", ["SSH_CONNECTION", "SSH_TTY"])
+def test_a_terminal_over_ssh_is_told(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert checks.terminal({"TERM": "xterm", name: "1"}).found.endswith(" over SSH")
+    assert " over SSH" not in checks.terminal({"TERM": "xterm", name: ""}).found
 
 
 def test_a_terminal_without_unicode_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ from tui.language import N_, _
 from tui.paths import Paths
 from tui.sentences import sentence
 from tui.settings import LoadedSettings
+from tui.terminal import is_remote
 from tui.text import human_bytes
 
 Verdict = Literal["fine", "note", "bad"]
@@ -159,7 +160,7 @@ def terminal(environ: Mapping[str, str]) -> Finding:
     kind = environ.get("TERM", "")
     columns, rows = shutil.get_terminal_size()
     encoding = sys.stdout.encoding or "unknown"
-    over = _(" over SSH") if "SSH_CONNECTION" in environ else ""
+    over = _(" over SSH") if is_remote(environ) else ""
     inside = _(" in tmux") if "TMUX" in environ else ""
     found = f"{kind or _('TERM is not set')}, {columns}×{rows}, {_colors(environ)}, {encoding}{inside}{over}"
     if not sys.stdout.isatty():
@@ -224,10 +225,11 @@ def database(paths: Paths) -> Finding:
     """Whether the sessions are whole."""
     if not paths.database.exists():
         return Finding("Sessions", "fine", _("none yet"))
-    from storage.database import check, open_database
+    from storage.database import check
+    from tui.commands.sessions import open_to_read
 
     try:
-        db = open_database(paths.database)
+        db = open_to_read(paths.database)
         try:
             damage = check(db)
         finally:
