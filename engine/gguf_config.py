@@ -8,16 +8,12 @@ from dataclasses import dataclass, replace
 
 from engine.architectures import ARCHITECTURES, Architecture
 from engine.checkpoints import Metadata, TensorInfo
+from engine.checkpoints.limits import MAX_CONTEXT, MAX_EXPERTS, MAX_HEADS, MAX_LAYERS, MAX_WIDTH
 from engine.config import ModelConfig, RopeScaling, RopeScalingType
 from engine.errors import UnsupportedModelError
 from engine.model_tensors import biased_matrices, check_tensors
 
-MAX_LAYERS = 1024
-MAX_HEADS = 4096
-MAX_WIDTH = 1 << 20
 MAX_VOCAB = 1 << 24
-MAX_CONTEXT = 1 << 27
-MAX_EXPERTS = 1024
 MIN_ROPE_THETA = 1.001
 
 

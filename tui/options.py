@@ -1,8 +1,11 @@
-"""What the command line asks of the app."""
+"""What the command line asks of the app, and the limit that it shares with the settings."""
 
 from __future__ import annotations
 
 import msgspec
+
+MAX_THREADS = 1024
+"""To compute with: more than any processor has, and few enough to have memory for."""
 
 
 class AppOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from engine.remote.config import ServerConfig
 from engine.typed_path import typed_path
 from tui.clipboard import Clipboard
 from tui.language import N_, LanguageSetting, _
+from tui.options import MAX_THREADS
 from tui.setting_reasons import reason_of
 
 DEFAULT_SYSTEM_PROMPT = "You are a helpful assistant."
@@ -73,7 +74,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     was used longest ago goes first. kv_type: what keys and values are kept as; q8_0 takes half the room of f16.
     """
 
-    threads: Annotated[int, msgspec.Meta(ge=0, le=1024)] = 0
+    threads: Annotated[int, msgspec.Meta(ge=0, le=MAX_THREADS)] = 0
     context: Annotated[int, msgspec.Meta(ge=0)] = 0
     panels: PanelStore = "disk"
     cache_limit_gb: Annotated[float, msgspec.Meta(ge=0)] = 50.0

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from engine.checkpoints.checkpoint import Checkpoint, TensorInfo
 from engine.checkpoints.cursor import Cursor, open_cursor
 from engine.checkpoints.derived import derived, read_floats
-from engine.checkpoints.experts import MAX_EXPERTS, matrices_of_stack, names_in_stack
+from engine.checkpoints.experts import matrices_of_stack, names_in_stack
 from engine.checkpoints.huggingface import read_weight_file
-from engine.checkpoints.lora import Adapter, LoraPair, lora_pair
+from engine.checkpoints.limits import MAX_EXPERTS
+from engine.checkpoints.lora import MAX_RANK, Adapter, LoraPair, lora_pair
 from engine.checkpoints.metadata import Metadata
 from engine.checkpoints.names import from_meta
 from engine.checkpoints.small_files import read_json_object
@@ -44,7 +45,7 @@ def read_adapter_folder(folder: Path) -> Adapter:
     config_path = folder / CONFIG
     config = Metadata({k: v for k, v in read_json_object(config_path).items() if v is not None}, config_path)
     _check_options(config)
-    rank = config.integer("r", low=1, high=4096)
+    rank = config.integer("r", low=1, high=MAX_RANK)
     alpha = config.real("lora_alpha", float(rank), low=0.0, high=MAX_ALPHA)
     if config.flag("use_rslora", False):
         alpha *= math.sqrt(rank)
@@ -129,7 +130,7 @@ def read_ggla(path: Path) -> Adapter:
         version = cursor.integer("the version", -(2**31), 2**31 - 1)
         if version != 1:
             raise UnsupportedModelError(f"{path} has ggla version {version}; 1 is known.", "Choose another adapter.")
-        rank = cursor.integer("the rank", 1, 4096)
+        rank = cursor.integer("the rank", 1, MAX_RANK)
         alpha = cursor.integer("alpha", 0, int(MAX_ALPHA))
         for _ in range(MAX_TENSORS):
             if cursor.at == cursor.size:

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-MAX_EXPERTS = 1024
-
 _ONE = re.compile(r"(blk\.\d+\.ffn_(?:gate|up|down))\.(\d{1,4})\.weight")
 
 

@@ -22,14 +22,13 @@ from engine.checkpoints.ggml_layouts import (
     type_of,
 )
 from engine.checkpoints.ggml_vocabulary import Entry, tokenizer_metadata
+from engine.checkpoints.limits import MAX_LAYERS, MAX_WIDTH
 from engine.checkpoints.llama import join_parts, llama_metadata
 from engine.checkpoints.metadata import Metadata
 from engine.checkpoints.names import from_meta, is_no_weight
 from engine.errors import ModelFileError, UnsupportedModelError
 
 MAX_VOCAB = 1 << 22
-MAX_WIDTH = 1 << 20
-MAX_LAYERS = 1024
 MAX_TOKEN_BYTES = 4096
 MAX_NAME_BYTES = 256
 MAX_TENSORS = 100_000

@@ -10,8 +10,9 @@ from pathlib import Path
 from engine.checkpoints.checkpoint import Checkpoint, TensorInfo
 from engine.checkpoints.derived import as_floats, constant_vector, rotary_order
 from engine.checkpoints.experts import stack_experts
-from engine.checkpoints.huggingface_config import MAX_WIDTH, HuggingFaceConfig
+from engine.checkpoints.huggingface_config import HuggingFaceConfig
 from engine.checkpoints.huggingface_options import check_options
+from engine.checkpoints.limits import MAX_WIDTH
 from engine.checkpoints.metadata import Metadata
 from engine.checkpoints.names import from_hugging_face, is_no_weight
 from engine.checkpoints.safetensors import read_safetensors

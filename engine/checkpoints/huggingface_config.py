@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from engine.checkpoints.limits import MAX_CONTEXT, MAX_LAYERS, MAX_WIDTH
 from engine.checkpoints.llama import llama_3_divisors
 from engine.checkpoints.metadata import Metadata
 from engine.errors import UnsupportedModelError
@@ -31,10 +32,6 @@ ARCHITECTURES = {
     "Glm4ForCausalLM": "glm4",
 }
 """Names in `architectures` and GGUF's."""
-
-MAX_WIDTH = 1 << 20
-MAX_LAYERS = 1024
-MAX_CONTEXT = 1 << 27
 
 LLAMA_CONTEXT = 2048
 """What LLaMA reads; its first configurations did not say so."""

@@ -6,7 +6,8 @@ Source: the configurations and models in the transformers repository.
 from __future__ import annotations
 
 from engine.architectures import ARCHITECTURES
-from engine.checkpoints.huggingface_config import MAX_CONTEXT, MAX_LAYERS, HuggingFaceConfig
+from engine.checkpoints.huggingface_config import HuggingFaceConfig
+from engine.checkpoints.limits import MAX_CONTEXT, MAX_LAYERS
 from engine.errors import UnsupportedModelError
 
 _ACTIVATIONS = {"silu": ("silu", "swish"), "gelu": ("gelu_pytorch_tanh", "gelu_new", "gelu_fast", "gelu")}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from engine.checkpoints.checkpoint import Checkpoint, TensorInfo
 from engine.checkpoints.derived import constant_vector
+from engine.checkpoints.limits import MAX_LAYERS, MAX_WIDTH
 from engine.checkpoints.llama import join_parts, llama_3_divisors, llama_metadata
 from engine.checkpoints.metadata import Metadata
 from engine.checkpoints.names import from_meta, is_no_weight
@@ -17,9 +18,6 @@ from engine.checkpoints.tiktoken_model import is_tiktoken, tiktoken_metadata
 from engine.checkpoints.tokenizer_files import sentencepiece_metadata
 from engine.checkpoints.torch_zip import read_torch
 from engine.errors import ModelFileError, UnsupportedModelError
-
-MAX_WIDTH = 1 << 20
-MAX_LAYERS = 1024
 
 SCALED_CONTEXT = 131_072
 LARGEST_SMALL_DIM = 3072

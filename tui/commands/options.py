@@ -10,6 +10,7 @@ import click
 
 from tui.commands.output import whole_text
 from tui.language import _
+from tui.options import MAX_THREADS
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -34,9 +35,6 @@ class NumberRange(click.FloatRange):
 
 
 TEXT = _Text()
-
-MAX_THREADS = 1024
-"""As in the settings: more than any processor has, and few enough to have memory for."""
 
 
 def not_empty(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
