@@ -24,7 +24,6 @@ import sys
 import tempfile
 import termios
 import time
-from array import array
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -135,6 +134,7 @@ def play(model: Path, n_kills: int, engine: list[str], seed: int) -> Outcome:
 def look(file: Path, log: Path, sent: list[str], killed_s: float, outcome: Outcome) -> None:
     """Count what is wrong with a database after a kill."""
     from storage.database import check, open_database
+    from storage.records import unpack_token_ids
 
     db = open_database(file)
     try:
@@ -150,7 +150,7 @@ def look(file: Path, log: Path, sent: list[str], killed_s: float, outcome: Outco
         db.close()
     if cut is not None:
         outcome.answers_cut += 1
-        n_stored = len(array("i", cut[1] or b""))
+        n_stored = len(unpack_token_ids(cut[1] or b""))
         times = [float(when) for when, request in map(str.split, log.read_text().splitlines()) if request == cut[0]]
         lost = [when for when in times[n_stored:] if when < killed_s]
         outcome.missing_s.append(killed_s - lost[0] if lost else 0.0)

@@ -86,7 +86,7 @@ async def measure(options: argparse.Namespace) -> None:
             answers = {}
             for speculate, seen in speeds.items():
                 finished, answers[speculate] = await answer(client, prompt, options.tokens, speculate)
-                seen.append((finished.generated_tokens - 1) / finished.generate_ms * 1000)
+                seen.append(finished.tokens_per_second() or 0.0)
                 if speculate:
                     guessed, right = finished.guessed_tokens, finished.right_guesses
             if answers[True] != answers[False]:

@@ -17,7 +17,9 @@ def main() -> None:
         open_closed_streams()
         code = _run(sys.argv[1:])
     except KeyboardInterrupt:
-        code = 130
+        from tui.importing import INTERRUPTED
+
+        code = INTERRUPTED
     sys.exit(code)
 
 
