@@ -18,7 +18,7 @@ class Architecture:
     feed-forward's results are normed before they are added. gate_in_up: one tensor has the rows of gate, then those of
     up. scaled_embedding: embeddings are multiplied by sqrt(dim). scales_in_file: the file says by what embeddings,
     queries, a layer's results and logits are multiplied.
-    unturned_every: of so many layers the last does not turn queries and keys by their position, 0: all do.
+    unturned_every: of so many layers the last does not turn queries and keys by their position (NoPE), 0: all do.
     window: the sliding window if the file does not say. window_every: of so many layers the last has none, 1: of every
     one, 0: all have it. local_rope_theta: layers with a window turn by this base, without scaling.
     attn_softcap, final_softcap: if the file does not say; 0 is off, None where the architecture has none, whatever the

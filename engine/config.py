@@ -17,7 +17,8 @@ class RopeScaling:
     factor: new context / original. attn_factor: what queries and keys are multiplied by when they are turned.
     beta_fast, beta_slow: YaRN keeps frequencies that turn more often than the first over the original context, and
     stretches those that turn less often than the second. log_multiplier: how much of YaRN's larger queries and keys is
-    taken back, 0 for nothing.
+    taken back, 0 for nothing. Source: Peng et al. 2023; log_multiplier is DeepSeek's mscale_all_dim, which llama.cpp
+    calls yarn_log_multiplier.
     """
 
     type: RopeScalingType = "none"
@@ -42,6 +43,8 @@ class ModelConfig:
     Softcaps of 0 are off. tied: the output matrix is the embedding.
     qkv_in_one: queries, keys and values are one tensor, of any architecture (llama.cpp's converter can write them so).
     biases: matrices to whose products something is added, by their names in GGUF.
+    Source of query_growth: Ministral 3, which has it from Llama 4's attention temperature; of the other scales: IBM's
+    Granite 3; of layers that do not turn: SmolLM3, where they are called NoPE.
     """
 
     architecture: Architecture

@@ -64,5 +64,8 @@ def _kept_by_yarn(scaling: RopeScaling, theta: float, rope_dim: int) -> Frequenc
 
 
 def _yarn_magnitude(factor: float, multiplier: float = 1.0) -> float:
-    """What YaRN multiplies queries and keys by, against the flatter softmax of longer contexts."""
+    """What YaRN multiplies queries and keys by, against the flatter softmax of longer contexts.
+
+    multiplier: DeepSeek's, called mscale and mscale_all_dim there. Source: Peng et al. 2023, section 3.4.
+    """
     return 1.0 + 0.1 * multiplier * math.log(factor) if factor > 1.0 else 1.0

@@ -53,8 +53,8 @@ class Hello(Event, frozen=True, tag="hello"):
 class LoadProgress(Event, frozen=True, tag="load_progress"):
     """How far loading is.
 
-    done and total are in bytes for reading and preparing, in kernels for compiling what every model needs and for
-    building this one's own steps; for asking a server they are 0.
+    done and total are in bytes for preparing, and in kernels for compiling what every model needs and for building this
+    one's own steps; reading and warming are 0 or 1 of 1. For asking a server they are 0.
     """
 
     stage: LoadStage
