@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -17,6 +16,7 @@ from engine.typed_path import typed_path
 from tui.clipboard import Clipboard
 from tui.language import N_, LanguageSetting, _
 from tui.options import MAX_THREADS
+from tui.setting_mistakes import at_line, bad_entries, drop, reason_and_keys, unknown_keys
 from tui.setting_reasons import reason_of
 
 DEFAULT_SYSTEM_PROMPT = "You are a helpful assistant."
@@ -143,34 +143,34 @@ def load_settings(path: Path) -> LoadedSettings:
         _(
             "{path}{line}: the setting {name} is unknown and ignored.",
             path=path,
-            line=_at_line(text, keys),
+            line=at_line(text, keys),
             name=".".join(keys),
         )
-        for keys in _unknown_keys(table, Settings)
+        for keys in unknown_keys(table, Settings)
     ]
     for entries, kind, without in (
         ("servers", ServerConfig, N_("this server is left out.")),
         ("presets", SamplingSettings, N_("this preset is left out.")),
     ):
-        for name, reason in _bad_entries(table.get(entries), kind):
-            where = f"{path}{_at_line(text, (entries, name))}: {entries}.{name}"
+        for name, reason in bad_entries(table.get(entries), kind):
+            where = f"{path}{at_line(text, (entries, name))}: {entries}.{name}"
             problems.append(f"{where}: {reason}; {_(without)}")
-            _drop(table, (entries, name))
+            drop(table, (entries, name))
     while True:
         try:
             return LoadedSettings(msgspec.convert(table, Settings), problems)
         except msgspec.ValidationError as error:
-            reason, keys = _reason_and_keys(error, table, Settings)
+            reason, keys = reason_and_keys(error, table, Settings)
             problems.append(
                 _(
                     "{path}{line}: {name}: {reason}; its default is used.",
                     path=path,
-                    line=_at_line(text, keys),
+                    line=at_line(text, keys),
                     name=".".join(keys),
                     reason=reason,
                 )
             )
-            _drop(table, keys)
+            drop(table, keys)
 
 
 def save_settings(path: Path, changes: Mapping[str, Any]) -> Settings:
@@ -206,7 +206,7 @@ def save_settings(path: Path, changes: Mapping[str, Any]) -> Settings:
 
 def _refuse_invalid(path: Path, table: dict[str, Any], changes: Mapping[str, Any]) -> None:
     """Raise SettingsError if one of the changes is unknown or has a value that does not fit."""
-    unknown = {".".join(keys) for keys in _unknown_keys(table, Settings)}
+    unknown = {".".join(keys) for keys in unknown_keys(table, Settings)}
     for name in changes:
         if name in unknown:
             raise SettingsError(_("{path}: there is no setting {name}.", path=path, name=name))
@@ -217,7 +217,7 @@ def _refuse_invalid(path: Path, table: dict[str, Any], changes: Mapping[str, Any
     try:
         msgspec.convert(changed_only, Settings)
     except msgspec.ValidationError as error:
-        reason, keys = _reason_and_keys(error, changed_only, Settings)
+        reason, keys = reason_and_keys(error, changed_only, Settings)
         raise SettingsError(f"{'.'.join(keys)}: {reason}.") from error
 
 
@@ -252,77 +252,3 @@ def _replace_file(path: Path, text: str) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-
-
-def _unknown_keys(table: Mapping[str, Any], struct: type[msgspec.Struct]) -> list[tuple[str, ...]]:
-    """The keys, with their tables' names, that no field is for."""
-    fields = {info.name: info.type for info in msgspec.structs.fields(struct)}
-    unknown: list[tuple[str, ...]] = []
-    for key, value in table.items():
-        kind = fields.get(key)
-        if kind is None:
-            unknown.append((key,))
-        elif isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-            unknown += [(key, *rest) for rest in _unknown_keys(value, kind)]
-        elif isinstance(value, dict) and (named := _struct_of_entries(kind)) is not None:
-            entries = [(name, entry) for name, entry in value.items() if isinstance(entry, dict)]
-            unknown += [(key, name, *rest) for name, entry in entries for rest in _unknown_keys(entry, named)]
-    return unknown
-
-
-def _struct_of_entries(kind: Any) -> type[msgspec.Struct] | None:
-    """What the tables of a table like `[servers.NAME]` are."""
-    entry = get_args(kind)[-1:]
-    return entry[0] if entry and isinstance(entry[0], type) and issubclass(entry[0], msgspec.Struct) else None
-
-
-def _bad_entries(table: Any, kind: type[msgspec.Struct]) -> list[tuple[str, str]]:
-    """The servers or presets with a mistake, and which.
-
-    None is used in part: a server might be talked to without its key or its CA.
-    """
-    bad: list[tuple[str, str]] = []
-    for name, entry in table.items() if isinstance(table, dict) else ():
-        try:
-            msgspec.convert(entry, kind)
-        except msgspec.ValidationError as error:
-            reason, keys = _reason_and_keys(error, entry if isinstance(entry, dict) else {}, kind)
-            bad.append((name, ": ".join([*keys, reason])))
-    return bad
-
-
-def _reason_and_keys(
-    error: msgspec.ValidationError, table: Mapping[str, Any], kind: type[msgspec.Struct]
-) -> tuple[str, tuple[str, ...]]:
-    """Split msgspec's "Expected `float` … - at `$.sampling.temperature`" into the reason and the keys."""
-    where = str(error).partition(" - at `")[2]
-    keys: list[str] = []
-    inner: Any = table
-    for key in re.findall(r"\w+|\[\.{3}\]|\[\d+\]", where.removeprefix("$").rstrip("`")):
-        if not isinstance(inner, dict) or key not in inner:
-            break
-        keys.append(key)
-        inner = inner[key]
-    return reason_of(error, kind, keys), tuple(keys)
-
-
-def _drop(table: dict[str, Any], keys: tuple[str, ...]) -> None:
-    *parents, last = keys
-    for key in parents:
-        table = table[key]
-    del table[last]
-
-
-def _at_line(text: str, keys: tuple[str, ...]) -> str:
-    """Say in which line a key stands, or nothing where it is not spelled as `[table]` and `key =`."""
-    current: tuple[str, ...] = ()
-    for number, line in enumerate(text.splitlines(), start=1):
-        if header := re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", line):
-            current = tuple(part.strip(" \"'") for part in header[1].split("."))
-            found = current == keys
-        else:
-            name = tuple(part.strip(" \"'") for part in line.partition("=")[0].split("."))
-            found = "=" in line and (*current, *name) == keys
-        if found:
-            return _(", line {number}", number=number)
-    return ""
