@@ -10,20 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine.chat.thoughts import THINKING, THOUGHT, split_thoughts
+from engine.chat.thoughts import THINK_BEGIN, THINK_END, split_thoughts
 from engine.tokenizer.base import Tokenizer
 
 START, CHANNEL, MESSAGE, END = MARKS = ("<|start|>", "<|channel|>", "<|message|>", "<|end|>")
 
-THOUGHTS, WORDS, ROLE = "analysis", "final", "assistant"
+ANALYSIS, FINAL, ROLE = "analysis", "final", "assistant"
 """The channels that are thought and said in, and who speaks."""
 
 _BETWEEN = {
-    (None, True): THINKING,
+    (None, True): THINK_BEGIN,
     (None, False): "",
     (True, True): "\n\n",
-    (True, False): THOUGHT,
-    (False, True): "\n\n" + THINKING,
+    (True, False): THINK_END,
+    (False, True): "\n\n" + THINK_BEGIN,
     (False, False): "\n\n",
 }
 """What stands in the text where a message begins: by whether the one before was a thought (None: it is the first), and
@@ -55,7 +55,7 @@ class AnswerPieces:
         """UTF-8, perhaps half a character; nothing for control tokens and headers."""
         mark = self._marks.get(token_id)
         if mark == MESSAGE:
-            thinks = (self._header or b"").startswith(THOUGHTS.encode())
+            thinks = (self._header or b"").startswith(ANALYSIS.encode())
             between = _BETWEEN[self._thinks, thinks]
             self._header, self._thinks = None, thinks
             return between.encode()
@@ -77,11 +77,11 @@ def encode_answer(tokenizer: Tokenizer, prompt_ids: Sequence[int], text: str) ->
     thoughts, words = split_thoughts(text)
     parts: list[str | int] = []
     if thoughts is not None:
-        parts += [channel, THOUGHTS, message, thoughts]
+        parts += [channel, ANALYSIS, message, thoughts]
     if thoughts is not None and words is not None:
         parts += [end, start, ROLE]
     if words is not None:
-        parts += [channel, WORDS, message, words]
+        parts += [channel, FINAL, message, words]
     return tokenizer.encode_parts(parts, add_bos=False)
 
 

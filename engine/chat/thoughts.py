@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-THINKING, THOUGHT = "<think>\n", "\n</think>\n\n"
+THINK_BEGIN, THINK_END = "<think>\n", "\n</think>\n\n"
 """How most models mark their thinking in their own text; it is put like that for those that do it otherwise."""
 
 _THOUGHTS = re.compile(r"\s*<think>\n?(?P<thoughts>.*?)(?:(?P<end>\n?</think>\s*)|\Z)", re.S)

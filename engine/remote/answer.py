@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import msgspec
 
 from engine.chat.stops import StopMatcher
-from engine.chat.thoughts import THINKING, THOUGHT
+from engine.chat.thoughts import THINK_BEGIN, THINK_END
 from engine.errors import ServerError
 from engine.protocol import (
     UNKNOWN_TOKEN,
@@ -159,13 +159,13 @@ class RemoteAnswer:
         """Servers take the marks of thoughts out; here they come back."""
         if thought and not self._thinking:
             self._thinking = True
-            return THINKING + thought
+            return THINK_BEGIN + thought
         return thought
 
     def _said(self, text: str) -> str:
         if text and self._thinking:
             self._thinking = False
-            return THOUGHT + text
+            return THINK_END + text
         return text
 
     def _count(self, text: str) -> None:
@@ -207,7 +207,7 @@ class RemoteAnswer:
         why = reason or self.reason or "stop"
         tail = self._matcher.flush() + self._joiner.flush()
         if self._thinking and why in ("stop", "length"):
-            tail += THOUGHT.rstrip()
+            tail += THINK_END.rstrip()
         if reason is None and not (self.n_events or self.notes) and self.command.sampling.max_new_tokens != 0:
             self.notes.append("The server's answer has no text.")
         details = self._usage.prompt_tokens_details
