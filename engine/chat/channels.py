@@ -74,14 +74,11 @@ def encode_answer(tokenizer: Tokenizer, prompt_ids: Sequence[int], text: str) ->
     if not AnswerPieces(tokenizer, prompt_ids).in_header:
         return tokenizer.encode(text, add_bos=False, parse_special=False)
     start, channel, message, end = (_mark_ids(tokenizer)[mark] for mark in MARKS)
-    thoughts, words = split_thoughts(text)
     parts: list[str | int] = []
-    if thoughts is not None:
-        parts += [channel, ANALYSIS, message, thoughts]
-    if thoughts is not None and words is not None:
-        parts += [end, start, ROLE]
-    if words is not None:
-        parts += [channel, FINAL, message, words]
+    for is_thought, part in split_thoughts(text):
+        if parts:
+            parts += [end, start, ROLE]
+        parts += [channel, ANALYSIS if is_thought else FINAL, message, part]
     return tokenizer.encode_parts(parts, add_bos=False)
 
 

@@ -131,7 +131,8 @@ def _of_family(family: Family, source: Source) -> ChatFormat:
 def _without_thoughts(message: ChatMessage) -> ChatMessage:
     if message.role != "assistant":
         return message
-    return ChatMessage(role=message.role, content=split_thoughts(message.content)[1] or "")
+    said = [part for is_thought, part in split_thoughts(message.content) if part and not is_thought]
+    return ChatMessage(role=message.role, content="\n\n".join(said))
 
 
 def _template_name(source: str) -> str:

@@ -112,12 +112,13 @@ def test_thoughts_are_marked_and_headers_left_out(said: str, text: str, end: str
 
 def test_the_next_prompt_has_no_thoughts() -> None:
     model = Model()
-    answer(model, asked("France?", TEXT, "Spain?", "<think>\nHm", "<think> & so on?"), model.says("<|return|>"))
+    twice = f"Hm.\n\n{TEXT}"
+    answer(model, asked("France?", twice, "Spain?", "<think>\nHm", "<think>\n& so on?"), model.says("<|return|>"))
     read = model.tokenizer.decode(model.cached_ids)
     assert read.endswith(
-        "<|start|>user<|message|>France?<|end|><|start|>assistant<|channel|>final<|message|>Paris.<|end|>"
+        "<|start|>user<|message|>France?<|end|><|start|>assistant<|channel|>final<|message|>Hm.\n\nParis.<|end|>"
         "<|start|>user<|message|>Spain?<|end|><|start|>assistant<|channel|>final<|message|><|end|>"
-        "<|start|>user<|message|><think> & so on?<|end|><|start|>assistant"
+        "<|start|>user<|message|><think>\n& so on?<|end|><|start|>assistant"
     )
     assert model.chat_format.name == "harmony"
 
@@ -140,7 +141,9 @@ def test_an_answer_goes_on_from_its_tokens(cut: int) -> None:
     assert told + answer(model, prompt, rest)[0] == TEXT
 
 
-@pytest.mark.parametrize("text", [TEXT, "Paris.", "<think>\nEasy", "<think>\nEasy\n</think>\n\n"])
+@pytest.mark.parametrize(
+    "text", [TEXT, "Paris.", "<think>\nEasy", "<think>\nEasy\n</think>\n\n", "<think>a</think>b", f"Hm.\n\n{TEXT}"]
+)
 def test_an_answer_without_tokens_goes_on_from_its_text(text: str) -> None:
     model = Model()
     start = model.says("<|start|>assistant")
@@ -167,8 +170,27 @@ def test_plain_texts_and_other_vocabularies_stay_as_they_are() -> None:
     assert encode_answer(other.tokenizer, [fake.BOS], TEXT) == list(TEXT.encode())
 
 
-def test_thoughts_at_the_beginning_of_a_text() -> None:
-    assert split_thoughts("<think>\na\nb\n</think>\n\nc") == ("a\nb", "c")
-    assert split_thoughts("<think>a</think>") == ("a", "")
-    assert split_thoughts("<think>a") == ("a", None)
-    assert split_thoughts("b <think>a</think>") == (None, "b <think>a</think>")
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("<think>\na\nb\n</think>\n\nc", [(True, "a\nb"), (False, "c")]),
+        ("<think>\n\n</think>\n\nc", [(True, ""), (False, "c")]),
+        ("<think>\na\n</think>", [(True, "a"), (False, "")]),
+        ("<think>\na", [(True, "a")]),
+        ("a\n\n<think>\nb\n</think>\n\nc", [(False, "a"), (True, "b"), (False, "c")]),
+        ("<think>\nThe tag </think> here\n</think>\n\nc", [(True, "The tag </think> here"), (False, "c")]),
+        ("<think>\na\n</think>\n\n\n\n<think>\nb", [(True, "a"), (False, "\n\n<think>\nb")]),
+    ],
+)
+def test_thoughts_are_parts_of_a_text(text: str, parts: list[tuple[bool, str]]) -> None:
+    assert split_thoughts(text) == parts
+
+
+@pytest.mark.parametrize(
+    "text", ["", "<think> is a tag.", "b <think>a</think>", "a\n\n<think>\nb\n</think> c", "a\n</think>\n\nb"]
+)
+def test_words_about_marks_are_no_thoughts(text: str) -> None:
+    assert split_thoughts(text) == [(False, text)]
+    model = Model()
+    ids = model.chat_format.encode(model.tokenizer, asked("a", text, "b").messages)
+    assert f"final<|message|>{text}<|end|>" in model.tokenizer.decode(ids)
