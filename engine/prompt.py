@@ -106,7 +106,8 @@ def _fit_chat(
         room = min(room, max(max_new_tokens, 1))
     limit = model.max_seq_len - max(room, len(answer_ids) + 1)
     if len(ids) > limit and len(turns) > 1 and not prompt.whole:
-        ids, n_dropped = _drop(encode, _turns_to_drop(model, turns, len(ids) - limit), len(turns) - 1, limit)
+        guess = _turns_to_drop(model, chat_format, turns, len(ids) - limit)
+        ids, n_dropped = _drop(encode, guess, len(turns) - 1, limit)
     return EncodedPrompt(ids + answer_ids, len(answer_ids), chat_format.stops, n_dropped, "")
 
 
@@ -120,13 +121,13 @@ def _drop(encode: Callable[[int], list[int]], first: int, most: int, limit: int)
     return ids, n_dropped
 
 
-def _turns_to_drop(model: LanguageModel, turns: Sequence[Turn], excess: int) -> int:
+def _turns_to_drop(model: LanguageModel, chat_format: ChatFormat, turns: Sequence[Turn], excess: int) -> int:
     """How many of the oldest turns hold `excess` tokens, rounded up to whole steps; a guess that `_drop` checks."""
     step = max(model.max_seq_len // ROOM_SHARE, 1)
     goal = -(-excess // step) * step
     total = 0
     for n_dropped, turn in enumerate(turns, start=1):
-        for message in turn:
+        for message in chat_format.kept(turn):
             total += len(model.tokenizer.encode(message.content, add_bos=False, parse_special=False))
             total += MESSAGE_OVERHEAD_TOKENS
         if total >= goal:

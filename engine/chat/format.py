@@ -65,14 +65,19 @@ class ChatFormat:
         if isinstance(self.body, ChatTemplate):
             self.body.start()
 
+    def kept(self, messages: Sequence[ChatMessage]) -> Sequence[ChatMessage]:
+        """What the model reads of the messages: all, or all but thoughts.
+
+        Templates with channels take thoughts in a field of their own, and leave out those of past answers.
+        """
+        return [_without_thoughts(each) for each in messages] if CHANNEL in self._fixed_text() else messages
+
     def encode(self, tokenizer: Tokenizer, messages: Sequence[ChatMessage]) -> list[int]:
         """Token ids up to where the assistant's next answer begins, with BOS where the model wants it, once.
 
         Special tokens written inside a message stay plain text. Raises TemplateError.
         """
-        if CHANNEL in self._fixed_text():
-            # Such templates take thoughts in a field of their own, and leave out those of past answers.
-            messages = [_without_thoughts(message) for message in messages]
+        messages = self.kept(messages)
         mark = unused_mark([*(message.content for message in messages), self._fixed_text()])
         markers = tokenizer.marker_texts
         defused = [

@@ -14,6 +14,7 @@ from engine.checkpoints import Metadata
 from engine.generation import generate
 from engine.inbox import Control
 from engine.looking import Looker
+from engine.prompt import encode_prompt
 from engine.protocol import ChatMessage, ChatPrompt, Finished, Generate, Look, Sampling, TextPrompt, Token
 from engine.tokenizer import Tokenizer
 from engine.tokenizer.vocabulary import Vocabulary
@@ -121,6 +122,16 @@ def test_the_next_prompt_has_no_thoughts() -> None:
         "<|start|>user<|message|><think>\n& so on?<|end|><|start|>assistant"
     )
     assert model.chat_format.name == "harmony"
+
+
+def test_thoughts_that_are_not_read_do_not_count_in_a_full_context() -> None:
+    model = Model(max_seq_len=1000)
+    dropped = []
+    for thoughts in ("", f"<think>\n{'x' * 400}\n</think>\n\n"):
+        prompt = asked(*["question", thoughts + "ok"] * 25, "last?")
+        dropped.append(encode_prompt(model, Generate(prompt=prompt, sampling=Sampling())).dropped_turns)
+    assert dropped[0] == dropped[1]
+    assert dropped[0] > 1
 
 
 def test_marks_that_somebody_writes_are_text() -> None:
