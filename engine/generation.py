@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from engine.chat import StopMatcher
-from engine.chat.channels import AnswerPieces
+from engine.chat.channels import Channels
 from engine.errors import EngineError
 from engine.kept_caches import common_prefix_length
 from engine.prompt import EncodedPrompt, check_ids, encode_prompt
 from engine.protocol import (
     AnyEvent,
     Candidate,
+    ChatPrompt,
     Finished,
     FinishReason,
     Generate,
@@ -24,7 +25,7 @@ from engine.protocol import (
 )
 from engine.sampling import Choice, Floats, Sampler
 from engine.speculation import Lookahead
-from engine.tokenizer import TextStream
+from engine.tokenizer import TextStream, Tokenizer
 
 if TYPE_CHECKING:
     from engine.inbox import Control
@@ -52,30 +53,40 @@ def generate(model: LanguageModel, command: Generate, control: Control, emit: Em
 class AnswerText:
     """Turns tokens into text that is certain: whole characters, and nothing of a stop text.
 
-    before: ids of an answer that is being continued; their text has been told before.
+    channels: of an answer in a chat. before: ids of an answer that is being continued; their text has been told before.
     """
 
-    def __init__(self, pieces: AnswerPieces, stops: Sequence[str], before: Sequence[int]) -> None:
-        self._pieces = pieces
+    def __init__(
+        self, tokenizer: Tokenizer, channels: Channels | None, stops: Sequence[str], before: Sequence[int]
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._channels = channels
         self._stream = TextStream()
         self._matcher = StopMatcher(stops)
         self.stopped = False
+        self.instead: str | None = None
         self._n_told = 0
-        told = self._whole(before)
-        certain = self._certain(told)
-        self._n_told = len(told) - len(certain)
+        for token_id in before:
+            self.feed(token_id)
+        self._n_told = self._matcher.n_held
 
     def feed(self, token_id: int) -> str:
-        """The text that is certain now that this token has come; sets `stopped` if it ends a stop text."""
-        return self._new(self._certain(self._whole([token_id])))
+        """The text that is certain now that this token has come.
+
+        Sets `stopped` if it ends a stop text, `instead` to what stands in its place, None if that is its own text.
+        """
+        self.instead = None if self._channels is None else self._channels.feed(token_id)
+        if self.instead is None:
+            return self._new(self._certain(self._stream.feed(self._tokenizer.piece_bytes(token_id))))
+        if not self.instead:
+            return ""
+        # A mark ends what the model wrote before it, and is no part of a stop text.
+        return self.tail(keep_halves=True) + self.instead
 
     def tail(self, *, keep_halves: bool) -> str:
         """What was held back. keep_halves: the beginning of a character becomes U+FFFD instead of nothing."""
         rest = self._certain(self._stream.flush()) if keep_halves else ""
         return self._new(rest + self._matcher.flush())
-
-    def _whole(self, ids: Sequence[int]) -> str:
-        return self._stream.feed(b"".join(self._pieces.feed(token_id) for token_id in ids))
 
     def _certain(self, text: str) -> str:
         certain, self.stopped = self._matcher.feed(text)
@@ -102,8 +113,9 @@ class _Answer:
         self.next_candidates_s = 0.0
         self.ahead = Lookahead(model)
         begin = self.n_prompt - self.prompt.n_answer
-        pieces = AnswerPieces(model.tokenizer, self.ids[:begin])
-        self.text = AnswerText(pieces, [*self.prompt.stops, *command.stop], self.ids[begin:])
+        channels = Channels(model.tokenizer, self.ids[:begin]) if isinstance(command.prompt, ChatPrompt) else None
+        stops = [*self.prompt.stops, *command.stop]
+        self.text = AnswerText(model.tokenizer, channels, stops, self.ids[begin:])
         self.started_s = self.read_s = self.first_s = self.last_s = time.monotonic()
 
     @property
@@ -197,11 +209,13 @@ class _Answer:
         if self.n_generated == 1:
             self.first_s = self.last_s
         piece_text = self.model.tokenizer.piece_text
+        text = self.text.feed(choice.id)
         self.emit(
             Token(
                 request_id=self.command.request_id,
                 id=choice.id,
-                text=self.text.feed(choice.id),
+                text=text,
+                instead=self.text.instead,
                 logprob=choice.logprob,
                 top=[TokenLogprob(token_id, logprob) for token_id, logprob in choice.top],
                 candidates=[

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from engine.chat.channels import AnswerPieces, encode_answer
+from engine.chat.channels import Channels, encode_answer
 from engine.errors import ContextFullError, EngineError
 from engine.kept_caches import common_prefix_length
 from engine.prompt import encode_prompt
@@ -128,5 +128,8 @@ def _encode(model: LanguageModel, prompt: ChatPrompt, command: Look) -> _Convers
 
 def _pieces(tokenizer: Tokenizer, prompt_ids: Sequence[int], ids: Sequence[int]) -> list[str]:
     """What each token adds to the text: whole characters, at the token that completes them."""
-    stream, pieces = TextStream(), AnswerPieces(tokenizer, prompt_ids)
-    return [stream.feed(pieces.feed(token_id)) for token_id in ids]
+    stream, channels, pieces = TextStream(), Channels(tokenizer, prompt_ids), []
+    for token_id in ids:
+        instead = channels.feed(token_id)
+        pieces.append(stream.feed(tokenizer.piece_bytes(token_id) if instead is None else instead.encode()))
+    return pieces

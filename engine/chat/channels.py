@@ -30,8 +30,8 @@ _BETWEEN = {
 whether this one is."""
 
 
-class AnswerPieces:
-    """What each token of an answer adds to its text, of any model.
+class Channels:
+    """Which of an answer's tokens are not text themselves, and what stands in their place; none in most vocabularies.
 
     prompt_ids: what was read before the answer.
     """
@@ -51,27 +51,26 @@ class AnswerPieces:
         """Whether the next token belongs to a message's header."""
         return self._header is not None
 
-    def feed(self, token_id: int) -> bytes:
-        """UTF-8, perhaps half a character; nothing for control tokens and headers."""
+    def feed(self, token_id: int) -> str | None:
+        """What stands in the token's place: a mark, or nothing as for all of a header; None: what the token says."""
         mark = self._marks.get(token_id)
         if mark == MESSAGE:
             thinks = (self._header or b"").startswith(ANALYSIS.encode())
             between = _BETWEEN[self._thinks, thinks]
             self._header, self._thinks = None, thinks
-            return between.encode()
+            return between
         if mark is not None:
             self._header = b""
-            return b""
-        piece = self._tokenizer.piece_bytes(token_id)
+            return ""
         if self._header is None:
-            return piece
-        self._header += piece
-        return b""
+            return None
+        self._header += self._tokenizer.piece_bytes(token_id)
+        return ""
 
 
 def encode_answer(tokenizer: Tokenizer, prompt_ids: Sequence[int], text: str) -> list[int]:
     """Token ids of an answer's text as it stands behind a prompt: in messages, if the prompt ends amid a header."""
-    if not AnswerPieces(tokenizer, prompt_ids).in_header:
+    if not Channels(tokenizer, prompt_ids).in_header:
         return tokenizer.encode(text, add_bos=False, parse_special=False)
     start, channel, message, end = (_mark_ids(tokenizer)[mark] for mark in MARKS)
     parts: list[str | int] = []

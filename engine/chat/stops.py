@@ -14,6 +14,11 @@ class StopMatcher:
         self._held = ""
         self._stopped = False
 
+    @property
+    def n_held(self) -> int:
+        """How many characters are held back."""
+        return len(self._held)
+
     def feed(self, text: str) -> tuple[str, bool]:
         """The text that is certain by now, and whether a stop text has come; after that nothing more comes."""
         if self._stopped:

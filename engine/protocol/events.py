@@ -97,12 +97,14 @@ class Token(Event, frozen=True, tag="token"):
     """One token of the answer.
 
     text: whole characters that are certain by now; empty for half a character, or the possible start of a stop text.
+    instead: what stands in the text in place of what the token says: a mark, or nothing; None for the token's own.
     From a server that gives no log-probabilities, id is UNKNOWN_TOKEN, logprob NaN, and text may be several tokens'.
     """
 
     id: int
     text: str
     logprob: float
+    instead: str | None = None
     top: list[TokenLogprob] = []
     candidates: list[Candidate] = []
 

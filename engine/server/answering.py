@@ -60,7 +60,7 @@ class Pieces:
         self._unknown |= {token.id, *(leader.id for leader in token.top)} - self._pieces.keys()
 
     async def logprobs(self, token: Token) -> TokenLogprobs:
-        """A token and its leading candidates, with what each stands for."""
+        """A token with what it adds to the text, and its leading candidates with what each stands for."""
         leaders = [leader for leader in token.top if math.isfinite(leader.logprob)]
         if not {token.id, *(leader.id for leader in leaders)} <= self._pieces.keys():
             self.expect(token)
@@ -68,7 +68,8 @@ class Pieces:
             self._pieces.update(zip(missing, await self._engine.token_bytes(missing), strict=True))
             self._unknown -= self._pieces.keys()
         top = [(self._pieces[leader.id], leader.logprob) for leader in leaders]
-        return TokenLogprobs(self._pieces[token.id], token.logprob, top)
+        piece = self._pieces[token.id] if token.instead is None else token.instead.encode()
+        return TokenLogprobs(piece, token.logprob, top)
 
 
 class Answering:

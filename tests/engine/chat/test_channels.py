@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engine.chat import choose_format
-from engine.chat.channels import AnswerPieces, encode_answer
+from engine.chat.channels import Channels, encode_answer
 from engine.chat.thoughts import split_thoughts
 from engine.checkpoints import Metadata
 from engine.generation import generate
@@ -16,7 +16,7 @@ from engine.inbox import Control
 from engine.looking import Looker
 from engine.prompt import encode_prompt
 from engine.protocol import ChatMessage, ChatPrompt, Finished, Generate, Look, Sampling, TextPrompt, Token
-from engine.tokenizer import Tokenizer
+from engine.tokenizer import TextStream, Tokenizer
 from engine.tokenizer.vocabulary import Vocabulary
 from tests.engine.children import fake_model as fake
 
@@ -69,15 +69,31 @@ class Model(fake.FakeModel):
         return self.tokenizer.encode(text, add_bos=False, parse_special=True)
 
 
-def answer(model: Model, prompt: ChatPrompt | TextPrompt, said: list[int]) -> tuple[str, list[int], str]:
-    """The text of an answer with these tokens, those that it was told with, and why it ended."""
+def written(
+    model: Model, prompt: ChatPrompt | TextPrompt, said: list[int], *stops: str
+) -> tuple[list[Token], Finished]:
+    """An answer with these tokens: what it was told with."""
     events: list[object] = []
-    command = Generate(prompt=prompt, sampling=Sampling(temperature=0), seed=1, first_ids=said)
+    command = Generate(prompt=prompt, sampling=Sampling(temperature=0), seed=1, first_ids=said, stop=list(stops))
     generate(model, command, Control(sampling=command.sampling), events.append)
-    tokens = [event for event in events if isinstance(event, Token)]
     finished = events[-1]
     assert isinstance(finished, Finished)
+    return [event for event in events if isinstance(event, Token)], finished
+
+
+def answer(model: Model, prompt: ChatPrompt | TextPrompt, said: list[int], *stops: str) -> tuple[str, list[int], str]:
+    """The text of an answer with these tokens, those that it was told with, and why it ended."""
+    tokens, finished = written(model, prompt, said, *stops)
     return "".join(token.text for token in tokens) + finished.text_tail, [t.id for t in tokens], finished.reason
+
+
+def text_of(model: Model, ids: list[int], channels: Channels) -> str:
+    """What tokens add to an answer's text."""
+    stream, pieces = TextStream(), [channels.feed(token_id) for token_id in ids]
+    own = map(model.tokenizer.piece_bytes, ids)
+    return "".join(
+        stream.feed(said if piece is None else piece.encode()) for piece, said in zip(pieces, own, strict=True)
+    )
 
 
 def asked(*contents: str, **options: object) -> ChatPrompt:
@@ -109,6 +125,43 @@ def test_thoughts_are_marked_and_headers_left_out(said: str, text: str, end: str
     found, ids, reason = answer(model, asked("Capital of France?"), model.says(said + end))
     assert (found, reason) == (text, "stop")
     assert ids == model.says(said)
+
+
+@pytest.mark.parametrize(
+    ("stop", "text"),
+    [
+        ("\n", TEXT),
+        ("\n\n", TEXT),
+        ("<think>", TEXT),
+        ("</think>", TEXT),
+        (".\n", TEXT),
+        ("final", TEXT),
+        ("Pa", TEXT.removesuffix("Paris.")),
+        ("é", "<think>\nEasy: "),
+    ],
+)
+def test_only_what_the_model_wrote_stops_its_answer(stop: str, text: str) -> None:
+    model = Model()
+    assert answer(model, asked("Capital of France?"), model.says(WHOLE + "<|return|>"), stop)[0] == text
+
+
+@pytest.mark.parametrize("stop", [".\n", "Paris. "])
+def test_what_was_held_back_for_a_stop_text_is_not_told_again(stop: str) -> None:
+    model = Model()
+    for cut in range(1, len(model.says(WHOLE))):
+        before, rest = model.says(WHOLE)[:cut], model.says(WHOLE + "<|return|>")[cut:]
+        told = text_of(model, before, Channels(model.tokenizer, model.says("<|start|>assistant")))
+        prompt = asked("Capital of France?", answer_ids=before, answer_text=told)
+        assert told + answer(model, prompt, rest, stop)[0] == TEXT
+
+
+def test_what_tokens_add_is_the_text() -> None:
+    model = Model()
+    said = model.says(WHOLE)
+    tokens, _ = written(model, asked("Capital of France?"), [*said, *model.says("<|return|>")], "Paris. ")
+    own = [model.tokenizer.piece_bytes(token_id) for token_id in said]
+    adds = [own[i] if token.instead is None else token.instead.encode() for i, token in enumerate(tokens)]
+    assert b"".join(adds).decode() == TEXT
 
 
 def test_the_next_prompt_has_no_thoughts() -> None:
@@ -146,8 +199,7 @@ def test_marks_that_somebody_writes_are_text() -> None:
 def test_an_answer_goes_on_from_its_tokens(cut: int) -> None:
     model = Model()
     before, rest = model.says(WHOLE)[:cut], model.says(WHOLE + "<|return|>")[cut:]
-    pieces = AnswerPieces(model.tokenizer, model.says("<|start|>assistant"))
-    told = b"".join(map(pieces.feed, before)).decode(errors="ignore")
+    told = text_of(model, before, Channels(model.tokenizer, model.says("<|start|>assistant")))
     prompt = asked("Capital of France?", answer_ids=before, answer_text=told)
     assert told + answer(model, prompt, rest)[0] == TEXT
 
@@ -159,9 +211,9 @@ def test_an_answer_without_tokens_goes_on_from_its_text(text: str) -> None:
     model = Model()
     start = model.says("<|start|>assistant")
     ids = encode_answer(model.tokenizer, start, text)
-    pieces = AnswerPieces(model.tokenizer, start)
-    assert b"".join(map(pieces.feed, ids)).decode() == text
-    assert not pieces.in_header
+    channels = Channels(model.tokenizer, start)
+    assert text_of(model, ids, channels) == text
+    assert not channels.in_header
     answer(model, asked("Capital of France?", answer_text=text), model.says("<|return|>"))
     assert model.cached_ids[-len(ids) :] == ids
 
@@ -177,6 +229,10 @@ def test_places_of_an_answer_have_its_text() -> None:
 def test_plain_texts_and_other_vocabularies_stay_as_they_are() -> None:
     model = Model()
     assert answer(model, TextPrompt(text="Once"), model.says(" upon a time<|return|>"))[0] == " upon a time"
+    for text in ("Once <|start|>", "Once <|start|>assistant<|channel|>final<|message|>"):
+        assert (
+            answer(model, TextPrompt(text=text), model.says(" upon<|message|> a time<|return|>"))[0] == " upon a time"
+        )
     other = fake.FakeModel("")
     assert encode_answer(other.tokenizer, [fake.BOS], TEXT) == list(TEXT.encode())
 

@@ -141,3 +141,17 @@ async def test_the_engine_is_asked_for_many_tokens_at_once() -> None:
     assert [token["token"] for token in tokens] == ["0", "1", "2", "3", "4"]
     assert tokens[4]["top_logprobs"][0]["token"] == "14"
     assert engine.asked_for == [[0, 1, 2, 3, 4, 10, 11, 12, 13, 14]]
+
+
+async def test_log_probabilities_add_up_to_the_text() -> None:
+    engine = SilentEngine()
+    client = Client(engine, WaitingLine(9), logprobs=True)
+    command = await engine.commands.get()
+    for number, instead in enumerate(("", "<think>\n", None, "\n</think>\n\n", None)):
+        text = str(number) if instead is None else instead
+        engine.say(Token(request_id=command.request_id, id=number, text=text, logprob=-0.5, instead=instead))
+    engine.say(finished(command.request_id))
+    choice = msgspec.json.decode((await client.ends())[1])["choices"][0]
+    told = choice["logprobs"]["content"]
+    assert bytes(b for token in told for b in token["bytes"]).decode() == choice["message"]["content"]
+    assert told[0]["bytes"] == []
