@@ -13,7 +13,7 @@ from engine.chat.channels import CHANNEL
 from engine.chat.families import FAMILIES, Family, Slot, recognise
 from engine.chat.markers import defuse, restore, unused_mark
 from engine.chat.templates import ChatTemplate
-from engine.chat.thoughts import split_thoughts
+from engine.chat.thoughts import without_thoughts
 from engine.checkpoints.metadata import Metadata
 from engine.errors import TemplateError
 from engine.protocol import ChatMessage
@@ -70,7 +70,12 @@ class ChatFormat:
 
         Templates with channels take thoughts in a field of their own, and leave out those of past answers.
         """
-        return [_without_thoughts(each) for each in messages] if CHANNEL in self._fixed_text() else messages
+        if CHANNEL not in self._fixed_text():
+            return messages
+        return [
+            ChatMessage(role=each.role, content=without_thoughts(each.content)) if each.role == "assistant" else each
+            for each in messages
+        ]
 
     def encode(self, tokenizer: Tokenizer, messages: Sequence[ChatMessage]) -> list[int]:
         """Token ids up to where the assistant's next answer begins, with BOS where the model wants it, once.
@@ -131,13 +136,6 @@ def choose_format(
 
 def _of_family(family: Family, source: Source) -> ChatFormat:
     return ChatFormat(family.name, source, family.stops, family)
-
-
-def _without_thoughts(message: ChatMessage) -> ChatMessage:
-    if message.role != "assistant":
-        return message
-    said = [part for is_thought, part in split_thoughts(message.content) if part and not is_thought]
-    return ChatMessage(role=message.role, content="\n\n".join(said))
 
 
 def _template_name(source: str) -> str:

@@ -30,3 +30,8 @@ def split_thoughts(text: str) -> list[tuple[bool, str]]:
         parts.append((True, text[begin.end() : end.start()]))
         at = end.end()
     return [*parts, (False, text[at:])]
+
+
+def without_thoughts(text: str) -> str:
+    """What is said in a text."""
+    return "\n\n".join(part for is_thought, part in split_thoughts(text) if part and not is_thought)

@@ -55,6 +55,32 @@ async def test_the_model_makes_the_title_of_the_first_exchange(stage: Stage, tit
         assert await play.ask("another") == "The Rhine."
 
 
+async def test_a_model_that_thinks_is_past_it_for_the_title(stage: Stage, titles: None) -> None:
+    stage.set_script(answers=["<think>\nHm.\n</think>\n\nThe Danube.", "Rivers of Europe"])
+    async with stage.ready() as play:
+        await play.ask("name a river")
+        await play.until(lambda: "Rivers of Europe" in play.shown("#sessions"))
+        assert stage.heard(Generate)[-1].prompt.answer_text == "<think>\n\n</think>\n\n"
+
+
+async def test_thoughts_are_no_part_of_a_title(stage: Stage, titles: None) -> None:
+    stage.set_script(answers=["The Danube.", "<think>\nHm.\n</think>\n\nRivers of Europe"])
+    async with stage.ready() as play:
+        await play.ask("name a river")
+        await play.until(lambda: "Rivers of Europe" in play.shown("#sessions"))
+        assert stage.heard(Generate)[-1].prompt.answer_text == ""
+
+
+@pytest.mark.parametrize("text", ["<think>\n", "<think>\nRivers of Europe"])
+async def test_thoughts_alone_are_no_title(stage: Stage, titles: None, text: str) -> None:
+    stage.set_script(answers=["The Danube.", text])
+    async with stage.ready() as play:
+        await play.ask("name a river")
+        await play.until(lambda: len(stage.heard(Generate)) == 2)
+        await play.until(lambda: play.app.workspace.housekeeping._title.done())
+        assert play.conversation.session.title == "name a river"
+
+
 async def test_the_users_title_stays(stage: Stage, titles: None) -> None:
     stage.set_script(answers=["The Danube.", "Rivers of Europe"], hold_after=1)
     async with stage.ready() as play:

@@ -65,13 +65,19 @@ class Titles:
         if session is None:
             return
         self._tried.add(session.id)
+        # Imported here because it brings the chat formats along, and nobody waits now.
+        from engine.chat.thoughts import THINK_BEGIN, THINK_END, without_thoughts
+
         # The conversation comes first as the engine has read it, so that it neither reads it again now nor later.
         path = self._conversation.path
         messages = [ChatMessage(role="system", content=self._conversation.system)] if self._conversation.system else []
         messages += [ChatMessage(role=item.message.role, content=item.message.content) for item in path]
         messages.append(ChatMessage(role="user", content=_QUESTION))
-        prompt = ChatPrompt(messages=messages, template=session.template)
-        title = sane_title(await self._engine.aside.ask(prompt, MAX_TITLE_TOKENS, session.id) or "")
+        # A model that thinks would have no token left for the title: for it, the thinking is over.
+        thought = THINK_BEGIN + THINK_END if path[-1].message.content.startswith(THINK_BEGIN) else ""
+        prompt = ChatPrompt(messages=messages, template=session.template, answer_text=thought)
+        answer = await self._engine.aside.ask(prompt, MAX_TITLE_TOKENS, session.id) or ""
+        title = sane_title(without_thoughts(answer))
         if title is None:
             return
         renamed = await self._store.call(sessions.rename_session, session.id, title, "model")
