@@ -131,14 +131,13 @@ class RemoteAnswer:
         self.prompt_tokens = _believable(self._usage.prompt_tokens)
 
     def _take(self, choice: Choice) -> Iterator[AnyEvent]:
-        text = self._joiner.feed(self._text(choice))
+        text, certain, stopped = self._text(choice)
         logprobs = token_logprobs(choice.logprobs)
         if text or logprobs:
             self._count(text)
             if not self._told_read:
                 self._told_read = True
                 yield PromptProgress(request_id=self.command.request_id, done=0, total=0, reused=0)
-            certain, stopped = self._matcher.feed(text)
             yield from self._tokens(text, certain, logprobs)
             if stopped:
                 self.reason = "stop"
@@ -151,22 +150,31 @@ class RemoteAnswer:
             if told not in _PLAIN_REASONS:
                 self.notes.append(f"The server ended the answer for a reason of its own: {told}.")
 
-    def _text(self, choice: Choice) -> str:
+    def _text(self, choice: Choice) -> tuple[str, str, bool]:
+        """What a chunk adds, what of the answer is certain now, and whether a stop text has come."""
+        text = certain = ""
+        for part, is_mark in self._parts(choice):
+            whole = self._joiner.feed(part)
+            text += whole
+            if is_mark:
+                # A mark ends what the model wrote before it, and is no part of a stop text.
+                certain += self._matcher.flush() + whole
+                continue
+            new, stopped = self._matcher.feed(whole)
+            certain += new
+            if stopped:
+                return text, certain, True
+        return text, certain, False
+
+    def _parts(self, choice: Choice) -> Iterator[tuple[str, bool]]:
+        """What a chunk adds in parts, each with whether it is a mark: servers take marks out, here they come back."""
         thought, said = words(choice, nothing_yet=not self.n_events)
-        return self._thoughts(thought) + self._said(said)
-
-    def _thoughts(self, thought: str) -> str:
-        """Servers take the marks of thoughts out; here they come back."""
-        if thought and not self._thinking:
-            self._thinking = True
-            return THINK_BEGIN + thought
-        return thought
-
-    def _said(self, text: str) -> str:
-        if text and self._thinking:
-            self._thinking = False
-            return THINK_END + text
-        return text
+        for text, is_thought in ((thought, True), (said, False)):
+            if text and is_thought != self._thinking:
+                self._thinking = is_thought
+                begin = f"\n\n{THINK_BEGIN}" if self._n_bytes else THINK_BEGIN
+                yield (begin if is_thought else THINK_END), True
+            yield text, False
 
     def _count(self, text: str) -> None:
         self._last_s = time.monotonic()

@@ -141,12 +141,39 @@ async def test_tokens_that_do_not_make_up_the_text_give_it_whole(scripted_server
     assert [event.text for event in events if isinstance(event, Token)] == ["", "é"]
 
 
+async def test_thinking_between_words_stands_apart(scripted_server: ScriptedServer) -> None:
+    thought = {"choices": [{"delta": {"reasoning_content": "Hm."}}]}
+    scripted_server.plays = [scripted_server.stream("Yes.", thought, "No.", chunk(finish="stop"))]
+    async with connected(scripted_server) as client:
+        events = await collect(client, question())
+    assert text_of(events) == "Yes.\n\n<think>\nHm.\n</think>\n\nNo."
+
+
 async def test_thinking_gets_its_marks_back(scripted_server: ScriptedServer) -> None:
     thoughts = [{"choices": [{"delta": {"reasoning_content": text}}]} for text in ("Hm", "m.")]
     scripted_server.plays = [scripted_server.stream(*thoughts, "Yes.", chunk(finish="stop"))]
     async with connected(scripted_server) as client:
         events = await collect(client, question())
     assert text_of(events) == "<think>\nHmm.\n</think>\n\nYes."
+
+
+@pytest.mark.parametrize(
+    ("stop", "text"),
+    [
+        ("\n", "<think>\nHm.\n</think>\n\nYes."),
+        (".\n", "<think>\nHm.\n</think>\n\nYes."),
+        ("m", "<think>\nH\n</think>"),
+        ("es", "<think>\nHm.\n</think>\n\nY"),
+    ],
+)
+async def test_only_what_the_model_wrote_stops_its_answer(
+    scripted_server: ScriptedServer, stop: str, text: str
+) -> None:
+    thought = {"choices": [{"delta": {"reasoning_content": "Hm."}}]}
+    scripted_server.plays = [scripted_server.stream(thought, "Yes.", chunk(finish="stop"))]
+    async with connected(scripted_server) as client:
+        events = await collect(client, question(stop=[stop]))
+    assert text_of(events) == text
 
 
 async def test_progress_with_the_prompt_is_passed_on(scripted_server: ScriptedServer) -> None:
