@@ -152,7 +152,7 @@ async def test_everything_stands_in_the_palette(stage: Stage) -> None:
     db.close()
 
 
-@pytest.mark.parametrize("again", [("ctrl+r",), ("shift+tab", "k", "r")])
+@pytest.mark.parametrize("again", [("ctrl+r",), ("shift+tab", "k", "r"), ("shift+tab", "k", "k", "r")])
 async def test_an_answer_that_was_stopped_before_its_first_token_is_no_version(
     stage: Stage, again: tuple[str, ...]
 ) -> None:
