@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from engine.protocol import PromptProgress
+from engine.protocol import Failed, PromptProgress
 from storage import answers, sessions, tree
 from storage.errors import StorageError
 from tests.tui.conftest import PATIENCE_S
@@ -110,6 +110,22 @@ async def test_an_answer_that_ends_in_a_branch_that_is_not_shown_is_over_too(sta
         await play.until(lambda: not play.app.screen.status.busy)
         assert await play.conversation.send("still there?")
         await play.until_shown("number2")
+
+
+async def test_an_answer_that_fails_unseen_while_its_prompt_is_read_leaves_no_word_of_it(stage: Stage) -> None:
+    async with stage.ready() as play:
+        await play.ask("question")
+        first = play.conversation.path[-1].message.id
+        stage.set_script(hold_prompt=True)
+        await play.app.workspace.engine.restart()
+        await play.until(lambda: play.app.workspace.engine.is_ready)
+        await play.conversation.answer_again()
+        await play.until_shown("4 of 12 tokens")
+        await play.app.workspace.store.call(tree.switch_to, first)
+        failed = Failed(request_id=play.conversation.answer.request_id, kind="", message="Out of order.")
+        await play.app.workspace.engine.on_answer(failed)
+        await play.until(lambda: not play.conversation.is_busy)
+        await play.until(lambda: not play.app.screen.status.busy)
 
 
 @pytest.mark.parametrize("change", [Conversation.rename, Conversation.set_template])

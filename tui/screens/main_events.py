@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tui.language import N_, _
 from tui.screens.main_parts import MainParts
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from tui.screens.fetching import FetchingDialog
 
 _CUT_SHORT = N_("Cut short: ctrl+g goes on, ctrl+r writes another.")
-_WRITING, _STOPPING = N_("Writing …"), N_("Stopping …")
 _PHASE_WORDS = {"starting": N_("Starting the engine …"), "loading": N_("Opening the model …")}
 
 
@@ -34,6 +33,7 @@ class MainEvents(MainParts):
         self._engine_trouble = ""
         self._fetch_trouble = ""
         self._shown_session = ""
+        self._busy_with: Literal["", "answer", "model", "fetch"] = ""
         self.unkept_texts: dict[str, str] = {}
 
     def on_descendant_focus(self) -> None:
@@ -54,8 +54,13 @@ class MainEvents(MainParts):
         if event.card is not None:
             self._show_abilities(event.card.abilities)
         self.show_engine_trouble(event.reason or (self._no_model if event.phase == "empty" else ""))
-        self.status.busy = _(_PHASE_WORDS.get(event.phase, ""))
+        self._show_busy("model", _(_PHASE_WORDS.get(event.phase, "")))
         self.refresh_bindings()
+
+    def _show_busy(self, what: Literal["answer", "model", "fetch"], text: str) -> None:
+        """Say in the status line what is going on, and remember what that is about; "" for nothing more."""
+        self._busy_with = what if text else ""
+        self.status.busy = text
 
     def show_engine_trouble(self, sentence: str) -> None:
         """Say what is wrong with the engine, "" for nothing; a download's trouble stays."""
@@ -96,18 +101,17 @@ class MainEvents(MainParts):
         progress = event.progress
         self.numbers.show_load(progress)
         part = f" {progress.done / progress.total * 100:.0f} %" if progress.total else ""
-        self.status.busy = f"{_(LOADING[progress.stage])} …{part}"
+        self._show_busy("model", f"{_(LOADING[progress.stage])} …{part}")
 
     def on_prompt_advanced(self, event: messages.PromptAdvanced) -> None:
         """The engine read more of the prompt."""
         progress = event.progress
         self.numbers.show_prompt(progress)
         if progress.done < progress.total:
-            self.status.busy = _(
-                "Reading the prompt … {done} of {total} tokens", done=progress.done, total=progress.total
-            )
+            told = _("Reading the prompt … {done} of {total} tokens", done=progress.done, total=progress.total)
         else:
-            self.status.busy = _(_WRITING)
+            told = _("Writing …")
+        self._show_busy("answer", told)
 
     def on_stats_arrived(self, event: messages.StatsArrived) -> None:
         """The engine's pulse."""
@@ -128,8 +132,8 @@ class MainEvents(MainParts):
             self.status.figures = self.numbers.in_short
         self._shown_session = session
         conversation = self.workspace.conversation
-        if not conversation.is_busy and self.status.busy in (_(_CUT_SHORT), _(_WRITING), _(_STOPPING)):
-            self.status.busy = _(_CUT_SHORT) if conversation.can_go_on else ""
+        if not conversation.is_busy and self._busy_with == "answer":
+            self._show_busy("answer", _(_CUT_SHORT) if conversation.can_go_on else "")
         await self.transcript.show_path(event.path, from_start=event.is_other, at=event.at)
         if event.keeps_typed:
             if not self.prompt.text:
@@ -155,13 +159,13 @@ class MainEvents(MainParts):
     def on_answer_began(self) -> None:
         """Other keys do something now."""
         self.show_fetch_trouble("")
-        self.status.busy = _("Reading the prompt …")
+        self._show_busy("answer", _("Reading the prompt …"))
         self.numbers.begin_answer()
         self.refresh_bindings()
 
     def on_answer_stopping(self) -> None:
         """The engine was told to stop, and gets to it after what it is at."""
-        self.status.busy = _(_STOPPING)
+        self._show_busy("answer", _("Stopping …"))
 
     async def on_answer_grew(self, event: messages.AnswerGrew) -> None:
         """New text."""
@@ -180,7 +184,7 @@ class MainEvents(MainParts):
         message = event.answer.message
         self.candidates.show_latest()
         self.numbers.show_finished(message.tokens_per_second, message.first_token_ms)
-        self.status.busy = _(_CUT_SHORT) if event.is_resumable else ""
+        self._show_busy("answer", _(_CUT_SHORT) if event.is_resumable else "")
         await self.transcript.settle(event.answer, event.notes)
         self.refresh_bindings()
         self.workspace.housekeeping.answer_ended()
@@ -211,7 +215,7 @@ class MainEvents(MainParts):
         """A model is being opened."""
         self._no_model = ""
         if self.workspace.engine.phase != "dead":
-            self.status.busy = _("Opening {name} …", name=event.name)
+            self._show_busy("model", _("Opening {name} …", name=event.name))
             self.show_engine_trouble("")
 
     def on_fetch_advanced(self, event: messages.FetchAdvanced) -> None:
@@ -220,15 +224,15 @@ class MainEvents(MainParts):
             dialog.show_advance(event)
             return
         part = f" {event.done_bytes / event.total_bytes * 100:.0f} %" if event.total_bytes else ""
-        self.status.busy = f"{_(FETCHING[event.stage])} {event.name} …{part}"
+        self._show_busy("fetch", f"{_(FETCHING[event.stage])} {event.name} …{part}")
         self.show_fetch_trouble("")
 
     def on_fetch_ended(self, event: messages.FetchEnded) -> None:
         """A model is here: whoever waits for it opens it, else the user is told."""
         dialog = self._fetching_dialog()
         self.show_fetch_trouble("" if dialog is not None else event.error)
-        if not self.workspace.conversation.is_busy:
-            self.status.busy = ""
+        if self._busy_with == "fetch":
+            self._show_busy("fetch", "")
         if dialog is not None:
             dialog.show_end(event)
         elif event.path is not None:
