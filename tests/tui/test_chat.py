@@ -242,9 +242,10 @@ async def test_why_an_answer_failed_is_not_said_once_it_has_gone_on(stage: Stage
         await play.until_shown("Out of order.")
         await play.press("ctrl+g")
         await play.until(lambda: len(stage.heard(Generate)) == 2)
+        await play.until(lambda: "Out of order." not in play.text())
+        assert "number3" not in play.text()
         # The engine goes on with other settings.
         play.conversation.set_sampling(Sampling(temperature=0.5))
-        await play.until(lambda: "Out of order." not in play.text())
         await play.answered()
         assert play.conversation.path[-1].message.content == COUNTING
 

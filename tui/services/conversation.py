@@ -180,8 +180,10 @@ class Conversation(Writing):
             self._refuse_held()
             last = self.path[-1].message
             kept = await self._store.call(answer_tokens, last.id)
+            asked = self.path[:-1]
             await self._store.call(answers.resume_answer, last.id)
-            await self._write(Answer.going_on(last, kept), self.path[:-1])
+            await self._show_path()
+            await self._write(Answer.going_on(last, kept), asked)
         return True
 
     async def branch(self, beginning: Beginning) -> bool:
