@@ -238,6 +238,8 @@ async def test_why_an_answer_failed_is_not_said_once_it_has_gone_on(stage: Stage
         failed = Failed(request_id=answer.request_id, kind="", message="Out of order.")
         await play.app.workspace.engine.on_answer(failed)
         await play.answered()
+        ended = play.conversation.path[-1].message
+        assert ended.tokens_per_second and ended.first_token_ms == answer.first_token_ms
         play.app.clear_notifications()
         await play.until_shown("Out of order.")
         await play.press("ctrl+g")

@@ -173,6 +173,7 @@ def test_an_engine_that_fails_is_told_and_the_session_kept(
     messages = json.loads(cli("sessions", "show", listed["id"], "--json").out)["messages"]
     assert messages[0]["content"] == prompt
     assert messages[1]["state"] == state
+    assert (messages[1]["first_token_ms"] is not None) == bool(messages[1]["content"])
 
 
 def test_a_model_that_is_refused_is_told(cli: Cli, model: Path) -> None:

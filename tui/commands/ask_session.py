@@ -129,12 +129,6 @@ class AskSession:
             self._answer.id,
             written.content,
             state_after(finished, self._max_new_tokens) if finished is not None else without,
-            prompt_tokens=finished.prompt_tokens if finished is not None else None,
-            generated_tokens=len(written.ids),
-            tokens_per_second=written.speed(finished),
-            first_token_ms=finished.first_token_ms if finished is not None else None,
-            seed=finished.seed if finished is not None else None,
-            token_ids=pack_token_ids(written.ids),
-            tokens=written.packed,
+            **written.as_stored(finished),
         )
         self._answer = None

@@ -15,7 +15,7 @@ import msgspec
 
 from engine.protocol import UNKNOWN_TOKEN, Candidate, Finished, Sampling, Token
 from storage.answer_tokens import AnswerTokens, pack_tokens
-from storage.records import FinalState, Message, unpack_token_ids
+from storage.records import FinalState, Message, pack_token_ids, unpack_token_ids
 
 _numbers = count(1)
 _RESUMABLE = ("stopped", "interrupted", "failed")
@@ -162,3 +162,15 @@ class Answer:
         if self.first_token_s is None or len(self.new_ids) < 2:
             return None
         return (len(self.new_ids) - 1) / max(time.monotonic() - self.first_token_s, 1e-6)
+
+    def as_stored(self, finished: Finished | None) -> dict[str, Any]:
+        """What finish_answer takes besides the text and the state; what the engine never told is what was seen here."""
+        return {
+            "prompt_tokens": finished.prompt_tokens if finished is not None else None,
+            "generated_tokens": len(self.ids),
+            "tokens_per_second": self.speed(finished),
+            "first_token_ms": finished.first_token_ms if finished is not None else self.first_token_ms,
+            "seed": finished.seed if finished is not None else None,
+            "token_ids": pack_token_ids(self.ids),
+            "tokens": self.packed,
+        }

@@ -215,14 +215,8 @@ class Writing(OpenSession):
             answer.message_id,
             answer.content,
             state,
-            prompt_tokens=finished.prompt_tokens if finished else None,
-            generated_tokens=len(answer.ids),
-            tokens_per_second=answer.speed(finished),
-            first_token_ms=finished.first_token_ms if finished else None,
-            seed=finished.seed if finished else None,
             settings=msgspec.to_builtins(self.sampling),
-            token_ids=pack_token_ids(answer.ids),
-            tokens=answer.packed,
+            **answer.as_stored(finished),
         )
         if self.session is not None:
             self.path = await self._store.call(tree.path, self.session.id)
