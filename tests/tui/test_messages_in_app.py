@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.protocol import Generate
+from engine.protocol import Generate, Sampling
 from storage import sessions
 from storage.database import open_database
+from tests.tui.test_engine_trouble import engine_pids
 from tui.palette import main_commands
 from tui.paths import user_paths
 from tui.widgets.transcript import Transcript
@@ -170,3 +173,40 @@ async def test_an_answer_that_was_stopped_before_its_first_token_is_no_version(
         await play.answered()
         assert play.conversation.path[-1].sibling_count == 1
         assert len(play.conversation.path) == 2
+
+
+@pytest.mark.parametrize("again", [("ctrl+r",), ("shift+tab", "k", "r"), ("shift+tab", "k", "k", "r")])
+async def test_what_replaces_an_empty_version_answers_the_same_question(stage: Stage, again: tuple[str, ...]) -> None:
+    stage.set_script(answers=["One.", "Two."])
+    async with stage.ready() as play:
+        await two_turns(play)
+        stage.set_script(answers=["Three."], hold_after=0)
+        await play.app.workspace.engine.restart()
+        await play.until(lambda: play.app.workspace.engine.is_ready)
+        await play.press("k", "k", "k", "r")
+        await play.until(lambda: len(stage.heard(Generate)) == 3)
+        await play.press("escape")
+        await play.answered()
+        assert said(play) == ["first", ""]
+        await play.press("escape", *again)
+        await play.until(lambda: len(stage.heard(Generate)) == 4)
+        assert stage.last_prompt()[1:] == [("user", "first")]
+        play.conversation.set_sampling(Sampling(temperature=0.5))
+        await play.until(lambda: said(play) == ["first", "Three."])
+        assert play.conversation.path[-1].sibling_count == 2
+
+
+async def test_an_empty_answer_is_replaced_once_the_engine_is_back(stage: Stage) -> None:
+    stage.set_script(hold_after=0)
+    async with stage.ready() as play:
+        await play.say("hello")
+        await play.until(lambda: stage.heard(Generate))
+        os.kill(engine_pids()[0], signal.SIGKILL)
+        await play.until(lambda: play.app.workspace.engine.phase == "dead")
+        await play.answered()
+        await play.press("ctrl+r")
+        await play.until(lambda: play.conversation.waiting)
+        stage.set_script()
+        await play.press("f5")
+        await play.until(lambda: said(play) == ["hello", "Paris is the capital of France."])
+        assert play.conversation.path[-1].sibling_count == 1

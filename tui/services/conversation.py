@@ -127,13 +127,9 @@ class Conversation(Writing):
                 return False
             self._refuse_held()
             last = self.path[-1].message
-            is_empty = last.role == "assistant" and not last.content and last.parent_id is not None
-            if message_id is not None:
+            here = [last.id, last.parent_id] if last.role == "assistant" else [last.id]
+            if message_id is not None and message_id not in here:
                 self.path = await self._store.call(tree.path_to, message_id)
-            if is_empty and message_id in (None, last.id, last.parent_id):
-                # Nothing came of it that would be worth a version.
-                await self._store.call(tree.delete_message, last.id)
-                await self._show_path()
             await self._answer_last()
         return True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -112,7 +113,8 @@ class Writing(OpenSession):
             self._set_waiting(True)
             return
         assert self.session is not None
-        asked = self.path if self.path[-1].message.role == "user" else self.path[:-1]
+        last = self.path[-1].message
+        asked = self.path if last.role == "user" else self.path[:-1]
         message = await self._store.call(
             answers.begin_answer,
             self.session.id,
@@ -128,6 +130,10 @@ class Writing(OpenSession):
             ids = pack_token_ids(answer.ids)
             await self._store.call(answers.checkpoint_answer, message.id, answer.content, ids, len(answer.ids))
             answer.mark_stored(len(answer.ids))
+        if last.role == "assistant" and not last.content:
+            # Nothing came of it that would be worth a version. Not before: the end of an older one would be shown.
+            with suppress(StorageError):
+                await self._store.call(tree.delete_message, last.id)
         await self._show_path()
         await self._write(answer, asked)
 
