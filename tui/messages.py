@@ -5,6 +5,7 @@ Nobody compares or prints them: methods for that would only take from the time t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,6 +15,9 @@ from textual.message import Message
 if TYPE_CHECKING:
     from engine.protocol import Abilities, Candidate, EngineStats, LoadProgress, ModelCard, PromptProgress
     from storage.records import PathMessage, Session
+
+Post = Callable[[Message], object]
+"""Takes a message to the main screen, also from another thread."""
 
 EnginePhase = Literal["starting", "empty", "loading", "ready", "dead"]
 

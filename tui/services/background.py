@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tui.language import _
 from tui.log import start_log
-from tui.messages import Trouble
-
-if TYPE_CHECKING:
-    from tui.services.engine_session import Post
+from tui.messages import Post, Trouble
 
 
 def begin(work: Coroutine[Any, Any, None], name: str, post: Post | None) -> asyncio.Task[None]:

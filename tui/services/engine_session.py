@@ -8,7 +8,6 @@ from itertools import count
 from pathlib import Path
 
 import msgspec
-from textual.message import Message
 
 from engine.client import EngineClient
 from engine.errors import EngineError, EngineGoneError
@@ -44,6 +43,7 @@ from tui.messages import (
     EnginePhase,
     EngineSilent,
     LoadAdvanced,
+    Post,
     StatsArrived,
     Trouble,
 )
@@ -61,7 +61,6 @@ _ENDED = EngineDied(exit_code=None, signal=None, message="The engine was ended."
 _load_numbers = count(1)
 
 AnswerEvent = PromptProgress | Token | Finished | Failed | EngineDied
-Post = Callable[[Message], object]
 StartEngine = Callable[[], Awaitable[Engine]]
 
 

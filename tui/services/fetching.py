@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 from engine.errors import EngineError
 from tui.language import _
 from tui.log import start_log
-from tui.messages import FetchAdvanced, FetchEnded
+from tui.messages import FetchAdvanced, FetchEnded, Post
 from tui.sentences import reason
-from tui.services.engine_session import Post
 
 if TYPE_CHECKING:
     from engine.starter import FetchProgress

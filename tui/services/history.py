@@ -13,9 +13,8 @@ from storage import answers, deletion, sessions, tree
 from storage.errors import NoSuchSessionError, StorageError
 from storage.records import Session
 from tui.language import N_, _
-from tui.messages import Trouble
+from tui.messages import Post, Trouble
 from tui.sentences import reason
-from tui.services.engine_session import Post
 from tui.services.store import Store
 
 PAGE = 60

@@ -9,10 +9,9 @@ from collections.abc import Awaitable, Callable
 from storage.errors import StorageError
 from tui.before_textual import tidy_up
 from tui.log import start_log
-from tui.messages import HistoryChanged
+from tui.messages import HistoryChanged, Post
 from tui.services import background
 from tui.services.conversation import Conversation
-from tui.services.engine_session import Post
 from tui.services.history import History
 from tui.services.store import Store
 from tui.services.titles import Titles

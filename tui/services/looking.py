@@ -14,12 +14,12 @@ from storage.answer_tokens import AnswerTokens, answer_tokens
 from storage.errors import StorageError
 from storage.records import unpack_token_ids
 from tui.language import _
-from tui.messages import Place, Weighed
+from tui.messages import Place, Post, Weighed
 from tui.sentences import reason
 from tui.services import background
 from tui.services.answer import Beginning
 from tui.services.conversation import Conversation
-from tui.services.engine_session import EngineSession, Post
+from tui.services.engine_session import EngineSession
 from tui.services.store import Store
 
 LOOK_PERIOD_S = 0.05

@@ -10,10 +10,9 @@ from engine.errors import NEEDS_BASE, EngineError
 from engine.protocol import Load
 from engine.remote.config import ServerConfig
 from tui.bases import base_of, read_bases, remember_base
-from tui.messages import FetchEnded
+from tui.messages import FetchEnded, Post
 from tui.model_choice import choose_model, model_load, remember_model
 from tui.paths import Paths
-from tui.services.engine_session import Post
 from tui.services.fetching import Fetching
 from tui.settings import Settings
 

@@ -14,11 +14,11 @@ from storage import claims, sessions, tree
 from storage.errors import NoSuchSessionError, SessionHeldError, StorageError
 from storage.owners import Owner, this_owner
 from storage.records import PathMessage, Session
-from tui.messages import HeldElsewhere, HistoryChanged, PathChanged, TitleChanged
+from tui.messages import HeldElsewhere, HistoryChanged, PathChanged, Post, TitleChanged
 from tui.services import background
 from tui.services.answer import sampling_of
 from tui.services.drafts import Drafts
-from tui.services.engine_session import EngineSession, Post
+from tui.services.engine_session import EngineSession
 from tui.services.store import Store
 from tui.text import first_line
 

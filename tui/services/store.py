@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 from storage.errors import StorageError
 from tui.language import _
+from tui.messages import Post
 from tui.services import background
 from tui.services.shelter_folder import ShelterFolder
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     import sqlite_utils
 
     from storage.database import Database
-    from tui.services.engine_session import Post
     from tui.services.shelter import Shelter
 
 RETRY_S = 5.0

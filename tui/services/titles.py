@@ -7,9 +7,9 @@ import re
 from engine.protocol import ChatMessage, ChatPrompt
 from storage import sessions
 from storage.records import Session
-from tui.messages import HistoryChanged
+from tui.messages import HistoryChanged, Post
 from tui.services.conversation import Conversation
-from tui.services.engine_session import EngineSession, Post
+from tui.services.engine_session import EngineSession
 from tui.services.store import Store
 from tui.text import safe_line
 

@@ -12,7 +12,7 @@ from engine.kept_caches import KEPT
 from engine.protocol import Load
 from storage.errors import StorageError
 from tui.language import _
-from tui.messages import HistoryChanged, ModelChosen, NoModelFound, Trouble
+from tui.messages import HistoryChanged, ModelChosen, NoModelFound, Post, Trouble
 from tui.model_choice import ModelChoiceError
 from tui.options import AppOptions
 from tui.paths import Paths
@@ -22,7 +22,7 @@ from tui.servers import choose_server, connect
 from tui.services import background
 from tui.services.attachments import Attachments
 from tui.services.conversation import Conversation
-from tui.services.engine_session import EngineSession, Post
+from tui.services.engine_session import EngineSession
 from tui.services.history import History
 from tui.services.housekeeping import Housekeeping
 from tui.services.looking import Looking
