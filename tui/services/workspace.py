@@ -126,7 +126,7 @@ class Workspace:
     def _remember_model(self) -> None:
         """What has opened is the next start's model too; what has not would be refused there again."""
         if (path := self.engine.model_file) is not None:
-            self._remembering = asyncio.create_task(self.models.remember(path), name="remember the model")
+            self._remembering = background.begin(self.models.remember(path), "remember the model", self._post)
 
     async def _open_sessions(self) -> None:
         try:
@@ -195,6 +195,8 @@ class Workspace:
             rest.push_async_callback(self.store.close)
             rest.push_async_callback(self.engine.close)
             rest.push_async_callback(self.models.close)
+            if self._remembering is not None:
+                rest.push_async_callback(asyncio.wait, [self._remembering])
             rest.push_async_callback(self._leave)
             rest.push_async_callback(self.housekeeping.stop)
 

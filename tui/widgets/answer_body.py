@@ -21,6 +21,7 @@ from textual.widgets._markdown import (  # not exported; Textual is pinned
 )
 
 from tui.markdown import markdown_parser
+from tui.services import background
 from tui.text import safe_text
 from tui.widgets.answer_table import TABLE, AnswerTable, gather_tables
 from tui.widgets.code_fence import PIECE_LINES, CodeFence
@@ -85,7 +86,7 @@ class AnswerBody(EvenLines, Markdown):
         super().__init__(safe_text(text), parser_factory=markdown_parser, open_links=False)
         self._tail: str | None = None
         self._tail_blocks = 1
-        self._has_cuts = False
+        self._is_patchy = False
         self._waiting: list[str] = []
         self._painting: asyncio.Task[None] | None = None
         self._drawn = asyncio.Event()
@@ -96,7 +97,7 @@ class AnswerBody(EvenLines, Markdown):
         self._waiting.append(safe_text(text))
         if self._painting is None or self._painting.done():
             self._over.clear()
-            self._painting = asyncio.create_task(self._paint(), name="draw answer")
+            self._painting = background.begin(self._paint(), "draw answer", self.post_message)
 
     async def settle(self, text: str) -> None:
         """Show the final text, whatever became of the fragments; the place that the reader looks at does not move."""
@@ -106,7 +107,7 @@ class AnswerBody(EvenLines, Markdown):
             if rest := text[len(self.source) :]:
                 await self._add(rest)
             return
-        self._tail, self._has_cuts = None, False
+        self._tail, self._is_patchy = None, False
         self.styles.min_height = self.outer_size.height
         try:
             await self.update(text)
@@ -116,9 +117,10 @@ class AnswerBody(EvenLines, Markdown):
     def _is_as_parsed_at_once(self, text: str) -> bool:
         """Whether what is drawn is a text's beginning and would not look otherwise if all were parsed together.
 
-        Pieces of a long block may be coloured otherwise, and the target of a link may stand below it.
+        Pieces of a long block may be coloured otherwise, the target of a link may stand below it, and where drawing
+        went wrong something may be missing.
         """
-        return self._tail is not None and not self._has_cuts and "]:" not in text and text.startswith(self.source)
+        return self._tail is not None and not self._is_patchy and "]:" not in text and text.startswith(self.source)
 
     async def _paint(self) -> None:
         """Draw while there is something to draw, and rest in between as long as the last drawing asks for."""
@@ -128,7 +130,14 @@ class AnswerBody(EvenLines, Markdown):
             self._waiting.clear()
             # First, as it takes a few steps to whom it concerns.
             self.post_message(self.Drawn())
-            await self._add(text)
+            try:
+                await self._add(text)
+            except Exception:
+                if not self.is_attached:
+                    # A screen that is being closed draws no more.
+                    return
+                self._is_patchy = True
+                raise
             if not self._over.is_set():
                 self._drawn.clear()
                 self.call_after_refresh(self._drawn.set)
@@ -149,12 +158,12 @@ class AnswerBody(EvenLines, Markdown):
         self._waiting.clear()
         painting, self._painting = self._painting, None
         if painting is not None:
-            await painting
+            # What goes wrong in it is told by then.
+            await asyncio.wait([painting])
 
     async def on_unmount(self) -> None:
         """Leave no task behind."""
-        with suppress(RuntimeError):
-            await self._end_painting()
+        await self._end_painting()
 
     def _parse_markdown(self, tokens: Iterable[Token]) -> Iterable[MarkdownBlock]:
         return super()._parse_markdown(map(_in_its_place, gather_tables(tokens)))
@@ -190,7 +199,7 @@ class AnswerBody(EvenLines, Markdown):
                     await self.mount_all(blocks)
             tail, self._tail_blocks = _open_end(self._tail, tokens)
             self._tail = _cut(tail, tokens, next(iter(reversed(self.query_children(MarkdownBlock))), None))
-            self._has_cuts = self._has_cuts or self._tail != tail
+            self._is_patchy = self._is_patchy or self._tail != tail
 
 
 def _in_its_place(token: Token) -> Token:
