@@ -13,34 +13,38 @@ class Drafts:
         self._store = store
         self._kept: dict[str, str] = {}
         self.text = ""
-        self.is_unsaved = False
+        self._is_unsaved = False
 
     def change(self, text: str) -> bool:
         """Take in what stands in the prompt box by now; False where that is nothing new."""
         if text == self.text:
             return False
-        self.text, self.is_unsaved = text, True
+        self.text, self._is_unsaved = text, True
         return True
 
     def clear(self) -> None:
         """Have nothing left of what was sent, in the database either."""
-        self.text, self.is_unsaved = "", True
+        self.text, self._is_unsaved = "", True
 
     def take_up(self, session_id: str, stored: str) -> None:
         """Go on with another session's draft: what was kept of it here, else what is stored."""
         kept = self._kept.pop(session_id, None)
-        self.text, self.is_unsaved = (stored, False) if kept is None else (kept, True)
+        self.text, self._is_unsaved = (stored, False) if kept is None else (kept, True)
+
+    def lose_place(self) -> None:
+        """The session whose draft this is has gone: it is stored nowhere."""
+        self._is_unsaved = True
 
     def keep(self, session_id: str) -> None:
         """Keep what is not saved, until that session is opened again."""
-        if self.is_unsaved:
+        if self._is_unsaved:
             self._kept[session_id] = self.text
 
     def hand_over(self, session_id: str) -> None:
         """Let another session have what is not saved, as soon as it is opened."""
-        if self.is_unsaved:
+        if self._is_unsaved:
             self.keep(session_id)
-            self.text, self.is_unsaved = "", False
+            self.text, self._is_unsaved = "", False
 
     def take_kept(self) -> list[str]:
         """What is kept and worth a session of its own; it is kept no more."""
@@ -50,12 +54,12 @@ class Drafts:
 
     async def save(self, session_id: str) -> None:
         """Store the draft of the open session. Raises StorageError; it is unsaved then as before."""
-        if not self.is_unsaved:
+        if not self._is_unsaved:
             return
         # Before the call: what is typed meanwhile is unsaved again.
-        self.is_unsaved = False
+        self._is_unsaved = False
         try:
             await self._store.call(sessions.set_draft, session_id, self.text)
         except BaseException:
-            self.is_unsaved = True
+            self._is_unsaved = True
             raise

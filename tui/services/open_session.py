@@ -139,7 +139,7 @@ class OpenSession:
             await self._store.call(sessions.get_session, self.session.id)
         except NoSuchSessionError:
             self.session, self.path = None, []
-            self._drafts.is_unsaved = True
+            self._drafts.lose_place()
             self._set_held(None)
             return True
         return False
