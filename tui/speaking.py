@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.command import CommandPalette
+from textual.message import Message
 from textual.screen import Screen
 
 from tui.language import _
+from tui.text import short_path
 from tui.textual_texts import KEY_NAMES
 
 
 class SpeakingApp(App[int]):
     """Textual's commands, palettes and notes, translated; tui/textual_texts.py has what they say."""
+
+    @dataclass
+    class Outdated(Message):
+        """What a note on screen says is no longer so."""
+
+        text: str
+
+    def on_speaking_app_outdated(self, event: Outdated) -> None:
+        """Take the last note that says so from the screen; Textual has no public way."""
+        if told := [note for note in self._notifications if note.message == event.text]:
+            self._unnotify(told[-1])
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Textual's own commands, in the user's words."""
@@ -50,7 +64,8 @@ class SpeakingApp(App[int]):
 
     def _save_screenshot(self) -> None:
         try:
-            self.notify(_("Written to {path}", path=self.save_screenshot(path=str(Path.home()))), markup=False)
+            path = self.save_screenshot(path=str(Path.home()))
+            self.notify(_("Written to {path}", path=short_path(path)), markup=False)
         except OSError as error:
             self.notify(_("The picture cannot be written: {error}.", error=error), severity="warning", markup=False)
 

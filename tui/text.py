@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 
 from tui.language import N_, _, number
 
@@ -46,6 +48,13 @@ def first_line(text: str, limit: int = 60) -> str:
         if line.strip():
             return safe_line(line, limit)
     return ""
+
+
+def short_path(path: str | Path) -> str:
+    """A path with its folder, `~` for the user's home."""
+    full = Path(os.path.abspath(path))
+    home = Path.home()
+    return str("~" / full.relative_to(home)) if full.is_relative_to(home) else str(full)
 
 
 def human_bytes(n_bytes: float) -> str:

@@ -80,3 +80,10 @@ async def test_what_cannot_be_written_is_said(stage: Stage) -> None:
         assert taken.read_text() == "mine"
         await export(play, str(stage.home / "no" / "folder.md"))
         await play.until_shown("cannot be written")
+
+
+async def test_a_picture_of_the_screen_is_told_with_its_folder_too(stage: Stage) -> None:
+    async with stage.ready() as play:
+        play.app.action_screenshot_here()
+        await play.until_told("Written to ~/")
+        assert len(list(stage.home.glob("*.svg"))) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from markdown_it.token import Token
 
 from tui.markdown import markdown_parser
-from tui.text import first_line, human_bytes, human_count, safe_line, safe_text
+from tui.text import first_line, human_bytes, human_count, safe_line, safe_text, short_path
 
 FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -55,6 +56,14 @@ def test_safe_line_is_one_short_line() -> None:
 def test_first_line_is_the_first_that_says_anything() -> None:
     assert first_line("\n  \n hello \nworld") == "hello"
     assert first_line("\n\n") == ""
+
+
+def test_a_path_is_told_with_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert short_path("notes.md") == "~/notes.md"
+    assert short_path(tmp_path / "here" / "notes.md") == "~/here/notes.md"
+    assert short_path("/elsewhere/notes.md") == "/elsewhere/notes.md"
 
 
 def test_sizes_and_counts_in_words() -> None:

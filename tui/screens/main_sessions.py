@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Coroutine
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textual import work
@@ -12,6 +10,8 @@ from textual import work
 from tui.language import N_, _
 from tui.screens.main_events import MainEvents
 from tui.sentences import reason
+from tui.speaking import SpeakingApp
+from tui.text import short_path
 
 if TYPE_CHECKING:
     from storage.records import PathMessage
@@ -128,7 +128,7 @@ class MainSessions(MainEvents):
         session = self.workspace.conversation.session
         assert session is not None
         path = await export_session_file(self.workspace.store, session, wanted)
-        self.notify(_("Written to {path}", path=_full(path)), markup=False)
+        self.notify(_("Written to {path}", path=short_path(path)), markup=False)
 
     def action_show_archived(self) -> None:
         """Show the archived sessions, or the others again."""
@@ -165,8 +165,7 @@ class MainSessions(MainEvents):
         if session_id is None:
             self.notify(_("There is no deleted session to bring back."), markup=False)
             return
-        if told := [note for note in self.app._notifications if note.message == _(DELETED)]:
-            self.app._unnotify(told[-1])
+        self.post_message(SpeakingApp.Outdated(_(DELETED)))
         await self.workspace.conversation.open(session_id)
 
     # Messages
@@ -239,10 +238,3 @@ class MainSessions(MainEvents):
         item = self.transcript.cursor_item
         here = item.message.id if item is not None and item.sibling_count > 1 else None
         self._do(self.workspace.conversation.switch_sibling(here, step))
-
-
-def _full(path: Path) -> str:
-    """A path with its folder, `~` for the user's home."""
-    full = Path(os.path.abspath(path))
-    home = Path.home()
-    return str("~" / full.relative_to(home)) if full.is_relative_to(home) else str(full)
