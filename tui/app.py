@@ -37,6 +37,7 @@ from tui.unobeyed import Unobeyed
 
 if TYPE_CHECKING:
     from tui.services.workspace import Workspace
+    from tui.widgets.transcript import Transcript
 
 LONGEST_NOTE = 1000
 """Characters of a notification: a longer one would cover the screen."""
@@ -169,6 +170,10 @@ class LlmTuiApp(SpeakingApp, SparingApp):
         if self._driver is not None:
             self._driver.write(sequence)
         self.notify(f"{which} {sent_words(text, os.environ)}".lstrip(), markup=False)
+
+    def on_transcript_copied(self, event: Transcript.Copied) -> None:
+        """Copy a message or a part of it."""
+        self.copy_to_clipboard(event.text, event.which)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Everything that a key does, by name."""

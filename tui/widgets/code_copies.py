@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from tui.language import _
 
 if TYPE_CHECKING:
     from storage.records import PathMessage
-
-
-class Clipboard(Protocol):
-    """An app that copies."""
-
-    def copy_to_clipboard(self, text: str, which: str = "") -> None:
-        """Copy a text, and tell which one it was."""
 
 
 class CodeCopies:

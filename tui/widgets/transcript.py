@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, ClassVar, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.geometry import Size
+from textual.message import Message
 from textual.reactive import Reactive
 from textual.widgets import Static
 
@@ -23,7 +25,6 @@ from tui.widgets.excerpt import Excerpt
 if TYPE_CHECKING:
     from storage.records import PathMessage
     from tui.messages import AnswerNotes
-    from tui.widgets.code_copies import Clipboard
     from tui.widgets.message_view import MessageView
 
 
@@ -73,6 +74,13 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
 
     # Our own size does not depend on what is in us: no second arrangement when that grows.
     virtual_size = Reactive(Size(0, 0))
+
+    @dataclass
+    class Copied(Message):
+        """The reader wants a text in the clipboard; which: words for what it is, where there are several."""
+
+        text: str
+        which: str = ""
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's own name
         super().__init__(id=id)
@@ -343,13 +351,13 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
         """Send the message under the cursor, or the last one, to the terminal's clipboard."""
         item = self.cursor_item or next(reversed(self._excerpt.branch), None)
         if item is not None:
-            self.app.copy_to_clipboard(item.message.content)
+            self.post_message(self.Copied(item.message.content))
 
     def action_copy_code(self) -> None:
         """Send a code block of the message under the cursor, or of the last one that has any: its last one first."""
         here = self.cursor_item
         copied = self._code_copies.next_of([here] if here is not None else reversed(self._excerpt.branch))
         if copied is not None:
-            cast("Clipboard", self.app).copy_to_clipboard(*copied)
+            self.post_message(self.Copied(*copied))
         else:
             self.app.notify(_("There is no code block to copy."), markup=False)
