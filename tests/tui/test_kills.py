@@ -1,14 +1,23 @@
-"""SIGKILL at random moments: a smaller number of what bench/kills.py does, which also measures what is missing."""
+"""SIGKILL at random moments: a smaller number of what bench/kills.py does, which also measures what is missing;
+and that an answer is on disk as it is written."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from storage.database import open_database
+from storage.records import unpack_token_ids
+from storage.tree import get_message
+from tests.tui.test_engine_trouble import COUNTING
+from tui.paths import user_paths
+from tui.services import writing
 
 if TYPE_CHECKING:
     from tests.tui.conftest import Stage
@@ -27,3 +36,17 @@ def test_kills_cost_no_message_damage_nothing_and_leave_no_process(stage: Stage)
     found = json.loads(ran.stdout)
     assert (found["kills"], found["damaged"], found["messages_lost"], found["orphans"]) == (6, 0, 0, 0), ran.stdout
     assert found["messages_sent"] >= 3
+
+
+async def test_an_answers_tokens_reach_the_disk_while_it_is_written(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "CHECKPOINT_PERIOD_S", 0)
+    stage.set_script(answers=[COUNTING], hold_after=3)
+    async with stage.ready() as play:
+        await play.say("count")
+        with closing(open_database(user_paths().database)) as db:
+            message_id = play.conversation.path[-1].message.id
+            await play.until(lambda: unpack_token_ids(get_message(db, message_id).token_ids or b"") == [0, 1, 2])
+            kept = get_message(db, message_id)
+        assert (kept.content, kept.state) == ("number0 number1 number2", "writing")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.protocol import Generate
+from engine.protocol import Failed, Generate
 from storage.answer_tokens import AnswerTokens
 from tui.widgets.answer_body import AnswerBody
 from tui.widgets.tinted_text import TintedText, TintLegend, band_of, can_tint
@@ -82,6 +82,18 @@ async def test_an_answer_that_goes_on_is_written_as_always(stage: Stage) -> None
         play.conversation.set_sampling(play.conversation.sampling)
         await play.answered()
         await play.until(lambda: [t.parts for t in tints(play)] == [[("One two three four.", "likely")]])
+
+
+async def test_why_an_answer_failed_stays_below_its_tinted_text(stage: Stage) -> None:
+    stage.set_script(answers=["One two three four."], hold_after=2)
+    async with stage.ready() as play:
+        await play.press("alt+t")
+        await play.say("hello")
+        await play.until(lambda: "One two" in chat(play))
+        failed = Failed(request_id=play.conversation.answer.request_id, kind="", message="Out of order.")
+        await play.app.workspace.engine.on_answer(failed)
+        await play.until(lambda: tints(play) and play.app.screen.query(".failure"))
+        assert tints(play)[0].parent.children[-1].has_class("failure")
 
 
 def legend_styles(play: Play) -> list[Style]:
