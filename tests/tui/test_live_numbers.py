@@ -89,6 +89,21 @@ async def test_another_model_begins_without_the_figures_of_the_one_before(stage:
         assert "context" not in play.shown(StatusLine)
 
 
+async def test_another_session_begins_without_the_figures_of_the_one_before(stage: Stage) -> None:
+    stage.set_script(hold_after=3, answers=[COUNTING])
+    async with stage.ready() as play:
+        await play.say("count")
+        await play.until(lambda: "118 tok/s" in play.shown(LiveNumbers))
+        await play.press("escape")
+        await play.answered()
+        await play.until(lambda: figure(play, "first token") == "0.10 s")
+        assert figure(play, "prompt") == "870 tok/s"
+        await play.press("ctrl+n")
+        await play.until(lambda: figure(play, "first token") == "-")
+        assert play.shown(LiveNumbers).splitlines()[1].strip() == "- tok/s"
+        assert figure(play, "prompt") == "-"
+
+
 async def test_a_stop_is_seen_before_the_engine_gets_to_it(stage: Stage) -> None:
     stage.set_script(hold_prompt=True)
     async with stage.ready() as play:

@@ -84,16 +84,19 @@ class LiveNumbers(Widget):
         if phase in ("empty", "dead", "starting"):
             self._stats = None
         if phase != "ready":
-            self._speeds.clear()
-            self._last_speed = 0.0
-            self._first_token_ms = None
-            self._has_read = False
+            self._forget()
         self.refresh()
 
     def show_other_session(self) -> None:
-        """What the engine holds is not of the session that is shown, until it reads that."""
-        self._has_read = False
+        """What the engine holds and has measured is not of the session that is shown, until it reads that."""
+        self._forget()
         self.refresh()
+
+    def _forget(self) -> None:
+        self._speeds.clear()
+        self._last_speed = 0.0
+        self._first_token_ms = None
+        self._has_read = False
 
     def show_machine(self, total_bytes: int) -> None:
         """How much memory the machine has."""
@@ -204,7 +207,7 @@ class LiveNumbers(Widget):
         if self._prompt is not None and self._prompt.total:
             lines.append(self._bar(self._prompt.done / self._prompt.total, width))
         else:
-            speed = stats.prompt_tokens_per_second if stats else 0
+            speed = stats.prompt_tokens_per_second if stats and self._has_read else 0
             lines.append(_pair(_("prompt"), _("{speed:.0f} tok/s", speed=speed) if speed else _NONE, width))
         first_ms = self._first_token_ms
         first = _("{seconds:.2f} s", seconds=first_ms / 1000) if first_ms is not None else _NONE
