@@ -77,9 +77,19 @@ async def test_an_answer_that_is_stopped_by_leaving_is_told_of(
         await play.press("ctrl+n")
         await play.until_told(f"The answer was stopped. {way_on}")
         play.app.clear_notifications()
-        await play.press("ctrl+n")
-        await play.until(lambda: play.conversation.session is None and not play.conversation.path)
+        await play.press("x", "ctrl+n")
+        await play.until(lambda: not play.app.screen.prompt.text and not play.app.screen._n_switches)
         assert not play.app._notifications
+
+
+async def test_an_answer_that_is_stopped_by_deleting_its_session_cannot_go_on(stage: Stage) -> None:
+    stage.set_script(answers=[COUNTING], hold_after=3)
+    async with stage.ready() as play:
+        await play.say("count")
+        await play.until_shown("number2")
+        await play.press("f2", "d")
+        await play.until_told("Session deleted.")
+        assert [note.message[:15] for note in play.app._notifications] == ["Session deleted"]
 
 
 async def test_an_answer_that_is_being_stored_is_not_over(stage: Stage, slow_disk: SlowDisk) -> None:

@@ -151,7 +151,7 @@ class MainSessions(MainEvents):
     async def _delete(self, session_id: str) -> None:
         conversation = self.workspace.conversation
         if conversation.session is not None and conversation.session.id == session_id:
-            await conversation.new()
+            await conversation.new(for_good=True)
         await self.workspace.history.delete(session_id)
         self.notify(_(DELETED), markup=False)
         await self.show_history()

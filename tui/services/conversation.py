@@ -46,10 +46,10 @@ class Conversation(Writing):
         await self._store.call(tree.switch_to, message_id)
         return await self._store.call(tree.path, session_id)
 
-    async def new(self) -> None:
-        """Begin a session; nothing is stored before something is said."""
+    async def new(self, *, for_good: bool = False) -> None:
+        """Begin a session; nothing is stored before something is said. for_good: the open one is deleted."""
         async with self._lock:
-            await self._leave_for_another()
+            await (self._leave() if for_good else self._leave_for_another())
             self.session, self.path = None, []
             self._drafts.take_up("", stored="")
             self.system, self.sampling, self.template = self.defaults.system, self.default_sampling, None
