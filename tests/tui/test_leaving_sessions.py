@@ -23,7 +23,7 @@ from tui.services.workspace import Workspace
 if TYPE_CHECKING:
     from tests.conftest import ScriptedServer
     from tests.tui.conftest import Stage
-    from tui.services.engine_session import AnswerEvent
+    from tui.services.engine_events import AnswerEvent
 
 
 @dataclass

@@ -12,45 +12,13 @@ import msgspec
 from engine.client import EngineClient
 from engine.errors import EngineError, EngineGoneError
 from engine.interface import Engine
-from engine.protocol import (
-    AnyCommand,
-    AnyEvent,
-    CardChanged,
-    EngineDied,
-    EngineStats,
-    Failed,
-    Finished,
-    Generate,
-    HeartbeatMissed,
-    Load,
-    LoadProgress,
-    Look,
-    Looked,
-    ModelCard,
-    ModelReady,
-    Notice,
-    PromptProgress,
-    Sampling,
-    Stop,
-    Token,
-    Tune,
-    Unloaded,
-)
-from tui.messages import (
-    AbilitiesShown,
-    EngineChanged,
-    EngineDiedMidway,
-    EnginePhase,
-    EngineSilent,
-    LoadAdvanced,
-    Post,
-    StatsArrived,
-    Trouble,
-)
+from engine.protocol import AnyCommand, EngineDied, Generate, Load, Look, Looked, PromptProgress, Sampling, Stop, Tune
+from tui.messages import Post
 from tui.priority import Precedence
-from tui.sentences import reason, sentence, sentences
+from tui.sentences import reason
 from tui.services import background
 from tui.services.aside import Aside
+from tui.services.engine_events import EngineEvents
 
 TUNE_PERIOD_S = 0.05
 """A dragged slider sends at most one Tune in this time; the last position always arrives."""
@@ -60,23 +28,21 @@ _ENDED = EngineDied(exit_code=None, signal=None, message="The engine was ended."
 
 _load_numbers = count(1)
 
-AnswerEvent = PromptProgress | Token | Finished | Failed | EngineDied
 StartEngine = Callable[[], Awaitable[Engine]]
 
 
-class EngineSession:
+class EngineSession(EngineEvents):
     """One engine at a time, with the model that is open in it.
 
-    Events of answers go to `on_answer`, everything else is posted to the screen. Nothing here raises for a
-    dead or missing engine: that is posted too, and `restart` begins again. Whatever ends an engine, EngineDied is the
-    last that `on_answer` hears of it.
+    Nothing here raises for a dead or missing engine: that is posted, and `restart` begins again. Whatever ends an
+    engine, EngineDied is the last that `on_answer` hears of it.
 
     Which engine and which model are wanted is noted at once; engines are ended and started one after the other, and
     each is told what is wanted by then.
     """
 
     def __init__(self, post: Post, log_path: Path, command: Sequence[str] | None = None) -> None:
-        self._post = post
+        super().__init__(post)
         self.log_path = log_path
         self._command = list(command) if command is not None else None
         self._start_engine: StartEngine = self._start_process
@@ -84,15 +50,9 @@ class EngineSession:
         self._pump: asyncio.Task[None] | None = None
         self._tuning: asyncio.Task[None] | None = None
         self._wanted: tuple[str, Sampling] | None = None
-        self._load: Load | None = None
         self._changing = asyncio.Lock()
         self._starting: asyncio.Future[Engine] | None = None
-        self._is_ending = False
         self._closed = False
-        self.phase: EnginePhase = "starting"
-        self.card: ModelCard | None = None
-        self.on_answer: Callable[[AnswerEvent], Awaitable[None]] | None = None
-        self.on_ready: list[Callable[[], None]] = []
         self.aside = Aside(self._send, self.stop)
         self._precedence: Precedence | None = None
 
@@ -100,11 +60,6 @@ class EngineSession:
         """Let the screen go before the engine for a while: what somebody types has to show at once."""
         if self._precedence is not None:
             self._precedence.key_came()
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether a Generate would be answered now."""
-        return self.phase == "ready"
 
     async def start(self) -> None:
         """Start the wanted engine, in place of the one before, and open the wanted model if there is one.
@@ -137,13 +92,9 @@ class EngineSession:
     async def use(self, start_engine: StartEngine | None, load: Load) -> None:
         """Open a model in another engine, in place of the one before; None for the process of this machine."""
         self._start_engine = start_engine or self._start_process
+        self.is_local = start_engine is None
         self._load = _numbered(load)
         await self.start()
-
-    @property
-    def is_local(self) -> bool:
-        """Whether models are opened on this machine."""
-        return self._start_engine == self._start_process
 
     async def load(self, load: Load) -> None:
         """Open a model in place of the one before; without an engine, once there is one again."""
@@ -248,87 +199,12 @@ class EngineSession:
         while True:
             event = await client.events.get()
             try:
-                await self._take(event)
+                if not self.aside.take(event):
+                    await self._take(event)
             except Exception as error:  # noqa: BLE001 - without this task, nothing that the engine says is heard
                 background.tell_unforeseen(error, f"taking in {type(event).__name__}", self._post)
             if isinstance(event, EngineDied):
                 return
-
-    async def _take(self, event: AnyEvent) -> None:
-        if self.aside.take(event):
-            return
-        if self._is_ending:
-            # Only answers still have to do with it.
-            if isinstance(event, AnswerEvent):
-                await self._answer(event)
-            return
-        match event:
-            case Token() | Finished() | PromptProgress():
-                await self._answer(event)
-            case ModelReady() if self._is_of_load(event):
-                self._ready(event.card)
-            case Failed():
-                await self._failed(event)
-            case Unloaded():
-                self.card = None
-                self._set_phase("empty")
-            case EngineDied():
-                await self._died(event)
-            case _:
-                self._tell(event)
-
-    def _tell(self, event: AnyEvent) -> None:
-        """Pass on what changes nothing but what is shown."""
-        match event:
-            case EngineStats():
-                self._post(StatsArrived(event))
-            case LoadProgress() if self._is_of_load(event):
-                self._post(LoadAdvanced(event))
-            case HeartbeatMissed(silent_s=silent_s):
-                self._post(EngineSilent(silent_s))
-            case CardChanged(card=card) if self.is_ready:
-                self.card = card
-                self._post(AbilitiesShown(card.abilities))
-            case Notice(text=text):
-                self._post(Trouble(sentence(text), "information"))
-            case _:
-                pass
-
-    def _is_of_load(self, event: AnyEvent) -> bool:
-        """Whether an event is about the model that is wanted, and not about one that was wanted before."""
-        return self._load is not None and event.request_id == self._load.request_id
-
-    def _ready(self, card: ModelCard) -> None:
-        self.card = card
-        self._set_phase("ready")
-        for tell in self.on_ready:
-            tell()
-
-    async def _failed(self, event: Failed) -> None:
-        said = sentences(event.message, event.hint)
-        if self._is_of_load(event):
-            # A file that does not open will not do so by itself; a server may be back in a moment.
-            self._load = None if self.is_local else self._load
-            self._set_phase("empty", said)
-        elif event.request_id:
-            await self._answer(event)
-        else:
-            self._post(Trouble(said))
-
-    async def _died(self, event: EngineDied) -> None:
-        self.card = None
-        self.phase = "dead"
-        await self._answer(event)
-        self._set_phase("dead", sentence(event.message))
-        self._post(EngineDiedMidway(event.message, list(event.log_tail)))
-
-    async def _answer(self, event: AnswerEvent) -> None:
-        if self.on_answer is not None:
-            await self.on_answer(event)
-
-    def _set_phase(self, phase: EnginePhase, reason: str = "") -> None:
-        self.phase = phase
-        self._post(EngineChanged(phase, self.card, reason))
 
 
 def _numbered(load: Load) -> Load:

@@ -40,7 +40,8 @@ from tui.messages import (
 from tui.sentences import reason, sentence, sentences
 from tui.services import background
 from tui.services.answer import CHECKPOINT_PERIOD_S, Answer, Beginning, is_cut_short, is_resumable, state_after
-from tui.services.engine_session import AnswerEvent, EngineSession
+from tui.services.engine_events import AnswerEvent
+from tui.services.engine_session import EngineSession
 from tui.services.open_session import Defaults, OpenSession
 from tui.services.store import Store
 
