@@ -17,7 +17,7 @@ from storage.records import unpack_token_ids
 from storage.tree import get_message
 from tests.tui.test_engine_trouble import COUNTING
 from tui.paths import user_paths
-from tui.services import writing
+from tui.services import tending
 
 if TYPE_CHECKING:
     from tests.tui.conftest import Stage
@@ -41,7 +41,7 @@ def test_kills_cost_no_message_damage_nothing_and_leave_no_process(stage: Stage)
 async def test_an_answers_tokens_reach_the_disk_while_it_is_written(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writing, "CHECKPOINT_PERIOD_S", 0)
+    monkeypatch.setattr(tending, "CHECKPOINT_PERIOD_S", 0)
     stage.set_script(answers=[COUNTING], hold_after=3)
     async with stage.ready() as play:
         await play.say("count")

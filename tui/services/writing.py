@@ -26,7 +26,6 @@ from tui.language import _
 from tui.messages import (
     AnswerBegan,
     AnswerEnded,
-    AnswerGrew,
     AnswerNotes,
     AnswerStopping,
     AnswerWaits,
@@ -39,18 +38,15 @@ from tui.messages import (
 )
 from tui.sentences import reason, sentence, sentences
 from tui.services import background
-from tui.services.answer import CHECKPOINT_PERIOD_S, Answer, Beginning, is_cut_short, is_resumable, state_after
+from tui.services.answer import Answer, Beginning, is_cut_short, is_resumable, state_after
 from tui.services.engine_events import AnswerEvent
 from tui.services.engine_session import EngineSession
 from tui.services.open_session import Defaults, OpenSession
 from tui.services.store import Store
+from tui.services.tending import Tending
 
 CANDIDATES_EVERY_MS = 250
 """As often as an eye takes in new bars; finding them for every token would cost the engine a twentieth."""
-
-HURRIED_TEXT, HURRIED_PERIODS = 100, 3
-"""While more characters than that come from one time to the next, text is handed to the screen a third as often: that
-is many times faster than anybody reads, and each time costs the engine something."""
 
 STOP_WAIT_S = 3.0
 """How long leaving a session waits for the engine to end the answer: more than one token of the largest model takes."""
@@ -70,7 +66,7 @@ class Writing(OpenSession):
         self._finishing = asyncio.Lock()
         self._answer_over = asyncio.Event()
         self._answer_over.set()
-        self._tending: list[asyncio.Task[None]] = []
+        self._tending: Tending | None = None
         self._starting: asyncio.Task[None] | None = None
         self.n_candidates = 0
         self.answer: Answer | None = None
@@ -148,10 +144,7 @@ class Writing(OpenSession):
     async def _write(self, answer: Answer, asked: Sequence[PathMessage]) -> None:
         self.answer = answer
         self._answer_over.clear()
-        self._tending = [
-            background.begin(self._show_regularly(answer), "show answer", self._post),
-            background.begin(self._checkpoint_regularly(answer), "checkpoint answer", self._post),
-        ]
+        self._tending = Tending(answer, self._store, self._post, self._show_period_s)
         self._post(AnswerBegan())
         prompt = msgspec.structs.replace(
             self.prompt_for(asked), answer_ids=answer.known_ids, answer_text=answer.content
@@ -201,9 +194,8 @@ class Writing(OpenSession):
             answer = self.answer
             if answer is None:
                 return
-            for task in self._tending:
-                task.cancel()
-            self._show(answer)
+            if self._tending is not None:
+                self._tending.end()
             try:
                 await self._store_finished(answer, state, finished)
             except StorageError as error:
@@ -244,35 +236,6 @@ class Writing(OpenSession):
             await asyncio.wait_for(self._answer_over.wait(), STOP_WAIT_S)
         except TimeoutError:
             await self._finish("stopped", None)
-
-    async def _show_regularly(self, answer: Answer) -> None:
-        hurries = False
-        while True:
-            await asyncio.sleep(self._show_period_s * (HURRIED_PERIODS if hurries else 1))
-            hurries = self._show(answer) > HURRIED_TEXT
-
-    def _show(self, answer: Answer) -> int:
-        """Hand on the text that came since the last time; returns its length."""
-        if text := answer.take_unshown():
-            self._post(AnswerGrew(answer.message_id, text, answer.candidates))
-        return len(text)
-
-    async def _checkpoint_regularly(self, answer: Answer) -> None:
-        told = False
-        while True:
-            await asyncio.sleep(CHECKPOINT_PERIOD_S)
-            if answer.is_stored:
-                continue
-            n_tokens = len(answer.ids)
-            try:
-                await self._store.call(
-                    answers.checkpoint_answer, answer.message_id, answer.content, pack_token_ids(answer.ids), n_tokens
-                )
-                answer.mark_stored(n_tokens)
-            except StorageError as error:
-                if not told:
-                    self._post(Trouble(reason(error)))
-                told = True
 
     def _model_ready(self) -> None:
         self._take_recommended()
