@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from textual import events
-from textual.keys import key_to_character
+from textual.keys import _character_to_key, key_to_character
 from textual.widgets import Input, TextArea
 
 from tui.screens.main import MainScreen
@@ -72,6 +72,27 @@ async def test_in_a_dialog(stage: Stage, opened_by: tuple[str, ...]) -> None:
         box.focus()
         press_at_once(play, "ctrl+e", "ctrl+u", *"abc", "backspace", "d", "home", "X", "end", "Y")
         await play.until(lambda: text_of(box) == "XabdY")
+
+
+SPACES_AND_JOINERS = "\u00a0\u202f\u3000\u200c\u200d\u00ad"
+TURNING = "\u202e\u2066"
+
+
+@pytest.mark.parametrize("opened_by", [(), ("f2", "slash"), ("f9",), ("f10",), ("ctrl+p",)])
+async def test_characters_that_are_not_printable_are_typed_as_they_are_pasted(
+    stage: Stage, opened_by: tuple[str, ...]
+) -> None:
+    async with stage.ready() as play:
+        await play.ask("hello")
+        await play.press(*opened_by)
+        main = not opened_by or opened_by[0] == "f2"
+        await play.until(lambda: isinstance(play.app.screen, MainScreen) == main and play.app.focused is not None)
+        box = play.app.focused
+        press_at_once(play, "ctrl+e", "ctrl+u")
+        for character in f"a{SPACES_AND_JOINERS}b{TURNING}c":
+            play.app.post_message(events.Key(_character_to_key(character), character))
+        await play.until(lambda: text_of(box).endswith("c"))
+        assert text_of(box) == f"a{SPACES_AND_JOINERS}b\ufffd\ufffdc"
 
 
 def text_of(box: object) -> str:

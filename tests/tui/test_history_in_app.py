@@ -15,9 +15,11 @@ from storage import deletion, sessions, tree
 from storage.database import Database, open_database
 from storage.export import all_sessions_json
 from storage.importers import import_file
+from tests.tui.test_boxes import press_at_once
 from tui.paths import user_paths
 from tui.services.history import day_words
 from tui.widgets.answer_body import AnswerBody
+from tui.widgets.history_pane import SearchBox, SessionList
 from tui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
@@ -251,3 +253,16 @@ async def test_from_the_search_box_to_what_was_found(stage: Stage, key: str) -> 
         await play.until(lambda: play.app.focused is not None and play.app.focused.id == "sessions")
         await play.press("enter")
         await play.until_shown("about Lakes")
+
+
+async def test_letters_right_behind_the_slash_are_searched_for(stage: Stage) -> None:
+    make_sessions("Lakes", "Delta")
+    async with stage.ready() as play:
+        await play.until(lambda: listed(play) == ["Today", "Delta", "Lakes"])
+        await play.press("f2")
+        await play.until(lambda: isinstance(play.app.focused, SessionList))
+        press_at_once(play, "slash", *"lakes", "backspace", *"s")
+        await play.until(lambda: play.app.screen.query_one(SearchBox).value == "lakes")
+        await play.until(lambda: listed(play)[:1] == ["Lakes"])
+        await play.press("escape", "escape")
+        await play.until(lambda: listed(play) == ["Today", "Delta", "Lakes"])

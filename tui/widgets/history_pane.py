@@ -17,7 +17,7 @@ from textual.widgets.option_list import Option
 from tui.language import _
 from tui.services.history import PAGE, Found, History, day_words
 from tui.text import safe_line, safe_text
-from tui.widgets.boxes import LineBox
+from tui.widgets.boxes import KeysInOrder, LineBox
 
 _NEAR_END = 10
 """So many lines before the last one the next page is read."""
@@ -28,8 +28,10 @@ _END_SEARCH = Binding(
 )
 
 
-class SessionList(OptionList):
+class SessionList(KeysInOrder, OptionList):
     """The sessions; the arrows move, enter opens."""
+
+    writes = False
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "select", "Open", id="history.open", tooltip="Open this session"),
@@ -63,7 +65,8 @@ class SessionList(OptionList):
 
     def action_search(self) -> None:
         """To the search box."""
-        self.screen.query_one("#search", Input).focus()
+        # The keys behind this one are for the box: it cannot wait for its turn.
+        self.screen.set_focus(self.screen.query_one("#search", Input))
 
 
 class SearchBox(LineBox):
