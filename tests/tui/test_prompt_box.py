@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from textual import events
 
+from tests.tui.test_boxes import press_at_once
 from tui.widgets.prompt_box import PromptBox
 
 if TYPE_CHECKING:
@@ -36,6 +38,46 @@ async def test_a_paste_that_comes_as_keys_is_not_sent(stage: Stage) -> None:
         await play.until(lambda: "b" in box.text)
         assert box.text == "a\n\nb"
         assert play.conversation.path == []
+
+
+@pytest.mark.parametrize("enter_sends", [True, False])
+async def test_a_line_break_of_windows_is_one_in_a_paste_that_comes_as_keys(stage: Stage, enter_sends: bool) -> None:
+    settings = f"[chat]\nmodel_titles = false\nenter_sends = {str(enter_sends).lower()}\n"
+    (stage.home / "settings.toml").write_text(settings)
+    async with stage.ready() as play:
+        box = play.app.query_one(PromptBox)
+        press_at_once(play, "a", "enter", "ctrl+j", "b", "enter", "ctrl+j", "enter", "ctrl+j", "c")
+        await play.until(lambda: box.text.endswith("c"))
+        assert box.text == "a\nb\n\nc"
+        assert play.conversation.path == []
+
+
+async def test_a_tab_at_the_beginning_of_a_line_is_pasted_too(stage: Stage) -> None:
+    async with stage.ready() as play:
+        box = play.app.query_one(PromptBox)
+        press_at_once(play, "a", "enter", "tab", "b")
+        await play.until(lambda: box.text == "a\n\tb")
+        assert play.app.focused is box
+        assert play.conversation.path == []
+
+
+@pytest.mark.parametrize("keys", [("backspace", "backspace", "d"), ("ctrl+u", "d"), ("left", "left", "d"), ("up",)])
+async def test_a_key_that_is_no_text_acts_behind_the_enter_before_it(stage: Stage, keys: tuple[str, ...]) -> None:
+    async with stage.ready() as play:
+        box = play.app.query_one(PromptBox)
+        press_at_once(play, *"abc", "enter", *keys)
+        await play.answered()
+        assert play.conversation.path[0].message.content == "abc"
+        await play.until(lambda: box.text == ("abc" if keys == ("up",) else "d"))
+
+
+async def test_a_command_is_carried_out_before_the_key_behind_it_acts(stage: Stage) -> None:
+    async with stage.ready() as play:
+        box = play.app.query_one(PromptBox)
+        await play.ask("hi")
+        press_at_once(play, *"/title Mine", "enter", "backspace", "d")
+        await play.until(lambda: play.conversation.session.title == "Mine")
+        await play.until(lambda: box.text == "d")
 
 
 async def test_nothing_is_not_sent(stage: Stage) -> None:

@@ -138,9 +138,10 @@ class MainScreen(MainPrompt):
         """Send, or carry out a command that begins with a slash."""
         from tui.slash import Call, NoCommand, read_prompt
 
-        if not self.is_furnished:
+        read = read_prompt(event.text) if self.is_furnished else None
+        if isinstance(read, str):
+            self.send(event, read)
             return
-        read = read_prompt(event.text)
         if isinstance(read, NoCommand):
             self.notify(read.sentence, severity="warning", markup=False)
         elif isinstance(read, Call):
@@ -148,8 +149,7 @@ class MainScreen(MainPrompt):
 
             self.prompt.clear()
             carry_out(self, read, event.text)
-        else:
-            self.send(event.text, read)
+        event.taken.set()
 
     def action_stop(self) -> None:
         """Stop the answer."""

@@ -29,8 +29,14 @@ class MainPrompt(MainCandidates):
         self.prompt.show_draft("\n".join(text for text in (typed, self.prompt.text) if text))
 
     @work(group="send")
-    async def send(self, typed: str, text: str) -> None:
+    async def send(self, sent: PromptBox.Sent, text: str) -> None:
         """Send a message, and clear the box of what was typed for it; what is not sent stays there."""
+        try:
+            await self._send(sent.text, text)
+        finally:
+            sent.taken.set()
+
+    async def _send(self, typed: str, text: str) -> None:
         from storage.errors import StorageError
 
         # A question asked while the app is still opening a session belongs to that one.

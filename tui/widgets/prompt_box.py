@@ -5,7 +5,9 @@ It says what the user wants of a key and knows nothing of sessions, commands or 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
@@ -15,13 +17,16 @@ from textual.timer import Timer
 
 from tui.language import _
 from tui.text import safe_text
-from tui.widgets.boxes import TextBox
+from tui.widgets.boxes import TextBox, is_text
 
 if TYPE_CHECKING:
     from tui.widgets.completion_menu import CompletionMenu
 
 PASTE_GAP_S = 0.02
 """Enter sends after this pause. Terminals without bracketed paste deliver the rest of a paste sooner than that."""
+
+TAKEN_LIMIT_S = 2.0
+"""Keys that come with an enter wait so long for what it sent: storing it takes milliseconds, unless the disk hangs."""
 
 
 class PromptBox(TextBox):
@@ -60,6 +65,8 @@ class PromptBox(TextBox):
         """The user wants this to be sent or carried out; spaces before it stay, since one makes a slash a text."""
 
         text: str
+        taken: asyncio.Event = field(default_factory=asyncio.Event)
+        """Set by the screen once the text is stored, carried out or refused, and the box is as that leaves it."""
 
     @dataclass(eq=False, repr=False)
     class Recalled(Message):
@@ -78,13 +85,27 @@ class PromptBox(TextBox):
         # A blinking cursor would send bytes over the line for ever.
         self.cursor_blink = False
         self._enter: Timer | None = None
+        self._line_key_s = -PASTE_GAP_S
         self.menu: CompletionMenu | None = None
 
     async def _on_key(self, event: events.Key) -> None:
-        """A character or line that follows enter at once shows that the enter was pasted."""
-        if self._enter is not None and (event.is_printable or event.key in ("enter", "ctrl+j")):
+        """A character or line that follows enter at once shows that the enter was pasted; other keys follow it."""
+        # The two make one line break: in pasted text from Windows, whichever of them sends.
+        ends_line = event.key == "ctrl+j" and event.time - self._line_key_s < PASTE_GAP_S
+        if event.key == "enter":
+            self._line_key_s = event.time
+        if self._enter is not None and (is_text(event) or event.key in ("enter", "ctrl+j", "tab")):
             self._forget_enter()
-            self.insert("\n")
+            self.insert("\n\t" if event.key == "tab" else "\n")
+            if event.key == "tab":
+                event.stop()
+                event.prevent_default()
+        elif self._enter is not None:
+            self._forget_enter()
+            await self._hand_over()
+        if ends_line:
+            event.stop()
+            event.prevent_default()
 
     def show_draft(self, text: str) -> None:
         """Put a text in place of what is there, and the cursor behind it."""
@@ -142,8 +163,19 @@ class PromptBox(TextBox):
             self._enter.stop()
             self._enter = None
 
-    def _send(self) -> None:
+    def _send(self) -> Sent | None:
         self._enter = None
         text = safe_text(self.text).rstrip()
-        if text:
-            self.post_message(self.Sent(text))
+        if not text:
+            return None
+        sent = self.Sent(text)
+        # In this box's own queue it would be behind keys that have come.
+        self.screen.post_message(sent)
+        return sent
+
+    async def _hand_over(self) -> None:
+        """Send, and wait until that has acted on the box, as it had when the next key was pressed later."""
+        sent = self._send()
+        if sent is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(sent.taken.wait(), TAKEN_LIMIT_S)
