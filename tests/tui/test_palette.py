@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 from textual.widgets import Input
 
+from tests.tui.test_boxes import press_at_once
 from tui.palette import WITHOUT_KEY, main_commands
 from tui.screens.command_palette import Palette
 from tui.screens.main import MainScreen
 from tui.screens.main_keys import MAIN_KEYS
+from tui.screens.system_prompt import SystemPromptScreen
 from tui.slash import SLASH_COMMANDS
 from tui.widgets.candidates_pane import CandidatesPane
 from tui.widgets.history_pane import SessionList
@@ -73,3 +75,13 @@ async def test_the_cursor_of_the_palette_does_not_blink(stage: Stage) -> None:
         await play.press("ctrl+p")
         await play.until(lambda: isinstance(play.app.screen, Palette))
         assert not play.app.screen.query_one(Input).cursor_blink
+
+
+async def test_an_enter_right_behind_the_search_chooses_from_what_it_finds(stage: Stage) -> None:
+    async with stage.ready() as play:
+        await play.ask("hello")
+        await play.press("ctrl+p")
+        await play.until_shown("Answer this message again")
+        press_at_once(play, *"the lowest value", *["backspace"] * 16, *"what the model is told", "enter", *"xy")
+        await play.until(lambda: isinstance(play.app.screen, SystemPromptScreen))
+        assert len(play.conversation.path) == 2

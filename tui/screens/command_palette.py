@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from rich.align import Align
 from rich.text import Text
 from textual import on
@@ -42,8 +44,14 @@ class Palette(CommandPalette):
 
     @on(Input.Submitted)
     @on(OptionList.OptionSelected)
-    def _choose_once(self, event: Input.Submitted | OptionList.OptionSelected) -> None:
-        """Hide from Textual what comes behind the key that chose; it would carry the command out again."""
+    async def _choose_once(self, event: Input.Submitted | OptionList.OptionSelected) -> None:
+        """Let enter choose from what was found for the text before it, and hide what comes behind a choice.
+
+        Textual would take a line of the list before, and carry a command out again.
+        """
+        if isinstance(event, Input.Submitted) and self.is_active:
+            gathering = [worker for worker in self.workers if worker.group == self._GATHER_COMMANDS_GROUP]
+            await asyncio.gather(*(worker.wait() for worker in gathering), return_exceptions=True)
         if not self.is_active:
             event.stop()
             event.prevent_default()

@@ -38,11 +38,13 @@ class KeysInOrder(Widget):
             _done(event)
             focused._forward_event(event.copy())
             return
+        is_written = self.writes and is_text(event)
+        if is_written and event.is_printable:
+            return
         bound = self.screen.active_bindings.get(event.key)
-        if self.writes and is_text(event):
-            if bound is None and not event.is_printable:
-                _done(event)
-                await self._write(event.character or "")
+        if is_written and bound is None:
+            _done(event)
+            await self._write(event.character or "")
         elif bound is not None and bound.node is self and await self.app.run_action(bound.binding.action, self):
             _done(event)
         elif self.writes and event.key.startswith("alt+"):
