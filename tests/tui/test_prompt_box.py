@@ -141,3 +141,16 @@ async def test_a_prompt_brought_back_and_changed_is_where_down_comes_back_to(sta
         await play.until(lambda: box.text == "one")
         await play.press("down")
         await play.until(lambda: box.text == "one!")
+
+
+async def test_letters_right_behind_up_are_written_behind_what_comes_back(stage: Stage) -> None:
+    async with stage.ready() as play:
+        box = play.app.query_one(PromptBox)
+        await play.ask("one")
+        await play.ask("two")
+        press_at_once(play, "up", "up", *" more")
+        await play.until(lambda: box.text == "one more")
+        press_at_once(play, "up", "down", "backspace", "enter", "up")
+        await play.until(lambda: len(play.conversation.path) == 6)
+        assert play.conversation.path[4].message.content == "one mor"
+        await play.until(lambda: box.text == "one mor")

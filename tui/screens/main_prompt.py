@@ -71,14 +71,18 @@ class MainPrompt(MainCandidates):
 
     # What was asked before
 
-    async def on_prompt_box_recalled(self, event: PromptBox.Recalled) -> None:
+    def on_mount(self) -> None:
+        """Let the prompt box wait for what it asks of the services."""
+        self.prompt.recall = self._recall
+
+    async def _recall(self, older: bool) -> None:
         """Bring back what was asked before what is shown, or after it."""
         from storage.errors import StorageError
 
         if not self.is_furnished:
             return
         try:
-            found = await self.workspace.prompts.step(self.prompt.text, event.older)
+            found = await self.workspace.prompts.step(self.prompt.text, older)
         except StorageError as error:
             self.tell_trouble(reason(error))
             return

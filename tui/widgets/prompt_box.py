@@ -20,6 +20,8 @@ from tui.text import safe_text
 from tui.widgets.boxes import TextBox, is_text
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from tui.widgets.completion_menu import CompletionMenu
 
 PASTE_GAP_S = 0.02
@@ -68,12 +70,6 @@ class PromptBox(TextBox):
         taken: asyncio.Event = field(default_factory=asyncio.Event)
         """Set by the screen once the text is stored, carried out or refused, and the box is as that leaves it."""
 
-    @dataclass(eq=False, repr=False)
-    class Recalled(Message):
-        """The user wants back what was asked before what is shown, or after it."""
-
-        older: bool
-
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's own name
         super().__init__(
             id=id,
@@ -87,6 +83,8 @@ class PromptBox(TextBox):
         self._enter: Timer | None = None
         self._line_key_s = -PASTE_GAP_S
         self.menu: CompletionMenu | None = None
+        self.recall: Callable[[bool], Awaitable[None]] | None = None
+        """Brings back what was asked before what is shown (True) or after it; keys behind this one wait for it."""
 
     async def _on_key(self, event: events.Key) -> None:
         """A character or line that follows enter at once shows that the enter was pasted; other keys follow it."""
@@ -128,23 +126,27 @@ class PromptBox(TextBox):
         if self.menu is not None:
             self.menu.show([])
 
-    def action_cursor_up(self, select: bool = False) -> None:
+    async def action_cursor_up(self, select: bool = False) -> None:  # type: ignore[override]
         """A line up; in the completions, and from the first line to what was asked before."""
         if self.menu is not None and self.menu.is_open:
             self.menu.move(-1)
         elif not select and self.navigator.is_first_wrapped_line(self.cursor_location):
-            self.post_message(self.Recalled(older=True))
+            await self._recall(older=True)
         else:
             super().action_cursor_up(select)
 
-    def action_cursor_down(self, select: bool = False) -> None:
+    async def action_cursor_down(self, select: bool = False) -> None:  # type: ignore[override]
         """A line down; in the completions, and from the last line to what was asked after."""
         if self.menu is not None and self.menu.is_open:
             self.menu.move(1)
         elif not select and self.navigator.is_last_wrapped_line(self.cursor_location):
-            self.post_message(self.Recalled(older=False))
+            await self._recall(older=False)
         else:
             super().action_cursor_down(select)
+
+    async def _recall(self, older: bool) -> None:
+        if self.recall is not None:
+            await self.recall(older)
 
     def action_send(self) -> None:
         """Send, unless more characters follow at once; a command that is only begun is completed."""
