@@ -9,6 +9,7 @@ import pytest
 from engine.protocol import Generate
 from storage import deletion
 from storage.database import open_database
+from tests.tui.test_boxes import press_at_once
 from tui.paths import user_paths
 from tui.widgets.prompt_box import PromptBox
 
@@ -72,6 +73,23 @@ async def test_escape_closes_the_menu_and_tab_goes_on_as_ever(stage: Stage) -> N
         assert box.text == "/"
         await play.press("backspace", "tab")
         assert play.app.focused is not box
+
+
+async def test_a_tab_right_behind_the_beginning_of_a_command_completes_it(stage: Stage) -> None:
+    async with stage.ready() as play:
+        box = play.app.query_one(PromptBox)
+        press_at_once(play, *"/tem", "tab", *"zeph", "tab", "enter")
+        await play.until(lambda: play.conversation.template == "zephyr")
+        press_at_once(play, *"/mo", "tab", "x")
+        await play.until(lambda: box.text == "/model x")
+
+
+async def test_a_tab_behind_a_slash_that_begins_no_command_leaves_the_box(stage: Stage) -> None:
+    async with stage.ready() as play:
+        box = play.app.query_one(PromptBox)
+        press_at_once(play, *"/usr/bin", "tab")
+        await play.until(lambda: play.app.focused is not box)
+        assert box.text == "/usr/bin"
 
 
 async def test_the_template_is_kept_with_the_session_and_auto_takes_it_back(stage: Stage) -> None:

@@ -74,6 +74,7 @@ class MainPrompt(MainCandidates):
     def on_mount(self) -> None:
         """Let the prompt box wait for what it asks of the services."""
         self.prompt.recall = self._recall
+        self.prompt.offer = self._offer
 
     async def _recall(self, older: bool) -> None:
         """Bring back what was asked before what is shown, or after it."""
@@ -93,8 +94,13 @@ class MainPrompt(MainCandidates):
 
     @work(exclusive=True, group="complete")
     async def _complete(self, text: str) -> None:
+        await self._offer(text)
+
+    async def _offer(self, text: str) -> None:
         from tui.services.completions import completions
 
+        if not self.is_furnished:
+            return
         found = await completions(text, self.workspace)
         menu = await self._menu()
         if self.prompt.text == text:

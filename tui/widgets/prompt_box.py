@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
+from textual.actions import SkipAction
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.timer import Timer
@@ -85,6 +86,8 @@ class PromptBox(TextBox):
         self.menu: CompletionMenu | None = None
         self.recall: Callable[[bool], Awaitable[None]] | None = None
         """Brings back what was asked before what is shown (True) or after it; keys behind this one wait for it."""
+        self.offer: Callable[[str], Awaitable[None]] | None = None
+        """Has the menu show how this text may go on."""
 
     async def _on_key(self, event: events.Key) -> None:
         """A character or line that follows enter at once shows that the enter was pasted; other keys follow it."""
@@ -111,15 +114,24 @@ class PromptBox(TextBox):
         self.move_cursor(self.document.end)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Leave tab and escape to others while there is nothing to complete."""
-        if action in ("complete", "close_menu"):
-            return self.menu is not None and self.menu.is_open
-        return super().check_action(action, parameters)
+        """Leave tab to others where no command is written, and escape while no completions are shown."""
+        is_open = self.menu is not None and self.menu.is_open
+        if action == "complete":
+            return is_open or self.text.startswith("/")
+        return is_open if action == "close_menu" else super().check_action(action, parameters)
 
-    def action_complete(self) -> None:
-        """Take the completion under the menu's cursor."""
-        if self.menu is not None and (chosen := self.menu.chosen) is not None:
+    async def action_complete(self) -> None:
+        """Take the completion under the menu's cursor, once those of this text are there; without any, as no key."""
+        if self.offer is not None:
+            await self.offer(self.text)
+        if not self._take_chosen():
+            raise SkipAction
+
+    def _take_chosen(self) -> bool:
+        chosen = self.menu.chosen if self.menu is not None else None
+        if chosen is not None:
             self.show_draft(chosen.text)
+        return chosen is not None
 
     def action_close_menu(self) -> None:
         """Close the completions until more is typed."""
@@ -152,7 +164,7 @@ class PromptBox(TextBox):
         """Send, unless more characters follow at once; a command that is only begun is completed."""
         self._forget_enter()
         if self.menu is not None and self.menu.is_wanted(self.text):
-            self.action_complete()
+            self._take_chosen()
             return
         self._enter = self.set_timer(PASTE_GAP_S, self._send)
 
