@@ -71,6 +71,16 @@ async def test_a_key_that_is_no_text_acts_behind_the_enter_before_it(stage: Stag
         await play.until(lambda: box.text == ("abc" if keys == ("up",) else "d"))
 
 
+async def test_what_is_pasted_behind_an_enter_is_not_sent_with_it(stage: Stage) -> None:
+    async with stage.ready() as play:
+        box = play.app.query_one(PromptBox)
+        press_at_once(play, *"abc", "enter")
+        play.app.post_message(events.Paste("def\nghi"))
+        await play.answered()
+        assert play.conversation.path[0].message.content == "abc"
+        assert box.text == "def\nghi"
+
+
 async def test_a_command_is_carried_out_before_the_key_behind_it_acts(stage: Stage) -> None:
     async with stage.ready() as play:
         box = play.app.query_one(PromptBox)

@@ -65,7 +65,7 @@ class SessionList(KeysInOrder, OptionList):
 
     def action_search(self) -> None:
         """To the search box."""
-        # The keys behind this one are for the box: it cannot wait for its turn.
+        # At once: the keys behind this one are for the box.
         self.screen.set_focus(self.screen.query_one("#search", Input))
 
 

@@ -101,12 +101,15 @@ class PromptBox(TextBox):
             if event.key == "tab":
                 event.stop()
                 event.prevent_default()
-        elif self._enter is not None:
-            self._forget_enter()
+        else:
             await self._hand_over()
         if ends_line:
             event.stop()
             event.prevent_default()
+
+    async def _on_paste(self, event: events.Paste) -> None:
+        """Marked as a paste, it is no part of what an enter before it sends."""
+        await self._hand_over()
 
     def show_draft(self, text: str) -> None:
         """Put a text in place of what is there, and the cursor behind it."""
@@ -188,7 +191,10 @@ class PromptBox(TextBox):
         return sent
 
     async def _hand_over(self) -> None:
-        """Send, and wait until that has acted on the box, as it had when the next key was pressed later."""
+        """Send what waits, and go on once that has acted on the box: what comes next was meant for it as it is then."""
+        if self._enter is None:
+            return
+        self._forget_enter()
         sent = self._send()
         if sent is not None:
             with suppress(TimeoutError):
