@@ -75,6 +75,9 @@ def _connect_read_only(file: Path) -> sqlite3.Connection:
         # A log of its own cannot be made there; then nobody else can be writing either.
         conn.close()
         conn = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
+    except BaseException:
+        conn.close()
+        raise
     try:
         _refuse_foreign(conn, file)
         _set_up(conn)

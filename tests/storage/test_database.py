@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 from sqlite_utils import Database as SqliteDatabase
 
@@ -291,3 +292,14 @@ def test_opening_storage_does_not_import_what_is_slow() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_file_that_is_no_database_is_left_closed(tmp_path: Path, read_only: bool) -> None:
+    path = tmp_path / "sessions.db"
+    path.write_bytes(b"no database at all " * 1000)
+    with pytest.raises(CorruptDatabaseError) as caught:
+        open_database(path, read_only=read_only)
+    # The traceback keeps what was opened alive.
+    assert caught.value.__traceback__ is not None
+    assert str(path) not in [file.path for file in psutil.Process().open_files()]
