@@ -234,17 +234,24 @@ class _Sizes:
         tokens = metadata.get("tokenizer.ggml.tokens")
         self.vocab = len(tokens) if isinstance(tokens, Sequence) else self._of(metadata, "vocab_size")
         n_heads = self._of(metadata, "attention.head_count")
-        n_kv_heads = self._of(metadata, "attention.head_count_kv") or n_heads
         head_dim = self._of(metadata, "embedding_length") // n_heads if n_heads else 0
         key_dim = self._of(metadata, "attention.key_length") or head_dim
         value_dim = self._of(metadata, "attention.value_length") or head_dim
-        self.kv_bytes_per_token = 2 * self.layers * n_kv_heads * (key_dim + value_dim) if checkpoint.tensors else 0
+        kv_heads = self._sum(metadata, "attention.head_count_kv") or self.layers * n_heads
+        self.kv_bytes_per_token = 2 * kv_heads * (key_dim + value_dim) if checkpoint.tensors else 0
 
     def _of(self, metadata: Metadata, key: str) -> int:
         value = metadata.get(f"{self.architecture}.{key}")
         if isinstance(value, array) and len(value):
             value = max(value)
         return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+    def _sum(self, metadata: Metadata, key: str) -> int:
+        """Of all layers, of something that may be given once or for each."""
+        value = metadata.get(f"{self.architecture}.{key}")
+        if isinstance(value, array) and value.typecode not in "fd" and len(value) == self.layers:
+            return sum(size for size in value if size > 0)
+        return self.layers * self._of(metadata, key)
 
 
 def _context_that_fits(sizes: _Sizes, free: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from engine.architectures import Architecture
@@ -31,12 +31,49 @@ class RopeScaling:
 
 
 @dataclass(frozen=True, slots=True)
+class Attention:
+    """How a layer attends.
+
+    n_heads: of queries. n_kv_heads: of keys and of values; 0 in a layer that does not attend, in which something else
+    stands in its place. head_dim: width of a head. rope_dim: how many of its dimensions are turned by their position.
+    window: how many positions the layer sees, 0 for all. shared_from: the earlier layer, of the same shape, whose keys
+    and values it reads; None for a layer that has its own.
+    """
+
+    n_heads: int
+    n_kv_heads: int
+    head_dim: int
+    rope_dim: int
+    window: int = 0
+    shared_from: int | None = None
+
+    @property
+    def shape(self) -> Attention:
+        """What layers have in common whose queries, keys and values lie alike in memory."""
+        return replace(self, window=0, shared_from=None)
+
+    @property
+    def q_dim(self) -> int:
+        """Width of a position's queries."""
+        return self.n_heads * self.head_dim
+
+    @property
+    def kv_dim(self) -> int:
+        """Width of a position's keys, or values."""
+        return self.n_kv_heads * self.head_dim
+
+    @property
+    def qkv_dim(self) -> int:
+        """Width of what the layer makes of a position: queries, and keys and values if they are its own."""
+        return self.q_dim + (2 * self.kv_dim if self.shared_from is None else 0)
+
+
+@dataclass(frozen=True, slots=True)
 class ModelConfig:
     """The sizes of a model.
 
     dim: width of the residual stream. hidden_dim: width of the feed-forward layer (of one expert where there are some).
-    rope_dim: how many of a head's dimensions are turned. windows: how many positions each layer sees, 0 for all.
-    turned: whether each layer turns queries and keys by their position.
+    attention: how each layer attends.
     query_scale: what queries are multiplied by, at position p times 1 + query_growth · ln(1 + p // query_growth_span).
     embedding_scale: what embeddings are multiplied by. residual_scale: what a layer's results are multiplied by before
     they are added. logit_divisor: what logits are divided by.
@@ -49,10 +86,7 @@ class ModelConfig:
 
     architecture: Architecture
     name: str
-    n_layers: int
-    n_heads: int
-    n_kv_heads: int
-    head_dim: int
+    attention: tuple[Attention, ...]
     dim: int
     hidden_dim: int
     vocab_size: int
@@ -60,9 +94,7 @@ class ModelConfig:
     norm_eps: float
     rope_theta: float
     local_rope_theta: float | None
-    rope_dim: int
     rope_scaling: RopeScaling
-    turned: tuple[bool, ...]
     query_scale: float
     query_growth: float
     query_growth_span: int
@@ -72,18 +104,17 @@ class ModelConfig:
     tied: bool
     qkv_in_one: bool
     biases: frozenset[str]
-    windows: tuple[int, ...]
     attn_softcap: float
     final_softcap: float
     n_experts: int
     n_experts_used: int
 
     @property
-    def kv_dim(self) -> int:
-        """Width of a position's keys, or values."""
-        return self.n_kv_heads * self.head_dim
+    def n_layers(self) -> int:
+        """How many layers follow each other."""
+        return len(self.attention)
 
     @property
-    def q_dim(self) -> int:
-        """Width of a position's queries."""
-        return self.n_heads * self.head_dim
+    def shapes(self) -> tuple[Attention, ...]:
+        """The different shapes of the layers that attend, in the order in which they come."""
+        return tuple(dict.fromkeys(attention.shape for attention in self.attention if attention.n_kv_heads))

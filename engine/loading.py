@@ -26,7 +26,7 @@ from engine.protocol import Load, ModelCard
 from engine.quantization import name_without_quantization, quantization_name
 from engine.recommendation import recommended_sampling
 from engine.reports import ReportStage
-from engine.rope import rotary_frequencies
+from engine.rope import layer_frequencies
 from engine.team import default_threads
 from engine.tokenizer import load_tokenizer
 from engine.tokenizer.vocabulary import MERGES
@@ -179,6 +179,6 @@ def _kept(cache_dir: str | None, checkpoint: Checkpoint, transformer: Transforme
     config, cache = transformer.config, transformer.cache
     # Keys are kept turned, and some models turn otherwise in a long context.
     divisors = transformer.weights.rope_divisors_for(config, transformer.max_seq_len)
-    frequencies, magnitude = rotary_frequencies(config, divisors)
-    layout = f"{cache.layout} {frequencies.tolist()} {magnitude}"
+    turns = {id(angles): (angles.tolist(), magnitude) for angles, magnitude in layer_frequencies(config, divisors)}
+    layout = f"{cache.layout} {list(turns.values())}"
     return KeptCaches(Path(cache_dir) / KEPT, fingerprint(checkpoint, layout), cache)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from engine.checkpoints import TensorInfo
-from engine.config import ModelConfig
+from engine.config import Attention, ModelConfig
 from engine.errors import ModelFileError, UnsupportedModelError
 
 IGNORED_TENSORS = (".attn_rot_embd.weight", ".rope_freqs.weight", ".attention.rotary_emb.inv_freq")
@@ -39,12 +39,12 @@ def tensor_shapes(config: ModelConfig) -> Shapes:
     if not config.tied:
         yield "output.weight", (config.vocab_size, config.dim)
     for layer in range(config.n_layers):
-        for name, shape in (*_attention(config), *_feed_forward(config)):
+        for name, shape in (*_attention(config, config.attention[layer]), *_feed_forward(config)):
             yield f"blk.{layer}.{name}", shape
 
 
-def _attention(config: ModelConfig) -> Shapes:
-    dim, q_dim, kv_dim = config.dim, config.q_dim, config.kv_dim
+def _attention(config: ModelConfig, attention: Attention) -> Shapes:
+    dim, q_dim, kv_dim = config.dim, attention.q_dim, attention.kv_dim
     architecture = config.architecture
     yield "attn_norm.weight", (dim,)
     parts = {"attn_q": q_dim, "attn_k": kv_dim, "attn_v": kv_dim}
@@ -55,10 +55,10 @@ def _attention(config: ModelConfig) -> Shapes:
         for name, rows in parts.items():
             yield from _matrix(config, name, rows, dim)
     if architecture.qk_norms:
-        yield "attn_q_norm.weight", (config.head_dim,)
-        yield "attn_k_norm.weight", (config.head_dim,)
+        yield "attn_q_norm.weight", (attention.head_dim,)
+        yield "attn_k_norm.weight", (attention.head_dim,)
     if architecture.sinks:
-        yield "attn_sinks.weight", (config.n_heads,)
+        yield "attn_sinks.weight", (attention.n_heads,)
     yield from _matrix(config, "attn_output", dim, q_dim)
     if architecture.post_norms:
         yield "post_attention_norm.weight", (dim,)
@@ -95,7 +95,7 @@ def _biases(config: ModelConfig, rows: Mapping[str, int]) -> Shapes:
 def check_tensors(config: ModelConfig, tensors: Mapping[str, TensorInfo]) -> None:
     """Raise ModelFileError unless every tensor is there in its shape and none that would be left out."""
     expected = set()
-    optional = dict.fromkeys(ROPE_DIVISORS, (config.rope_dim // 2,))
+    optional = dict.fromkeys(ROPE_DIVISORS, (max(layer.rope_dim for layer in config.attention) // 2,))
     where = next(iter(tensors.values())).path if tensors else "the model"
     for name, shape in tensor_shapes(config):
         if name not in tensors:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from decimal import Context, Decimal
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,32 +17,37 @@ _DIGITS = Context(prec=40)
 """Arithmetic with far more digits than a float64 has."""
 
 
-def rotary_frequencies(config: ModelConfig, divisors: NDArray[np.float32] | None) -> tuple[Frequencies, float]:
+def rotary_frequencies(
+    config: ModelConfig, rope_dim: int, divisors: NDArray[np.float32] | None
+) -> tuple[Frequencies, float]:
     """Angles a position, float64 (rope_dim / 2,), and the factor on cosines and sines.
 
     divisors: what each frequency is divided by (Llama 3's and Phi's files have them), or None. All of it as llama.cpp
     does. Source: Su et al. 2021; linear scaling: Chen et al. 2023; YaRN: Peng et al. 2023; LongRoPE: Ding et al. 2024.
     """
-    frequencies = _plain(config.rope_theta, config.rope_dim)
+    frequencies = _plain(config.rope_theta, rope_dim)
     if divisors is not None:
         frequencies = frequencies / divisors[: frequencies.size].astype(np.float64)
     scaling = config.rope_scaling
     if scaling.type != "yarn":
         return frequencies / scaling.factor, scaling.attn_factor
-    kept = _kept_by_yarn(scaling, config.rope_theta, config.rope_dim)
+    kept = _kept_by_yarn(scaling, config.rope_theta, rope_dim)
     stretched = frequencies / scaling.factor
     magnitude = _yarn_magnitude(scaling.factor) / _yarn_magnitude(scaling.factor, scaling.log_multiplier)
     return stretched + (frequencies - stretched) * kept, scaling.attn_factor * magnitude
 
 
 def layer_frequencies(config: ModelConfig, divisors: NDArray[np.float32] | None) -> list[tuple[Frequencies, float]]:
-    """The same for each layer: some that have a window turn by another base, some do not turn at all."""
-    usual = local = rotary_frequencies(config, divisors)
-    if config.local_rope_theta is not None:
-        local = _plain(config.local_rope_theta, config.rope_dim), 1.0
-    still = np.zeros(config.rope_dim // 2), 1.0
-    layers = zip(config.turned, config.windows, strict=True)
-    return [still if not turned else local if window else usual for turned, window in layers]
+    """The same for each layer, one object for those that turn alike: some that have a window turn by another base."""
+
+    @cache
+    def frequencies(rope_dim: int, local: bool) -> tuple[Frequencies, float]:
+        if local and config.local_rope_theta is not None:
+            return _plain(config.local_rope_theta, rope_dim), 1.0
+        return rotary_frequencies(config, rope_dim, divisors)
+
+    has_local = config.local_rope_theta is not None
+    return [frequencies(layer.rope_dim, has_local and layer.window > 0) for layer in config.attention]
 
 
 def _plain(theta: float, rope_dim: int) -> Frequencies:

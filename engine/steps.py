@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engine.config import ModelConfig
 from engine.kernels import records
-from engine.kernels.kv_types import kv_type
 from engine.kernels.records import ATTENTION, FIXED, PER_OUTPUT, PER_TOKEN
-from engine.kernels.sizes import BLOCK, LANES, head_blocks
+from engine.kernels.sizes import BLOCK, LANES
 from engine.kv_cache import KVCache
 from engine.machine_code import step
 from engine.panels import Matrix
@@ -29,37 +27,24 @@ CHUNK_BYTES = 48 << 10
 ROWS_TOGETHER = 2
 """Tokens of one chunk of the work between the products."""
 
-SPARE_QUERIES = 32
-"""Query rows after the last one of a key-value head, for rows that are taken together."""
-
 CAPPED_TOGETHER = 256
 """Vectors of logits of one chunk."""
 
 ACTIVATIONS = {"silu": records.SILU, "gelu": records.GELU, "clamped": records.CLAMPED}
 
 
-def attention_shape(config: ModelConfig, batch_size: int, kv_name: str) -> NDArray[np.int64]:
-    """The shape record of attention, int64 (SHAPE_FIELDS,): see records; the cache adds its part."""
-    shape = np.zeros(records.SHAPE_FIELDS, np.int64)
-    row_bytes = kv_type(kv_name).query_bytes(config.head_dim)
-    shape[records.HEADS], shape[records.KV_HEADS] = config.n_heads, config.n_kv_heads
-    shape[records.HEAD_DIM], shape[records.HEAD_PAD] = config.head_dim, head_blocks(config.head_dim) * BLOCK
-    shape[records.ROTARY_PAIRS] = config.rope_dim // 2
-    shape[records.HALF_APART] = config.architecture.rope_order == "neox"
-    shape[records.Q_HEAD_BYTES] = (batch_size * (config.n_heads // config.n_kv_heads) + SPARE_QUERIES) * row_bytes
-    shape[records.Q_ROW_BYTES], shape[records.Q_SCALE] = row_bytes, float_bits(config.query_scale)
-    return shape
-
-
-def query_rows(p: Program, shape: NDArray[np.int64]) -> Rows:
+def query_rows(p: Program, cache: KVCache) -> Rows:
     """Queries by key-value head, then token, then head of the group: the rows that attention takes together.
 
-    A row is one head's query: head_dim numbers in the form that the product with the cache's keys reads. stride: bytes
-    of one. A key-value head has batch_size · n_heads / n_kv_heads of them and SPARE_QUERIES more.
+    A row is one head's query: head_dim numbers in the form that the product with the cache's keys reads; a shape's
+    record says how many bytes one takes. A key-value head has batch_size · n_heads / n_kv_heads of them and
+    SPARE_QUERIES more. There is room for the largest of the layers.
     """
-    array = np.zeros(int(shape[records.KV_HEADS] * shape[records.Q_HEAD_BYTES]), np.uint8)
+    parts = (part.record for part in cache.parts.values())
+    n_bytes = max((int(record[records.KV_HEADS] * record[records.Q_HEAD_BYTES]) for record in parts), default=0)
+    array = np.zeros(n_bytes, np.uint8)
     p.keep(array)
-    return Rows(array, int(shape[records.Q_ROW_BYTES]))
+    return Rows(array, n_bytes)
 
 
 def gated(p: Program, gate_up: Rows, hidden: int, rows: int | None = None) -> Activations:
@@ -163,7 +148,7 @@ def add_words(p: Program, matrices: Sequence[Matrix], x: Activations, *, outputs
     """A step: x as words, if one of the matrices reads those."""
     if any(matrix.plan.format.reads == "words" for matrix in matrices):
         source, target = x.floats, x.words
-        where = (source.address, source.stride, target.address, target.stride, -(-x.width // BLOCK))
+        where = (source.address, source.stride, target.address, target.stride, matrices[0].plan.n_blocks)
         p.add(step("rows.widen"), PER_OUTPUT if outputs_only else PER_TOKEN, 0, ROWS_TOGETHER, *where)
 
 
@@ -182,9 +167,12 @@ def add_rotation(
     qkv: (q_dim + 2·kv_dim,), the queries of all heads, then keys, then values; changed in place. layer: its qkv_bias
     is (q_dim + 2·kv_dim,), its q_norm and k_norm (head_dim,). rotary: (rope_dim,), from `add_rotary_tables`. q_rows:
     where queries go, scaled as config says for their positions; see `query_rows`. cache: takes a key and a value,
-    (head_dim,) each, for every key-value head and position of the batch, in its own type and layout.
+    (head_dim,) each, for every key-value head and position of the batch, in its own type and layout; nothing from a
+    layer that shares those of another, whose qkv are the queries alone.
     """
-    where = (qkv.address, qkv.stride, rotary.address, cache.shape.ctypes.data, index, q_rows.address)
+    part, place = cache.place(index)
+    stored_at = place if config.attention[index].shared_from is None else records.STORED_BEFORE
+    where = (qkv.address, qkv.stride, rotary.address, part.record.ctypes.data, stored_at, q_rows.address)
     before = (_address(layer.qkv_bias), _address(layer.q_norm), _address(layer.k_norm), float_bits(config.norm_eps))
     growth = (float_bits(config.query_growth), config.query_growth_span)
     p.add(step("rotary.rotate_and_store", cache.kv_name), PER_TOKEN, 0, ROWS_TOGETHER, *where, *before, *growth)
@@ -202,12 +190,13 @@ def add_attention(
     """Steps: attention of layer index over its cache: softmax of queries · keys, then the values in that proportion.
 
     q_rows: as `add_rotation` leaves them. out: (q_dim,). A token sees itself and all before it, or as many positions in
-    all as config.windows has for the layer. Scores are softly capped at ±config.attn_softcap, unless that is 0.
+    all as the layer's window has. Scores are softly capped at ±config.attn_softcap, unless that is 0.
     layer: its sinks are (n_heads,).
     """
-    what = (q_rows.address, index, config.windows[index], cache.shape.ctypes.data, float_bits(config.attn_softcap))
+    attention, (part, place) = config.attention[index], cache.place(index)
+    what = (q_rows.address, place, attention.window, part.record.ctypes.data, float_bits(config.attn_softcap))
     results = (*_results(out), _address(layer.sinks))
-    group = str(config.n_heads // config.n_kv_heads)
+    group = str(attention.n_heads // attention.n_kv_heads)
     p.add(step("attention.attend", cache.kv_name, group), ATTENTION, 0, 1, *what, *results)
     p.add(step("attention.merge"), PER_TOKEN, 0, ROWS_TOGETHER, *what, *results)
 

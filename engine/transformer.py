@@ -25,7 +25,6 @@ from engine.steps import (
     add_products,
     add_rotary_tables,
     add_rotation,
-    attention_shape,
     gated,
     query_rows,
 )
@@ -55,11 +54,12 @@ class Transformer:
         self.config, self.weights = config, weights
         self.max_seq_len, self.batch_size = max_seq_len, batch_size
         self.cached_ids: list[int] = []
-        self.cache = KVCache(attention_shape(config, batch_size, kv_name), config, max_seq_len, kv_name)
+        self.cache = KVCache(config, batch_size, max_seq_len, kv_name)
         program = Program(batch_size)
         self._logits = forward(program, config, weights, self.cache)
         self._program = program
-        self._team = Team(program.compile(report), threads, max(TILE_BYTES, attention_scratch_bytes(config.head_dim)))
+        head_dim = max((shape.head_dim for shape in config.shapes), default=0)
+        self._team = Team(program.compile(report), threads, max(TILE_BYTES, attention_scratch_bytes(head_dim)))
 
     def expect(self, n_positions: int) -> None:
         """Make room in the cache for a text of so many tokens at once, rather than double it again and again."""
@@ -114,8 +114,9 @@ def forward(p: Program, config: ModelConfig, weights: ModelWeights, cache: KVCac
     """
     dim, hidden = config.dim, config.hidden_dim
     x, x_norm, delta = p.floats(dim), Activations(p, dim), p.floats(dim)
-    q_rows = query_rows(p, cache.shape)
-    att = x_norm if config.q_dim == dim else Activations(p, config.q_dim)  # x_norm is in qkv by then
+    q_rows = query_rows(p, cache)
+    q_dim = max(attention.q_dim for attention in config.attention)
+    att = x_norm if q_dim == dim else Activations(p, q_dim)  # x_norm is in qkv by then
     logits = p.floats(config.vocab_size, MAX_OUTPUTS)
     if config.n_experts:
         experts = ExpertBuffers(p, config)
@@ -123,8 +124,9 @@ def forward(p: Program, config: ModelConfig, weights: ModelWeights, cache: KVCac
     else:
         gate_up = p.floats(2 * hidden)
         h = gated(p, gate_up, hidden)
-    has_padding = hidden % BLOCK or config.head_dim % BLOCK
-    qkv = p.floats(config.q_dim + 2 * config.kv_dim, over=None if has_padding else gate_up)
+    has_padding = hidden % BLOCK or any(shape.head_dim % BLOCK for shape in config.shapes)
+    qkv_dim = max(attention.qkv_dim for attention in config.attention)
+    qkv = p.floats(qkv_dim, over=None if has_padding else gate_up)
     p.keep(cache, weights)
 
     rotary = add_rotary_tables(p, layer_frequencies(config, weights.rope_divisors_for(config, cache.max_seq_len)))

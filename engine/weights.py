@@ -159,6 +159,8 @@ def _layer_plans(i: int, config: ModelConfig, tensors: dict[str, TensorInfo]) ->
         return plan_matrix(f"{i}.w_{part}", whole)
 
     qkv = ["attn_qkv"] if config.qkv_in_one else ["attn_q", "attn_k", "attn_v"]
+    if config.attention[i].shared_from is not None:
+        qkv = ["attn_q"]
     plans = {
         f"{i}.wqkv": plan_side_by_side(f"{i}.wqkv", *map(tensor, qkv)),
         f"{i}.wo": [plan_matrix(f"{i}.wo", tensor("attn_output"))],

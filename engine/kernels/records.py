@@ -61,6 +61,9 @@ query rows, and of one of them; the factor for queries (float32 bits). Then the 
 reserved, its address, bytes of two panels of keys, where a range's values and their scales begin, bytes of a range.
 Last, the address of partial results."""
 
+STORED_BEFORE = -1
+"""In place of the cache's layer: the layer reads keys and values that an earlier one has stored."""
+
 SILU, GELU, CLAMPED = range(3)
 """Activations of the gated unit: the last is OpenAI's, which keeps both sides small and adds 1 to up."""
 

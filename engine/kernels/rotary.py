@@ -36,6 +36,7 @@ from engine.kernels.records import (
     ROTARY_PAIRS,
     SCRATCH,
     SCRATCH_BYTES,
+    STORED_BEFORE,
 )
 from engine.kernels.rows import VECTOR
 from engine.kernels.sizes import LANES
@@ -61,7 +62,8 @@ def rotary_table(step, batch, first, last, thread):
 
 QKV, QKV_STRIDE, ROTARY, SHAPE, LAYER, Q_ROWS, BIAS, Q_NORM, K_NORM, HEAD_EPS = P0, P1, P2, P3, P4, P5, P6, P7, P8, P9
 Q_GROWTH, Q_GROWTH_SPAN = P10, P11
-"""Parameters of rotate_and_store: the product's rows; the rotary table; the shape record; the layer; query rows; the
+"""Parameters of rotate_and_store: the product's rows; the rotary table; the shape record; the layer in its cache, or
+STORED_BEFORE; query rows; the
 bias of the product's rows (0: none); weights of the norms of a query head and a key head (0: none), and their epsilon
 (float32 bits); by how much queries grow with the logarithm of their position (float32 bits), counted in such spans."""
 
@@ -120,8 +122,9 @@ def rotate_and_store(kv_name: str) -> Any:
             table = field(step, ROTARY) + t * pairs * 8
             pos = field(batch, POS) + t
             larger = np.float32(1.0 + growth * np.log(1.0 + pos // field(step, Q_GROWTH_SPAN)))
+            stores = layer != STORED_BEFORE
             if field(step, BIAS):
-                add_bias(row, field(step, BIAS), (heads + 2 * kv_heads) * dim)
+                add_bias(row, field(step, BIAS), (heads + (2 * kv_heads if stores else 0)) * dim)
             for h in range(heads):
                 x = row + 4 * h * dim
                 if field(step, Q_NORM):
@@ -130,7 +133,7 @@ def rotate_and_store(kv_name: str) -> Any:
                 place = (t * group + h % group) * field(shape, Q_ROW_BYTES)
                 out = field(step, Q_ROWS) + h // group * field(shape, Q_HEAD_BYTES) + place
                 store_query(kv, x, out, dim, pad, scale * larger, scratch)
-            for h in range(kv_heads):
+            for h in range(kv_heads if stores else 0):
                 k = row + 4 * (heads + h) * dim
                 if field(step, K_NORM):
                     norm_head(k, field(step, K_NORM), dim, eps)

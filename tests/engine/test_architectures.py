@@ -126,7 +126,8 @@ def test_experts_that_do_not_fill_panels_are_refused(tmp_path):
 def test_windows_of_each_layer(tmp_path):
     def windows(name, **changes):
         checkpoint = open_checkpoint(tiny_models.write_tiny(tmp_path / "tiny.gguf", name, **changes))
-        return config_from_gguf(checkpoint.metadata, checkpoint.tensors).windows
+        config = config_from_gguf(checkpoint.metadata, checkpoint.tensors)
+        return tuple(layer.window for layer in config.attention)
 
     assert windows("gemma2") == (16, 0, 16, 0)
     assert windows("gemma2", attention__sliding_window=None) == (4096, 0, 4096, 0)

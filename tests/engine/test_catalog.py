@@ -44,6 +44,11 @@ def test_what_is_told(tmp_path: Path, write_model) -> None:
     assert info.needs_bytes == info.weights_bytes + catalog.ENGINE_BYTES + 128 * info.kv_bytes_per_token
 
 
+def test_key_value_heads_of_each_layer(tmp_path: Path, write_model) -> None:
+    path = write_model(tmp_path / "tiny.gguf", set_keys={"llama.attention.head_count_kv": [2, 0]})
+    assert inspect_model(path).kv_bytes_per_token == 2 * 2 * 2 * 8
+
+
 def test_the_starter(starter_model: Path) -> None:
     info = inspect_model(starter_model)
     assert (info.quantization, info.parameters, info.layers) == ("Q4_1", 134_515_008, 30)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engine.checkpoints import open_checkpoint
-from engine.config import ModelConfig
+from engine.config import Attention, ModelConfig
 from engine.errors import EngineError, ModelFileError, UnsupportedModelError
 from engine.gguf_config import config_from_gguf
 from tests.engine import tiny_models
@@ -22,13 +22,13 @@ def config_of(path: Path) -> ModelConfig:
 def test_a_sound_model(tmp_path: Path, write_model) -> None:
     config = config_of(write_model(tmp_path / "tiny.gguf"))
     assert (config.architecture.name, config.name) == ("llama", "tiny")
-    assert (config.n_layers, config.n_heads, config.n_kv_heads, config.head_dim) == (2, 4, 2, 8)
+    assert config.attention == (Attention(n_heads=4, n_kv_heads=2, head_dim=8, rope_dim=8),) * 2
     assert (config.dim, config.hidden_dim, config.vocab_size, config.max_seq_len) == (32, 64, 705, 128)
-    assert (config.q_dim, config.kv_dim, config.rope_dim, config.rope_theta) == (32, 16, 8, 10_000.0)
+    assert (config.attention[0].q_dim, config.attention[0].kv_dim, config.rope_theta) == (32, 16, 10_000.0)
     assert config.norm_eps == pytest.approx(1e-5)
     assert config.tied
     assert config.rope_scaling.type == "none"
-    assert (config.windows, config.query_scale) == ((0, 0), 8**-0.5)
+    assert config.query_scale == 8**-0.5
 
 
 def test_an_output_matrix_and_divisors(tmp_path: Path, write_model) -> None:
@@ -41,10 +41,15 @@ def test_an_older_number_of_tokens_is_of_no_account(tmp_path: Path, write_model)
 
 
 def test_sizes_given_layer_by_layer(tmp_path: Path, write_model) -> None:
-    config = config_of(write_model(tmp_path / "same.gguf", set_keys={"llama.attention.head_count_kv": [2, 2]}))
-    assert config.n_kv_heads == 2
-    other = write_model(tmp_path / "other.gguf", set_keys={"llama.attention.head_count_kv": [2, 4]})
-    with pytest.raises(UnsupportedModelError, match=r"head_count_kv differs from layer to layer"):
+    kv_heads = [np.zeros((n, 32), np.float32) for n in (32, 16)]
+    more = {f"blk.0.attn_{part}.weight": kv_heads[0] for part in "kv"}
+    path = write_model(tmp_path / "a.gguf", set_keys={"llama.attention.head_count_kv": [4, 2]}, set_tensors=more)
+    assert [layer.n_kv_heads for layer in config_of(path).attention] == [4, 2]
+    assert len(config_of(path).shapes) == 2
+    same = write_model(tmp_path / "b.gguf", set_keys={"llama.feed_forward_length": [64, 64]})
+    assert config_of(same).hidden_dim == 64
+    other = write_model(tmp_path / "c.gguf", set_keys={"llama.feed_forward_length": [64, 96]})
+    with pytest.raises(UnsupportedModelError, match=r"feed_forward_length differs from layer to layer"):
         config_of(other)
 
 
@@ -68,7 +73,8 @@ def test_stretched_positions(tmp_path: Path, write_model) -> None:
 )
 def test_which_layers_have_a_window(tmp_path: Path, pattern: object, windows: tuple[int, ...]) -> None:
     keys = {"attention__sliding_window": 64, "attention__sliding_window_pattern": pattern}
-    assert config_of(tiny_models.write_tiny(tmp_path / "tiny.gguf", "gemma2", layers=2, **keys)).windows == windows
+    config = config_of(tiny_models.write_tiny(tmp_path / "tiny.gguf", "gemma2", layers=2, **keys))
+    assert tuple(layer.window for layer in config.attention) == windows
 
 
 @pytest.mark.parametrize(
@@ -83,7 +89,7 @@ def test_soft_caps_count_where_the_architecture_has_them(tmp_path: Path, name: s
 
 def test_a_window_on_every_layer(tmp_path: Path, write_model) -> None:
     config = config_of(write_model(tmp_path / "mistral.gguf", set_keys={"llama.attention.sliding_window": 64}))
-    assert config.windows == (64, 64)
+    assert [layer.window for layer in config.attention] == [64, 64]
 
 
 @pytest.mark.parametrize(
@@ -99,6 +105,10 @@ def test_a_window_on_every_layer(tmp_path: Path, write_model) -> None:
         ({"llama.attention.head_count": 5}, r"5 heads do not divide the width 32"),
         ({"llama.attention.head_count": 8}, r"rope\.dimension_count is 8, it should be between 2 and 4"),
         ({"llama.attention.head_count_kv": 3}, r"4 heads cannot share 3 key-value heads"),
+        ({"llama.attention.head_count_kv": [2]}, r"head_count_kv has 1 elements, it should have 2"),
+        ({"llama.attention.head_count_kv": [2, 3]}, r"4 heads cannot share 3 key-value heads"),
+        ({"llama.attention.head_count_kv": [2, -2]}, r"head_count_kv is -2"),
+        ({"llama.attention.head_count_kv": [2.0, 2.0]}, r"head_count_kv should be an integer"),
         ({"llama.attention.head_count_kv": 4}, r"attn_k\.weight has the shape \(16, 32\)"),
         ({"llama.embedding_length": 64}, r"has the shape"),
         ({"llama.feed_forward_length": 65}, r"ffn_gate\.weight has the shape \(64, 32\).*should be \(65, 32\)"),
@@ -129,6 +139,7 @@ def test_numbers_that_do_not_fit(tmp_path: Path, write_model, keys: dict[str, ob
     [
         ({"general.architecture": "mamba"}, r"architecture 'mamba'.*These run: llama"),
         ({"llama.rope.scaling.type": "spiral"}, r"stretches positions by 'spiral'"),
+        ({"llama.attention.head_count": [4, 3], "llama.attention.head_count_kv": 1}, r"queries of 24 to 32 numbers"),
         ({"llama.attention.value_length": 16}, r"keys of 8 and values of 16"),
         ({"general.type": "adapter"}, r"is an adapter, not a model"),
     ],

@@ -159,14 +159,15 @@ def test_looking_leaves_every_bit_of_a_real_cache(starter_model: Path, kv_type: 
     whole = ChatPrompt(messages=prompt.messages, answer_ids=ids, answer_text=text)
     look(looker, whole)
     cache = model.transformer.cache
-    before = cache.ranges.copy()
+    (part,) = cache.parts.values()
+    before = part.ranges.copy()
     cached = list(model.cached_ids)
     for at in (len(ids) // 2, 0, len(ids) - 1):
         found, _ = look(looker, at=at)
         assert found.candidates[0].id == ids[at]
         assert found.candidates[0].model_p > found.candidates[1].model_p > 0
     assert model.cached_ids == cached
-    np.testing.assert_array_equal(cache.ranges, before)
+    np.testing.assert_array_equal(part.ranges, before)
     # What comes next is what would have come without all the looking.
     again, _, _ = write(model, whole, sampling=Sampling(temperature=0, max_new_tokens=5))
     model.close()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from engine.checkpoints import open_checkpoint
-from engine.config import ModelConfig, RopeScaling
+from engine.config import Attention, ModelConfig, RopeScaling
 from engine.gguf_config import config_from_gguf
 from engine.rope import layer_frequencies, rotary_frequencies
 
@@ -22,21 +22,22 @@ def config(tmp_path: Path, write_model) -> ModelConfig:
     """A model whose heads have 128 dimensions, trained on 4,096 positions."""
     checkpoint = open_checkpoint(write_model(tmp_path / "tiny.gguf"))
     tiny = config_from_gguf(checkpoint.metadata, checkpoint.tensors)
-    return replace(tiny, rope_dim=128, rope_scaling=RopeScaling(original_max_seq_len=4096))
+    layers = (Attention(n_heads=4, n_kv_heads=2, head_dim=128, rope_dim=128),) * 2
+    return replace(tiny, attention=layers, rope_scaling=RopeScaling(original_max_seq_len=4096))
 
 
 def scaled(config: ModelConfig, **changes: object) -> tuple[np.ndarray, float]:
-    return rotary_frequencies(replace(config, rope_scaling=replace(config.rope_scaling, **changes)), None)
+    return rotary_frequencies(replace(config, rope_scaling=replace(config.rope_scaling, **changes)), 128, None)
 
 
 def test_plain(config) -> None:
-    frequencies, magnitude = rotary_frequencies(config, None)
+    frequencies, magnitude = rotary_frequencies(config, 128, None)
     np.testing.assert_allclose(frequencies, PLAIN, rtol=1e-12)
     assert magnitude == 1.0
 
 
 def test_the_last_bit_is_the_same_on_every_processor(config) -> None:
-    frequencies, _ = rotary_frequencies(config, None)
+    frequencies, _ = rotary_frequencies(config, 128, None)
     assert zlib.crc32(frequencies.tobytes()) == 0x6B38DC55, "rounded once from the exact values"
 
 
@@ -72,23 +73,27 @@ def test_an_attention_factor_is_part_of_the_magnitude(config) -> None:
 
 def test_divisors(config) -> None:
     divisors = np.linspace(1, 8, 64, dtype=np.float32)
-    frequencies, _ = rotary_frequencies(config, np.pad(divisors, (0, 32)))
+    frequencies, _ = rotary_frequencies(config, 128, np.pad(divisors, (0, 32)))
     np.testing.assert_allclose(frequencies, PLAIN / divisors, rtol=1e-6)
 
 
 def test_layers_with_a_window_have_a_base_of_their_own(config) -> None:
     both = replace(config, rope_theta=1e6, local_rope_theta=1e4, rope_scaling=RopeScaling("linear", 8.0))
-    (local, magnitude), usual = layer_frequencies(replace(both, windows=(16, 0)), None)
+    first, second = config.attention
+    (local, magnitude), usual = layer_frequencies(replace(both, attention=(replace(first, window=16), second)), None)
     np.testing.assert_allclose(local, PLAIN, rtol=1e-12)
     assert magnitude == 1.0
     np.testing.assert_allclose(usual[0], 1e6 ** (-np.arange(64) / 64) / 8, rtol=1e-12)
 
 
-def test_layers_that_do_not_turn(config) -> None:
-    (turning, _), (still, magnitude) = layer_frequencies(replace(config, turned=(True, False)), None)
-    np.testing.assert_allclose(turning, PLAIN, rtol=1e-12)
-    assert not still.any()
-    assert magnitude == 1.0
+def test_each_layer_turns_as_many_dimensions_as_it_says(config) -> None:
+    first, second = config.attention
+    layers = (first, replace(second, rope_dim=0), replace(second, rope_dim=64), replace(first, window=16))
+    turning, still, half, same = layer_frequencies(replace(config, attention=layers), None)
+    np.testing.assert_allclose(turning[0], PLAIN, rtol=1e-12)
+    assert still[0].size == 0
+    np.testing.assert_allclose(half[0], 10_000.0 ** (-np.arange(32) / 32), rtol=1e-12)
+    assert same[0] is turning[0]
 
 
 def test_yarn_takes_back_what_the_file_says(config) -> None:

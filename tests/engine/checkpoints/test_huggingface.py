@@ -15,6 +15,7 @@ from engine.checkpoints import open_checkpoint
 from engine.checkpoints.huggingface_config import HuggingFaceConfig
 from engine.checkpoints.rows import read_rows
 from engine.checkpoints.sentencepiece_model import read_sentencepiece
+from engine.config import Attention
 from engine.errors import EngineError, ModelFileError, UnsupportedModelError
 from engine.gguf_config import config_from_gguf
 from engine.tokenizer import load_tokenizer
@@ -44,7 +45,7 @@ class TestConfig:
     def test_the_keys_of_llama(self, folder: Path) -> None:
         checkpoint = open_checkpoint(folder)
         config = config_from_gguf(checkpoint.metadata, checkpoint.tensors)
-        assert (config.n_layers, config.n_heads, config.n_kv_heads, config.head_dim) == (2, 8, 8, 32)
+        assert config.attention == (Attention(n_heads=8, n_kv_heads=8, head_dim=32, rope_dim=32),) * 2
         assert (config.dim, config.hidden_dim, config.vocab_size, config.max_seq_len) == (256, 512, 696, 2048)
         assert (config.norm_eps, config.rope_theta, config.tied) == (1e-6, 10_000.0, False)
         assert checkpoint.format == "Hugging Face (safetensors)"

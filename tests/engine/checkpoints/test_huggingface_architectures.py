@@ -141,7 +141,7 @@ def write_folder(folder: Path, twin, write, name: str) -> Path:
             continue
         values = read_floats(tensor, 0, tensor.n_rows).reshape(tensor.shape)
         if architecture in ("llama", "smollm3", "granite") and ("attn_q." in gguf_name or "attn_k." in gguf_name):
-            heads = config.n_heads if "attn_q" in gguf_name else config.n_kv_heads
+            heads = config.attention[0].n_heads if "attn_q" in gguf_name else config.attention[0].n_kv_heads
             values = write.from_rotary_order(values.reshape(len(values), -1), heads).reshape(values.shape)
         if architecture.startswith("gemma") and gguf_name.endswith("norm.weight"):
             values = values - np.float32(1)
@@ -157,8 +157,8 @@ def write_folder(folder: Path, twin, write, name: str) -> Path:
         "hidden_size": config.dim,
         "intermediate_size": config.hidden_dim,
         "max_position_embeddings": config.max_seq_len,
-        "num_attention_heads": config.n_heads,
-        "num_key_value_heads": config.n_kv_heads,
+        "num_attention_heads": config.attention[0].n_heads,
+        "num_key_value_heads": config.attention[0].n_kv_heads,
         "num_hidden_layers": config.n_layers,
         "rms_norm_eps": 1e-5,
         "tie_word_embeddings": config.tied,

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from engine.checkpoints import open_checkpoint
+from engine.config import Attention
 from engine.gguf_config import config_from_gguf
-from engine.kernels.records import BLOCK_BYTES, FEW_TOKENS
+from engine.kernels.records import BLOCK_BYTES, FEW_TOKENS, STORED_BEFORE
 from engine.kernels.sizes import RANGE, ROWS_BLOCK
 from engine.kv_cache import KVCache
 from engine.machine_code import step
 from engine.program import Program
-from engine.steps import attention_shape, query_rows
+from engine.steps import query_rows
 
 TOLERANCES = {"f16": 2e-3, "q8_0": 4e-2}
 """Of results near 1 in size."""
@@ -27,40 +28,40 @@ class Head:
         self.run, self.config = run_step, config
         self.window, self.softcap, self.sinks = window, softcap, np.array(sinks, np.float32)
         total = pos + n_tokens
-        shape = attention_shape(config, total, kv_name)
-        self.cache = KVCache(shape, config, 2048, kv_name)
+        self.layer = config.attention[0]
+        self.cache = KVCache(config, total, 2048, kv_name)
         self.cache.reserve(total)
-        self.shape = shape.ctypes.data
+        self.shape = self.cache.place(0)[0].record.ctypes.data
         self.program = Program(total)
-        self.q_rows = query_rows(self.program, shape)
+        self.q_rows = query_rows(self.program, self.cache)
         self.rng = np.random.default_rng(total)
-        self.qkv = self.rng.standard_normal((total, config.q_dim + 2 * config.kv_dim + 16), np.float32)
+        self.qkv = self.rng.standard_normal((total, self.layer.qkv_dim + 16), np.float32)
         self.store(kv_name, 0, pos)
         self.store(kv_name, pos, n_tokens)
         self.out = self.attend(kv_name, pos, n_tokens)
         self.expected = self.oracle()[pos:]
 
     def store(self, kv_name, pos, n):
-        table = np.tile(np.array([1, 0], np.float32), (n, self.config.rope_dim // 2))
+        table = np.tile(np.array([1, 0], np.float32), (n, self.layer.rope_dim // 2))
         rows = self.qkv[pos : pos + n].copy()
         where = [rows.ctypes.data, rows.strides[0], table.ctypes.data, self.shape, 0, self.q_rows.address]
         self.run(step("rotary.rotate_and_store", kv_name), [*where, 0, 0, 0, 0], n, n_tokens=n, pos=pos)
 
     def attend(self, kv_name, pos, n):
-        q_dim = self.config.q_dim
+        q_dim = self.layer.q_dim
         out = np.zeros((n, q_dim + 16), np.float32)
         self.quant = np.zeros((n, -(-q_dim // 32), BLOCK_BYTES), np.uint8)
         cap = int(np.float32(self.softcap).view(np.int32))
         what = [self.q_rows.address, 0, self.window, self.shape, cap]
         sinks = self.sinks.ctypes.data if self.sinks.size else 0
         results = [out.ctypes.data, out.strides[0], self.quant.ctypes.data, self.quant.strides[0], sinks]
-        rows = n * self.config.n_heads // self.config.n_kv_heads
+        rows = n * self.layer.n_heads // self.layer.n_kv_heads
         parts = -(-(pos + n) // RANGE) if n <= FEW_TOKENS else -(-rows // ROWS_BLOCK)
-        group = str(self.config.n_heads // self.config.n_kv_heads)
+        group = str(self.layer.n_heads // self.layer.n_kv_heads)
         self.run(
             step("attention.attend", kv_name, group),
             [*what, *results],
-            self.config.n_kv_heads * parts,
+            self.layer.n_kv_heads * parts,
             n_tokens=n,
             pos=pos,
         )
@@ -68,11 +69,11 @@ class Head:
         return out[:, :q_dim]
 
     def oracle(self):
-        c, n = self.config, len(self.qkv)
+        c, n = self.layer, len(self.qkv)
         ends = np.cumsum([c.q_dim, c.kv_dim, c.kv_dim])
         q, k, v = (part.reshape(n, -1, c.head_dim) for part in np.split(self.qkv, ends, axis=1)[:3])
         group = c.n_heads // c.n_kv_heads
-        scores = np.einsum("qhd,khd->hqk", q * c.query_scale, np.repeat(k, group, 1))
+        scores = np.einsum("qhd,khd->hqk", q * self.config.query_scale, np.repeat(k, group, 1))
         if self.softcap:
             scores = self.softcap * np.tanh(scores / self.softcap)
         distance = np.arange(n)[:, None] - np.arange(n)
@@ -91,8 +92,8 @@ def sized(write_model, tmp_path):
     config = config_from_gguf(checkpoint.metadata, checkpoint.tensors)
 
     def make(n_heads=4, n_kv_heads=2, head_dim=64):
-        sizes = {"n_heads": n_heads, "n_kv_heads": n_kv_heads, "head_dim": head_dim, "rope_dim": head_dim}
-        return replace(config, n_layers=1, query_scale=head_dim**-0.5, **sizes)
+        layer = Attention(n_heads, n_kv_heads, head_dim, rope_dim=head_dim)
+        return replace(config, attention=(layer,), query_scale=head_dim**-0.5)
 
     return make
 
@@ -130,3 +131,20 @@ def test_heads_of_every_size(run_step, sized, kv_name, n_heads, n_kv_heads, head
 def test_results_are_quantised_for_the_next_product(run_step, sized, quantize, kv_name):
     head = Head(run_step, sized(), kv_name, 12, 30)
     np.testing.assert_array_equal(head.quant, quantize(np.ascontiguousarray(head.out)))
+
+
+@pytest.mark.parametrize("kv_name", TOLERANCES)
+def test_a_layer_that_shares_stores_nothing_and_reads_what_another_stored(run_step, sized, kv_name):
+    config = sized()
+    head = Head(run_step, config, kv_name, 3, 300)
+    (part,) = head.cache.parts.values()
+    stored, wide = part.ranges.copy(), head.layer.q_dim
+    head.qkv[:, :wide] = head.rng.standard_normal((303, wide), np.float32)
+    table = np.tile(np.array([1, 0], np.float32), (3, head.layer.rope_dim // 2))
+    queries = head.qkv[300:, :wide].copy()
+    where = [queries.ctypes.data, queries.strides[0], table.ctypes.data, head.shape, STORED_BEFORE]
+    run_step(
+        step("rotary.rotate_and_store", kv_name), [*where, head.q_rows.address, 0, 0, 0, 0], 3, n_tokens=3, pos=300
+    )
+    np.testing.assert_array_equal(part.ranges, stored)
+    np.testing.assert_allclose(head.attend(kv_name, 300, 3), head.oracle()[300:], atol=TOLERANCES[kv_name])
