@@ -91,7 +91,7 @@ def open_panels(
 
 
 def _in_memory(plans: Sequence[MatrixPlan], threads: int, report: ReportBytes) -> PanelStore:
-    buffer = _in_large_pages(mmap.mmap(-1, total_bytes(plans)))
+    buffer = _in_large_pages(_private_memory(total_bytes(plans)))
     content = np.frombuffer(buffer, np.uint8)
 
     def put(offset: int, data: memoryview) -> None:
@@ -99,6 +99,13 @@ def _in_memory(plans: Sequence[MatrixPlan], threads: int, report: ReportBytes) -
 
     fill(plans, 0, threads, report, put)
     return PanelStore(_place(plans, buffer, 0), len(buffer), None, buffer)
+
+
+def _private_memory(n_bytes: int) -> mmap.mmap:
+    """Zeros that no other process shares: as Python would have them by itself, Linux has no large pages for them."""
+    if hasattr(mmap, "MAP_PRIVATE"):
+        return mmap.mmap(-1, n_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return mmap.mmap(-1, n_bytes)
 
 
 def _in_large_pages(buffer: mmap.mmap) -> mmap.mmap:

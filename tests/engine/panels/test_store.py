@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +56,17 @@ def test_memory_holds_the_same_panels(opened, tmp_path):
     in_memory, _ = opened(None)
     assert in_memory.path is None
     assert content(on_disk) == content(in_memory)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux how the memory is mapped")
+def test_panels_in_memory_can_have_large_pages(opened):
+    in_memory, _ = opened(None)
+    address = min(matrix.address for matrix in in_memory.matrices.values())
+    mappings = (line.split() for line in Path("/proc/self/maps").read_text().splitlines())
+    (found,) = (
+        fields for fields in mappings if int(fields[0].split("-")[0], 16) <= address < int(fields[0].split("-")[1], 16)
+    )
+    assert found[1] == "rw-p"  # memory that is shared counts as a file, which has none here
 
 
 @pytest.mark.parametrize("size", [512, 1000, 4096, 10_000])
