@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 ROOM_FOR_ANSWER = 256
 """Positions behind the prompt for which the cache is made ready together with the prompt's."""
 
+TOLD_TOGETHER_S = 0.02
+"""Tokens that come faster than this are told together: between two of them everything waits, with cold caches, and
+whoever reads them looks up less often than that."""
+
 PICKED_SEED_BITS = 32
 """Seeds that are picked are short enough to be typed."""
 
@@ -54,6 +58,7 @@ class AnswerText:
     """Turns tokens into text that is certain: whole characters, and nothing of a stop text.
 
     channels: of an answer in a chat. before: ids of an answer that is being continued; their text has been told before.
+    may_stop: whether there are stop texts, so that every token may be the last one.
     """
 
     def __init__(
@@ -63,6 +68,7 @@ class AnswerText:
         self._channels = channels
         self._stream = TextStream()
         self._matcher = StopMatcher(stops)
+        self.may_stop = any(stops)
         self.stopped = False
         self.instead: str | None = None
         self._n_told = 0
@@ -111,6 +117,8 @@ class _Answer:
         self.n_prompt = len(self.ids)
         self.n_reused = 0
         self.next_candidates_s = 0.0
+        self.untold: list[Choice] = []
+        self.told_s = 0.0
         self.ahead = Lookahead(model)
         begin = self.n_prompt - self.prompt.n_answer
         channels = Channels(model.tokenizer, self.ids[:begin]) if isinstance(command.prompt, ChatPrompt) else None
@@ -128,7 +136,10 @@ class _Answer:
         self.read_s = self.first_s = self.last_s = time.monotonic()
         reason: FinishReason = "stopped"
         if logits is not None:
-            reason = self._write_tokens(logits)
+            try:
+                reason = self._write_tokens(logits)
+            finally:
+                self._tell_tokens()
         tail = self.text.tail(keep_halves=reason == "stop")
         self.emit(self._finished(reason, tail))
 
@@ -175,8 +186,23 @@ class _Answer:
             if choice.id in end_ids:
                 return "stop"
             ids.append(choice.id)
-            self._tell_token(choice)
+            self._note(choice)
         return reason
+
+    def _note(self, choice: Choice) -> None:
+        """Tell of a token, unless it is soon enough to tell of several at once."""
+        self.last_s = time.monotonic()
+        if self.n_generated == 1:
+            self.first_s = self.last_s
+        self.untold.append(choice)
+        if self.text.may_stop or self.last_s >= self.told_s + TOLD_TOGETHER_S:
+            self._tell_tokens()
+
+    def _tell_tokens(self) -> None:
+        self.told_s = self.last_s
+        untold, self.untold = self.untold, []
+        for choice in untold:
+            self._tell_token(choice)
 
     def _n_candidates(self) -> int:
         """How many candidates to report with the next token: none where the last ones are still fresh."""
@@ -205,9 +231,6 @@ class _Answer:
         return "length" if len(self.ids) > self.model.max_seq_len else None
 
     def _tell_token(self, choice: Choice) -> None:
-        self.last_s = time.monotonic()
-        if self.n_generated == 1:
-            self.first_s = self.last_s
         piece_text = self.model.tokenizer.piece_text
         text = self.text.feed(choice.id)
         self.emit(

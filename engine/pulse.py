@@ -14,6 +14,9 @@ IDLE_INTERVAL_S = 2.0
 SPEED_WINDOW_S = 1.0
 """Tokens a second are counted over so long."""
 
+TOGETHER_S = 0.002
+"""Tokens that are told within this time were told together; what took time came before the first of them."""
+
 
 class Activity:
     """What the working thread is doing; it writes, the pulse reads. Single assignments, so that no lock is needed."""
@@ -52,9 +55,10 @@ class Activity:
         """The speed over the last second (of what there is of it), 0 when nothing is being written."""
         now_s = time.monotonic()
         recent = [t for t in self._token_times_s.copy() if t > now_s - SPEED_WINDOW_S]
-        if len(recent) < 2 or self.state != "writing":
+        if not recent or self.state != "writing":
             return 0.0
-        return (len(recent) - 1) / max(recent[-1] - recent[0], 1e-6)
+        later = sum(t > recent[0] + TOGETHER_S for t in recent)
+        return later / max(recent[-1] - recent[0], 1e-6)
 
 
 class Pulse:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from random import Random
+from struct import Struct
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,9 @@ from engine.machine_code import function
 from engine.protocol import Sampling
 
 Floats = NDArray[np.float32]
+
+_TOLD = Struct(f"={choices.GIVEN + 1}d")
+"""What the kernel is told, from the first of its numbers on; cheaper than NumPy's assignment."""
 
 CHOOSE = function("choose.choose", "int64", "int64", "int64", "int64", "int64")
 FUNCTIONS = (CHOOSE,)
@@ -106,7 +110,9 @@ class Sampler:
         numbers = self._numbers
         n_ranked = min(max(n_top, n_chances), logits.size)
         temperature, min_p = sampling.temperature, sampling.min_p
-        numbers[: choices.GIVEN + 1] = (
+        _TOLD.pack_into(
+            numbers,
+            0,
             1 / max(temperature, MIN_TEMPERATURE) if temperature > 0 else 0.0,
             sampling.top_k,
             sampling.top_p,

@@ -31,6 +31,8 @@ FIRST_COSTS = (1.0, 1.05, 1.1, 1.15, 1.3, 1.35, 1.5, 1.55)
 """What batches of one to FEW_TOKENS tokens take, in single tokens, before they were measured: rather too little, so
 that they will be."""
 
+NO_GUESS = Guess([], 0)
+
 LEARN, FORGET = 0.1, 0.01
 """Weight of what was just seen in the running averages, and of what was thought first in those that were not."""
 
@@ -105,7 +107,7 @@ class Lookahead:
     def __init__(self, model: LanguageModel) -> None:
         self._model = model
         self._lookup, self._chances, self._costs = Lookup(), Chances(), Costs()
-        self._guess, self._guessed_at = Guess([], 0), 0
+        self._guess, self._guessed_at = NO_GUESS, 0
         self._guesses: list[int] = []
         self._rows: list[Floats] = []
         self._used = 0
@@ -121,7 +123,8 @@ class Lookahead:
             self.n_right += 1
             return self._rows[self._used]
         self._chances.seen(self._guess, ids[self._guessed_at :])
-        self._guess = self._lookup.guess(ids, min(MOST_GUESSES, self._model.batch_size - 1, room))
+        most = min(MOST_GUESSES, self._model.batch_size - 1, room)
+        self._guess = self._lookup.guess(ids, most) if most else NO_GUESS
         self._guessed_at = len(ids)
         return self._evaluate(ids, self._guess.ids[: self._how_many()])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from struct import Struct
 
 import numpy as np
 import psutil
@@ -14,21 +15,21 @@ from engine.kernels.records import (
     CLAIM_BYTES,
     CLAIMS,
     CLOSED,
-    N_OUT,
     N_STEPS,
     N_TOKENS,
     PLAN_FIELDS,
-    POS,
     SCRATCH,
     SCRATCH_BYTES,
     STATE_FIELDS,
     STEPS,
     THREADS,
     TICKET,
-    TOKENS,
 )
 from engine.machine_code import function, prepare
 from engine.program import LINE_BYTES, zeros_in_lines
+
+_GIVEN = Struct("=4q")
+"""What a run is given of its batch: N_TOKENS, POS, N_OUT and TOKENS, which follow each other."""
 
 LEAD = function("team.lead", "void", *("int64",) * 4)
 FOLLOW = function("team.follow", "void", *("int64",) * 4)
@@ -82,7 +83,7 @@ class Team:
 
     def run(self, tokens: np.ndarray, pos: int, n_out: int) -> None:
         """Run the program for a batch: int64 token ids at positions pos…, logits for the last n_out of them."""
-        self._batch[[N_TOKENS, POS, N_OUT, TOKENS]] = tokens.size, pos, n_out, tokens.ctypes.data
+        _GIVEN.pack_into(self._batch, 8 * N_TOKENS, tokens.size, pos, n_out, tokens.ctypes.data)
         self._runs += 1
         self._running = True
         try:

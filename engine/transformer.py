@@ -56,7 +56,8 @@ class Transformer:
         self.cached_ids: list[int] = []
         self.cache = KVCache(config, batch_size, max_seq_len, kv_name)
         program = Program(batch_size)
-        self._logits = forward(program, config, weights, self.cache)
+        logits = forward(program, config, weights, self.cache)
+        self._logits = [logits.row(i, config.vocab_size) for i in range(min(batch_size, MAX_OUTPUTS))]
         self._program = program
         head_dim = max((shape.head_dim for shape in config.shapes), default=0)
         self._team = Team(program.compile(report), threads, max(TILE_BYTES, attention_scratch_bytes(head_dim)))
@@ -86,7 +87,7 @@ class Transformer:
             self._team.run(tokens[start:end], pos + start, n_out if rest == last else 1)
             self.cached_ids.extend(ids[start:end])
             start = end
-        return [self._logits.row(i, self.config.vocab_size) for i in range(n_out)]
+        return self._logits[:n_out]
 
     def _check(self, ids: Sequence[int], pos: int, n_out: int) -> None:
         """Kernels trust what they get, so nothing out of range goes there."""

@@ -5,6 +5,7 @@ import math
 import msgspec
 import pytest
 
+from engine import generation
 from engine.errors import ContextFullError, EngineError, TemplateError
 from engine.generation import generate
 from engine.inbox import Control
@@ -46,6 +47,12 @@ def run(model, prompt: Prompt = START, *, on_event=None, control: Control | None
     assert all(event.request_id == "r" for event in events)
     text = "".join(event.text for event in events if isinstance(event, Token)) + finished.text_tail
     return text, finished, events
+
+
+@pytest.fixture
+def told_one_by_one(monkeypatch):
+    """Every token is told before the next one is chosen, however fast they come."""
+    monkeypatch.setattr(generation, "TOLD_TOGETHER_S", 0.0)
 
 
 def tokens(events: list[AnyEvent]) -> list[Token]:
@@ -159,6 +166,7 @@ def test_what_the_cache_holds_is_not_read_again():
     assert fresh.reused_tokens == 0
 
 
+@pytest.mark.usefixtures("told_one_by_one")
 def test_stopping_keeps_what_was_written():
     def stop_at_three(event: AnyEvent, control: Control) -> None:
         if isinstance(event, Token) and event.id == ord("r"):
@@ -179,12 +187,61 @@ def test_stopping_while_the_prompt_is_read_takes_effect_after_the_batch():
     assert model.batches == [(0, 16)]
 
 
+@pytest.mark.usefixtures("told_one_by_one")
 def test_new_settings_hold_from_the_next_token_on():
     def retune(event: AnyEvent, control: Control) -> None:
         if isinstance(event, Token) and event.id == ord("r"):
             control.sampling = Sampling(temperature=0, max_new_tokens=4)
 
     assert run(fake.FakeModel("Paris."), on_event=retune)[0] == "Pari"
+
+
+class PacedModel(fake.FakeModel):
+    """On a clock of its own, every evaluation takes as long as it is told to; one of them may fail."""
+
+    def __init__(self, script: str, token_s: float, fails_at: int = -1) -> None:
+        super().__init__(script)
+        self.token_s, self.fails_at, self.now_s = token_s, fails_at, 100.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def evaluate(self, ids, pos):
+        if len(self.batches) == self.fails_at:
+            raise ContextFullError(1, 0)
+        self.now_s += self.token_s
+        return super().evaluate(ids, pos)
+
+
+@pytest.mark.parametrize(
+    ("token_s", "stop", "told_after"),
+    [
+        (0.03, [], [1, 2, 3, 4, 5, 6]),
+        (0.009, [], [1, 4, 4, 4, 7, 7]),
+        (0.009, ["\n"], [1, 2, 3, 4, 5, 6]),
+    ],
+)
+def test_tokens_that_come_fast_are_told_together_unless_one_may_be_the_last(monkeypatch, token_s, stop, told_after):
+    model = PacedModel("Paris.", token_s)
+    monkeypatch.setattr(generation, "time", model)
+    evaluations = []
+
+    def note(event: AnyEvent, control: Control) -> None:
+        if isinstance(event, Token):
+            evaluations.append(len(model.batches))
+
+    text, finished, _ = run(model, on_event=note, stop=stop, speculate=False)
+    assert (text, evaluations) == ("Paris.", told_after)
+    assert finished.generate_ms == pytest.approx(5000 * token_s)
+
+
+def test_tokens_are_told_before_what_goes_wrong_after_them(monkeypatch):
+    model = PacedModel("Paris.", token_s=0.001, fails_at=4)
+    monkeypatch.setattr(generation, "time", model)
+    told = []
+    with pytest.raises(ContextFullError):
+        run(model, on_event=lambda event, control: told.append(event), speculate=False)
+    assert "".join(event.text for event in tokens(told)) == "Pari"
 
 
 def test_an_interrupted_answer_goes_on_as_it_would_have():
