@@ -26,7 +26,7 @@ from tui import keyboard, output
 from tui.language import _, choose_language, language_setting, speak
 from tui.options import AppOptions
 from tui.paths import Paths, user_paths
-from tui.screens.main import MainScreen
+from tui.screens.main.screen import MainScreen
 from tui.settings import load_settings
 from tui.sparing import SparingApp
 from tui.speaking import SpeakingApp
@@ -51,7 +51,7 @@ class LlmTuiApp(SpeakingApp, SparingApp):
 
     TITLE = "llm-tui"
     # Textual reads the style of the first screen from here, not from the screen.
-    CSS_PATH: ClassVar[CSSPathType | None] = ["app.tcss", "screens/main.tcss"]
+    CSS_PATH: ClassVar[CSSPathType | None] = ["app.tcss", "screens/main/screen.tcss"]
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
             "ctrl+q", "quit", "Quit", id="app.quit", tooltip="Leave; everything is stored", show=False, priority=True

@@ -149,7 +149,7 @@ def _places() -> dict[str, list[Binding]]:
     from tui.app import LlmTuiApp
     from tui.screens.dialog import Dialog
     from tui.screens.edit_message import EditMessageScreen
-    from tui.screens.main_keys import MAIN_KEYS
+    from tui.screens.main.keys import MAIN_KEYS
     from tui.screens.settings import SettingsScreen
     from tui.screens.system_prompt import SystemPromptScreen
     from tui.widgets.candidates_pane import CandidatesPane

@@ -9,8 +9,8 @@ from textual.app import SystemCommand
 from textual.binding import Binding
 
 from tui.language import N_, _
-from tui.screens.main import MainScreen
-from tui.screens.main_keys import MAIN_KEYS
+from tui.screens.main.keys import MAIN_KEYS
+from tui.screens.main.screen import MainScreen
 
 
 def main_commands(screen: MainScreen) -> Iterable[SystemCommand]:

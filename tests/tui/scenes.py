@@ -21,7 +21,7 @@ from tui.screens.edit_message import EditMessageScreen
 from tui.screens.engine_log import EngineLogScreen
 from tui.screens.first_run import FirstRunScreen
 from tui.screens.help import HelpScreen
-from tui.screens.main import MainScreen
+from tui.screens.main.screen import MainScreen
 from tui.screens.model_picker import ModelPickerScreen
 from tui.screens.preset_picker import PresetPickerScreen
 from tui.screens.rename import RenameScreen

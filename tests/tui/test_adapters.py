@@ -16,7 +16,7 @@ from engine.protocol import Load
 from tests.engine import tiny_models
 from tui.bases import MAX_REMEMBERED, base_of, read_bases, remember_base
 from tui.paths import user_paths
-from tui.screens.main import MainScreen
+from tui.screens.main.screen import MainScreen
 
 if TYPE_CHECKING:
     from tests.tui.conftest import Play, Stage

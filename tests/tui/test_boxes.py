@@ -9,7 +9,7 @@ from textual import events
 from textual.keys import _character_to_key, key_to_character
 from textual.widgets import Input, TextArea
 
-from tui.screens.main import MainScreen
+from tui.screens.main.screen import MainScreen
 from tui.widgets.history_pane import SearchBox
 from tui.widgets.prompt_box import PromptBox
 

@@ -11,7 +11,7 @@ from textual.color import Color
 
 from tests.tui.scenes import SCENES
 from tests.tui.written_screen import Look, read_looks, runs_of
-from tui.screens.main import MainScreen
+from tui.screens.main.screen import MainScreen
 
 PICTURES = Path(__file__).with_name("pictures")
 LEAST = 3.5

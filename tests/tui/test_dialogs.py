@@ -10,7 +10,7 @@ from textual.widgets import Input, OptionList, TextArea
 from tests.tui.test_drafts import held_session
 from tui.screens.command_palette import Palette
 from tui.screens.dialog import Dialog
-from tui.screens.main import MainScreen
+from tui.screens.main.screen import MainScreen
 from tui.widgets.message_view import TINTED
 
 if TYPE_CHECKING:

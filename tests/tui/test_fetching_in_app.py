@@ -11,7 +11,7 @@ import engine.pulling
 from engine.protocol import EngineStats, Load
 from tui.messages import StatsArrived
 from tui.palette import main_commands
-from tui.screens.main import MainScreen
+from tui.screens.main.screen import MainScreen
 from tui.screens.model_picker import ModelPickerScreen
 from tui.widgets.key_line import KeyLine
 from tui.widgets.prompt_box import PromptBox

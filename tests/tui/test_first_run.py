@@ -13,7 +13,7 @@ import engine.starter
 from engine.errors import DownloadError
 from engine.starter import FetchProgress
 from tui.screens.first_run import FirstRunScreen
-from tui.screens.main import MainScreen
+from tui.screens.main.screen import MainScreen
 
 if TYPE_CHECKING:
     from tests.tui.conftest import Stage

@@ -11,7 +11,7 @@ from babel.messages.pofile import read_po
 
 from tui.language import LOCALE_DIR, speak
 from tui.palette import main_commands
-from tui.screens.main import MainScreen
+from tui.screens.main.screen import MainScreen
 from tui.widgets.prompt_box import PromptBox
 from tui.widgets.slider import Slider
 from tui.widgets.transcript import Transcript

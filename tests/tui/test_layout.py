@@ -100,7 +100,7 @@ async def test_the_palette_has_every_key_of_the_main_screen(stage: Stage) -> Non
 
 
 def test_every_binding_has_an_id_and_says_what_it_does(stage: Stage) -> None:
-    from tui.screens.main import MainScreen
+    from tui.screens.main.screen import MainScreen
 
     for kind in (MainScreen, PromptBox, Slider, SessionList, Transcript):
         for binding in kind.BINDINGS:

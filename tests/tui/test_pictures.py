@@ -27,7 +27,7 @@ from tui.language import speak
 from tui.paths import Paths, user_paths
 from tui.screens.dialog import Dialog
 from tui.screens.fetching import FetchingDialog
-from tui.screens.main import MainScreen
+from tui.screens.main.screen import MainScreen
 from tui.services.models import Models
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import pytest
 from rich.cells import cell_len
 
 from tui.language import Language, _, speak
-from tui.screens.main_commands import RUN
+from tui.screens.main.slash_commands import RUN
 from tui.slash import SLASH_COMMANDS, Call, NoCommand, read_prompt, words_beginning
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tui.language import N_, _
-from tui.screens.main_parts import MainParts
+from tui.screens.main.parts import MainParts
 from tui.sentences import sentence
 from tui.stages import FETCHING, LOADING
 from tui.text import safe_line

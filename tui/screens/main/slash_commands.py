@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from tui.language import _
-from tui.screens.main_sessions import NO_TITLE_YET, NOTHING_TO_EXPORT
+from tui.screens.main.sessions import NO_TITLE_YET, NOTHING_TO_EXPORT
 from tui.sentences import reason
 from tui.slash import Call
 
 if TYPE_CHECKING:
-    from tui.screens.main import MainScreen
+    from tui.screens.main.screen import MainScreen
 
 Run = Callable[["MainScreen", str], Awaitable[None]]
 

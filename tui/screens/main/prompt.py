@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from tui.language import _
-from tui.screens.main_candidates import MainCandidates
+from tui.screens.main.candidates import MainCandidates
 from tui.sentences import reason
 from tui.widgets.prompt_box import PromptBox
 

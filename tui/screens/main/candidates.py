@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tui.language import _
-from tui.screens.main_sessions import MainSessions
+from tui.screens.main.sessions import MainSessions
 
 if TYPE_CHECKING:
     from tui import messages

@@ -14,9 +14,9 @@ from textual.widget import Widget
 
 from tui.drawing.composing import FrugalCompositor
 from tui.language import _
-from tui.screens.main_keys import MAIN_KEYS
-from tui.screens.main_prompt import MainPrompt
-from tui.screens.main_sessions import NO_TITLE_YET
+from tui.screens.main.keys import MAIN_KEYS
+from tui.screens.main.prompt import MainPrompt
+from tui.screens.main.sessions import NO_TITLE_YET
 from tui.widgets.chat_header import ChatHeader
 from tui.widgets.key_line import KeyLine
 from tui.widgets.prompt_box import PromptBox
@@ -145,7 +145,7 @@ class MainScreen(MainPrompt):
         if isinstance(read, NoCommand):
             self.notify(read.sentence, severity="warning", markup=False)
         elif isinstance(read, Call):
-            from tui.screens.main_commands import carry_out
+            from tui.screens.main.slash_commands import carry_out
 
             self.prompt.clear()
             carry_out(self, read, event.text)

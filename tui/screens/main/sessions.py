@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from textual import work
 
 from tui.language import N_, _
-from tui.screens.main_events import MainEvents
+from tui.screens.main.events import MainEvents
 from tui.sentences import reason
 from tui.speaking import SpeakingApp
 from tui.text import short_path
