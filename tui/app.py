@@ -18,7 +18,6 @@ from textual._path import CSSPathType
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.filter import LineFilter
-from textual.message import Message
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
@@ -33,6 +32,7 @@ from tui.speaking import SpeakingApp
 from tui.terminal import show_period_s
 from tui.text import safe_line, safe_text
 from tui.themes import CHANGED_THEMES
+from tui.told import Told
 from tui.unobeyed import Unobeyed
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ class LlmTuiApp(SpeakingApp, SparingApp):
         if not isinstance(self.screen, HelpScreen):
             self.push_screen(HelpScreen(self.screen))
 
-    def _post(self, message: Message) -> None:
+    def _post(self, message: Told) -> None:
         if self._main is not None:
             self._main.post_message(message)
 

@@ -10,20 +10,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from textual.message import Message
+from tui.told import Told
 
 if TYPE_CHECKING:
     from engine.protocol import Abilities, Candidate, EngineStats, LoadProgress, ModelCard, PromptProgress
     from storage.records import PathMessage, Session
 
-Post = Callable[[Message], object]
+Post = Callable[[Told], object]
 """Takes a message to the main screen, also from another thread."""
 
 EnginePhase = Literal["starting", "empty", "loading", "ready", "dead"]
 
 
 @dataclass(eq=False, repr=False)
-class EngineChanged(Message):
+class EngineChanged(Told):
     """The engine's process or its model is in another state; reason says why where it is not good."""
 
     phase: EnginePhase
@@ -32,14 +32,14 @@ class EngineChanged(Message):
 
 
 @dataclass(eq=False, repr=False)
-class AbilitiesShown(Message):
+class AbilitiesShown(Told):
     """A server has shown what it can do, or that it cannot."""
 
     abilities: Abilities
 
 
 @dataclass(eq=False, repr=False)
-class EngineDiedMidway(Message):
+class EngineDiedMidway(Told):
     """The engine ended without being asked to."""
 
     message: str
@@ -47,49 +47,49 @@ class EngineDiedMidway(Message):
 
 
 @dataclass(eq=False, repr=False)
-class EngineSilent(Message):
+class EngineSilent(Told):
     """Nothing came from the engine for so long."""
 
     silent_s: float
 
 
 @dataclass(eq=False, repr=False)
-class LoadAdvanced(Message):
+class LoadAdvanced(Told):
     """Loading came further."""
 
     progress: LoadProgress
 
 
 @dataclass(eq=False, repr=False)
-class PromptAdvanced(Message):
+class PromptAdvanced(Told):
     """The engine read more of the prompt."""
 
     progress: PromptProgress
 
 
 @dataclass(eq=False, repr=False)
-class StatsArrived(Message):
+class StatsArrived(Told):
     """The engine's pulse."""
 
     stats: EngineStats
 
 
 @dataclass(eq=False, repr=False)
-class NoModelFound(Message):
+class NoModelFound(Told):
     """There is nothing to load; reason: why not, where a model was asked for by name."""
 
     reason: str = ""
 
 
 @dataclass(eq=False, repr=False)
-class ModelChosen(Message):
+class ModelChosen(Told):
     """This file is being opened, whoever chose it."""
 
     name: str
 
 
 @dataclass(eq=False, repr=False)
-class FetchAdvanced(Message):
+class FetchAdvanced(Told):
     """A model's download came further; total_bytes is 0 where it is not known."""
 
     stage: str
@@ -99,7 +99,7 @@ class FetchAdvanced(Message):
 
 
 @dataclass(eq=False, repr=False)
-class FetchEnded(Message):
+class FetchEnded(Told):
     """A model is here, at this path; without one the download was stopped, or failed: then error says why."""
 
     path: Path | None = None
@@ -107,7 +107,7 @@ class FetchEnded(Message):
 
 
 @dataclass(eq=False, repr=False)
-class PathChanged(Message):
+class PathChanged(Told):
     """The session that is open, or the branch of it that is shown, is another one now.
 
     session is None for a new one that nothing was said in. is_other: another session than the one shown before.
@@ -124,7 +124,7 @@ class PathChanged(Message):
 
 
 @dataclass(eq=False, repr=False)
-class HeldElsewhere(Message):
+class HeldElsewhere(Told):
     """Another running app writes in the open session; host "" where none does."""
 
     host: str
@@ -132,17 +132,17 @@ class HeldElsewhere(Message):
 
 
 @dataclass(eq=False, repr=False)
-class AnswerBegan(Message):
+class AnswerBegan(Told):
     """The engine was asked for an answer."""
 
 
 @dataclass(eq=False, repr=False)
-class AnswerStopping(Message):
+class AnswerStopping(Told):
     """The engine was asked to end the answer; AnswerEnded follows."""
 
 
 @dataclass(eq=False, repr=False)
-class AnswerGrew(Message):
+class AnswerGrew(Told):
     """New text of the answer that is being written; candidates of its latest token."""
 
     message_id: str
@@ -166,7 +166,7 @@ class Place:
 
 
 @dataclass(eq=False, repr=False)
-class Weighed(Message):
+class Weighed(Told):
     """What is likely at a place, while nothing is written.
 
     n_unread: so many tokens would have to be read first, then there are no candidates. note: why there is no place.
@@ -190,7 +190,7 @@ class AnswerNotes:
 
 
 @dataclass(eq=False, repr=False)
-class AnswerEnded(Message):
+class AnswerEnded(Told):
     """An answer is over and stored. is_resumable: it was cut short and can go on."""
 
     answer: PathMessage
@@ -199,31 +199,31 @@ class AnswerEnded(Message):
 
 
 @dataclass(eq=False, repr=False)
-class AnswerWaits(Message):
+class AnswerWaits(Told):
     """A message was sent, and its answer waits until a model is ready; waiting is False when it no longer does."""
 
     waiting: bool
 
 
 @dataclass(eq=False, repr=False)
-class SettingsShown(Message):
+class SettingsShown(Told):
     """The open session's system prompt or sampling settings are to be shown anew."""
 
 
 @dataclass(eq=False, repr=False)
-class TitleChanged(Message):
+class TitleChanged(Told):
     """The open session got another title."""
 
     title: str
 
 
 @dataclass(eq=False, repr=False)
-class HistoryChanged(Message):
+class HistoryChanged(Told):
     """Sessions were added, renamed, removed or moved."""
 
 
 @dataclass(eq=False, repr=False)
-class Trouble(Message):
+class Trouble(Told):
     """Something failed; the sentence says what, why and what to do."""
 
     sentence: str

@@ -27,6 +27,12 @@ from tui.screens.preset_picker import PresetPickerScreen
 from tui.screens.rename import RenameScreen
 from tui.screens.settings import SettingsScreen
 from tui.screens.system_prompt import SystemPromptScreen
+from tui.widgets.candidates_pane import CandidatesPane
+from tui.widgets.history_pane import SessionList
+from tui.widgets.live_numbers import LiveNumbers
+from tui.widgets.prompt_box import PromptBox
+from tui.widgets.status_line import StatusLine
+from tui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
     import pytest
@@ -145,7 +151,7 @@ async def start(play: Play) -> None:
 
 async def chat(play: Play) -> None:
     await play.ask("List three rivers")
-    await play.until(lambda: not play.app.screen.status.busy)
+    await play.until(lambda: not play.app.screen.query_one(StatusLine).busy)
 
 
 async def writing(play: Play) -> None:
@@ -153,7 +159,7 @@ async def writing(play: Play) -> None:
     await play.until_shown("118 tok/s · context 33 %")
     await play.until_shown("Black")
     # The time of the first token is what was measured: another one each time.
-    play.app.screen.numbers.show_finished(tokens_per_second=118.0, first_token_ms=95.0)
+    play.app.screen.query_one(LiveNumbers).show_finished(tokens_per_second=118.0, first_token_ms=95.0)
 
 
 async def waiting(play: Play) -> None:
@@ -163,7 +169,7 @@ async def waiting(play: Play) -> None:
 
 
 async def load_error(play: Play) -> None:
-    await play.until(lambda: play.app.screen.status.trouble)
+    await play.until(lambda: play.app.screen.query_one(StatusLine).trouble)
 
 
 async def stopped(play: Play) -> None:
@@ -179,7 +185,7 @@ async def sliders(play: Play) -> None:
 
 
 async def look_back(play: Play) -> None:
-    pane = play.app.screen.candidates
+    pane = play.app.screen.query_one(CandidatesPane)
     await play.press("alt+c")
     await play.until(lambda: pane.place)
     await play.press("left", "left")
@@ -208,14 +214,14 @@ async def branch(play: Play) -> None:
 async def cursor(play: Play) -> None:
     await chat(play)
     await play.press("shift+tab", "k", "k")
-    await play.until(lambda: play.app.screen.transcript.cursor_item)
+    await play.until(lambda: play.app.screen.query_one(Transcript).cursor_item)
 
 
 async def history(play: Play) -> None:
     await chat(play)
     await play.press("ctrl+n")
     await play.until(lambda: "New session" in play.shown("ChatHeader"))
-    await play.until(lambda: play.app.screen.session_list.highlighted is None)
+    await play.until(lambda: play.app.screen.query_one(SessionList).highlighted is None)
     await play.press("f2")
     await play.until(lambda: "List three rivers" in play.shown("#sessions"))
 
@@ -240,16 +246,16 @@ async def held(play: Play) -> None:
 async def server_answers(play: Play) -> None:
     await play.ask("Capital?")
     await play.until(lambda: play.app.screen.query_one("#top-k").disabled)
-    await play.until(lambda: not play.app.screen.status.busy)
+    await play.until(lambda: not play.app.screen.query_one(StatusLine).busy)
     # The note names the server's port, and the figures are what was measured: both are others each time.
     await play.until(lambda: play.app._notifications)
     play.app.clear_notifications()
-    play.app.screen.numbers.show_finished(tokens_per_second=50.0, first_token_ms=120.0)
+    play.app.screen.query_one(LiveNumbers).show_finished(tokens_per_second=50.0, first_token_ms=120.0)
 
 
 async def engine_died(play: Play) -> None:
     await play.ask("List three rivers")
-    await play.until(lambda: play.app.screen.status.trouble)
+    await play.until(lambda: play.app.screen.query_one(StatusLine).trouble)
 
 
 async def engine_log(play: Play) -> None:
@@ -267,14 +273,14 @@ async def exported(play: Play) -> None:
     await chat(play)
     await play.press(*"/export ~/notes.md", "enter")
     await play.until_shown("Written to")
-    await play.until(lambda: not play.app.screen.prompt.menu.is_open)
+    await play.until(lambda: not play.app.screen.query_one(PromptBox).menu.is_open)
 
 
 async def attached(play: Play) -> None:
     await play.press(*"/attach notes.txt", "enter")
     await play.until_shown("notes.txt 4 tokens")
     await play.press(*"What is")
-    await play.until(lambda: not play.app.screen.prompt.menu.is_open)
+    await play.until(lambda: not play.app.screen.query_one(PromptBox).menu.is_open)
 
 
 async def setting_refused(play: Play) -> None:

@@ -147,7 +147,7 @@ async def test_nothing_is_asked_while_the_pane_is_not_seen(stage: Stage) -> None
         await play.press("escape")
         await play.until(lambda: not play.app.screen.query_one("#engine").display)
         await play.press("alt+c")
-        await play.until(lambda: play.app.focused is play.app.screen.candidates)
+        await play.until(lambda: play.app.focused is play.app.screen.query_one(CandidatesPane))
         await play.until(lambda: "France.▏" in play.text())
         await play.press("alt+c")
         await play.until(lambda: not play.app.screen.query_one("#engine").display)
@@ -194,7 +194,7 @@ async def test_hardly_any_room_is_no_reason_to_fail(stage: Stage, width: int) ->
         await play.ask("hello")
         play.app.screen.query_one("#engine").styles.width = width
         await play.press("alt+c", "left", "down")
-        await play.until(lambda: play.app.screen.candidates.place)
+        await play.until(lambda: play.app.screen.query_one(CandidatesPane).place)
 
 
 class PaneApp(App[None]):

@@ -20,6 +20,7 @@ from tui.paths import user_paths
 from tui.services.history import day_words
 from tui.widgets.answer_body import AnswerBody
 from tui.widgets.history_pane import SearchBox, SessionList
+from tui.widgets.prompt_box import PromptBox
 from tui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ async def test_escape_ends_a_search_before_it_leaves_the_history(stage: Stage, b
         await play.until(lambda: listed(play) == ["Today", "Rivers"])
         assert play.app.focused is searching
         await play.press("escape")
-        assert play.app.focused is play.app.screen.prompt
+        assert play.app.focused is play.app.screen.query_one(PromptBox)
 
 
 async def test_what_the_database_refuses_is_told_and_not_said_to_be_done(stage: Stage) -> None:

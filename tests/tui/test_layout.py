@@ -201,8 +201,8 @@ async def test_a_speed_is_told_once_there_is_one(stage: Stage, speed: float, fig
     )
     async with stage.ready() as play:
         status = play.app.screen.query_one(StatusLine)
-        play.app.screen.on_prompt_advanced(PromptAdvanced(PromptProgress(done=50, total=50, reused=0)))
-        play.app.screen.on_stats_arrived(StatsArrived(stats))
+        play.app.screen.parts.answer_shown.show_prompt(PromptAdvanced(PromptProgress(done=50, total=50, reused=0)))
+        play.app.screen.parts.engine_shown.show_stats(StatsArrived(stats))
         assert status.figures == figures
 
 

@@ -19,6 +19,8 @@ from tests.tui.test_engine_trouble import COUNTING, engine_pids
 from tui.paths import user_paths
 from tui.services.conversation import Conversation
 from tui.services.workspace import Workspace
+from tui.widgets.prompt_box import PromptBox
+from tui.widgets.status_line import StatusLine
 
 if TYPE_CHECKING:
     from tests.conftest import ScriptedServer
@@ -78,7 +80,9 @@ async def test_an_answer_that_is_stopped_by_leaving_is_told_of(
         await play.until_told(f"The answer was stopped. {way_on}")
         play.app.clear_notifications()
         await play.press("x", "ctrl+n")
-        await play.until(lambda: not play.app.screen.prompt.text and not play.app.screen._n_switches)
+        await play.until(
+            lambda: not play.app.screen.query_one(PromptBox).text and not play.app.screen.parts.switching.n_under_way
+        )
         assert not play.app._notifications
 
 
@@ -117,7 +121,7 @@ async def test_an_answer_that_ends_in_a_branch_that_is_not_shown_is_over_too(sta
         await play.until(lambda: not play.conversation.is_busy)
         assert play.conversation.path[-1].message.id == first
         await play.until_shown("Paris is the capital of France.")
-        await play.until(lambda: not play.app.screen.status.busy)
+        await play.until(lambda: not play.app.screen.query_one(StatusLine).busy)
         assert await play.conversation.send("still there?")
         await play.until_shown("number2")
 
@@ -135,7 +139,7 @@ async def test_an_answer_that_fails_unseen_while_its_prompt_is_read_leaves_no_wo
         failed = Failed(request_id=play.conversation.answer.request_id, kind="", message="Out of order.")
         await play.app.workspace.engine.on_answer(failed)
         await play.until(lambda: not play.conversation.is_busy)
-        await play.until(lambda: not play.app.screen.status.busy)
+        await play.until(lambda: not play.app.screen.query_one(StatusLine).busy)
 
 
 @pytest.mark.parametrize("change", [Conversation.rename, Conversation.set_template])

@@ -54,7 +54,7 @@ async def test_the_first_tokens_time_is_the_answers_that_is_written(stage: Stage
         stage.set_script(hold_prompt=True)
         await play.app.workspace.engine.restart()
         await play.until(lambda: play.app.workspace.engine.is_ready)
-        play.app.screen.numbers.show_finished(50.0, 1230.0)
+        play.app.screen.query_one(LiveNumbers).show_finished(50.0, 1230.0)
         await play.until(lambda: figure(play, "first token") == "1.23 s")
         await play.say("count again")
         await play.until_shown("4 of 12 tokens")
@@ -62,7 +62,7 @@ async def test_the_first_tokens_time_is_the_answers_that_is_written(stage: Stage
         await play.press("escape")
         Path(f"{stage.script}.chunk").touch()
         await play.answered()
-        await play.until(lambda: not play.app.screen.status.busy)
+        await play.until(lambda: not play.app.screen.query_one(StatusLine).busy)
         assert figure(play, "first token") == "-"
 
 
@@ -113,5 +113,5 @@ async def test_a_stop_is_seen_before_the_engine_gets_to_it(stage: Stage) -> None
         await play.until_shown("Stopping …")
         Path(f"{stage.script}.chunk").touch()
         await play.answered()
-        await play.until(lambda: not play.app.screen.status.busy)
+        await play.until(lambda: not play.app.screen.query_one(StatusLine).busy)
         assert play.conversation.path[-1].message.state == "stopped"

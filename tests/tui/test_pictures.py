@@ -29,6 +29,8 @@ from tui.screens.dialog import Dialog
 from tui.screens.fetching import FetchingDialog
 from tui.screens.main.screen import MainScreen
 from tui.services.models import Models
+from tui.widgets.live_numbers import LiveNumbers
+from tui.widgets.prompt_box import PromptBox
 
 if TYPE_CHECKING:
     from tests.conftest import ScriptedServer
@@ -74,10 +76,10 @@ def french() -> Iterator[None]:
 async def perform(play: Play, scene: Scene) -> None:
     """Wait until the app stands still, then play."""
     await play.until(lambda: play.app.screen_stack[0].is_furnished and play.app.workspace.is_open)
-    await play.until(lambda: play.app.screen_stack[0].numbers._machine_bytes)
+    await play.until(lambda: play.app.screen_stack[0].query_one(LiveNumbers)._machine_bytes)
     if scene.is_idle:
         await play.until(lambda: play.app.workspace.engine.is_ready)
-        await play.until(lambda: play.app.screen_stack[0].numbers._stats)
+        await play.until(lambda: play.app.screen_stack[0].query_one(LiveNumbers)._stats)
     await scene.play(play)
     await play.until(lambda: type(play.app.screen) is scene.screen)
 
@@ -147,7 +149,7 @@ async def test_french_fits_where_there_is_little_room(around: Around, french: No
     (around.stage.home / "settings.toml").write_text('[app]\nlanguage = "fr"\n[chat]\nmodel_titles = false\n')
     width, height = SIZES[0]
     async with around.stage.ready(SIZES[0]) as play:
-        await play.until(lambda: play.app.screen.numbers._machine_bytes)
+        await play.until(lambda: play.app.screen.query_one(LiveNumbers)._machine_bytes)
         await play.ask("Bonjour")
         for name, (screen, *keys) in IN_FRENCH.items():
             await play.press(*keys)
@@ -156,14 +158,14 @@ async def test_french_fits_where_there_is_little_room(around: Around, french: No
             await play.press("escape")
             await play.until(lambda: type(play.app.screen) is MainScreen)
             await play.press("escape")
-            await play.until(lambda: play.app.focused is play.app.screen.prompt)
-            play.app.screen.prompt.clear()
+            await play.until(lambda: play.app.focused is play.app.screen.query_one(PromptBox))
+            play.app.screen.query_one(PromptBox).clear()
     comparison.judge()
 
 
 def test_no_screen_is_left_out() -> None:
     found = set()
-    for module in pkgutil.iter_modules(tui.screens.__path__, "tui.screens."):
+    for module in pkgutil.walk_packages(tui.screens.__path__, "tui.screens."):
         members = vars(import_module(module.name)).values()
         found |= {each for each in members if isinstance(each, type) and issubclass(each, Screen)}
     bases = {base for each in found for base in each.__mro__[1:]} | {Dialog, FetchingDialog}

@@ -10,6 +10,7 @@ import pytest
 
 from tui.app import LlmTuiApp
 from tui.options import AppOptions
+from tui.widgets.candidates_pane import CandidatesPane
 
 if TYPE_CHECKING:
     from tests.tui.conftest import Stage
@@ -44,7 +45,7 @@ async def test_the_sliders_move_the_candidates_and_an_answer_branches_at_a_token
     async with stage.play(LlmTuiApp(AppOptions(model=str(starter_model)))) as play:
         await play.until(lambda: play.app.workspace.engine.is_ready, patience_s=170)
         first = await play.ask("What is the capital of France?")
-        pane = play.app.screen.candidates
+        pane = play.app.screen.query_one(CandidatesPane)
         await play.until(lambda: pane.place is not None)
         n_tokens = pane.place.n_tokens
         await play.press("alt+c", "left", "left", "left")

@@ -10,6 +10,7 @@ import pytest
 from engine.protocol import Sampling
 from tui.widgets.candidates_pane import CandidatesPane
 from tui.widgets.live_numbers import LiveNumbers
+from tui.widgets.status_line import StatusLine
 
 if TYPE_CHECKING:
     from tests.conftest import ScriptedServer
@@ -43,7 +44,7 @@ async def test_a_server_that_says_nothing_yet_is_being_asked(stage: Stage) -> No
         port = silent.sockets[0].getsockname()[1]
         (stage.home / "settings.toml").write_text(f'[servers.cluster]\nbase_url = "http://127.0.0.1:{port}/v1"\n')
         async with stage.running(server="cluster", model=None) as play:
-            await play.until(lambda: play.app.screen.status.busy == "Asking the server …")
+            await play.until(lambda: play.app.screen.query_one(StatusLine).busy == "Asking the server …")
             shown = play.shown(LiveNumbers)
             assert "asking the server" in shown
             assert "%" not in shown

@@ -15,7 +15,7 @@ from storage.errors import StorageError
 from storage.records import pack_token_ids
 from tui.paths import user_paths
 from tui.services.history import History
-from tui.widgets.history_pane import SessionList
+from tui.widgets.history_pane import HistoryPane, SessionList
 from tui.widgets.prompt_box import PromptBox
 
 if TYPE_CHECKING:
@@ -136,12 +136,12 @@ async def test_opening_a_session_twice_at_once_takes_no_text_along(stage: Stage)
         await play.ask("second")
         second = play.conversation.session.id
         await play.press(*"of the second")
-        pane = play.app.screen.history
+        pane = play.app.screen.query_one(HistoryPane)
         async with play.conversation._lock:
             for session_id in (first, first, second, first):
                 pane.post_message(pane.Chosen(session_id))
-            await play.until(lambda: play.app.screen._n_switches == 4)
-        await play.until(lambda: not play.app.screen._n_switches)
+            await play.until(lambda: play.app.screen.parts.switching.n_under_way == 4)
+        await play.until(lambda: not play.app.screen.parts.switching.n_under_way)
         assert box.text == "of the first"
         await play.conversation.open(second)
         await play.until(lambda: box.text == "of the second")

@@ -6,7 +6,7 @@ import pytest
 from rich.cells import cell_len
 
 from tui.language import Language, _, speak
-from tui.screens.main.slash_commands import RUN
+from tui.screens.main.slash_commands import ACTIONS, SlashCommands
 from tui.slash import SLASH_COMMANDS, Call, NoCommand, read_prompt, words_beginning
 
 
@@ -48,7 +48,7 @@ def test_commands_by_their_beginning() -> None:
 
 
 def test_every_command_does_something() -> None:
-    assert set(RUN) == set(SLASH_COMMANDS)
+    assert {*ACTIONS, *SlashCommands.RUN} == set(SLASH_COMMANDS)
 
 
 @pytest.mark.parametrize("spoken", ["en", "fr"])

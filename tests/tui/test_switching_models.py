@@ -9,6 +9,7 @@ import pytest
 from engine.protocol import Generate, Load
 from tui.model_choice import last_model
 from tui.paths import user_paths
+from tui.widgets.status_line import StatusLine
 
 if TYPE_CHECKING:
     from tests.tui.conftest import Stage
@@ -60,7 +61,7 @@ async def test_only_a_model_that_opens_is_the_next_starts(stage: Stage) -> None:
         await play.press(*f"/model {other}", "enter")
         await play.until(lambda: stage.heard(Load)[-1].path == str(other))
         await play.until(lambda: play.app.workspace.engine.phase == "empty")
-        await play.until(lambda: "The file ends too early." in play.app.screen.status.trouble)
+        await play.until(lambda: "The file ends too early." in play.app.screen.query_one(StatusLine).trouble)
         assert last_model(user_paths()) == stage.model
         stage.set_script()
         await play.app.workspace.engine.restart()

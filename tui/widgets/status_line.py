@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from rich.cells import cell_len, set_cell_size
 from textual.app import RenderResult
@@ -12,6 +12,8 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from tui.text import safe_line
+
+Work = Literal["answer", "model", "fetch"]
 
 
 class StatusLine(Widget):
@@ -28,6 +30,28 @@ class StatusLine(Widget):
     busy: reactive[str] = reactive("")
     trouble: reactive[str] = reactive("", layout=True)
     figures: reactive[str] = reactive("")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._engine_trouble = ""
+        self._fetch_trouble = ""
+        self.busy_with: Work | None = None
+        """What the words of `busy` are about."""
+
+    def show_busy(self, what: Work, text: str) -> None:
+        """Say what is going on, and remember what that is about; "" for nothing more."""
+        self.busy_with = what if text else None
+        self.busy = text
+
+    def show_engine_trouble(self, sentence: str) -> None:
+        """Say what is wrong with the engine, "" for nothing; a download's trouble stays."""
+        self._engine_trouble = sentence
+        self.trouble = sentence or self._fetch_trouble
+
+    def show_fetch_trouble(self, sentence: str) -> None:
+        """Say why a download failed, "" for nothing, until the user goes on with something else."""
+        self._fetch_trouble = sentence
+        self.trouble = self._engine_trouble or sentence
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         """One line, but for trouble. What is drawn is as wide as we were before, and would not say it."""

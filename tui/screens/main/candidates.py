@@ -2,117 +2,102 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from tui.language import _
-from tui.screens.main.sessions import MainSessions
+from tui.messages import AnswerBegan, AnswerEnded, EngineChanged, PathChanged, Place, Weighed
+from tui.screens.main.interaction import Interaction
+from tui.services.conversation import Conversation
+from tui.services.looking import Looking
+from tui.widgets.candidates_pane import N_CANDIDATES, CandidatesPane
+from tui.widgets.engine_pane import EnginePane
+from tui.widgets.transcript import Transcript
 
-if TYPE_CHECKING:
-    from tui import messages
-    from tui.widgets.candidates_pane import CandidatesPane
-    from tui.widgets.message_view import MessageView
 
+class Candidates:
+    """What is looked at and what the pane shows of it; the tokens of an answer under way come with that.
 
-class MainCandidates(MainSessions):
-    """The main screen with its candidates pane; what they are asked for is seen only while the pane is."""
+    is_seen: whether the pane is, and its candidates are worth the work.
+    """
 
-    def watch_candidates(self) -> None:
-        """Begin to follow the conversation's end, as soon as there is a pane."""
-        self.workspace.looking.is_watched = lambda: bool(self.query_one("#engine").display)
+    def __init__(
+        self,
+        looking: Looking,
+        conversation: Conversation,
+        engine_pane: EnginePane,
+        transcript: Transcript,
+        is_seen: Callable[[], bool],
+        interaction: Interaction,
+    ) -> None:
+        self._looking = looking
+        self._conversation = conversation
+        self._engine_pane = engine_pane
+        self._pane = engine_pane.query_one(CandidatesPane)
+        self._transcript = transcript
+        self._interaction = interaction
+        conversation.n_candidates = N_CANDIDATES
+        looking.is_watched = is_seen
 
-    async def on_engine_changed(self, event: messages.EngineChanged) -> None:
+    def model_changed(self, event: EngineChanged) -> None:
         """Another model sees other candidates."""
         if event.phase == "ready":
-            self.workspace.looking.look_at_end()
+            self._looking.look_at_end()
         else:
-            self.workspace.looking.forget()
+            self._looking.forget()
 
-    async def on_path_changed(self, event: messages.PathChanged) -> None:
+    def branch_changed(self, event: PathChanged) -> None:
         """The branch ends elsewhere."""
+        self._pane.clear()
         self._show_place(None)
-        self.workspace.looking.look_at_end()
+        self._looking.look_at_end()
 
-    async def on_answer_ended(self, event: messages.AnswerEnded) -> None:
-        """What would come next."""
-        self.workspace.looking.look_at_end()
-
-    def on_answer_began(self) -> None:
+    def answer_began(self, event: AnswerBegan) -> None:
         """The candidates of what is written come with its tokens."""
-        self.workspace.looking.forget()
-        self.candidates.begin_live()
+        self._looking.forget()
+        self._pane.begin_live()
         self._show_place(None)
 
-    def on_weighed(self, event: messages.Weighed) -> None:
+    def answer_ended(self, event: AnswerEnded) -> None:
+        """What would come next."""
+        self._looking.look_at_end()
+
+    def look_again(self) -> None:
+        """The pane may have come into sight."""
+        self._looking.again()
+
+    def show(self, event: Weighed) -> None:
         """What is likely at a place."""
-        if not self.workspace.conversation.is_busy:
-            self.candidates.show_weighed(event)
+        if not self._conversation.is_busy:
+            self._pane.show_weighed(event)
             self._show_place(event.place)
-            self.refresh_bindings()
+            self._interaction.keys_changed()
 
-    def _show_place(self, place: messages.Place | None) -> None:
-        from tui.widgets.engine_pane import EnginePane
+    def _show_place(self, place: Place | None) -> None:
+        self._engine_pane.show_place(f"{place.at}/{place.n_tokens}" if place is not None and place.n_tokens else "")
 
-        told = f"{place.at}/{place.n_tokens}" if place is not None and place.n_tokens else ""
-        self.query_one(EnginePane).show_place(told)
-
-    def on_candidates_pane_stepped(self, event: CandidatesPane.Stepped) -> None:
+    def step(self, n_tokens: int) -> None:
         """Some tokens on, or back."""
-        self.workspace.looking.step(event.n_tokens)
+        self._looking.step(n_tokens)
 
-    def on_candidates_pane_went(self, event: CandidatesPane.Went) -> None:
+    def go(self, *, to_end: bool) -> None:
         """The answer's first token, or its end."""
-        if event.to_end:
-            self.workspace.looking.look_at_end()
+        if to_end:
+            self._looking.look_at_end()
         else:
-            self.workspace.looking.go(0)
+            self._looking.go(0)
 
-    def on_candidates_pane_reading_wanted(self) -> None:
+    def read(self) -> None:
         """See the place even though it takes time."""
-        self.workspace.looking.read()
+        self._looking.read()
 
-    def on_candidates_pane_taken(self, event: CandidatesPane.Taken) -> None:
+    def take(self, place: Place, token_id: int) -> None:
         """Write another answer from the place on, with this token."""
-        if event.token_id == event.place.followed_by:
-            self.notify(_("That is what followed here: up and down choose another token."), markup=False)
+        if token_id == place.followed_by:
+            self._interaction.tell(_("That is what followed here: up and down choose another token."))
         else:
-            self.transcript.follow()
-            self._do(self._branch(event.place.at, event.token_id))
+            self._transcript.follow()
+            self._interaction.do(self._branch(place.at, token_id))
 
     async def _branch(self, at: int, token_id: int) -> None:
-        if not await self.workspace.looking.branch(at, token_id):
-            self.notify(_("Another answer can begin here once this one is over and the model is open."), markup=False)
-
-    def action_candidates(self) -> None:
-        """Show and focus the candidates; from inside them, go back to the prompt box."""
-        if self.candidates.has_focus:
-            self.action_back()
-        else:
-            self.show_side("engine", self.candidates)
-
-    # Tints
-
-    def action_tint(self) -> None:
-        """Show how likely each token of the answers was, or no longer."""
-        from tui.widgets.message_view import TINTED
-
-        self.toggle_class(TINTED)
-        self._do(self._tint(self.transcript.views))
-
-    async def _tint(self, views: list[MessageView]) -> None:
-        from storage.answer_tokens import answer_tokens
-        from tui.widgets.message_view import TINTED
-        from tui.widgets.tinted_text import TintLegend
-
-        tinted = self.has_class(TINTED)
-        if tinted and not self.query(TintLegend):
-            await self.query_one("#chat").mount(TintLegend(), before=self.status)
-        self.query(TintLegend).set(display=tinted)
-        for view in views:
-            message = view.item.message
-            if message.role == "assistant" and message.state != "writing":
-                tokens = await self.workspace.store.call(answer_tokens, message.id) if tinted else None
-                await view.tint(tokens)
-
-    def on_message_view_tint_wanted(self, event: MessageView.TintWanted) -> None:
-        """An answer has come on screen."""
-        self._do(self._tint([event.view]))
+        if not await self._looking.branch(at, token_id):
+            self._interaction.tell(_("Another answer can begin here once this one is over and the model is open."))

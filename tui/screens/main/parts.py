@@ -1,140 +1,172 @@
-"""Where the parts of the main screen are. Only what the first frame shows is imported with it."""
+"""Which object has which duty on the main screen, and what each of them gets to know of the others."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from functools import partial
+from typing import TYPE_CHECKING
 
-from textual.binding import ActiveBinding
-from textual.screen import Screen
+from textual.containers import Vertical
 
-from tui.language import N_
-from tui.screens.spoken_keys import in_own_words, shown_as
+from tui import messages
+from tui.screens.main.answer_shown import AnswerShown
+from tui.screens.main.attached_files import AttachedFiles
+from tui.screens.main.candidates import Candidates
+from tui.screens.main.chat_messages import ChatMessages
+from tui.screens.main.engine_shown import EngineShown
+from tui.screens.main.fetches import Fetches
+from tui.screens.main.interaction import Interaction
+from tui.screens.main.model_opening import ModelOpening
+from tui.screens.main.prompting import Prompting
+from tui.screens.main.receivers import Receivers
+from tui.screens.main.sending import Sending
+from tui.screens.main.session_shown import SessionShown
+from tui.screens.main.sessions import Sessions
+from tui.screens.main.side_panes import SidePanes
+from tui.screens.main.slash_commands import SlashCommands
+from tui.screens.main.sliders import Sliders
+from tui.screens.main.switching import Switching
+from tui.screens.main.this_session import ThisSession
+from tui.screens.main.tints import Tints
+from tui.screens.main.unkept_texts import UnkeptTexts
+from tui.services.completions import completions
+from tui.services.workspace import Workspace
 from tui.widgets.chat_header import ChatHeader
+from tui.widgets.engine_pane import EnginePane
+from tui.widgets.history_pane import HistoryPane
 from tui.widgets.prompt_box import PromptBox
 from tui.widgets.status_line import StatusLine
 from tui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
-    from textual.widget import Widget
-
-    from tui.services.workspace import Workspace
-    from tui.widgets.candidates_pane import CandidatesPane
-    from tui.widgets.history_pane import HistoryPane, SessionList
-    from tui.widgets.live_numbers import LiveNumbers
-    from tui.widgets.sampling_pane import SamplingPane
+    from textual.screen import Screen
 
 
-class MainParts(Screen[None]):
-    """The main screen's widgets by name, its side panes, and the workspace behind once the first frame is shown.
+class Parts:
+    """All of them, made once the panes are mounted and the services are there; they know each other by calls alone."""
 
-    What the services tell is handled by each class that it concerns: Textual calls the handlers of all classes of a
-    screen, a subclass's before its parent's, so none of them calls its parent's.
-    """
+    def __init__(self, screen: Screen[None], workspace: Workspace) -> None:
+        chat = screen.query_one("#chat", Vertical)
+        header, status = screen.query_one(ChatHeader), screen.query_one(StatusLine)
+        transcript, prompt = screen.query_one(Transcript), screen.query_one(PromptBox)
+        history_pane, engine_pane = screen.query_one(HistoryPane), screen.query_one(EnginePane)
+        conversation, engine, looking = workspace.conversation, workspace.engine, workspace.looking
 
-    _workspace: Workspace | None = None
-    _n_switches = 0
-    """How many times the user went to another session that is not shown yet."""
-    _shown_draft = ""
-    """What stands in the prompt box of the session that is shown, while the box is for the next one."""
+        self.interaction = interaction = Interaction(screen)
+        unkept = UnkeptTexts(interaction)
+        self.panes = SidePanes(screen, prompt, on_shown=looking.again)
+        self.switching = Switching(prompt, conversation, interaction)
 
-    @property
-    def is_furnished(self) -> bool:
-        """Whether the side panes are mounted and the services there."""
-        return self._workspace is not None
+        self.sessions = Sessions(
+            workspace.history,
+            conversation,
+            history_pane,
+            self.switching,
+            go_back=self.panes.go_back,
+            interaction=interaction,
+        )
+        self.session = ThisSession(conversation, engine, workspace.store, unkept, interaction)
+        self.session_shown = SessionShown(
+            conversation,
+            header,
+            transcript,
+            prompt,
+            self.switching,
+            list_sessions=self.sessions.show,
+            interaction=interaction,
+        )
+        self.messages = ChatMessages(conversation, transcript, prompt, self.switching, unkept, interaction)
+        self.answer_shown = AnswerShown(
+            conversation,
+            transcript,
+            status,
+            engine_pane,
+            on_ended=workspace.housekeeping.answer_ended,
+            interaction=interaction,
+        )
+        self.tints = Tints(screen, chat, transcript, workspace.store, interaction)
 
-    @property
-    def workspace(self) -> Workspace:
-        """The services."""
-        assert self._workspace is not None, "the first frame is not shown yet"
-        return self._workspace
+        self.engine_shown = EngineShown(engine, header, status, engine_pane, interaction)
+        self.sliders = Sliders(conversation, workspace.presets, looking, engine_pane, interaction)
+        self.candidates = Candidates(
+            looking,
+            conversation,
+            engine_pane,
+            transcript,
+            is_seen=lambda: self.panes.is_shown("engine"),
+            interaction=interaction,
+        )
+        self.models = ModelOpening(
+            workspace.models,
+            engine,
+            use_server=workspace.use_server,
+            load_model=workspace.load_model,
+            status=status,
+            interaction=interaction,
+        )
+        self.fetches = Fetches(workspace.models, status, take_fetched=self.models.take_fetched, interaction=interaction)
 
-    @property
-    def active_bindings(self) -> dict[str, ActiveBinding]:
-        """The keys that do something now, in the user's words."""
-        active = super().active_bindings
-        if self.is_furnished and self.workspace.engine.phase == "empty":
-            # Without a model, the way to one is what matters.
-            active = {
-                key: shown_as(each, N_("model")) if each.binding.id == "model.choose" else each
-                for key, each in active.items()
-            }
-        return in_own_words(active)
+        self.prompting = Prompting(
+            prompt,
+            chat,
+            workspace.prompts,
+            find_completions=partial(completions, workspace=workspace),
+            on_typed=workspace.housekeeping.touch,
+            interaction=interaction,
+        )
+        self.attached = AttachedFiles(workspace.attachments, chat, prompt, interaction)
+        commands = SlashCommands(
+            self.attached,
+            self.models,
+            self.session,
+            self.sliders,
+            run_action=partial(screen.app.run_action, default_namespace=screen),
+            give_back=self.prompting.give_back,
+            interaction=interaction,
+        )
+        self.sending = Sending(
+            prompt,
+            transcript,
+            conversation,
+            workspace.prompts,
+            self.attached,
+            opened=workspace.opened,
+            carry_out=commands.carry_out,
+            interaction=interaction,
+        )
 
-    @property
-    def header(self) -> ChatHeader:
-        """The line above the chat."""
-        return self.query_one(ChatHeader)
+        self.receivers = self._receivers()
 
-    @property
-    def transcript(self) -> Transcript:
-        """What was said."""
-        return self.query_one(Transcript)
-
-    @property
-    def status(self) -> StatusLine:
-        """The line above the prompt box."""
-        return self.query_one(StatusLine)
-
-    @property
-    def prompt(self) -> PromptBox:
-        """The box for the next message."""
-        return self.query_one(PromptBox)
-
-    @property
-    def history(self) -> HistoryPane:
-        """Search and sessions."""
-        return cast("HistoryPane", self.query_one("HistoryPane"))
-
-    @property
-    def session_list(self) -> SessionList:
-        """The sessions."""
-        return cast("SessionList", self.query_one("SessionList"))
-
-    @property
-    def numbers(self) -> LiveNumbers:
-        """The engine's figures."""
-        return cast("LiveNumbers", self.query_one("LiveNumbers"))
-
-    @property
-    def sampling(self) -> SamplingPane:
-        """The sliders."""
-        return cast("SamplingPane", self.query_one("SamplingPane"))
-
-    @property
-    def candidates(self) -> CandidatesPane:
-        """The tokens that were weighed last."""
-        return cast("CandidatesPane", self.query_one("CandidatesPane"))
-
-    def keep_draft(self) -> None:
-        """Let the session have what stands in the prompt box, unless that is meant for the next one."""
-        if self.is_furnished and not self._n_switches:
-            self.workspace.conversation.set_draft(self.prompt.text)
-
-    def end_switch(self, draft: str | None) -> None:
-        """Put a session's draft before what was typed since the user went there; None: the session is the same.
-
-        Where the user has gone on meanwhile, the draft waits: it is for the session that is shown in the end.
-        """
-        typed = self.prompt.text if self._n_switches else ""
-        if draft is not None:
-            self._shown_draft = draft
-        self._n_switches = max(self._n_switches - 1, 0)
-        if self._n_switches:
-            return
-        if self._shown_draft or not typed:
-            self.prompt.show_draft(self._shown_draft + typed)
-        self.keep_draft()
-
-    def show_side(self, name: str, target: Widget) -> None:
-        """Show a side pane and focus a part of it."""
-        self.remove_class("-show-history", "-show-engine", f"-no-{name}")
-        self.add_class(f"-show-{name}")
-        target.focus()
-        # It has its place only when the pane is there.
-        self.call_after_refresh(target.scroll_visible, animate=False)
-        self.workspace.looking.again()
-
-    def action_back(self) -> None:
-        """Fold a side pane away that lies over the chat, and go back to the prompt box."""
-        self.remove_class("-show-history", "-show-engine")
-        self.prompt.focus()
+    def _receivers(self) -> Receivers:
+        """Whom each message of the services concerns."""
+        to = Receivers()
+        answer, engine, session = self.answer_shown, self.engine_shown, self.session_shown
+        to.set(messages.EngineChanged, self.attached.model_changed, self.candidates.model_changed, engine.change)
+        to.set(messages.AbilitiesShown, engine.show_abilities)
+        to.set(messages.LoadAdvanced, engine.show_load)
+        to.set(messages.StatsArrived, engine.show_stats)
+        to.set(messages.EngineSilent, engine.show_silence)
+        to.set(messages.EngineDiedMidway, engine.show_death)
+        to.set(messages.ModelChosen, engine.show_opening)
+        to.set(messages.NoModelFound, engine.show_no_model, self.models.offer_first)
+        to.set(messages.FetchAdvanced, self.fetches.advance)
+        to.set(messages.FetchEnded, self.fetches.end)
+        to.set(messages.AnswerBegan, self.candidates.answer_began, answer.begin)
+        to.set(messages.AnswerWaits, answer.show_waiting)
+        to.set(messages.PromptAdvanced, answer.show_prompt)
+        to.set(messages.AnswerGrew, answer.grow)
+        to.set(messages.AnswerStopping, answer.show_stopping)
+        to.set(messages.AnswerEnded, self.candidates.answer_ended, answer.end)
+        to.set(
+            messages.PathChanged,
+            self.candidates.branch_changed,
+            engine.show_session,
+            answer.branch_changed,
+            session.show_path,
+        )
+        to.set(messages.TitleChanged, session.show_title)
+        to.set(messages.HeldElsewhere, session.show_holder)
+        to.set(messages.SettingsShown, self.sliders.show_settings, session.show_system)
+        to.set(messages.HistoryChanged, self.sessions.list_changed)
+        to.set(messages.Weighed, self.candidates.show)
+        to.set(messages.Trouble, self.interaction.show_trouble)
+        return to

@@ -1,22 +1,24 @@
-"""The main screen: history, chat and engine side by side, and what the user does there."""
+"""The main screen: history, chat and engine side by side, and who acts on what happens there.
+
+What keys and widgets ask for, and what the services tell, is handed on line by line to the parts whose duty it is.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import work
+from textual import on, work
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import ActiveBinding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.widget import Widget
+from textual.screen import Screen
 
 from tui.drawing.composing import FrugalCompositor
-from tui.language import _
+from tui.language import N_, _
 from tui.screens.main.keys import MAIN_KEYS
-from tui.screens.main.prompt import MainPrompt
-from tui.screens.main.sessions import NO_TITLE_YET
+from tui.screens.spoken_keys import in_own_words, shown_as
+from tui.told import Told
 from tui.widgets.chat_header import ChatHeader
 from tui.widgets.key_line import KeyLine
 from tui.widgets.prompt_box import PromptBox
@@ -24,18 +26,24 @@ from tui.widgets.status_line import StatusLine
 from tui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
-    from tui import messages
+    from tui.screens.main.parts import Parts
     from tui.services.workspace import Workspace
+    from tui.widgets.candidates_pane import CandidatesPane
+    from tui.widgets.completion_menu import CompletionMenu
+    from tui.widgets.history_pane import HistoryPane
+    from tui.widgets.message_view import MessageView
+    from tui.widgets.sampling_pane import SamplingPane
 
 _NARROW = 100
 _ROOMY = 160
 _SHORT = 16
 
 
-class MainScreen(MainPrompt):
+class MainScreen(Screen[None]):
     """All day's work happens here.
 
-    The first frame has the chat and room for the side panes; these and the services come right behind it.
+    The first frame has the chat and room for the side panes; these, the services and the parts come right behind it.
+    Only what that frame shows is imported with this file.
     """
 
     AUTO_FOCUS = "PromptBox"
@@ -48,6 +56,7 @@ class MainScreen(MainPrompt):
         self._compositor = FrugalCompositor()
         self._make_workspace = make_workspace
         self._system_prompt = system_prompt
+        self._parts: Parts | None = None
 
     def compose(self) -> ComposeResult:
         """The first frame."""
@@ -65,11 +74,11 @@ class MainScreen(MainPrompt):
 
     def on_mount(self) -> None:
         """Furnish the side panes once the first frame is on screen."""
-        self.transcript.show_system(self._system_prompt)
+        self.query_one(Transcript).show_system(self._system_prompt)
         self.call_after_refresh(self._furnish)
 
     async def _furnish(self) -> None:
-        from tui.widgets.candidates_pane import N_CANDIDATES
+        from tui.screens.main.parts import Parts
         from tui.widgets.engine_pane import EnginePane
         from tui.widgets.history_pane import HistoryPane
 
@@ -77,12 +86,10 @@ class MainScreen(MainPrompt):
         with self.app.batch_update():
             await self.query_one("#history").mount(HistoryPane())
             await self.query_one("#engine").mount(EnginePane(workspace.conversation.sampling))
-            await self.transcript.furnish()
-        workspace.conversation.n_candidates = N_CANDIDATES
-        workspace.conversation.set_draft(self.prompt.text)
-        self._workspace = workspace
-        self.watch_candidates()
-        self.show_preset()
+            await self.query_one(Transcript).furnish()
+        self._parts = Parts(self, workspace)
+        self._parts.switching.keep_draft()
+        self._parts.sliders.show_preset()
         workspace.start()
         self._read_machine()
 
@@ -90,138 +97,273 @@ class MainScreen(MainPrompt):
     def _read_machine(self) -> None:
         import psutil
 
+        from tui.widgets.live_numbers import LiveNumbers
+
         total = psutil.virtual_memory().total
-        self.app.call_from_thread(self.numbers.show_machine, total)
+        self.app.call_from_thread(self.query_one(LiveNumbers).show_machine, total)
         # What draws messages takes a tenth of a second to import: now, and not while the first answer is written.
         import tui.widgets.message_view  # noqa: F401
 
-    def on_resize(self) -> None:
-        """Where there is little room, the footer is for the keys of the chat."""
-        self.query_one(KeyLine).show_command_palette = self.size.width >= _NARROW
-        if self.is_furnished:
-            self.workspace.looking.again()
+    @property
+    def is_furnished(self) -> bool:
+        """Whether the side panes are mounted and the services there."""
+        return self._parts is not None
 
-    # Keys
+    @property
+    def parts(self) -> Parts:
+        """Those who act on what happens here."""
+        assert self._parts is not None, "the first frame is not shown yet"
+        return self._parts
+
+    def keep_draft(self) -> None:
+        """Let nothing be lost that stands in the prompt box."""
+        if self.is_furnished:
+            self.parts.switching.keep_draft()
+
+    @property
+    def active_bindings(self) -> dict[str, ActiveBinding]:
+        """The keys that do something now, in the user's words."""
+        active = super().active_bindings
+        if self.is_furnished and not self.parts.engine_shown.has_model:
+            # Without a model, the way to one is what matters.
+            active = {
+                key: shown_as(each, N_("model")) if each.binding.id == "model.choose" else each
+                for key, each in active.items()
+            }
+        return in_own_words(active)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Show a key only while it does something."""
         if not self.is_furnished:
             return not any(binding.action.partition("(")[0] == action for binding in MAIN_KEYS)
-        conversation = self.workspace.conversation
+        messages, panes = self.parts.messages, self.parts.panes
         match action:
             case "go_on":
-                return conversation.can_go_on and conversation.held_by is None
+                return messages.can_go_on
             case "again" | "edit_message":
-                return bool(conversation.path) and not conversation.is_busy and conversation.held_by is None
+                return messages.can_change
             case "fork":
-                return bool(conversation.path) and not conversation.is_busy
+                return messages.can_fork
             case "restart_engine":
-                engine = self.workspace.engine
-                return engine.phase == "dead" or (bool(self._engine_trouble) and engine.has_asked_for_model)
+                return self.parts.engine_shown.can_restart
             case "stop_fetch":
-                return self.workspace.models.is_fetching
+                return self.parts.fetches.can_stop
             case "end_search":
-                return self.history.is_searching
+                return self.parts.sessions.are_searched
             case "stop":
-                return conversation.is_busy and not self._is_covered
+                return messages.are_answered and not panes.are_over_chat
             case "back":
-                return self._is_covered or not (conversation.is_busy or isinstance(self.focused, PromptBox))
+                return panes.are_over_chat or not (messages.are_answered or isinstance(self.focused, PromptBox))
             case _:
                 return True
 
-    @property
-    def _is_covered(self) -> bool:
-        """Whether a side pane lies over the chat."""
-        return self.has_class("-narrow") and (self.has_class("-show-history") or self.has_class("-show-engine"))
+    @on(Told)
+    async def _hand_on(self, told: Told) -> None:
+        """What a service tells is for some of the parts."""
+        await self.parts.receivers.take(told)
 
-    def on_prompt_box_sent(self, event: PromptBox.Sent) -> None:
-        """Send, or carry out a command that begins with a slash."""
-        from tui.slash import Call, NoCommand, read_prompt
-
-        read = read_prompt(event.text) if self.is_furnished else None
-        if isinstance(read, str):
-            self.send(event, read)
-            return
-        if isinstance(read, NoCommand):
-            self.notify(read.sentence, severity="warning", markup=False)
-        elif isinstance(read, Call):
-            from tui.screens.main.slash_commands import carry_out
-
-            self.prompt.clear()
-            carry_out(self, read, event.text)
-        event.taken.set()
-
-    def action_stop(self) -> None:
-        """Stop the answer."""
-        self._do(self.workspace.conversation.stop())
-
-    def action_again(self) -> None:
-        """Write another answer."""
-        self.transcript.follow()
-        self._do(self.workspace.conversation.answer_again())
-
-    def action_go_on(self) -> None:
-        """Continue the answer."""
-        self.transcript.follow()
-        self._do(self.workspace.conversation.go_on())
-
-    def action_restart_engine(self) -> None:
-        """Start the engine again."""
-        self.show_engine_trouble("")
-        self._do(self.workspace.engine.restart())
-
-    def action_new_session(self) -> None:
-        """Begin a session."""
-        self.go_to_session(self.workspace.conversation.new())
-        self.action_back()
+    # Panes
 
     def action_history(self) -> None:
         """Show and focus the history; from inside it, fold it away."""
-        self._toggle("history", self.session_list)
+        self.parts.panes.toggle("history", self.query_one("#sessions"))
 
     def action_engine(self) -> None:
         """Show and focus the sliders; from inside them, fold them away."""
-        self._toggle("engine", self.query_one("#temperature"))
+        self.parts.panes.toggle("engine", self.query_one("#temperature"))
 
-    def _toggle(self, name: str, target: Widget) -> None:
-        pane = self.query_one(f"#{name}")
-        shown, hidden = f"-show-{name}", f"-no-{name}"
-        if pane.display and self.focused is not None and pane in self.focused.ancestors_with_self:
-            self.remove_class(shown)
-            self.set_class(not self.has_class("-narrow"), hidden)
-            self.prompt.focus()
+    def action_candidates(self) -> None:
+        """Show and focus the candidates; from inside them, go back to the prompt box."""
+        self.parts.panes.go_to("engine", self.query_one("CandidatesPane"))
+
+    def action_back(self) -> None:
+        """Fold a side pane away that lies over the chat, and go back to the prompt box."""
+        self.parts.panes.go_back()
+
+    def on_resize(self) -> None:
+        """Where there is little room, the footer is for the keys of the chat."""
+        self.query_one(KeyLine).show_command_palette = self.size.width >= _NARROW
+        if self.is_furnished:
+            self.parts.candidates.look_again()
+
+    def on_descendant_focus(self) -> None:
+        """The header shows when keys go to the messages."""
+        self.query_one(ChatHeader).is_reading = self.focused is self.query_one(Transcript)
+
+    def on_descendant_blur(self) -> None:
+        """The same."""
+        self.on_descendant_focus()
+
+    # The prompt box
+
+    def on_prompt_box_sent(self, event: PromptBox.Sent) -> None:
+        """Send, or carry out a command; what comes before there is anybody to do it stays in the box."""
+        if self.is_furnished:
+            self.parts.sending.take(event)
         else:
-            self.show_side(name, target)
+            event.taken.set()
+
+    def on_text_area_changed(self, event: PromptBox.Changed) -> None:
+        """Keep the draft, and offer completions."""
+        if isinstance(event.text_area, PromptBox) and self.is_furnished:
+            self.parts.switching.keep_draft()
+            self.parts.prompting.text_changed(event.text_area.text)
+
+    def on_completion_menu_clicked(self, event: CompletionMenu.Clicked) -> None:
+        """Take the completion that was clicked."""
+        self.parts.prompting.take(event.completion)
+
+    def action_editor(self) -> None:
+        """Write the message in the user's editor."""
+        self.parts.prompting.edit_elsewhere(self.app)
+
+    # Messages and answers
+
+    def action_stop(self) -> None:
+        """Stop the answer."""
+        self.parts.messages.stop()
+
+    def action_again(self) -> None:
+        """Write another answer."""
+        self.parts.messages.answer_again()
+
+    def action_go_on(self) -> None:
+        """Continue the answer."""
+        self.parts.messages.go_on()
+
+    def action_again_here(self) -> None:
+        """Have the message under the cursor answered anew."""
+        self.parts.messages.answer_here()
+
+    def action_edit_message(self) -> None:
+        """Write another version of the message under the cursor."""
+        self.parts.messages.edit()
+
+    def action_delete_message(self) -> None:
+        """Delete the message under the cursor, and what follows it."""
+        self.parts.messages.delete()
+
+    def action_sibling(self, step: int) -> None:
+        """Show another version of the message under the cursor."""
+        self.parts.messages.show_sibling(step)
+
+    def action_fork(self) -> None:
+        """Copy the session up to the message under the cursor."""
+        self.parts.messages.fork()
+
+    def action_tint(self) -> None:
+        """Show how likely each token of the answers was, or no longer."""
+        self.parts.tints.toggle()
+
+    def on_message_view_tint_wanted(self, event: MessageView.TintWanted) -> None:
+        """An answer has come on screen."""
+        self.parts.tints.tint(event.view)
+
+    def on_answer_body_drawn(self) -> None:
+        """An answer's text is on screen."""
+        self.parts.answer_shown.body_drawn()
+
+    # The open session
+
+    def action_system_prompt(self) -> None:
+        """Change what the model is told first."""
+        self.parts.session.ask_system()
+
+    def action_rename(self) -> None:
+        """Give the session another title."""
+        self.parts.session.ask_title()
+
+    def action_export(self, wanted: str = "md") -> None:
+        """Write the open session to a file."""
+        self.parts.session.begin_export(wanted)
+
+    # The sessions
+
+    def action_new_session(self) -> None:
+        """Begin a session."""
+        self.parts.sessions.begin()
+
+    def on_history_pane_chosen(self, event: HistoryPane.Chosen) -> None:
+        """Open a session, at the message that was found."""
+        self.parts.sessions.open(event.session_id, event.message_id)
+
+    def on_history_pane_listing(self, event: HistoryPane.Listing) -> None:
+        """The pane is called after what it lists."""
+        self.query_one("#history").border_title = _("Archived") if event.archived else _("History")
+
+    def action_end_search(self) -> None:
+        """Show all sessions again in place of what a search found."""
+        self.parts.sessions.end_search()
+
+    def action_show_archived(self) -> None:
+        """Show the archived sessions, or the others again."""
+        self.parts.sessions.toggle_archived()
+
+    def action_rename_session(self) -> None:
+        """Give the session under the history's cursor another title."""
+        self.parts.sessions.rename()
+
+    def action_pin_session(self) -> None:
+        """Keep the session under the history's cursor on top, or let it go again."""
+        self.parts.sessions.pin()
+
+    def action_archive_session(self) -> None:
+        """Put the session under the history's cursor out of sight, or back."""
+        self.parts.sessions.archive()
+
+    def action_delete_session(self) -> None:
+        """Delete the session under the history's cursor."""
+        self.parts.sessions.delete()
+
+    def action_restore_session(self) -> None:
+        """Bring the session back that was deleted last."""
+        self.parts.sessions.restore()
+
+    # Sliders and candidates
+
+    def on_sampling_pane_changed(self, event: SamplingPane.Changed) -> None:
+        """A slider moved."""
+        self.parts.sliders.moved(event.sampling)
+
+    def action_choose_preset(self) -> None:
+        """Choose a preset of the sliders."""
+        self.parts.sliders.choose_preset()
+
+    def on_candidates_pane_stepped(self, event: CandidatesPane.Stepped) -> None:
+        """Some tokens on, or back."""
+        self.parts.candidates.step(event.n_tokens)
+
+    def on_candidates_pane_went(self, event: CandidatesPane.Went) -> None:
+        """The answer's first token, or its end."""
+        self.parts.candidates.go(to_end=event.to_end)
+
+    def on_candidates_pane_reading_wanted(self) -> None:
+        """See the place even though it takes time."""
+        self.parts.candidates.read()
+
+    def on_candidates_pane_taken(self, event: CandidatesPane.Taken) -> None:
+        """Write another answer from the place on, with this token."""
+        self.parts.candidates.take(event.place, event.token_id)
+
+    # Engine and models
+
+    def action_restart_engine(self) -> None:
+        """Start the engine again."""
+        self.parts.engine_shown.restart()
+
+    def action_engine_log(self) -> None:
+        """Show the engine's last words."""
+        self.parts.engine_shown.show_log()
 
     def action_choose_model(self) -> None:
         """Choose a model file."""
-        self.choose_model()
-
-    def choose_model(self, fetch: str = "") -> None:
-        """Choose a model file, or begin to fetch one."""
-        from tui.screens.model_picker import ModelPickerScreen
-
-        self.show_fetch_trouble("")
-        self.app.push_screen(ModelPickerScreen(self.workspace.models, fetch), self.open_model)
+        self.parts.models.choose()
 
     def action_stop_fetch(self) -> None:
         """Stop the download of a model."""
-        self.workspace.models.stop_fetch()
+        self.parts.fetches.stop()
 
-    def on_no_model_found(self, event: messages.NoModelFound) -> None:
-        """Explain, and offer what can be done."""
-        from tui.screens.first_run import FirstRunScreen
-
-        self._no_model = event.reason or _("There is no model yet: f4 opens one.")
-        self.show_engine_trouble(self._no_model)
-        self.app.push_screen(FirstRunScreen(self.workspace.models, event.reason), self.open_model)
-
-    def open_model(self, choice: Path | str | None) -> None:
-        """Open the model that a screen returned, or have the server of that name answer."""
-        if isinstance(choice, str):
-            self._do(self.workspace.use_server(choice))
-        elif choice is not None:
-            self._do(self.load_model(choice))
+    # The rest
 
     def action_settings(self) -> None:
         """Change the settings."""
@@ -229,37 +371,3 @@ class MainScreen(MainPrompt):
         from tui.screens.settings import SettingsScreen
 
         self.app.push_screen(SettingsScreen(user_paths().settings_file))
-
-    def action_system_prompt(self) -> None:
-        """Change what the model is told first."""
-        from tui.screens.system_prompt import SystemPromptScreen
-
-        conversation = self.workspace.conversation
-        about = f"system:{conversation.session.id if conversation.session else ''}"
-
-        def change(text: str | None) -> None:
-            if text is not None:
-                self._do(self._take_text(about, text, conversation.set_system(text)))
-
-        self.app.push_screen(SystemPromptScreen(conversation.system, about, self.unkept_texts), change)
-
-    def action_rename(self) -> None:
-        """Give the session another title."""
-        from tui.screens.rename import RenameScreen
-
-        session = self.workspace.conversation.session
-        if session is None:
-            self.notify(_(NO_TITLE_YET), markup=False)
-        else:
-
-            def rename(title: str | None) -> None:
-                if title:
-                    self._do(self.workspace.conversation.rename(title))
-
-            self.app.push_screen(RenameScreen(session.title), rename)
-
-    def action_engine_log(self) -> None:
-        """Show the engine's last words."""
-        from tui.screens.engine_log import EngineLogScreen
-
-        self.app.push_screen(EngineLogScreen(self.log_tail, self.workspace.engine.log_path))

@@ -1,0 +1,140 @@
+"""The messages of the open session: what the user does to them, and to the answer that is being written."""
+
+from __future__ import annotations
+
+from storage.records import PathMessage
+from tui.language import _
+from tui.screens.main.interaction import Interaction
+from tui.screens.main.switching import Switching
+from tui.screens.main.unkept_texts import UnkeptTexts
+from tui.services.conversation import Conversation
+from tui.widgets.prompt_box import PromptBox
+from tui.widgets.transcript import Transcript
+
+
+class ChatMessages:
+    """The conversation, and the cursor in what is shown of it."""
+
+    def __init__(
+        self,
+        conversation: Conversation,
+        transcript: Transcript,
+        prompt: PromptBox,
+        switching: Switching,
+        unkept: UnkeptTexts,
+        interaction: Interaction,
+    ) -> None:
+        self._conversation = conversation
+        self._transcript = transcript
+        self._prompt = prompt
+        self._switching = switching
+        self._unkept = unkept
+        self._interaction = interaction
+
+    # The last answer
+
+    @property
+    def are_answered(self) -> bool:
+        """Whether an answer is being written, or waited for."""
+        return self._conversation.is_busy
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether the last answer was cut short, here or where nobody writes any more."""
+        return self._conversation.can_go_on and self._conversation.held_by is None
+
+    @property
+    def can_fork(self) -> bool:
+        """Whether there is anything to copy, and nothing under way."""
+        return bool(self._conversation.path) and not self._conversation.is_busy
+
+    @property
+    def can_change(self) -> bool:
+        """Whether another version of a message can be written."""
+        return self.can_fork and self._conversation.held_by is None
+
+    def stop(self) -> None:
+        """Stop the answer."""
+        self._interaction.do(self._conversation.stop())
+
+    def answer_again(self) -> None:
+        """Write another answer."""
+        self._transcript.follow()
+        self._interaction.do(self._conversation.answer_again())
+
+    def go_on(self) -> None:
+        """Continue the answer."""
+        self._transcript.follow()
+        self._interaction.do(self._conversation.go_on())
+
+    # The message under the cursor
+
+    def _chosen(self) -> PathMessage | None:
+        """The message under the cursor, else the last one."""
+        path = self._conversation.path
+        item = self._transcript.cursor_item or (path[-1] if path else None)
+        if item is None:
+            self._interaction.tell(_("Nothing was said yet."))
+        elif self._conversation.is_busy:
+            self._interaction.tell(_("The answer is still being written: esc stops it."))
+            return None
+        return item
+
+    def edit(self) -> None:
+        """Write another version of the message under the cursor, else of the last one of the user's."""
+        from tui.screens.edit_message import EditMessageScreen
+
+        item = self._chosen()
+        if item is None:
+            return
+        if self._transcript.cursor_item is None:
+            path = self._conversation.path
+            item = next((one for one in reversed(path) if one.message.role == "user"), item)
+        message = item.message
+
+        def edit(text: str | None) -> None:
+            if text and text != message.content:
+                deed = self._conversation.edit(message.id, text)
+                self._interaction.do(self._unkept.take(message.id, text, deed))
+                self._prompt.focus()
+
+        self._interaction.ask(EditMessageScreen(message, self._unkept.by_what), edit)
+
+    def answer_here(self) -> None:
+        """Have the message under the cursor answered anew, or the answer under it written again."""
+        item = self._chosen()
+        if item is not None:
+            self._interaction.do(self._conversation.answer_again(item.message.id))
+
+    def fork(self) -> None:
+        """Copy the session up to the message under the cursor into one of its own."""
+        item = self._chosen()
+        if item is not None:
+            self._switching.go(self._fork(item.message.id))
+
+    async def _fork(self, message_id: str) -> None:
+        await self._conversation.fork(message_id)
+        self._interaction.tell(_("This is a copy, a session of its own; the other one stays as it is."))
+        self._prompt.focus()
+
+    def delete(self) -> None:
+        """Delete the message under the cursor, else the last one, and what follows it, after a question."""
+        from tui.screens.confirm import ConfirmScreen
+
+        item = self._chosen()
+        if item is None:
+            return
+        message_id = item.message.id
+
+        def delete(confirmed: bool | None) -> None:
+            if confirmed:
+                self._interaction.do(self._conversation.delete_message(message_id))
+
+        question = _("Delete this message, and all that follows it on any branch? Enter deletes, escape keeps it.")
+        self._interaction.ask(ConfirmScreen(question), delete)
+
+    def show_sibling(self, step: int) -> None:
+        """Show another version of the message under the cursor, else of the last one that has any."""
+        item = self._transcript.cursor_item
+        here = item.message.id if item is not None and item.sibling_count > 1 else None
+        self._interaction.do(self._conversation.switch_sibling(here, step))

@@ -1,0 +1,96 @@
+"""What comes into the prompt box beside what is typed there: what was asked before, completions, an edited text."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from textual.containers import Vertical
+
+from storage.errors import StorageError
+from tui.screens.main.interaction import Interaction
+from tui.sentences import reason
+from tui.services.prompt_history import PromptHistory
+from tui.widgets.completion_menu import Completion, CompletionMenu
+from tui.widgets.prompt_box import PromptBox
+
+if TYPE_CHECKING:
+    from textual.app import App
+
+
+class Prompting:
+    """Helps with the text. find_completions: how one may go on. on_typed: called whenever it is another one."""
+
+    def __init__(
+        self,
+        prompt: PromptBox,
+        chat: Vertical,
+        prompts: PromptHistory,
+        find_completions: Callable[[str], Awaitable[list[Completion]]],
+        on_typed: Callable[[], None],
+        interaction: Interaction,
+    ) -> None:
+        self._prompt = prompt
+        self._chat = chat
+        self._prompts = prompts
+        self._find_completions = find_completions
+        self._on_typed = on_typed
+        self._interaction = interaction
+        # The box lets keys wait for these.
+        prompt.recall = self._recall
+        prompt.offer = self._offer
+
+    def give_back(self, typed: str) -> None:
+        """Put a command that was refused back into the box, before what was typed since."""
+        self._prompt.show_draft("\n".join(text for text in (typed, self._prompt.text) if text))
+
+    async def _recall(self, older: bool) -> None:
+        """Bring back what was asked before what is shown, or after it."""
+        try:
+            found = await self._prompts.step(self._prompt.text, older)
+        except StorageError as error:
+            self._interaction.tell_trouble(reason(error))
+            return
+        if found is not None:
+            self._prompt.show_draft(found)
+
+    def text_changed(self, text: str) -> None:
+        """Offer completions of a command."""
+        self._on_typed()
+        menu = self._prompt.menu
+        if text.startswith("/") or (menu is not None and menu.is_open):
+            self._interaction.run(partial(self._offer, text), "complete", exclusive=True)
+
+    async def _offer(self, text: str) -> None:
+        found = await self._find_completions(text)
+        menu = await self._menu()
+        if self._prompt.text == text:
+            menu.show(found)
+            self._interaction.keys_changed()
+
+    async def _menu(self) -> CompletionMenu:
+        if self._prompt.menu is None:
+            self._prompt.menu = CompletionMenu()
+            await self._chat.mount(self._prompt.menu, before=self._prompt)
+        return self._prompt.menu
+
+    def take(self, completion: Completion) -> None:
+        """Take the completion that was clicked."""
+        self._prompt.show_draft(completion.text)
+        self._prompt.focus()
+
+    def edit_elsewhere(self, app: App[int]) -> None:
+        """Let the message be written in the user's editor, which gets the app's terminal."""
+        self._interaction.run(partial(self._edit_elsewhere, app), "editor", exclusive=True)
+
+    async def _edit_elsewhere(self, app: App[int]) -> None:
+        from tui.services.editor import EditorError, edit_text
+
+        try:
+            text = await edit_text(app, self._prompt.text)
+        except EditorError as error:
+            self._interaction.tell_trouble(reason(error))
+            return
+        self._prompt.show_draft(text)
+        self._prompt.focus()

@@ -1,0 +1,85 @@
+"""What is sent from the prompt box: a message on its way to the conversation, or a command to be carried out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+from storage.errors import StorageError
+from tui.language import _
+from tui.screens.main.attached_files import AttachedFiles
+from tui.screens.main.interaction import Interaction
+from tui.sentences import reason
+from tui.services.conversation import Conversation
+from tui.services.prompt_history import PromptHistory
+from tui.slash import Call, NoCommand, read_prompt
+from tui.widgets.prompt_box import PromptBox
+from tui.widgets.transcript import Transcript
+
+
+class Sending:
+    """Empties the box of what was sent; what is not sent stays there.
+
+    opened: set once the sessions are there. carry_out: called with a command, and with all that was typed.
+    """
+
+    def __init__(
+        self,
+        prompt: PromptBox,
+        transcript: Transcript,
+        conversation: Conversation,
+        prompts: PromptHistory,
+        attached: AttachedFiles,
+        opened: asyncio.Event,
+        carry_out: Callable[[Call, str], None],
+        interaction: Interaction,
+    ) -> None:
+        self._prompt = prompt
+        self._transcript = transcript
+        self._conversation = conversation
+        self._prompts = prompts
+        self._attached = attached
+        self._opened = opened
+        self._carry_out = carry_out
+        self._interaction = interaction
+
+    def take(self, sent: PromptBox.Sent) -> None:
+        """Send, or carry out a command that begins with a slash."""
+        read = read_prompt(sent.text)
+        if isinstance(read, str):
+            self._interaction.run(partial(self._send, sent, read), "send")
+            return
+        if isinstance(read, NoCommand):
+            self._interaction.tell(read.sentence, "warning")
+        else:
+            self._prompt.clear()
+            self._carry_out(read, sent.text)
+        sent.taken.set()
+
+    async def _send(self, sent: PromptBox.Sent, text: str) -> None:
+        try:
+            await self._send_message(sent.text, text)
+        finally:
+            sent.taken.set()
+
+    async def _send_message(self, typed: str, text: str) -> None:
+        # A question asked while the app is still opening a session belongs to that one.
+        await self._opened.wait()
+        try:
+            is_sent = await self._conversation.send(self._attached.message(text))
+        except StorageError as error:
+            self._interaction.tell_trouble(
+                _("The message was not sent, it is still in the box. {reason}", reason=reason(error))
+            )
+            return
+        if not is_sent:
+            waits = _("The answer before waits for the model: esc stops it, then enter sends.")
+            writes = _("The answer before is still being written: esc stops it, then enter sends.")
+            self._interaction.tell(waits if self._conversation.waiting else writes)
+            return
+        self._attached.message_sent()
+        self._prompts.forget_place()
+        if self._prompt.text.rstrip() == typed:
+            self._prompt.clear()
+        self._transcript.follow()
