@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
 from textual.command import CommandList
 from textual.widgets import Input, OptionList, TextArea
 
@@ -15,6 +17,7 @@ from tui.widgets.message_view import TINTED
 
 if TYPE_CHECKING:
     from tests.tui.conftest import Play, Stage
+    from tui.services.models import Survey
 
 
 async def open_dialog(play: Play, key: str) -> Dialog[object]:
@@ -31,6 +34,26 @@ async def test_choosing_twice_closes_a_dialog_once(stage: Stage) -> None:
         choices.action_select()
         await play.until(lambda: isinstance(play.app.screen, MainScreen))
         assert await play.ask("still there?") == "Paris is the capital of France."
+
+
+async def test_models_that_are_found_while_their_list_is_closed_are_let_go(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with stage.ready() as play:
+        models, found = play.app.workspace.models, asyncio.Event()
+        survey = models.survey
+
+        async def late_survey() -> Survey:
+            await found.wait()
+            return await survey()
+
+        monkeypatch.setattr(models, "survey", late_survey)
+        picker = await open_dialog(play, "f4")
+        await picker.query_one(".dialog").remove_children()
+        found.set()
+        await picker.workers.wait_for_complete(list(picker.workers))
+        await play.press("escape")
+        await play.until(lambda: isinstance(play.app.screen, MainScreen))
 
 
 async def test_two_enters_in_a_line_close_a_dialog_once(stage: Stage) -> None:

@@ -66,6 +66,10 @@ class ModelPickerScreen(FetchingDialog):
     @work
     async def _look(self) -> None:
         self._found, others = await self.models.survey()
+        models = self.query_one_optional(OptionList)
+        if models is None:
+            # The dialog is being closed, which takes its parts away before it ends what goes on in it.
+            return
         options = [Option(_line(model), id=f"{at}") for at, model in enumerate(self._found)]
         servers: dict[str, ServerConfig] = {}
         if not self._base_for:
@@ -75,7 +79,6 @@ class ModelPickerScreen(FetchingDialog):
         if not options:
             options = [Option(_("None here yet."), disabled=True)]
         options += [Option(_server_line(name, config), id=f"{_SERVER}{name}") for name, config in servers.items()]
-        models = self.query_one(OptionList)
         models.clear_options()
         models.add_options(options)
         if len(options) > 1 or not options[0].disabled:
