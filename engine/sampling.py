@@ -111,7 +111,7 @@ class Sampler:
         n_ranked = min(max(n_top, n_chances), logits.size)
         temperature, min_p = sampling.temperature, sampling.min_p
         _TOLD.pack_into(
-            numbers,
+            numbers.data,
             0,
             1 / max(temperature, MIN_TEMPERATURE) if temperature > 0 else 0.0,
             sampling.top_k,

@@ -83,7 +83,7 @@ class Team:
 
     def run(self, tokens: np.ndarray, pos: int, n_out: int) -> None:
         """Run the program for a batch: int64 token ids at positions pos…, logits for the last n_out of them."""
-        _GIVEN.pack_into(self._batch, 8 * N_TOKENS, tokens.size, pos, n_out, tokens.ctypes.data)
+        _GIVEN.pack_into(self._batch.data, 8 * N_TOKENS, tokens.size, pos, n_out, tokens.ctypes.data)
         self._runs += 1
         self._running = True
         try:
