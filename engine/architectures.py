@@ -7,6 +7,7 @@ from typing import Literal
 
 RopeOrder = Literal["normal", "neox"]
 Activation = Literal["silu", "gelu", "clamped"]
+Gating = Literal["softmax", "sigmoid"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,10 +15,11 @@ class Architecture:
     """What tells one architecture from another; the defaults are LLaMA's.
 
     rope_order: "normal" turns neighbouring pairs, "neox" the two halves of a head. activation: of the feed-forward
-    gate. qk_norms: each head's queries and keys are normed before they are turned. post_norms: attention's and the
-    feed-forward's results are normed before they are added. gate_in_up: one tensor has the rows of gate, then those of
-    up. scaled_embedding: embeddings are multiplied by sqrt(dim). scales_in_file: the file says by what embeddings,
-    queries, a layer's results and logits are multiplied.
+    gate. qk_norms: each head's queries and keys are normed before they are turned, None: if the file has such norms.
+    wide_qk_norms: all heads together rather than each. post_norms: attention's and the feed-forward's results are
+    normed before they are added. gate_in_up: one tensor has the rows of gate, then those of up. scaled_embedding:
+    embeddings are multiplied by sqrt(dim). scales_in_file: the file says by what embeddings, queries, a layer's results
+    and logits are multiplied.
     unturned_every: of so many layers the last does not turn queries and keys by their position (NoPE), 0: all do.
     window: the sliding window if the file does not say. window_every: of so many layers the last has none, 1: of every
     one, 0: all have it. local_rope_theta: layers with a window turn by this base, without scaling.
@@ -25,6 +27,9 @@ class Architecture:
     file says (llama.cpp writes them into every file that it saves).
     sinks: each head has a logit without a value, which takes a share of its attention.
     ffn_norm: what the norm before the feed-forward layer is called.
+    gating: what makes probabilities of the router's results. normed_shares: those of the experts chosen are made to add
+    up to one. routing_in_file: both as the file says; gating if it does not.
+    gated_shared: what all tokens go through beside the experts counts as much as a row of the router's says.
     wide_queries_at: with so many layers, queries are scaled by dim / n_heads instead of by head_dim; None
     where no size has it.
     """
@@ -32,7 +37,8 @@ class Architecture:
     name: str
     rope_order: RopeOrder
     activation: Activation = "silu"
-    qk_norms: bool = False
+    qk_norms: bool | None = False
+    wide_qk_norms: bool = False
     post_norms: bool = False
     gate_in_up: bool = False
     scaled_embedding: bool = False
@@ -46,6 +52,10 @@ class Architecture:
     wide_queries_at: int | None = None
     sinks: bool = False
     ffn_norm: str = "ffn_norm"
+    gating: Gating = "softmax"
+    normed_shares: bool = True
+    routing_in_file: bool = False
+    gated_shared: bool = False
 
     def query_width(self, n_layers: int, dim: int, n_heads: int, head_dim: int) -> int:
         """By the root of which queries are divided."""
@@ -106,6 +116,19 @@ ARCHITECTURES = {
         Architecture("qwen2vl", rope_order="neox"),
         Architecture("qwen3vl", rope_order="neox", qk_norms=True),
         Architecture("qwen3vlmoe", rope_order="neox", qk_norms=True),
+        Architecture("qwen2moe", rope_order="neox", normed_shares=False, gated_shared=True),
+        Architecture("ernie4_5-moe", rope_order="normal"),
+        Architecture(
+            "glm4moe",
+            rope_order="neox",
+            qk_norms=None,
+            ffn_norm="post_attention_norm",
+            gating="sigmoid",
+            routing_in_file=True,
+        ),
+        Architecture("bailingmoe2", rope_order="neox", qk_norms=True, gating="sigmoid", routing_in_file=True),
+        Architecture("dots1", rope_order="neox", qk_norms=True, gating="sigmoid", routing_in_file=True),
+        Architecture("olmoe", rope_order="neox", qk_norms=True, wide_qk_norms=True, normed_shares=False),
     )
 }
 """By the name that GGUF has for each. Mistral and Mixtral are llama there, from Ministral 3 on mistral3. Of models that

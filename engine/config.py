@@ -5,9 +5,33 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from engine.architectures import Architecture
+from engine.architectures import Architecture, Gating
 
 RopeScalingType = Literal["none", "linear", "yarn", "longrope"]
+
+
+@dataclass(frozen=True, slots=True)
+class Experts:
+    """The experts of a model, and how each token's are chosen.
+
+    layers: whether each layer has some. count, used: how many a layer has, and through how many a token goes.
+    hidden_dim: width of one. shared_dim: width of the part that all tokens go through as well, 0 without one.
+    gating: what makes probabilities of the router's results. normed: the shares of those chosen are made to add up to
+    one. scale: what shares are multiplied by then. groups, groups_used: they are chosen from so many of so many equal
+    groups, the ones whose two likeliest are the likeliest together.
+    Source: DeepSeek-V2 and V3, of which other models have parts.
+    """
+
+    layers: tuple[bool, ...]
+    count: int
+    used: int
+    hidden_dim: int
+    shared_dim: int = 0
+    gating: Gating = "softmax"
+    normed: bool = True
+    scale: float = 1.0
+    groups: int = 1
+    groups_used: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +96,7 @@ class Attention:
 class ModelConfig:
     """The sizes of a model.
 
-    dim: width of the residual stream. hidden_dim: width of the feed-forward layer (of one expert where there are some).
+    dim: width of the residual stream. hidden_dim: width of the feed-forward layer, where there are no experts.
     attention: how each layer attends.
     query_scale: what queries are multiplied by, at position p times 1 + query_growth · ln(1 + p // query_growth_span).
     embedding_scale: what embeddings are multiplied by. residual_scale: what a layer's results are multiplied by before
@@ -106,8 +130,11 @@ class ModelConfig:
     biases: frozenset[str]
     attn_softcap: float
     final_softcap: float
-    n_experts: int
-    n_experts_used: int
+    experts: Experts | None
+
+    def experts_of(self, layer: int) -> Experts | None:
+        """The experts of a layer; None for an ordinary feed-forward layer."""
+        return self.experts if self.experts is not None and self.experts.layers[layer] else None
 
     @property
     def n_layers(self) -> int:

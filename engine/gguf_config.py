@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 
 from engine.architectures import ARCHITECTURES, Architecture
 from engine.checkpoints import Metadata, TensorInfo
-from engine.checkpoints.limits import MAX_CONTEXT, MAX_EXPERTS, MAX_LAYERS, MAX_WIDTH
-from engine.config import Attention, ModelConfig, RopeScaling, RopeScalingType
+from engine.checkpoints.limits import MAX_CONTEXT, MAX_LAYERS, MAX_WIDTH
+from engine.config import Attention, Experts, ModelConfig, RopeScaling, RopeScalingType
 from engine.errors import UnsupportedModelError
 from engine.gguf_attention import layers_attention, sizes_of_layers
+from engine.gguf_experts import experts_from_gguf
 from engine.model_tensors import biased_matrices, check_tensors
 
 MAX_VOCAB = 1 << 24
@@ -24,18 +25,19 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
     Raises UnsupportedModelError for an architecture that the engine does not run, ModelFileError for what disagrees.
     """
     meta = Metadata.of(metadata)
-    architecture = _architecture(meta)
+    architecture = _architecture(meta, tensors)
     arch = architecture.name
     if meta.text("general.type", "model") not in ("model", ""):
         raise UnsupportedModelError(f"{meta.path} is an {meta['general.type']}, not a model.", "Choose a whole model.")
     if not tensors:
         raise meta.error("it has a vocabulary only, no weights.", "Choose a whole model.")
-    n_layers = meta.integer(f"{arch}.block_count", low=1, high=MAX_LAYERS)
+    n_blocks = meta.integer(f"{arch}.block_count", low=1, high=MAX_LAYERS)
+    n_layers = n_blocks - meta.integer(f"{arch}.nextn_predict_layers", 0, low=0, high=n_blocks - 1)
+    tensors = _without_guessing(tensors, range(n_layers, n_blocks))
     dim = meta.integer(f"{arch}.embedding_length", low=1, high=MAX_WIDTH)
     attention = layers_attention(meta, architecture, n_layers, dim)
     max_seq_len = meta.integer(f"{arch}.context_length", low=1, high=MAX_CONTEXT)
-    n_experts = meta.integer(f"{arch}.expert_count", 0, low=0, high=MAX_EXPERTS)
-    n_experts_used = meta.integer(f"{arch}.expert_used_count", low=1, high=n_experts) if n_experts else 0
+    experts = experts_from_gguf(meta, architecture, n_layers, tensors)
     scales = _Scales.of(meta, architecture, dim)
     rope_scaling = _rope_scaling(meta, arch, max_seq_len)
     config = ModelConfig(
@@ -43,7 +45,7 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
         name=_name(meta),
         attention=attention,
         dim=dim,
-        hidden_dim=_hidden_dim(meta, arch, n_layers, n_experts),
+        hidden_dim=_hidden_dim(meta, arch, n_layers, experts),
         vocab_size=_vocab_size(meta),
         max_seq_len=max_seq_len,
         norm_eps=meta.real(f"{arch}.attention.layer_norm_rms_epsilon", low=0.0, high=1.0),
@@ -61,8 +63,7 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
         biases=biased_matrices(tensors),
         attn_softcap=_softcap(meta, f"{arch}.attn_logit_softcapping", architecture.attn_softcap),
         final_softcap=_softcap(meta, f"{arch}.final_logit_softcapping", architecture.final_softcap),
-        n_experts=n_experts,
-        n_experts_used=n_experts_used,
+        experts=experts,
     )
     check_tensors(config, tensors)
     return config
@@ -98,7 +99,13 @@ class _Scales:
         )  # fmt: skip
 
 
-def _architecture(meta: Metadata) -> Architecture:
+def _without_guessing(tensors: Mapping[str, TensorInfo], layers: range) -> Mapping[str, TensorInfo]:
+    """The tensors without those of layers behind the last, which guess further tokens; nobody asks them here."""
+    beginnings = tuple(f"blk.{layer}." for layer in layers)
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(beginnings)}
+
+
+def _architecture(meta: Metadata, tensors: Mapping[str, TensorInfo]) -> Architecture:
     name = meta.text("general.architecture")
     if name not in ARCHITECTURES:
         raise UnsupportedModelError(
@@ -106,6 +113,9 @@ def _architecture(meta: Metadata) -> Architecture:
             f"These run: {', '.join(ARCHITECTURES)}.",
         )
     architecture = ARCHITECTURES[name]
+    if architecture.qk_norms is None:
+        has_norms = any(name.endswith((".attn_q_norm.weight", ".attn_k_norm.weight")) for name in tensors)
+        architecture = replace(architecture, qk_norms=has_norms)
     sections = meta.get(f"{name}.rope.dimension_sections")
     if isinstance(sections, array) and any(sections):
         # Made for images, whose places have several numbers; all models for these turn halves.
@@ -165,11 +175,10 @@ def _softcap(meta: Metadata, key: str, default: float | None) -> float:
     return 0.0 if default is None else meta.real(key, default, low=0.0, high=1e6)
 
 
-def _hidden_dim(meta: Metadata, arch: str, n_layers: int, n_experts: int) -> int:
-    """The feed-forward width, of one expert where there are some."""
-    key = f"{arch}.expert_feed_forward_length"
-    if n_experts and key in meta:
-        return meta.integer(key, low=1, high=MAX_WIDTH)
+def _hidden_dim(meta: Metadata, arch: str, n_layers: int, experts: Experts | None) -> int:
+    """The feed-forward width of layers without experts, 0 if there are none."""
+    if experts is not None and all(experts.layers):
+        return 0
     key = f"{arch}.feed_forward_length"
     widths = set(sizes_of_layers(meta, key, n_layers, high=MAX_WIDTH))
     if len(widths) > 1:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from engine.checkpoints import TensorInfo
-from engine.config import Attention, ModelConfig
+from engine.config import Attention, Experts, ModelConfig
 from engine.errors import ModelFileError, UnsupportedModelError
+from engine.kernels.sizes import LANES
 
 IGNORED_TENSORS = (".attn_rot_embd.weight", ".rope_freqs.weight", ".attention.rotary_emb.inv_freq")
 """Endings of tensors that old converters wrote and nobody needs."""
@@ -16,9 +17,9 @@ ROPE_DIVISORS = ("rope_freqs.weight", "rope_factors_short.weight", "rope_factors
 
 BIASED = (
     ("attn_qkv",), ("attn_q", "attn_k", "attn_v"), ("attn_output",), ("ffn_gate", "ffn_up"), ("ffn_down",),
-    ("ffn_gate_inp",), ("ffn_gate_exps", "ffn_up_exps"), ("ffn_down_exps",),
+    ("ffn_gate_inp",), ("ffn_gate_exps", "ffn_up_exps"), ("ffn_down_exps",), ("exp_probs_b",),
 )  # fmt: skip
-"""Matrices that may have biases: all of a group, in all layers."""
+"""Matrices that may have biases: all of a group, in all layers that have these; and what is a bias alone."""
 
 EXPERT_ROWS = 16
 """Each expert's rows begin a panel of their own, so their number must be a multiple of this."""
@@ -39,7 +40,8 @@ def tensor_shapes(config: ModelConfig) -> Shapes:
     if not config.tied:
         yield "output.weight", (config.vocab_size, config.dim)
     for layer in range(config.n_layers):
-        for name, shape in (*_attention(config, config.attention[layer]), *_feed_forward(config)):
+        attention = _attention(config, config.attention[layer])
+        for name, shape in (*attention, *_feed_forward(config, config.experts_of(layer))):
             yield f"blk.{layer}.{name}", shape
 
 
@@ -55,8 +57,9 @@ def _attention(config: ModelConfig, attention: Attention) -> Shapes:
         for name, rows in parts.items():
             yield from _matrix(config, name, rows, dim)
     if architecture.qk_norms:
-        yield "attn_q_norm.weight", (attention.head_dim,)
-        yield "attn_k_norm.weight", (attention.head_dim,)
+        wide = architecture.wide_qk_norms
+        yield "attn_q_norm.weight", (attention.q_dim if wide else attention.head_dim,)
+        yield "attn_k_norm.weight", (attention.kv_dim if wide else attention.head_dim,)
     if architecture.sinks:
         yield "attn_sinks.weight", (attention.n_heads,)
     yield from _matrix(config, "attn_output", dim, q_dim)
@@ -64,22 +67,36 @@ def _attention(config: ModelConfig, attention: Attention) -> Shapes:
         yield "post_attention_norm.weight", (dim,)
 
 
-def _feed_forward(config: ModelConfig) -> Shapes:
-    dim, hidden, n_experts = config.dim, config.hidden_dim, config.n_experts
+def _feed_forward(config: ModelConfig, experts: Experts | None) -> Shapes:
+    dim, hidden = config.dim, config.hidden_dim
     yield f"{config.architecture.ffn_norm}.weight", (dim,)
-    if n_experts:
-        yield from _matrix(config, "ffn_gate_inp", n_experts, dim)
-        for part, shape in (("gate", (hidden, dim)), ("up", (hidden, dim)), ("down", (dim, hidden))):
-            yield from _matrix(config, f"ffn_{part}_exps", n_experts, *shape)
+    if experts is not None:
+        yield from _experts(config, experts)
     elif config.architecture.gate_in_up:
         yield "ffn_up.weight", (2 * hidden, dim)
         yield "ffn_down.weight", (dim, hidden)
     else:
-        yield from _matrix(config, "ffn_gate", hidden, dim)
-        yield from _matrix(config, "ffn_up", hidden, dim)
-        yield from _matrix(config, "ffn_down", dim, hidden)
+        yield from _gated(config, hidden)
     if config.architecture.post_norms:
         yield "post_ffw_norm.weight", (dim,)
+
+
+def _experts(config: ModelConfig, experts: Experts) -> Shapes:
+    yield from _matrix(config, "ffn_gate_inp", experts.count, config.dim)
+    if "exp_probs_b" in config.biases:
+        yield "exp_probs_b.bias", (experts.count,)
+    yield from _gated(config, experts.hidden_dim, "_exps", experts.count)
+    if experts.shared_dim:
+        yield from _gated(config, experts.shared_dim, "_shexp")
+        if config.architecture.gated_shared:
+            yield "ffn_gate_inp_shexp.weight", (config.dim,)
+
+
+def _gated(config: ModelConfig, hidden: int, ending: str = "", *counts: int) -> Shapes:
+    """The matrices of a gated unit, or of so many."""
+    yield from _matrix(config, f"ffn_gate{ending}", *counts, hidden, config.dim)
+    yield from _matrix(config, f"ffn_up{ending}", *counts, hidden, config.dim)
+    yield from _matrix(config, f"ffn_down{ending}", *counts, config.dim, hidden)
 
 
 def _matrix(config: ModelConfig, name: str, *shape: int) -> Shapes:
@@ -110,12 +127,18 @@ def check_tensors(config: ModelConfig, tensors: Mapping[str, TensorInfo]) -> Non
                 f"{tensor.path}: {name} is not part of a {config.architecture.name} model as this engine runs it.",
                 "Choose another model.",
             )
-    if config.n_experts and (config.hidden_dim % EXPERT_ROWS or config.dim % EXPERT_ROWS):
+    if config.experts and (config.experts.hidden_dim % EXPERT_ROWS or config.dim % EXPERT_ROWS):
         raise UnsupportedModelError(
-            f"{where} has experts of {config.hidden_dim} rows for a width of {config.dim}; this engine runs experts in "
-            f"multiples of {EXPERT_ROWS}.",
+            f"{where} has experts of {config.experts.hidden_dim} rows for a width of {config.dim}; this engine runs "
+            f"experts in multiples of {EXPERT_ROWS}.",
             "Choose another model.",
         )
+    for layer in config.shapes if config.architecture.wide_qk_norms else ():
+        if layer.q_dim % LANES or layer.kv_dim % LANES:
+            raise UnsupportedModelError(
+                f"{where} norms {layer.q_dim} queries and {layer.kv_dim} keys; this engine norms multiples of {LANES}.",
+                "Choose another model.",
+            )
 
 
 def _check_shape(tensor: TensorInfo, shape: tuple[int, ...]) -> None:

@@ -47,9 +47,13 @@ def query_rows(p: Program, cache: KVCache) -> Rows:
     return Rows(array, n_bytes)
 
 
-def gated(p: Program, gate_up: Rows, hidden: int, rows: int | None = None) -> Activations:
-    """Rows for what the gated unit gives: over its gates, unless those are followed by what must be zeros there."""
-    return Activations(p, hidden, rows, floats=None if hidden % BLOCK else gate_up)
+class GatedBuffers:
+    """What a gated unit of one width works with. gate_up: (2·width,). h: what it gives, (width,)."""
+
+    def __init__(self, p: Program, width: int, rows: int | None = None) -> None:
+        self.gate_up = p.floats(2 * width, rows)
+        # Over the gates, unless those are followed by what must be zeros there.
+        self.h = Activations(p, width, rows, floats=None if width % BLOCK else self.gate_up)
 
 
 def add_rotary_tables(p: Program, layers: Sequence[tuple[Frequencies, float]]) -> list[Rows]:
@@ -152,6 +156,20 @@ def add_words(p: Program, matrices: Sequence[Matrix], x: Activations, *, outputs
         p.add(step("rows.widen"), PER_OUTPUT if outputs_only else PER_TOKEN, 0, ROWS_TOGETHER, *where)
 
 
+def add_wide_norms(p: Program, config: ModelConfig, layer: LayerWeights, index: int, qkv: Rows) -> None:
+    """Steps: norm all queries of a token together, and all its keys, in place, if the model does so.
+
+    qkv: (q_dim + 2·kv_dim,). layer: its q_norm is (q_dim,), its k_norm (kv_dim,), its qkv_bias is not added yet.
+    """
+    if not config.architecture.wide_qk_norms:
+        return
+    add_bias(p, layer.qkv_bias, qkv)
+    q_dim, kv_dim = config.attention[index].q_dim, config.attention[index].kv_dim
+    for norm, offset, width in ((layer.q_norm, 0, q_dim), (layer.k_norm, q_dim, kv_dim)):
+        where = (qkv.address + 4 * offset, qkv.stride, _address(norm), width, float_bits(config.norm_eps))
+        p.add(step("rows.norm_part"), PER_TOKEN, 0, ROWS_TOGETHER, *where)
+
+
 def add_rotation(
     p: Program,
     config: ModelConfig,
@@ -162,18 +180,20 @@ def add_rotation(
     cache: KVCache,
     q_rows: Rows,
 ) -> None:
-    """A step: bias and head norms where the model has them, then rotate; keys and values go to layer index's cache.
+    """A step: bias and norms of each head where the model has them, then rotate; keys and values go to the cache.
 
     qkv: (q_dim + 2·kv_dim,), the queries of all heads, then keys, then values; changed in place. layer: its qkv_bias
-    is (q_dim + 2·kv_dim,), its q_norm and k_norm (head_dim,). rotary: (rope_dim,), from `add_rotary_tables`. q_rows:
-    where queries go, scaled as config says for their positions; see `query_rows`. cache: takes a key and a value,
-    (head_dim,) each, for every key-value head and position of the batch, in its own type and layout; nothing from a
-    layer that shares those of another, whose qkv are the queries alone.
+    is (q_dim + 2·kv_dim,), its q_norm and k_norm (head_dim,), unless `add_wide_norms` has done with them. rotary:
+    (rope_dim,), from `add_rotary_tables`. q_rows: where queries go, scaled as config says for their positions; see
+    `query_rows`. cache: takes a key and a value, (head_dim,) each, for every key-value head and position of the batch,
+    in its own type and layout; nothing from a layer that shares those of another, whose qkv are the queries alone.
     """
     part, place = cache.place(index)
     stored_at = place if config.attention[index].shared_from is None else records.STORED_BEFORE
     where = (qkv.address, qkv.stride, rotary.address, part.record.ctypes.data, stored_at, q_rows.address)
-    before = (_address(layer.qkv_bias), _address(layer.q_norm), _address(layer.k_norm), float_bits(config.norm_eps))
+    vectors = (layer.qkv_bias, layer.q_norm, layer.k_norm)
+    done = config.architecture.wide_qk_norms  # by add_wide_norms
+    before = (*(0 if done else _address(vector) for vector in vectors), float_bits(config.norm_eps))
     growth = (float_bits(config.query_growth), config.query_growth_span)
     p.add(step("rotary.rotate_and_store", cache.kv_name), PER_TOKEN, 0, ROWS_TOGETHER, *where, *before, *growth)
 
@@ -201,15 +221,12 @@ def add_attention(
     p.add(step("attention.merge"), PER_TOKEN, 0, ROWS_TOGETHER, *what, *results)
 
 
-def add_gate(p: Program, config: ModelConfig, gate_up: Rows, out: Activations) -> None:
-    """A step: the gated unit, activation(gate) · up, number by number.
-
-    gate_up: (2·hidden_dim,), the gates and then what they let through. out: (hidden_dim,).
-    """
-    hidden = config.hidden_dim
-    what = (gate_up.address, gate_up.stride, hidden, hidden)
+def add_gate(p: Program, config: ModelConfig, unit: GatedBuffers) -> None:
+    """A step: the gated unit, activation(gate) · up, number by number, from unit.gate_up to unit.h."""
+    hidden = unit.h.width
+    what = (unit.gate_up.address, unit.gate_up.stride, hidden, hidden)
     activation = ACTIVATIONS[config.architecture.activation]
-    p.add(step("rows.gate"), PER_TOKEN, 0, ROWS_TOGETHER, *what, *_results(out), activation)
+    p.add(step("rows.gate"), PER_TOKEN, 0, ROWS_TOGETHER, *what, *_results(unit.h), activation)
 
 
 def add_logit_cap(p: Program, config: ModelConfig, logits: Rows) -> None:

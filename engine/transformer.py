@@ -16,6 +16,7 @@ from engine.program import Activations, Program, Rows
 from engine.reports import ReportKernels
 from engine.rope import layer_frequencies
 from engine.steps import (
+    GatedBuffers,
     add_attention,
     add_bias,
     add_embedding,
@@ -25,7 +26,7 @@ from engine.steps import (
     add_products,
     add_rotary_tables,
     add_rotation,
-    gated,
+    add_wide_norms,
     query_rows,
 )
 from engine.team import Team
@@ -113,21 +114,19 @@ def forward(p: Program, config: ModelConfig, weights: ModelWeights, cache: KVCac
     what other architectures do differently is data (engine/architectures.py), and None in the weights of those
     that do without.
     """
-    dim, hidden = config.dim, config.hidden_dim
+    dim = config.dim
     x, x_norm, delta = p.floats(dim), Activations(p, dim), p.floats(dim)
     q_rows = query_rows(p, cache)
     q_dim = max(attention.q_dim for attention in config.attention)
     att = x_norm if q_dim == dim else Activations(p, q_dim)  # x_norm is in qkv by then
     logits = p.floats(config.vocab_size, MAX_OUTPUTS)
-    if config.n_experts:
-        experts = ExpertBuffers(p, config)
-        gate_up = experts.gate_up
-    else:
-        gate_up = p.floats(2 * hidden)
-        h = gated(p, gate_up, hidden)
-    has_padding = hidden % BLOCK or any(shape.head_dim % BLOCK for shape in config.shapes)
+    experts = ExpertBuffers(p, config, config.experts) if config.experts is not None else None
+    widths = dict.fromkeys(layer.w_down.columns for layer in weights.layers if layer.w_down is not None)
+    units = {width: GatedBuffers(p, width) for width in widths}
+    widest = max([*units.values(), *([experts.unit] if experts else [])], key=lambda unit: unit.gate_up.array.size)
+    has_padding = widest.h.width % BLOCK or any(shape.head_dim % BLOCK for shape in config.shapes)
     qkv_dim = max(attention.qkv_dim for attention in config.attention)
-    qkv = p.floats(qkv_dim, over=None if has_padding else gate_up)
+    qkv = p.floats(qkv_dim, over=None if has_padding else widest.gate_up)
     p.keep(cache, weights)
 
     rotary = add_rotary_tables(p, layer_frequencies(config, weights.rope_divisors_for(config, cache.max_seq_len)))
@@ -136,20 +135,22 @@ def forward(p: Program, config: ModelConfig, weights: ModelWeights, cache: KVCac
     for i, layer in enumerate(weights.layers):
         add_norm(p, config, x, added, layer.attn_norm, x_norm, delta_norm=added_norm)
         add_products(p, layer.wqkv, x_norm, qkv)  # (q_dim + 2·kv_dim,)
+        add_wide_norms(p, config, layer, i, qkv)
         add_rotation(p, config, layer, i, qkv, rotary[i], cache, q_rows)
         add_attention(p, config, layer, i, q_rows, cache, att)  # (q_dim,)
         add_products(p, [layer.wo], att, delta)  # (dim,)
         add_bias(p, layer.wo_bias, delta)
 
         add_norm(p, config, x, delta, layer.ffn_norm, x_norm, delta_norm=layer.attn_post_norm)
-        if config.n_experts:
-            add_experts(p, config, layer, experts, x_norm, delta)  # (dim,)
-        else:
-            add_products(p, layer.w_gate_up, x_norm, gate_up)  # (2·hidden_dim,)
-            add_bias(p, layer.gate_up_bias, gate_up)
-            add_gate(p, config, gate_up, h)  # (hidden_dim,)
-            add_products(p, [layer.w_down], h, delta)  # (dim,)
+        if layer.w_down is not None:  # the feed-forward layer, or what is shared beside experts
+            unit = units[layer.w_down.columns]
+            add_products(p, layer.w_gate_up, x_norm, unit.gate_up)  # (2·hidden_dim,)
+            add_bias(p, layer.gate_up_bias, unit.gate_up)
+            add_gate(p, config, unit)  # (hidden_dim,)
+            add_products(p, [layer.w_down], unit.h, delta)  # (dim,)
             add_bias(p, layer.down_bias, delta)
+        if layer.experts is not None and experts is not None:
+            add_experts(p, config, layer.experts, experts, x_norm, delta, beside=layer.w_down is not None)  # (dim,)
         added, added_norm = delta, layer.ffn_post_norm
     add_norm(p, config, x, added, weights.output_norm, x_norm, delta_norm=added_norm, outputs_only=True)
     add_products(p, [weights.output], x_norm, logits, outputs_only=True)  # (vocab_size,)

@@ -24,16 +24,34 @@ Vector = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
+class ExpertWeights:
+    """The experts of one layer, expert below expert.
+
+    router: (n_experts, dim), and with one row more where it has what is shared count for more or less.
+    w_gate_up: gate and up, each (n_experts·hidden_dim, dim). w_down: (n_experts·dim, hidden_dim). What follows is None
+    in models that do not have it. router_bias, choice_bias: (n_experts,), the latter for the choice alone.
+    gate_up_bias, down_bias: a row for each expert, one after the other.
+    """
+
+    router: list[Matrix]
+    w_gate_up: list[Matrix]
+    w_down: Matrix
+    router_bias: Vector | None
+    choice_bias: Vector | None
+    gate_up_bias: Vector | None
+    down_bias: Vector | None
+
+
+@dataclass(frozen=True, slots=True)
 class LayerWeights:
     """One layer. Matrices are (outputs, inputs); those that read the same input may be one matrix.
 
-    attn_norm, ffn_norm: (dim,). wqkv: (q_dim + 2·kv_dim, dim). wo: (dim, q_dim). w_gate_up: (2·hidden_dim, dim).
-    w_down: (dim, hidden_dim). What follows is None in models that do not have it. qkv_bias: (q_dim + 2·kv_dim,).
+    attn_norm, ffn_norm: (dim,). wqkv: (q_dim + 2·kv_dim, dim). wo: (dim, q_dim). What follows is None (w_gate_up:
+    nothing) in models that do not have it. w_gate_up: (2·hidden_dim, dim). w_down: (dim, hidden_dim); beside experts,
+    both are what all tokens go through, hidden_dim being its width. qkv_bias: (q_dim + 2·kv_dim,).
     wo_bias, down_bias: (dim,). gate_up_bias: (2·hidden_dim,).
-    q_norm, k_norm: (head_dim,). attn_post_norm, ffn_post_norm: (dim,). sinks: (n_heads,).
-    router: (n_experts, dim); with it, w_gate_up is gate and up, each (n_experts·hidden_dim, dim), and w_down
-    (n_experts·dim, hidden_dim): expert below expert. gate_up_bias and down_bias then have a row for each expert, one
-    after the other, and router_bias is (n_experts,).
+    q_norm, k_norm: (head_dim,), or (q_dim,) and (kv_dim,) where all heads are normed together.
+    attn_post_norm, ffn_post_norm: (dim,). sinks: (n_heads,).
     """
 
     attn_norm: Vector
@@ -41,7 +59,7 @@ class LayerWeights:
     wo: Matrix
     ffn_norm: Vector
     w_gate_up: list[Matrix]
-    w_down: Matrix
+    w_down: Matrix | None
     qkv_bias: Vector | None
     wo_bias: Vector | None
     gate_up_bias: Vector | None
@@ -51,8 +69,7 @@ class LayerWeights:
     attn_post_norm: Vector | None
     ffn_post_norm: Vector | None
     sinks: Vector | None
-    router: Matrix | None
-    router_bias: Vector | None
+    experts: ExpertWeights | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +123,21 @@ def load_weights(
         found = [_values(tensors[name]) for name in names if name in tensors]
         return _padded(np.concatenate(found, axis=-1)) if found else None
 
-    def biases(i: int, *parts: str) -> Vector | None:
-        """Of a feed-forward layer's matrices, whether it is one or many experts."""
-        return vector(*(f"blk.{i}.ffn_{part}{ending}.bias" for ending in ("", "_exps") for part in parts))
-
     def norm(name: str) -> Vector:
         return _padded(_values(tensors[f"{name}.weight"]))
+
+    def experts(i: int) -> ExpertWeights | None:
+        if config.experts_of(i) is None:
+            return None
+        return ExpertWeights(
+            router=matrices(f"{i}.router"),
+            w_gate_up=matrices(f"{i}.w_gate_up_exps"),
+            w_down=matrices(f"{i}.w_down_exps")[0],
+            router_bias=vector(f"blk.{i}.ffn_gate_inp.bias"),
+            choice_bias=vector(f"blk.{i}.exp_probs_b.bias"),
+            gate_up_bias=vector(*(f"blk.{i}.ffn_{part}_exps.bias" for part in ("gate", "up"))),
+            down_bias=vector(f"blk.{i}.ffn_down_exps.bias"),
+        )
 
     layers = [
         LayerWeights(
@@ -120,18 +146,17 @@ def load_weights(
             wo=matrices(f"{i}.wo")[0],
             ffn_norm=norm(f"blk.{i}.{architecture.ffn_norm}"),
             w_gate_up=matrices(f"{i}.w_gate_up"),
-            w_down=matrices(f"{i}.w_down")[0],
+            w_down=next(iter(matrices(f"{i}.w_down")), None),
             qkv_bias=vector(*(f"blk.{i}.attn_{part}.bias" for part in ("qkv", "q", "k", "v"))),
             wo_bias=vector(f"blk.{i}.attn_output.bias"),
-            gate_up_bias=biases(i, "gate", "up"),
-            down_bias=biases(i, "down"),
+            gate_up_bias=vector(*(f"blk.{i}.ffn_{part}.bias" for part in ("gate", "up"))),
+            down_bias=vector(f"blk.{i}.ffn_down.bias"),
             q_norm=vector(f"blk.{i}.attn_q_norm.weight"),
             k_norm=vector(f"blk.{i}.attn_k_norm.weight"),
             attn_post_norm=vector(f"blk.{i}.post_attention_norm.weight") if architecture.post_norms else None,
             ffn_post_norm=vector(f"blk.{i}.post_ffw_norm.weight"),
             sinks=vector(f"blk.{i}.attn_sinks.weight"),
-            router=next(iter(matrices(f"{i}.router")), None),
-            router_bias=vector(f"blk.{i}.ffn_gate_inp.bias"),
+            experts=experts(i),
         )
         for i in range(config.n_layers)
     ]
@@ -152,11 +177,14 @@ def _layer_plans(i: int, config: ModelConfig, tensors: dict[str, TensorInfo]) ->
     def tensor(name: str) -> TensorInfo:
         return tensors[f"blk.{i}.{name}.weight"]
 
-    def experts(part: str) -> MatrixPlan:
+    def stack(part: str) -> MatrixPlan:
         """One matrix, expert below expert."""
         stacked = tensor(f"ffn_{part}_exps")
         whole = replace(stacked, shape=(stacked.shape[0] * stacked.shape[1], stacked.shape[2]))
         return plan_matrix(f"{i}.w_{part}", whole)
+
+    def one_row(name: str) -> TensorInfo:
+        return replace(tensor(name), shape=(1, config.dim))
 
     qkv = ["attn_qkv"] if config.qkv_in_one else ["attn_q", "attn_k", "attn_v"]
     if config.attention[i].shared_from is not None:
@@ -165,13 +193,23 @@ def _layer_plans(i: int, config: ModelConfig, tensors: dict[str, TensorInfo]) ->
         f"{i}.wqkv": plan_side_by_side(f"{i}.wqkv", *map(tensor, qkv)),
         f"{i}.wo": [plan_matrix(f"{i}.wo", tensor("attn_output"))],
     }
-    if config.n_experts:
-        router = plan_matrix(f"{i}.router", tensor("ffn_gate_inp"))
-        gate_up, down = [experts("gate"), experts("up")], experts("down")
-        return plans | {f"{i}.router": [router], f"{i}.w_gate_up": gate_up, f"{i}.w_down": [down]}
-    feed_forward = ["ffn_up"] if config.architecture.gate_in_up else ["ffn_gate", "ffn_up"]
-    gate_up = plan_side_by_side(f"{i}.w_gate_up", *map(tensor, feed_forward))
-    return plans | {f"{i}.w_gate_up": gate_up, f"{i}.w_down": [plan_matrix(f"{i}.w_down", tensor("ffn_down"))]}
+    experts, gate_in_up, shared = config.experts_of(i), config.architecture.gate_in_up, ""
+    if experts is not None:
+        router = [tensor("ffn_gate_inp")]
+        if experts.shared_dim and config.architecture.gated_shared:
+            router.append(one_row("ffn_gate_inp_shexp"))
+        plans |= {
+            f"{i}.router": plan_side_by_side(f"{i}.router", *router),
+            f"{i}.w_gate_up_exps": [stack("gate"), stack("up")],
+            f"{i}.w_down_exps": [stack("down")],
+        }
+        if not experts.shared_dim:
+            return plans
+        gate_in_up, shared = False, "_shexp"
+    feed_forward = [f"ffn_up{shared}"] if gate_in_up else [f"ffn_gate{shared}", f"ffn_up{shared}"]
+    gate_up = plan_side_by_side(f"{i}.w_gate_up{shared}", *map(tensor, feed_forward))
+    down = plan_matrix(f"{i}.w_down{shared}", tensor(f"ffn_down{shared}"))
+    return plans | {f"{i}.w_gate_up": gate_up, f"{i}.w_down": [down]}
 
 
 def _values(tensor: TensorInfo) -> Vector:

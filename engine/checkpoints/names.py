@@ -44,6 +44,12 @@ _HUGGING_FACE_LAYER = {
     "post_mlp_layernorm": "post_ffw_norm",
     "block_sparse_moe.gate": "ffn_gate_inp",
     "mlp.gate": "ffn_gate_inp",
+    "mlp.shared_expert.gate_proj": "ffn_gate_shexp",
+    "mlp.shared_expert.up_proj": "ffn_up_shexp",
+    "mlp.shared_expert.down_proj": "ffn_down_shexp",
+    "mlp.shared_experts.gate_proj": "ffn_gate_shexp",
+    "mlp.shared_experts.up_proj": "ffn_up_shexp",
+    "mlp.shared_experts.down_proj": "ffn_down_shexp",
 }
 _GEMMA = {
     "post_attention_layernorm": "post_attention_norm",
@@ -56,8 +62,10 @@ _OTHERWISE = {
     "gemma2": _GEMMA,
     "gemma3": _GEMMA,
     "gpt-oss": {"post_attention_layernorm": "post_attention_norm"},
+    "glm4moe": {"post_attention_layernorm": "post_attention_norm"},
 }
-"""Parts of a layer that an architecture has under other names; gpt-oss's norm is one before the feed-forward layer."""
+"""Parts of a layer that an architecture has under other names; the last two's norm is one before the feed-forward
+layer."""
 
 _EXPERT = re.compile(r"(?:block_sparse_moe|mlp)\.experts\.(\d{1,4})\.(\w+)")
 _EXPERT_PARTS = {

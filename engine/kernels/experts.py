@@ -46,28 +46,126 @@ def _choice(routing, t, i):
     return field(routing, CHOICES) + t * field(routing, CHOICES_STRIDE) + 8 * CHOICE_FIELDS * i
 
 
-ROUTER_LOGITS, ROUTER_STRIDE, ROUTING = P0, P1, P2
-"""Parameters of choose_experts: the router's results (overwritten) and their stride, the routing record."""
+LOGITS, LOGITS_STRIDE, PROBABILITIES, SCORES, SCORES_STRIDE, CHOICE_BIAS, SCORED_EXPERTS, IS_SIGMOID = (
+    P0,
+    P1,
+    P2,
+    P3,
+    P4,
+    P5,
+    P6,
+    P7,
+)
+EXPERT_GROUPS, USED_GROUPS = P8, P9
+"""Parameters of score_experts: the router's results and their stride; where probabilities go and by what experts are
+chosen, both with one stride; what is added for the choice (0: nothing); how many experts; whether probabilities are
+sigmoids, else the softmax; in how many groups experts are and from how many they may come."""
+
+
+@kernel
+def score_experts(step, batch, first, last, thread):
+    """Each expert's probability, and the score by which it is chosen."""
+    n = field(step, SCORED_EXPERTS)
+    for t in range(first, last):
+        logits = field(step, LOGITS) + t * field(step, LOGITS_STRIDE)
+        probabilities = field(step, PROBABILITIES) + t * field(step, SCORES_STRIDE)
+        scores = field(step, SCORES) + t * field(step, SCORES_STRIDE)
+        if field(step, IS_SIGMOID):
+            _sigmoids(logits, probabilities, n)
+        else:
+            _softmax(logits, probabilities, n)
+        for at in range(0, 4 * n, VECTOR):
+            score = load_f32x16(probabilities + at)
+            if field(step, CHOICE_BIAS):
+                score = lanes.add(score, load_f32x16(field(step, CHOICE_BIAS) + at))
+            store_f32x16(scores + at, score)
+        if field(step, EXPERT_GROUPS) > 1:
+            _leave_groups(scores, n // field(step, EXPERT_GROUPS), field(step, EXPERT_GROUPS), field(step, USED_GROUPS))
+
+
+@inner
+def _sigmoids(logits, out, n):
+    one, zero = lanes.splat(np.float32(1.0)), lanes.splat(np.float32(0.0))
+    for at in range(0, 4 * n, VECTOR):
+        store_f32x16(out + at, lanes.div(one, lanes.add(one, lanes.exp(lanes.sub(zero, load_f32x16(logits + at))))))
+
+
+@inner
+def _softmax(logits, out, n):
+    top = _NEVER
+    for expert in range(n):
+        top = max(top, load_f32(logits + 4 * expert))
+    total = lanes.splat(np.float32(0.0))
+    for at in range(0, 4 * n, VECTOR):
+        weights = lanes.exp(lanes.sub(load_f32x16(logits + at), lanes.splat(top)))
+        weights = lanes.first_lanes(weights, n - at // 4, np.float32(0.0))
+        total = lanes.add(total, weights)
+        store_f32x16(out + at, weights)
+    whole = lanes.splat(lanes.total(total))
+    for at in range(0, 4 * n, VECTOR):
+        store_f32x16(out + at, lanes.div(load_f32x16(out + at), whole))
+
+
+@inner
+def _leave_groups(scores, size, n_groups, n_used):
+    """Take the experts of all groups out but the n_used whose two best have the largest sum."""
+    for _ in range(n_groups - n_used):
+        found, least = 0, -_NEVER
+        for group in range(n_groups):
+            together = _two_best(scores + 4 * size * group, size)
+            if _NEVER < together <= least:
+                found, least = group, together
+        for expert in range(found * size, (found + 1) * size):
+            store_f32(scores + 4 * expert, _NEVER)
+
+
+@inner
+def _two_best(scores, size):
+    """The sum of the two largest."""
+    best, second = _NEVER, _NEVER
+    for i in range(size):
+        v = load_f32(scores + 4 * i)
+        if v > best:
+            best, second = v, best
+        elif v > second:
+            second = v
+    return best + second
+
+
+CHOICE_SCORES, CHOICE_STRIDE, ROUTING, SHARES_FROM, IS_NORMED, SHARE_SCALE = P0, P1, P2, P3, P4, P5
+"""Parameters of choose_experts: by what they are chosen (overwritten) and its stride, the routing record; probabilities
+with the same stride, of which shares are made (0: the softmax over those chosen, scores being the router's results);
+whether they add up to one; what they are multiplied by (float32 bits)."""
+
+_LEAST_SUM = np.float32(2.0**-14)
+"""What probabilities are divided by at least."""
 
 
 @kernel
 def choose_experts(step, batch, first, last, thread):
-    """Each token's likeliest experts; their shares are the softmax over those chosen."""
-    routing = field(step, ROUTING)
-    n_used = field(routing, N_USED)
+    """Each token's experts, the ones with the largest scores, and their shares."""
+    routing, probabilities = field(step, ROUTING), field(step, SHARES_FROM)
+    n_used, stride = field(routing, N_USED), field(step, CHOICE_STRIDE)
+    scale = load_f32(step + 8 * SHARE_SCALE)
     for t in range(first, last):
-        logits = field(step, ROUTER_LOGITS) + t * field(step, ROUTER_STRIDE)
+        scores = field(step, CHOICE_SCORES) + t * stride
         top, total = np.float32(0.0), np.float32(0.0)
         for i in range(n_used):
-            best = _take_largest(logits, field(routing, N_EXPERTS), _choice(routing, t, i))
+            choice = _choice(routing, t, i)
+            best = _take_largest(scores, field(routing, N_EXPERTS), choice)
             if i == 0:
                 top = best
-            weight = lanes.largest(lanes.exp(lanes.splat(best - top)))
+            if probabilities:
+                weight = load_f32(probabilities + t * stride + 4 * field(choice, EXPERT))
+            else:
+                weight = lanes.largest(lanes.exp(lanes.splat(best - top)))
             total += weight
-            store_f32(_choice(routing, t, i) + 8 * SHARE, weight)
+            store_f32(choice + 8 * SHARE, weight)
+        if probabilities:
+            total = max(total, _LEAST_SUM) if field(step, IS_NORMED) else np.float32(1.0)
         for i in range(n_used):
             share = _choice(routing, t, i) + 8 * SHARE
-            store_f32(share, load_f32(share) / total)
+            store_f32(share, load_f32(share) / total * scale)
 
 
 @inner
@@ -230,18 +328,35 @@ def widen_pairs(step, batch, first, last, thread):
             widen_row(x, words, field(step, PAIR_BLOCKS))
 
 
-SUM_FROM, SUM_FROM_STRIDE, SUM_TO, SUM_TO_STRIDE, SUM_WIDTH, SUM_ROUTING = P0, P1, P2, P3, P4, P5
-"""Parameters of sum_pairs: rows of pairs, rows of tokens, their width, the routing record."""
+SUM_FROM, SUM_FROM_STRIDE, SUM_TO, SUM_TO_STRIDE, SUM_WIDTH, SUM_ROUTING, SUM_BESIDE, SUM_GATES, SUM_GATES_STRIDE = (
+    P0,
+    P1,
+    P2,
+    P3,
+    P4,
+    P5,
+    P6,
+    P7,
+    P8,
+)
+"""Parameters of sum_pairs: rows of pairs, rows of tokens, their width, the routing record; whether rows of tokens hold
+what the sums are added to, and a number for each row, its sigmoid being what that is multiplied by (0: nothing)."""
 
 
 @kernel
 def sum_pairs(step, batch, first, last, thread):
     """Each token's results, times their shares, added in the order of its choices."""
-    routing = field(step, SUM_ROUTING)
+    routing, beside = field(step, SUM_ROUTING), field(step, SUM_BESIDE)
     for t in range(first, last):
         out = field(step, SUM_TO) + t * field(step, SUM_TO_STRIDE)
+        gate = np.float32(1.0)
+        if field(step, SUM_GATES):
+            logit = load_f32(field(step, SUM_GATES) + t * field(step, SUM_GATES_STRIDE))
+            gate = gate / (gate + lanes.largest(lanes.exp(lanes.splat(-logit))))
         for at in range(0, 4 * field(step, SUM_WIDTH), VECTOR):
             total = lanes.splat(np.float32(0.0))
+            if beside:
+                total = lanes.mul(load_f32x16(out + at), lanes.splat(gate))
             for i in range(field(routing, N_USED)):
                 choice = _choice(routing, t, i)
                 row = field(step, SUM_FROM) + field(choice, ROW) * field(step, SUM_FROM_STRIDE)

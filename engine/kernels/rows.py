@@ -103,6 +103,20 @@ def scale_to_unit(out, x, weight, n, eps):
         store_f32x16(out + i * VECTOR, lanes.mul(v, load_f32x16(weight + i * VECTOR)))
 
 
+PART, PART_STRIDE, PART_WEIGHT, PART_WIDTH, PART_EPS = P0, P1, P2, P3, P4
+"""Parameters of norm_part: where the part begins in row 0, the rows' stride, the norm's weight, the part's width (whole
+vectors), epsilon (float32 bits)."""
+
+
+@kernel
+def norm_part(step, batch, first, last, thread):
+    """RMS norm of a part of each row, in place."""
+    eps = load_f32(step + 8 * PART_EPS)
+    for t in range(first, last):
+        part = field(step, PART) + t * field(step, PART_STRIDE)
+        scale_to_unit(part, part, field(step, PART_WEIGHT), field(step, PART_WIDTH), eps)
+
+
 NORM_X, NORM_X_STRIDE, DELTA, DELTA_STRIDE, POST_WEIGHT, NORM_WEIGHT, DIM, EPS, OUT, OUT_STRIDE, QUANT, QUANT_STRIDE = (
     P0,
     P1,

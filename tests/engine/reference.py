@@ -16,6 +16,7 @@ NEIGHBOURS = {
     "chatglm",
     "ernie4_5",
     "internlm2",
+    "ernie4_5-moe",
 }
 """Architectures that turn neighbouring pairs."""
 
@@ -36,7 +37,7 @@ class ReferenceModel:
             return default if field is None else field.contents()
 
         self.gemma = arch.startswith("gemma")
-        self.n_layers = get("block_count")
+        self.n_layers = get("block_count") - get("nextn_predict_layers", 0)
         self.n_heads = get("attention.head_count")
         self.n_kv_heads = get("attention.head_count_kv", self.n_heads)
         self.dim = get("embedding_length")
@@ -48,9 +49,14 @@ class ReferenceModel:
         self.final_softcap = get("final_logit_softcapping", 0.0)
         self.window = get("attention.sliding_window", 0)
         self.window_every = {"gemma2": 2, "gemma3": 6, "gpt-oss": 2}.get(arch, 1)
-        self.ffn_norm = "post_attention_norm" if arch == "gpt-oss" else "ffn_norm"
+        self.ffn_norm = "post_attention_norm" if arch in ("gpt-oss", "glm4moe") else "ffn_norm"
         self.n_experts = get("expert_count", 0)
         self.n_experts_used = get("expert_used_count", 0)
+        in_file = arch in ("glm4moe", "bailingmoe2", "dots1")
+        self.gating = softmax if get("expert_gating_func", 2 if in_file else 1) == 1 else sigmoid
+        self.shares_normed = get("expert_weights_norm", False) if in_file else arch not in ("qwen2moe", "olmoe")
+        self.share_scale = get("expert_weights_scale", 1.0)
+        self.expert_groups = get("expert_group_count", 1), get("expert_group_used_count", 1)
         self.scaling = get("rope.scaling.type", "linear")
         self.factor = get("rope.scaling.factor", 1.0)
         self.attn_factor = get("rope.scaling.attn_factor", 1.0)
@@ -76,7 +82,7 @@ class ReferenceModel:
             y = y if self.ffn_norm == "post_attention_norm" else self.post_norm(y, block + "post_attention_norm.weight")
             x = x + self.residual_scale * y
             y = rms_norm(x, t[f"{block}{self.ffn_norm}.weight"], self.eps)
-            y = self.experts(y, block) if self.n_experts_used else self.feed_forward(y, block)
+            y = self.experts(y, block) if f"{block}ffn_gate_inp.weight" in t else self.feed_forward(y, block)
             x = x + self.residual_scale * self.post_norm(y, block + "post_ffw_norm.weight")
         x = rms_norm(x, t["output_norm.weight"], self.eps) / self.logit_divisor
         return softcap(x @ t.get("output.weight", t["token_embd.weight"]).T, self.final_softcap)
@@ -100,8 +106,8 @@ class ReferenceModel:
         t, n, block = self.tensors, len(x), f"blk.{layer}."
         q, k, v = self.qkv(x, block)
         if block + "attn_q_norm.weight" in t:
-            q = rms_norm(q, t[block + "attn_q_norm.weight"], self.eps)
-            k = rms_norm(k, t[block + "attn_k_norm.weight"], self.eps)
+            q = self.qk_norm(q, t[block + "attn_q_norm.weight"])
+            k = self.qk_norm(k, t[block + "attn_k_norm.weight"])
         windowed = self.window and (self.window_every == 1 or layer % self.window_every < self.window_every - 1)
         angles, magnitude = self.angles(n, local=windowed and self.arch == "gemma3")
         turn = rotate_pairs if self.arch in NEIGHBOURS and not self.has_sections else rotate_halves
@@ -124,16 +130,20 @@ class ReferenceModel:
         out = np.einsum("hqk,khd->qhd", rounded, v).reshape(n, -1).astype(np.float32)
         return out @ t[block + "attn_output.weight"].T + t.get(block + "attn_output.bias", 0)
 
-    def feed_forward(self, x, block):
+    def qk_norm(self, x, weight):
+        """The norm of each head, or of all heads together where the weight is as long."""
+        rows = x if weight.size == self.head_dim else x.reshape(len(x), -1)
+        return rms_norm(rows, weight, self.eps).reshape(x.shape)
+
+    def feed_forward(self, x, block, ending=""):
         t = self.tensors
-        if block + "ffn_gate.weight" in t:
-            gate, up = (
-                x @ t[f"{block}ffn_{part}.weight"].T + t.get(f"{block}ffn_{part}.bias", 0) for part in ("gate", "up")
-            )
+        names = [f"{block}ffn_{part}{ending}" for part in ("gate", "up", "down")]
+        if f"{names[0]}.weight" in t:
+            gate, up = (x @ t[f"{name}.weight"].T + t.get(f"{name}.bias", 0) for name in names[:2])
         else:
-            gate, up = np.split(x @ t[block + "ffn_up.weight"].T, 2, axis=1)
-        down = ((gelu if self.gemma else silu)(gate) * up) @ t[block + "ffn_down.weight"].T
-        return down + t.get(block + "ffn_down.bias", 0)
+            gate, up = np.split(x @ t[f"{names[1]}.weight"].T, 2, axis=1)
+        down = ((gelu if self.gemma else silu)(gate) * up) @ t[f"{names[2]}.weight"].T
+        return down + t.get(f"{names[2]}.bias", 0)
 
     def experts(self, x, block):
         gates, ups, downs = (self.expert_matrices(f"{block}ffn_{name}") for name in ("gate", "up", "down"))
@@ -141,15 +151,36 @@ class ReferenceModel:
         biases = [self.tensors.get(f"{block}ffn_{name}_exps.bias", none) for name in ("gate", "up", "down")]
         unit = clamped if self.arch == "gpt-oss" else lambda gate, up: silu(gate) * up
         logits = x @ self.tensors[block + "ffn_gate_inp.weight"].T + self.tensors.get(block + "ffn_gate_inp.bias", 0)
-        probabilities = softmax(logits)
-        out = np.zeros_like(x)
+        probabilities = self.gating(logits)
+        scores = self.in_best_groups(probabilities + self.tensors.get(block + "exp_probs_b.bias", 0))
+        out = self.shared(x, block)
         for i, row in enumerate(x):
-            chosen = np.argsort(-probabilities[i], kind="stable")[: self.n_experts_used]
-            shares = probabilities[i, chosen] / probabilities[i, chosen].sum()
+            chosen = np.argsort(-scores[i], kind="stable")[: self.n_experts_used]
+            shares = self.share_scale * probabilities[i, chosen]
+            shares = shares / probabilities[i, chosen].sum() if self.shares_normed else shares
             for expert, share in zip(chosen, shares, strict=True):
                 gate, up = (its[expert] @ row + bias[expert] for its, bias in zip((gates, ups), biases, strict=False))
                 out[i] += share * (downs[expert] @ unit(gate, up) + biases[2][expert])
         return out
+
+    def in_best_groups(self, scores):
+        """Scores, minus infinity outside of the groups from which experts may come."""
+        groups, used = self.expert_groups
+        if groups <= 1:
+            return scores
+        apart = scores.reshape(len(scores), groups, -1)
+        together = np.sort(apart, -1)[..., -2:].sum(-1)
+        best = np.argsort(-together, kind="stable")[:, :used]
+        inside = (np.arange(groups) == best[..., None]).any(1)
+        return np.where(inside[..., None], apart, -np.inf).reshape(scores.shape)
+
+    def shared(self, x, block):
+        """What all tokens go through beside their experts."""
+        if block + "ffn_up_shexp.weight" not in self.tensors:
+            return np.zeros_like(x)
+        out = self.feed_forward(x, block, "_shexp")
+        gate = self.tensors.get(block + "ffn_gate_inp_shexp.weight")
+        return out if gate is None else out * sigmoid(x @ gate)[:, None]
 
     def expert_matrices(self, name):
         """All experts' matrices, by expert; early files have a tensor for each."""
@@ -208,8 +239,12 @@ def softmax(x):
     return weights / weights.sum(-1, keepdims=True)
 
 
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
 def silu(x):
-    return x / (1 + np.exp(-x))
+    return x * sigmoid(x)
 
 
 def gelu(x):

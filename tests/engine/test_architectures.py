@@ -108,6 +108,8 @@ def test_a_missing_or_odd_tensor_is_named(tmp_path, name):
     assert config.architecture.name == tiny_models.architecture_of(name)
     optional = {"output.weight", *ROPE_DIVISORS}
     for tensor in checkpoint.tensors.values():
+        if tensor.name.startswith(f"blk.{config.n_layers}."):
+            continue  # of a layer that guesses
         if tensor.name not in optional and "blk.1." not in tensor.name:
             without = {key: value for key, value in checkpoint.tensors.items() if key != tensor.name}
             with pytest.raises(ModelFileError, match=re.escape(f"{tensor.name} is missing")):

@@ -22,6 +22,7 @@ from engine.errors import EngineError, ModelFileError, UnsupportedModelError
 from engine.loading import load
 from engine.protocol import Load
 from engine.quantize.mixes import MIXES
+from tests.engine import tiny_models
 
 PLAIN = ("F32", "F16", "BF16")
 
@@ -163,6 +164,23 @@ def test_stacked_matrices_of_experts(write_model, tmp_path):
     convert(source, tmp_path / "new.gguf", "Q5_1")
     found = tensors(tmp_path / "new.gguf")["blk.0.ffn_up_exps.weight"]
     assert np.array_equal(as_bytes(found.data), as_bytes(quantize(experts, GGMLQuantizationType.Q5_1)))
+
+
+def test_all_parts_of_a_layer_with_experts_are_converted(tmp_path):
+    source = tiny_models.write_tiny(tmp_path / "source.gguf", "glm4moe")
+    convert(source, tmp_path / "new.gguf", "Q8_0")
+    old, new = tensors(source), tensors(tmp_path / "new.gguf")
+    assert old.keys() == new.keys()
+    for part in ("ffn_up_exps", "ffn_up_shexp"):
+        assert new[f"blk.1.{part}.weight"].tensor_type == GGMLQuantizationType.Q8_0
+    for kept in ("ffn_gate_inp.weight", "exp_probs_b.bias"):
+        assert new[f"blk.1.{kept}"].tensor_type == GGMLQuantizationType.F32
+    logits = []
+    for path in (source, tmp_path / "new.gguf"):
+        model = load(Load(path=str(path)), lambda *_: None)
+        logits.append(model.evaluate([1, 5, 9], 0).copy())
+        model.close()
+    assert np.abs(logits[0] - logits[1]).mean() < 0.05 * logits[0].std()
 
 
 @pytest.mark.parametrize(("dim", "hidden"), [(96, 160), (48, 80)])

@@ -18,6 +18,7 @@ from tests.engine import tiny_models
 N_TOKENS = 300
 """More than one range of the cache."""
 
+MODELS = "llama mistral qwen3 gemma2 gemma3 phi3-long mixtral qwen3moe qwen2moe bailingmoe2 olmoe".split()
 TYPES = ("Q4_0", "Q8_0", "F16", "Q5_1", "BF16", "Q4_1", "Q5_0", "F32")
 IDS = np.random.default_rng(21).integers(3, 705, N_TOKENS).tolist()
 
@@ -44,7 +45,7 @@ def bits_of_logits(model, steps):
 
 
 @pytest.mark.parametrize("kv_type", ["f16", "q8_0"])
-@pytest.mark.parametrize("name", ["llama", "mistral", "qwen3", "gemma2", "gemma3", "phi3-long", "mixtral", "qwen3moe"])
+@pytest.mark.parametrize("name", MODELS)
 def test_logits_of_every_position_are_the_same_bits(tmp_path, name, kv_type):
     path = write_model(tmp_path, name)
     expected = {}

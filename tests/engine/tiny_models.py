@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from itertools import cycle
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from gguf import GGMLQuantizationType, GGUFWriter
@@ -15,6 +16,7 @@ VOCABULARY = Path(__file__).with_name("data") / "spm_vocabulary.json"
 QKV = ("attn_q", "attn_k", "attn_v")
 EXPERTS = {"expert_count": 8, "expert_used_count": 2}
 LONG_ROPE = {"rope.scaling.attn_factor": 1.2, "rope.dimension_count": 12}
+SCALED_SHARES = {"expert_weights_norm": True, "expert_weights_scale": 2.5}
 SCALES = {"embedding_scale": 3.0, "residual_scale": 0.4, "attention.scale": 0.1, "logit_scale": 2.0}
 
 MODELS = {
@@ -106,11 +108,111 @@ MODELS = {
         **EXPERTS,
         "expert_feed_forward_length": 48,
     },
+    "qwen2moe": {
+        **EXPERTS,
+        "expert_feed_forward_length": 48,
+        "expert_shared_feed_forward_length": 80,
+        "shared": 80,
+        "untied": True,
+        "biases": QKV,
+    },
+    "ernie4_5-moe": {
+        **EXPERTS,
+        "layers": 4,
+        "expert_feed_forward_length": 48,
+        "expert_shared_count": 2,
+        "expert_shared_feed_forward_length": 96,
+        "shared": 96,
+        "leading_dense_block_count": 1,
+        "interleave_moe_layer_step": 1,
+        "biases": ("exp_probs_b",),
+    },
+    "glm4moe": {
+        **EXPERTS,
+        **SCALED_SHARES,
+        "layers": 3,
+        "ignored": 1,
+        "head_dim": 32,
+        "rope.dimension_count": 16,
+        "expert_gating_func": 2,
+        "expert_feed_forward_length": 48,
+        "expert_shared_count": 1,
+        "shared": 48,
+        "leading_dense_block_count": 1,
+        "nextn_predict_layers": 1,
+        "untied": True,
+        "biases": (*QKV, "exp_probs_b"),
+    },
+    "glm4moe-norms": {
+        **EXPERTS,
+        "layers": 2,
+        "qk_norms": True,
+        "expert_feed_forward_length": 48,
+        "expert_shared_count": 1,
+        "shared": 48,
+        "untied": True,
+        "biases": ("exp_probs_b",),
+    },
+    "bailingmoe2": {
+        **SCALED_SHARES,
+        "layers": 3,
+        "in_one": True,
+        "untied": True,
+        "rope.dimension_count": 8,
+        "expert_count": 32,
+        "expert_used_count": 6,
+        "expert_group_count": 8,
+        "expert_group_used_count": 4,
+        "expert_gating_func": 2,
+        "expert_feed_forward_length": 32,
+        "expert_shared_count": 1,
+        "expert_shared_feed_forward_length": 64,
+        "shared": 64,
+        "leading_dense_block_count": 1,
+        "biases": ("exp_probs_b",),
+    },
+    "dots1": {
+        **EXPERTS,
+        **SCALED_SHARES,
+        "head_count_kv": 4,
+        "layers": 3,
+        "untied": True,
+        "expert_gating_func": 2,
+        "expert_feed_forward_length": 48,
+        "expert_shared_count": 2,
+        "shared": 96,
+        "leading_dense_block_count": 1,
+        "biases": ("exp_probs_b",),
+    },
+    "dots1-softmax": {
+        **EXPERTS,
+        "head_count_kv": 4,
+        "untied": True,
+        "expert_gating_func": 1,
+        "expert_weights_scale": 1.5,
+        "expert_feed_forward_length": 48,
+        "expert_shared_count": 1,
+        "shared": 48,
+    },
+    "olmoe": {**EXPERTS, "head_count_kv": 4, "untied": True},
+    "granitemoe-shared": {**SCALES, **EXPERTS, "expert_shared_feed_forward_length": 48, "shared": 48},
 }
 """Each model's GGUF keys (without the architecture's name), and what is no key: see write_tiny."""
 
-ARCHITECTURES = {"gpt-oss": "gpt-oss", "mistral": "llama", "mixtral": "llama", "mixtral-apart": "llama"}
+ARCHITECTURES = {
+    "gpt-oss": "gpt-oss",
+    "mistral": "llama",
+    "mixtral": "llama",
+    "mixtral-apart": "llama",
+    "ernie4_5-moe": "ernie4_5-moe",
+}
 """Of models whose name does not begin with it."""
+
+NORMED = ("qwen3", "qwen3moe", "qwen3vl", "qwen3vlmoe", "gemma3", "bailingmoe2", "dots1", "olmoe")
+"""Architectures with norms of queries and keys."""
+
+WIDE_NORMED = ("olmoe",)
+"""Of those, the ones that norm all heads together."""
 
 
 def architecture_of(name):
@@ -129,10 +231,11 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
     head_dim = options.pop("head_dim", dim // heads)
     divisors, untied = options.pop("divisors", []), options.pop("untied", False)
     apart, biases = options.pop("apart", False), options.pop("biases", ())
-    in_one = options.pop("in_one", arch == "phi3")
+    in_one, shared = options.pop("in_one", arch == "phi3"), options.pop("shared", 0)
+    ignored, qk_norms = options.pop("ignored", 0), options.pop("qk_norms", arch in NORMED)
     pieces = json.loads(VOCABULARY.read_text("utf-8"))
     keys = {
-        "block_count": layers,
+        "block_count": layers + ignored,
         "context_length": 256,
         "embedding_length": dim,
         "feed_forward_length": hidden,
@@ -165,16 +268,26 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     rng, turn = np.random.default_rng(seed), cycle(types)
-    sizes = (
-        arch,
-        in_one,
-        dim,
-        heads * head_dim,
-        kv_heads * head_dim,
-        head_dim,
-        options.get("expert_feed_forward_length", hidden),
+    tiny = SimpleNamespace(
+        arch=arch,
+        in_one=in_one,
+        dim=dim,
+        q_dim=heads * head_dim,
+        kv_dim=kv_heads * head_dim,
+        head_dim=head_dim,
+        hidden=hidden,
+        expert_hidden=options.get("expert_feed_forward_length", hidden),
+        shared=shared,
+        vocab=len(pieces),
+        experts=options.get("expert_count", 0),
+        dense=options.get("leading_dense_block_count", 0),
+        layers=layers,
+        ignored=ignored,
+        untied=untied,
+        biases=biases,
+        qk_norms=qk_norms,
     )
-    for tensor, shape, spread in tensors(*sizes, layers, len(pieces), options.get("expert_count", 0), untied, biases):
+    for tensor, shape, spread in tensors(tiny):
         values = rng.standard_normal(shape, np.float32) * np.float32(spread)
         if "norm" in tensor:
             values += np.float32(1.0)
@@ -196,45 +309,72 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
     return path
 
 
-def tensors(arch, in_one, dim, q_dim, kv_dim, head_dim, hidden, layers, vocab, experts, untied, biases):
-    """(name, shape, standard deviation) of each tensor; queries and keys are large enough for a lively attention."""
-    even = dim**-0.5
-    yield "token_embd.weight", (vocab, dim), 0.5
-    yield "output_norm.weight", (dim,), 0.2
-    if untied:
-        yield "output.weight", (vocab, dim), even
-    for layer in range(layers):
+def tensors(m):
+    """(name, shape, standard deviation) of each tensor of a tiny model."""
+    yield "token_embd.weight", (m.vocab, m.dim), 0.5
+    yield "output_norm.weight", (m.dim,), 0.2
+    if m.untied:
+        yield "output.weight", (m.vocab, m.dim), m.dim**-0.5
+    for layer in range(m.layers + m.ignored):
         block = f"blk.{layer}."
-        yield block + "attn_norm.weight", (dim,), 0.2
-        parts = list(zip(QKV, (q_dim, kv_dim, kv_dim), strict=True))
-        if in_one:
-            yield from matrix(block, "attn_qkv", (q_dim + 2 * kv_dim, dim), 1.5 * even, biases)
-            yield from ((f"{block}{name}.bias", (rows,), 0.5) for name, rows in parts if name in biases)
-        else:
-            for name, rows in parts:
-                yield from matrix(block, name, (rows, dim), 1.5 * even, biases)
-        if arch in ("qwen3", "qwen3moe", "qwen3vl", "qwen3vlmoe", "gemma3"):
-            yield block + "attn_q_norm.weight", (head_dim,), 0.2
-            yield block + "attn_k_norm.weight", (head_dim,), 0.2
-        yield from matrix(block, "attn_output", (dim, q_dim), even, biases)
-        if arch == "gpt-oss":
-            yield block + "attn_sinks.weight", (q_dim // head_dim,), 2.0
-        yield block + ("post_attention_norm" if arch == "gpt-oss" else "ffn_norm") + ".weight", (dim,), 0.2
-        if arch in ("gemma2", "gemma3", "glm4"):
-            yield block + "post_attention_norm.weight", (dim,), 0.2
-            yield block + "post_ffw_norm.weight", (dim,), 0.2
-        if experts:
-            yield from matrix(block, "ffn_gate_inp", (experts, dim), even, biases)
-            lively = 4 * even if arch == "gpt-oss" else even  # some gates and ups are beyond their limits then
-            yield from matrix(block, "ffn_gate_exps", (experts, hidden, dim), lively, biases)
-            yield from matrix(block, "ffn_up_exps", (experts, hidden, dim), lively, biases)
-            yield from matrix(block, "ffn_down_exps", (experts, dim, hidden), hidden**-0.5, biases)
-        else:
-            gate_in_up = arch in ("phi3", "glm4", "chatglm")
-            if not gate_in_up:
-                yield from matrix(block, "ffn_gate", (hidden, dim), even, biases)
-            yield from matrix(block, "ffn_up", (2 * hidden if gate_in_up else hidden, dim), even, biases)
-            yield from matrix(block, "ffn_down", (dim, hidden), hidden**-0.5, biases)
+        if layer >= m.layers:
+            yield block + "nextn.eh_proj.weight", (m.dim, 2 * m.dim), m.dim**-0.5
+            yield block + "nextn.enorm.weight", (m.dim,), 0.2
+            yield block + "nextn.hnorm.weight", (m.dim,), 0.2
+        yield from attention(m, block)
+        yield from feed_forward(m, block, m.experts if layer >= m.dense else 0)
+
+
+def attention(m, block):
+    """Queries and keys are large enough to make it lively."""
+    even, rows = m.dim**-0.5, (m.q_dim, m.kv_dim, m.kv_dim)
+    yield block + "attn_norm.weight", (m.dim,), 0.2
+    if m.in_one:
+        yield from matrix(block, "attn_qkv", (sum(rows), m.dim), 1.5 * even, m.biases)
+        yield from (
+            (f"{block}{name}.bias", (count,), 0.5) for name, count in zip(QKV, rows, strict=True) if name in m.biases
+        )
+    else:
+        for name, count in zip(QKV, rows, strict=True):
+            yield from matrix(block, name, (count, m.dim), 1.5 * even, m.biases)
+    if m.qk_norms:
+        widths = (m.q_dim, m.kv_dim) if m.arch in WIDE_NORMED else (m.head_dim, m.head_dim)
+        yield block + "attn_q_norm.weight", widths[:1], 0.2
+        yield block + "attn_k_norm.weight", widths[1:], 0.2
+    yield from matrix(block, "attn_output", (m.dim, m.q_dim), even, m.biases)
+    if m.arch == "gpt-oss":
+        yield block + "attn_sinks.weight", (m.q_dim // m.head_dim,), 2.0
+
+
+def feed_forward(m, block, experts):
+    """With what is normed before and behind it; some of gpt-oss's gates and ups are beyond their limits."""
+    even = m.dim**-0.5
+    ffn_norm = "post_attention_norm" if m.arch in ("gpt-oss", "glm4moe") else "ffn_norm"
+    yield f"{block}{ffn_norm}.weight", (m.dim,), 0.2
+    if m.arch in ("gemma2", "gemma3", "glm4"):
+        yield block + "post_attention_norm.weight", (m.dim,), 0.2
+        yield block + "post_ffw_norm.weight", (m.dim,), 0.2
+    if experts:
+        yield from matrix(block, "ffn_gate_inp", (experts, m.dim), even, m.biases)
+        if "exp_probs_b" in m.biases:
+            yield block + "exp_probs_b.bias", (experts,), 0.3
+        yield from gated(m, block, "_exps", m.expert_hidden, 4 * even if m.arch == "gpt-oss" else even, experts)
+        if m.shared:
+            yield from gated(m, block, "_shexp", m.shared, even)
+        if m.arch == "qwen2moe":
+            yield block + "ffn_gate_inp_shexp.weight", (m.dim,), 2 * even
+    elif m.arch in ("phi3", "glm4", "chatglm"):
+        yield from matrix(block, "ffn_up", (2 * m.hidden, m.dim), even, m.biases)
+        yield from matrix(block, "ffn_down", (m.dim, m.hidden), m.hidden**-0.5, m.biases)
+    else:
+        yield from gated(m, block, "", m.hidden, even)
+
+
+def gated(m, block, ending, hidden, spread, *counts):
+    """A gated unit, or a stack of them."""
+    yield from matrix(block, f"ffn_gate{ending}", (*counts, hidden, m.dim), spread, m.biases)
+    yield from matrix(block, f"ffn_up{ending}", (*counts, hidden, m.dim), spread, m.biases)
+    yield from matrix(block, f"ffn_down{ending}", (*counts, m.dim, hidden), hidden**-0.5, m.biases)
 
 
 def matrix(block, name, shape, spread, biases):

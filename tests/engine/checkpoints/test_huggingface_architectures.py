@@ -155,7 +155,7 @@ def write_folder(folder: Path, twin, write, name: str) -> Path:
     values = {
         "architectures": [class_name],
         "hidden_size": config.dim,
-        "intermediate_size": config.hidden_dim,
+        "intermediate_size": config.experts.hidden_dim if config.experts else config.hidden_dim,
         "max_position_embeddings": config.max_seq_len,
         "num_attention_heads": config.attention[0].n_heads,
         "num_key_value_heads": config.attention[0].n_kv_heads,

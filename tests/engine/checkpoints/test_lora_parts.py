@@ -185,6 +185,19 @@ def test_experts_of_hugging_face(tmp_path: Path, write, name: str, architecture:
         np.testing.assert_allclose(read_floats(stack, first, count), whole[first : first + count], atol=2e-3)
 
 
+@pytest.mark.parametrize(("name", "experts"), [("qwen2moe", "shared_expert"), ("glm4moe", "shared_experts")])
+def test_what_is_shared_beside_experts(tmp_path: Path, write, name: str, experts: str) -> None:
+    base = tiny_models.write_tiny(tmp_path / "base.gguf", name)
+    key, foreign = "blk.1.ffn_down_shexp.weight", f"model.layers.1.mlp.{experts}.down_proj"
+    plain = values_of(open_checkpoint(base))
+    pair = halves(foreign, *plain[key].shape)
+    a, b = pair.values()
+    found = values_of(open_with_base(base, write_peft(tmp_path / "adapter", write, pair)))
+    np.testing.assert_allclose(found.pop(key), plain.pop(key) + ALPHA / RANK * b @ a, atol=1e-5)
+    for other, values in plain.items():
+        np.testing.assert_array_equal(found[other], values)
+
+
 def test_experts_of_a_gguf_adapter(tmp_path: Path) -> None:
     """A and B of all experts are a stack each, as llama.cpp has them."""
     base = tiny_models.write_tiny(tmp_path / "base.gguf", "mixtral")

@@ -1,7 +1,8 @@
-"""Records what llama.cpp predicts on tiny models of every architecture; needs xllamacpp and gguf: `record_logprobs.py`.
+"""Records what llama.cpp predicts on tiny models of every architecture; needs xllamacpp and gguf.
 
-Writes logprobs.json beside itself: for each model of tiny_models.py, the log-probabilities of the likeliest tokens
-after the first tokens of a fixed text, at several lengths.
+`record_logprobs.py [NAME …]` writes logprobs.json beside itself: for each model of tiny_models.py, the
+log-probabilities of the likeliest tokens after the first tokens of a fixed text, at several lengths. With names, those
+models' alone are recorded, the others' stay.
 """
 
 from __future__ import annotations
@@ -49,9 +50,11 @@ def predictions(model: Path, ids: list[int]) -> list[list[list[float]]]:
 
 def main() -> None:
     ids = np.random.default_rng(6).integers(3, 705, max(LENGTHS)).tolist()
-    recorded = {}
+    path = HERE / "logprobs.json"
+    named = sys.argv[1:]
+    recorded = json.loads(path.read_text("utf-8"))["models"] if named else {}
     with tempfile.TemporaryDirectory() as folder:
-        for name in tiny_models.MODELS:
+        for name in named or tiny_models.MODELS:
             if name in UNLIKE_LLAMA_CPP:
                 continue
             model = tiny_models.write_tiny(Path(folder) / f"{name}.gguf", name)
@@ -61,9 +64,9 @@ def main() -> None:
         "context": CONTEXT,
         "ids": ids,
         "lengths": LENGTHS,
-        "models": recorded,
+        "models": {name: recorded[name] for name in tiny_models.MODELS if name in recorded},
     }
-    (HERE / "logprobs.json").write_text(json.dumps(result, separators=(",", ":")) + "\n", "utf-8")
+    path.write_text(json.dumps(result, separators=(",", ":")) + "\n", "utf-8")
 
 
 main()
