@@ -89,7 +89,7 @@ async def test_a_model_that_is_chosen_starts_an_engine_that_died(stage: Stage) -
         (pid,) = engine_pids()
         os.kill(pid, signal.SIGKILL)
         await play.until_shown("f5 starts it again")
-        play.app.screen.parts.models.open(stage.model)
+        play.app.screen.parts.model_opening.open(stage.model)
         await play.until(lambda: play.app.workspace.engine.is_ready)
         await play.ask("still there?")
 

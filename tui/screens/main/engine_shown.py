@@ -53,9 +53,9 @@ class EngineShown:
         self._session_id = ""
 
     @property
-    def has_model(self) -> bool:
-        """Whether a model is open, or on its way."""
-        return self._engine.phase != "empty"
+    def lacks_model(self) -> bool:
+        """Whether it is there, and no model is open in it."""
+        return self._engine.phase == "empty"
 
     @property
     def can_restart(self) -> bool:

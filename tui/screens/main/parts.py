@@ -53,7 +53,7 @@ class Parts:
 
         self.interaction = interaction = Interaction(screen)
         unkept = UnkeptTexts(interaction)
-        self.panes = SidePanes(screen, prompt, on_shown=looking.again)
+        self.side_panes = SidePanes(screen, prompt, on_shown=looking.again)
         self.switching = Switching(prompt, conversation, interaction)
 
         self.sessions = Sessions(
@@ -61,10 +61,10 @@ class Parts:
             conversation,
             history_pane,
             self.switching,
-            go_back=self.panes.go_back,
+            go_back=self.side_panes.go_back,
             interaction=interaction,
         )
-        self.session = ThisSession(conversation, engine, workspace.store, unkept, interaction)
+        self.this_session = ThisSession(conversation, engine, workspace.store, unkept, interaction)
         self.session_shown = SessionShown(
             conversation,
             header,
@@ -74,7 +74,7 @@ class Parts:
             list_sessions=self.sessions.show,
             interaction=interaction,
         )
-        self.messages = ChatMessages(conversation, transcript, prompt, self.switching, unkept, interaction)
+        self.chat_messages = ChatMessages(conversation, transcript, prompt, self.switching, unkept, interaction)
         self.answer_shown = AnswerShown(
             conversation,
             transcript,
@@ -92,10 +92,10 @@ class Parts:
             conversation,
             engine_pane,
             transcript,
-            is_seen=lambda: self.panes.is_shown("engine"),
+            is_seen=lambda: self.side_panes.is_shown("engine"),
             interaction=interaction,
         )
-        self.models = ModelOpening(
+        self.model_opening = ModelOpening(
             workspace.models,
             engine,
             use_server=workspace.use_server,
@@ -103,7 +103,9 @@ class Parts:
             status=status,
             interaction=interaction,
         )
-        self.fetches = Fetches(workspace.models, status, take_fetched=self.models.take_fetched, interaction=interaction)
+        self.fetches = Fetches(
+            workspace.models, status, take_fetched=self.model_opening.take_fetched, interaction=interaction
+        )
 
         self.prompting = Prompting(
             prompt,
@@ -113,11 +115,11 @@ class Parts:
             on_typed=workspace.housekeeping.touch,
             interaction=interaction,
         )
-        self.attached = AttachedFiles(workspace.attachments, chat, prompt, interaction)
+        self.attached_files = AttachedFiles(workspace.attachments, chat, prompt, interaction)
         commands = SlashCommands(
-            self.attached,
-            self.models,
-            self.session,
+            self.attached_files,
+            self.model_opening,
+            self.this_session,
             self.sliders,
             run_action=partial(screen.app.run_action, default_namespace=screen),
             give_back=self.prompting.give_back,
@@ -128,7 +130,7 @@ class Parts:
             transcript,
             conversation,
             workspace.prompts,
-            self.attached,
+            self.attached_files,
             opened=workspace.opened,
             carry_out=commands.carry_out,
             interaction=interaction,
@@ -140,14 +142,14 @@ class Parts:
         """Whom each message of the services concerns."""
         to = Receivers()
         answer, engine, session = self.answer_shown, self.engine_shown, self.session_shown
-        to.set(messages.EngineChanged, self.attached.model_changed, self.candidates.model_changed, engine.change)
+        to.set(messages.EngineChanged, self.attached_files.model_changed, self.candidates.model_changed, engine.change)
         to.set(messages.AbilitiesShown, engine.show_abilities)
         to.set(messages.LoadAdvanced, engine.show_load)
         to.set(messages.StatsArrived, engine.show_stats)
         to.set(messages.EngineSilent, engine.show_silence)
         to.set(messages.EngineDiedMidway, engine.show_death)
         to.set(messages.ModelChosen, engine.show_opening)
-        to.set(messages.NoModelFound, engine.show_no_model, self.models.offer_first)
+        to.set(messages.NoModelFound, engine.show_no_model, self.model_opening.offer_first)
         to.set(messages.FetchAdvanced, self.fetches.advance)
         to.set(messages.FetchEnded, self.fetches.end)
         to.set(messages.AnswerBegan, self.candidates.answer_began, answer.begin)

@@ -124,7 +124,7 @@ class MainScreen(Screen[None]):
     def active_bindings(self) -> dict[str, ActiveBinding]:
         """The keys that do something now, in the user's words."""
         active = super().active_bindings
-        if self.is_furnished and not self.parts.engine_shown.has_model:
+        if self.is_furnished and self.parts.engine_shown.lacks_model:
             # Without a model, the way to one is what matters.
             active = {
                 key: shown_as(each, N_("model")) if each.binding.id == "model.choose" else each
@@ -136,7 +136,7 @@ class MainScreen(Screen[None]):
         """Show a key only while it does something."""
         if not self.is_furnished:
             return not any(binding.action.partition("(")[0] == action for binding in MAIN_KEYS)
-        messages, panes = self.parts.messages, self.parts.panes
+        messages, panes = self.parts.chat_messages, self.parts.side_panes
         match action:
             case "go_on":
                 return messages.can_go_on
@@ -166,19 +166,19 @@ class MainScreen(Screen[None]):
 
     def action_history(self) -> None:
         """Show and focus the history; from inside it, fold it away."""
-        self.parts.panes.toggle("history", self.query_one("#sessions"))
+        self.parts.side_panes.toggle("history", self.query_one("#sessions"))
 
     def action_engine(self) -> None:
         """Show and focus the sliders; from inside them, fold them away."""
-        self.parts.panes.toggle("engine", self.query_one("#temperature"))
+        self.parts.side_panes.toggle("engine", self.query_one("#temperature"))
 
     def action_candidates(self) -> None:
         """Show and focus the candidates; from inside them, go back to the prompt box."""
-        self.parts.panes.go_to("engine", self.query_one("CandidatesPane"))
+        self.parts.side_panes.go_to("engine", self.query_one("CandidatesPane"))
 
     def action_back(self) -> None:
         """Fold a side pane away that lies over the chat, and go back to the prompt box."""
-        self.parts.panes.go_back()
+        self.parts.side_panes.go_back()
 
     def on_resize(self) -> None:
         """Where there is little room, the footer is for the keys of the chat."""
@@ -221,35 +221,35 @@ class MainScreen(Screen[None]):
 
     def action_stop(self) -> None:
         """Stop the answer."""
-        self.parts.messages.stop()
+        self.parts.chat_messages.stop()
 
     def action_again(self) -> None:
         """Write another answer."""
-        self.parts.messages.answer_again()
+        self.parts.chat_messages.answer_again()
 
     def action_go_on(self) -> None:
         """Continue the answer."""
-        self.parts.messages.go_on()
+        self.parts.chat_messages.go_on()
 
     def action_again_here(self) -> None:
         """Have the message under the cursor answered anew."""
-        self.parts.messages.answer_here()
+        self.parts.chat_messages.answer_here()
 
     def action_edit_message(self) -> None:
         """Write another version of the message under the cursor."""
-        self.parts.messages.edit()
+        self.parts.chat_messages.edit()
 
     def action_delete_message(self) -> None:
         """Delete the message under the cursor, and what follows it."""
-        self.parts.messages.delete()
+        self.parts.chat_messages.delete()
 
     def action_sibling(self, step: int) -> None:
         """Show another version of the message under the cursor."""
-        self.parts.messages.show_sibling(step)
+        self.parts.chat_messages.show_sibling(step)
 
     def action_fork(self) -> None:
         """Copy the session up to the message under the cursor."""
-        self.parts.messages.fork()
+        self.parts.chat_messages.fork()
 
     def action_tint(self) -> None:
         """Show how likely each token of the answers was, or no longer."""
@@ -267,15 +267,15 @@ class MainScreen(Screen[None]):
 
     def action_system_prompt(self) -> None:
         """Change what the model is told first."""
-        self.parts.session.ask_system()
+        self.parts.this_session.ask_system()
 
     def action_rename(self) -> None:
         """Give the session another title."""
-        self.parts.session.ask_title()
+        self.parts.this_session.ask_title()
 
     def action_export(self, wanted: str = "md") -> None:
         """Write the open session to a file."""
-        self.parts.session.begin_export(wanted)
+        self.parts.this_session.begin_export(wanted)
 
     # The sessions
 
@@ -357,7 +357,7 @@ class MainScreen(Screen[None]):
 
     def action_choose_model(self) -> None:
         """Choose a model file."""
-        self.parts.models.choose()
+        self.parts.model_opening.choose()
 
     def action_stop_fetch(self) -> None:
         """Stop the download of a model."""
