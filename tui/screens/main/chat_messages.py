@@ -40,7 +40,7 @@ class ChatMessages:
 
     @property
     def can_go_on(self) -> bool:
-        """Whether the last answer was cut short, here or where nobody writes any more."""
+        """Whether the last answer was cut short, and is ours to go on with."""
         return self._conversation.can_go_on and self._conversation.held_by is None
 
     @property
