@@ -8,6 +8,7 @@ from typing import Literal
 RopeOrder = Literal["normal", "neox"]
 Activation = Literal["silu", "gelu", "clamped"]
 Gating = Literal["softmax", "sigmoid"]
+Recurrent = Literal["convolution", "delta net"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,10 @@ class Architecture:
     gating: what makes probabilities of the router's results. normed_shares: those of the experts chosen are made to add
     up to one. routing_in_file: both as the file says; gating if it does not.
     gated_shared: what all tokens go through beside the experts counts as much as a row of the router's says.
+    output_norm: what the last norm is called.
+    recurrent: what stands in place of attention in some layers, which the file names. query_gates: every query has a
+    gate beside it, for what its head's attention gives. grouped_gates: the gates of a delta net are grouped by its key
+    heads, and so are its value heads.
     wide_queries_at: with so many layers, queries are scaled by dim / n_heads instead of by head_dim; None
     where no size has it.
     """
@@ -56,6 +61,10 @@ class Architecture:
     normed_shares: bool = True
     routing_in_file: bool = False
     gated_shared: bool = False
+    output_norm: str = "output_norm"
+    recurrent: Recurrent | None = None
+    query_gates: bool = False
+    grouped_gates: bool = False
 
     def query_width(self, n_layers: int, dim: int, n_heads: int, head_dim: int) -> int:
         """By the root of which queries are divided."""
@@ -129,6 +138,15 @@ ARCHITECTURES = {
         Architecture("bailingmoe2", rope_order="neox", qk_norms=True, gating="sigmoid", routing_in_file=True),
         Architecture("dots1", rope_order="neox", qk_norms=True, gating="sigmoid", routing_in_file=True),
         Architecture("olmoe", rope_order="neox", qk_norms=True, wide_qk_norms=True, normed_shares=False),
+        Architecture("lfm2", rope_order="neox", qk_norms=True, recurrent="convolution", output_norm="token_embd_norm"),
+        Architecture(
+            "qwen35",
+            rope_order="neox",
+            qk_norms=True,
+            ffn_norm="post_attention_norm",
+            recurrent="delta net",
+            query_gates=True,
+        ),
     )
 }
 """By the name that GGUF has for each. Mistral and Mixtral are llama there, from Ministral 3 on mistral3. Of models that

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 from array import array
@@ -10,12 +11,17 @@ from pathlib import Path
 
 import msgspec
 
+from engine.architectures import ARCHITECTURES, Architecture
 from engine.chat import choose_format
 from engine.checkpoints import Checkpoint, Metadata, open_checkpoint, open_with_base
 from engine.checkpoints.finding import is_model_folder, model_name, model_paths
+from engine.checkpoints.limits import MAX_LAYERS
 from engine.errors import NEEDS_BASE, EngineError, ModelFileError, TemplateError
+from engine.gguf_attention import layers_attention
+from engine.gguf_recurrence import recurrence_from_gguf
 from engine.memory import available_bytes
 from engine.quantization import quantization_name
+from engine.recurrence import bytes_with_copies
 from engine.typed_path import typed_path
 
 ENGINE_BYTES = 120 << 20
@@ -98,8 +104,8 @@ def inspect_model(path: str | Path, *, context: int | None = None, base: str | P
         )
     available = available_bytes()
     weights = checkpoint.weights_bytes
-    provided = context if context is not None else _context_that_fits(sizes, available - weights)
-    needs = weights + ENGINE_BYTES + provided * sizes.kv_bytes_per_token
+    provided = context if context is not None else _context_that_fits(sizes, available - weights - sizes.state_bytes)
+    needs = weights + ENGINE_BYTES + sizes.state_bytes + provided * sizes.kv_bytes_per_token
     template, template_source = _template(checkpoint)
     return ModelInfo(
         path=str(path),
@@ -239,6 +245,23 @@ class _Sizes:
         value_dim = self._of(metadata, "attention.value_length") or head_dim
         kv_heads = self._sum(metadata, "attention.head_count_kv") or self.layers * n_heads
         self.kv_bytes_per_token = 2 * kv_heads * (key_dim + value_dim) if checkpoint.tensors else 0
+        self.state_bytes = 0
+        architecture = ARCHITECTURES.get(self.architecture)
+        if architecture is not None and architecture.recurrent and checkpoint.tensors:
+            with contextlib.suppress(EngineError):
+                self._take_what_attends(metadata, architecture)
+
+    def _take_what_attends(self, metadata: Metadata, architecture: Architecture) -> None:
+        """Of a model in which not all layers attend. Raises EngineError for numbers that make no sense."""
+        n_layers = self.layers - self._of(metadata, "nextn_predict_layers")
+        if not 1 <= n_layers <= MAX_LAYERS:
+            return
+        dim = self._of(metadata, "embedding_length")
+        attention = layers_attention(metadata, architecture, n_layers, dim)
+        recurrence = recurrence_from_gguf(metadata, architecture, attention, dim)
+        self.kv_bytes_per_token = 4 * sum(layer.kv_dim for layer in attention)
+        n_recurrent = sum(not layer.n_kv_heads for layer in attention)
+        self.state_bytes = bytes_with_copies(recurrence, n_recurrent)
 
     def _of(self, metadata: Metadata, key: str) -> int:
         value = metadata.get(f"{self.architecture}.{key}")

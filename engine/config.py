@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from engine.architectures import Architecture, Gating
+from engine.recurrence import Recurrence
 
 RopeScalingType = Literal["none", "linear", "yarn", "longrope"]
 
@@ -97,7 +98,7 @@ class ModelConfig:
     """The sizes of a model.
 
     dim: width of the residual stream. hidden_dim: width of the feed-forward layer, where there are no experts.
-    attention: how each layer attends.
+    attention: how each layer attends. recurrence: what stands in its place in layers without key-value heads.
     query_scale: what queries are multiplied by, at position p times 1 + query_growth · ln(1 + p // query_growth_span).
     embedding_scale: what embeddings are multiplied by. residual_scale: what a layer's results are multiplied by before
     they are added. logit_divisor: what logits are divided by.
@@ -111,6 +112,7 @@ class ModelConfig:
     architecture: Architecture
     name: str
     attention: tuple[Attention, ...]
+    recurrence: Recurrence | None
     dim: int
     hidden_dim: int
     vocab_size: int
@@ -145,3 +147,20 @@ class ModelConfig:
     def shapes(self) -> tuple[Attention, ...]:
         """The different shapes of the layers that attend, in the order in which they come."""
         return tuple(dict.fromkeys(attention.shape for attention in self.attention if attention.n_kv_heads))
+
+    @property
+    def recurrent_layers(self) -> tuple[int, ...]:
+        """The layers that do not attend."""
+        return tuple(i for i, attention in enumerate(self.attention) if not attention.n_kv_heads)
+
+    def first_dim(self, layer: int) -> int:
+        """Width of what a layer makes of a position before it attends, or does what it does instead."""
+        attention = self.attention[layer]
+        if self.recurrence is not None and not attention.n_kv_heads:
+            return self.recurrence.rows
+        return attention.qkv_dim + (attention.q_dim if self.architecture.query_gates else 0)
+
+    def mixed_dim(self, layer: int) -> int:
+        """Width of what comes of that, which goes through the layer's output matrix."""
+        attention = self.attention[layer]
+        return self.recurrence.dim if self.recurrence is not None and not attention.n_kv_heads else attention.q_dim

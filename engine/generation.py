@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from engine.chat import StopMatcher
 from engine.chat.channels import Channels
 from engine.errors import EngineError
-from engine.kept_caches import common_prefix_length
 from engine.prompt import EncodedPrompt, check_ids, encode_prompt
 from engine.protocol import (
     AnyEvent,
@@ -149,14 +148,13 @@ class _Answer:
         # The last token is always read, since its logits are needed.
         if self.command.reuse:
             model.enter_session(self.command.session, ids)
-            self.n_reused = min(common_prefix_length(model.cached_ids, ids), total - 1)
+            self.n_reused = model.reusable(ids[:-1])
         self._tell_progress(self.n_reused)
         model.expect(total + min(self._room() + 1, ROOM_FOR_ANSWER))
         logits = None
-        for start in range(self.n_reused, total, model.batch_size):
+        for start, end in model.parts(ids, self.n_reused):
             if self.control.stopped:
                 return None
-            end = min(start + model.batch_size, total)
             logits = model.evaluate(ids[start:end], start)
             self._tell_progress(end)
         return logits

@@ -10,6 +10,7 @@ from engine.checkpoints import Metadata
 from engine.checkpoints.limits import MAX_HEADS, MAX_LAYERS, MAX_WIDTH
 from engine.config import Attention
 from engine.errors import UnsupportedModelError
+from engine.gguf_recurrence import delta_net_layers
 from engine.kernels.sizes import BLOCK
 
 
@@ -17,14 +18,18 @@ def layers_attention(meta: Metadata, architecture: Architecture, n_layers: int, 
     """How each layer attends. Raises ModelFileError for numbers that do not fit, UnsupportedModelError for others."""
     arch = architecture.name
     n_heads = sizes_of_layers(meta, f"{arch}.attention.head_count", n_layers, high=MAX_HEADS)
-    n_kv_heads = sizes_of_layers(meta, f"{arch}.attention.head_count_kv", n_layers, n_heads, high=MAX_HEADS)
+    least = 0 if architecture.recurrent else 1
+    n_kv_heads = sizes_of_layers(meta, f"{arch}.attention.head_count_kv", n_layers, n_heads, low=least, high=MAX_HEADS)
+    if architecture.recurrent == "delta net":
+        recurrent_layers = delta_net_layers(meta, arch, n_layers)
+        n_kv_heads = [0 if recurrent else heads for heads, recurrent in zip(n_kv_heads, recurrent_layers, strict=True)]
     windows, turned = _windows(meta, architecture, n_layers), _turned(meta, architecture, n_layers)
     head_dim = _head_dim(meta, arch, dim, n_heads[0])
     rope_dim = meta.integer(f"{arch}.rope.dimension_count", head_dim, low=2, high=head_dim)
     if rope_dim % 2 or head_dim % 2:
         raise meta.error(f"{arch}.rope.dimension_count is {rope_dim} in a head of {head_dim}; both should be even.")
     for heads, kv_heads in zip(n_heads, n_kv_heads, strict=True):
-        if heads % kv_heads:
+        if kv_heads and heads % kv_heads:
             raise meta.error(f"{heads} heads cannot share {kv_heads} key-value heads evenly.")
     layers = tuple(
         Attention(

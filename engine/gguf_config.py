@@ -13,6 +13,7 @@ from engine.config import Attention, Experts, ModelConfig, RopeScaling, RopeScal
 from engine.errors import UnsupportedModelError
 from engine.gguf_attention import layers_attention, sizes_of_layers
 from engine.gguf_experts import experts_from_gguf
+from engine.gguf_recurrence import recurrence_from_gguf
 from engine.model_tensors import biased_matrices, check_tensors
 
 MAX_VOCAB = 1 << 24
@@ -44,6 +45,7 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
         architecture=architecture,
         name=_name(meta),
         attention=attention,
+        recurrence=recurrence_from_gguf(meta, architecture, attention, dim),
         dim=dim,
         hidden_dim=_hidden_dim(meta, arch, n_layers, experts),
         vocab_size=_vocab_size(meta),
@@ -59,7 +61,7 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
         residual_scale=scales.residuals,
         logit_divisor=scales.logits,
         tied="output.weight" not in tensors,
-        qkv_in_one=any(name.endswith(".attn_qkv.weight") for name in tensors),
+        qkv_in_one=architecture.recurrent != "delta net" and any(name.endswith(".attn_qkv.weight") for name in tensors),
         biases=biased_matrices(tensors),
         attn_softcap=_softcap(meta, f"{arch}.attn_logit_softcapping", architecture.attn_softcap),
         final_softcap=_softcap(meta, f"{arch}.final_logit_softcapping", architecture.final_softcap),

@@ -25,7 +25,7 @@ from engine.new_file import NewFile, clear_parts
 
 if TYPE_CHECKING:
     from engine.checkpoints import Checkpoint
-    from engine.kv_cache import KVCache
+    from engine.text_memory import TextMemory
 
 log = logging.getLogger(__name__)
 
@@ -93,8 +93,8 @@ def common_prefix_length(a: Sequence[int], b: Sequence[int]) -> int:
 class KeptCaches:
     """The files of one model, and which session its cache in memory belongs to."""
 
-    def __init__(self, directory: Path, model: str, cache: KVCache, limit_bytes: int = LIMIT_BYTES) -> None:
-        self._directory, self._model, self._cache, self._limit_bytes = directory, model, cache, limit_bytes
+    def __init__(self, directory: Path, model: str, memory: TextMemory, limit_bytes: int = LIMIT_BYTES) -> None:
+        self._directory, self._model, self._memory, self._limit_bytes = directory, model, memory, limit_bytes
         self._key = ""
         self._kept_ids: list[int] = []
 
@@ -111,9 +111,9 @@ class KeptCaches:
         with contextlib.suppress(OSError), kept_file(self._directory, key).open("rb") as file:
             kept, total = self._read_head(file)
             spared = common_prefix_length(kept, ids)
-            if spared >= common_prefix_length(held, ids) + LEAST_GAIN_TOKENS and len(kept) <= self._cache.max_seq_len:
+            if spared >= common_prefix_length(held, ids) + LEAST_GAIN_TOKENS and len(kept) <= self._memory.max_seq_len:
                 held.clear()
-                if self._cache.restore(file, file.tell(), len(kept)) != total:
+                if self._memory.restore(file, file.tell(), kept) != total:
                     log.warning("A kept cache is damaged; the session is read anew.")
                     return
                 held[:] = kept
@@ -136,7 +136,7 @@ class KeptCaches:
                 with open(new.fileno(), "wb", closefd=False) as file:
                     file.seek(HEADER_BYTES)
                     file.write(array("i", held).tobytes())
-                    total = self._cache.save(file, len(held))
+                    total = self._memory.save(file, held)
                     file.seek(0)
                     file.write(self._header(len(held), total))
                 new.keep()
@@ -159,7 +159,7 @@ class KeptCaches:
         with contextlib.suppress(ValueError, KeyError, TypeError, OverflowError, RecursionError):
             head = json.loads(header.removeprefix(MAGIC)) if header.startswith(MAGIC) else {}
             n_tokens = int(head["n_tokens"])
-            whole = HEADER_BYTES + 4 * n_tokens + self._cache.saved_bytes(n_tokens)
+            whole = HEADER_BYTES + 4 * n_tokens + self._memory.saved_bytes(n_tokens)
             if head["model"] == self._model and os.fstat(file.fileno()).st_size == whole:
                 return array("i", file.read(4 * n_tokens)).tolist(), int(head["sum"])
         return [], 0

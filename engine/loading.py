@@ -25,9 +25,11 @@ from engine.prepared_files import PREPARED
 from engine.protocol import Load, ModelCard
 from engine.quantization import name_without_quantization, quantization_name
 from engine.recommendation import recommended_sampling
+from engine.recurrence import bytes_with_copies
 from engine.reports import ReportStage
 from engine.rope import layer_frequencies
 from engine.team import default_threads
+from engine.text_memory import TextMemory
 from engine.tokenizer import load_tokenizer
 from engine.tokenizer.vocabulary import MERGES
 from engine.transformer import Transformer
@@ -124,7 +126,8 @@ def choose_context(command: Load, config: ModelConfig, weights_bytes: int) -> in
     if command.context is not None:
         return command.context
     per_token = KVCache.bytes_per_token(config, command.kv_type)
-    free = max(0, available_bytes() - weights_bytes)
+    state_bytes = bytes_with_copies(config.recurrence, len(config.recurrent_layers))
+    free = max(0, available_bytes() - weights_bytes - state_bytes)
     fits = int(free * CACHE_SHARE) // per_token
     return min(config.max_seq_len, max(LEAST_CONTEXT, fits // LEAST_CONTEXT * LEAST_CONTEXT))
 
@@ -176,9 +179,9 @@ def _kept(cache_dir: str | None, checkpoint: Checkpoint, transformer: Transforme
     """The sessions of this model whose caches are on disk. Raises OSError where the model's files are no more."""
     if cache_dir is None:
         return None
-    config, cache = transformer.config, transformer.cache
+    config, memory = transformer.config, TextMemory(transformer.cache, transformer.state)
     # Keys are kept turned, and some models turn otherwise in a long context.
     divisors = transformer.weights.rope_divisors_for(config, transformer.max_seq_len)
     turns = {id(angles): (angles.tolist(), magnitude) for angles, magnitude in layer_frequencies(config, divisors)}
-    layout = f"{cache.layout} {list(turns.values())}"
-    return KeptCaches(Path(cache_dir) / KEPT, fingerprint(checkpoint, layout), cache)
+    layout = f"{memory.layout} {list(turns.values())}"
+    return KeptCaches(Path(cache_dir) / KEPT, fingerprint(checkpoint, layout), memory)

@@ -10,7 +10,6 @@ import msgspec
 
 from engine.chat.channels import Channels, encode_answer
 from engine.errors import ContextFullError, EngineError
-from engine.kept_caches import common_prefix_length
 from engine.prompt import encode_prompt
 from engine.protocol import AnyEvent, Candidate, ChatPrompt, Generate, Look, Looked, PromptProgress
 from engine.sampling import Floats, Sampler
@@ -60,13 +59,14 @@ class Looker:
         if len(ids) > self._model.max_seq_len:
             raise ContextFullError(len(ids), self._model.max_seq_len)
         if command.read:
-            self._read(known.prompt_ids + known.answer_ids, command, control, emit)
+            whole = known.prompt_ids + known.answer_ids
+            self._read(whole if self._model.goes_back else ids, command, control, emit)
         logits = self._logits_after(ids)
         told = Looked(request_id=command.request_id, at=at)
         if command.prompt is not None:
             told = msgspec.structs.replace(told, ids=known.answer_ids, pieces=known.pieces)
         if logits is None:
-            n_unread = len(ids) - common_prefix_length(self._model.cached_ids, ids)
+            n_unread = len(ids) - self._model.reusable(ids[:-1])
             return msgspec.structs.replace(told, n_unread=n_unread)
         followed = known.answer_ids[at] if at < len(known.answer_ids) else None
         return msgspec.structs.replace(told, candidates=self._candidates(logits, ids, followed, command))
@@ -75,11 +75,12 @@ class Looker:
         """Read what the cache lacks of these, unless it is stopped on the way."""
         model, ids = self._model, ids[: self._model.max_seq_len]
         model.enter_session(command.session, ids)
-        first = common_prefix_length(model.cached_ids, ids)
-        for start in range(first, len(ids), model.batch_size):
+        first = model.reusable(ids[:-1])
+        if len(ids) - first <= READ_UNASKED:
+            return
+        for start, end in model.parts(ids, first):
             if control.stopped:
                 return
-            end = min(start + model.batch_size, len(ids))
             model.evaluate(ids[start:end], start)
             emit(PromptProgress(request_id=command.request_id, done=end, total=len(ids), reused=first))
 
@@ -91,10 +92,9 @@ class Looker:
         if self._logits is not None and ids == self._ids:
             return self._logits
         cached = self._model.cached_ids
-        n_cached = common_prefix_length(cached, ids)
-        if len(ids) - n_cached > READ_UNASKED:
+        if len(ids) - self._model.reusable(ids[:-1]) > READ_UNASKED:
             return None
-        later = cached[len(ids) :] if n_cached == len(ids) else []
+        later = cached[len(ids) :] if cached[: len(ids)] == ids else []
         logits = self._model.evaluate(ids[-1:], len(ids) - 1)
         cached.extend(later)
         self._ids, self._logits = ids, logits.copy()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.checkpoints import Metadata
+from engine.kept_caches import common_prefix_length
 from engine.protocol import ModelCard
 from engine.tokenizer import Tokenizer
 
@@ -44,6 +45,19 @@ class LanguageModel:
     def cached_ids(self) -> list[int]:
         """The tokens whose keys and values the cache holds."""
         return self._whole().cached_ids
+
+    @property
+    def goes_back(self) -> bool:
+        """Whether it can go on from any position in the cache. Else from some, which `reusable` says."""
+        return self._whole().state is None
+
+    def reusable(self, ids: Sequence[int]) -> int:
+        """How many of these tokens need not be read, since the cache has them."""
+        return self._whole().reach(common_prefix_length(self.cached_ids, ids))
+
+    def parts(self, ids: Sequence[int], start: int) -> Iterator[tuple[int, int]]:
+        """The batches in which ids are best read from position `start` on; take one, read it, then take the next."""
+        return self._whole().parts(start, len(ids), common_prefix_length(self.cached_ids, ids))
 
     def expect(self, n_positions: int) -> None:
         """Make room for a text of so many tokens at once."""

@@ -8,6 +8,7 @@ from engine.checkpoints import TensorInfo
 from engine.config import Attention, Experts, ModelConfig
 from engine.errors import ModelFileError, UnsupportedModelError
 from engine.kernels.sizes import LANES
+from engine.recurrent_tensors import recurrent_shapes
 
 IGNORED_TENSORS = (".attn_rot_embd.weight", ".rope_freqs.weight", ".attention.rotary_emb.inv_freq")
 """Endings of tensors that old converters wrote and nobody needs."""
@@ -36,12 +37,13 @@ def biased_matrices(tensors: Iterable[str]) -> frozenset[str]:
 def tensor_shapes(config: ModelConfig) -> Shapes:
     """Every tensor that a model of this configuration must have, with its shape."""
     yield "token_embd.weight", (config.vocab_size, config.dim)
-    yield "output_norm.weight", (config.dim,)
+    yield f"{config.architecture.output_norm}.weight", (config.dim,)
     if not config.tied:
         yield "output.weight", (config.vocab_size, config.dim)
     for layer in range(config.n_layers):
-        attention = _attention(config, config.attention[layer])
-        for name, shape in (*attention, *_feed_forward(config, config.experts_of(layer))):
+        attention = config.attention[layer]
+        mixer = _attention(config, attention) if attention.n_kv_heads else _recurrent(config)
+        for name, shape in (*mixer, *_feed_forward(config, config.experts_of(layer))):
             yield f"blk.{layer}.{name}", shape
 
 
@@ -49,7 +51,7 @@ def _attention(config: ModelConfig, attention: Attention) -> Shapes:
     dim, q_dim, kv_dim = config.dim, attention.q_dim, attention.kv_dim
     architecture = config.architecture
     yield "attn_norm.weight", (dim,)
-    parts = {"attn_q": q_dim, "attn_k": kv_dim, "attn_v": kv_dim}
+    parts = {"attn_q": 2 * q_dim if architecture.query_gates else q_dim, "attn_k": kv_dim, "attn_v": kv_dim}
     if config.qkv_in_one:
         yield from _matrix(config, "attn_qkv", sum(parts.values()), dim)
         yield from _biases(config, parts)
@@ -65,6 +67,12 @@ def _attention(config: ModelConfig, attention: Attention) -> Shapes:
     yield from _matrix(config, "attn_output", dim, q_dim)
     if architecture.post_norms:
         yield "post_attention_norm.weight", (dim,)
+
+
+def _recurrent(config: ModelConfig) -> Shapes:
+    yield "attn_norm.weight", (config.dim,)
+    if config.recurrence is not None:
+        yield from recurrent_shapes(config.recurrence, config.dim)
 
 
 def _feed_forward(config: ModelConfig, experts: Experts | None) -> Shapes:

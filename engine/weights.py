@@ -18,6 +18,8 @@ from engine.errors import UnsupportedModelError
 from engine.kernels.sizes import BLOCK
 from engine.panels import Matrix, MatrixPlan, PanelFolder, PanelStore, open_panels, plan_matrix
 from engine.panels.layout import plan_side_by_side
+from engine.recurrent_tensors import input_matrices, output_matrix
+from engine.recurrent_weights import RecurrentWeights, recurrent_weights
 
 Vector = NDArray[np.float32]
 """float32, padded with zeros to whole blocks of 32."""
@@ -49,6 +51,7 @@ class LayerWeights:
     attn_norm, ffn_norm: (dim,). wqkv: (q_dim + 2·kv_dim, dim). wo: (dim, q_dim). What follows is None (w_gate_up:
     nothing) in models that do not have it. w_gate_up: (2·hidden_dim, dim). w_down: (dim, hidden_dim); beside experts,
     both are what all tokens go through, hidden_dim being its width. qkv_bias: (q_dim + 2·kv_dim,).
+    recurrent: of a layer that does not attend; wqkv and wo are then its first and its last matrices.
     wo_bias, down_bias: (dim,). gate_up_bias: (2·hidden_dim,).
     q_norm, k_norm: (head_dim,), or (q_dim,) and (kv_dim,) where all heads are normed together.
     attn_post_norm, ffn_post_norm: (dim,). sinks: (n_heads,).
@@ -70,6 +73,7 @@ class LayerWeights:
     ffn_post_norm: Vector | None
     sinks: Vector | None
     experts: ExpertWeights | None
+    recurrent: RecurrentWeights | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,10 @@ def load_weights(
         found = [_values(tensors[name]) for name in names if name in tensors]
         return _padded(np.concatenate(found, axis=-1)) if found else None
 
+    def plain(name: str) -> Vector | None:
+        """A vector as it is, or a few."""
+        return _values(tensors[name]) if name in tensors else None
+
     def norm(name: str) -> Vector:
         return _padded(_values(tensors[f"{name}.weight"]))
 
@@ -157,13 +165,14 @@ def load_weights(
             ffn_post_norm=vector(f"blk.{i}.post_ffw_norm.weight"),
             sinks=vector(f"blk.{i}.attn_sinks.weight"),
             experts=experts(i),
+            recurrent=recurrent_weights(f"blk.{i}.", plain),
         )
         for i in range(config.n_layers)
     ]
     return ModelWeights(
         embedding=matrices("embedding")[0],
         layers=layers,
-        output_norm=norm("output_norm") / np.float32(config.logit_divisor),
+        output_norm=norm(architecture.output_norm) / np.float32(config.logit_divisor),
         output=matrices("embedding" if config.tied else "output")[0],
         rope_divisors=vector("rope_freqs.weight" if "rope_freqs.weight" in tensors else "rope_factors_short.weight"),
         long_rope_divisors=vector("rope_factors_long.weight"),
@@ -189,9 +198,12 @@ def _layer_plans(i: int, config: ModelConfig, tensors: dict[str, TensorInfo]) ->
     qkv = ["attn_qkv"] if config.qkv_in_one else ["attn_q", "attn_k", "attn_v"]
     if config.attention[i].shared_from is not None:
         qkv = ["attn_q"]
+    output = "attn_output"
+    if config.recurrence is not None and not config.attention[i].n_kv_heads:
+        qkv, output = input_matrices(config.recurrence), output_matrix(config.recurrence)
     plans = {
         f"{i}.wqkv": plan_side_by_side(f"{i}.wqkv", *map(tensor, qkv)),
-        f"{i}.wo": [plan_matrix(f"{i}.wo", tensor("attn_output"))],
+        f"{i}.wo": [plan_matrix(f"{i}.wo", tensor(output))],
     }
     experts, gate_in_up, shared = config.experts_of(i), config.architecture.gate_in_up, ""
     if experts is not None:

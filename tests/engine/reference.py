@@ -6,6 +6,8 @@ import numpy as np
 from gguf import GGUFReader
 from gguf.quants import dequantize
 
+from tests.engine.recurrent_reference import delta_net, short_convolution
+
 NEIGHBOURS = {
     "llama",
     "mistral3",
@@ -37,9 +39,10 @@ class ReferenceModel:
             return default if field is None else field.contents()
 
         self.gemma = arch.startswith("gemma")
+        self.get = get
         self.n_layers = get("block_count") - get("nextn_predict_layers", 0)
         self.n_heads = get("attention.head_count")
-        self.n_kv_heads = get("attention.head_count_kv", self.n_heads)
+        self.n_kv_heads = np.max(get("attention.head_count_kv", self.n_heads))
         self.dim = get("embedding_length")
         self.head_dim = get("attention.key_length", self.dim // self.n_heads)
         self.rope_dim = get("rope.dimension_count", self.head_dim)
@@ -49,7 +52,7 @@ class ReferenceModel:
         self.final_softcap = get("final_logit_softcapping", 0.0)
         self.window = get("attention.sliding_window", 0)
         self.window_every = {"gemma2": 2, "gemma3": 6, "gpt-oss": 2}.get(arch, 1)
-        self.ffn_norm = "post_attention_norm" if arch in ("gpt-oss", "glm4moe") else "ffn_norm"
+        self.ffn_norm = "post_attention_norm" if arch in ("gpt-oss", "glm4moe", "qwen35") else "ffn_norm"
         self.n_experts = get("expert_count", 0)
         self.n_experts_used = get("expert_used_count", 0)
         in_file = arch in ("glm4moe", "bailingmoe2", "dots1")
@@ -78,13 +81,20 @@ class ReferenceModel:
         x = t["token_embd.weight"][ids] * np.float32(self.embedding_scale)
         for layer in range(self.n_layers):
             block = f"blk.{layer}."
-            y = self.attention(rms_norm(x, t[block + "attn_norm.weight"], self.eps), layer)
+            y = rms_norm(x, t[block + "attn_norm.weight"], self.eps)
+            if block + "shortconv.conv.weight" in t:
+                y = short_convolution(t, block, y)
+            elif block + "ssm_conv1d.weight" in t:
+                y = delta_net(t, block, y, self.get)
+            else:
+                y = self.attention(y, layer)
             y = y if self.ffn_norm == "post_attention_norm" else self.post_norm(y, block + "post_attention_norm.weight")
             x = x + self.residual_scale * y
             y = rms_norm(x, t[f"{block}{self.ffn_norm}.weight"], self.eps)
             y = self.experts(y, block) if f"{block}ffn_gate_inp.weight" in t else self.feed_forward(y, block)
             x = x + self.residual_scale * self.post_norm(y, block + "post_ffw_norm.weight")
-        x = rms_norm(x, t["output_norm.weight"], self.eps) / self.logit_divisor
+        norm = t["token_embd_norm.weight" if self.arch == "lfm2" else "output_norm.weight"]
+        x = rms_norm(x, norm, self.eps) / self.logit_divisor
         return softcap(x @ t.get("output.weight", t["token_embd.weight"]).T, self.final_softcap)
 
     def post_norm(self, x, name):
@@ -105,6 +115,9 @@ class ReferenceModel:
     def attention(self, x, layer):
         t, n, block = self.tensors, len(x), f"blk.{layer}."
         q, k, v = self.qkv(x, block)
+        gates = 1.0
+        if self.arch == "qwen35":
+            q, gates = np.split(q.reshape(n, self.n_heads, -1), 2, axis=-1)
         if block + "attn_q_norm.weight" in t:
             q = self.qk_norm(q, t[block + "attn_q_norm.weight"])
             k = self.qk_norm(k, t[block + "attn_k_norm.weight"])
@@ -127,7 +140,8 @@ class ReferenceModel:
         weights = np.exp(scores - top)
         rounded = in_blocks(weights * step[:, :, 0].T[:, None], as_activations) / step[:, :, 0].T[:, None]
         rounded /= weights.sum(-1, keepdims=True) + np.exp(sinks - top)
-        out = np.einsum("hqk,khd->qhd", rounded, v).reshape(n, -1).astype(np.float32)
+        out = np.einsum("hqk,khd->qhd", rounded, v)
+        out = (out * sigmoid(gates) if self.arch == "qwen35" else out).reshape(n, -1).astype(np.float32)
         return out @ t[block + "attn_output.weight"].T + t.get(block + "attn_output.bias", 0)
 
     def qk_norm(self, x, weight):

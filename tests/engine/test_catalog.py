@@ -22,6 +22,7 @@ from engine.catalog import (
 )
 from engine.checkpoints import Checkpoint, open_checkpoint
 from engine.errors import EngineError, ModelFileError, UnsupportedModelError
+from tests.engine import tiny_models
 
 FIELDS = (
     "path format architecture quantization parameters size_bytes context vocab layers template template_source "
@@ -245,3 +246,13 @@ def test_a_file_that_goes_away_while_it_is_read(tmp_path: Path, write_model, mon
     monkeypatch.setattr(catalog, "open_checkpoint", open_and_lose)
     with pytest.raises(ModelFileError, match="went away"):
         inspect_model(write_model(tmp_path / "tiny.gguf"))
+
+
+def test_layers_without_attention_have_no_cache_but_a_state(tmp_path: Path) -> None:
+    """Of five layers of LFM2's two attend; Qwen 3.5's has a matrix for each head of the others, and copies of that."""
+    short = inspect_model(tiny_models.write_tiny(tmp_path / "short.gguf", "lfm2"))
+    assert short.kv_bytes_per_token == 2 * 2 * 2 * 2 * 16
+    delta = inspect_model(tiny_models.write_tiny(tmp_path / "delta.gguf", "qwen35"))
+    assert delta.kv_bytes_per_token == 2 * 2 * 2 * 2 * 32
+    state = delta.needs_bytes - delta.weights_bytes - catalog.ENGINE_BYTES - 256 * delta.kv_bytes_per_token
+    assert state >= 7 * 3 * 4 * 32 * 32 * 4

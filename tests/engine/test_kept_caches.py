@@ -166,8 +166,9 @@ def test_until_it_is_whole_a_file_is_nowhere_to_be_seen(open_again, folder, monk
     save, seen = model.transformer.cache.save, []
 
     def look(file, n_tokens):
-        save(file, n_tokens)
+        total = save(file, n_tokens)
         seen.append([path.suffix for path in folder.iterdir()])
+        return total
 
     monkeypatch.setattr(model.transformer.cache, "save", look)
     model.keep_session()
@@ -207,7 +208,7 @@ def test_a_session_that_is_forgotten_while_it_is_written_is_not_kept(open_again,
 
     def save_late(file, n_tokens):
         forget(folder, "session")
-        save(file, n_tokens)
+        return save(file, n_tokens)
 
     monkeypatch.setattr(model.transformer.cache, "save", save_late)
     model.keep_session()

@@ -11,6 +11,14 @@ import numpy as np
 from gguf import GGMLQuantizationType, GGUFWriter
 from gguf.quants import quantize
 
+from tests.engine.tiny_recurrent import (
+    CONVOLUTIONS,
+    DELTA_NET_KEYS,
+    DELTA_NETS,
+    recurrent_layers,
+    recurrent_tensors,
+)
+
 VOCABULARY = Path(__file__).with_name("data") / "spm_vocabulary.json"
 
 QKV = ("attn_q", "attn_k", "attn_v")
@@ -196,6 +204,16 @@ MODELS = {
     },
     "olmoe": {**EXPERTS, "head_count_kv": 4, "untied": True},
     "granitemoe-shared": {**SCALES, **EXPERTS, "expert_shared_feed_forward_length": 48, "shared": 48},
+    "lfm2": {"head_count_kv": [0, 0, 2, 0, 2], "layers": 5, "shortconv.l_cache": 3, "rope.freq_base": 1_000_000.0},
+    "qwen35": {**DELTA_NET_KEYS, "layers": 5, "full_attention_interval": 2},
+    "qwen35-shared": {
+        **DELTA_NET_KEYS,
+        "layers": 4,
+        "attention.recurrent_layers": [True, True, False, True, False],
+        "ignored": 1,
+        "nextn_predict_layers": 1,
+        "ssm.group_count": 2,
+    },
 }
 """Each model's GGUF keys (without the architecture's name), and what is no key: see write_tiny."""
 
@@ -208,7 +226,18 @@ ARCHITECTURES = {
 }
 """Of models whose name does not begin with it."""
 
-NORMED = ("qwen3", "qwen3moe", "qwen3vl", "qwen3vlmoe", "gemma3", "bailingmoe2", "dots1", "olmoe")
+NORMED = (
+    "qwen3",
+    "qwen3moe",
+    "qwen3vl",
+    "qwen3vlmoe",
+    "gemma3",
+    "bailingmoe2",
+    "dots1",
+    "olmoe",
+    *CONVOLUTIONS,
+    *DELTA_NETS,
+)
 """Architectures with norms of queries and keys."""
 
 WIDE_NORMED = ("olmoe",)
@@ -273,7 +302,7 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
         in_one=in_one,
         dim=dim,
         q_dim=heads * head_dim,
-        kv_dim=kv_heads * head_dim,
+        kv_dim=(max(kv_heads) if isinstance(kv_heads, list) else kv_heads) * head_dim,
         head_dim=head_dim,
         hidden=hidden,
         expert_hidden=options.get("expert_feed_forward_length", hidden),
@@ -286,11 +315,15 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
         untied=untied,
         biases=biases,
         qk_norms=qk_norms,
+        keys=keys,
+        recurrent=recurrent_layers(keys, layers),
     )
     for tensor, shape, spread in tensors(tiny):
         values = rng.standard_normal(shape, np.float32) * np.float32(spread)
         if "norm" in tensor:
             values += np.float32(1.0)
+        if tensor.endswith("ssm_a"):
+            values = -np.exp(values)
         kind = GGMLQuantizationType[
             next(turn) if tensor.endswith("weight") and values.ndim > 1 and shape[-1] % 32 == 0 else "F32"
         ]
@@ -312,7 +345,7 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
 def tensors(m):
     """(name, shape, standard deviation) of each tensor of a tiny model."""
     yield "token_embd.weight", (m.vocab, m.dim), 0.5
-    yield "output_norm.weight", (m.dim,), 0.2
+    yield ("token_embd_norm" if m.arch in CONVOLUTIONS else "output_norm") + ".weight", (m.dim,), 0.2
     if m.untied:
         yield "output.weight", (m.vocab, m.dim), m.dim**-0.5
     for layer in range(m.layers + m.ignored):
@@ -321,14 +354,14 @@ def tensors(m):
             yield block + "nextn.eh_proj.weight", (m.dim, 2 * m.dim), m.dim**-0.5
             yield block + "nextn.enorm.weight", (m.dim,), 0.2
             yield block + "nextn.hnorm.weight", (m.dim,), 0.2
-        yield from attention(m, block)
+        yield block + "attn_norm.weight", (m.dim,), 0.2
+        yield from recurrent_tensors(block, m.keys) if layer in m.recurrent else attention(m, block)
         yield from feed_forward(m, block, m.experts if layer >= m.dense else 0)
 
 
 def attention(m, block):
     """Queries and keys are large enough to make it lively."""
-    even, rows = m.dim**-0.5, (m.q_dim, m.kv_dim, m.kv_dim)
-    yield block + "attn_norm.weight", (m.dim,), 0.2
+    even, rows = m.dim**-0.5, (2 * m.q_dim if m.arch in DELTA_NETS else m.q_dim, m.kv_dim, m.kv_dim)
     if m.in_one:
         yield from matrix(block, "attn_qkv", (sum(rows), m.dim), 1.5 * even, m.biases)
         yield from (
@@ -349,7 +382,7 @@ def attention(m, block):
 def feed_forward(m, block, experts):
     """With what is normed before and behind it; some of gpt-oss's gates and ups are beyond their limits."""
     even = m.dim**-0.5
-    ffn_norm = "post_attention_norm" if m.arch in ("gpt-oss", "glm4moe") else "ffn_norm"
+    ffn_norm = "post_attention_norm" if m.arch in ("gpt-oss", "glm4moe", *DELTA_NETS) else "ffn_norm"
     yield f"{block}{ffn_norm}.weight", (m.dim,), 0.2
     if m.arch in ("gemma2", "gemma3", "glm4"):
         yield block + "post_attention_norm.weight", (m.dim,), 0.2

@@ -5,12 +5,13 @@ Every byte is a token. It says its script, token by token, after the last BOS or
 
 import threading
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from engine.chat import choose_format
 from engine.checkpoints.metadata import Metadata
+from engine.kept_caches import common_prefix_length
 from engine.protocol import ModelCard
 from engine.tokenizer import Tokenizer
 from engine.tokenizer.vocabulary import Vocabulary
@@ -57,6 +58,7 @@ class FakeModel:
             template_source="chosen", weights_bytes=1, kv_bytes_per_token=1, threads=1,
         )  # fmt: skip
         self.cached_ids: list[int] = []
+        self.goes_back = True
         self.batches: list[tuple[int, int]] = []
         self.closed = False
         self.transformer: object | None = self
@@ -64,6 +66,13 @@ class FakeModel:
 
     def expect(self, n_positions: int) -> None:
         assert n_positions <= self.max_seq_len + 1
+
+    def reusable(self, ids: Sequence[int]) -> int:
+        return common_prefix_length(self.cached_ids, ids)
+
+    def parts(self, ids: Sequence[int], start: int) -> Iterator[tuple[int, int]]:
+        for first in range(start, len(ids), self.batch_size):
+            yield first, min(first + self.batch_size, len(ids))
 
     def evaluate(self, ids: Sequence[int], pos: int) -> np.ndarray:
         assert 0 < len(ids) <= self.batch_size

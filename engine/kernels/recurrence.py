@@ -1,0 +1,56 @@
+"""The record of a layer with a state of fixed size instead of a cache of all positions. Nothing here needs Numba."""
+
+from __future__ import annotations
+
+from engine.kernels.records import FEW_TOKENS
+
+RECURRENCE_FIELDS = 20
+(
+    PROGRESS,
+    TAPS,
+    TAP_WEIGHTS,
+    CHANNELS,
+    SOURCE_AT,
+    FACTOR_AT,
+    HISTORY,
+    HISTORY_STRIDE,
+    HISTORY_ROWS,
+    KEY_HEADS,
+    VALUE_HEADS,
+    STATE_DIM,
+    KEYS_IN_TURN,
+    STATES,
+    PENDING,
+    PENDING_STRIDE,
+    TIME_BIAS,
+    TIME_SCALE,
+    HEAD_NORM,
+    NORM_EPS,
+) = range(RECURRENCE_FIELDS)
+"""Where the position of the state lies, one int64 for all layers. The convolution: its width, its weights (width,
+channels), its channels, at which byte of a row its input begins, and at which byte what that is multiplied by first
+(-1: nothing); its latest inputs, a ring of rows, one for a position modulo their number.
+A delta net has more: heads of keys (and queries) and of values, the width of both; whether value heads take key heads
+in turn, or as many neighbours as there are share one; the states, those of 16 columns of values together (value heads,
+STATE_DIM / 16, STATE_DIM, 16); rows of what the state does not hold yet, a ring of PENDING_ROWS; what is added to the
+time step of each value head and multiplied by it; the weight of the norm of a head's results, and its epsilon (float32
+bits)."""
+
+PENDING_ROWS = 2 * FEW_TOKENS
+"""Positions that are kept while those behind them are computed: a few of either."""
+
+
+def history_rows(taps: int) -> int:
+    """Positions whose inputs a convolution of that width needs, when it goes on from any of the last FEW_TOKENS."""
+    return taps - 1 + FEW_TOKENS
+
+
+GATES = 3
+DECAY, BETA, MATCH = range(GATES)
+"""What a delta net knows of each value head of a token: by what its state is multiplied, which share of what is new is
+taken in, and the product of its key and query."""
+
+
+def memory_floats(key_heads: int, value_heads: int, state_dim: int) -> int:
+    """float32 of what one token brings for the state: keys, values (then what they change), gates."""
+    return (key_heads + value_heads) * state_dim + GATES * value_heads

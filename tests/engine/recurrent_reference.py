@@ -1,0 +1,50 @@
+"""The oracle of layers that do not attend, position by position."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def silu(x):
+    return x / (1 + np.exp(-x))
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def convolve(x, weights):
+    """Each channel's sum over the last positions; x: (positions, channels), weights: (channels, taps)."""
+    taps = weights.shape[1]
+    padded = np.concatenate([np.zeros((taps - 1, x.shape[1]), x.dtype), x])
+    return sum(padded[tap : tap + len(x)] * weights[:, tap] for tap in range(taps))
+
+
+def short_convolution(t, block, x):
+    before, after, values = np.split(x @ t[block + "shortconv.in_proj.weight"].T, 3, axis=1)
+    return (after * convolve(before * values, t[block + "shortconv.conv.weight"])) @ t[
+        block + "shortconv.out_proj.weight"
+    ].T
+
+
+def delta_net(t, block, x, get):
+    """get: a key of the file, without the architecture's name."""
+    n_keys, n_values, dim = get("ssm.group_count"), get("ssm.time_step_rank"), get("ssm.state_size")
+    mixed = silu(convolve(x @ t[block + "attn_qkv.weight"].T, t[block + "ssm_conv1d.weight"]))
+    parts = np.split(mixed, [n_keys * dim, 2 * n_keys * dim], axis=1)
+    q, k, v = (part.reshape(len(x), -1, dim).astype(np.float64) for part in parts)
+    eps = get("attention.layer_norm_rms_epsilon")
+    q, k = (part / np.sqrt((part * part).sum(-1, keepdims=True) + eps) for part in (q, k))
+    q, k = (np.tile(part, (1, n_values // n_keys, 1)) for part in (q * dim**-0.5, k))
+    beta = sigmoid(x @ t[block + "ssm_beta.weight"].T)
+    time = np.log1p(np.exp(x @ t[block + "ssm_alpha.weight"].T + t[block + "ssm_dt.bias"]))
+    decay = np.exp(time * t[block + "ssm_a"])
+    state, out = np.zeros((n_values, dim, dim)), np.zeros((len(x), n_values, dim))
+    for i in range(len(x)):
+        state *= decay[i][:, None, None]
+        said = np.einsum("hkv,hk->hv", state, k[i])
+        state += np.einsum("hk,hv->hkv", k[i], beta[i][:, None] * (v[i] - said))
+        out[i] = np.einsum("hkv,hk->hv", state, q[i])
+    out = out / np.sqrt((out * out).mean(-1, keepdims=True) + eps) * t[block + "ssm_norm.weight"]
+    gates = silu(x @ t[block + "attn_gate.weight"].T)
+    return (out.reshape(len(x), -1) * gates).astype(np.float32) @ t[block + "ssm_out.weight"].T
