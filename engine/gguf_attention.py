@@ -11,7 +11,7 @@ from engine.checkpoints.limits import MAX_HEADS, MAX_LAYERS, MAX_WIDTH
 from engine.config import Attention
 from engine.errors import UnsupportedModelError
 from engine.gguf_recurrence import delta_net_layers
-from engine.kernels.sizes import BLOCK
+from engine.kernels.sizes import BLOCK, LANES
 
 
 def layers_attention(meta: Metadata, architecture: Architecture, n_layers: int, dim: int) -> tuple[Attention, ...]:
@@ -42,6 +42,11 @@ def layers_attention(meta: Metadata, architecture: Architecture, n_layers: int, 
         for i in range(n_layers)
     )
     _check_widths(meta, layers)
+    if architecture.query_gates and head_dim % LANES:
+        raise UnsupportedModelError(
+            f"{meta.path or 'The model'} has gates for heads of {head_dim}; this engine wants a multiple of {LANES}.",
+            "Choose another model.",
+        )
     return layers
 
 

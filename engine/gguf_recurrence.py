@@ -51,7 +51,8 @@ def recurrence_from_gguf(
     if architecture.recurrent == "convolution":
         _check_multiple(meta, f"{arch}.embedding_length", dim)
         return Recurrence(taps=meta.integer(f"{arch}.shortconv.l_cache", low=2, high=MOST_TAPS), dim=dim)
-    state_dim = meta.integer(f"{arch}.ssm.state_size", low=1, high=MOST_STATE_DIM)
+    # A state is a square of this: no wider than the model, it is in proportion to the weights.
+    state_dim = meta.integer(f"{arch}.ssm.state_size", low=1, high=min(MOST_STATE_DIM, dim))
     key_heads = meta.integer(f"{arch}.ssm.group_count", low=1, high=MAX_HEADS)
     value_heads = meta.integer(f"{arch}.ssm.time_step_rank", low=1, high=MAX_HEADS)
     inner = meta.integer(f"{arch}.ssm.inner_size", low=1, high=MAX_HEADS * MOST_STATE_DIM)
