@@ -65,6 +65,7 @@ class AnswerText:
     ) -> None:
         self._tokenizer = tokenizer
         self._channels = channels
+        self._opening = "" if channels is None else channels.opening
         self._stream = TextStream()
         self._matcher = StopMatcher(stops)
         self.may_stop = any(stops)
@@ -82,7 +83,8 @@ class AnswerText:
         """
         self.instead = None if self._channels is None else self._channels.feed(token_id)
         if self.instead is None:
-            return self._new(self._certain(self._stream.feed(self._tokenizer.piece_bytes(token_id))))
+            opening, self._opening = self._opening, ""
+            return opening + self._new(self._certain(self._stream.feed(self._tokenizer.piece_bytes(token_id))))
         if not self.instead:
             return ""
         # A mark ends what the model wrote before it, and is no part of a stop text.

@@ -4,6 +4,8 @@
 
 The prompt ends amid the first header. In the answer's text, headers become the marks that other models put around
 their thoughts. Source: OpenAI's description of the format, "harmony" (2025).
+
+Models that mark thoughts themselves may find the first mark in the prompt (Qwen 3.5); it stands in the answer's text.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ whether this one is."""
 class Channels:
     """Which of an answer's tokens are not text themselves, and what stands in their place; none in most vocabularies.
 
-    prompt_ids: what was read before the answer.
+    prompt_ids: what was read before the answer. opening: what the text has before the first token, the mark of a
+    thought that the prompt has begun.
     """
 
     def __init__(self, tokenizer: Tokenizer, prompt_ids: Sequence[int]) -> None:
@@ -42,6 +45,7 @@ class Channels:
         self._marks = {id_: mark for mark, id_ in ids.items()}
         self._header: bytes | None = None
         self._thinks: bool | None = None
+        self.opening = _begun_thought(tokenizer, prompt_ids)
         if ids:
             for token_id in _from_last(ids[START], prompt_ids):
                 self.feed(token_id)
@@ -70,8 +74,9 @@ class Channels:
 
 def encode_answer(tokenizer: Tokenizer, prompt_ids: Sequence[int], text: str) -> list[int]:
     """Token ids of an answer's text as it stands behind a prompt: in messages, if the prompt ends amid a header."""
-    if not Channels(tokenizer, prompt_ids).in_header:
-        return tokenizer.encode(text, add_bos=False, parse_special=False)
+    channels = Channels(tokenizer, prompt_ids)
+    if not channels.in_header:
+        return tokenizer.encode(text.removeprefix(channels.opening), add_bos=False, parse_special=False)
     start, channel, message, end = (_mark_ids(tokenizer)[mark] for mark in MARKS)
     parts: list[str | int] = []
     for is_thought, part in split_thoughts(text):
@@ -79,6 +84,12 @@ def encode_answer(tokenizer: Tokenizer, prompt_ids: Sequence[int], text: str) ->
             parts += [end, start, ROLE]
         parts += [channel, ANALYSIS if is_thought else FINAL, message, part]
     return tokenizer.encode_parts(parts, add_bos=False)
+
+
+def _begun_thought(tokenizer: Tokenizer, prompt_ids: Sequence[int]) -> str:
+    """The mark of a thought with which a prompt ends, if it does, with the line's end or without."""
+    end = tokenizer.decode(prompt_ids[-len(THINK_BEGIN) :])
+    return next((mark for mark in (THINK_BEGIN, THINK_BEGIN.rstrip()) if end.endswith(mark)), "")
 
 
 def _mark_ids(tokenizer: Tokenizer) -> dict[str, int]:

@@ -15,7 +15,7 @@ from engine.generation import generate
 from engine.inbox import Control
 from engine.looking import Looker
 from engine.prompt import encode_prompt
-from engine.protocol import ChatMessage, ChatPrompt, Finished, Generate, Look, Sampling, TextPrompt, Token
+from engine.protocol import AnyEvent, ChatMessage, ChatPrompt, Finished, Generate, Look, Sampling, TextPrompt, Token
 from engine.tokenizer import TextStream, Tokenizer
 from engine.tokenizer.vocabulary import Vocabulary
 from tests.engine.children import fake_model as fake
@@ -261,3 +261,41 @@ def test_words_about_marks_are_no_thoughts(text: str) -> None:
     model = Model()
     ids = model.chat_format.encode(model.tokenizer, asked("a", text, "b").messages)
     assert f"final<|message|>{text}<|end|>" in model.tokenizer.decode(ids)
+
+
+class OpenedModel(fake.FakeModel):
+    """Its template begins a thought."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+        template = (
+            "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}"
+            "{{ '<|im_start|>assistant\n<think>\n' }}"
+        )
+        self.chat_format = choose_format(Metadata(fake.METADATA | {"tokenizer.chat_template": template}), "fake")
+
+    def _next(self) -> int:
+        return 0
+
+
+def test_a_thought_that_the_prompt_begins_is_one_in_the_text() -> None:
+    said = "Hm.\n</think>\n\nParis."
+    ids = list(said.encode())
+    for n_before in (0, 4):
+        model = OpenedModel()
+        told = f"<think>\n{said[:n_before]}" if n_before else ""
+        prompt = asked("France?", answer_ids=ids[:n_before], answer_text=told)
+        command = Generate(
+            prompt=prompt, sampling=Sampling(max_new_tokens=len(ids) - n_before), first_ids=ids[n_before:]
+        )
+        events: list[AnyEvent] = []
+        generate(model, command, Control(sampling=command.sampling), events.append)
+        text = told + "".join(event.text for event in events if isinstance(event, Token)) + events[-1].text_tail
+        assert text == f"<think>\n{said}"
+        assert split_thoughts(text) == [(True, "Hm."), (False, "Paris.")]
+    looked = Looker(model).look(
+        Look(request_id="l", prompt=asked("France?", answer_ids=ids, answer_text=text)), Control(), lambda event: None
+    )
+    assert (looked.ids, "".join(looked.pieces)) == (ids, text)
+    for begun in ("<think>\n", "<think>"):
+        assert encode_answer(model.tokenizer, list(begun.encode()), begun + said) == ids
