@@ -179,7 +179,7 @@ class LlmTuiApp(SpeakingApp, SparingApp):
         """Everything that a key does, by name."""
         yield from super().get_system_commands(screen)
         if self._main is not None and screen is self._main:
-            from tui.palette import main_commands
+            from tui.screens.main.palette_commands import main_commands
 
             yield from main_commands(self._main)
 

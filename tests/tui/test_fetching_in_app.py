@@ -10,7 +10,7 @@ import pytest
 import engine.pulling
 from engine.protocol import EngineStats, Load
 from tui.messages import StatsArrived
-from tui.palette import main_commands
+from tui.screens.main.palette_commands import main_commands
 from tui.screens.main.screen import MainScreen
 from tui.screens.model_picker import ModelPickerScreen
 from tui.widgets.key_line import KeyLine

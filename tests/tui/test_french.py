@@ -10,7 +10,7 @@ import pytest
 from babel.messages.pofile import read_po
 
 from tui.language import LOCALE_DIR, speak
-from tui.palette import main_commands
+from tui.screens.main.palette_commands import main_commands
 from tui.screens.main.screen import MainScreen
 from tui.widgets.prompt_box import PromptBox
 from tui.widgets.slider import Slider

@@ -12,8 +12,8 @@ from engine.protocol import Generate, Sampling
 from storage import sessions
 from storage.database import open_database
 from tests.tui.test_engine_trouble import engine_pids
-from tui.palette import main_commands
 from tui.paths import user_paths
+from tui.screens.main.palette_commands import main_commands
 from tui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:

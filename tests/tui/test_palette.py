@@ -8,9 +8,9 @@ import pytest
 from textual.widgets import Input
 
 from tests.tui.test_boxes import press_at_once
-from tui.palette import WITHOUT_KEY, main_commands
 from tui.screens.command_palette import Palette
 from tui.screens.main.keys import MAIN_KEYS
+from tui.screens.main.palette_commands import WITHOUT_KEY, main_commands
 from tui.screens.main.screen import MainScreen
 from tui.screens.system_prompt import SystemPromptScreen
 from tui.slash import SLASH_COMMANDS

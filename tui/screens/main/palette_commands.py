@@ -7,13 +7,13 @@ from functools import partial
 
 from textual.app import SystemCommand
 from textual.binding import Binding
+from textual.screen import Screen
 
 from tui.language import N_, _
 from tui.screens.main.keys import MAIN_KEYS
-from tui.screens.main.screen import MainScreen
 
 
-def main_commands(screen: MainScreen) -> Iterable[SystemCommand]:
+def main_commands(screen: Screen[None]) -> Iterable[SystemCommand]:
     """One command for each key of the main screen and the focused pane that does something now, and a few without."""
     for binding in MAIN_KEYS:
         if screen.check_action(binding.action.partition("(")[0].removeprefix("app."), ()):
@@ -24,7 +24,7 @@ def main_commands(screen: MainScreen) -> Iterable[SystemCommand]:
         yield SystemCommand(_(title), _(explanation), partial(screen.run_action, action))
 
 
-def _of_pane(screen: MainScreen) -> Iterable[SystemCommand]:
+def _of_pane(screen: Screen[None]) -> Iterable[SystemCommand]:
     app, told = screen.app, set()
     for active in screen.active_bindings.values():
         binding = active.binding
@@ -34,7 +34,7 @@ def _of_pane(screen: MainScreen) -> Iterable[SystemCommand]:
             yield SystemCommand(binding.tooltip, _explain(screen, binding), run)
 
 
-def _explain(screen: MainScreen, binding: Binding) -> str:
+def _explain(screen: Screen[None], binding: Binding) -> str:
     """The key, and the name under which the settings may give it another."""
     return _("Key: {key} · in the settings: {name}", key=screen.app.get_key_display(binding), name=binding.id)
 
