@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 RopeOrder = Literal["normal", "neox"]
@@ -70,6 +70,15 @@ class Architecture:
         """By the root of which queries are divided."""
         return dim // n_heads if n_layers == self.wide_queries_at else head_dim
 
+
+_QWEN35 = Architecture(
+    "qwen35",
+    rope_order="neox",
+    qk_norms=True,
+    ffn_norm="post_attention_norm",
+    recurrent="delta net",
+    query_gates=True,
+)
 
 ARCHITECTURES = {
     architecture.name: architecture
@@ -140,13 +149,16 @@ ARCHITECTURES = {
         Architecture("olmoe", rope_order="neox", qk_norms=True, wide_qk_norms=True, normed_shares=False),
         Architecture("lfm2", rope_order="neox", qk_norms=True, recurrent="convolution", output_norm="token_embd_norm"),
         Architecture(
-            "qwen35",
+            "lfm2moe",
             rope_order="neox",
             qk_norms=True,
-            ffn_norm="post_attention_norm",
-            recurrent="delta net",
-            query_gates=True,
+            recurrent="convolution",
+            output_norm="token_embd_norm",
+            gating="sigmoid",
         ),
+        _QWEN35,
+        replace(_QWEN35, name="qwen35moe", gated_shared=True),
+        replace(_QWEN35, name="qwen3next", gated_shared=True, grouped_gates=True),
     )
 }
 """By the name that GGUF has for each. Mistral and Mixtral are llama there, from Ministral 3 on mistral3. Of models that

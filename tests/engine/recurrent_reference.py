@@ -35,9 +35,16 @@ def delta_net(t, block, x, get):
     q, k, v = (part.reshape(len(x), -1, dim).astype(np.float64) for part in parts)
     eps = get("attention.layer_norm_rms_epsilon")
     q, k = (part / np.sqrt((part * part).sum(-1, keepdims=True) + eps) for part in (q, k))
-    q, k = (np.tile(part, (1, n_values // n_keys, 1)) for part in (q * dim**-0.5, k))
-    beta = sigmoid(x @ t[block + "ssm_beta.weight"].T)
-    time = np.log1p(np.exp(x @ t[block + "ssm_alpha.weight"].T + t[block + "ssm_dt.bias"]))
+    q = q * dim**-0.5
+    if block + "ssm_ba.weight" in t:
+        q, k = (np.repeat(part, n_values // n_keys, 1) for part in (q, k))
+        both = (x @ t[block + "ssm_ba.weight"].T).reshape(len(x), n_keys, 2, -1)
+        betas, alphas = (both[:, :, i].reshape(len(x), -1) for i in (0, 1))
+    else:
+        q, k = (np.tile(part, (1, n_values // n_keys, 1)) for part in (q, k))
+        betas, alphas = (x @ t[f"{block}ssm_{name}.weight"].T for name in ("beta", "alpha"))
+    beta = sigmoid(betas)
+    time = np.log1p(np.exp(alphas + t[block + "ssm_dt.bias"]))
     decay = np.exp(time * t[block + "ssm_a"])
     state, out = np.zeros((n_values, dim, dim)), np.zeros((len(x), n_values, dim))
     for i in range(len(x)):

@@ -7,6 +7,7 @@ from gguf import GGUFReader
 from gguf.quants import dequantize
 
 from tests.engine.recurrent_reference import delta_net, short_convolution
+from tests.engine.tiny_recurrent import CONVOLUTIONS, DELTA_NETS
 
 NEIGHBOURS = {
     "llama",
@@ -52,11 +53,11 @@ class ReferenceModel:
         self.final_softcap = get("final_logit_softcapping", 0.0)
         self.window = get("attention.sliding_window", 0)
         self.window_every = {"gemma2": 2, "gemma3": 6, "gpt-oss": 2}.get(arch, 1)
-        self.ffn_norm = "post_attention_norm" if arch in ("gpt-oss", "glm4moe", "qwen35") else "ffn_norm"
+        self.ffn_norm = "post_attention_norm" if arch in ("gpt-oss", "glm4moe", *DELTA_NETS) else "ffn_norm"
         self.n_experts = get("expert_count", 0)
         self.n_experts_used = get("expert_used_count", 0)
         in_file = arch in ("glm4moe", "bailingmoe2", "dots1")
-        self.gating = softmax if get("expert_gating_func", 2 if in_file else 1) == 1 else sigmoid
+        self.gating = softmax if get("expert_gating_func", 2 if in_file or arch == "lfm2moe" else 1) == 1 else sigmoid
         self.shares_normed = get("expert_weights_norm", False) if in_file else arch not in ("qwen2moe", "olmoe")
         self.share_scale = get("expert_weights_scale", 1.0)
         self.expert_groups = get("expert_group_count", 1), get("expert_group_used_count", 1)
@@ -93,7 +94,7 @@ class ReferenceModel:
             y = rms_norm(x, t[f"{block}{self.ffn_norm}.weight"], self.eps)
             y = self.experts(y, block) if f"{block}ffn_gate_inp.weight" in t else self.feed_forward(y, block)
             x = x + self.residual_scale * self.post_norm(y, block + "post_ffw_norm.weight")
-        norm = t["token_embd_norm.weight" if self.arch == "lfm2" else "output_norm.weight"]
+        norm = t["token_embd_norm.weight" if self.arch in CONVOLUTIONS else "output_norm.weight"]
         x = rms_norm(x, norm, self.eps) / self.logit_divisor
         return softcap(x @ t.get("output.weight", t["token_embd.weight"]).T, self.final_softcap)
 
@@ -116,7 +117,7 @@ class ReferenceModel:
         t, n, block = self.tensors, len(x), f"blk.{layer}."
         q, k, v = self.qkv(x, block)
         gates = 1.0
-        if self.arch == "qwen35":
+        if self.arch in DELTA_NETS:
             q, gates = np.split(q.reshape(n, self.n_heads, -1), 2, axis=-1)
         if block + "attn_q_norm.weight" in t:
             q = self.qk_norm(q, t[block + "attn_q_norm.weight"])
@@ -141,7 +142,7 @@ class ReferenceModel:
         rounded = in_blocks(weights * step[:, :, 0].T[:, None], as_activations) / step[:, :, 0].T[:, None]
         rounded /= weights.sum(-1, keepdims=True) + np.exp(sinks - top)
         out = np.einsum("hqk,khd->qhd", rounded, v)
-        out = (out * sigmoid(gates) if self.arch == "qwen35" else out).reshape(n, -1).astype(np.float32)
+        out = (out * sigmoid(gates) if self.arch in DELTA_NETS else out).reshape(n, -1).astype(np.float32)
         return out @ t[block + "attn_output.weight"].T + t.get(block + "attn_output.bias", 0)
 
     def qk_norm(self, x, weight):

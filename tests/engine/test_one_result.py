@@ -18,7 +18,10 @@ from tests.engine import tiny_models
 N_TOKENS = 300
 """More than one range of the cache."""
 
-MODELS = "llama mistral qwen3 gemma2 gemma3 phi3-long mixtral qwen3moe qwen2moe bailingmoe2 olmoe lfm2 qwen35".split()
+MODELS = (
+    "llama mistral qwen3 gemma2 gemma3 phi3-long mixtral qwen3moe qwen2moe bailingmoe2 olmoe"
+    " lfm2 qwen35 lfm2moe qwen3next"
+).split()
 TYPES = ("Q4_0", "Q8_0", "F16", "Q5_1", "BF16", "Q4_1", "Q5_0", "F32")
 IDS = np.random.default_rng(21).integers(3, 705, N_TOKENS).tolist()
 

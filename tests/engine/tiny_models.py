@@ -205,6 +205,35 @@ MODELS = {
     "olmoe": {**EXPERTS, "head_count_kv": 4, "untied": True},
     "granitemoe-shared": {**SCALES, **EXPERTS, "expert_shared_feed_forward_length": 48, "shared": 48},
     "lfm2": {"head_count_kv": [0, 0, 2, 0, 2], "layers": 5, "shortconv.l_cache": 3, "rope.freq_base": 1_000_000.0},
+    "lfm2moe": {
+        **EXPERTS,
+        "head_count_kv": [0, 2, 0, 2],
+        "layers": 4,
+        "shortconv.l_cache": 4,
+        "expert_feed_forward_length": 48,
+        "expert_gating_func": 2,
+        "leading_dense_block_count": 2,
+        "biases": ("exp_probs_b",),
+    },
+    "qwen35moe": {
+        **EXPERTS,
+        **DELTA_NET_KEYS,
+        "layers": 4,
+        "untied": True,
+        "expert_feed_forward_length": 48,
+        "expert_shared_feed_forward_length": 80,
+        "shared": 80,
+    },
+    "qwen3next": {
+        **EXPERTS,
+        **DELTA_NET_KEYS,
+        "layers": 4,
+        "ssm.group_count": 2,
+        "rope.dimension_sections": None,
+        "expert_feed_forward_length": 48,
+        "expert_shared_feed_forward_length": 48,
+        "shared": 48,
+    },
     "qwen35": {**DELTA_NET_KEYS, "layers": 5, "full_attention_interval": 2},
     "qwen35-shared": {
         **DELTA_NET_KEYS,
@@ -355,7 +384,7 @@ def tensors(m):
             yield block + "nextn.enorm.weight", (m.dim,), 0.2
             yield block + "nextn.hnorm.weight", (m.dim,), 0.2
         yield block + "attn_norm.weight", (m.dim,), 0.2
-        yield from recurrent_tensors(block, m.keys) if layer in m.recurrent else attention(m, block)
+        yield from recurrent_tensors(m.arch, block, m.keys) if layer in m.recurrent else attention(m, block)
         yield from feed_forward(m, block, m.experts if layer >= m.dense else 0)
 
 
@@ -394,7 +423,7 @@ def feed_forward(m, block, experts):
         yield from gated(m, block, "_exps", m.expert_hidden, 4 * even if m.arch == "gpt-oss" else even, experts)
         if m.shared:
             yield from gated(m, block, "_shexp", m.shared, even)
-        if m.arch == "qwen2moe":
+        if m.arch in ("qwen2moe", *DELTA_NETS):
             yield block + "ffn_gate_inp_shexp.weight", (m.dim,), 2 * even
     elif m.arch in ("phi3", "glm4", "chatglm"):
         yield from matrix(block, "ffn_up", (2 * m.hidden, m.dim), even, m.biases)

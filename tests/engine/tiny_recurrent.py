@@ -12,8 +12,8 @@ DELTA_NET_KEYS = {
     "ssm.time_step_rank": 4,
     "ssm.inner_size": 128,
 }
-CONVOLUTIONS = ("lfm2",)
-DELTA_NETS = ("qwen35",)
+CONVOLUTIONS = ("lfm2", "lfm2moe")
+DELTA_NETS = ("qwen35", "qwen35moe", "qwen3next")
 """Architectures with the one or the other; attention beside delta nets has a gate for every query."""
 
 
@@ -28,7 +28,7 @@ def recurrent_layers(keys, n_layers):
     return {i for i in range(n_layers) if every and (i + 1) % every}
 
 
-def recurrent_tensors(block, keys):
+def recurrent_tensors(arch, block, keys):
     """(name, shape, standard deviation) of what such a layer has instead of attention, without its norm."""
     dim = keys["embedding_length"]
     even = dim**-0.5
@@ -41,8 +41,11 @@ def recurrent_tensors(block, keys):
     channels = 2 * keys["ssm.group_count"] * keys["ssm.state_size"] + values
     yield block + "attn_qkv.weight", (channels, dim), 1.5 * even
     yield block + "attn_gate.weight", (values, dim), 1.5 * even
-    yield block + "ssm_beta.weight", (heads, dim), even
-    yield block + "ssm_alpha.weight", (heads, dim), even
+    if arch == "qwen3next":
+        yield block + "ssm_ba.weight", (2 * heads, dim), even
+    else:
+        yield block + "ssm_beta.weight", (heads, dim), even
+        yield block + "ssm_alpha.weight", (heads, dim), even
     yield block + "ssm_conv1d.weight", (channels, keys["ssm.conv_kernel"]), 0.6
     yield block + "ssm_dt.bias", (heads,), 0.5
     yield block + "ssm_a", (heads,), 1.0
