@@ -128,8 +128,8 @@ def _translated(foreign: Mapping[str, TensorInfo], config: HuggingFaceConfig, ke
 def as_gguf(tensor: TensorInfo, metadata: Metadata) -> TensorInfo:
     """A tensor that has GGUF's name already as GGUF has it, in a model of these keys.
 
-    In LLaMA and its like the rows of queries and keys have another order, and Gemma's norms are stored as what they
-    exceed 1 by.
+    In LLaMA and its like the rows of queries and keys have another order, Gemma's norms are stored as what they exceed
+    1 by, and convolutions have a dimension of 1 more.
     """
     name, arch = tensor.name, metadata.text("general.architecture")
     if arch in _TURNING and name.endswith(_TURNED.get(len(tensor.shape), ())):
@@ -138,6 +138,8 @@ def as_gguf(tensor: TensorInfo, metadata: Metadata) -> TensorInfo:
         if ".attn_k." in name:
             n_heads = metadata.integer(f"{key}_kv", n_heads, low=1, high=MAX_WIDTH)
         return rotary_order(tensor, n_heads)
+    if name.endswith(".shortconv.conv.weight") and len(tensor.shape) == 3 and tensor.shape[1] == 1:
+        return replace(tensor, shape=(tensor.shape[0], tensor.shape[2]))
     if arch.startswith("gemma") and name.endswith("norm.weight"):
         return as_floats(tensor, "F32", plus=1.0)
     return tensor

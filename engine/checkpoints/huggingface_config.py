@@ -6,6 +6,7 @@ Source: the configurations in the transformers repository, and convert_hf_to_ggu
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ ARCHITECTURES = {
     "SmolLM3ForCausalLM": "smollm3",
     "GraniteForCausalLM": "granite",
     "Glm4ForCausalLM": "glm4",
+    "Lfm2ForCausalLM": "lfm2",
 }
 """Names in `architectures` and GGUF's."""
 
@@ -85,7 +87,8 @@ class HuggingFaceConfig:
         self.n_heads = self.values.integer("num_attention_heads", low=1, high=self.dim)
         self.n_kv_heads = self.values.integer("num_key_value_heads", self.n_heads, low=1, high=self.n_heads)
         self.head_dim = self.values.integer("head_dim", self.dim // self.n_heads, low=1, high=MAX_WIDTH)
-        self.tied = self.values.flag("tie_word_embeddings", self.architecture.startswith("gemma"))
+        tied = self.values.flag("tie_embedding", self.architecture.startswith(("gemma", "lfm2")))
+        self.tied = self.values.flag("tie_word_embeddings", tied)
         self.rope = self._rope_parameters()
         given = self.rope if "partial_rotary_factor" in self.rope else self.values
         self.rope_dim = int(self.head_dim * given.real("partial_rotary_factor", 1.0, low=0.0, high=1.0))
@@ -101,16 +104,44 @@ class HuggingFaceConfig:
             f"{arch}.context_length": context,
             f"{arch}.embedding_length": self.dim,
             f"{arch}.block_count": self.n_layers,
-            f"{arch}.feed_forward_length": values.integer("intermediate_size", low=1, high=MAX_WIDTH),
+            f"{arch}.feed_forward_length": self._hidden_dim(),
             f"{arch}.attention.head_count": self.n_heads,
             f"{arch}.attention.head_count_kv": self.n_kv_heads,
-            f"{arch}.attention.layer_norm_rms_epsilon": values.real("rms_norm_eps", 1e-6, low=0.0, high=1.0),
+            f"{arch}.attention.layer_norm_rms_epsilon": values.real(
+                "rms_norm_eps", values.real("norm_eps", 1e-6, low=0.0, high=1.0), low=0.0, high=1.0
+            ),
             f"{arch}.rope.dimension_count": self.rope_dim,
             f"{arch}.rope.freq_base": self.rope_theta,
         }
         if self.head_dim * self.n_heads != self.dim or "head_dim" in values:
             keys |= {f"{arch}.attention.key_length": self.head_dim, f"{arch}.attention.value_length": self.head_dim}
+        if arch == "lfm2":
+            keys |= self._convolutions()
         return keys | self._optional() | self._rope_scaling()
+
+    def _hidden_dim(self) -> int:
+        """The feed-forward width, which LFM2 may make of a larger number. Source: Lfm2MLP in transformers."""
+        name = "block_ff_dim" if "block_ff_dim" in self.values else "intermediate_size"
+        width = self.values.integer(name, low=1, high=MAX_WIDTH)
+        if self.architecture != "lfm2" or not self.values.flag("block_auto_adjust_ff_dim", True):
+            return width
+        width = int(self.values.real("block_ffn_dim_multiplier", 1.0, low=0.0, high=64.0) * (2 * width // 3))
+        multiple = self.values.integer("block_multiple_of", 256, low=1, high=MAX_WIDTH)
+        return -(-width // multiple) * multiple
+
+    def _convolutions(self) -> dict[str, object]:
+        """Which layers of LFM2 attend, named by kind or by number, and what the others see."""
+        types, numbers = self.values.get("layer_types"), self.values.get("full_attn_idxs")
+        if isinstance(types, list) and len(types) == self.n_layers:
+            attends = [kind == "full_attention" for kind in types]
+        elif isinstance(numbers, list):
+            attends = [layer in numbers for layer in range(self.n_layers)]
+        else:
+            raise self.values.error("neither layer_types nor full_attn_idxs says which layers attend.")
+        return {
+            "lfm2.attention.head_count_kv": array("i", [self.n_kv_heads if does else 0 for does in attends]),
+            "lfm2.shortconv.l_cache": self.values.integer("conv_L_cache", 3, low=1, high=MAX_WIDTH),
+        }
 
     def rope_divisors(self) -> dict[str, list[float]]:
         """What rotary frequencies are divided by, under the names of GGUF's tensors."""

@@ -24,6 +24,7 @@ _META_LAYER = {
 _HUGGING_FACE_OUTSIDE = {
     "embed_tokens.weight": "token_embd.weight",
     "norm.weight": "output_norm.weight",
+    "embedding_norm.weight": "token_embd_norm.weight",
     "lm_head.weight": "output.weight",
 }
 _HUGGING_FACE_LAYER = {
@@ -58,7 +59,22 @@ _GEMMA = {
 }
 """From the second on Gemma norms the results of its two halves as well, by the name that others' next norm has."""
 
+_LFM2 = {
+    "operator_norm": "attn_norm",
+    "ffn_norm": "ffn_norm",
+    "self_attn.out_proj": "attn_output",
+    "self_attn.q_layernorm": "attn_q_norm",
+    "self_attn.k_layernorm": "attn_k_norm",
+    "conv.in_proj": "shortconv.in_proj",
+    "conv.conv": "shortconv.conv",
+    "conv.out_proj": "shortconv.out_proj",
+    "feed_forward.w1": "ffn_gate",
+    "feed_forward.w2": "ffn_down",
+    "feed_forward.w3": "ffn_up",
+}
+
 _OTHERWISE = {
+    "lfm2": _LFM2,
     "gemma2": _GEMMA,
     "gemma3": _GEMMA,
     "gpt-oss": {"post_attention_layernorm": "post_attention_norm"},

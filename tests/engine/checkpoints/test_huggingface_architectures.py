@@ -77,6 +77,15 @@ MODELS = {
             "logits_scaling": 2.0,
         },
     ),
+    "lfm2": (
+        "Lfm2ForCausalLM",
+        {
+            "rope_theta": 1e6,
+            "layer_types": ["conv", "conv", "full_attention", "conv", "full_attention"],
+            "conv_L_cache": 3,
+            "block_auto_adjust_ff_dim": False,
+        },
+    ),
     "glm4": ("Glm4ForCausalLM", {"partial_rotary_factor": 0.5, "attention_bias": True, "head_dim": 16}),
 }
 """Names in tiny_models.py, and what their config.json has beside the usual."""
@@ -106,6 +115,17 @@ GLM_4 = {
     "post_ffw_norm": "post_mlp_layernorm",
     "ffn_up": "mlp.gate_up_proj",
 }
+LFM2 = {
+    "attn_norm": "operator_norm",
+    "ffn_norm": "ffn_norm",
+    "attn_output": "self_attn.out_proj",
+    "attn_q_norm": "self_attn.q_layernorm",
+    "attn_k_norm": "self_attn.k_layernorm",
+    "shortconv": "conv",
+    "ffn_gate": "feed_forward.w1",
+    "ffn_down": "feed_forward.w2",
+    "ffn_up": "feed_forward.w3",
+}
 EXPERT = {
     "llama": {
         "ffn_gate": "block_sparse_moe.{}.w1",
@@ -119,14 +139,16 @@ EXPERT = {
 
 def foreign_name(name: str, architecture: str) -> str:
     outside = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight"}
+    outside["token_embd_norm.weight"] = "model.embedding_norm.weight"
     if not name.startswith("blk."):
         return outside.get(name, "lm_head.weight")
     _, layer, part, *rest = name.split(".")
     names = LAYER | (GEMMA_2 if architecture in ("gemma2", "gemma3") else {})
     names |= {"ffn_up": "mlp.gate_up_proj"} if architecture == "phi3" else {}
+    names |= LFM2 if architecture == "lfm2" else {}
     names |= GLM_4 if architecture == "glm4" else {}
     names |= {"ffn_gate_inp": "mlp.gate"} if architecture == "qwen3moe" else {}
-    return f"model.layers.{layer}.{names[part]}.{rest[0]}"
+    return ".".join(["model.layers", layer, names[part], *rest])
 
 
 def write_folder(folder: Path, twin, write, name: str) -> Path:
@@ -150,6 +172,7 @@ def write_folder(folder: Path, twin, write, name: str) -> Path:
             place = f"model.layers.{layer}.{EXPERT[architecture][part.removesuffix('_exps')]}.weight"
             tensors |= {place.format(f"experts.{i}"): each for i, each in reversed(list(enumerate(values)))}
         else:
+            values = values[:, None] if "shortconv.conv." in gguf_name else values
             tensors[foreign_name(gguf_name, architecture)] = values
     write.write_safetensors(folder / "model.safetensors", tensors)
     values = {
@@ -158,7 +181,7 @@ def write_folder(folder: Path, twin, write, name: str) -> Path:
         "intermediate_size": config.experts.hidden_dim if config.experts else config.hidden_dim,
         "max_position_embeddings": config.max_seq_len,
         "num_attention_heads": config.attention[0].n_heads,
-        "num_key_value_heads": config.attention[0].n_kv_heads,
+        "num_key_value_heads": max(attention.n_kv_heads for attention in config.attention),
         "num_hidden_layers": config.n_layers,
         "rms_norm_eps": 1e-5,
         "tie_word_embeddings": config.tied,

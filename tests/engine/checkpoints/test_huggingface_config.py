@@ -9,6 +9,7 @@ import pytest
 
 from engine.checkpoints.huggingface_config import HuggingFaceConfig
 from engine.checkpoints.huggingface_options import check_options
+from engine.errors import ModelFileError
 
 SIZES = {
     "hidden_size": 64,
@@ -92,3 +93,15 @@ def test_the_two_factors_of_deepseeks_yarn(mscale: float) -> None:
 )
 def test_settings_that_change_nothing(values: dict[str, object]) -> None:
     check_options(HuggingFaceConfig({"architectures": ["Qwen2ForCausalLM"], **SIZES, **values}, Path("config.json")))
+
+
+def test_lfm2_as_its_first_configurations_have_it() -> None:
+    """Its smallest size, whose feed-forward width is made of another number."""
+    keys = metadata_of(
+        "Lfm2ForCausalLM", block_ff_dim=6656, full_attn_idxs=[1, 3], norm_eps=1e-5, num_key_value_heads=2
+    )
+    assert keys["lfm2.feed_forward_length"] == 4608
+    assert list(keys["lfm2.attention.head_count_kv"]) == [0, 2, 0, 2]
+    assert (keys["lfm2.shortconv.l_cache"], keys["lfm2.attention.layer_norm_rms_epsilon"]) == (3, 1e-5)
+    with pytest.raises(ModelFileError, match="which layers attend"):
+        metadata_of("Lfm2ForCausalLM")
