@@ -13,8 +13,9 @@ from engine.inbox import Control
 from engine.kept_caches import LEAST_TOKENS
 from engine.kernels.records import FEW_TOKENS
 from engine.loading import load
+from engine.looking import Looker
 from engine.model import LanguageModel
-from engine.protocol import Finished, Generate, Load, Sampling, Token, TokenPrompt
+from engine.protocol import ChatMessage, ChatPrompt, Finished, Generate, Load, Look, Sampling, Token, TokenPrompt
 from tests.engine import tiny_models
 
 NAMES = ["lfm2", "qwen35", "qwen35-shared"]
@@ -136,6 +137,34 @@ def test_a_kept_session_comes_back_with_its_state(path, tmp_path):
         assert reused == n_reused
         np.testing.assert_array_equal(logits, anew(second, text))
         second.transformer.close()
+
+
+def test_places_of_an_answer_are_read_only_when_that_is_asked(model):
+    """Of the last few tokens and the end of the prompt the state is there; what lies between has to be read."""
+    answers = []
+    prompt = ChatPrompt(messages=[ChatMessage("user", "dog " * 30)])
+    sampling = Sampling(temperature=1.0, max_new_tokens=40)
+    for _ in range(2):
+        events = []
+        command = Generate(prompt=prompt, sampling=sampling, seed=4, ignore_eos=True)
+        generate(model, command, Control(sampling=sampling), events.append)
+        answers.append([(event.id, event.logprob) for event in events if isinstance(event, Token)])
+    assert answers[0] == answers[1]
+    ids = [token_id for token_id, _ in answers[0]]
+    text = model.cached_ids[: len(model.cached_ids) - len(ids) + 1]
+    looker = Looker(model)
+
+    def look(**options):
+        return looker.look(Look(request_id="l", n_candidates=3, **options), Control(), lambda event: None)
+
+    assert look(prompt=msgspec.structs.replace(prompt, answer_ids=ids)).candidates
+    far = look(at=20)
+    assert (far.candidates, 20 <= far.n_unread < 30) == ([], True)
+    assert look(at=0).candidates
+    found = look(at=20, read=True).candidates
+    assert look(at=20).candidates == found
+    expected = anew(model, [*text, *ids[:20]])
+    assert [c.id for c in found[:3]] == np.argsort(-expected, kind="stable")[:3].tolist()
 
 
 def test_guesses_change_no_answer(path, monkeypatch):
