@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 RopeOrder = Literal["normal", "neox"]
-Activation = Literal["silu", "gelu", "clamped"]
+Activation = Literal["silu", "gelu", "clamped", "relu"]
+Norm = Literal["rms", "layer"]
 Gating = Literal["softmax", "sigmoid"]
 Recurrent = Literal["convolution", "delta net"]
 
@@ -17,13 +18,17 @@ class Architecture:
 
     rope_order: "normal" turns neighbouring pairs, "neox" the two halves of a head. activation: of the feed-forward
     gate. qk_norms: each head's queries and keys are normed before they are turned, None: if the file has such norms.
-    wide_qk_norms: all heads together rather than each. post_norms: attention's and the feed-forward's results are
-    normed before they are added. gate_in_up: one tensor has the rows of gate, then those of up. scaled_embedding:
+    wide_qk_norms: all heads together rather than each. late_qk_norms: after they are turned. norm: of the residual
+    stream; "layer" takes the mean away first. pre_norms: what attention and the feed-forward layer read is normed.
+    post_norms: their results are normed before they are added. parallel: both read the same.
+    gate_in_up: one tensor has the rows of gate, then those of up. ungated: up is its own gate. scaled_embedding:
     embeddings are multiplied by sqrt(dim). scales_in_file: the file says by what embeddings, queries, a layer's results
-    and logits are multiplied.
+    and logits are multiplied; minicpm_scales: if it does not, by MiniCPM's numbers. multiplied_logits: what the file
+    has for logits multiplies them, rather than dividing.
     unturned_every: of so many layers the last does not turn queries and keys by their position (NoPE), 0: all do.
+    unturned_without_window: where some layers have a window, the others do not turn.
     window: the sliding window if the file does not say. window_every: of so many layers the last has none, 1: of every
-    one, 0: all have it. local_rope_theta: layers with a window turn by this base, without scaling.
+    one, 0: all have it. local_rope_theta: layers with a window turn by this base, without scaling; 0: by the others'.
     attn_softcap, final_softcap: if the file does not say; 0 is off, None where the architecture has none, whatever the
     file says (llama.cpp writes them into every file that it saves).
     sinks: each head has a logit without a value, which takes a share of its attention.
@@ -44,11 +49,19 @@ class Architecture:
     activation: Activation = "silu"
     qk_norms: bool | None = False
     wide_qk_norms: bool = False
+    late_qk_norms: bool = False
+    norm: Norm = "rms"
+    pre_norms: bool = True
     post_norms: bool = False
+    parallel: bool = False
     gate_in_up: bool = False
+    ungated: bool = False
     scaled_embedding: bool = False
     scales_in_file: bool = False
+    minicpm_scales: bool = False
+    multiplied_logits: bool = False
     unturned_every: int = 0
+    unturned_without_window: bool = False
     window: int = 0
     window_every: int = 0
     local_rope_theta: float | None = None
@@ -146,6 +159,41 @@ ARCHITECTURES = {
         ),
         Architecture("bailingmoe2", rope_order="neox", qk_norms=True, gating="sigmoid", routing_in_file=True),
         Architecture("dots1", rope_order="neox", qk_norms=True, gating="sigmoid", routing_in_file=True),
+        Architecture("deepseek", rope_order="normal", normed_shares=False),
+        Architecture("hunyuan-moe", rope_order="neox", qk_norms=True, late_qk_norms=True),
+        Architecture("hunyuan-dense", rope_order="neox", qk_norms=True, late_qk_norms=True),
+        Architecture("seed_oss", rope_order="neox", ffn_norm="post_attention_norm"),
+        Architecture("arcee", rope_order="normal", activation="relu", ungated=True),
+        Architecture("minicpm", rope_order="normal", scales_in_file=True, minicpm_scales=True),
+        Architecture(
+            "olmo2",
+            rope_order="neox",
+            qk_norms=True,
+            wide_qk_norms=True,
+            pre_norms=False,
+            post_norms=True,
+            window_every=4,
+            local_rope_theta=0.0,
+        ),
+        Architecture(
+            "exaone4",
+            rope_order="neox",
+            qk_norms=True,
+            pre_norms=False,
+            post_norms=True,
+            window_every=4,
+            unturned_without_window=True,
+        ),
+        Architecture("command-r", rope_order="normal", norm="layer", parallel=True, multiplied_logits=True),
+        Architecture(
+            "cohere2",
+            rope_order="normal",
+            norm="layer",
+            parallel=True,
+            multiplied_logits=True,
+            window_every=4,
+            unturned_without_window=True,
+        ),
         Architecture("olmoe", rope_order="neox", qk_norms=True, wide_qk_norms=True, normed_shares=False),
         Architecture("lfm2", rope_order="neox", qk_norms=True, recurrent="convolution", output_norm="token_embd_norm"),
         Architecture(

@@ -23,7 +23,8 @@ def layers_attention(meta: Metadata, architecture: Architecture, n_layers: int, 
     if architecture.recurrent == "delta net":
         recurrent_layers = delta_net_layers(meta, arch, n_layers)
         n_kv_heads = [0 if recurrent else heads for heads, recurrent in zip(n_kv_heads, recurrent_layers, strict=True)]
-    windows, turned = _windows(meta, architecture, n_layers), _turned(meta, architecture, n_layers)
+    windows = _windows(meta, architecture, n_layers)
+    turned = _turned(meta, architecture, windows)
     head_dim = _head_dim(meta, arch, dim, n_heads[0])
     rope_dim = meta.integer(f"{arch}.rope.dimension_count", head_dim, low=2, high=head_dim)
     if rope_dim % 2 or head_dim % 2:
@@ -89,11 +90,13 @@ def _head_dim(meta: Metadata, arch: str, dim: int, n_heads: int) -> int:
     return head_dim
 
 
-def _turned(meta: Metadata, architecture: Architecture, n_layers: int) -> tuple[bool, ...]:
+def _turned(meta: Metadata, architecture: Architecture, windows: Sequence[int]) -> tuple[bool, ...]:
     """Which layers turn queries and keys; with scales in the file, it may say that none does."""
-    every = architecture.unturned_every
+    every, n_layers = architecture.unturned_every, len(windows)
     if architecture.scales_in_file and meta.get(f"{architecture.name}.rope.scaling.finetuned") is False:
         return (False,) * n_layers
+    if architecture.unturned_without_window and any(windows):
+        return tuple(window > 0 for window in windows)
     return tuple(every == 0 or i % every < every - 1 for i in range(n_layers))
 
 

@@ -18,6 +18,7 @@ from engine.model_tensors import biased_matrices, check_tensors
 
 MAX_VOCAB = 1 << 24
 MIN_ROPE_THETA = 1.001
+NORM_EPS = {"rms": "layer_norm_rms_epsilon", "layer": "layer_norm_epsilon"}
 
 
 def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, TensorInfo]) -> ModelConfig:
@@ -39,7 +40,8 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
     attention = layers_attention(meta, architecture, n_layers, dim)
     max_seq_len = meta.integer(f"{arch}.context_length", low=1, high=MAX_CONTEXT)
     experts = experts_from_gguf(meta, architecture, n_layers, tensors)
-    scales = _Scales.of(meta, architecture, dim)
+    scales = _Scales.of(meta, architecture, dim, n_layers)
+    rope_theta = meta.real(f"{arch}.rope.freq_base", 10_000.0, low=MIN_ROPE_THETA, high=1e12)
     rope_scaling = _rope_scaling(meta, arch, max_seq_len)
     config = ModelConfig(
         architecture=architecture,
@@ -50,9 +52,9 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
         hidden_dim=_hidden_dim(meta, arch, n_layers, experts),
         vocab_size=_vocab_size(meta),
         max_seq_len=max_seq_len,
-        norm_eps=meta.real(f"{arch}.attention.layer_norm_rms_epsilon", low=0.0, high=1.0),
-        rope_theta=meta.real(f"{arch}.rope.freq_base", 10_000.0, low=MIN_ROPE_THETA, high=1e12),
-        local_rope_theta=_local_rope_theta(meta, architecture),
+        norm_eps=meta.real(f"{arch}.attention.{NORM_EPS[architecture.norm]}", low=0.0, high=1.0),
+        rope_theta=rope_theta,
+        local_rope_theta=_local_rope_theta(meta, architecture, rope_theta),
         rope_scaling=rope_scaling,
         query_scale=scales.queries or _query_width(architecture, attention, dim) ** -0.5,
         query_growth=meta.real(f"{arch}.attention.temperature_scale", 0.0, low=0.0, high=1e3),
@@ -75,8 +77,8 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
 class _Scales:
     """What embeddings, queries and a layer's results are multiplied by, and logits divided by; queries 0: as usual.
 
-    Source: the configuration of IBM's Granite 3 (embedding_multiplier, attention_multiplier, residual_multiplier,
-    logits_scaling).
+    Source: the configurations of IBM's Granite 3 (embedding_multiplier, attention_multiplier, residual_multiplier,
+    logits_scaling), and of MiniCPM (scale_emb, scale_depth, dim_model_base).
     """
 
     embeddings: float = 1.0
@@ -85,19 +87,22 @@ class _Scales:
     logits: float = 1.0
 
     @classmethod
-    def of(cls, meta: Metadata, architecture: Architecture, dim: int) -> _Scales:
+    def of(cls, meta: Metadata, architecture: Architecture, dim: int, n_layers: int) -> _Scales:
         """Those of the architecture, or those that the file has."""
-        if architecture.scaled_embedding:
-            return cls(embeddings=dim**0.5)
-        if not architecture.scales_in_file:
-            return cls()
 
         def scale(key: str, default: float) -> float:
             return meta.real(f"{architecture.name}.{key}", default, low=0.0, high=1e6) or default
 
+        if architecture.scaled_embedding:
+            return cls(embeddings=dim**0.5)
+        if architecture.multiplied_logits:
+            return cls(logits=1 / max(scale("logit_scale", 1.0), 1e-6))
+        if not architecture.scales_in_file:
+            return cls()
+        usual = cls(12.0, 0.0, 1.4 / n_layers**0.5, dim / 256) if architecture.minicpm_scales else cls()
         return cls(
-            scale("embedding_scale", 1.0), scale("attention.scale", 0.0), scale("residual_scale", 1.0),
-            scale("logit_scale", 1.0),
+            scale("embedding_scale", usual.embeddings), scale("attention.scale", 0.0),
+            scale("residual_scale", usual.residuals), scale("logit_scale", usual.logits),
         )  # fmt: skip
 
 
@@ -164,13 +169,12 @@ def _rope_scaling(meta: Metadata, arch: str, max_seq_len: int) -> RopeScaling:
     )
 
 
-def _local_rope_theta(meta: Metadata, architecture: Architecture) -> float | None:
+def _local_rope_theta(meta: Metadata, architecture: Architecture, rope_theta: float) -> float | None:
     """The rotary base of layers with a window, where it is another one."""
     if architecture.local_rope_theta is None:
         return None
-    return meta.real(
-        f"{architecture.name}.rope.freq_base_swa", architecture.local_rope_theta, low=MIN_ROPE_THETA, high=1e12
-    )
+    default = architecture.local_rope_theta or rope_theta
+    return meta.real(f"{architecture.name}.rope.freq_base_swa", default, low=MIN_ROPE_THETA, high=1e12)
 
 
 def _softcap(meta: Metadata, key: str, default: float | None) -> float:

@@ -50,7 +50,8 @@ def tensor_shapes(config: ModelConfig) -> Shapes:
 def _attention(config: ModelConfig, attention: Attention) -> Shapes:
     dim, q_dim, kv_dim = config.dim, attention.q_dim, attention.kv_dim
     architecture = config.architecture
-    yield "attn_norm.weight", (dim,)
+    if architecture.pre_norms:
+        yield "attn_norm.weight", (dim,)
     parts = {"attn_q": 2 * q_dim if architecture.query_gates else q_dim, "attn_k": kv_dim, "attn_v": kv_dim}
     if config.qkv_in_one:
         yield from _matrix(config, "attn_qkv", sum(parts.values()), dim)
@@ -76,16 +77,20 @@ def _recurrent(config: ModelConfig) -> Shapes:
 
 
 def _feed_forward(config: ModelConfig, experts: Experts | None) -> Shapes:
-    dim, hidden = config.dim, config.hidden_dim
-    yield f"{config.architecture.ffn_norm}.weight", (dim,)
+    dim, hidden, architecture = config.dim, config.hidden_dim, config.architecture
+    if architecture.pre_norms and not architecture.parallel:
+        yield f"{architecture.ffn_norm}.weight", (dim,)
     if experts is not None:
         yield from _experts(config, experts)
-    elif config.architecture.gate_in_up:
+    elif architecture.gate_in_up:
         yield "ffn_up.weight", (2 * hidden, dim)
         yield "ffn_down.weight", (dim, hidden)
+    elif architecture.ungated:
+        yield from _matrix(config, "ffn_up", hidden, dim)
+        yield from _matrix(config, "ffn_down", dim, hidden)
     else:
         yield from _gated(config, hidden)
-    if config.architecture.post_norms:
+    if architecture.post_norms:
         yield "post_ffw_norm.weight", (dim,)
 
 

@@ -30,7 +30,7 @@ ROWS_TOGETHER = 2
 CAPPED_TOGETHER = 256
 """Vectors of logits of one chunk."""
 
-ACTIVATIONS = {"silu": records.SILU, "gelu": records.GELU, "clamped": records.CLAMPED}
+ACTIVATIONS = {"silu": records.SILU, "gelu": records.GELU, "clamped": records.CLAMPED, "relu": records.RELU}
 
 
 def query_rows(p: Program, cache: KVCache) -> Rows:
@@ -97,21 +97,24 @@ def add_norm(
     config: ModelConfig,
     x: Rows,
     delta: Rows | None,
-    weight: Vector,
-    out: Activations,
+    weight: Vector | None,
+    out: Activations | None,
     *,
     delta_norm: Vector | None = None,
     outputs_only: bool = False,
 ) -> None:
-    """A step: add delta (normed by delta_norm, if there is one) to x, then norm x into out.
+    """A step: add delta (normed by delta_norm, if there is one) to x, then norm x into out, if there is one.
 
     x, delta, out: (dim,); x is changed in place, and so is delta if it is normed. weight, delta_norm: (dim,), for
-    all tokens. Both norms are RMS norms with config.norm_eps, for x as `add_embedding` has it.
+    all tokens; without weight, out is x. Both norms have config.norm_eps, for x as `add_embedding` has it; that of
+    delta is an RMS norm.
     """
-    kind, flag = (PER_OUTPUT, records.OUTPUTS_ONLY) if outputs_only else (PER_TOKEN, 0)
+    kind, flags = (PER_OUTPUT, records.OUTPUTS_ONLY) if outputs_only else (PER_TOKEN, 0)
+    flags |= records.CENTRED if config.architecture.norm == "layer" else 0
     added = (delta.address, delta.stride, _address(delta_norm)) if delta else (0, 0, 0)
-    norm = (_address(weight), config.dim | flag, float_bits(config.norm_eps / config.residual_scale**2))
-    p.add(step("rows.residual_norm"), kind, 0, ROWS_TOGETHER, x.address, x.stride, *added, *norm, *_results(out))
+    norm = (_address(weight), config.dim | flags, float_bits(config.norm_eps / config.residual_scale**2))
+    results = _results(out) if out else (0, 0, 0, 0)
+    p.add(step("rows.residual_norm"), kind, 0, ROWS_TOGETHER, x.address, x.stride, *added, *norm, *results)
 
 
 def add_products(
@@ -224,7 +227,8 @@ def add_attention(
 def add_gate(p: Program, config: ModelConfig, unit: GatedBuffers) -> None:
     """A step: the gated unit, activation(gate) · up, number by number, from unit.gate_up to unit.h."""
     hidden = unit.h.width
-    what = (unit.gate_up.address, unit.gate_up.stride, hidden, hidden)
+    up_at = 0 if config.architecture.ungated else hidden
+    what = (unit.gate_up.address, unit.gate_up.stride, up_at, hidden)
     activation = ACTIVATIONS[config.architecture.activation]
     p.add(step("rows.gate"), PER_TOKEN, 0, ROWS_TOGETHER, *what, *_results(unit.h), activation)
 

@@ -149,8 +149,8 @@ def forward(
     dim = config.dim
     x, x_norm, delta = p.floats(dim), Activations(p, dim), p.floats(dim)
     q_rows = query_rows(p, cache)
-    mixed_dim = max(map(config.mixed_dim, range(config.n_layers)))
-    att = x_norm if mixed_dim == dim else Activations(p, mixed_dim)  # x_norm is in qkv by then
+    mixed_dim, parallel = max(map(config.mixed_dim, range(config.n_layers))), config.architecture.parallel
+    att = x_norm if mixed_dim == dim and not parallel else Activations(p, mixed_dim)  # x_norm is in qkv by then
     logits = p.floats(config.vocab_size, MAX_OUTPUTS)
     experts = ExpertBuffers(p, config, config.experts) if config.experts is not None else None
     widths = dict.fromkeys(layer.w_down.columns for layer in weights.layers if layer.w_down is not None)
@@ -180,7 +180,7 @@ def forward(
         add_products(p, [layer.wo], att, delta)  # (dim,)
         add_bias(p, layer.wo_bias, delta)
 
-        add_norm(p, config, x, delta, layer.ffn_norm, x_norm, delta_norm=layer.attn_post_norm)
+        add_norm(p, config, x, delta, layer.ffn_norm, None if parallel else x_norm, delta_norm=layer.attn_post_norm)
         if layer.w_down is not None:  # the feed-forward layer, or what is shared beside experts
             unit = units[layer.w_down.columns]
             add_products(p, layer.w_gate_up, x_norm, unit.gate_up)  # (2·hidden_dim,)

@@ -48,19 +48,19 @@ class ExpertWeights:
 class LayerWeights:
     """One layer. Matrices are (outputs, inputs); those that read the same input may be one matrix.
 
-    attn_norm, ffn_norm: (dim,). wqkv: (q_dim + 2·kv_dim, dim). wo: (dim, q_dim). What follows is None (w_gate_up:
-    nothing) in models that do not have it. w_gate_up: (2·hidden_dim, dim). w_down: (dim, hidden_dim); beside experts,
-    both are what all tokens go through, hidden_dim being its width. qkv_bias: (q_dim + 2·kv_dim,).
+    wqkv: (q_dim + 2·kv_dim, dim). wo: (dim, q_dim). What follows is None (w_gate_up: nothing) in models that do not
+    have it. attn_norm, ffn_norm: (dim,). w_gate_up: (2·hidden_dim, dim), half of it without a gate. w_down:
+    (dim, hidden_dim); beside experts, both are what all tokens go through, hidden_dim being its width.
     recurrent: of a layer that does not attend; wqkv and wo are then its first and its last matrices.
-    wo_bias, down_bias: (dim,). gate_up_bias: (2·hidden_dim,).
+    qkv_bias: (q_dim + 2·kv_dim,). wo_bias, down_bias: (dim,). gate_up_bias: (2·hidden_dim,).
     q_norm, k_norm: (head_dim,), or (q_dim,) and (kv_dim,) where all heads are normed together.
     attn_post_norm, ffn_post_norm: (dim,). sinks: (n_heads,).
     """
 
-    attn_norm: Vector
+    attn_norm: Vector | None
     wqkv: list[Matrix]
     wo: Matrix
-    ffn_norm: Vector
+    ffn_norm: Vector | None
     w_gate_up: list[Matrix]
     w_down: Matrix | None
     qkv_bias: Vector | None
@@ -131,9 +131,6 @@ def load_weights(
         """A vector as it is, or a few."""
         return _values(tensors[name]) if name in tensors else None
 
-    def norm(name: str) -> Vector:
-        return _padded(_values(tensors[f"{name}.weight"]))
-
     def experts(i: int) -> ExpertWeights | None:
         if config.experts_of(i) is None:
             return None
@@ -149,10 +146,10 @@ def load_weights(
 
     layers = [
         LayerWeights(
-            attn_norm=norm(f"blk.{i}.attn_norm"),
+            attn_norm=vector(f"blk.{i}.attn_norm.weight"),
             wqkv=matrices(f"{i}.wqkv"),
             wo=matrices(f"{i}.wo")[0],
-            ffn_norm=norm(f"blk.{i}.{architecture.ffn_norm}"),
+            ffn_norm=vector(f"blk.{i}.{architecture.ffn_norm}.weight") if architecture.pre_norms else None,
             w_gate_up=matrices(f"{i}.w_gate_up"),
             w_down=next(iter(matrices(f"{i}.w_down")), None),
             qkv_bias=vector(*(f"blk.{i}.attn_{part}.bias" for part in ("qkv", "q", "k", "v"))),
@@ -172,7 +169,7 @@ def load_weights(
     return ModelWeights(
         embedding=matrices("embedding")[0],
         layers=layers,
-        output_norm=norm(architecture.output_norm) / np.float32(config.logit_divisor),
+        output_norm=_padded(_values(tensors[f"{architecture.output_norm}.weight"])) / np.float32(config.logit_divisor),
         output=matrices("embedding" if config.tied else "output")[0],
         rope_divisors=vector("rope_freqs.weight" if "rope_freqs.weight" in tensors else "rope_factors_short.weight"),
         long_rope_divisors=vector("rope_factors_long.weight"),
@@ -205,7 +202,8 @@ def _layer_plans(i: int, config: ModelConfig, tensors: dict[str, TensorInfo]) ->
         f"{i}.wqkv": plan_side_by_side(f"{i}.wqkv", *map(tensor, qkv)),
         f"{i}.wo": [plan_matrix(f"{i}.wo", tensor(output))],
     }
-    experts, gate_in_up, shared = config.experts_of(i), config.architecture.gate_in_up, ""
+    experts, shared = config.experts_of(i), ""
+    up_alone = config.architecture.gate_in_up or config.architecture.ungated
     if experts is not None:
         router = [tensor("ffn_gate_inp")]
         if experts.shared_dim and config.architecture.gated_shared:
@@ -217,8 +215,8 @@ def _layer_plans(i: int, config: ModelConfig, tensors: dict[str, TensorInfo]) ->
         }
         if not experts.shared_dim:
             return plans
-        gate_in_up, shared = False, "_shexp"
-    feed_forward = [f"ffn_up{shared}"] if gate_in_up else [f"ffn_gate{shared}", f"ffn_up{shared}"]
+        up_alone, shared = False, "_shexp"
+    feed_forward = [f"ffn_up{shared}"] if up_alone else [f"ffn_gate{shared}", f"ffn_up{shared}"]
     gate_up = plan_side_by_side(f"{i}.w_gate_up{shared}", *map(tensor, feed_forward))
     down = plan_matrix(f"{i}.w_down{shared}", tensor(f"ffn_down{shared}"))
     return plans | {f"{i}.w_gate_up": gate_up, f"{i}.w_down": [down]}

@@ -36,7 +36,7 @@ WORD_SCALE_AT = 64
 X_BLOCK_BYTES = {"floats": 4 * 32, "bytes": BLOCK_BYTES, "words": WORD_BLOCK_BYTES}
 """Bytes of a block of activations, by the form that a weight format reads."""
 
-SHAPE_FIELDS = 16
+SHAPE_FIELDS = 17
 (
     HEADS,
     KV_HEADS,
@@ -54,21 +54,25 @@ SHAPE_FIELDS = 16
     SCALES_AT,
     RANGE_BYTES,
     PARTIALS,
-) = range(16)
+    NORMED_TURNED,
+) = range(SHAPE_FIELDS)
 """The shape record of attention: heads; key-value heads; their width and the width padded to whole blocks; rotated
 pairs, and whether a pair's parts lie half a head apart (NeoX) or side by side; bytes of a key-value head's part of the
 query rows, and of one of them; the factor for queries (float32 bits). Then the cache (see cache_layout): positions
 reserved, its address, bytes of two panels of keys, where a range's values and their scales begin, bytes of a range.
-Last, the address of partial results."""
+Then the address of partial results. Last, whether queries and keys are normed after they are turned."""
 
 STORED_BEFORE = -1
 """In place of the cache's layer: the layer reads keys and values that an earlier one has stored."""
 
-SILU, GELU, CLAMPED = range(3)
-"""Activations of the gated unit: the last is OpenAI's, which keeps both sides small and adds 1 to up."""
+SILU, GELU, CLAMPED, RELU = range(4)
+"""Activations of the gated unit: CLAMPED is OpenAI's, which keeps both sides small and adds 1 to up."""
 
 OUTPUTS_ONLY = 1 << 32
 """Added to a row's width: of a batch only the output positions count."""
+
+CENTRED = 1 << 33
+"""Added to a row's width: its mean is taken away before it is normed."""
 
 CHUNK_BITS = 20
 CHUNK_MASK = (1 << CHUNK_BITS) - 1

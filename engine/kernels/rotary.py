@@ -17,6 +17,7 @@ from engine.kernels.records import (
     HEAD_PAD,
     HEADS,
     KV_HEADS,
+    NORMED_TURNED,
     P0,
     P1,
     P2,
@@ -81,6 +82,16 @@ def rotate(x, table, pairs, half_apart):
 
 
 @inner
+def norm_and_rotate(x, weight, dim, eps, table, pairs, half_apart, last):
+    """Turn one head, and norm it before or, with last, afterwards, if there is a weight."""
+    if weight and not last:
+        norm_head(x, weight, dim, eps)
+    rotate(x, table, pairs, half_apart)
+    if weight and last:
+        norm_head(x, weight, dim, eps)
+
+
+@inner
 def norm_head(x, weight, dim, eps):
     """RMS norm of one head's dim numbers in place, times weight; what follows them is left alone."""
     squares = lanes.splat(np.float32(0.0))
@@ -107,13 +118,13 @@ def rotate_and_store(kv_name: str) -> Any:
     def rotate_store(step, batch, first, last, thread):
         """Rotate queries and keys by their position; queries go to rows by key-value head, the rest to the cache.
 
-        Before that, the bias is added and heads are normed where the model does so.
+        Before that, the bias is added where there is one; heads are normed before or after where the model does so.
         """
         shape, layer = field(step, SHAPE), field(step, LAYER)
         heads, kv_heads = field(shape, HEADS), field(shape, KV_HEADS)
         dim, pad = field(shape, HEAD_DIM), field(shape, HEAD_PAD)
         pairs, apart = field(shape, ROTARY_PAIRS), field(shape, HALF_APART)
-        group = heads // kv_heads
+        group, late = heads // kv_heads, field(shape, NORMED_TURNED)
         scale, eps = load_f32(shape + 8 * Q_SCALE), load_f32(step + 8 * HEAD_EPS)
         growth = load_f32(step + 8 * Q_GROWTH)
         scratch = field(batch, SCRATCH) + thread * field(batch, SCRATCH_BYTES)
@@ -127,17 +138,13 @@ def rotate_and_store(kv_name: str) -> Any:
                 add_bias(row, field(step, BIAS), (heads + (2 * kv_heads if stores else 0)) * dim)
             for h in range(heads):
                 x = row + 4 * h * dim
-                if field(step, Q_NORM):
-                    norm_head(x, field(step, Q_NORM), dim, eps)
-                rotate(x, table, pairs, apart)
+                norm_and_rotate(x, field(step, Q_NORM), dim, eps, table, pairs, apart, late)
                 place = (t * group + h % group) * field(shape, Q_ROW_BYTES)
                 out = field(step, Q_ROWS) + h // group * field(shape, Q_HEAD_BYTES) + place
                 store_query(kv, x, out, dim, pad, scale * larger, scratch)
             for h in range(kv_heads if stores else 0):
                 k = row + 4 * (heads + h) * dim
-                if field(step, K_NORM):
-                    norm_head(k, field(step, K_NORM), dim, eps)
-                rotate(k, table, pairs, apart)
+                norm_and_rotate(k, field(step, K_NORM), dim, eps, table, pairs, apart, late)
                 store_key(kv, k, shape, layer, h, pos, scratch)
                 v = row + 4 * (heads + kv_heads + h) * dim
                 store_value(kv, v, shape, layer, h, pos, scratch)

@@ -12,6 +12,7 @@ from engine.kernels.jit import inner, kernel
 from engine.kernels.memory import field, load_f32, load_f32x16, store_f32x16
 from engine.kernels.records import (
     BLOCK_BYTES,
+    CENTRED,
     CLAMPED,
     GELU,
     N_OUT,
@@ -29,6 +30,7 @@ from engine.kernels.records import (
     P9,
     P10,
     P11,
+    RELU,
     WORD_BLOCK_BYTES,
 )
 from engine.kernels.sizes import BLOCK, LANES
@@ -103,6 +105,32 @@ def scale_to_unit(out, x, weight, n, eps):
         store_f32x16(out + i * VECTOR, lanes.mul(v, load_f32x16(weight + i * VECTOR)))
 
 
+@inner
+def take_mean_away(out, x, n):
+    """Numbers less the mean of all n, zeros behind them. Source: Ba et al. 2016."""
+    total = lanes.splat(np.float32(0.0))
+    vectors = (n + LANES - 1) // LANES
+    for i in range(vectors):
+        total = lanes.add(total, load_f32x16(x + i * VECTOR))
+    mean = lanes.splat(lanes.total(total) / np.float32(n))
+    for i in range(vectors):
+        less = lanes.sub(load_f32x16(x + i * VECTOR), mean)
+        store_f32x16(out + i * VECTOR, lanes.first_lanes(less, n - i * LANES, np.float32(0.0)))
+
+
+@inner
+def norm_row(out, x, weight, n, eps, is_centred):
+    """What norms the residual stream, or, without a weight, a copy."""
+    if is_centred:
+        take_mean_away(out, x, n)
+        scale_to_unit(out, out, weight, n, eps)
+    elif weight:
+        scale_to_unit(out, x, weight, n, eps)
+    else:
+        for i in range((n + LANES - 1) // LANES):
+            store_f32x16(out + i * VECTOR, load_f32x16(x + i * VECTOR))
+
+
 PART, PART_STRIDE, PART_WEIGHT, PART_WIDTH, PART_EPS = P0, P1, P2, P3, P4
 """Parameters of norm_part: where the part begins in row 0, the rows' stride, the norm's weight, the part's width (whole
 vectors), epsilon (float32 bits)."""
@@ -132,11 +160,12 @@ NORM_X, NORM_X_STRIDE, DELTA, DELTA_STRIDE, POST_WEIGHT, NORM_WEIGHT, DIM, EPS, 
     P11,
 )
 """Parameters of residual_norm: the residual stream; what to add to it first (0: nothing), and the weight of a norm of
-that (0: none); the norm's weight (0: only add); width; epsilon (float32 bits); results as float32 and
-quantised (0: none)."""
+that (0: none); the norm's weight (0: none, the sum goes on as it is); width; epsilon (float32 bits); results as float32
+(0: only add) and quantised (0: none)."""
 
 WIDTH_MASK = OUTPUTS_ONLY - 1
-"""DIM holds the width and, as the flag OUTPUTS_ONLY, whether the step runs on the output positions alone."""
+"""DIM holds the width and, as the flags OUTPUTS_ONLY and CENTRED, whether the step runs on the output positions alone
+and whether the mean is taken away first."""
 
 
 @kernel
@@ -157,9 +186,9 @@ def residual_norm(step, batch, first, last, thread):
                 scale_to_unit(delta, delta, field(step, POST_WEIGHT), dim, eps)
             for i in range(vectors):
                 store_f32x16(x + i * VECTOR, lanes.add(load_f32x16(x + i * VECTOR), load_f32x16(delta + i * VECTOR)))
-        if field(step, NORM_WEIGHT):
+        if field(step, OUT):
             out = field(step, OUT) + t * field(step, OUT_STRIDE)
-            scale_to_unit(out, x, field(step, NORM_WEIGHT), dim, eps)
+            norm_row(out, x, field(step, NORM_WEIGHT), dim, eps, field(step, DIM) & CENTRED)
             if field(step, QUANT):
                 quantize_row(out, field(step, QUANT) + t * field(step, QUANT_STRIDE), n_blocks)
 
@@ -204,6 +233,8 @@ def gate_row(gate, up, out, width, activation):
             z = lanes.mul(g, lanes.splat(_CLAMPED_SLOPE))
             u = lanes.add(lanes.maximum(lanes.minimum(u, limit), lanes.sub(zero, limit)), one)
         active = lanes.div(g, lanes.add(one, lanes.exp(lanes.sub(zero, z))))
+        if activation == RELU:
+            active = lanes.maximum(g, zero)
         v = lanes.mul(active, u)
         store_f32x16(out + i * VECTOR, lanes.first_lanes(v, width - i * LANES, np.float32(0.0)))
 

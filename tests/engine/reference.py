@@ -20,6 +20,11 @@ NEIGHBOURS = {
     "ernie4_5",
     "internlm2",
     "ernie4_5-moe",
+    "arcee",
+    "minicpm",
+    "deepseek",
+    "command-r",
+    "cohere2",
 }
 """Architectures that turn neighbouring pairs."""
 
@@ -48,17 +53,23 @@ class ReferenceModel:
         self.head_dim = get("attention.key_length", self.dim // self.n_heads)
         self.rope_dim = get("rope.dimension_count", self.head_dim)
         self.theta = get("rope.freq_base", 10000.0)
-        self.eps = get("attention.layer_norm_rms_epsilon")
+        self.centred = arch in ("cohere2", "command-r")
+        self.eps = get("attention.layer_norm_epsilon" if self.centred else "attention.layer_norm_rms_epsilon")
+        self.norm = layer_norm if self.centred else rms_norm
         self.attn_softcap = get("attn_logit_softcapping", 0.0)
         self.final_softcap = get("final_logit_softcapping", 0.0)
         self.window = get("attention.sliding_window", 0)
-        self.window_every = {"gemma2": 2, "gemma3": 6, "gpt-oss": 2}.get(arch, 1)
-        self.ffn_norm = "post_attention_norm" if arch in ("gpt-oss", "glm4moe", *DELTA_NETS) else "ffn_norm"
+        windows_every = {"gemma2": 2, "gemma3": 6, "gpt-oss": 2, "olmo2": 4, "exaone4": 4, "cohere2": 4}
+        self.window_every = windows_every.get(arch, 1)
+        norm_before_ffn = ("gpt-oss", "glm4moe", "seed_oss", *DELTA_NETS)
+        self.ffn_norm = "post_attention_norm" if arch in norm_before_ffn else "ffn_norm"
         self.n_experts = get("expert_count", 0)
         self.n_experts_used = get("expert_used_count", 0)
         in_file = arch in ("glm4moe", "bailingmoe2", "dots1")
         self.gating = softmax if get("expert_gating_func", 2 if in_file or arch == "lfm2moe" else 1) == 1 else sigmoid
-        self.shares_normed = get("expert_weights_norm", False) if in_file else arch not in ("qwen2moe", "olmoe")
+        self.shares_normed = (
+            get("expert_weights_norm", False) if in_file else arch not in ("qwen2moe", "olmoe", "deepseek")
+        )
         self.share_scale = get("expert_weights_scale", 1.0)
         self.expert_groups = get("expert_group_count", 1), get("expert_group_used_count", 1)
         self.scaling = get("rope.scaling.type", "linear")
@@ -69,9 +80,10 @@ class ReferenceModel:
         wide = (arch, self.n_layers) in (("gemma2", 46), ("gemma3", 62))
         self.query_scale = get("attention.scale", (self.dim // self.n_heads if wide else self.head_dim) ** -0.5)
         self.query_growth = get("attention.temperature_scale", 0.0)
-        self.embedding_scale = get("embedding_scale", self.dim**0.5 if self.gemma else 1.0)
-        self.residual_scale = get("residual_scale", 1.0)
-        self.logit_divisor = get("logit_scale", 1.0)
+        mini = arch == "minicpm"
+        self.embedding_scale = get("embedding_scale", self.dim**0.5 if self.gemma else 12.0 if mini else 1.0)
+        self.residual_scale = get("residual_scale", 1.4 / self.n_layers**0.5 if mini else 1.0)
+        self.logit_divisor = get("logit_scale", self.dim / 256 if mini else 1.0) ** (-1 if self.centred else 1)
         self.log_multiplier = get("rope.scaling.yarn_log_multiplier", 0.0)
         self.turns = get("rope.scaling.finetuned", True)
         self.has_sections = get("rope.dimension_sections") is not None
@@ -82,7 +94,7 @@ class ReferenceModel:
         x = t["token_embd.weight"][ids] * np.float32(self.embedding_scale)
         for layer in range(self.n_layers):
             block = f"blk.{layer}."
-            y = rms_norm(x, t[block + "attn_norm.weight"], self.eps)
+            y = both = self.pre_norm(x, block + "attn_norm.weight")
             if block + "shortconv.conv.weight" in t:
                 y = short_convolution(t, block, y)
             elif block + "ssm_conv1d.weight" in t:
@@ -91,12 +103,15 @@ class ReferenceModel:
                 y = self.attention(y, layer)
             y = y if self.ffn_norm == "post_attention_norm" else self.post_norm(y, block + "post_attention_norm.weight")
             x = x + self.residual_scale * y
-            y = rms_norm(x, t[f"{block}{self.ffn_norm}.weight"], self.eps)
+            y = both if self.centred else self.pre_norm(x, f"{block}{self.ffn_norm}.weight")
             y = self.experts(y, block) if f"{block}ffn_gate_inp.weight" in t else self.feed_forward(y, block)
             x = x + self.residual_scale * self.post_norm(y, block + "post_ffw_norm.weight")
         norm = t["token_embd_norm.weight" if self.arch in CONVOLUTIONS else "output_norm.weight"]
-        x = rms_norm(x, norm, self.eps) / self.logit_divisor
+        x = self.norm(x, norm, self.eps) / self.logit_divisor
         return softcap(x @ t.get("output.weight", t["token_embd.weight"]).T, self.final_softcap)
+
+    def pre_norm(self, x, name):
+        return self.norm(x, self.tensors[name], self.eps) if name in self.tensors else x
 
     def post_norm(self, x, name):
         return rms_norm(x, self.tensors[name], self.eps) if name in self.tensors else x
@@ -116,17 +131,19 @@ class ReferenceModel:
     def attention(self, x, layer):
         t, n, block = self.tensors, len(x), f"blk.{layer}."
         q, k, v = self.qkv(x, block)
-        gates = 1.0
+        gates, late = 1.0, self.arch.startswith("hunyuan")
         if self.arch in DELTA_NETS:
             q, gates = np.split(q.reshape(n, self.n_heads, -1), 2, axis=-1)
-        if block + "attn_q_norm.weight" in t:
-            q = self.qk_norm(q, t[block + "attn_q_norm.weight"])
-            k = self.qk_norm(k, t[block + "attn_k_norm.weight"])
+        if not late:
+            q, k = (self.qk_norm(part, f"{block}attn_{c}_norm.weight") for part, c in ((q, "q"), (k, "k")))
         windowed = self.window and (self.window_every == 1 or layer % self.window_every < self.window_every - 1)
-        angles, magnitude = self.angles(n, local=windowed and self.arch == "gemma3")
+        angles, magnitude = self.angles(n, local=windowed and self.arch in ("gemma3", "olmo2"))
         turn = rotate_pairs if self.arch in NEIGHBOURS and not self.has_sections else rotate_halves
-        if self.turns and not (self.arch == "smollm3" and layer % 4 == 3):
+        unturned = layer % 4 == 3 if self.arch == "smollm3" else self.arch in ("exaone4", "cohere2") and not windowed
+        if self.turns and not (unturned and (self.window or self.arch == "smollm3")):
             q, k = (turn(part, angles, magnitude) for part in (q, k))
+        if late:
+            q, k = (self.qk_norm(part, f"{block}attn_{c}_norm.weight") for part, c in ((q, "q"), (k, "k")))
         growth = 1 + self.query_growth * np.log(1 + np.arange(n) // self.original)
         q = in_blocks((q * self.query_scale * growth[:, None, None]).astype(np.float32), as_activations)
         k, step = in_blocks(k, lambda x: as_words(x)[0]), as_words(v)[1]  # as the cache keeps them
@@ -145,14 +162,20 @@ class ReferenceModel:
         out = (out * sigmoid(gates) if self.arch in DELTA_NETS else out).reshape(n, -1).astype(np.float32)
         return out @ t[block + "attn_output.weight"].T + t.get(block + "attn_output.bias", 0)
 
-    def qk_norm(self, x, weight):
+    def qk_norm(self, x, name):
         """The norm of each head, or of all heads together where the weight is as long."""
+        if name not in self.tensors:
+            return x
+        weight = self.tensors[name]
         rows = x if weight.size == self.head_dim else x.reshape(len(x), -1)
         return rms_norm(rows, weight, self.eps).reshape(x.shape)
 
     def feed_forward(self, x, block, ending=""):
         t = self.tensors
         names = [f"{block}ffn_{part}{ending}" for part in ("gate", "up", "down")]
+        if self.arch == "arcee":
+            up = x @ t[f"{names[1]}.weight"].T
+            return np.maximum(up, 0) ** 2 @ t[f"{names[2]}.weight"].T
         if f"{names[0]}.weight" in t:
             gate, up = (x @ t[f"{name}.weight"].T + t.get(f"{name}.bias", 0) for name in names[:2])
         else:
@@ -207,7 +230,8 @@ class ReferenceModel:
         """Angle of each pair at each position, (n, rope_dim / 2), and what cosines and sines are multiplied by."""
         pairs = np.arange(0, self.rope_dim, 2) / self.rope_dim
         if local:
-            return np.arange(n)[:, None] * 10000.0**-pairs, 1.0
+            theta = self.theta if self.arch == "olmo2" else 10000.0
+            return np.arange(n)[:, None] * theta**-pairs, 1.0
         frequencies = self.theta**-pairs
         lengths = "long" if self.long_context else "short"
         for name in ("rope_freqs.weight", f"rope_factors_{lengths}.weight"):
@@ -243,6 +267,10 @@ def as_activations(x):
 def in_blocks(x, rounded):
     """Round each 32 of the last axis by themselves."""
     return np.concatenate([rounded(x[..., i : i + 32]) for i in range(0, x.shape[-1], 32)], axis=-1)
+
+
+def layer_norm(x, weight, eps):
+    return rms_norm(x - x.mean(-1, keepdims=True), weight, eps)
 
 
 def rms_norm(x, weight, eps):

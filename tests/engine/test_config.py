@@ -168,6 +168,53 @@ def test_numbers_of_experts_that_do_not_fit(tmp_path: Path, keys: dict[str, obje
         config_from_gguf(checkpoint.metadata, checkpoint.tensors)
 
 
+@pytest.mark.parametrize(
+    ("name", "keys", "match"),
+    [
+        ("cohere2", {"logit_scale": float("nan")}, "logit_scale is nan"),
+        ("cohere2", {"logit_scale": -1.0}, "logit_scale is -1"),
+        ("cohere2", {"attention.layer_norm_epsilon": None}, "layer_norm_epsilon is missing"),
+        ("command-r", {"attention.layer_norm_epsilon": -1.0}, "layer_norm_epsilon is -1"),
+        ("minicpm", {"embedding_scale": float("inf")}, "embedding_scale is inf"),
+        ("olmo2", {"attention.key_length": 10, "attention.value_length": 10}, "rope.dimension_count is 16"),
+        ("olmo2", {"rope.freq_base_swa": 0.0}, "freq_base_swa is 0"),
+    ],
+)
+def test_numbers_of_other_models_that_do_not_fit(
+    tmp_path: Path, name: str, keys: dict[str, object], match: str
+) -> None:
+    checkpoint = open_checkpoint(tiny_models.write_tiny(tmp_path / "good.gguf", name))
+    for key, value in keys.items():
+        checkpoint.metadata.pop(f"{name}.{key}", None)
+        if value is not None:
+            checkpoint.metadata[f"{name}.{key}"] = value
+    with pytest.raises(ModelFileError, match=match):
+        config_from_gguf(checkpoint.metadata, checkpoint.tensors)
+
+
+def test_all_heads_normed_together_fill_vectors(tmp_path: Path) -> None:
+    path = tiny_models.write_tiny(tmp_path / "tiny.gguf", "olmo2", head_count_kv=1, head_dim=8)
+    with pytest.raises(UnsupportedModelError, match="norms 32 queries and 8 keys; this engine norms multiples of 16"):
+        config_of(path)
+
+
+def test_layers_that_turn_where_others_have_a_window(tmp_path: Path) -> None:
+    def turned(name: str, **changes: object) -> list[bool]:
+        config = config_of(tiny_models.write_tiny(tmp_path / "tiny.gguf", name, layers=4, **changes))
+        return [layer.rope_dim > 0 for layer in config.attention]
+
+    assert turned("cohere2") == turned("exaone4-windows") == [True, True, True, False]
+    assert turned("exaone4") == [True] * 4
+
+
+def test_what_multiplies_embeddings_and_results_of_minicpm(tmp_path: Path) -> None:
+    keys = {"embedding_scale": None, "residual_scale": None, "logit_scale": None}
+    config = config_of(tiny_models.write_tiny(tmp_path / "tiny.gguf", "minicpm", **keys))
+    assert (config.embedding_scale, config.residual_scale, config.logit_divisor) == (12.0, 1.4 / 2**0.5, 64 / 256)
+    cohere = config_of(tiny_models.write_tiny(tmp_path / "tiny.gguf", "command-r"))
+    assert cohere.logit_divisor == 4.0
+
+
 def test_which_layers_have_experts(tmp_path: Path) -> None:
     experts = config_of(tiny_models.write_tiny(tmp_path / "tiny.gguf", "ernie4_5-moe")).experts
     assert experts is not None

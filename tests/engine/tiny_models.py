@@ -202,6 +202,34 @@ MODELS = {
         "expert_shared_count": 1,
         "shared": 48,
     },
+    "deepseek": {
+        **EXPERTS,
+        "untied": True,
+        "expert_feed_forward_length": 48,
+        "expert_shared_count": 2,
+        "shared": 96,
+        "leading_dense_block_count": 1,
+        "expert_weights_scale": 1.0,
+    },
+    "hunyuan-moe": {**EXPERTS, "expert_feed_forward_length": 96, "expert_shared_feed_forward_length": 80, "shared": 80},
+    "hunyuan-dense": {"head_dim": 32},
+    "seed_oss": {"head_dim": 32, "untied": True, "biases": QKV},
+    "arcee": {"untied": True},
+    "minicpm": {**SCALES, "attention.scale": None},
+    "olmo2": {"untied": True},
+    "olmo2-windows": {
+        "untied": True,
+        "layers": 5,
+        "attention.sliding_window": 16,
+        "rope.freq_base": 500_000.0,
+        "rope.scaling.type": "yarn",
+        "rope.scaling.factor": 8.0,
+        "rope.scaling.original_context_length": 64,
+    },
+    "exaone4": {"head_count_kv": 2},
+    "exaone4-windows": {"layers": 64, "attention.sliding_window": 16},
+    "command-r": {"logit_scale": 0.25},
+    "cohere2": {"layers": 5, "attention.sliding_window": 16, "logit_scale": 0.25, "rope.dimension_count": 16},
     "olmoe": {**EXPERTS, "head_count_kv": 4, "untied": True},
     "granitemoe-shared": {**SCALES, **EXPERTS, "expert_shared_feed_forward_length": 48, "shared": 48},
     "lfm2": {"head_count_kv": [0, 0, 2, 0, 2], "layers": 5, "shortconv.l_cache": 3, "rope.freq_base": 1_000_000.0},
@@ -252,6 +280,9 @@ ARCHITECTURES = {
     "mixtral": "llama",
     "mixtral-apart": "llama",
     "ernie4_5-moe": "ernie4_5-moe",
+    "hunyuan-moe": "hunyuan-moe",
+    "hunyuan-dense": "hunyuan-dense",
+    "command-r": "command-r",
 }
 """Of models whose name does not begin with it."""
 
@@ -264,13 +295,23 @@ NORMED = (
     "bailingmoe2",
     "dots1",
     "olmoe",
+    "olmo2",
+    "exaone4",
+    "hunyuan-dense",
+    "hunyuan-moe",
     *CONVOLUTIONS,
     *DELTA_NETS,
 )
 """Architectures with norms of queries and keys."""
 
-WIDE_NORMED = ("olmoe",)
+WIDE_NORMED = ("olmoe", "olmo2")
 """Of those, the ones that norm all heads together."""
+
+WITHOUT_PRE_NORMS = ("olmo2", "exaone4")
+"""Architectures that norm results alone."""
+
+CENTRED = ("command-r", "cohere2")
+"""Architectures whose norms take the mean away, and whose attention and feed-forward layer read the same."""
 
 
 def architecture_of(name):
@@ -299,7 +340,7 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
         "feed_forward_length": hidden,
         "attention.head_count": heads,
         "attention.head_count_kv": kv_heads,
-        "attention.layer_norm_rms_epsilon": 1e-5,
+        f"attention.layer_norm_{'' if arch in CENTRED else 'rms_'}epsilon": 1e-5,
         "rope.dimension_count": head_dim,
         "attention.key_length": head_dim,
         "attention.value_length": head_dim,
@@ -383,7 +424,8 @@ def tensors(m):
             yield block + "nextn.eh_proj.weight", (m.dim, 2 * m.dim), m.dim**-0.5
             yield block + "nextn.enorm.weight", (m.dim,), 0.2
             yield block + "nextn.hnorm.weight", (m.dim,), 0.2
-        yield block + "attn_norm.weight", (m.dim,), 0.2
+        if m.arch not in WITHOUT_PRE_NORMS:
+            yield block + "attn_norm.weight", (m.dim,), 0.2
         yield from recurrent_tensors(m.arch, block, m.keys) if layer in m.recurrent else attention(m, block)
         yield from feed_forward(m, block, m.experts if layer >= m.dense else 0)
 
@@ -411,9 +453,10 @@ def attention(m, block):
 def feed_forward(m, block, experts):
     """With what is normed before and behind it; some of gpt-oss's gates and ups are beyond their limits."""
     even = m.dim**-0.5
-    ffn_norm = "post_attention_norm" if m.arch in ("gpt-oss", "glm4moe", *DELTA_NETS) else "ffn_norm"
-    yield f"{block}{ffn_norm}.weight", (m.dim,), 0.2
-    if m.arch in ("gemma2", "gemma3", "glm4"):
+    ffn_norm = "post_attention_norm" if m.arch in ("gpt-oss", "glm4moe", "seed_oss", *DELTA_NETS) else "ffn_norm"
+    if m.arch not in (*WITHOUT_PRE_NORMS, *CENTRED):
+        yield f"{block}{ffn_norm}.weight", (m.dim,), 0.2
+    if m.arch in ("gemma2", "gemma3", "glm4", *WITHOUT_PRE_NORMS):
         yield block + "post_attention_norm.weight", (m.dim,), 0.2
         yield block + "post_ffw_norm.weight", (m.dim,), 0.2
     if experts:
@@ -427,6 +470,9 @@ def feed_forward(m, block, experts):
             yield block + "ffn_gate_inp_shexp.weight", (m.dim,), 2 * even
     elif m.arch in ("phi3", "glm4", "chatglm"):
         yield from matrix(block, "ffn_up", (2 * m.hidden, m.dim), even, m.biases)
+        yield from matrix(block, "ffn_down", (m.dim, m.hidden), m.hidden**-0.5, m.biases)
+    elif m.arch == "arcee":
+        yield from matrix(block, "ffn_up", (m.hidden, m.dim), even, m.biases)
         yield from matrix(block, "ffn_down", (m.dim, m.hidden), m.hidden**-0.5, m.biases)
     else:
         yield from gated(m, block, "", m.hidden, even)

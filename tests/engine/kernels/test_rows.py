@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.kernels.records import BLOCK_BYTES, CLAMPED, GELU, OUTPUTS_ONLY, SILU
+from engine.kernels.records import BLOCK_BYTES, CENTRED, CLAMPED, GELU, OUTPUTS_ONLY, RELU, SILU
 from engine.machine_code import step
 
 
@@ -49,6 +49,42 @@ def test_residual_norm_adds_norms_and_quantises(run_step, quantize, dim):
     np.testing.assert_array_equal(quant, quantize(out))
 
 
+@pytest.mark.parametrize("dim", [32, 100, 576])
+@pytest.mark.parametrize("is_centred", [False, True])
+def test_norms_that_take_the_mean_away_and_none(run_step, quantize, dim, is_centred):
+    x = padded(np.random.default_rng(4).standard_normal((3, dim), np.float32) + np.float32(2))
+    weight = padded(np.full((1, dim), 1.5, np.float32))
+    out, quant = np.ones_like(x), np.zeros((3, x.shape[1] // 32, BLOCK_BYTES), np.uint8)
+    how = [weight.ctypes.data, dim | CENTRED] if is_centred else [0, dim]
+    where = [out.ctypes.data, out.strides[0], quant.ctypes.data, quant.strides[0]]
+    before = x.copy()
+    run_step(
+        step("rows.residual_norm"), [x.ctypes.data, x.strides[0], 0, 0, 0, *how, bits(1e-5), *where], 3, n_tokens=3
+    )
+    its = before[:, :dim].astype(np.float64)
+    expected = norm(its - its.mean(1, keepdims=True), 1.5) if is_centred else its
+    np.testing.assert_allclose(out[:, :dim], expected, rtol=5e-6, atol=5e-7)
+    assert not out[:, dim : -(-dim // 16) * 16].any()
+    np.testing.assert_array_equal(x, before)
+
+
+def test_residual_norm_without_a_place_only_adds(run_step):
+    x, delta = np.random.default_rng(6).standard_normal((2, 3, 64), np.float32)
+    expected = x + delta
+    where = [x.ctypes.data, x.strides[0], delta.ctypes.data, delta.strides[0], 0, 0, 64, bits(1e-5)]
+    run_step(step("rows.residual_norm"), [*where, 0, 0, 0, 0], 3, n_tokens=3)
+    np.testing.assert_array_equal(x, expected)
+
+
+def test_norm_of_a_part_of_each_row(run_step):
+    x = np.random.default_rng(9).standard_normal((3, 96), np.float32)
+    weight, before = np.linspace(0.5, 2, 48, dtype=np.float32), x.copy()
+    where = [x.ctypes.data + 4 * 16, x.strides[0], weight.ctypes.data, 48, bits(1e-5)]
+    run_step(step("rows.norm_part"), where, 3, n_tokens=3)
+    np.testing.assert_allclose(x[:, 16:64], norm(before[:, 16:64], weight), rtol=2e-6, atol=1e-7)
+    np.testing.assert_array_equal(np.delete(x, np.s_[16:64], 1), np.delete(before, np.s_[16:64], 1))
+
+
 def test_residual_norm_of_the_last_positions_alone(run_step):
     x = np.random.default_rng(1).standard_normal((5, 64), np.float32)
     weight, out = np.ones((1, 64), np.float32), np.zeros((2, 64), np.float32)
@@ -87,13 +123,17 @@ def gelu(x, up):
     return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) * up
 
 
+def relu(x, up):
+    return np.maximum(x, 0) * up
+
+
 def clamped(x, up):
     x = np.minimum(x, 7)
     return x / (1 + np.exp(-1.702 * x)) * (np.clip(up, -7, 7) + 1)
 
 
 @pytest.mark.parametrize("width", [32, 100])
-@pytest.mark.parametrize(("activation", "expected"), [(SILU, silu), (GELU, gelu), (CLAMPED, clamped)])
+@pytest.mark.parametrize(("activation", "expected"), [(SILU, silu), (GELU, gelu), (CLAMPED, clamped), (RELU, relu)])
 def test_gate(run_step, quantize, width, activation, expected):
     rng = np.random.default_rng(2)
     both = (rng.standard_normal((2, 2 * width)) * 20).astype(np.float32)
