@@ -190,12 +190,12 @@ class _Answer:
         return reason
 
     def _note(self, choice: Choice) -> None:
-        """Tell of a token, unless it is soon enough to tell of several at once."""
+        """Tell of a token, unless the next one will be there soon enough to tell of both at once."""
         self.last_s = time.monotonic()
         if self.n_generated == 1:
             self.first_s = self.last_s
         self.untold.append(choice)
-        if self.text.may_stop or self.last_s >= self.told_s + TOLD_TOGETHER_S:
+        if self.text.may_stop or self.last_s + self.ahead.batch_s >= self.told_s + TOLD_TOGETHER_S:
             self._tell_tokens()
 
     def _tell_tokens(self) -> None:

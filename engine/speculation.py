@@ -101,7 +101,7 @@ class Costs:
 class Lookahead:
     """Gives the logits after a growing sequence, evaluating guesses along with it where that pays.
 
-    n_guessed, n_right: guesses that were evaluated, and those that came true.
+    n_guessed, n_right: guesses that were evaluated, and those that came true. batch_s: what the last batch took.
     """
 
     def __init__(self, model: LanguageModel) -> None:
@@ -112,6 +112,7 @@ class Lookahead:
         self._rows: list[Floats] = []
         self._used = 0
         self.n_guessed = self.n_right = 0
+        self.batch_s = 0.0
 
     def logits_after(self, ids: Sequence[int], room: int) -> Floats:
         """Logits after the last of ids, whose others were evaluated before; a view, valid until the next call.
@@ -145,7 +146,8 @@ class Lookahead:
     def _evaluate(self, ids: Sequence[int], guesses: list[int]) -> Floats:
         started_s = time.perf_counter()
         self._rows = self._model.evaluate_each([ids[-1], *guesses], len(ids) - 1)
-        self._costs.took(1 + len(guesses), time.perf_counter() - started_s)
+        self.batch_s = time.perf_counter() - started_s
+        self._costs.took(1 + len(guesses), self.batch_s)
         self._guesses, self._used = guesses, 0
         self.n_guessed += len(guesses)
         return self._rows[0]

@@ -5,7 +5,7 @@ import math
 import msgspec
 import pytest
 
-from engine import generation
+from engine import generation, speculation
 from engine.errors import ContextFullError, EngineError, TemplateError
 from engine.generation import generate
 from engine.inbox import Control
@@ -206,6 +206,14 @@ class PacedModel(fake.FakeModel):
     def monotonic(self) -> float:
         return self.now_s
 
+    perf_counter = monotonic
+
+    def evaluate_each(self, ids, pos):
+        before_s = self.now_s
+        rows = super().evaluate_each(ids, pos)
+        self.now_s = before_s + self.token_s
+        return rows
+
     def evaluate(self, ids, pos):
         if len(self.batches) == self.fails_at:
             raise ContextFullError(1, 0)
@@ -217,13 +225,14 @@ class PacedModel(fake.FakeModel):
     ("token_s", "stop", "told_after"),
     [
         (0.03, [], [1, 2, 3, 4, 5, 6]),
-        (0.009, [], [1, 4, 4, 4, 7, 7]),
+        (0.009, [], [1, 3, 3, 5, 5, 7]),
         (0.009, ["\n"], [1, 2, 3, 4, 5, 6]),
     ],
 )
 def test_tokens_that_come_fast_are_told_together_unless_one_may_be_the_last(monkeypatch, token_s, stop, told_after):
     model = PacedModel("Paris.", token_s)
     monkeypatch.setattr(generation, "time", model)
+    monkeypatch.setattr(speculation, "time", model)
     evaluations = []
 
     def note(event: AnyEvent, control: Control) -> None:
@@ -233,6 +242,24 @@ def test_tokens_that_come_fast_are_told_together_unless_one_may_be_the_last(monk
     text, finished, _ = run(model, on_event=note, stop=stop, speculate=False)
     assert (text, evaluations) == ("Paris.", told_after)
     assert finished.generate_ms == pytest.approx(5000 * token_s)
+
+
+def test_guesses_that_came_true_are_told_before_a_long_evaluation(monkeypatch):
+    model = PacedModel("one two one two one two one two", token_s=0.25)
+    monkeypatch.setattr(generation, "time", model)
+    monkeypatch.setattr(speculation, "time", model)
+    told_before = []
+
+    def evaluate_each(ids, pos):
+        told_before.append((pos, len(told)))
+        return PacedModel.evaluate_each(model, ids, pos)
+
+    told = []
+    monkeypatch.setattr(model, "evaluate_each", evaluate_each)
+    _, finished, _ = run(model, on_event=lambda event, control: told.extend(tokens([event])))
+    assert finished.right_guesses > 5
+    # What stands behind the prompt's one token was chosen by then.
+    assert all(n_told == pos for pos, n_told in told_before)
 
 
 def test_tokens_are_told_before_what_goes_wrong_after_them(monkeypatch):
