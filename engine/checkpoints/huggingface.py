@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine.checkpoints.checkpoint import Checkpoint, TensorInfo
+from engine.checkpoints.delta_net_order import as_delta_net
 from engine.checkpoints.derived import as_floats, constant_vector, rotary_order
 from engine.checkpoints.experts import stack_experts
 from engine.checkpoints.huggingface_config import HuggingFaceConfig
@@ -128,8 +129,8 @@ def _translated(foreign: Mapping[str, TensorInfo], config: HuggingFaceConfig, ke
 def as_gguf(tensor: TensorInfo, metadata: Metadata) -> TensorInfo:
     """A tensor that has GGUF's name already as GGUF has it, in a model of these keys.
 
-    In LLaMA and its like the rows of queries and keys have another order, Gemma's norms are stored as what they exceed
-    1 by, and convolutions have a dimension of 1 more.
+    In LLaMA and its like the rows of queries and keys have another order, Gemma's norms and Qwen 3.5's are stored as
+    what they exceed 1 by, convolutions have a dimension of 1 more; for delta nets, see delta_net_order.py.
     """
     name, arch = tensor.name, metadata.text("general.architecture")
     if arch in _TURNING and name.endswith(_TURNED.get(len(tensor.shape), ())):
@@ -140,6 +141,8 @@ def as_gguf(tensor: TensorInfo, metadata: Metadata) -> TensorInfo:
         return rotary_order(tensor, n_heads)
     if name.endswith(".shortconv.conv.weight") and len(tensor.shape) == 3 and tensor.shape[1] == 1:
         return replace(tensor, shape=(tensor.shape[0], tensor.shape[2]))
-    if arch.startswith("gemma") and name.endswith("norm.weight"):
+    if arch == "qwen35" and name.startswith("blk."):
+        tensor = as_delta_net(tensor, metadata)
+    if arch.startswith(("gemma", "qwen35")) and name.endswith("norm.weight") and not name.endswith("ssm_norm.weight"):
         return as_floats(tensor, "F32", plus=1.0)
     return tensor

@@ -32,6 +32,8 @@ ARCHITECTURES = {
     "GraniteForCausalLM": "granite",
     "Glm4ForCausalLM": "glm4",
     "Lfm2ForCausalLM": "lfm2",
+    "Qwen3_5ForCausalLM": "qwen35",
+    "Qwen3_5ForConditionalGeneration": "qwen35",
 }
 """Names in `architectures` and GGUF's."""
 
@@ -54,6 +56,15 @@ _OPTIONAL_REALS = {
     "residual_multiplier": "residual_scale",
     "logits_scaling": "logit_scale",
 }
+QWEN_SECTIONS = [11, 11, 10]
+"""How Qwen 3.5 shares the turned pairs among the numbers of a place, if the file does not say."""
+
+DELTA_NET_SIZES = (
+    ("key_head_dim", 128), ("value_head_dim", 128), ("num_value_heads", 32), ("num_key_heads", 16),
+    ("conv_kernel_dim", 4),
+)  # fmt: skip
+"""What a configuration has behind `linear_`, and what transformers has where it has nothing."""
+
 _WINDOWED = ("llama", "gemma2", "gemma3", "phi3")
 """Architectures whose window counts; Qwen's configurations name one that is not used."""
 
@@ -70,6 +81,9 @@ class HuggingFaceConfig:
 
     def __init__(self, values: Mapping[str, Any], path: Path) -> None:
         self.path = path
+        text = values.get("text_config")
+        if isinstance(text, dict):
+            values = {**values, **text, "architectures": values.get("architectures")}
         self.values = Metadata({key: value for key, value in values.items() if value is not None}, path)
         names = values.get("architectures")
         name = names[0] if isinstance(names, list) and names else None
@@ -90,8 +104,9 @@ class HuggingFaceConfig:
         tied = self.values.flag("tie_embedding", self.architecture.startswith(("gemma", "lfm2")))
         self.tied = self.values.flag("tie_word_embeddings", tied)
         self.rope = self._rope_parameters()
+        turned = 0.25 if self.architecture == "qwen35" else 1.0
         given = self.rope if "partial_rotary_factor" in self.rope else self.values
-        self.rope_dim = int(self.head_dim * given.real("partial_rotary_factor", 1.0, low=0.0, high=1.0))
+        self.rope_dim = int(self.head_dim * given.real("partial_rotary_factor", turned, low=0.0, high=1.0))
         self.rope_theta = self._rope_number("rope_theta", self.values.real("rope_theta", 10_000.0, low=1.0, high=1e12))
 
     def metadata(self) -> dict[str, object]:
@@ -117,7 +132,36 @@ class HuggingFaceConfig:
             keys |= {f"{arch}.attention.key_length": self.head_dim, f"{arch}.attention.value_length": self.head_dim}
         if arch == "lfm2":
             keys |= self._convolutions()
+        if arch == "qwen35":
+            keys |= self._delta_nets()
         return keys | self._optional() | self._rope_scaling()
+
+    def _delta_nets(self) -> dict[str, object]:
+        """Which layers of Qwen 3.5 are delta nets, and their sizes."""
+        values, types = self.values, self.values.get("layer_types")
+        sections = self.rope.get("mrope_section")
+        if not isinstance(sections, list) or len(sections) != 3 or not all(n in range(MAX_WIDTH) for n in sections):
+            sections = QWEN_SECTIONS
+        key_dim, value_dim, n_values, n_keys, taps = (
+            values.integer(f"linear_{name}", default, low=1, high=MAX_WIDTH) for name, default in DELTA_NET_SIZES
+        )
+        if key_dim != value_dim:
+            raise UnsupportedModelError(
+                f"{self.path}: keys of {key_dim} and values of {value_dim} (linear_value_head_dim) are not run here.",
+                "Choose another model.",
+            )
+        keys: dict[str, object] = {
+            "qwen35.ssm.conv_kernel": taps,
+            "qwen35.ssm.state_size": key_dim,
+            "qwen35.ssm.group_count": n_keys,
+            "qwen35.ssm.time_step_rank": n_values,
+            "qwen35.ssm.inner_size": n_values * value_dim,
+            "qwen35.full_attention_interval": values.integer("full_attention_interval", 4, low=1, high=MAX_LAYERS),
+            "qwen35.rope.dimension_sections": array("i", [*map(int, sections), 0]),
+        }
+        if isinstance(types, list):
+            keys["qwen35.attention.recurrent_layers"] = tuple(kind == "linear_attention" for kind in types)
+        return keys
 
     def _hidden_dim(self) -> int:
         """The feed-forward width, which LFM2 may make of a larger number. Source: Lfm2MLP in transformers."""

@@ -22,7 +22,14 @@ _FIRST_GEMMA_2_9B = (42, 224)
 
 def check_options(config: HuggingFaceConfig) -> None:
     """Raise UnsupportedModelError where the model would be computed otherwise than its configuration says."""
-    for check in (_check_experts, _check_activation, _check_query_scale, _check_windows, _check_turning):
+    for check in (
+        _check_experts,
+        _check_query_gates,
+        _check_activation,
+        _check_query_scale,
+        _check_windows,
+        _check_turning,
+    ):
         check(config)
 
 
@@ -30,6 +37,15 @@ def _check_experts(config: HuggingFaceConfig) -> None:
     if config.architecture == "qwen3moe" and not config.values.flag("norm_topk_prob", True):
         raise UnsupportedModelError(
             f"{config.path}: the shares of experts do not add up to one (norm_topk_prob), which is not run here.",
+            "Choose another model.",
+        )
+
+
+def _check_query_gates(config: HuggingFaceConfig) -> None:
+    if ARCHITECTURES[config.architecture].query_gates and not config.values.flag("attn_output_gate", True):
+        raise UnsupportedModelError(
+            f"{config.path}: attention has no gates (attn_output_gate), which is not run here in a "
+            f"{config.architecture} model.",
             "Choose another model.",
         )
 

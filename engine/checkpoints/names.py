@@ -73,8 +73,23 @@ _LFM2 = {
     "feed_forward.w3": "ffn_up",
 }
 
+_QWEN35 = {
+    "post_attention_layernorm": "post_attention_norm",
+    "linear_attn.in_proj_qkv": "attn_qkv",
+    "linear_attn.in_proj_z": "attn_gate",
+    "linear_attn.in_proj_b": "ssm_beta",
+    "linear_attn.in_proj_a": "ssm_alpha",
+    "linear_attn.conv1d": "ssm_conv1d",
+    "linear_attn.norm": "ssm_norm",
+    "linear_attn.out_proj": "ssm_out",
+}
+
+_VECTORS = {"linear_attn.A_log": "ssm_a", "linear_attn.dt_bias": "ssm_dt.bias"}
+"""Parts of a layer whose names say neither weight nor bias."""
+
 _OTHERWISE = {
     "lfm2": _LFM2,
+    "qwen35": _QWEN35,
     "gemma2": _GEMMA,
     "gemma3": _GEMMA,
     "gpt-oss": {"post_attention_layernorm": "post_attention_norm"},
@@ -93,8 +108,9 @@ _EXPERT_PARTS = {
     "up_proj": "ffn_up",
 }
 
-_NOT_WEIGHTS = re.compile(r"rope\.freqs$|rotary_emb\.inv_freq$|\.masked_bias$|attn\.bias$")
+_NOT_WEIGHTS = re.compile(r"rope\.freqs$|rotary_emb\.inv_freq$|\.masked_bias$|attn\.bias$|^mtp\.|^model\.visual\.")
 
+_VECTOR = re.compile(rf"layers\.(\d{{1,4}})\.({'|'.join(map(re.escape, _VECTORS))})")
 _LAYER = re.compile(r"layers\.(\d{1,4})\.(.+)\.(weight|bias)")
 
 
@@ -109,17 +125,19 @@ def from_hugging_face(name: str, architecture: str) -> str | None:
     Whoever saved a model without its output, a LlamaModel, has the names without `model.` before them.
     """
     layer = _HUGGING_FACE_LAYER | _OTHERWISE.get(architecture, {})
-    return _translated(name.removeprefix("model."), _HUGGING_FACE_OUTSIDE, layer)
+    return _translated(name.removeprefix("model.").removeprefix("language_model."), _HUGGING_FACE_OUTSIDE, layer)
 
 
 def is_no_weight(name: str) -> bool:
-    """Whether a tensor holds what the engine computes by itself: rotary frequencies and masks."""
+    """Whether a tensor is none of the language model's: rotary frequencies and masks, what guesses and what sees."""
     return _NOT_WEIGHTS.search(name) is not None
 
 
 def _translated(name: str, outside: Mapping[str, str], layer: Mapping[str, str]) -> str | None:
     if name in outside:
         return outside[name]
+    if vector := _VECTOR.fullmatch(name):
+        return f"blk.{int(vector[1])}.{_VECTORS[vector[2]]}"
     found = _LAYER.fullmatch(name)
     if found is None:
         return None

@@ -263,6 +263,12 @@ MODELS = {
         "shared": 48,
     },
     "qwen35": {**DELTA_NET_KEYS, "layers": 5, "full_attention_interval": 2},
+    "qwen35-grouped": {
+        **DELTA_NET_KEYS,
+        "layers": 4,
+        "attention.recurrent_layers": [True, True, False, True],
+        "ssm.group_count": 2,
+    },
     "qwen35-shared": {
         **DELTA_NET_KEYS,
         "layers": 4,

@@ -297,6 +297,7 @@ LLAMA_3 = (
     r"|\s+(?!\S)|\s+"
 )
 QWEN_2 = LLAMA_3.replace("{1,3}", "")
+QWEN_35 = QWEN_2.replace(r"?\p{L}+", r"?[\p{L}\p{M}]+").replace(r"[^\s\p{L}\p{N}]", r"[^\s\p{L}\p{M}\p{N}]")
 
 
 def splits(pattern: str) -> pre_tokenizers.PreTokenizer:
@@ -317,6 +318,7 @@ class TestTokenizerJson:
             ("llama-bpe", splits(LLAMA_3), True),
             ("dbrx", splits(LLAMA_3), False),
             ("qwen2", splits(QWEN_2), False),
+            ("qwen35", splits(QWEN_35), False),
             ("gpt-2", pre_tokenizers.ByteLevel(add_prefix_space=False), False),
             (
                 "smollm",

@@ -21,6 +21,15 @@ from engine.errors import ModelFileError, UnsupportedModelError
 from engine.gguf_config import config_from_gguf
 from tests.engine import tiny_models
 
+QWEN35 = {
+    "head_dim": 32,
+    "linear_key_head_dim": 32,
+    "linear_value_head_dim": 32,
+    "linear_num_value_heads": 4,
+    "linear_conv_kernel_dim": 4,
+    "rope_parameters": {"partial_rotary_factor": 0.5, "mrope_section": [3, 3, 2], "rope_theta": 10_000.0},
+}
+
 MODELS = {
     "llama": ("LlamaForCausalLM", {}),
     "llama-biases": ("LlamaForCausalLM", {"attention_bias": True, "mlp_bias": True}),
@@ -86,6 +95,17 @@ MODELS = {
             "block_auto_adjust_ff_dim": False,
         },
     ),
+    "qwen35": ("Qwen3_5ForCausalLM", {**QWEN35, "full_attention_interval": 2, "linear_num_key_heads": 4}),
+    "qwen35-grouped": (
+        "Qwen3_5ForConditionalGeneration",
+        {
+            "text_config": {
+                **QWEN35,
+                "layer_types": ["linear_attention", "linear_attention", "full_attention", "linear_attention"],
+                "linear_num_key_heads": 2,
+            }
+        },
+    ),
     "glm4": ("Glm4ForCausalLM", {"partial_rotary_factor": 0.5, "attention_bias": True, "head_dim": 16}),
 }
 """Names in tiny_models.py, and what their config.json has beside the usual."""
@@ -126,6 +146,16 @@ LFM2 = {
     "ffn_down": "feed_forward.w2",
     "ffn_up": "feed_forward.w3",
 }
+QWEN35_LAYER = {
+    "post_attention_norm": "post_attention_layernorm",
+    "attn_qkv": "linear_attn.in_proj_qkv",
+    "attn_gate": "linear_attn.in_proj_z",
+    "ssm_beta": "linear_attn.in_proj_b",
+    "ssm_alpha": "linear_attn.in_proj_a",
+    "ssm_conv1d": "linear_attn.conv1d",
+    "ssm_norm": "linear_attn.norm",
+    "ssm_out": "linear_attn.out_proj",
+}
 EXPERT = {
     "llama": {
         "ffn_gate": "block_sparse_moe.{}.w1",
@@ -145,6 +175,9 @@ def foreign_name(name: str, architecture: str) -> str:
     _, layer, part, *rest = name.split(".")
     names = LAYER | (GEMMA_2 if architecture in ("gemma2", "gemma3") else {})
     names |= {"ffn_up": "mlp.gate_up_proj"} if architecture == "phi3" else {}
+    names |= QWEN35_LAYER if architecture == "qwen35" else {}
+    if part in ("ssm_a", "ssm_dt"):
+        return f"model.layers.{layer}.linear_attn.{'A_log' if part == 'ssm_a' else 'dt_bias'}"
     names |= LFM2 if architecture == "lfm2" else {}
     names |= GLM_4 if architecture == "glm4" else {}
     names |= {"ffn_gate_inp": "mlp.gate"} if architecture == "qwen3moe" else {}
@@ -173,6 +206,8 @@ def write_folder(folder: Path, twin, write, name: str) -> Path:
             tensors |= {place.format(f"experts.{i}"): each for i, each in reversed(list(enumerate(values)))}
         else:
             values = values[:, None] if "shortconv.conv." in gguf_name else values
+            if architecture == "qwen35":
+                values = from_qwen35(values, gguf_name, config.recurrence)
             tensors[foreign_name(gguf_name, architecture)] = values
     write.write_safetensors(folder / "model.safetensors", tensors)
     values = {
@@ -191,6 +226,30 @@ def write_folder(folder: Path, twin, write, name: str) -> Path:
     pieces = list(zip(tokens, scores, twin.metadata["tokenizer.ggml.token_type"], strict=True))
     write.write_tokenizer(folder / "tokenizer.model", pieces)
     return folder
+
+
+def from_qwen35(values, name, recurrence):
+    """Value heads of a key head side by side, norms less 1, logarithms of decays, a dimension of 1 more."""
+    part, keys, dim = [*name.split("."), ""][2], recurrence.key_heads, recurrence.state_dim
+    per_key = recurrence.value_heads // keys
+    if name.endswith("norm.weight") and "ssm_norm" not in name:
+        return values - np.float32(1)
+    if part == "ssm_a":
+        values = np.log(-values)
+
+    def grouped(heads, width):
+        shape = heads.shape
+        return heads.reshape(per_key, keys, width, *shape[1:]).swapaxes(0, 1).reshape(shape)
+
+    if part in ("attn_qkv", "ssm_conv1d"):
+        values = np.concatenate([values[: 2 * keys * dim], grouped(values[2 * keys * dim :], dim)])
+    elif part == "attn_gate":
+        values = grouped(values, dim)
+    elif part == "ssm_out":
+        values = grouped(values.T, dim).T
+    elif part in ("ssm_beta", "ssm_alpha", "ssm_a", "ssm_dt"):
+        values = grouped(values, 1)
+    return values[:, None] if part == "ssm_conv1d" else values
 
 
 def convert(source: Path, target: Path) -> Path:

@@ -9,7 +9,7 @@ import pytest
 
 from engine.checkpoints.huggingface_config import HuggingFaceConfig
 from engine.checkpoints.huggingface_options import check_options
-from engine.errors import ModelFileError
+from engine.errors import ModelFileError, UnsupportedModelError
 
 SIZES = {
     "hidden_size": 64,
@@ -105,3 +105,18 @@ def test_lfm2_as_its_first_configurations_have_it() -> None:
     assert (keys["lfm2.shortconv.l_cache"], keys["lfm2.attention.layer_norm_rms_epsilon"]) == (3, 1e-5)
     with pytest.raises(ModelFileError, match="which layers attend"):
         metadata_of("Lfm2ForCausalLM")
+
+
+def test_qwen_3_5_with_its_defaults() -> None:
+    keys = metadata_of("Qwen3_5ForConditionalGeneration", text_config={"head_dim": 32})
+    assert (keys["qwen35.ssm.group_count"], keys["qwen35.ssm.time_step_rank"]) == (16, 32)
+    assert (keys["qwen35.ssm.inner_size"], keys["qwen35.full_attention_interval"]) == (4096, 4)
+    assert (keys["qwen35.rope.dimension_count"], list(keys["qwen35.rope.dimension_sections"])) == (8, [11, 11, 10, 0])
+    with pytest.raises(UnsupportedModelError, match="keys of 128 and values of 64"):
+        metadata_of("Qwen3_5ForCausalLM", linear_value_head_dim=64)
+
+
+def test_qwen_3_5_without_gates_is_refused() -> None:
+    values = {"architectures": ["Qwen3_5ForCausalLM"], **SIZES, "attn_output_gate": False}
+    with pytest.raises(UnsupportedModelError, match="has no gates"):
+        check_options(HuggingFaceConfig(values, Path("config.json")))
