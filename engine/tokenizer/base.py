@@ -14,7 +14,7 @@ from engine.tokenizer.vocabulary import SPECIAL_TYPES, Vocabulary
 
 _MARKER = re.compile(
     "<[|\uff5c].*[|\uff5c]>"
-    r"|<(start|end)_of_turn>|\[/?(INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS)\]",
+    r"|<\|\w+>|<\w+\|>|<(start|end)_of_turn>|\[/?(INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS)\]",
     re.S,
 )
 _SURROGATE = re.compile("[\ud800-\udfff]")

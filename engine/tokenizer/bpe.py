@@ -73,7 +73,7 @@ def _split_of(metadata: Metadata) -> Split:
 
 
 def _pipeline(metadata: Metadata, ids: dict[str, int], split: Split) -> Pipeline:
-    merges = _Merges(metadata.texts(MERGES), ids)
+    merges = Merges(metadata.texts(MERGES), ids)
     model = BPE(ids, merges, ignore_merges=split.ignore_merges)
     if merges.interrupt is not None:
         raise merges.interrupt
@@ -85,7 +85,7 @@ def _pipeline(metadata: Metadata, ids: dict[str, int], split: Split) -> Pipeline
     return pipeline
 
 
-class _Merges(Sequence[tuple[str, str]]):
+class Merges(Sequence[tuple[str, str]]):
     """The two halves of each merge; only merges of tokens into a token, for the library panics at others.
 
     The library goes through them once: as a list they would take 10 MB, and leave holes that nothing else fits into.

@@ -25,7 +25,11 @@ def load_tokenizer(metadata: Mapping[str, object]) -> Tokenizer:
         from engine.tokenizer.sentencepiece import SentencePieceTokenizer
 
         return SentencePieceTokenizer(meta)
+    if kind == "gemma4":
+        from engine.tokenizer.character_bpe import CharacterBpeTokenizer
+
+        return CharacterBpeTokenizer(meta)
     raise UnsupportedModelError(
         f"{meta.path or 'The model'} has a tokenizer of the kind {kind!r} ({PREFIX}model), which is not known here.",
-        "Choose a model with a llama or gpt2 tokenizer.",
+        "Choose a model with a llama, gpt2 or gemma4 tokenizer.",
     )

@@ -1,7 +1,7 @@
 """Records what llama.cpp makes of hard texts; needs xllamacpp and gguf: `record_token_ids.py STARTER.gguf`.
 
 Writes token_ids.json beside itself: for the starter's vocabulary with every way to split words that this project knows,
-and for the SentencePiece vocabulary in spm_vocabulary.json. Writes random_texts.json too, and random_token_ids.json:
+and for the SentencePiece vocabulary in spm_vocabulary.json, with scores and with merges. Writes random_texts.json too, and random_token_ids.json:
 of what llama.cpp makes of each of those, a checksum.
 """
 
@@ -18,6 +18,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import merged_vocabulary as merged
 import numpy as np
 import xllamacpp
 from gguf import GGUFReader, GGUFValueType, GGUFWriter
@@ -146,6 +147,21 @@ def spm_vocabulary() -> list[tuple[str, Any, GGUFValueType]]:
     ]
 
 
+def merged_vocabulary() -> list[tuple[str, Any, GGUFValueType]]:
+    pieces = merged.pieces()
+    array, text, number = GGUFValueType.ARRAY, GGUFValueType.STRING, GGUFValueType.UINT32
+    return [
+        ("tokenizer.ggml.model", "gemma4", text),
+        ("tokenizer.ggml.tokens", [piece[0] for piece in pieces], array),
+        ("tokenizer.ggml.scores", [float(piece[1]) for piece in pieces], array),
+        ("tokenizer.ggml.token_type", [piece[2] for piece in pieces], array),
+        ("tokenizer.ggml.merges", merged.merges(), array),
+        ("tokenizer.ggml.bos_token_id", 1, number),
+        ("tokenizer.ggml.eos_token_id", 2, number),
+        ("tokenizer.ggml.unknown_token_id", 0, number),
+    ]
+
+
 def main() -> None:
     texts = json.loads((HERE / "hard_texts.json").read_text("utf-8"))
     strange = random_texts()
@@ -163,10 +179,10 @@ def main() -> None:
             n_tokens = next(len(value) for key, value, _ in vocabulary if key == "tokenizer.ggml.tokens")
             write_model(model, [*vocabulary, ("tokenizer.ggml.pre", split, GGUFValueType.STRING)], n_tokens)
             record_all(split, model)
-        spm = spm_vocabulary()
-        model = Path(folder) / "spm.gguf"
-        write_model(model, spm, len(spm[1][1]))
-        record_all("sentencepiece", model)
+        for name, pieces in (("sentencepiece", spm_vocabulary()), ("gemma4", merged_vocabulary())):
+            model = Path(folder) / f"{name}.gguf"
+            write_model(model, pieces, len(pieces[1][1]))
+            record_all(name, model)
     encoded = json.dumps(recorded, separators=(",", ":")).replace('},"', '},\n"').replace('],"special', '],\n"special')
     (HERE / "token_ids.json").write_text(encoded + "\n", "utf-8")
     (HERE / "random_texts.json").write_text(json.dumps(strange, indent=0) + "\n", "utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from array import array
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import sentencepiece
 from engine.checkpoints import Metadata, open_checkpoint
 from engine.checkpoints.tokenizer_files import sentencepiece_metadata
 from engine.tokenizer import Tokenizer, load_tokenizer
+from tests.engine.data import merged_vocabulary
 
 DATA = Path(__file__).parents[1] / "data"
 TEXTS: list[str] = json.loads((DATA / "hard_texts.json").read_text("utf-8"))
@@ -25,6 +27,23 @@ def starter_metadata(starter_model: Path) -> Metadata:
     return open_checkpoint(starter_model).metadata
 
 
+def merged_metadata() -> Metadata:
+    """What a GGUF with the vocabulary of merges says about it."""
+    texts, scores, types = zip(*merged_vocabulary.pieces(), strict=True)
+    return Metadata(
+        {
+            "tokenizer.ggml.model": "gemma4",
+            "tokenizer.ggml.tokens": list(texts),
+            "tokenizer.ggml.scores": array("f", scores),
+            "tokenizer.ggml.token_type": array("i", types),
+            "tokenizer.ggml.merges": merged_vocabulary.merges(),
+            "tokenizer.ggml.bos_token_id": 1,
+            "tokenizer.ggml.eos_token_id": 2,
+            "tokenizer.ggml.unknown_token_id": 0,
+        }
+    )
+
+
 @pytest.fixture(scope="module", params=sorted(RECORDED))
 def split(request: pytest.FixtureRequest) -> str:
     return str(request.param)
@@ -34,6 +53,8 @@ def split(request: pytest.FixtureRequest) -> str:
 def tokenizer_and_ids(request: pytest.FixtureRequest, split: str) -> tuple[Tokenizer, dict[str, list[list[int]]]]:
     if split == "sentencepiece":
         metadata = request.getfixturevalue("spm_metadata")
+    elif split == "gemma4":
+        metadata = merged_metadata()
     else:
         metadata = request.getfixturevalue("starter_metadata") | {"tokenizer.ggml.pre": split}
         if RECORDED[split]["special"][0]:
