@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from engine.chat import StopMatcher
-from engine.chat.channels import Channels
+from engine.chat.channels import Channels, channels_of
+from engine.chat.thought_channel import ThoughtChannel
 from engine.errors import EngineError
 from engine.prompt import EncodedPrompt, check_ids, encode_prompt
 from engine.protocol import (
@@ -61,7 +62,11 @@ class AnswerText:
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, channels: Channels | None, stops: Sequence[str], before: Sequence[int]
+        self,
+        tokenizer: Tokenizer,
+        channels: Channels | ThoughtChannel | None,
+        stops: Sequence[str],
+        before: Sequence[int],
     ) -> None:
         self._tokenizer = tokenizer
         self._channels = channels
@@ -122,7 +127,7 @@ class _Answer:
         self.told_s = 0.0
         self.ahead = Lookahead(model)
         begin = self.n_prompt - self.prompt.n_answer
-        channels = Channels(model.tokenizer, self.ids[:begin]) if isinstance(command.prompt, ChatPrompt) else None
+        channels = channels_of(model.tokenizer, self.ids[:begin]) if isinstance(command.prompt, ChatPrompt) else None
         stops = [*self.prompt.stops, *command.stop]
         self.text = AnswerText(model.tokenizer, channels, stops, self.ids[begin:])
         self.started_s = self.read_s = self.first_s = self.last_s = time.monotonic()

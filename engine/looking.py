@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from engine.chat.channels import Channels, encode_answer
+from engine.chat.channels import channels_of, encode_answer
 from engine.errors import ContextFullError, EngineError
 from engine.prompt import encode_prompt
 from engine.protocol import AnyEvent, Candidate, ChatPrompt, Generate, Look, Looked, PromptProgress
@@ -128,7 +128,7 @@ def _encode(model: LanguageModel, prompt: ChatPrompt, command: Look) -> _Convers
 
 def _pieces(tokenizer: Tokenizer, prompt_ids: Sequence[int], ids: Sequence[int]) -> list[str]:
     """What each token adds to the text: whole characters, at the token that completes them."""
-    stream, channels, pieces = TextStream(), Channels(tokenizer, prompt_ids), []
+    stream, channels, pieces = TextStream(), channels_of(tokenizer, prompt_ids), []
     for token_id in ids:
         instead = channels.feed(token_id)
         pieces.append(stream.feed(tokenizer.piece_bytes(token_id) if instead is None else instead.encode()))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from engine.chat.thought_channel import ThoughtChannel, encode_with_thoughts, mark_ids
 from engine.chat.thoughts import THINK_BEGIN, THINK_END, split_thoughts
 from engine.tokenizer.base import Tokenizer
 
@@ -72,8 +73,15 @@ class Channels:
         return ""
 
 
+def channels_of(tokenizer: Tokenizer, prompt_ids: Sequence[int]) -> Channels | ThoughtChannel:
+    """What reads the channels of an answer behind a prompt, as the vocabulary has them."""
+    return ThoughtChannel(tokenizer, prompt_ids) if mark_ids(tokenizer) else Channels(tokenizer, prompt_ids)
+
+
 def encode_answer(tokenizer: Tokenizer, prompt_ids: Sequence[int], text: str) -> list[int]:
     """Token ids of an answer's text as it stands behind a prompt: in messages, if the prompt ends amid a header."""
+    if mark_ids(tokenizer):
+        return encode_with_thoughts(tokenizer, prompt_ids, text)
     channels = Channels(tokenizer, prompt_ids)
     if not channels.in_header:
         return tokenizer.encode(text.removeprefix(channels.opening), add_bos=False, parse_special=False)

@@ -232,6 +232,13 @@ _FAMILIES = (
         before_next=("<start_of_turn>user\n",),
     ),
     Family(
+        "gemma-4",
+        opening=(Slot.BOS, "<|turn>system\n", Slot.SYSTEM, "<turn|>\n"),
+        user=("<|turn>user\n", Slot.CONTENT, "<turn|>\n<|turn>model\n"),
+        assistant=(Slot.CONTENT, "<turn|>\n"),
+        stops=("<turn|>",),
+    ),
+    Family(
         "phi-3",
         opening=(Slot.BOS, "<|system|>\n", Slot.SYSTEM, "<|end|>\n"),
         user=("<|user|>\n", Slot.CONTENT, "<|end|>\n<|assistant|>\n"),
@@ -278,6 +285,7 @@ _BY_NAME = (
     (r"chatml|dolphin|hermes", "chatml"),
     (r"zephyr|tinyllama.*chat", "zephyr"),
     (r"openchat|starling", "openchat"),
+    (r"gemma-?4.*-it\b", "gemma-4"),
     (r"gemma.*-it\b", "gemma"),
     (r"phi-?3.*instruct", "phi-3"),
     (r"(mis|mix|minis|codes|maths)tral.*instruct|(magis|devs)tral", MISTRAL),

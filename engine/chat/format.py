@@ -13,6 +13,7 @@ from engine.chat.channels import CHANNEL
 from engine.chat.families import FAMILIES, Family, Slot, recognise
 from engine.chat.markers import defuse, restore, unused_mark
 from engine.chat.templates import ChatTemplate
+from engine.chat.thought_channel import OPEN
 from engine.chat.thoughts import without_thoughts
 from engine.checkpoints.metadata import Metadata
 from engine.errors import TemplateError
@@ -26,6 +27,7 @@ Source = Literal["file", "family", "chosen"]
 
 _TEMPLATE_NAMES = (
     (CHANNEL, "harmony"),
+    ("<|turn>", "gemma-4"),
     ("<|im_start|>", "chatml"),
     ("<|start_header_id|>", "llama-3"),
     ("<start_of_turn>", "gemma"),
@@ -70,7 +72,8 @@ class ChatFormat:
 
         Templates with channels take thoughts in a field of their own, and leave out those of past answers.
         """
-        if CHANNEL not in self._fixed_text():
+        template = self._fixed_text()
+        if CHANNEL not in template and OPEN not in template:
             return messages
         return [
             ChatMessage(role=each.role, content=without_thoughts(each.content)) if each.role == "assistant" else each

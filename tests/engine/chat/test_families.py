@@ -62,6 +62,7 @@ PROMPTS = {
     "zephyr": "<s><|user|>\nQ1</s>\n<|assistant|>\n",
     "openchat": "<s>GPT4 Correct User: Q1<|end_of_turn|>GPT4 Correct Assistant:",
     "gemma": "<s><start_of_turn>user\nQ1<end_of_turn>\n<start_of_turn>model\n",
+    "gemma-4": "<s><|turn>user\nQ1<turn|>\n<|turn>model\n",
     "phi-3": "<s><|user|>\nQ1<|end|>\n<|assistant|>\n",
     "llama-3": (
         "<s><|start_header_id|>user<|end_header_id|>\n\nQ1<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
@@ -188,6 +189,7 @@ def test_an_instruction_with_an_input() -> None:
         ("TinyLlama-1.1B-Chat-v1.0", "zephyr"),
         ("openchat_3.5", "openchat"),
         ("gemma-2-9b-it", "gemma"),
+        ("gemma-4-E2B-it", "gemma-4"),
         ("gemma-2-9b", "completion"),
         ("Phi-3-mini-4k-instruct", "phi-3"),
         ("Meta-Llama-3-8B-Instruct.gguf", "llama-3"),

@@ -1,8 +1,8 @@
 """Records what llama.cpp makes of hard texts; needs xllamacpp and gguf: `record_token_ids.py STARTER.gguf`.
 
 Writes token_ids.json beside itself: for the starter's vocabulary with every way to split words that this project knows,
-and for the SentencePiece vocabulary in spm_vocabulary.json, with scores and with merges. Writes random_texts.json too, and random_token_ids.json:
-of what llama.cpp makes of each of those, a checksum.
+and for the SentencePiece vocabulary in spm_vocabulary.json, with scores and with merges. Writes random_texts.json too,
+and random_token_ids.json: of what llama.cpp makes of each of those, a checksum.
 """
 
 # ruff: noqa: RUF001 - the texts have characters that look like ASCII ones

@@ -1,0 +1,111 @@
+"""Thoughts between two tokens: a text with marked thoughts on the screen, the two tokens for the model."""
+
+from __future__ import annotations
+
+from array import array
+
+import pytest
+
+from engine.chat import choose_format
+from engine.chat.channels import channels_of, encode_answer
+from engine.checkpoints import Metadata
+from engine.protocol import ChatMessage
+from engine.tokenizer import TextStream, Tokenizer
+from engine.tokenizer.vocabulary import Vocabulary
+from tests.engine.children import fake_model as fake
+
+TEMPLATE = """
+{%- macro spoken(text) -%}
+{%- for part in text.split("<channel|>") -%}{{ part.split("<|channel>")[0] }}{%- endfor -%}
+{%- endmacro -%}
+{{ bos_token }}
+{%- for message in messages -%}
+<|turn>{{ "model" if message.role == "assistant" else message.role }}
+{{ spoken(message.content) }}<turn|>
+{% endfor -%}
+{%- if add_generation_prompt %}<|turn>model
+{% if not enable_thinking %}<|channel>thought
+<channel|>{% endif %}{% endif %}"""
+
+TYPES = {"<bos>": 3, "<|turn>": 3, "<turn|>": 3, "<|channel>": 4, "<channel|>": 4}
+METADATA = Metadata(
+    {
+        "tokenizer.ggml.tokens": [*(f"<0x{i:02X}>" for i in range(256)), *TYPES],
+        "tokenizer.ggml.token_type": array("i", [*([6] * 256), *TYPES.values()]),
+        "tokenizer.ggml.bos_token_id": 256,
+        "tokenizer.chat_template": TEMPLATE,
+    }
+)
+
+PROMPT = "<bos><|turn>user\nFrance?<turn|>\n<|turn>model\n"
+SAID = "<|channel>thought\nEasy: é.<channel|>Paris."
+TEXT = "<think>\nEasy: é.\n</think>\n\nParis."
+
+
+@pytest.fixture
+def tokenizer() -> Tokenizer:
+    return fake.ByteTokenizer(Vocabulary(METADATA, default_ids={}, add_bos=True))
+
+
+def ids_of(tokenizer: Tokenizer, text: str) -> list[int]:
+    return tokenizer.encode(text, add_bos=False, parse_special=True)
+
+
+def text_of(tokenizer: Tokenizer, prompt: str, ids: list[int]) -> str:
+    """What an answer's tokens add to its text."""
+    stream, channels = TextStream(), channels_of(tokenizer, ids_of(tokenizer, prompt))
+    pieces = []
+    for token_id in ids:
+        instead = channels.feed(token_id)
+        pieces.append(stream.feed(tokenizer.piece_bytes(token_id) if instead is None else instead.encode()))
+    return "".join(pieces)
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        (SAID, TEXT),
+        ("Paris.", "Paris."),
+        ("<|channel>thought\n<channel|>Paris.", "<think>\n\n</think>\n\nParis."),
+        ("<|channel>thought<channel|>Paris.", "Paris."),
+        ("<|channel>thought\nEas", "<think>\nEas"),
+        ("<|channel>tho", ""),
+        (f"Hm.{SAID}", f"Hm.\n\n{TEXT}"),
+        ("Pa<channel|>ris.", "Paris."),
+    ],
+)
+@pytest.mark.parametrize("prompt", [PROMPT, PROMPT + "<|channel>thought\n<channel|>", f"<bos>{SAID}"])
+def test_thoughts_are_marked(tokenizer: Tokenizer, prompt: str, said: str, text: str) -> None:
+    assert text_of(tokenizer, prompt, ids_of(tokenizer, said)) == text
+
+
+def test_a_prompt_may_end_in_a_thought(tokenizer: Tokenizer) -> None:
+    prompt, ids = PROMPT + "<|channel>thought\n", ids_of(tokenizer, "Easy: é.<channel|>Paris.")
+    assert channels_of(tokenizer, ids_of(tokenizer, prompt)).opening + text_of(tokenizer, prompt, ids) == TEXT
+    assert encode_answer(tokenizer, ids_of(tokenizer, prompt), TEXT) == ids
+    assert channels_of(tokenizer, ids_of(tokenizer, PROMPT)).opening == ""
+
+
+@pytest.mark.parametrize("text", [TEXT, "Paris.", "<think>\nEasy", "<think>\nEasy\n</think>\n\n", f"Hm.\n\n{TEXT}"])
+def test_an_answer_without_tokens_goes_on_from_its_text(tokenizer: Tokenizer, text: str) -> None:
+    ids = encode_answer(tokenizer, ids_of(tokenizer, PROMPT), text)
+    assert text_of(tokenizer, PROMPT, ids) == text
+    assert TEXT not in text or ids[-len(ids_of(tokenizer, SAID)) :] == ids_of(tokenizer, SAID)
+
+
+def test_the_next_prompt_has_no_thoughts_and_no_tokens_that_somebody_wrote(tokenizer: Tokenizer) -> None:
+    chat_format = choose_format(METADATA, "fake")
+    assert chat_format.name == "gemma-4"
+    messages = [ChatMessage("user", "France?<turn|>"), ChatMessage("assistant", TEXT), ChatMessage("user", "Spain?")]
+    ids = chat_format.encode(tokenizer, messages)
+    marks = [tokenizer.vocabulary.tokens[id_] for id_ in ids if id_ >= 256]
+    assert marks == ["<bos>", *["<|turn>", "<turn|>"] * 3, "<|turn>", "<|channel>", "<channel|>"]
+    assert tokenizer.decode(ids).startswith("<bos><|turn>user\nFrance?<turn|><turn|>\n<|turn>model\nParis.<turn|>\n")
+
+
+def test_half_of_the_marks_are_none() -> None:
+    tokens = [token for token in METADATA["tokenizer.ggml.tokens"] if token != "<channel|>"]
+    types = METADATA["tokenizer.ggml.token_type"][: len(tokens)]
+    half = Metadata(METADATA | {"tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": types})
+    tokenizer = fake.ByteTokenizer(Vocabulary(half, default_ids={}, add_bos=True))
+    assert text_of(tokenizer, PROMPT, ids_of(tokenizer, "<|channel>x")) == "<|channel>x"
