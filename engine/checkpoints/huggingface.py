@@ -34,8 +34,8 @@ _KINDS = (
 _TURNED = {2: (".attn_q.weight", ".attn_k.weight"), 1: (".attn_q.bias", ".attn_k.bias")}
 """By their dimensions, the tensors whose rows lie in another order than GGUF's."""
 
-_TURNING = ("llama", "mistral3", "smollm3", "granite", "granitemoe")
-"""The architectures of which that is true. Source: the classes made from LlamaModel in llama.cpp's converter."""
+_TURNING = ("llama", "mistral3", "smollm3", "granite", "granitemoe", "arcee", "minicpm", "deepseek")
+"""The architectures of which that is true. Source: llama.cpp's converter, whose classes for these permute both."""
 
 
 def open_hugging_face(folder: Path) -> Checkpoint:

@@ -92,10 +92,13 @@ _OTHERWISE = {
     "qwen35": _QWEN35,
     "gemma2": _GEMMA,
     "gemma3": _GEMMA,
+    "olmo2": _GEMMA,
+    "exaone4": _GEMMA,
+    "seed_oss": {"post_attention_layernorm": "post_attention_norm"},
     "gpt-oss": {"post_attention_layernorm": "post_attention_norm"},
     "glm4moe": {"post_attention_layernorm": "post_attention_norm"},
 }
-"""Parts of a layer that an architecture has under other names; the last two's norm is one before the feed-forward
+"""Parts of a layer that an architecture has under other names; the last three's norm is one before the feed-forward
 layer."""
 
 _EXPERT = re.compile(r"(?:block_sparse_moe|mlp)\.experts\.(\d{1,4})\.(\w+)")

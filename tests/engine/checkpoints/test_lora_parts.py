@@ -104,7 +104,9 @@ def test_an_adapter_with_nothing_in_it_is_damaged(tmp_path: Path, write) -> None
         )
 
 
-@pytest.mark.parametrize("name", ["llama", "mistral3", "smollm3", "granite", "granitemoe", "qwen3"])
+@pytest.mark.parametrize(
+    "name", "llama mistral3 smollm3 granite granitemoe arcee minicpm deepseek qwen3 cohere2 olmo2".split()
+)
 def test_queries_and_keys_are_turned_where_the_architecture_wants_it(tmp_path: Path, write, name: str) -> None:
     base = tiny_models.write_tiny(tmp_path / "base.gguf", name)
     plain = values_of(open_checkpoint(base))
@@ -112,7 +114,7 @@ def test_queries_and_keys_are_turned_where_the_architecture_wants_it(tmp_path: P
         key, foreign = f"blk.1.attn_{part}.weight", f"model.layers.1.self_attn.{part}_proj"
         pair = halves(foreign, *plain[key].shape)
         a, b = pair.values()
-        theirs = b if name == "qwen3" else write.from_rotary_order(b, n_heads)
+        theirs = b if name in ("qwen3", "cohere2", "olmo2") else write.from_rotary_order(b, n_heads)
         adapter = write_peft(tmp_path / part, write, pair | {f"{foreign}.lora_B.weight": theirs})
         found = values_of(open_with_base(base, adapter))[key]
         np.testing.assert_allclose(found, plain[key] + ALPHA / RANK * b @ a, atol=1e-5)
@@ -247,3 +249,16 @@ def test_an_output_of_its_own_on_a_base_whose_output_is_its_embedding(tmp_path: 
         assert found.keys() == {**plain, **expected}.keys()
         for key, values in {**plain, **expected}.items():
             np.testing.assert_allclose(found[key], values, atol=1e-5, err_msg=f"{name}: {key}")
+
+
+@pytest.mark.parametrize("name", ["olmo2", "exaone4", "seed_oss", "glm4moe"])
+def test_a_norm_behind_attention_is_found_by_its_name(tmp_path: Path, write, name: str) -> None:
+    """Where others have the norm before the feed-forward layer."""
+    base = tiny_models.write_tiny(tmp_path / "base.gguf", name)
+    norm = np.linspace(0.5, 2.0, 64, dtype=np.float32)
+    tensors = nothing(
+        "model.layers.0.self_attn.o_proj", *values_of(open_checkpoint(base))["blk.0.attn_output.weight"].shape
+    )
+    tensors["model.layers.0.post_attention_layernorm.weight"] = norm
+    found = values_of(open_with_base(base, write_peft(tmp_path / "adapter", write, tensors)))
+    np.testing.assert_array_equal(found["blk.0.post_attention_norm.weight"], norm)
