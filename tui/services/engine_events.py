@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 from engine.protocol import (
     AnyEvent,
@@ -12,9 +13,7 @@ from engine.protocol import (
     Failed,
     Finished,
     HeartbeatMissed,
-    Load,
     LoadProgress,
-    ModelCard,
     ModelReady,
     Notice,
     PromptProgress,
@@ -23,9 +22,7 @@ from engine.protocol import (
 )
 from tui.messages import (
     AbilitiesShown,
-    EngineChanged,
     EngineDiedMidway,
-    EnginePhase,
     EngineSilent,
     LoadAdvanced,
     Post,
@@ -33,48 +30,56 @@ from tui.messages import (
     Trouble,
 )
 from tui.sentences import sentence, sentences
+from tui.services.engine_state import EngineState
 
 AnswerEvent = PromptProgress | Token | Finished | Failed | EngineDied
 
 
 class EngineEvents:
-    """An engine as it is known from what it says: its phase, and the card of the model that is open in it.
+    """Takes what an engine says, one event after the other, and keeps the state up to date with it.
 
-    Events of answers go to `on_answer`, everything else is posted. on_ready: called whenever a model is open.
-    is_local: whether models are opened on this machine.
+    on_answer: called with the events of answers; everything else is posted. on_ready: called whenever a model is open.
     """
 
-    def __init__(self, post: Post) -> None:
+    def __init__(
+        self,
+        state: EngineState,
+        post: Post,
+        *,
+        on_answer: Callable[[AnswerEvent], Awaitable[None]],
+        on_ready: Callable[[], None],
+    ) -> None:
+        self._state = state
         self._post = post
-        self._load: Load | None = None
+        self._on_answer = on_answer
+        self._on_ready = on_ready
         self._is_ending = False
-        self.is_local = True
-        self.phase: EnginePhase = "starting"
-        self.card: ModelCard | None = None
-        self.on_answer: Callable[[AnswerEvent], Awaitable[None]] | None = None
-        self.on_ready: list[Callable[[], None]] = []
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether a Generate would be answered now."""
-        return self.phase == "ready"
+    @contextmanager
+    def of_an_end(self) -> Iterator[None]:
+        """While the engine is ended on purpose, only answers still have to do with what it says."""
+        self._is_ending = True
+        try:
+            yield
+        finally:
+            self._is_ending = False
 
-    async def _take(self, event: AnyEvent) -> None:
+    async def take(self, event: AnyEvent) -> None:
+        """Take in one event."""
         if self._is_ending:
-            # Only answers still have to do with it.
             if isinstance(event, AnswerEvent):
-                await self._answer(event)
+                await self._on_answer(event)
             return
         match event:
             case Token() | Finished() | PromptProgress():
-                await self._answer(event)
-            case ModelReady() if self._is_of_load(event):
-                self._ready(event.card)
+                await self._on_answer(event)
+            case ModelReady() if self._state.is_about_wanted(event):
+                self._state.enter("ready", event.card)
+                self._on_ready()
             case Failed():
                 await self._failed(event)
             case Unloaded():
-                self.card = None
-                self._set_phase("empty")
+                self._state.enter("empty")
             case EngineDied():
                 await self._died(event)
             case _:
@@ -85,50 +90,31 @@ class EngineEvents:
         match event:
             case EngineStats():
                 self._post(StatsArrived(event))
-            case LoadProgress() if self._is_of_load(event):
+            case LoadProgress() if self._state.is_about_wanted(event):
                 self._post(LoadAdvanced(event))
             case HeartbeatMissed(silent_s=silent_s):
                 self._post(EngineSilent(silent_s))
-            case CardChanged(card=card) if self.is_ready:
-                self.card = card
+            case CardChanged(card=card) if self._state.phase == "ready":
+                self._state.card = card
                 self._post(AbilitiesShown(card.abilities))
             case Notice(text=text):
                 self._post(Trouble(sentence(text), "information"))
             case _:
                 pass
 
-    def _is_of_load(self, event: AnyEvent) -> bool:
-        """Whether an event is about the model that is wanted, and not about one that was wanted before."""
-        return self._load is not None and event.request_id == self._load.request_id
-
-    def _ready(self, card: ModelCard) -> None:
-        self.card = card
-        self._set_phase("ready")
-        for tell in self.on_ready:
-            tell()
-
     async def _failed(self, event: Failed) -> None:
         said = sentences(event.message, event.hint)
-        if self._is_of_load(event):
-            # A file that does not open will not do so by itself; a server may be back in a moment.
-            self._load = None if self.is_local else self._load
-            self._set_phase("empty", said)
+        if self._state.is_about_wanted(event):
+            self._state.give_up_wanted()
+            self._state.enter("empty", reason=said)
         elif event.request_id:
-            await self._answer(event)
+            await self._on_answer(event)
         else:
             self._post(Trouble(said))
 
     async def _died(self, event: EngineDied) -> None:
-        self.card = None
-        self.phase = "dead"
-        await self._answer(event)
-        self._set_phase("dead", sentence(event.message))
+        # The answer's end comes first, and must not find an engine that could go on with it.
+        self._state.phase, self._state.card = "dead", None
+        await self._on_answer(event)
+        self._state.enter("dead", reason=sentence(event.message))
         self._post(EngineDiedMidway(event.message, list(event.log_tail)))
-
-    async def _answer(self, event: AnswerEvent) -> None:
-        if self.on_answer is not None:
-            await self.on_answer(event)
-
-    def _set_phase(self, phase: EnginePhase, reason: str = "") -> None:
-        self.phase = phase
-        self._post(EngineChanged(phase, self.card, reason))

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from itertools import count
 from pathlib import Path
-
-import msgspec
 
 from engine.client import EngineClient
 from engine.errors import EngineError, EngineGoneError
 from engine.interface import Engine
-from engine.protocol import AnyCommand, EngineDied, Generate, Load, Look, Looked, PromptProgress, Sampling, Stop, Tune
-from tui.messages import Post
+from engine.protocol import (
+    AnyCommand,
+    EngineDied,
+    Generate,
+    Load,
+    Look,
+    Looked,
+    ModelCard,
+    PromptProgress,
+    Sampling,
+    Stop,
+    Tune,
+)
+from tui.messages import EnginePhase, Post
 from tui.priority import Precedence
 from tui.sentences import reason
 from tui.services import background
 from tui.services.aside import Aside
-from tui.services.engine_events import EngineEvents
+from tui.services.engine_events import AnswerEvent, EngineEvents
+from tui.services.engine_state import EngineState
 
 TUNE_PERIOD_S = 0.05
 """A dragged slider sends at most one Tune in this time; the last position always arrives."""
@@ -26,12 +36,10 @@ TUNE_PERIOD_S = 0.05
 _ENDED = EngineDied(exit_code=None, signal=None, message="The engine was ended.")
 """Put behind what an engine has said before it is ended on purpose."""
 
-_load_numbers = count(1)
-
 StartEngine = Callable[[], Awaitable[Engine]]
 
 
-class EngineSession(EngineEvents):
+class EngineSession:
     """One engine at a time, with the model that is open in it.
 
     Nothing here raises for a dead or missing engine: that is posted, and `restart` begins again. Whatever ends an
@@ -39,10 +47,16 @@ class EngineSession(EngineEvents):
 
     Which engine and which model are wanted is noted at once; engines are ended and started one after the other, and
     each is told what is wanted by then.
+
+    on_answer: called with the events of answers. on_ready: called whenever a model is open.
     """
 
     def __init__(self, post: Post, log_path: Path, command: Sequence[str] | None = None) -> None:
-        super().__init__(post)
+        self._post = post
+        self._state = EngineState(post)
+        self._events = EngineEvents(self._state, post, on_answer=self._hand_on, on_ready=self._tell_ready)
+        self.on_answer: Callable[[AnswerEvent], Awaitable[None]] | None = None
+        self.on_ready: list[Callable[[], None]] = []
         self.log_path = log_path
         self._command = list(command) if command is not None else None
         self._start_engine: StartEngine = self._start_process
@@ -56,6 +70,36 @@ class EngineSession(EngineEvents):
         self.aside = Aside(self._send, self.stop)
         self._precedence: Precedence | None = None
 
+    @property
+    def phase(self) -> EnginePhase:
+        """What the engine is doing."""
+        return self._state.phase
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a Generate would be answered now."""
+        return self._state.phase == "ready"
+
+    @property
+    def card(self) -> ModelCard | None:
+        """What is to be known of the model that is open, None where none is."""
+        return self._state.card
+
+    @property
+    def is_local(self) -> bool:
+        """Whether models are opened on this machine."""
+        return self._state.is_local
+
+    @property
+    def model_file(self) -> Path | None:
+        """The file of this machine that is wanted, None where there is none or a server answers."""
+        return self._state.model_file
+
+    @property
+    def has_asked_for_model(self) -> bool:
+        """Whether there is a model that a restart would open."""
+        return self._state.wanted is not None
+
     def key_came(self) -> None:
         """Let the screen go before the engine for a while: what somebody types has to show at once."""
         if self._precedence is not None:
@@ -67,8 +111,7 @@ class EngineSession(EngineEvents):
         Where that does not start, the phase is "dead", with the reason.
         """
         async with self._changing:
-            self.card = None
-            self._set_phase("starting")
+            self._state.enter("starting")
             await self._end_client()
             if self._closed:
                 return
@@ -76,13 +119,13 @@ class EngineSession(EngineEvents):
             try:
                 client = await self._starting
             except (EngineError, OSError) as error:
-                self._set_phase("dead", reason(error))
+                self._state.enter("dead", reason=reason(error))
                 return
             self._client = client
             self._pump = background.begin(self._pump_events(client), "engine events", self._post)
-            self._set_phase("empty")
-            if self._load is not None:
-                await self.load(self._load)
+            self._state.enter("empty")
+            if self._state.wanted is not None:
+                await self.load(self._state.wanted)
 
     async def _start_process(self) -> Engine:
         client = await EngineClient.start(command=self._command, log_path=self.log_path)
@@ -92,27 +135,16 @@ class EngineSession(EngineEvents):
     async def use(self, start_engine: StartEngine | None, load: Load) -> None:
         """Open a model in another engine, in place of the one before; None for the process of this machine."""
         self._start_engine = start_engine or self._start_process
-        self.is_local = start_engine is None
-        self._load = _numbered(load)
+        self._state.is_local = start_engine is None
+        self._state.want(load)
         await self.start()
 
     async def load(self, load: Load) -> None:
         """Open a model in place of the one before; without an engine, once there is one again."""
-        self._load = _numbered(load)
+        wanted = self._state.want(load)
         if self.phase not in ("starting", "dead"):
-            self.card = None
-            self._set_phase("loading")
-            await self._send(self._load)
-
-    @property
-    def has_asked_for_model(self) -> bool:
-        """Whether there is a model that a restart would open."""
-        return self._load is not None
-
-    @property
-    def model_file(self) -> Path | None:
-        """The file of this machine that is wanted, None where there is none or a server answers."""
-        return Path(self._load.path) if self._load is not None and self.is_local else None
+            self._state.enter("loading")
+            await self._send(wanted)
 
     async def restart(self) -> None:
         """Start the engine anew, and open the same model."""
@@ -166,12 +198,9 @@ class EngineSession(EngineEvents):
         client, pump = self._client, self._pump
         if client is None or pump is None:
             return
-        self._is_ending = True
-        try:
+        with self._events.of_an_end():
             client.events.put_nowait(_ENDED)
             await asyncio.wait([pump])
-        finally:
-            self._is_ending = False
         if self._precedence is not None:
             self._precedence.give_back()
             self._precedence = None
@@ -200,13 +229,16 @@ class EngineSession(EngineEvents):
             event = await client.events.get()
             try:
                 if not self.aside.take(event):
-                    await self._take(event)
+                    await self._events.take(event)
             except Exception as error:  # noqa: BLE001 - without this task, nothing that the engine says is heard
                 background.tell_unforeseen(error, f"taking in {type(event).__name__}", self._post)
             if isinstance(event, EngineDied):
                 return
 
+    async def _hand_on(self, event: AnswerEvent) -> None:
+        if self.on_answer is not None:
+            await self.on_answer(event)
 
-def _numbered(load: Load) -> Load:
-    """A Load that can be told from the ones before."""
-    return msgspec.structs.replace(load, request_id=f"load-{next(_load_numbers)}")
+    def _tell_ready(self) -> None:
+        for tell in self.on_ready:
+            tell()

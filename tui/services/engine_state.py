@@ -1,0 +1,51 @@
+"""An engine as the app knows it: what it is doing, which model is wanted of it, and which is open in it."""
+
+from __future__ import annotations
+
+from itertools import count
+from pathlib import Path
+
+import msgspec
+
+from engine.protocol import AnyEvent, Load, ModelCard
+from tui.messages import EngineChanged, EnginePhase, Post
+
+_load_numbers = count(1)
+
+
+class EngineState:
+    """The phase, which is posted whenever it changes, and the model.
+
+    is_local: whether models are opened on this machine. card: of the model that is open.
+    """
+
+    def __init__(self, post: Post) -> None:
+        self._post = post
+        self.phase: EnginePhase = "starting"
+        self.card: ModelCard | None = None
+        self.wanted: Load | None = None
+        self.is_local = True
+
+    def enter(self, phase: EnginePhase, card: ModelCard | None = None, reason: str = "") -> None:
+        """Be in another phase from now on. card: of the model that is open in it. reason: for the user."""
+        self.phase, self.card = phase, card
+        self._post(EngineChanged(phase, card, reason))
+
+    def want(self, load: Load) -> Load:
+        """Note which model is to be open; returns its Load, which can be told from the ones before."""
+        self.wanted = msgspec.structs.replace(load, request_id=f"load-{next(_load_numbers)}")
+        return self.wanted
+
+    def is_about_wanted(self, event: AnyEvent) -> bool:
+        """Whether an event is about the model that is wanted, and not about one that was wanted before."""
+        return self.wanted is not None and event.request_id == self.wanted.request_id
+
+    def give_up_wanted(self) -> None:
+        """It did not open. A file will not do so by itself; a server may be back in a moment, and stays wanted."""
+        if self.is_local:
+            self.wanted = None
+
+    @property
+    def model_file(self) -> Path | None:
+        """The file of this machine that is wanted, None where there is none or a server answers."""
+        return Path(self.wanted.path) if self.wanted is not None and self.is_local else None
