@@ -64,7 +64,7 @@ async def main() -> None:
 async def opened(app: LlmTuiApp, session_id: str, end: str) -> float:
     """Open a session; milliseconds until the end of its last message is painted."""
     started_s = time.perf_counter()
-    await app.workspace.conversation.open(session_id)
+    await app.workspace.opening.open(session_id)
     await until(lambda: asyncio.sleep(0.01), lambda: end in painted(app))
     return 1000 * (time.perf_counter() - started_s)
 

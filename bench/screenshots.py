@@ -49,7 +49,7 @@ async def take(folder: Path, model: Path, homes: Path) -> None:
             await until(lambda app=app: app.workspace and app.workspace.engine.is_ready and app.workspace.is_open)
             conversation = app.workspace.conversation
             for question in QUESTIONS:
-                await conversation.new()
+                await app.workspace.opening.new()
                 # The empty box comes after the session does, and takes away what is typed before.
                 await pilot.pause()
                 await pilot.press(*("space" if c == " " else c for c in question), "enter")

@@ -97,7 +97,7 @@ async def main() -> None:
             await until(lambda: app.screen_stack[0].is_furnished and app.workspace.engine.is_ready)
             transcript = app.screen.query_one(Transcript)
             with_time = [
-                ("open", lambda: app.workspace.conversation.open(session.id)),
+                ("open", lambda: app.workspace.opening.open(session.id)),
                 ("pages_up", lambda: pages(transcript, "pageup", lambda: at_top(transcript))),
                 ("end", lambda: jump(pilot, transcript, "end", lambda: at_end(transcript))),
                 ("home", lambda: jump(pilot, transcript, "home", lambda: transcript.scroll_y == 0)),

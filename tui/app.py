@@ -274,7 +274,7 @@ def _leave(app: LlmTuiApp, number: signal.Signals) -> None:
             if stream is not None:
                 os.dup2(nowhere, stream.fileno())
     if app.workspace is not None:
-        app.workspace.conversation.is_cut_off = True
+        app.workspace.conversation.cut_off()
     code = 128 + number
     watchdog = threading.Timer(EXIT_GRACE_S, os._exit, (code,))
     watchdog.daemon = True

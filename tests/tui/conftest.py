@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -24,6 +25,7 @@ from tests.tui.terminal import Terminal
 from tui.app import LlmTuiApp
 from tui.options import AppOptions
 from tui.services.conversation import Conversation
+from tui.services.opening import Opening
 from tui.widgets.prompt_box import PASTE_GAP_S
 
 SCRIPTED_ENGINE = Path(__file__).with_name("scripted_engine.py")
@@ -44,6 +46,16 @@ class Play:
     def conversation(self) -> Conversation:
         """The open session."""
         return self.app.workspace.conversation
+
+    @property
+    def opening(self) -> Opening:
+        """What opens sessions and leaves them."""
+        return self.app.workspace.opening
+
+    @property
+    def session_lock(self) -> asyncio.Lock:
+        """Whatever is done to the session waits while a test holds it."""
+        return self.opening._open.lock
 
     async def until(self, condition: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
         """Let the app work until a condition holds; fail when it does not in time."""

@@ -61,7 +61,7 @@ async def test_what_an_answer_was_written_without_is_said_at_it(stage: Stage) ->
         await play.press("ctrl+n")
         await play.until(lambda: "without the oldest" not in play.text())
         assert session is not None
-        await play.conversation.open(session.id)
+        await play.opening.open(session.id)
         await play.until_shown("without the oldest 3 turns")
 
 
@@ -218,7 +218,7 @@ async def test_a_refused_answer_says_why_and_can_be_tried_again(stage: Stage) ->
         session = play.conversation.session
         await play.press("ctrl+n")
         await play.until(lambda: "The template" not in play.text())
-        await play.conversation.open(session.id)
+        await play.opening.open(session.id)
         await play.until_shown("The template wrote without end.")
         stage.set_script()
         await play.app.workspace.engine.restart()

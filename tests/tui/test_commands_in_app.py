@@ -101,7 +101,7 @@ async def test_the_template_is_kept_with_the_session_and_auto_takes_it_back(stag
         await play.press("ctrl+n")
         await play.until(lambda: play.conversation.session is None)
         assert play.conversation.template is None
-        await play.conversation.open(session.id)
+        await play.opening.open(session.id)
         await play.until(lambda: "Paris" in play.text())
         assert play.conversation.template == "vicuna"
         await command(play, "/template auto")

@@ -55,7 +55,7 @@ async def test_a_fork_of_a_held_session_gets_what_was_typed_in_it(stage: Stage) 
         await play.until(lambda: box(play).text == "mine")
         await play.press("ctrl+n")
         await play.until(lambda: play.conversation.session is None)
-        await play.conversation.open(session_id)
+        await play.opening.open(session_id)
         await play.until(lambda: box(play).text == "theirs")
 
 
@@ -67,7 +67,7 @@ async def test_what_is_typed_in_a_held_session_comes_back_with_it_and_is_a_sessi
         await play.press("ctrl+n")
         await play.until(lambda: play.conversation.session is None)
         await play.until(lambda: box(play).text == "")
-        await play.conversation.open(session_id)
+        await play.opening.open(session_id)
         await play.until(lambda: box(play).text == "mine")
     assert stored_drafts() == {"Shared": "theirs", "mine": "mine"}
 
@@ -122,6 +122,6 @@ async def test_a_setting_that_cannot_be_stored_at_once_is_stored_when_the_sessio
             patch.setattr(sessions, "set_settings", refuse)
             play.conversation.set_sampling(msgspec.structs.replace(play.conversation.sampling, temperature=0.25))
             await play.until(lambda: refused)
-        await play.conversation.new()
+        await play.opening.new()
         stored = await play.app.workspace.store.call(sessions.get_session, session.id)
         assert stored.settings["temperature"] == 0.25

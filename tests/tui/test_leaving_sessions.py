@@ -54,7 +54,7 @@ async def test_a_new_session_while_an_answer_is_stored_stays_new(stage: Stage, s
     async with stage.ready() as play:
         await play.say("question")
         await play.until(slow_disk.begun.is_set)
-        leaving = asyncio.create_task(play.conversation.new())
+        leaving = asyncio.create_task(play.opening.new())
         await play.pilot.pause()
         slow_disk.ready.set()
         await leaving
@@ -148,7 +148,7 @@ async def test_a_change_of_a_session_that_is_left_at_once_does_not_bring_it_back
         await play.ask("question")
         session = play.conversation.session
         assert session is not None
-        await asyncio.gather(change(play.conversation, "chatml"), play.conversation.new())
+        await asyncio.gather(change(play.conversation, "chatml"), play.opening.new())
         assert (play.conversation.session, play.conversation.path) == (None, [])
         stored = await play.app.workspace.store.call(sessions.get_session, session.id)
         assert "chatml" in (stored.title, stored.template)
@@ -207,7 +207,7 @@ async def test_the_end_of_the_app_reaches_everything_whatever_fails(
 
         with monkeypatch.context() as patch:
             patch.setattr(workspace.housekeeping, "stop", fail)
-            patch.setattr(workspace.conversation, "close", fail)
+            patch.setattr(workspace.opening, "close", fail)
             with pytest.raises(RuntimeError, match="out of order"):
                 await workspace._close()
         assert engine_pids() == []

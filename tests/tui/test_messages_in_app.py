@@ -85,7 +85,7 @@ async def test_a_fork_is_a_session_of_its_own(stage: Stage) -> None:
         await play.until(lambda: said(play) == ["first", "One."])
         await play.ask("third")
         assert said(play) == ["first", "One.", "third", "Three."]
-        await play.conversation.open(before)
+        await play.opening.open(before)
         assert said(play) == ["first", "One.", "second", "Two."]
 
 
@@ -122,7 +122,7 @@ async def test_versions_are_gone_through_however_quickly_the_keys_come(stage: St
             await play.press("ctrl+r")
             await play.until(lambda text=text: said(play) == ["first", text])
             await play.answered()
-        async with play.conversation._lock:
+        async with play.session_lock:
             await play.press("alt+left", "alt+left", "alt+left", "alt+right")
         await play.until(lambda: said(play) == ["first", "Two."])
 

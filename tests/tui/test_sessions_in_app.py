@@ -101,8 +101,8 @@ async def test_what_is_typed_while_another_session_opens_is_for_that_one(
             async def fail() -> None:
                 raise StorageError("no way", hint="")
 
-            monkeypatch.setattr(play.conversation, "_leave", fail)
-        async with play.conversation._lock:
+            monkeypatch.setattr(play.opening, "_leave", fail)
+        async with play.session_lock:
             await play.press("ctrl+n", *"new", "ctrl+n", *"er")
             assert box.text == "newer"
         if failing:
@@ -137,13 +137,13 @@ async def test_opening_a_session_twice_at_once_takes_no_text_along(stage: Stage)
         second = play.conversation.session.id
         await play.press(*"of the second")
         pane = play.app.screen.query_one(HistoryPane)
-        async with play.conversation._lock:
+        async with play.session_lock:
             for session_id in (first, first, second, first):
                 pane.post_message(pane.Chosen(session_id))
             await play.until(lambda: play.app.screen.parts.switching.n_under_way == 4)
         await play.until(lambda: not play.app.screen.parts.switching.n_under_way)
         assert box.text == "of the first"
-        await play.conversation.open(second)
+        await play.opening.open(second)
         await play.until(lambda: box.text == "of the second")
 
 

@@ -301,7 +301,7 @@ async def test_the_chat_goes_on_with_a_full_disk(stage: Stage) -> None:
         first = play.conversation.session
         assert first is not None
         await store.call(fill_disk)
-        await play.conversation.new()
+        await play.opening.new()
         assert await play.conversation.send(LONG)
         await play.answered()
         second = play.conversation.session
@@ -309,7 +309,7 @@ async def test_the_chat_goes_on_with_a_full_disk(stage: Stage) -> None:
         await play.until_told("kept in memory")
         answer = play.conversation.path[-1].message.content
         # Another session can be looked at, and gone on with.
-        await play.conversation.open(first.id)
+        await play.opening.open(first.id)
         assert play.conversation.path[-1].message.content == first_answer
         await play.pilot.pause()
         await play.ask("more")

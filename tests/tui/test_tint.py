@@ -64,7 +64,7 @@ async def test_answers_of_old_and_of_an_opened_session(stage: Stage) -> None:
         await store.call(
             lambda db: db.execute("DELETE FROM answer_tokens WHERE rowid = (SELECT min(rowid) FROM answer_tokens)")
         )
-        await play.conversation.open(path)
+        await play.opening.open(path)
         await play.until(lambda: [tinted.parts for tinted in tints(play)] == [[("Two.", "likely")]])
 
 

@@ -99,7 +99,7 @@ async def test_a_session_is_free_again_once_the_other_app_leaves_it(stage: Stage
         await play.until(lambda: "Open in another" not in play.text())
         assert play.conversation.held_by is None
         assert who_holds(db, session.id).pid == os.getpid()
-        await play.conversation.new()
+        await play.opening.new()
         assert who_holds(db, session.id) is None
     db.close()
 

@@ -1,149 +1,199 @@
-"""The conversation: what the user does in the open session, and that nothing of it is lost."""
+"""The conversation: what the user does in the open session, and what others get to know of it."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from engine.protocol import ChatPrompt, Sampling
 from storage import answers, sessions, tree
 from storage.answer_tokens import answer_tokens
-from storage.records import PathMessage
-from tui.language import _
-from tui.messages import HistoryChanged, PathChanged, SettingsShown, Trouble
+from storage.errors import StorageError
+from storage.owners import Owner
+from storage.records import PathMessage, Session
+from tui.messages import HistoryChanged, Post, SettingsShown, Trouble
+from tui.sentences import reason
+from tui.services import background
 from tui.services.answer import Answer, Beginning, is_resumable
+from tui.services.claim import Claim
+from tui.services.drafts import Drafts
+from tui.services.engine_session import EngineSession
+from tui.services.open_session import OpenSession
+from tui.services.saving import Saving
+from tui.services.store import Store
 from tui.services.writing import Writing
 from tui.text import first_line
 
 
-class Conversation(Writing):
-    """Open a session, say something in it, go back to any point of it, leave it."""
+class Conversation:
+    """Say something in the session, go back to any point of it, change it: one thing after the other.
 
-    # Opening and leaving
+    open_other: goes over to a stored session, given its id.
+    """
 
-    async def open(self, session_id: str, *, at: str | None = None, keep_typed: bool = False) -> None:
-        """Show a stored session instead of the open one, which is left in good order. Raises StorageError.
+    def __init__(
+        self,
+        store: Store,
+        engine: EngineSession,
+        open_session: OpenSession,
+        claim: Claim,
+        drafts: Drafts,
+        saving: Saving,
+        writing: Writing,
+        post: Post,
+        open_other: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._store = store
+        self._engine = engine
+        self._open = open_session
+        self._claim = claim
+        self._drafts = drafts
+        self._saving = saving
+        self._writing = writing
+        self._post = post
+        self._open_other = open_other
+        self._answering: asyncio.Task[None] | None = None
 
-        at: the message to show, on its branch. keep_typed: what was typed before any session was open belongs to this
-        one.
-        """
-        async with self._lock:
-            is_other = self.session is None or self.session.id != session_id
-            session = await self._store.call(sessions.get_session, session_id)
-            if is_other:
-                if self.session is not None or not keep_typed:
-                    await self._leave_for_another()
-                self._adopt(session)
-                await self.claim()
-            self.path = await self._path_through(session_id, at)
-        draft = self._drafts.text if is_other else None
-        shown = PathChanged(self.session, self.path, is_other=True, draft=draft, keeps_typed=keep_typed, at=at)
-        self._post(shown)
-        self._post(SettingsShown())
+    # What is to be known of it
 
-    async def _path_through(self, session_id: str, message_id: str | None) -> list[PathMessage]:
-        path = await self._store.call(tree.path, session_id)
-        if message_id is None or any(item.message.id == message_id for item in path):
-            return path
-        if self.held_by is not None or self.is_busy:
-            return await self._store.call(tree.path_to, message_id)
-        await self._store.call(tree.switch_to, message_id)
-        return await self._store.call(tree.path, session_id)
+    @property
+    def session(self) -> Session | None:
+        """The open session, None while nothing was said in it yet."""
+        return self._open.session
 
-    async def new(self, *, for_good: bool = False) -> None:
-        """Begin a session; nothing is stored before something is said. for_good: the open one is deleted."""
-        async with self._lock:
-            await (self._leave() if for_good else self._leave_for_another())
-            self.session, self.path = None, []
-            self._drafts.take_up("", stored="")
-            self.system, self.sampling, self.template = self.defaults.system, self.default_sampling, None
-            self._unsaved_sampling = False
-            draft = self._drafts.text
-        self._post(PathChanged(None, [], is_other=True, draft=draft))
-        self._post(SettingsShown())
+    @property
+    def path(self) -> list[PathMessage]:
+        """The messages of the branch that is shown."""
+        return self._open.path
 
-    async def close(self) -> None:
-        """Leave the session with everything stored: the way out of the app, whatever its reason."""
-        async with self._lock:
-            await self._leave()
-            await self._store_kept_drafts()
+    @property
+    def system(self) -> str:
+        """The session's system prompt, "" for none."""
+        return self._open.system
 
-    async def _leave_for_another(self) -> None:
-        """Leave the session while the app goes on, and tell of an answer that this stops."""
-        answer = self.answer
-        await self._leave()
-        last = self.path[-1].message if answer is not None and self.path else None
-        if last is None or last.state != "stopped":
-            return
-        goes_on = _("The answer was stopped. ctrl+g there goes on.")
-        writes = _("The answer was stopped. ctrl+r there writes another.")
-        self._post(Trouble(goes_on if is_resumable(last) else writes, "information"))
+    @property
+    def template(self) -> str | None:
+        """The family in whose format the session is written, None for the model's own."""
+        return self._open.template
 
-    async def _leave(self) -> None:
-        self._set_waiting(False)
-        await self._end_answer()
-        await self._stop_saving()
-        await self._keep_draft()
-        await self._release()
+    @property
+    def sampling(self) -> Sampling:
+        """How the session's next token is chosen."""
+        return self._open.sampling
 
-    async def refresh(self) -> bool:
-        """Another app has written in the database: show what it has written in this session; False: not now."""
-        if self.session is None:
-            return True
-        if self.is_busy or self._lock.locked():
-            return False
-        async with self._lock:
-            if await self._part_from_deleted():
-                self._post(PathChanged(None, [], is_other=True, draft=self._drafts.text, keeps_typed=True))
-                self._post(
-                    Trouble(_("This session was deleted elsewhere. What is typed here begins a new one."), "warning")
-                )
-                return True
-            if self.held_by is not None:
-                await self.claim()
-            before = (self.session, self.path)
-            await self._read()
-            if (self.session, self.path) != before:
-                self._post(PathChanged(self.session, self.path))
-        return True
+    @property
+    def default_sampling(self) -> Sampling:
+        """What a new session would begin with."""
+        return self._open.default_sampling
+
+    @property
+    def held_by(self) -> Owner | None:
+        """Another running app that writes in the session; it is only looked at here then."""
+        return self._claim.held_by
+
+    @property
+    def answer(self) -> Answer | None:
+        """The answer that is being written or stored."""
+        return self._writing.answer
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the last message is to be answered once a model is open."""
+        return self._writing.waiting
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an answer is being written, is being stored or waits for the model."""
+        return self._writing.is_busy
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether the last answer was cut short and nothing else is under way."""
+        return not self.is_busy and bool(self.path) and is_resumable(self.path[-1].message)
+
+    async def at_rest(self) -> bool:
+        """Wait for what is being done to the session; True where no answer came of it."""
+        async with self._open.lock:
+            return not self.is_busy
+
+    def prompt_for(self, asked: Sequence[PathMessage]) -> ChatPrompt:
+        """What the engine is told before it answers."""
+        return self._open.prompt_for(asked)
+
+    def take_title(self, session: Session) -> None:
+        """A session was given another title; perhaps this one."""
+        self._open.take_title(session)
+
+    # The model
+
+    def model_ready(self) -> None:
+        """A model is open: take over what it recommends, and have it answer what waits."""
+        card = self._engine.card
+        if self._open.take_recommended(card.sampling if card else Sampling()):
+            self.set_sampling(self.default_sampling)
+            self._post(SettingsShown())
+        if self.waiting:
+            self._answering = background.begin(self._answer_waiting(), "answer what waits", self._post)
+
+    async def _answer_waiting(self) -> None:
+        async with self._open.lock:
+            if self.waiting:
+                self._writing.set_waiting(False)
+                try:
+                    await self._writing.answer_last()
+                except StorageError as error:
+                    self._post(Trouble(reason(error)))
+
+    def tell_candidates(self, n_candidates: int) -> None:
+        """Have so many candidates told while an answer is written."""
+        self._writing.n_candidates = n_candidates
 
     # What the user does
 
+    def set_draft(self, text: str) -> None:
+        """Keep what stands in the prompt box."""
+        if self._drafts.change(text):
+            self._saving.soon()
+
     async def send(self, text: str) -> bool:
         """Store the user's message and have it answered; False, with nothing done, while an answer is under way."""
-        async with self._lock:
+        async with self._open.lock:
             if self.is_busy:
                 return False
-            self._refuse_held()
-            session = self.session or await self._create(first_line(text))
-            await self._store.call(tree.append_message, session.id, self._head_id(), "user", text)
+            self._claim.check(self._open.id)
+            session = self.session or await self._open.create(first_line(text))
+            await self._store.call(tree.append_message, session.id, self._open.head_id, "user", text)
             self._drafts.clear()
-            await self._save()
-            await self._show_path()
+            await self._saving.save()
+            await self._open.show()
             self._post(HistoryChanged())
-            await self._answer_last()
+            await self._writing.answer_last()
         return True
 
     async def answer_again(self, message_id: str | None = None) -> bool:
         """Write another answer in the place of an earlier one, or to an earlier message; None: the last one."""
-        async with self._lock:
+        async with self._open.lock:
             if self.is_busy or self.session is None or not self.path:
                 return False
-            self._refuse_held()
+            self._claim.check(self._open.id)
             last = self.path[-1].message
             here = [last.id, last.parent_id] if last.role == "assistant" else [last.id]
             if message_id is not None and message_id not in here:
-                self.path = await self._store.call(tree.path_to, message_id)
-            await self._answer_last()
+                self._open.path = await self._store.call(tree.path_to, message_id)
+            await self._writing.answer_last()
         return True
 
     async def edit(self, message_id: str, text: str) -> bool:
         """Write another version of a message beside it; one of the user's is answered anew."""
-        async with self._lock:
+        async with self._open.lock:
             if self.is_busy:
                 return False
-            self._refuse_held()
+            self._claim.check(self._open.id)
             message = await self._store.call(tree.edit_message, message_id, text)
-            await self._show_path()
+            await self._open.show()
             self._post(HistoryChanged())
             if message.role == "user":
-                await self._answer_last()
+                await self._writing.answer_last()
         return True
 
     async def fork(self, message_id: str | None = None) -> None:
@@ -156,30 +206,38 @@ class Conversation(Writing):
         if self.held_by is not None:
             # The one that is left could not keep what was typed in it.
             self._drafts.hand_over(forked.id)
-        await self.open(forked.id)
+        await self._open_other(forked.id)
 
     async def delete_message(self, message_id: str) -> None:
         """Delete a message and all that follows it, in all branches."""
-        async with self._lock:
+        async with self._open.lock:
             if self.is_busy or self.session is None:
                 return
-            self._refuse_held()
+            self._claim.check(self._open.id)
             await self._store.call(tree.delete_message, message_id)
-            await self._show_path()
+            await self._open.show()
         self._post(HistoryChanged())
+
+    async def stop(self) -> None:
+        """End the answer after its current token; what came stays."""
+        await self._writing.stop()
+
+    def cut_off(self) -> None:
+        """Nobody wants the answer to end that is ended from now on: the next start comes back to it."""
+        self._writing.is_cut_off = True
 
     async def go_on(self) -> bool:
         """Continue the last answer where it was cut short, with the same tokens."""
-        async with self._lock:
+        async with self._open.lock:
             if not (self.can_go_on and self._engine.is_ready):
                 return False
-            self._refuse_held()
+            self._claim.check(self._open.id)
             last = self.path[-1].message
             kept = await self._store.call(answer_tokens, last.id)
             asked = self.path[:-1]
             await self._store.call(answers.resume_answer, last.id)
-            await self._show_path()
-            await self._write(Answer.going_on(last, kept), asked)
+            await self._open.show()
+            await self._writing.write(Answer.going_on(last, kept), asked)
         return True
 
     async def branch(self, beginning: Beginning) -> bool:
@@ -187,16 +245,16 @@ class Conversation(Writing):
 
         False, with nothing done, while an answer is under way or no model is ready.
         """
-        async with self._lock:
+        async with self._open.lock:
             if self.is_busy or not self.path or not self._engine.is_ready:
                 return False
-            self._refuse_held()
-            await self._answer_last(beginning)
+            self._claim.check(self._open.id)
+            await self._writing.answer_last(beginning)
         return True
 
     async def switch_sibling(self, message_id: str | None, step: int) -> None:
         """Show the version so many places on from the one of a message that is shown by then; None: of the last one."""
-        async with self._lock:
+        async with self._open.lock:
             if message_id is None:
                 message_id = next((item.message.id for item in reversed(self.path) if item.sibling_count > 1), None)
             if self.is_busy or message_id is None:
@@ -205,31 +263,37 @@ class Conversation(Writing):
             shown = next((item.message.id for item in self.path if item.message.id in siblings), message_id)
             at = siblings.index(shown) + step
             if 0 <= at < len(siblings):
-                self._refuse_held()
+                self._claim.check(self._open.id)
                 await self._store.call(tree.switch_to, siblings[at])
-                await self._show_path()
+                await self._open.show()
+
+    def set_sampling(self, sampling: Sampling) -> None:
+        """Choose the next token otherwise, from now on: in the running answer and in the session."""
+        self._open.choose(sampling)
+        self._writing.tune(sampling)
+        self._saving.soon()
 
     async def set_system(self, text: str) -> None:
         """Give the session another system prompt, from its next answer on."""
-        self._refuse_held()
-        self.system = text
+        self._claim.check(self._open.id)
+        self._open.system = text
         if self.session is not None:
             await self._store.call(sessions.set_system, self.session.id, text)
         self._post(SettingsShown())
 
     async def set_template(self, name: str | None) -> None:
         """Have the session's conversation written in another family's format, None for the model's own."""
-        self._refuse_held()
-        self.template = name
+        self._claim.check(self._open.id)
+        self._open.template = name
         if (session := self.session) is not None:
-            async with self._lock:
+            async with self._open.lock:
                 await self._store.call(sessions.set_template, session.id, name)
                 await self._show_again(session.id)
 
     async def rename(self, title: str) -> None:
         """Give the session the user's own title."""
         if (session := self.session) is not None and title:
-            async with self._lock:
+            async with self._open.lock:
                 await self._store.call(sessions.rename_session, session.id, title)
                 await self._show_again(session.id)
             self._post(HistoryChanged())
@@ -237,4 +301,4 @@ class Conversation(Writing):
     async def _show_again(self, session_id: str) -> None:
         """Show a session as it is now, unless it was left while its change had to wait."""
         if self.session is not None and self.session.id == session_id:
-            await self._show_path()
+            await self._open.show()

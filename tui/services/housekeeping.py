@@ -13,6 +13,7 @@ from tui.messages import HistoryChanged, Post
 from tui.services import background
 from tui.services.conversation import Conversation
 from tui.services.history import History
+from tui.services.opening import Opening
 from tui.services.store import Store
 from tui.services.titles import Titles
 
@@ -36,12 +37,14 @@ class Housekeeping:
         self,
         store: Store,
         conversation: Conversation,
+        opening: Opening,
         history: History,
         titles: Titles | None,
         post: Post,
     ) -> None:
         self._store = store
         self._conversation = conversation
+        self._opening = opening
         self._history = history
         self._titles = titles
         self._post = post
@@ -79,7 +82,7 @@ class Housekeeping:
             await self._try(self._look)
             if time.monotonic() - self._beaten_s > BEAT_PERIOD_S:
                 self._beaten_s = time.monotonic()
-                await self._try(self._conversation.beat)
+                await self._try(self._opening.beat)
             idle_s = time.monotonic() - self._busy_s
             if self._is_untidy and idle_s > TIDY_AFTER_S:
                 tidy_up()
@@ -100,7 +103,7 @@ class Housekeeping:
             self._is_outdated = True
             self._post(HistoryChanged())
         if self._is_outdated:
-            self._is_outdated = not await self._conversation.refresh()
+            self._is_outdated = not await self._opening.refresh()
 
     def _make_title(self) -> None:
         if self._titles is None or (self._title is not None and not self._title.done()):

@@ -21,16 +21,21 @@ from tui.sentences import reason
 from tui.servers import choose_server, connect
 from tui.services import background
 from tui.services.attachments import Attachments
+from tui.services.claim import Claim
 from tui.services.conversation import Conversation
+from tui.services.drafts import Drafts
 from tui.services.engine_session import EngineSession
 from tui.services.history import History
 from tui.services.housekeeping import Housekeeping
 from tui.services.looking import Looking
 from tui.services.models import Models
-from tui.services.open_session import Defaults
+from tui.services.open_session import Defaults, OpenSession
+from tui.services.opening import Opening
 from tui.services.prompt_history import PromptHistory
+from tui.services.saving import Saving
 from tui.services.store import Store
 from tui.services.titles import Titles
+from tui.services.writing import Writing
 from tui.settings import Settings
 
 
@@ -57,9 +62,28 @@ class Workspace:
         self.engine.on_ready.append(self._remember_model)
         self.models = Models(post, paths, settings)
         self.history = History(self.store, post, paths.cache_dir / KEPT)
-        self.conversation = Conversation(self.store, self.engine, post, defaults, show_period_s)
+
+        drafts, claim = Drafts(self.store), Claim(self.store, post)
+        open_session = OpenSession(self.store, self.engine, claim, drafts, post, defaults)
+        saving = Saving(self.store, open_session, claim, drafts, post)
+        writing = Writing(self.store, self.engine, open_session, post, show_period_s)
+        self.opening = Opening(self.store, open_session, claim, drafts, saving, writing, post)
+        self.conversation = Conversation(
+            self.store,
+            self.engine,
+            open_session,
+            claim,
+            drafts,
+            saving,
+            writing,
+            post,
+            open_other=self.opening.open,
+        )
+        self.engine.on_answer = writing.take
+        self.engine.on_ready.append(self.conversation.model_ready)
+
         titles = Titles(self.store, self.engine, self.conversation, post) if settings.chat.model_titles else None
-        self.housekeeping = Housekeeping(self.store, self.conversation, self.history, titles, post)
+        self.housekeeping = Housekeeping(self.store, self.conversation, self.opening, self.history, titles, post)
         self.looking = Looking(self.engine, self.conversation, self.store, post)
         self.presets = Presets(settings.presets)
         self.prompts = PromptHistory(self.store)
@@ -150,7 +174,7 @@ class Workspace:
             elif session_id is None and not self._options.new:
                 session_id = interrupted
             if session_id is not None:
-                await self.conversation.open(session_id, keep_typed=True)
+                await self.opening.open(session_id, keep_typed=True)
         except StorageError as error:
             self._post(Trouble(reason(error)))
 
@@ -203,6 +227,6 @@ class Workspace:
     async def _leave(self) -> None:
         self.looking.forget()
         with suppress(StorageError):
-            await self.conversation.close()
+            await self.opening.close()
         with suppress(StorageError):
             await self.history.purge_own()

@@ -35,7 +35,7 @@ class Candidates:
         self._pane = engine_pane.query_one(CandidatesPane)
         self._transcript = transcript
         self._interaction = interaction
-        conversation.n_candidates = N_CANDIDATES
+        conversation.tell_candidates(N_CANDIDATES)
         looking.is_watched = is_seen
 
     def model_changed(self, event: EngineChanged) -> None:

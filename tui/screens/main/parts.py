@@ -59,6 +59,7 @@ class Parts:
         self.sessions = Sessions(
             workspace.history,
             conversation,
+            workspace.opening,
             history_pane,
             self.switching,
             go_back=self.side_panes.go_back,

@@ -10,6 +10,7 @@ from tui.screens.main.interaction import Interaction
 from tui.screens.main.switching import Switching
 from tui.services.conversation import Conversation
 from tui.services.history import Found, History
+from tui.services.opening import Opening
 from tui.widgets.history_pane import HistoryPane
 
 _DELETED = N_("Session deleted. u in the history brings it back, until you leave.")
@@ -22,6 +23,7 @@ class Sessions:
         self,
         history: History,
         conversation: Conversation,
+        opening: Opening,
         pane: HistoryPane,
         switching: Switching,
         go_back: Callable[[], None],
@@ -29,6 +31,7 @@ class Sessions:
     ) -> None:
         self._history = history
         self._conversation = conversation
+        self._opening = opening
         self._pane = pane
         self._switching = switching
         self._go_back = go_back
@@ -45,12 +48,12 @@ class Sessions:
 
     def begin(self) -> None:
         """Go to a new one."""
-        self._switching.go(self._conversation.new())
+        self._switching.go(self._opening.new())
         self._go_back()
 
     def open(self, session_id: str, message_id: str | None) -> None:
         """Go to a stored one, to the message that was found."""
-        self._switching.go(self._conversation.open(session_id, at=message_id))
+        self._switching.go(self._opening.open(session_id, at=message_id))
         self._go_back()
 
     @property
@@ -120,7 +123,7 @@ class Sessions:
     async def _delete(self, session_id: str) -> None:
         session = self._conversation.session
         if session is not None and session.id == session_id:
-            await self._conversation.new(for_good=True)
+            await self._opening.new(for_good=True)
         await self._history.delete(session_id)
         self._interaction.tell(_(_DELETED))
         await self.show()
@@ -135,4 +138,4 @@ class Sessions:
             self._interaction.tell(_("There is no deleted session to bring back."))
             return
         self._interaction.take_back(_(_DELETED))
-        await self._conversation.open(session_id)
+        await self._opening.open(session_id)

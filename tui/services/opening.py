@@ -1,0 +1,127 @@
+"""Which session is open: a stored one or a new one, and nothing is lost of the one before."""
+
+from __future__ import annotations
+
+from storage import sessions, tree
+from storage.records import PathMessage
+from tui.language import _
+from tui.messages import PathChanged, Post, SettingsShown, Trouble
+from tui.services.answer import is_resumable
+from tui.services.claim import Claim
+from tui.services.drafts import Drafts
+from tui.services.open_session import OpenSession
+from tui.services.saving import Saving
+from tui.services.store import Store
+from tui.services.writing import Writing
+
+
+class Opening:
+    """Opens sessions, leaves them, and follows what other apps do to the open one."""
+
+    def __init__(
+        self,
+        store: Store,
+        open_session: OpenSession,
+        claim: Claim,
+        drafts: Drafts,
+        saving: Saving,
+        writing: Writing,
+        post: Post,
+    ) -> None:
+        self._store = store
+        self._open = open_session
+        self._claim = claim
+        self._drafts = drafts
+        self._saving = saving
+        self._writing = writing
+        self._post = post
+
+    async def open(self, session_id: str, *, at: str | None = None, keep_typed: bool = False) -> None:
+        """Show a stored session instead of the open one, which is left in good order. Raises StorageError.
+
+        at: the message to show, on its branch. keep_typed: what was typed before any session was open belongs to this
+        one.
+        """
+        async with self._open.lock:
+            is_other = self._open.id != session_id
+            stored = await self._store.call(sessions.get_session, session_id)
+            if is_other:
+                if self._open.session is not None or not keep_typed:
+                    await self._leave_for_another()
+                await self._open.adopt(stored)
+            self._open.path = await self._path_through(session_id, at)
+        draft = self._drafts.text if is_other else None
+        session, path = self._open.session, self._open.path
+        self._post(PathChanged(session, path, is_other=True, draft=draft, keeps_typed=keep_typed, at=at))
+        self._post(SettingsShown())
+
+    async def _path_through(self, session_id: str, message_id: str | None) -> list[PathMessage]:
+        path = await self._store.call(tree.path, session_id)
+        if message_id is None or any(item.message.id == message_id for item in path):
+            return path
+        if self._claim.held_by is not None or self._writing.is_busy:
+            return await self._store.call(tree.path_to, message_id)
+        await self._store.call(tree.switch_to, message_id)
+        return await self._store.call(tree.path, session_id)
+
+    async def new(self, *, for_good: bool = False) -> None:
+        """Begin a session; nothing is stored before something is said. for_good: the open one is deleted."""
+        async with self._open.lock:
+            await (self._leave() if for_good else self._leave_for_another())
+            self._open.begin_new()
+            draft = self._drafts.text
+        self._post(PathChanged(None, [], is_other=True, draft=draft))
+        self._post(SettingsShown())
+
+    async def close(self) -> None:
+        """Leave the session with everything stored: the way out of the app, whatever its reason."""
+        async with self._open.lock:
+            await self._leave()
+            await self._saving.store_kept_drafts()
+
+    async def _leave_for_another(self) -> None:
+        """Leave the session while the app goes on, and tell of an answer that this stops."""
+        answer = self._writing.answer
+        await self._leave()
+        last = self._open.path[-1].message if answer is not None and self._open.path else None
+        if last is None or last.state != "stopped":
+            return
+        goes_on = _("The answer was stopped. ctrl+g there goes on.")
+        writes = _("The answer was stopped. ctrl+r there writes another.")
+        self._post(Trouble(goes_on if is_resumable(last) else writes, "information"))
+
+    async def _leave(self) -> None:
+        self._writing.set_waiting(False)
+        await self._writing.end()
+        await self._saving.stop()
+        await self._saving.keep_draft()
+        await self._claim.release(self._open.id)
+
+    async def refresh(self) -> bool:
+        """Another app has written in the database: show what it has written in this session; False: not now."""
+        if self._open.session is None:
+            return True
+        if self._writing.is_busy or self._open.lock.locked():
+            return False
+        async with self._open.lock:
+            if await self._open.part_from_deleted():
+                self._post(PathChanged(None, [], is_other=True, draft=self._drafts.text, keeps_typed=True))
+                self._post(
+                    Trouble(_("This session was deleted elsewhere. What is typed here begins a new one."), "warning")
+                )
+                return True
+            if self._claim.held_by is not None:
+                await self._claim.take(self._open.id)
+            before = (self._open.session, self._open.path)
+            await self._open.read()
+            if (self._open.session, self._open.path) != before:
+                self._post(PathChanged(self._open.session, self._open.path))
+        return True
+
+    async def beat(self) -> None:
+        """Renew the claim, or take it over from an app that is gone."""
+        if self._claim.held_by is None:
+            await self._claim.renew()
+        else:
+            async with self._open.lock:
+                await self._claim.take(self._open.id)
