@@ -20,7 +20,6 @@ from engine.protocol import (
     PromptProgress,
     Sampling,
     Stop,
-    Tune,
 )
 from tui.messages import EnginePhase, Post
 from tui.priority import Precedence
@@ -29,9 +28,7 @@ from tui.services import background
 from tui.services.aside import Aside
 from tui.services.engine_events import AnswerEvent, EngineEvents
 from tui.services.engine_state import EngineState
-
-TUNE_PERIOD_S = 0.05
-"""A dragged slider sends at most one Tune in this time; the last position always arrives."""
+from tui.services.tuning import Tuning
 
 _ENDED = EngineDied(exit_code=None, signal=None, message="The engine was ended.")
 """Put behind what an engine has said before it is ended on purpose."""
@@ -62,11 +59,10 @@ class EngineSession:
         self._start_engine: StartEngine = self._start_process
         self._client: Engine | None = None
         self._pump: asyncio.Task[None] | None = None
-        self._tuning: asyncio.Task[None] | None = None
-        self._wanted: tuple[str, Sampling] | None = None
         self._changing = asyncio.Lock()
         self._starting: asyncio.Future[Engine] | None = None
         self._closed = False
+        self._tuning = Tuning(self._send, post)
         self.aside = Aside(self._send, self.stop)
         self._precedence: Precedence | None = None
 
@@ -163,16 +159,13 @@ class EngineSession:
         await self._send(Stop(request_id=request_id))
 
     def tune(self, request_id: str, sampling: Sampling) -> None:
-        """Send new settings for the running answer, now and then at most once every TUNE_PERIOD_S."""
-        self._wanted = (request_id, sampling)
-        if self._tuning is None or self._tuning.done():
-            self._tuning = background.begin(self._send_tunes(), "tune", self._post)
+        """Have the next token of the running answer chosen otherwise."""
+        self._tuning.tune(request_id, sampling)
 
     async def close(self) -> None:
         """End the engine; safe to call in any state, and twice."""
         self._closed = True
-        if self._tuning is not None:
-            self._tuning.cancel()
+        self._tuning.end()
         if self._starting is not None:
             self._starting.cancel()
         async with self._changing:
@@ -216,12 +209,6 @@ class EngineSession:
             # The client says EngineDied as well, with more to tell.
             return False
         return True
-
-    async def _send_tunes(self) -> None:
-        while self._wanted is not None:
-            (request_id, sampling), self._wanted = self._wanted, None
-            await self._send(Tune(request_id=request_id, sampling=sampling))
-            await asyncio.sleep(TUNE_PERIOD_S)
 
     async def _pump_events(self, client: Engine) -> None:
         """Take in what the engine says until it ends; what cannot be taken in costs nothing but itself."""
