@@ -31,11 +31,15 @@ class Architecture:
     one, 0: all have it. local_rope_theta: layers with a window turn by this base, without scaling; 0: by the others'.
     attn_softcap, final_softcap: if the file does not say; 0 is off, None where the architecture has none, whatever the
     file says (llama.cpp writes them into every file that it saves).
+    unit_values: values are normed without a weight; where a layer has no matrix for them, they are the keys' product.
+    unscaled_queries: queries are not divided by anything. layer_scales: each layer's sum is multiplied by a number, if
+    the file has it.
     sinks: each head has a logit without a value, which takes a share of its attention.
     ffn_norm: what the norm before the feed-forward layer is called.
     gating: what makes probabilities of the router's results. normed_shares: those of the experts chosen are made to add
     up to one. routing_in_file: both as the file says; gating if it does not.
-    gated_shared: what all tokens go through beside the experts counts as much as a row of the router's says.
+    dense_beside_experts: each token goes through an ordinary feed-forward layer and through experts, with norms of
+    their own. gated_shared: what all tokens go through beside the experts counts as much as a row of the router's says.
     output_norm: what the last norm is called.
     recurrent: what stands in place of attention in some layers, which the file names. query_gates: every query has a
     gate beside it, for what its head's attention gives. grouped_gates: the gates of a delta net are grouped by its key
@@ -68,11 +72,15 @@ class Architecture:
     attn_softcap: float | None = None
     final_softcap: float | None = None
     wide_queries_at: int | None = None
+    unit_values: bool = False
+    unscaled_queries: bool = False
+    layer_scales: bool = False
     sinks: bool = False
     ffn_norm: str = "ffn_norm"
     gating: Gating = "softmax"
     normed_shares: bool = True
     routing_in_file: bool = False
+    dense_beside_experts: bool = False
     gated_shared: bool = False
     output_norm: str = "output_norm"
     recurrent: Recurrent | None = None
@@ -81,6 +89,8 @@ class Architecture:
 
     def query_width(self, n_layers: int, dim: int, n_heads: int, head_dim: int) -> int:
         """By the root of which queries are divided."""
+        if self.unscaled_queries:
+            return 1
         return dim // n_heads if n_layers == self.wide_queries_at else head_dim
 
 
@@ -124,6 +134,21 @@ ARCHITECTURES = {
             local_rope_theta=10_000.0,
             final_softcap=0.0,
             wide_queries_at=62,
+        ),
+        Architecture(
+            "gemma4",
+            rope_order="neox",
+            activation="gelu",
+            qk_norms=True,
+            post_norms=True,
+            scaled_embedding=True,
+            window_every=6,
+            local_rope_theta=10_000.0,
+            final_softcap=0.0,
+            unit_values=True,
+            unscaled_queries=True,
+            layer_scales=True,
+            dense_beside_experts=True,
         ),
         Architecture(
             "gpt-oss",

@@ -6,7 +6,7 @@ import contextlib
 import difflib
 import os
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 import msgspec
@@ -247,19 +247,19 @@ class _Sizes:
         self.kv_bytes_per_token = 2 * kv_heads * (key_dim + value_dim) if checkpoint.tensors else 0
         self.state_bytes = 0
         architecture = ARCHITECTURES.get(self.architecture)
-        if architecture is not None and architecture.recurrent and checkpoint.tensors:
+        if architecture is not None and checkpoint.tensors:
             with contextlib.suppress(EngineError):
-                self._take_what_attends(metadata, architecture)
+                self._take_what_attends(metadata, architecture, checkpoint.tensors.keys())
 
-    def _take_what_attends(self, metadata: Metadata, architecture: Architecture) -> None:
-        """Of a model in which not all layers attend. Raises EngineError for numbers that make no sense."""
+    def _take_what_attends(self, metadata: Metadata, architecture: Architecture, tensors: Set[str]) -> None:
+        """Layer by layer, of an architecture that runs. Raises EngineError for numbers that make no sense."""
         n_layers = self.layers - self._of(metadata, "nextn_predict_layers")
         if not 1 <= n_layers <= MAX_LAYERS:
             return
         dim = self._of(metadata, "embedding_length")
-        attention = layers_attention(metadata, architecture, n_layers, dim)
+        attention = layers_attention(metadata, architecture, n_layers, dim, tensors)
         recurrence = recurrence_from_gguf(metadata, architecture, attention, dim)
-        self.kv_bytes_per_token = 4 * sum(layer.kv_dim for layer in attention)
+        self.kv_bytes_per_token = 4 * sum(layer.kv_dim for layer in attention if layer.shared_from is None)
         n_recurrent = sum(not layer.n_kv_heads for layer in attention)
         self.state_bytes = bytes_with_copies(recurrence, n_recurrent)
 

@@ -19,7 +19,8 @@ class Experts:
     hidden_dim: width of one. shared_dim: width of the part that all tokens go through as well, 0 without one.
     gating: what makes probabilities of the router's results. normed: the shares of those chosen are made to add up to
     one. scale: what shares are multiplied by then. groups, groups_used: they are chosen from so many of so many equal
-    groups, the ones whose two likeliest are the likeliest together.
+    groups, the ones whose two likeliest are the likeliest together. in_one: one tensor has the rows of an expert's
+    gate, then those of its up.
     Source: DeepSeek-V2 and V3, of which other models have parts.
     """
 
@@ -33,6 +34,7 @@ class Experts:
     scale: float = 1.0
     groups: int = 1
     groups_used: int = 1
+    in_one: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class Attention:
 
     n_heads: of queries. n_kv_heads: of keys and of values; 0 in a layer that does not attend, in which something else
     stands in its place. head_dim: width of a head. rope_dim: how many of its dimensions are turned by their position.
+    keys_as_values: values are the keys' product, normed without a weight and not turned.
     window: how many positions the layer sees, 0 for all. shared_from: the earlier layer, of the same shape, whose keys
     and values it reads; None for a layer that has its own.
     """
@@ -69,6 +72,7 @@ class Attention:
     n_kv_heads: int
     head_dim: int
     rope_dim: int
+    keys_as_values: bool = False
     window: int = 0
     shared_from: int | None = None
 
@@ -88,20 +92,28 @@ class Attention:
         return self.n_kv_heads * self.head_dim
 
     @property
+    def widths(self) -> tuple[int, ...]:
+        """Of what the layer makes of a position: queries, and keys and values as far as it has matrices for them."""
+        own = () if self.shared_from is not None else (self.kv_dim,) if self.keys_as_values else (self.kv_dim,) * 2
+        return (self.q_dim, *own)
+
+    @property
     def qkv_dim(self) -> int:
-        """Width of what the layer makes of a position: queries, and keys and values if they are its own."""
-        return self.q_dim + (2 * self.kv_dim if self.shared_from is None else 0)
+        """Of all that together."""
+        return sum(self.widths)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
     """The sizes of a model.
 
-    dim: width of the residual stream. hidden_dim: width of the feed-forward layer, where there are no experts.
-    attention: how each layer attends. recurrence: what stands in its place in layers without key-value heads.
+    dim: width of the residual stream. hidden_dims: width of each layer's feed-forward part that all tokens go
+    through, where it is not one of the experts. attention: how each layer attends. recurrence: what stands in its place
+    in layers without key-value heads.
     query_scale: what queries are multiplied by, at position p times 1 + query_growth · ln(1 + p // query_growth_span).
     embedding_scale: what embeddings are multiplied by. residual_scale: what a layer's results are multiplied by before
     they are added. logit_divisor: what logits are divided by.
+    per_layer_dim: how many numbers each layer gets of a token beside the residual stream, 0 for none.
     Softcaps of 0 are off. tied: the output matrix is the embedding.
     qkv_in_one: queries, keys and values are one tensor, of any architecture (llama.cpp's converter can write them so).
     biases: matrices to whose products something is added, by their names in GGUF.
@@ -114,7 +126,7 @@ class ModelConfig:
     attention: tuple[Attention, ...]
     recurrence: Recurrence | None
     dim: int
-    hidden_dim: int
+    hidden_dims: tuple[int, ...]
     vocab_size: int
     max_seq_len: int
     norm_eps: float
@@ -127,6 +139,7 @@ class ModelConfig:
     embedding_scale: float
     residual_scale: float
     logit_divisor: float
+    per_layer_dim: int
     tied: bool
     qkv_in_one: bool
     biases: frozenset[str]
@@ -142,6 +155,10 @@ class ModelConfig:
     def n_layers(self) -> int:
         """How many layers follow each other."""
         return len(self.attention)
+
+    def turns_locally(self, layer: Attention) -> bool:
+        """Whether a layer turns by local_rope_theta."""
+        return self.local_rope_theta is not None and layer.window > 0
 
     @property
     def shapes(self) -> tuple[Attention, ...]:

@@ -11,16 +11,26 @@ from engine.kernels.sizes import BLOCK, LANES
 from engine.machine_code import step
 from engine.panels import Matrix
 from engine.program import Activations, Program, Rows, float_bits
-from engine.steps import ACTIVATIONS, CHUNK_BYTES, ROWS_TOGETHER, GatedBuffers, add_bias, add_products, add_words
-from engine.weights import ExpertWeights, Vector
+from engine.steps import (
+    ACTIVATIONS,
+    CHUNK_BYTES,
+    ROWS_TOGETHER,
+    GatedBuffers,
+    add_bias,
+    add_norm,
+    add_products,
+    add_words,
+)
+from engine.weights import ExpertNorms, ExpertWeights, Vector
 
 
 class ExpertBuffers:
     """What the experts of every layer work with. Rows of pairs: one for each token and expert of its choice.
 
     logits: the router's results, per token; probabilities, scores: (n_experts,) per token, where shares are not simply
-    the softmax over those chosen. x: (dim,); unit: of hidden_dim; y: (dim,); all per pair. routing: the record that
-    kernels read.
+    the softmax over those chosen. x: (dim,); unit: of hidden_dim; y: (dim,); all per pair. routed, result: (dim,) per
+    token, what the router reads and what experts give where an ordinary feed-forward layer is beside them. routing: the
+    record that kernels read.
     """
 
     def __init__(self, p: Program, config: ModelConfig, experts: Experts) -> None:
@@ -31,6 +41,8 @@ class ExpertBuffers:
         self.x = Activations(p, config.dim, n_rows)
         self.unit = GatedBuffers(p, experts.hidden_dim, n_rows)
         self.y = p.floats(config.dim, n_rows)
+        if config.architecture.dense_beside_experts:
+            self.routed, self.result = Activations(p, config.dim), p.floats(config.dim)
         choices = np.zeros((p.max_tokens, n_used, records.CHOICE_FIELDS), np.int64)
         groups = np.zeros(records.groups_fields(n_experts), np.int64)
         self.routing = np.zeros(records.ROUTING_FIELDS, np.int64)
@@ -49,13 +61,15 @@ def add_experts(
     out: Rows,
     *,
     beside: bool = False,
+    routed: Activations | None = None,
 ) -> None:
     """Steps: out = the sum of each token's chosen experts, times their shares. x, out: (dim,) per token.
 
     beside: what is in out stays in the sum, times the sigmoid of the router's last row if it has one more than experts.
+    routed: (dim,), what the router reads if that is not x.
     """
     b, routing, hidden = buffers, int(buffers.routing.ctypes.data), buffers.experts.hidden_dim
-    add_products(p, layer.router, x, b.logits)  # (n_experts,), or one more
+    add_products(p, layer.router, routed or x, b.logits)  # (n_experts,), or one more
     add_bias(p, layer.router_bias, b.logits)
     _add_choice(p, layer, b, routing)
     p.add(step("experts.group_tokens"), FIXED, 1, 1, routing)
@@ -83,19 +97,40 @@ def add_experts(
     p.add(step("experts.sum_pairs"), PER_TOKEN, 0, ROWS_TOGETHER, *sums, *gates)
 
 
+def add_normed_experts(
+    p: Program,
+    config: ModelConfig,
+    layer: ExpertWeights,
+    norms: ExpertNorms,
+    buffers: ExpertBuffers,
+    x: Rows,
+    x_norm: Activations,
+    out: Rows,
+) -> None:
+    """Steps: out, what an ordinary feed-forward layer gave, normed, + what experts give of x, normed before and after.
+
+    x, out: (dim,); x is the residual stream. x_norm: (dim,), which has served its turn. Source: Gemma 4 (Google 2026).
+    """
+    add_norm(p, config, out, None, norms.beside, out)
+    add_norm(p, config, x, None, norms.router, buffers.routed)
+    add_norm(p, config, x, None, norms.before, x_norm)
+    add_experts(p, config, layer, buffers, x_norm, buffers.result, routed=buffers.routed)
+    add_norm(p, config, out, buffers.result, None, None, delta_norm=norms.after)
+
+
 def _add_choice(p: Program, layer: ExpertWeights, b: ExpertBuffers, routing: int) -> None:
     """Steps: the router's results to each token's choices and their shares."""
     experts = b.experts
-    scale = float_bits(experts.scale)
+    scale, scales = float_bits(experts.scale), 0 if layer.scales is None else int(layer.scales.ctypes.data)
     plain = layer.choice_bias is None and experts.groups == 1 and experts.gating == "softmax" and experts.normed
     if plain:
-        choice = (b.logits.address, b.logits.stride, routing, 0, 0, scale)
+        choice = (b.logits.address, b.logits.stride, routing, 0, 0, scale, scales)
     else:
         bias = 0 if layer.choice_bias is None else int(layer.choice_bias.ctypes.data)
         rows = (b.logits.address, b.logits.stride, b.probabilities.address, b.scores.address, b.scores.stride)
         how = (bias, experts.count, int(experts.gating == "sigmoid"), experts.groups, experts.groups_used)
         p.add(step("experts.score_experts"), PER_TOKEN, 0, ROWS_TOGETHER, *rows, *how)
-        shares = (b.probabilities.address, int(experts.normed), scale)
+        shares = (b.probabilities.address, int(experts.normed), scale, scales)
         choice = (b.scores.address, b.scores.stride, routing, *shares)
     p.add(step("experts.choose_experts"), PER_TOKEN, 0, ROWS_TOGETHER, *choice)
 

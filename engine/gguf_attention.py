@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
+from dataclasses import replace
 
 from engine.architectures import Architecture
 from engine.checkpoints import Metadata
@@ -14,8 +15,13 @@ from engine.gguf_recurrence import delta_net_layers
 from engine.kernels.sizes import BLOCK, LANES
 
 
-def layers_attention(meta: Metadata, architecture: Architecture, n_layers: int, dim: int) -> tuple[Attention, ...]:
-    """How each layer attends. Raises ModelFileError for numbers that do not fit, UnsupportedModelError for others."""
+def layers_attention(
+    meta: Metadata, architecture: Architecture, n_layers: int, dim: int, tensors: Set[str]
+) -> tuple[Attention, ...]:
+    """How each layer attends. Raises ModelFileError for numbers that do not fit, UnsupportedModelError for others.
+
+    tensors: the names of those that there are.
+    """
     arch = architecture.name
     n_heads = sizes_of_layers(meta, f"{arch}.attention.head_count", n_layers, high=MAX_HEADS)
     least = 0 if architecture.recurrent else 1
@@ -25,30 +31,53 @@ def layers_attention(meta: Metadata, architecture: Architecture, n_layers: int, 
         n_kv_heads = [0 if recurrent else heads for heads, recurrent in zip(n_kv_heads, recurrent_layers, strict=True)]
     windows = _windows(meta, architecture, n_layers)
     turned = _turned(meta, architecture, windows)
-    head_dim = _head_dim(meta, arch, dim, n_heads[0])
-    rope_dim = meta.integer(f"{arch}.rope.dimension_count", head_dim, low=2, high=head_dim)
-    if rope_dim % 2 or head_dim % 2:
-        raise meta.error(f"{arch}.rope.dimension_count is {rope_dim} in a head of {head_dim}; both should be even.")
-    for heads, kv_heads in zip(n_heads, n_kv_heads, strict=True):
-        if kv_heads and heads % kv_heads:
-            raise meta.error(f"{heads} heads cannot share {kv_heads} key-value heads evenly.")
-    layers = tuple(
-        Attention(
-            n_heads=n_heads[i],
-            n_kv_heads=n_kv_heads[i],
-            head_dim=head_dim,
-            rope_dim=rope_dim if turned[i] else 0,
-            window=windows[i],
+    if f"{arch}.attention.key_length" not in meta and dim % n_heads[0]:
+        raise meta.error(f"{n_heads[0]} heads do not divide the width {dim}.")
+    wide = _head_dims(meta, arch, "", dim // n_heads[0], None)
+    local = _head_dims(meta, arch, "_swa", *wide)
+    layers = []
+    for i in range(n_layers):
+        if n_kv_heads[i] and n_heads[i] % n_kv_heads[i]:
+            raise meta.error(f"{n_heads[i]} heads cannot share {n_kv_heads[i]} key-value heads evenly.")
+        head_dim, rope_dim = local if windows[i] else wide
+        layers.append(
+            Attention(
+                n_heads=n_heads[i],
+                n_kv_heads=n_kv_heads[i],
+                head_dim=head_dim,
+                rope_dim=rope_dim if turned[i] else 0,
+                keys_as_values=architecture.unit_values
+                and not tensors & {f"blk.{i}.attn_v.weight", f"blk.{i}.attn_qkv.weight"},
+                window=windows[i],
+            )
         )
-        for i in range(n_layers)
-    )
-    _check_widths(meta, layers)
-    if architecture.query_gates and head_dim % LANES:
+    shared = _with_shared_keys(meta, arch, layers)
+    _check_widths(meta, shared)
+    if architecture.query_gates and wide[0] % LANES:
         raise UnsupportedModelError(
-            f"{meta.path or 'The model'} has gates for heads of {head_dim}; this engine wants a multiple of {LANES}.",
+            f"{meta.path or 'The model'} has gates for heads of {wide[0]}; this engine wants a multiple of {LANES}.",
             "Choose another model.",
         )
-    return layers
+    return shared
+
+
+def _with_shared_keys(meta: Metadata, arch: str, layers: Sequence[Attention]) -> tuple[Attention, ...]:
+    """The last layers read the keys and values of the last ones before them that have a window, or have none, as they.
+
+    Source: Gemma 3n, where they are called KV shared layers.
+    """
+    n_shared = meta.integer(f"{arch}.attention.shared_kv_layers", 0, low=0, high=len(layers) - 1)
+    first = len(layers) - n_shared
+    last = {layer.window > 0: i for i, layer in enumerate(layers[:first])}
+    found = list(layers[:first])
+    for layer in layers[first:]:
+        source = last.get(layer.window > 0)
+        if source is None or layers[source].kv_dim != layer.kv_dim or layers[source].n_heads != layer.n_heads:
+            raise meta.error(
+                f"{arch}.attention.shared_kv_layers is {n_shared}; no layer has keys for layer {len(found)}."
+            )
+        found.append(replace(layers[source], shared_from=source))
+    return tuple(found)
 
 
 def _check_widths(meta: Metadata, layers: Sequence[Attention]) -> None:
@@ -76,18 +105,20 @@ def sizes_of_layers(
     return [Metadata({key: size}, meta.path).integer(key, low=low, high=high) for size in value]
 
 
-def _head_dim(meta: Metadata, arch: str, dim: int, n_heads: int) -> int:
-    given = meta.optional_integer(f"{arch}.attention.key_length", low=1, high=MAX_WIDTH)
-    if given is None and dim % n_heads:
-        raise meta.error(f"{n_heads} heads do not divide the width {dim}.")
-    head_dim = given or dim // n_heads
-    value_dim = meta.integer(f"{arch}.attention.value_length", head_dim, low=1, high=MAX_WIDTH)
+def _head_dims(meta: Metadata, arch: str, ending: str, head_dim: int, rope_dim: int | None) -> tuple[int, int]:
+    """Width of a head, and of the part of it that is turned, by the keys with this ending; and what they are if not."""
+    head_dim = meta.integer(f"{arch}.attention.key_length{ending}", head_dim, low=1, high=MAX_WIDTH)
+    value_dim = meta.integer(f"{arch}.attention.value_length{ending}", head_dim, low=1, high=MAX_WIDTH)
     if value_dim != head_dim:
         raise UnsupportedModelError(
             f"{meta.path or 'The model'} has keys of {head_dim} and values of {value_dim}; this engine wants one size.",
             "Choose another model.",
         )
-    return head_dim
+    key = f"{arch}.rope.dimension_count{ending}"
+    rope_dim = meta.integer(key, rope_dim or head_dim, low=2, high=head_dim)
+    if rope_dim % 2 or head_dim % 2:
+        raise meta.error(f"{key} is {rope_dim} in a head of {head_dim}; both should be even.")
+    return head_dim, rope_dim
 
 
 def _turned(meta: Metadata, architecture: Architecture, windows: Sequence[int]) -> tuple[bool, ...]:

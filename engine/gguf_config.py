@@ -14,6 +14,7 @@ from engine.errors import UnsupportedModelError
 from engine.gguf_attention import layers_attention, sizes_of_layers
 from engine.gguf_experts import experts_from_gguf
 from engine.gguf_recurrence import recurrence_from_gguf
+from engine.kernels.sizes import BLOCK
 from engine.model_tensors import biased_matrices, check_tensors
 
 MAX_VOCAB = 1 << 24
@@ -37,7 +38,7 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
     n_layers = n_blocks - meta.integer(f"{arch}.nextn_predict_layers", 0, low=0, high=n_blocks - 1)
     tensors = _without_guessing(tensors, range(n_layers, n_blocks))
     dim = meta.integer(f"{arch}.embedding_length", low=1, high=MAX_WIDTH)
-    attention = layers_attention(meta, architecture, n_layers, dim)
+    attention = layers_attention(meta, architecture, n_layers, dim, tensors.keys())
     max_seq_len = meta.integer(f"{arch}.context_length", low=1, high=MAX_CONTEXT)
     experts = experts_from_gguf(meta, architecture, n_layers, tensors)
     scales = _Scales.of(meta, architecture, dim, n_layers)
@@ -49,7 +50,7 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
         attention=attention,
         recurrence=recurrence_from_gguf(meta, architecture, attention, dim),
         dim=dim,
-        hidden_dim=_hidden_dim(meta, arch, n_layers, experts),
+        hidden_dims=_hidden_dims(meta, architecture, n_layers, experts),
         vocab_size=_vocab_size(meta),
         max_seq_len=max_seq_len,
         norm_eps=meta.real(f"{arch}.attention.{NORM_EPS[architecture.norm]}", low=0.0, high=1.0),
@@ -62,6 +63,7 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
         embedding_scale=scales.embeddings,
         residual_scale=scales.residuals,
         logit_divisor=scales.logits,
+        per_layer_dim=_per_layer_dim(meta, arch),
         tied="output.weight" not in tensors,
         qkv_in_one=architecture.recurrent != "delta net" and any(name.endswith(".attn_qkv.weight") for name in tensors),
         biases=biased_matrices(tensors),
@@ -177,22 +179,26 @@ def _local_rope_theta(meta: Metadata, architecture: Architecture, rope_theta: fl
     return meta.real(f"{architecture.name}.rope.freq_base_swa", default, low=MIN_ROPE_THETA, high=1e12)
 
 
+def _per_layer_dim(meta: Metadata, arch: str) -> int:
+    key = f"{arch}.embedding_length_per_layer_input"
+    width = meta.integer(key, 0, low=0, high=MAX_WIDTH)
+    if width % BLOCK:
+        raise UnsupportedModelError(
+            f"{meta.path or 'The model'}: {key} is {width}; this engine wants a multiple of {BLOCK}.",
+            "Choose another model.",
+        )
+    return width
+
+
 def _softcap(meta: Metadata, key: str, default: float | None) -> float:
     return 0.0 if default is None else meta.real(key, default, low=0.0, high=1e6)
 
 
-def _hidden_dim(meta: Metadata, arch: str, n_layers: int, experts: Experts | None) -> int:
-    """The feed-forward width of layers without experts, 0 if there are none."""
-    if experts is not None and all(experts.layers):
-        return 0
-    key = f"{arch}.feed_forward_length"
-    widths = set(sizes_of_layers(meta, key, n_layers, high=MAX_WIDTH))
-    if len(widths) > 1:
-        raise UnsupportedModelError(
-            f"{meta.path or 'The model'}: {key} differs from layer to layer, which this engine does not run.",
-            "Choose another model.",
-        )
-    return widths.pop()
+def _hidden_dims(meta: Metadata, architecture: Architecture, n_layers: int, experts: Experts | None) -> tuple[int, ...]:
+    """The feed-forward width of each layer, beside experts or where there are none; 0 of others."""
+    if experts is not None and all(experts.layers) and not architecture.dense_beside_experts:
+        return (0,) * n_layers
+    return tuple(sizes_of_layers(meta, f"{architecture.name}.feed_forward_length", n_layers, high=MAX_WIDTH))
 
 
 def _name(meta: Metadata) -> str:

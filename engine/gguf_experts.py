@@ -43,6 +43,7 @@ def experts_from_gguf(
         scale=meta.real(f"{arch}.expert_weights_scale", 1.0, low=0.0, high=1e6) or 1.0,
         groups=groups,
         groups_used=groups_used,
+        in_one=any(name.endswith(".ffn_gate_up_exps.weight") for name in tensors),
     )
 
 

@@ -199,6 +199,8 @@ def attention_record(config: ModelConfig, shape: Attention, batch_size: int, kv_
     record[records.ROTARY_PAIRS] = shape.rope_dim // 2
     record[records.HALF_APART] = config.architecture.rope_order == "neox"
     record[records.NORMED_TURNED] = config.architecture.late_qk_norms
+    record[records.UNIT_VALUES] = config.architecture.unit_values
+    record[records.KEYS_AS_VALUES] = shape.keys_as_values
     record[records.Q_HEAD_BYTES] = (batch_size * (shape.n_heads // shape.n_kv_heads) + SPARE_QUERIES) * row_bytes
     record[records.Q_ROW_BYTES], record[records.Q_SCALE] = row_bytes, float_bits(config.query_scale)
     return record

@@ -16,8 +16,11 @@ IGNORED_TENSORS = (".attn_rot_embd.weight", ".rope_freqs.weight", ".attention.ro
 ROPE_DIVISORS = ("rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight")
 """Tensors that a model may have: what rotary frequencies are divided by, always or in a short or a long context."""
 
+QKV = ("attn_q", "attn_k", "attn_v")
+"""What makes queries, keys and values."""
+
 BIASED = (
-    ("attn_qkv",), ("attn_q", "attn_k", "attn_v"), ("attn_output",), ("ffn_gate", "ffn_up"), ("ffn_down",),
+    ("attn_qkv",), QKV, ("attn_output",), ("ffn_gate", "ffn_up"), ("ffn_down",),
     ("ffn_gate_inp",), ("ffn_gate_exps", "ffn_up_exps"), ("ffn_down_exps",), ("exp_probs_b",),
 )  # fmt: skip
 """Matrices that may have biases: all of a group, in all layers that have these; and what is a bias alone."""
@@ -40,20 +43,28 @@ def tensor_shapes(config: ModelConfig) -> Shapes:
     yield f"{config.architecture.output_norm}.weight", (config.dim,)
     if not config.tied:
         yield "output.weight", (config.vocab_size, config.dim)
+    if config.per_layer_dim:
+        width = config.n_layers * config.per_layer_dim
+        yield "per_layer_token_embd.weight", (config.vocab_size, width)
+        yield "per_layer_model_proj.weight", (width, config.dim)
+        yield "per_layer_proj_norm.weight", (config.per_layer_dim,)
     for layer in range(config.n_layers):
         attention = config.attention[layer]
         mixer = _attention(config, attention) if attention.n_kv_heads else _recurrent(config)
-        for name, shape in (*mixer, *_feed_forward(config, config.experts_of(layer))):
+        feed_forward = _feed_forward(config, config.hidden_dims[layer], config.experts_of(layer))
+        for name, shape in (*mixer, *feed_forward, *_per_layer(config)):
             yield f"blk.{layer}.{name}", shape
 
 
 def _attention(config: ModelConfig, attention: Attention) -> Shapes:
-    dim, q_dim, kv_dim = config.dim, attention.q_dim, attention.kv_dim
+    dim, q_dim = config.dim, attention.q_dim
     architecture = config.architecture
     if architecture.pre_norms:
         yield "attn_norm.weight", (dim,)
-    parts = {"attn_q": 2 * q_dim if architecture.query_gates else q_dim, "attn_k": kv_dim, "attn_v": kv_dim}
-    if config.qkv_in_one:
+    stores, parts = attention.shared_from is None, dict(zip(QKV, attention.widths, strict=False))
+    if architecture.query_gates:
+        parts["attn_q"] = 2 * q_dim
+    if config.qkv_in_one and len(parts) == len(QKV):
         yield from _matrix(config, "attn_qkv", sum(parts.values()), dim)
         yield from _biases(config, parts)
     else:
@@ -62,7 +73,8 @@ def _attention(config: ModelConfig, attention: Attention) -> Shapes:
     if architecture.qk_norms:
         wide = architecture.wide_qk_norms
         yield "attn_q_norm.weight", (attention.q_dim if wide else attention.head_dim,)
-        yield "attn_k_norm.weight", (attention.kv_dim if wide else attention.head_dim,)
+        if stores:
+            yield "attn_k_norm.weight", (attention.kv_dim if wide else attention.head_dim,)
     if architecture.sinks:
         yield "attn_sinks.weight", (attention.n_heads,)
     yield from _matrix(config, "attn_output", dim, q_dim)
@@ -76,12 +88,16 @@ def _recurrent(config: ModelConfig) -> Shapes:
         yield from recurrent_shapes(config.recurrence, config.dim)
 
 
-def _feed_forward(config: ModelConfig, experts: Experts | None) -> Shapes:
-    dim, hidden, architecture = config.dim, config.hidden_dim, config.architecture
+def _feed_forward(config: ModelConfig, hidden: int, experts: Experts | None) -> Shapes:
+    dim, architecture = config.dim, config.architecture
     if architecture.pre_norms and not architecture.parallel:
         yield f"{architecture.ffn_norm}.weight", (dim,)
     if experts is not None:
         yield from _experts(config, experts)
+        if architecture.dense_beside_experts:
+            yield from _gated(config, hidden)
+            yield from ((f"{name}.weight", (dim,)) for name in ("pre_ffw_norm_2", "post_ffw_norm_1", "post_ffw_norm_2"))
+            yield "ffn_gate_inp.scale", (dim,)
     elif architecture.gate_in_up:
         yield "ffn_up.weight", (2 * hidden, dim)
         yield "ffn_down.weight", (dim, hidden)
@@ -98,7 +114,11 @@ def _experts(config: ModelConfig, experts: Experts) -> Shapes:
     yield from _matrix(config, "ffn_gate_inp", experts.count, config.dim)
     if "exp_probs_b" in config.biases:
         yield "exp_probs_b.bias", (experts.count,)
-    yield from _gated(config, experts.hidden_dim, "_exps", experts.count)
+    if experts.in_one:
+        yield "ffn_gate_up_exps.weight", (experts.count, 2 * experts.hidden_dim, config.dim)
+        yield "ffn_down_exps.weight", (experts.count, config.dim, experts.hidden_dim)
+    else:
+        yield from _gated(config, experts.hidden_dim, "_exps", experts.count)
     if experts.shared_dim:
         yield from _gated(config, experts.shared_dim, "_shexp")
         if config.architecture.gated_shared:
@@ -110,6 +130,27 @@ def _gated(config: ModelConfig, hidden: int, ending: str = "", *counts: int) -> 
     yield from _matrix(config, f"ffn_gate{ending}", *counts, hidden, config.dim)
     yield from _matrix(config, f"ffn_up{ending}", *counts, hidden, config.dim)
     yield from _matrix(config, f"ffn_down{ending}", *counts, config.dim, hidden)
+
+
+def _per_layer(config: ModelConfig) -> Shapes:
+    if config.per_layer_dim:
+        yield "inp_gate.weight", (config.per_layer_dim, config.dim)
+        yield "proj.weight", (config.dim, config.per_layer_dim)
+        yield "post_norm.weight", (config.dim,)
+
+
+def _optional(config: ModelConfig) -> Shapes:
+    """What a model may have: what rotary frequencies are divided by, and in its layers what is not needed in each."""
+    turned = (layer.rope_dim for layer in config.attention if not config.turns_locally(layer))
+    yield from dict.fromkeys(ROPE_DIVISORS, (max(turned, default=0) // 2,)).items()
+    for i, layer in enumerate(config.attention):
+        if config.architecture.layer_scales:
+            yield f"blk.{i}.layer_output_scale.weight", (1,)
+        if config.architecture.dense_beside_experts and (experts := config.experts_of(i)):
+            yield f"blk.{i}.ffn_down_exps.scale", (experts.count,)
+        if layer.shared_from is not None:
+            yield from ((f"blk.{i}.attn_{part}.weight", (layer.kv_dim, config.dim)) for part in "kv")
+            yield f"blk.{i}.attn_k_norm.weight", (layer.head_dim,)
 
 
 def _matrix(config: ModelConfig, name: str, *shape: int) -> Shapes:
@@ -125,7 +166,7 @@ def _biases(config: ModelConfig, rows: Mapping[str, int]) -> Shapes:
 def check_tensors(config: ModelConfig, tensors: Mapping[str, TensorInfo]) -> None:
     """Raise ModelFileError unless every tensor is there in its shape and none that would be left out."""
     expected = set()
-    optional = dict.fromkeys(ROPE_DIVISORS, (max(layer.rope_dim for layer in config.attention) // 2,))
+    optional = dict(_optional(config))
     where = next(iter(tensors.values())).path if tensors else "the model"
     for name, shape in tensor_shapes(config):
         if name not in tensors:

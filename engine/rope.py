@@ -41,13 +41,11 @@ def layer_frequencies(config: ModelConfig, divisors: NDArray[np.float32] | None)
     """The same for each layer, one object for those that turn alike: some that have a window turn by another base."""
 
     @cache
-    def frequencies(rope_dim: int, local: bool) -> tuple[Frequencies, float]:
-        if local and config.local_rope_theta is not None:
-            return _plain(config.local_rope_theta, rope_dim), 1.0
-        return rotary_frequencies(config, rope_dim, divisors)
+    def frequencies(rope_dim: int, theta: float | None) -> tuple[Frequencies, float]:
+        return rotary_frequencies(config, rope_dim, divisors) if theta is None else (_plain(theta, rope_dim), 1.0)
 
-    has_local = config.local_rope_theta is not None
-    return [frequencies(layer.rope_dim, has_local and layer.window > 0) for layer in config.attention]
+    layers = config.attention
+    return [frequencies(a.rope_dim, config.local_rope_theta if config.turns_locally(a) else None) for a in layers]
 
 
 def _plain(theta: float, rope_dim: int) -> Frequencies:

@@ -77,19 +77,15 @@ def add_embedding(p: Program, config: ModelConfig, embedding: Matrix, x: Rows) -
     Where layers' results are scaled before they are added, x is kept divided by that scale instead: norms do not
     notice, if their epsilon is divided by its square (see `add_norm`).
     """
-    plan = embedding.plan
-    scale = config.embedding_scale / config.residual_scale
-    panels = (embedding.address, plan.n_blocks, plan.panel_bytes)
-    p.add(
-        step("matmul.embed", plan.format.name),
-        PER_TOKEN,
-        0,
-        ROWS_TOGETHER,
-        *panels,
-        x.address,
-        x.stride,
-        float_bits(scale),
-    )
+    add_token_rows(p, embedding, x, config.embedding_scale / config.residual_scale)
+
+
+def add_token_rows(p: Program, matrix: Matrix, out: Rows, scale: float) -> None:
+    """A step: each token's row of a matrix, times scale. out: (columns,)."""
+    plan = matrix.plan
+    panels = (matrix.address, plan.n_blocks, plan.panel_bytes)
+    where = (out.address, out.stride, float_bits(scale))
+    p.add(step("matmul.embed", plan.format.name), PER_TOKEN, 0, ROWS_TOGETHER, *panels, *where)
 
 
 def add_norm(
@@ -98,23 +94,24 @@ def add_norm(
     x: Rows,
     delta: Rows | None,
     weight: Vector | None,
-    out: Activations | None,
+    out: Activations | Rows | None,
     *,
     delta_norm: Vector | None = None,
+    scale: float = 1.0,
     outputs_only: bool = False,
 ) -> None:
-    """A step: add delta (normed by delta_norm, if there is one) to x, then norm x into out, if there is one.
+    """A step: add delta (normed by delta_norm, if there is one) to x, times scale; then norm x into out.
 
     x, delta, out: (dim,); x is changed in place, and so is delta if it is normed. weight, delta_norm: (dim,), for
-    all tokens; without weight, out is x. Both norms have config.norm_eps, for x as `add_embedding` has it; that of
-    delta is an RMS norm.
+    all tokens; without weight, out is x. It may be x itself, or None. Both norms have config.norm_eps, for x as
+    `add_embedding` has it; that of delta is an RMS norm.
     """
     kind, flags = (PER_OUTPUT, records.OUTPUTS_ONLY) if outputs_only else (PER_TOKEN, 0)
     flags |= records.CENTRED if config.architecture.norm == "layer" else 0
     added = (delta.address, delta.stride, _address(delta_norm)) if delta else (0, 0, 0)
-    norm = (_address(weight), config.dim | flags, float_bits(config.norm_eps / config.residual_scale**2))
-    results = _results(out) if out else (0, 0, 0, 0)
-    p.add(step("rows.residual_norm"), kind, 0, ROWS_TOGETHER, x.address, x.stride, *added, *norm, *results)
+    constants = float_bits(config.norm_eps / config.residual_scale**2) | float_bits(scale) << 32
+    norm = (_address(weight), config.dim | flags, constants)
+    p.add(step("rows.residual_norm"), kind, 0, ROWS_TOGETHER, x.address, x.stride, *added, *norm, *_results(out))
 
 
 def add_products(
@@ -241,8 +238,12 @@ def add_logit_cap(p: Program, config: ModelConfig, logits: Rows) -> None:
         p.add(step("softcap.cap_logits"), FIXED, vectors, CAPPED_TOGETHER, *what)
 
 
-def _results(out: Activations) -> tuple[int, int, int, int]:
-    """Where a kernel writes activations."""
+def _results(out: Activations | Rows | None) -> tuple[int, int, int, int]:
+    """Where a kernel writes activations; rows are for float32 alone, None for nothing."""
+    if out is None:
+        return 0, 0, 0, 0
+    if isinstance(out, Rows):
+        return out.address, out.stride, 0, 0
     return out.floats.address, out.floats.stride, out.quants.address, out.quants.stride
 
 

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from engine.config import ModelConfig
 from engine.errors import ContextFullError
-from engine.expert_steps import ExpertBuffers, add_experts
+from engine.expert_steps import ExpertBuffers, add_experts, add_normed_experts
 from engine.kernels.records import FEW_TOKENS
 from engine.kernels.sizes import BLOCK, TILE_BYTES, attention_scratch_bytes
 from engine.kv_cache import KVCache
+from engine.per_layer_steps import add_per_layer, add_per_layer_inputs
 from engine.program import Activations, Program, Rows
 from engine.query_gates import add_query_gates, add_query_split
 from engine.recurrent_state import RecurrentState, recurrent_state
@@ -158,17 +159,19 @@ def forward(
     widest = max([*units.values(), *([experts.unit] if experts else [])], key=lambda unit: unit.gate_up.array.size)
     has_padding = widest.h.width % BLOCK or any(shape.head_dim % BLOCK for shape in config.shapes)
     first_dim = max(map(config.first_dim, range(config.n_layers)))
-    qkv = p.floats(first_dim, over=None if has_padding else widest.gate_up)
+    free = None if has_padding else widest.gate_up
+    qkv = p.floats(first_dim, over=free)
     gates = p.floats(mixed_dim) if config.architecture.query_gates else None
     recurrent = recurrent_buffers(p, config, state)
     p.keep(cache, weights)
 
     rotary = add_rotary_tables(p, layer_frequencies(config, weights.rope_divisors_for(config, cache.max_seq_len)))
     add_embedding(p, config, weights.embedding, x)  # (dim,)
-    added, added_norm = None, None
+    per_layer = add_per_layer_inputs(p, config, weights.per_layer, x, free) if weights.per_layer else None
+    added, added_norm, scale = None, None, 1.0
     for i, layer in enumerate(weights.layers):
-        add_norm(p, config, x, added, layer.attn_norm, x_norm, delta_norm=added_norm)
-        add_products(p, layer.wqkv, x_norm, qkv)  # (q_dim + 2·kv_dim,)
+        add_norm(p, config, x, added, layer.attn_norm, x_norm, delta_norm=added_norm, scale=scale)
+        add_products(p, layer.wqkv, x_norm, qkv)  # (qkv_dim,)
         if state is not None and layer.recurrent is not None:
             add_recurrence(p, config, i, state, recurrent, qkv, att)  # (recurrence.dim,)
         else:
@@ -189,9 +192,15 @@ def forward(
             add_products(p, [layer.w_down], unit.h, delta)  # (dim,)
             add_bias(p, layer.down_bias, delta)
         if layer.experts is not None and experts is not None:
-            add_experts(p, config, layer.experts, experts, x_norm, delta, beside=layer.w_down is not None)  # (dim,)
-        added, added_norm = delta, layer.ffn_post_norm
-    add_norm(p, config, x, added, weights.output_norm, x_norm, delta_norm=added_norm, outputs_only=True)
+            if (norms := layer.experts.norms) is not None:
+                add_normed_experts(p, config, layer.experts, norms, experts, x, x_norm, delta)  # (dim,)
+            else:
+                add_experts(p, config, layer.experts, experts, x_norm, delta, beside=layer.w_down is not None)  # (dim,)
+        added, added_norm, scale = delta, layer.ffn_post_norm, layer.scale
+        if layer.per_layer is not None and per_layer is not None:
+            add_norm(p, config, x, delta, None, per_layer.x, delta_norm=layer.ffn_post_norm)
+            added_norm = add_per_layer(p, config, layer.per_layer, i, per_layer, delta)  # (dim,)
+    add_norm(p, config, x, added, weights.output_norm, x_norm, delta_norm=added_norm, scale=scale, outputs_only=True)
     add_products(p, [weights.output], x_norm, logits, outputs_only=True)  # (vocab_size,)
     add_logit_cap(p, config, logits)
     return logits

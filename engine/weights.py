@@ -5,7 +5,7 @@ The one place that knows how GGUF spells them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,13 +16,30 @@ from engine.checkpoints.rows import read_rows
 from engine.config import ModelConfig
 from engine.errors import UnsupportedModelError
 from engine.kernels.sizes import BLOCK
+from engine.model_tensors import QKV
 from engine.panels import Matrix, MatrixPlan, PanelFolder, PanelStore, open_panels, plan_matrix
 from engine.panels.layout import plan_side_by_side
 from engine.recurrent_tensors import input_matrices, output_matrix
 from engine.recurrent_weights import RecurrentWeights, recurrent_weights
 
+PER_LAYER = ("per_layer_token_embd", "per_layer_model_proj")
+"""The matrices of what each layer gets of a token."""
+
 Vector = NDArray[np.float32]
 """float32, padded with zeros to whole blocks of 32."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExpertNorms:
+    """Norms around experts that are beside an ordinary feed-forward layer, (dim,) each.
+
+    router: of what the router reads. before, after: of what the experts read and give. beside: of what the other gives.
+    """
+
+    router: Vector
+    before: Vector
+    after: Vector
+    beside: Vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +47,10 @@ class ExpertWeights:
     """The experts of one layer, expert below expert.
 
     router: (n_experts, dim), and with one row more where it has what is shared count for more or less.
-    w_gate_up: gate and up, each (n_experts·hidden_dim, dim). w_down: (n_experts·dim, hidden_dim). What follows is None
-    in models that do not have it. router_bias, choice_bias: (n_experts,), the latter for the choice alone.
-    gate_up_bias, down_bias: a row for each expert, one after the other.
+    w_gate_up: gate and up, each (n_experts·hidden_dim, dim), or both of an expert together. w_down: (n_experts·dim,
+    hidden_dim). What follows is None in models that do not have it. router_bias, choice_bias: (n_experts,), the latter
+    for the choice alone. gate_up_bias, down_bias: a row for each expert, one after the other. scales: what their
+    results are multiplied by, (n_experts,).
     """
 
     router: list[Matrix]
@@ -42,19 +60,43 @@ class ExpertWeights:
     choice_bias: Vector | None
     gate_up_bias: Vector | None
     down_bias: Vector | None
+    scales: Vector | None
+    norms: ExpertNorms | None
+
+
+@dataclass(frozen=True, slots=True)
+class PerLayerTable:
+    """What each layer gets of a token, width = config.per_layer_dim: engine/per_layer_steps.py.
+
+    embedding: (vocab_size, n_layers·width). projection: (n_layers·width, dim). norm: (width,), by sqrt(2) smaller.
+    """
+
+    embedding: Matrix
+    projection: Matrix
+    norm: Vector
+
+
+@dataclass(frozen=True, slots=True)
+class PerLayerWeights:
+    """What a layer makes of it. gate: (width, dim). projection: (dim, width). post_norm: (dim,)."""
+
+    gate: Matrix
+    projection: Matrix
+    post_norm: Vector
 
 
 @dataclass(frozen=True, slots=True)
 class LayerWeights:
     """One layer. Matrices are (outputs, inputs); those that read the same input may be one matrix.
 
-    wqkv: (q_dim + 2·kv_dim, dim). wo: (dim, q_dim). What follows is None (w_gate_up: nothing) in models that do not
+    wqkv: (qkv_dim, dim). wo: (dim, q_dim). What follows is None (w_gate_up: nothing) in models that do not
     have it. attn_norm, ffn_norm: (dim,). w_gate_up: (2·hidden_dim, dim), half of it without a gate. w_down:
     (dim, hidden_dim); beside experts, both are what all tokens go through, hidden_dim being its width.
     recurrent: of a layer that does not attend; wqkv and wo are then its first and its last matrices.
-    qkv_bias: (q_dim + 2·kv_dim,). wo_bias, down_bias: (dim,). gate_up_bias: (2·hidden_dim,).
+    qkv_bias: (qkv_dim,). wo_bias, down_bias: (dim,). gate_up_bias: (2·hidden_dim,).
     q_norm, k_norm: (head_dim,), or (q_dim,) and (kv_dim,) where all heads are normed together.
-    attn_post_norm, ffn_post_norm: (dim,). sinks: (n_heads,).
+    attn_post_norm, ffn_post_norm: (dim,). sinks: (n_heads,). scale: what the residual stream
+    is multiplied by at the layer's end, 1 in most models.
     """
 
     attn_norm: Vector | None
@@ -74,6 +116,8 @@ class LayerWeights:
     sinks: Vector | None
     experts: ExpertWeights | None
     recurrent: RecurrentWeights | None
+    per_layer: PerLayerWeights | None
+    scale: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +132,7 @@ class ModelWeights:
     layers: list[LayerWeights]
     output_norm: Vector
     output: Matrix
+    per_layer: PerLayerTable | None
     rope_divisors: Vector | None
     long_rope_divisors: Vector | None
     store: PanelStore
@@ -117,6 +162,8 @@ def load_weights(
         plans["output"] = [plan_matrix("output", tensors["output.weight"])]
     for i in range(config.n_layers):
         plans |= _layer_plans(i, config, tensors)
+    if config.per_layer_dim:
+        plans |= {name: [plan_matrix(name, tensors[f"{name}.weight"])] for name in PER_LAYER}
     store = open_panels(checkpoint, [p for group in plans.values() for p in group], folder, threads, report)
 
     def matrices(name: str) -> list[Matrix]:
@@ -131,6 +178,9 @@ def load_weights(
         """A vector as it is, or a few."""
         return _values(tensors[name]) if name in tensors else None
 
+    def norm(name: str) -> Vector:
+        return _padded(_values(tensors[f"{name}.weight"]))
+
     def experts(i: int) -> ExpertWeights | None:
         if config.experts_of(i) is None:
             return None
@@ -142,6 +192,8 @@ def load_weights(
             choice_bias=vector(f"blk.{i}.exp_probs_b.bias"),
             gate_up_bias=vector(*(f"blk.{i}.ffn_{part}_exps.bias" for part in ("gate", "up"))),
             down_bias=vector(f"blk.{i}.ffn_down_exps.bias"),
+            scales=vector(f"blk.{i}.ffn_down_exps.scale"),
+            norms=_expert_norms(i, config, norm, vector),
         )
 
     layers = [
@@ -163,6 +215,8 @@ def load_weights(
             sinks=vector(f"blk.{i}.attn_sinks.weight"),
             experts=experts(i),
             recurrent=recurrent_weights(f"blk.{i}.", plain),
+            per_layer=_per_layer(i, config, matrices, norm),
+            scale=_number(vector(f"blk.{i}.layer_output_scale.weight")),
         )
         for i in range(config.n_layers)
     ]
@@ -171,10 +225,46 @@ def load_weights(
         layers=layers,
         output_norm=_padded(_values(tensors[f"{architecture.output_norm}.weight"])) / np.float32(config.logit_divisor),
         output=matrices("embedding" if config.tied else "output")[0],
+        per_layer=_per_layer_table(config, matrices, norm),
         rope_divisors=vector("rope_freqs.weight" if "rope_freqs.weight" in tensors else "rope_factors_short.weight"),
         long_rope_divisors=vector("rope_factors_long.weight"),
         store=store,
     )
+
+
+def _expert_norms(
+    i: int, config: ModelConfig, norm: Callable[[str], Vector], vector: Callable[[str], Vector | None]
+) -> ExpertNorms | None:
+    router = vector(f"blk.{i}.ffn_gate_inp.scale")
+    if router is None:
+        return None
+    before, after, beside = (
+        norm(f"blk.{i}.{name}") for name in ("pre_ffw_norm_2", "post_ffw_norm_2", "post_ffw_norm_1")
+    )
+    return ExpertNorms(router * np.float32(config.dim**-0.5), before, after, beside)
+
+
+def _per_layer_table(
+    config: ModelConfig, matrices: Callable[[str], list[Matrix]], norm: Callable[[str], Vector]
+) -> PerLayerTable | None:
+    if not config.per_layer_dim:
+        return None
+    embedding, projection = (matrices(name)[0] for name in PER_LAYER)
+    return PerLayerTable(embedding, projection, norm("per_layer_proj_norm") / np.float32(2**0.5))
+
+
+def _per_layer(
+    i: int, config: ModelConfig, matrices: Callable[[str], list[Matrix]], norm: Callable[[str], Vector]
+) -> PerLayerWeights | None:
+    if not config.per_layer_dim:
+        return None
+    gate, projection = matrices(f"{i}.per_layer")
+    return PerLayerWeights(gate, projection, norm(f"blk.{i}.post_norm"))
+
+
+def _number(vector: Vector | None) -> float:
+    """A vector's only number, 1 if there is none."""
+    return 1.0 if vector is None else float(vector[0])
 
 
 def _layer_plans(i: int, config: ModelConfig, tensors: dict[str, TensorInfo]) -> dict[str, list[MatrixPlan]]:
@@ -192,16 +282,7 @@ def _layer_plans(i: int, config: ModelConfig, tensors: dict[str, TensorInfo]) ->
     def one_row(name: str) -> TensorInfo:
         return replace(tensor(name), shape=(1, config.dim))
 
-    qkv = ["attn_qkv"] if config.qkv_in_one else ["attn_q", "attn_k", "attn_v"]
-    if config.attention[i].shared_from is not None:
-        qkv = ["attn_q"]
-    output = "attn_output"
-    if config.recurrence is not None and not config.attention[i].n_kv_heads:
-        qkv, output = input_matrices(config.recurrence), output_matrix(config.recurrence)
-    plans = {
-        f"{i}.wqkv": plan_side_by_side(f"{i}.wqkv", *map(tensor, qkv)),
-        f"{i}.wo": [plan_matrix(f"{i}.wo", tensor(output))],
-    }
+    plans = _attention_plans(i, config, tensor)
     experts, shared = config.experts_of(i), ""
     up_alone = config.architecture.gate_in_up or config.architecture.ungated
     if experts is not None:
@@ -210,16 +291,41 @@ def _layer_plans(i: int, config: ModelConfig, tensors: dict[str, TensorInfo]) ->
             router.append(one_row("ffn_gate_inp_shexp"))
         plans |= {
             f"{i}.router": plan_side_by_side(f"{i}.router", *router),
-            f"{i}.w_gate_up_exps": [stack("gate"), stack("up")],
+            f"{i}.w_gate_up_exps": [stack("gate_up")] if experts.in_one else [stack("gate"), stack("up")],
             f"{i}.w_down_exps": [stack("down")],
         }
+        if config.architecture.dense_beside_experts:
+            return plans | _gated_plans(i, "_beside", [tensor("ffn_gate"), tensor("ffn_up")], tensor("ffn_down"))
         if not experts.shared_dim:
             return plans
         up_alone, shared = False, "_shexp"
     feed_forward = [f"ffn_up{shared}"] if up_alone else [f"ffn_gate{shared}", f"ffn_up{shared}"]
-    gate_up = plan_side_by_side(f"{i}.w_gate_up{shared}", *map(tensor, feed_forward))
-    down = plan_matrix(f"{i}.w_down{shared}", tensor(f"ffn_down{shared}"))
-    return plans | {f"{i}.w_gate_up": gate_up, f"{i}.w_down": [down]}
+    return plans | _gated_plans(i, shared, [tensor(name) for name in feed_forward], tensor(f"ffn_down{shared}"))
+
+
+def _attention_plans(i: int, config: ModelConfig, tensor: Callable[[str], TensorInfo]) -> dict[str, list[MatrixPlan]]:
+    """Those of attention, and of what the layer gets of a token beside the residual stream."""
+    attention, recurrence, output = config.attention[i], config.recurrence, "attn_output"
+    qkv: Sequence[str] = QKV[: len(attention.widths)]
+    if config.qkv_in_one and len(qkv) == len(QKV):
+        qkv = ["attn_qkv"]
+    if recurrence is not None and not attention.n_kv_heads:
+        qkv, output = input_matrices(recurrence), output_matrix(recurrence)
+    plans = {
+        f"{i}.wqkv": plan_side_by_side(f"{i}.wqkv", *map(tensor, qkv)),
+        f"{i}.wo": [plan_matrix(f"{i}.wo", tensor(output))],
+    }
+    if config.per_layer_dim:
+        plans[f"{i}.per_layer"] = [plan_matrix(f"{i}.per_layer.{part}", tensor(part)) for part in ("inp_gate", "proj")]
+    return plans
+
+
+def _gated_plans(i: int, ending: str, gate_up: list[TensorInfo], down: TensorInfo) -> dict[str, list[MatrixPlan]]:
+    """The plans of what all tokens go through; the ending tells them from those of experts."""
+    return {
+        f"{i}.w_gate_up": plan_side_by_side(f"{i}.w_gate_up{ending}", *gate_up),
+        f"{i}.w_down": [plan_matrix(f"{i}.w_down{ending}", down)],
+    }
 
 
 def _values(tensor: TensorInfo) -> Vector:

@@ -132,10 +132,10 @@ def _two_best(scores, size):
     return best + second
 
 
-CHOICE_SCORES, CHOICE_STRIDE, ROUTING, SHARES_FROM, IS_NORMED, SHARE_SCALE = P0, P1, P2, P3, P4, P5
+CHOICE_SCORES, CHOICE_STRIDE, ROUTING, SHARES_FROM, IS_NORMED, SHARE_SCALE, SCALES = P0, P1, P2, P3, P4, P5, P6
 """Parameters of choose_experts: by what they are chosen (overwritten) and its stride, the routing record; probabilities
 with the same stride, of which shares are made (0: the softmax over those chosen, scores being the router's results);
-whether they add up to one; what they are multiplied by (float32 bits)."""
+whether they add up to one; what they are multiplied by (float32 bits), and by a number of each expert (0: nothing)."""
 
 _LEAST_SUM = np.float32(2.0**-14)
 """What probabilities are divided by at least."""
@@ -164,8 +164,11 @@ def choose_experts(step, batch, first, last, thread):
         if probabilities:
             total = max(total, _LEAST_SUM) if field(step, IS_NORMED) else np.float32(1.0)
         for i in range(n_used):
-            share = _choice(routing, t, i) + 8 * SHARE
-            store_f32(share, load_f32(share) / total * scale)
+            choice = _choice(routing, t, i)
+            share = load_f32(choice + 8 * SHARE) / total * scale
+            if field(step, SCALES):
+                share *= load_f32(field(step, SCALES) + 4 * field(choice, EXPERT))
+            store_f32(choice + 8 * SHARE, share)
 
 
 @inner

@@ -16,6 +16,7 @@ from engine.kernels.records import (
     HEAD_DIM,
     HEAD_PAD,
     HEADS,
+    KEYS_AS_VALUES,
     KV_HEADS,
     NORMED_TURNED,
     P0,
@@ -38,6 +39,7 @@ from engine.kernels.records import (
     SCRATCH,
     SCRATCH_BYTES,
     STORED_BEFORE,
+    UNIT_VALUES,
 )
 from engine.kernels.rows import VECTOR
 from engine.kernels.sizes import LANES
@@ -92,15 +94,36 @@ def norm_and_rotate(x, weight, dim, eps, table, pairs, half_apart, last):
 
 
 @inner
-def norm_head(x, weight, dim, eps):
-    """RMS norm of one head's dim numbers in place, times weight; what follows them is left alone."""
+def unit_factor(x, dim, eps):
+    """What brings one head's dim numbers to unit root mean square. What follows them is left alone."""
     squares = lanes.splat(np.float32(0.0))
     for i in range((dim + LANES - 1) // LANES):
         v = lanes.first_lanes(load_f32x16(x + i * VECTOR), dim - i * LANES, np.float32(0.0))
         squares = lanes.fma(v, v, squares)
-    factor = np.float32(1.0) / np.sqrt(lanes.total(squares) / np.float32(dim) + eps)
+    return np.float32(1.0) / np.sqrt(lanes.total(squares) / np.float32(dim) + eps)
+
+
+@inner
+def norm_head(x, weight, dim, eps):
+    """RMS norm of one head's dim numbers in place, times weight."""
+    factor = unit_factor(x, dim, eps)
     for i in range(dim):
         store_f32(x + 4 * i, load_f32(x + 4 * i) * factor * load_f32(weight + 4 * i))
+
+
+@inner
+def norm_value(x, dim, eps):
+    """The same without a weight."""
+    factor = unit_factor(x, dim, eps)
+    for i in range(dim):
+        store_f32(x + 4 * i, load_f32(x + 4 * i) * factor)
+
+
+@inner
+def weigh_head(x, weight, dim):
+    """One head's dim numbers, normed already, times weight in place."""
+    for i in range(dim):
+        store_f32(x + 4 * i, load_f32(x + 4 * i) * load_f32(weight + 4 * i))
 
 
 @inner
@@ -119,6 +142,7 @@ def rotate_and_store(kv_name: str) -> Any:
         """Rotate queries and keys by their position; queries go to rows by key-value head, the rest to the cache.
 
         Before that, the bias is added where there is one; heads are normed before or after where the model does so.
+        Values that are the keys' product are the normed keys without their weight, and not turned.
         """
         shape, layer = field(step, SHAPE), field(step, LAYER)
         heads, kv_heads = field(shape, HEADS), field(shape, KV_HEADS)
@@ -127,13 +151,13 @@ def rotate_and_store(kv_name: str) -> Any:
         group, late = heads // kv_heads, field(shape, NORMED_TURNED)
         scale, eps = load_f32(shape + 8 * Q_SCALE), load_f32(step + 8 * HEAD_EPS)
         growth = load_f32(step + 8 * Q_GROWTH)
+        stores, both = layer != STORED_BEFORE, field(shape, KEYS_AS_VALUES)
         scratch = field(batch, SCRATCH) + thread * field(batch, SCRATCH_BYTES)
         for t in range(first, last):
             row = field(step, QKV) + t * field(step, QKV_STRIDE)
             table = field(step, ROTARY) + t * pairs * 8
             pos = field(batch, POS) + t
             larger = np.float32(1.0 + growth * np.log(1.0 + pos // field(step, Q_GROWTH_SPAN)))
-            stores = layer != STORED_BEFORE
             if field(step, BIAS):
                 add_bias(row, field(step, BIAS), (heads + (2 * kv_heads if stores else 0)) * dim)
             for h in range(heads):
@@ -144,9 +168,15 @@ def rotate_and_store(kv_name: str) -> Any:
                 store_query(kv, x, out, dim, pad, scale * larger, scratch)
             for h in range(kv_heads if stores else 0):
                 k = row + 4 * (heads + h) * dim
-                norm_and_rotate(k, field(step, K_NORM), dim, eps, table, pairs, apart, late)
-                store_key(kv, k, shape, layer, h, pos, scratch)
-                v = row + 4 * (heads + kv_heads + h) * dim
+                v = k if both else k + 4 * kv_heads * dim
+                if field(shape, UNIT_VALUES):
+                    norm_value(v, dim, eps)
                 store_value(kv, v, shape, layer, h, pos, scratch)
+                if both:
+                    weigh_head(k, field(step, K_NORM), dim)
+                    rotate(k, table, pairs, apart)
+                else:
+                    norm_and_rotate(k, field(step, K_NORM), dim, eps, table, pairs, apart, late)
+                store_key(kv, k, shape, layer, h, pos, scratch)
 
     return rotate_store

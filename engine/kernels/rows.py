@@ -160,8 +160,8 @@ NORM_X, NORM_X_STRIDE, DELTA, DELTA_STRIDE, POST_WEIGHT, NORM_WEIGHT, DIM, EPS, 
     P11,
 )
 """Parameters of residual_norm: the residual stream; what to add to it first (0: nothing), and the weight of a norm of
-that (0: none); the norm's weight (0: none, the sum goes on as it is); width; epsilon (float32 bits); results as float32
-(0: only add) and quantised (0: none)."""
+that (0: none); the norm's weight (0: none, the sum goes on as it is); width; epsilon and, in the upper half, what the
+sum is multiplied by (float32 bits each); results as float32 (0: only add) and quantised (0: none)."""
 
 WIDTH_MASK = OUTPUTS_ONLY - 1
 """DIM holds the width and, as the flags OUTPUTS_ONLY and CENTRED, whether the step runs on the output positions alone
@@ -172,7 +172,7 @@ and whether the mean is taken away first."""
 def residual_norm(step, batch, first, last, thread):
     """Add a block's result to the residual stream, then norm it for the next block."""
     dim = field(step, DIM) & WIDTH_MASK
-    eps = load_f32(step + 8 * EPS)
+    eps, scale = load_f32(step + 8 * EPS), lanes.splat(load_f32(step + 8 * EPS + 4))
     skip = 0
     if field(step, DIM) & OUTPUTS_ONLY:
         skip = field(batch, N_TOKENS) - field(batch, N_OUT)
@@ -185,7 +185,9 @@ def residual_norm(step, batch, first, last, thread):
             if field(step, POST_WEIGHT):
                 scale_to_unit(delta, delta, field(step, POST_WEIGHT), dim, eps)
             for i in range(vectors):
-                store_f32x16(x + i * VECTOR, lanes.add(load_f32x16(x + i * VECTOR), load_f32x16(delta + i * VECTOR)))
+                at = i * VECTOR
+                total = lanes.add(load_f32x16(x + at), load_f32x16(delta + at))
+                store_f32x16(x + at, lanes.mul(total, scale))
         if field(step, OUT):
             out = field(step, OUT) + t * field(step, OUT_STRIDE)
             norm_row(out, x, field(step, NORM_WEIGHT), dim, eps, field(step, DIM) & CENTRED)

@@ -136,8 +136,8 @@ def _layer(name: str) -> int:
 
 def _kind(name: str) -> str:
     """What a tensor is for, as far as the choice depends on it."""
-    if name in ("output.weight", "token_embd.weight"):
-        return name.removesuffix(".weight")
+    if name in ("output.weight", "token_embd.weight", "per_layer_token_embd.weight"):
+        return name.removesuffix(".weight").removeprefix("per_layer_")
     return next((kind for part, kind in _KINDS if part in name), "")
 
 

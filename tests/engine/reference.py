@@ -135,9 +135,10 @@ class ReferenceModel:
         if self.arch in DELTA_NETS:
             q, gates = np.split(q.reshape(n, self.n_heads, -1), 2, axis=-1)
         if not late:
-            q, k = (self.qk_norm(part, f"{block}attn_{c}_norm.weight") for part, c in ((q, "q"), (k, "k")))
+            names = f"{block}attn_q_norm.weight", f"blk.{self.stored_by(layer)}.attn_k_norm.weight"
+            q, k = (self.qk_norm(part, name) for part, name in zip((q, k), names, strict=True))
         windowed = self.window and (self.window_every == 1 or layer % self.window_every < self.window_every - 1)
-        angles, magnitude = self.angles(n, local=windowed and self.arch in ("gemma3", "olmo2"))
+        angles, magnitude = self.angles(n, local=windowed and self.arch in ("gemma3", "gemma4", "olmo2"))
         turn = rotate_pairs if self.arch in NEIGHBOURS and not self.has_sections else rotate_halves
         unturned = layer % 4 == 3 if self.arch == "smollm3" else self.arch in ("exaone4", "cohere2") and not windowed
         if self.turns and not (unturned and (self.window or self.arch == "smollm3")):
@@ -169,6 +170,10 @@ class ReferenceModel:
         weight = self.tensors[name]
         rows = x if weight.size == self.head_dim else x.reshape(len(x), -1)
         return rms_norm(rows, weight, self.eps).reshape(x.shape)
+
+    def stored_by(self, layer):
+        """The layer whose keys and values a layer reads."""
+        return layer
 
     def feed_forward(self, x, block, ending=""):
         t = self.tensors

@@ -50,6 +50,13 @@ def test_key_value_heads_of_each_layer(tmp_path: Path, write_model) -> None:
     assert inspect_model(path).kv_bytes_per_token == 2 * 2 * 2 * 8
 
 
+def test_keys_and_values_of_gemma_4(tmp_path: Path) -> None:
+    dense = inspect_model(tiny_models.write_tiny(tmp_path / "dense.gguf", "gemma4"))
+    assert dense.kv_bytes_per_token == 2 * 2 * 2 * (2 * 32 + 1 * 64)
+    shared = inspect_model(tiny_models.write_tiny(tmp_path / "shared.gguf", "gemma4-e"))
+    assert shared.kv_bytes_per_token == 2 * 2 * 2 * (32 + 64)
+
+
 def test_the_starter(starter_model: Path) -> None:
     info = inspect_model(starter_model)
     assert (info.quantization, info.parameters, info.layers) == ("Q4_1", 134_515_008, 30)

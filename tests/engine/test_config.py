@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ def test_a_sound_model(tmp_path: Path, write_model) -> None:
     config = config_of(write_model(tmp_path / "tiny.gguf"))
     assert (config.architecture.name, config.name) == ("llama", "tiny")
     assert config.attention == (Attention(n_heads=4, n_kv_heads=2, head_dim=8, rope_dim=8),) * 2
-    assert (config.dim, config.hidden_dim, config.vocab_size, config.max_seq_len) == (32, 64, 705, 128)
+    assert (config.dim, config.hidden_dims, config.vocab_size, config.max_seq_len) == (32, (64, 64), 705, 128)
     assert (config.attention[0].q_dim, config.attention[0].kv_dim, config.rope_theta) == (32, 16, 10_000.0)
     assert config.norm_eps == pytest.approx(1e-5)
     assert config.tied
@@ -46,11 +48,10 @@ def test_sizes_given_layer_by_layer(tmp_path: Path, write_model) -> None:
     path = write_model(tmp_path / "a.gguf", set_keys={"llama.attention.head_count_kv": [4, 2]}, set_tensors=more)
     assert [layer.n_kv_heads for layer in config_of(path).attention] == [4, 2]
     assert len(config_of(path).shapes) == 2
-    same = write_model(tmp_path / "b.gguf", set_keys={"llama.feed_forward_length": [64, 64]})
-    assert config_of(same).hidden_dim == 64
-    other = write_model(tmp_path / "c.gguf", set_keys={"llama.feed_forward_length": [64, 96]})
-    with pytest.raises(UnsupportedModelError, match=r"feed_forward_length differs from layer to layer"):
-        config_of(other)
+    wide = {f"blk.1.ffn_{part}.weight": np.zeros((96, 32), np.float32) for part in ("gate", "up")}
+    wide |= {"blk.1.ffn_down.weight": np.zeros((32, 96), np.float32)}
+    path = write_model(tmp_path / "b.gguf", set_keys={"llama.feed_forward_length": [64, 96]}, set_tensors=wide)
+    assert config_of(path).hidden_dims == (64, 96)
 
 
 def test_stretched_positions(tmp_path: Path, write_model) -> None:
@@ -132,6 +133,78 @@ def test_numbers_that_do_not_fit(tmp_path: Path, write_model, keys: dict[str, ob
     with pytest.raises(ModelFileError, match=match) as caught:
         config_of(path)
     assert str(path) in caught.value.message
+
+
+def test_layers_of_gemma_4(tmp_path: Path) -> None:
+    config = config_of(tiny_models.write_tiny(tmp_path / "tiny.gguf", "gemma4-e"))
+    local = Attention(n_heads=4, n_kv_heads=1, head_dim=32, rope_dim=32, window=16)
+    wide = Attention(n_heads=4, n_kv_heads=1, head_dim=64, rope_dim=64)
+    shared = replace(local, shared_from=2), replace(local, shared_from=2), replace(wide, shared_from=3)
+    assert config.attention == (local, wide, local, wide, *shared)
+    assert (config.query_scale, config.per_layer_dim, config.local_rope_theta) == (1.0, 32, 10_000.0)
+    config = config_of(tiny_models.write_tiny(tmp_path / "dense.gguf", "gemma4"))
+    assert [layer.keys_as_values for layer in config.attention] == [False, True] * 2
+    assert [layer.qkv_dim for layer in config.attention] == [256, 320] * 2
+
+
+@pytest.mark.parametrize(
+    ("keys", "match"),
+    [
+        ({"attention.shared_kv_layers": 7}, r"shared_kv_layers is 7, it should be between 0 and 6"),
+        ({"attention.shared_kv_layers": 6}, r"no layer has keys for layer 1"),
+        ({"attention.shared_kv_layers": -1}, r"shared_kv_layers should be|shared_kv_layers is"),
+        ({"attention.head_count_kv": [1, 1, 1, 1, 2, 1, 1]}, r"shared_kv_layers is 3; no layer has keys for layer 4"),
+        ({"attention.key_length_swa": 0}, r"key_length_swa is 0"),
+        ({"attention.key_length_swa": 48}, r"keys of 48 and values of 32"),
+        ({"rope.dimension_count_swa": 34}, r"dimension_count_swa is 34, it should be between 2 and 32"),
+        ({"rope.dimension_count_swa": 31}, r"dimension_count_swa is 31 in a head of 32; both should be even"),
+        ({"rope.freq_base_swa": 0.0}, r"freq_base_swa is 0"),
+        ({"embedding_length_per_layer_input": 2**31}, r"per_layer_input is 2147483648"),
+        ({"embedding_length_per_layer_input": 40}, r"per_layer_input is 40; this engine wants a multiple of 32"),
+        ({"embedding_length_per_layer_input": 64}, r"per_layer_token_embd\.weight has the shape \(705, 224\)"),
+        ({"embedding_length_per_layer_input": 0}, r"per_layer_\w+\.weight is not part of a gemma4"),
+        ({"attention.sliding_window_pattern": [True] * 6}, r"sliding_window_pattern has 6 elements"),
+    ],
+)
+def test_numbers_of_gemma_4_that_do_not_fit(tmp_path: Path, keys: dict[str, object], match: str) -> None:
+    path = tiny_models.write_tiny(tmp_path / "tiny.gguf", "gemma4-e")
+    checkpoint = open_checkpoint(path)
+    for key, value in keys.items():
+        checkpoint.metadata[f"gemma4.{key}"] = array("i", value) if isinstance(value, list) else value
+    with pytest.raises(EngineError, match=match):
+        config_from_gguf(checkpoint.metadata, checkpoint.tensors)
+
+
+@pytest.mark.parametrize(
+    ("keys", "match"),
+    [
+        ({"feed_forward_length": [96, 96, 96]}, r"feed_forward_length has 3 elements, it should have 4"),
+        ({"feed_forward_length": [96, 96, 96, -1]}, r"feed_forward_length is -1"),
+        ({"feed_forward_length": [96, 96, 96, 64]}, r"blk\.3\.ffn_gate\.weight has the shape \(96, 64\)"),
+        ({"expert_feed_forward_length": 32}, r"ffn_gate_up_exps\.weight has the shape \(8, 96, 64\)"),
+        ({"expert_count": 2**40}, r"expert_count is 1099511627776"),
+        ({"expert_used_count": 9}, r"expert_used_count is 9"),
+        ({"expert_count": 0}, r"\w+ is not part of a gemma4 model"),
+    ],
+)
+def test_numbers_of_gemma_4s_experts_that_do_not_fit(tmp_path: Path, keys: dict[str, object], match: str) -> None:
+    checkpoint = open_checkpoint(tiny_models.write_tiny(tmp_path / "tiny.gguf", "gemma4-moe"))
+    for key, value in keys.items():
+        checkpoint.metadata[f"gemma4.{key}"] = array("i", value) if isinstance(value, list) else value
+    with pytest.raises(EngineError, match=match):
+        config_from_gguf(checkpoint.metadata, checkpoint.tensors)
+
+
+def test_keys_that_a_layer_of_gemma_4_does_not_use_are_left(tmp_path: Path) -> None:
+    checkpoint = open_checkpoint(tiny_models.write_tiny(tmp_path / "tiny.gguf", "gemma4-e"))
+    tensors = dict(checkpoint.tensors)
+    for part in ("attn_k", "attn_v", "attn_k_norm"):
+        name = f"blk.6.{part}.weight"
+        tensors[name] = replace(tensors[f"blk.3.{part}.weight"], name=name)
+    config_from_gguf(checkpoint.metadata, tensors)
+    tensors["blk.6.attn_k.weight"] = replace(tensors["blk.2.attn_k.weight"], name="blk.6.attn_k.weight")
+    with pytest.raises(ModelFileError, match=r"blk\.6\.attn_k\.weight has the shape \(32, 64\)"):
+        config_from_gguf(checkpoint.metadata, tensors)
 
 
 @pytest.mark.parametrize(

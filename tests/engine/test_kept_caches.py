@@ -65,6 +65,17 @@ def test_a_session_comes_back_with_the_same_logits(open_again, folder):
     np.testing.assert_array_equal(logits, expected)
 
 
+def test_layers_of_different_widths_that_share_keys_come_back(open_again, tmp_path):
+    path = tiny_models.write_tiny(tmp_path / "tiny.gguf", "gemma4-e", context_length=1024)
+    first = open_again(path)
+    read(first, "session", IDS)
+    first.keep_session()
+    _, expected = read(first, "session", [*IDS, 5])
+    spared, logits = read(open_again(path), "session", [*IDS, 5])
+    assert spared == len(IDS)
+    np.testing.assert_array_equal(logits, expected)
+
+
 def test_another_session_in_between_is_kept_and_left_alone(open_again):
     model = open_again()
     read(model, "a", IDS)

@@ -27,6 +27,24 @@ LONG_ROPE = {"rope.scaling.attn_factor": 1.2, "rope.dimension_count": 12}
 SCALED_SHARES = {"expert_weights_norm": True, "expert_weights_scale": 2.5}
 SCALES = {"embedding_scale": 3.0, "residual_scale": 0.4, "attention.scale": 0.1, "logit_scale": 2.0}
 
+GEMMA_4 = {
+    "divisors": ["rope_freqs"],
+    "layers": 4,
+    "head_dim": 64,
+    "attention.key_length_swa": 32,
+    "attention.value_length_swa": 32,
+    "rope.dimension_count_swa": 32,
+    "attention.head_count_kv": [2, 1, 2, 1],
+    "attention.sliding_window": 16,
+    "attention.sliding_window_pattern": [True, False, True, False],
+    "attention.shared_kv_layers": 0,
+    "rope.freq_base": 1_000_000.0,
+    "rope.freq_base_swa": 10_000.0,
+    "final_logit_softcapping": 3.0,
+    "embedding_length_per_layer_input": 0,
+}
+"""Windows and heads of half the width in every other layer; layers without a window have no matrix of values."""
+
 MODELS = {
     "llama": {},
     "llama-untied": {"untied": True, "head_count_kv": 4},
@@ -59,6 +77,17 @@ MODELS = {
         "rope.scaling.type": "linear",
         "rope.scaling.factor": 8.0,
     },
+    "gemma4": GEMMA_4,
+    "gemma4-e": {
+        **GEMMA_4,
+        "attention.head_count_kv": 1,
+        "attention.shared_kv_layers": 3,
+        "attention.sliding_window_pattern": [True, False, True, False, True, True, False],
+        "feed_forward_length": [96, 96, 96, 96, 192, 192, 192],
+        "layers": 7,
+        "embedding_length_per_layer_input": 32,
+    },
+    "gemma4-moe": {**GEMMA_4, **EXPERTS, "expert_used_count": 3, "expert_feed_forward_length": 48},
     "gpt-oss": {
         **EXPERTS,
         "untied": True,
@@ -394,9 +423,9 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
         keys=keys,
         recurrent=recurrent_layers(keys, layers),
     )
-    for tensor, shape, spread in tensors(tiny):
+    for tensor, shape, spread in gemma4_tensors(keys, len(pieces)) if arch == "gemma4" else tensors(tiny):
         values = rng.standard_normal(shape, np.float32) * np.float32(spread)
-        if "norm" in tensor:
+        if "norm" in tensor or "scale" in tensor:
             values += np.float32(1.0)
         if tensor.endswith("ssm_a"):
             values = -np.exp(values)
@@ -409,8 +438,10 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
         else:
             writer.add_tensor(tensor, quantize(values, kind), raw_dtype=kind)
     for i, divisor in enumerate(divisors):
-        spread = np.linspace(1.0, 2.0 + 3 * i, keys["rope.dimension_count"] // 2, dtype=np.float32)
-        writer.add_tensor(f"{divisor}.weight", spread)
+        count = keys["rope.dimension_count"] // 2
+        spread = np.linspace(1.0, 2.0 + 3 * i, count, dtype=np.float32)
+        few_turned = np.where(np.arange(count) < 8, np.float32(1), np.float32(1e30))
+        writer.add_tensor(f"{divisor}.weight", few_turned if arch == "gemma4" else spread)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -489,6 +520,55 @@ def gated(m, block, ending, hidden, spread, *counts):
     yield from matrix(block, f"ffn_gate{ending}", (*counts, hidden, m.dim), spread, m.biases)
     yield from matrix(block, f"ffn_up{ending}", (*counts, hidden, m.dim), spread, m.biases)
     yield from matrix(block, f"ffn_down{ending}", (*counts, m.dim, hidden), hidden**-0.5, m.biases)
+
+
+def gemma4_tensors(keys, vocab):
+    """The same for a Gemma 4 with these keys."""
+    dim, layers, heads = keys["embedding_length"], keys["block_count"], keys["attention.head_count"]
+    even, windowed = dim**-0.5, keys["attention.sliding_window_pattern"]
+    width, n_shared = keys["embedding_length_per_layer_input"], keys["attention.shared_kv_layers"]
+    experts = keys.get("expert_count", 0)
+    yield "token_embd.weight", (vocab, dim), 0.5
+    yield "output_norm.weight", (dim,), 0.2
+    if width:
+        yield "per_layer_token_embd.weight", (vocab, layers * width), 0.5
+        yield "per_layer_model_proj.weight", (layers * width, dim), 0.5
+        yield "per_layer_proj_norm.weight", (width,), 0.2
+    for i in range(layers):
+        block = f"blk.{i}."
+        head_dim = keys["attention.key_length_swa" if windowed[i] else "attention.key_length"]
+        kv_heads, hidden = (
+            value[i] if isinstance(value, list) else value
+            for value in (keys["attention.head_count_kv"], keys["feed_forward_length"])
+        )
+        kv_dim = kv_heads * head_dim
+        for norm in ("attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"):
+            yield f"{block}{norm}.weight", (dim,), 0.2
+        yield block + "attn_q.weight", (heads * head_dim, dim), 1.5 * even
+        yield block + "attn_q_norm.weight", (head_dim,), 0.2
+        if i < layers - n_shared:
+            yield block + "attn_k.weight", (kv_dim, dim), 1.5 * even
+            yield block + "attn_k_norm.weight", (head_dim,), 0.2
+            if windowed[i] or width:
+                yield block + "attn_v.weight", (kv_dim, dim), 1.5 * even
+        yield block + "attn_output.weight", (dim, heads * head_dim), even
+        yield block + "layer_output_scale.weight", (1,), 0.3
+        yield block + "ffn_gate.weight", (hidden, dim), even
+        yield block + "ffn_up.weight", (hidden, dim), even
+        yield block + "ffn_down.weight", (dim, hidden), hidden**-0.5
+        if experts:
+            for norm in ("pre_ffw_norm_2", "post_ffw_norm_1", "post_ffw_norm_2"):
+                yield f"{block}{norm}.weight", (dim,), 0.2
+            small = keys["expert_feed_forward_length"]
+            yield block + "ffn_gate_inp.weight", (experts, dim), 1.0
+            yield block + "ffn_gate_inp.scale", (dim,), 0.2
+            yield block + "ffn_gate_up_exps.weight", (experts, 2 * small, dim), even
+            yield block + "ffn_down_exps.weight", (experts, dim, small), small**-0.5
+            yield block + "ffn_down_exps.scale", (experts,), 0.3
+        if width:
+            yield block + "inp_gate.weight", (width, dim), even
+            yield block + "proj.weight", (dim, width), width**-0.5
+            yield block + "post_norm.weight", (dim,), 0.2
 
 
 def matrix(block, name, shape, spread, biases):

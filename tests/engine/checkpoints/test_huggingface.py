@@ -46,7 +46,7 @@ class TestConfig:
         checkpoint = open_checkpoint(folder)
         config = config_from_gguf(checkpoint.metadata, checkpoint.tensors)
         assert config.attention == (Attention(n_heads=8, n_kv_heads=8, head_dim=32, rope_dim=32),) * 2
-        assert (config.dim, config.hidden_dim, config.vocab_size, config.max_seq_len) == (256, 512, 696, 2048)
+        assert (config.dim, config.hidden_dims, config.vocab_size, config.max_seq_len) == (256, (512, 512), 696, 2048)
         assert (config.norm_eps, config.rope_theta, config.tied) == (1e-6, 10_000.0, False)
         assert checkpoint.format == "Hugging Face (safetensors)"
 

@@ -213,7 +213,7 @@ def write_folder(folder: Path, twin, write, name: str) -> Path:
     values = {
         "architectures": [class_name],
         "hidden_size": config.dim,
-        "intermediate_size": config.experts.hidden_dim if config.experts else config.hidden_dim,
+        "intermediate_size": config.experts.hidden_dim if config.experts else config.hidden_dims[0],
         "max_position_embeddings": config.max_seq_len,
         "num_attention_heads": config.attention[0].n_heads,
         "num_key_value_heads": max(attention.n_kv_heads for attention in config.attention),

@@ -59,6 +59,17 @@ def test_routing(run_step, n, n_experts, n_used):
     assert routed.listed()[:, routing.GROUP_COUNT].sum() == n * n_used
 
 
+def test_shares_are_multiplied_by_what_their_experts_have(run_step):
+    logits = np.random.default_rng(3).standard_normal((9, 8), np.float32)
+    routed = Routed(run_step, logits, 3)
+    shares, chosen = routed.shares.copy(), routed.choices[..., routing.EXPERT].copy()
+    scales, left = np.linspace(0.5, 2.0, 16, dtype=np.float32), logits.copy()
+    how = [routed.address, 0, 0, float_bits(1.0), scales.ctypes.data]
+    run_step(step("experts.choose_experts"), [left.ctypes.data, left.strides[0], *how], 9, n_tokens=9)
+    np.testing.assert_array_equal(routed.choices[..., routing.EXPERT], chosen)
+    np.testing.assert_allclose(routed.shares, shares * scales[chosen], rtol=1e-6)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_logits_that_are_no_numbers_choose_experts_that_exist(run_step, bad):
     routed = Routed(run_step, np.full((3, 4), bad, np.float32), 2)

@@ -22,6 +22,10 @@ def norm(x, weight, eps=1e-5):
     return x / np.sqrt((x.astype(np.float64) ** 2).mean(-1, keepdims=True) + eps) * weight
 
 
+EPS = bits(1e-5) | bits(1.0) << 32
+"""An epsilon, and nothing that the sum is multiplied by."""
+
+
 @pytest.mark.parametrize("dim", [32, 100, 576])
 def test_residual_norm_adds_norms_and_quantises(run_step, quantize, dim):
     rng = np.random.default_rng(0)
@@ -37,7 +41,7 @@ def test_residual_norm_adds_norms_and_quantises(run_step, quantize, dim):
         0,
         weight.ctypes.data,
         dim,
-        bits(1e-5),
+        EPS,
         out.ctypes.data,
         out.strides[0],
         quant.ctypes.data,
@@ -58,9 +62,7 @@ def test_norms_that_take_the_mean_away_and_none(run_step, quantize, dim, is_cent
     how = [weight.ctypes.data, dim | CENTRED] if is_centred else [0, dim]
     where = [out.ctypes.data, out.strides[0], quant.ctypes.data, quant.strides[0]]
     before = x.copy()
-    run_step(
-        step("rows.residual_norm"), [x.ctypes.data, x.strides[0], 0, 0, 0, *how, bits(1e-5), *where], 3, n_tokens=3
-    )
+    run_step(step("rows.residual_norm"), [x.ctypes.data, x.strides[0], 0, 0, 0, *how, EPS, *where], 3, n_tokens=3)
     its = before[:, :dim].astype(np.float64)
     expected = norm(its - its.mean(1, keepdims=True), 1.5) if is_centred else its
     np.testing.assert_allclose(out[:, :dim], expected, rtol=5e-6, atol=5e-7)
@@ -71,7 +73,7 @@ def test_norms_that_take_the_mean_away_and_none(run_step, quantize, dim, is_cent
 def test_residual_norm_without_a_place_only_adds(run_step):
     x, delta = np.random.default_rng(6).standard_normal((2, 3, 64), np.float32)
     expected = x + delta
-    where = [x.ctypes.data, x.strides[0], delta.ctypes.data, delta.strides[0], 0, 0, 64, bits(1e-5)]
+    where = [x.ctypes.data, x.strides[0], delta.ctypes.data, delta.strides[0], 0, 0, 64, EPS]
     run_step(step("rows.residual_norm"), [*where, 0, 0, 0, 0], 3, n_tokens=3)
     np.testing.assert_array_equal(x, expected)
 
@@ -89,16 +91,39 @@ def test_residual_norm_of_the_last_positions_alone(run_step):
     x = np.random.default_rng(1).standard_normal((5, 64), np.float32)
     weight, out = np.ones((1, 64), np.float32), np.zeros((2, 64), np.float32)
     before = x.copy()
-    parameters = [x.ctypes.data, x.strides[0], 0, 0, 0, weight.ctypes.data, 64 | OUTPUTS_ONLY, bits(1e-5)]
+    parameters = [x.ctypes.data, x.strides[0], 0, 0, 0, weight.ctypes.data, 64 | OUTPUTS_ONLY, EPS]
     run_step(step("rows.residual_norm"), [*parameters, out.ctypes.data, out.strides[0], 0, 0], 2, n_tokens=5, n_out=2)
     np.testing.assert_allclose(out, norm(before[3:], 1.0), rtol=2e-6, atol=1e-7)
+
+
+def test_residual_norm_multiplies_the_sum_and_may_leave_it_as_it_is(run_step, quantize):
+    rng = np.random.default_rng(2)
+    x, delta = (rng.standard_normal((3, 64), np.float32) for _ in range(2))
+    expected = (x + delta) * np.float32(0.3)
+    out, quant = np.zeros_like(x), np.zeros((3, 2, BLOCK_BYTES), np.uint8)
+    sums = [x.ctypes.data, x.strides[0], delta.ctypes.data, delta.strides[0], 0, 0, 64, bits(1e-5) | bits(0.3) << 32]
+    results = [out.ctypes.data, out.strides[0], quant.ctypes.data, quant.strides[0]]
+    run_step(step("rows.residual_norm"), [*sums, *results], 3, n_tokens=3)
+    np.testing.assert_array_equal(x, expected)
+    np.testing.assert_array_equal(out, expected)
+    np.testing.assert_array_equal(quant, quantize(expected))
+
+
+def test_parts_are_normed_by_themselves_and_added(run_step):
+    rng = np.random.default_rng(3)
+    to, delta = (rng.standard_normal((2, 96), np.float32) for _ in range(2))
+    weight = rng.uniform(0.5, 2, 32).astype(np.float32)
+    expected = to + norm(delta.reshape(2, 3, 32), weight).reshape(2, 96)
+    where = [to.ctypes.data, to.strides[0], delta.ctypes.data, delta.strides[0], 3, 32, weight.ctypes.data, bits(1e-5)]
+    run_step(step("per_layer.add_normed_parts"), where, 2, n_tokens=2)
+    np.testing.assert_allclose(to, expected, rtol=2e-6, atol=1e-6)
 
 
 def test_a_row_of_zeros_stays_zero(run_step, quantize):
     x = np.zeros((1, 64), np.float32)
     weight, out = np.ones((1, 64), np.float32), np.ones((1, 64), np.float32)
     quant = np.ones((1, 2, BLOCK_BYTES), np.uint8)
-    parameters = [x.ctypes.data, 256, 0, 0, 0, weight.ctypes.data, 64, bits(1e-5), out.ctypes.data, 256]
+    parameters = [x.ctypes.data, 256, 0, 0, 0, weight.ctypes.data, 64, EPS, out.ctypes.data, 256]
     run_step(step("rows.residual_norm"), [*parameters, quant.ctypes.data, quant.strides[0]], 1)
     assert not out.any()
     assert not quant.any()

@@ -120,6 +120,13 @@ def test_tied_embeddings_are_the_output():
     assert choose_types(find_mix("Q4_0"), *model(2, 256, 512, 4, 4))["token_embd.weight"].name == "Q4_0"
 
 
+def test_per_layer_embeddings_are_as_the_embedding():
+    metadata, tensors = model(2, 256, 512, 4, 4, tied=True)
+    name = "per_layer_token_embd.weight"
+    tensors[name] = TensorInfo(name, (32000, 512), TYPE_BY_NAME["F16"], Path("x"), 0, 0)
+    assert choose_types(find_mix("Q4_0"), metadata, tensors)[name].name == "Q6_K"
+
+
 def test_mixtures_of_experts():
     types = choose_types(find_mix("Q4_K_M"), *model(32, 4096, 14336, 32, 8, experts=8))
     assert {types[f"blk.{n}.attn_v.weight"].name for n in range(32)} == {"Q8_0"}

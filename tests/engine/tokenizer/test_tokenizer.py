@@ -285,3 +285,46 @@ class TestUnsoundVocabularies:
         tokenizer = load_tokenizer(metadata)
         ids = tokenizer.encode("abba baab", add_bos=False, parse_special=True)
         assert all(0 <= id_ < tokenizer.vocab_size for id_ in ids)
+
+
+class TestMergedCharacters:
+    """Gemma 4's way: merges of characters, bytes for the rest."""
+
+    BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
+
+    def metadata(self, *tokens: str, **more: object) -> Metadata:
+        """A vocabulary of bytes, then BOS, then these tokens."""
+        texts = [*self.BYTES, "<bos>", *tokens]
+        types = array("i", [6] * 256 + [3] + [1] * len(tokens))
+        found = {"model": "gemma4", "tokens": texts, "token_type": types, "merges": [], "bos_token_id": 256} | more
+        return {f"tokenizer.ggml.{key}": value for key, value in found.items()}
+
+    def test_texts_begin_with_bos_whatever_the_file_says(self) -> None:
+        tokenizer = load_tokenizer(self.metadata("a", add_bos_token=False))
+        assert tokenizer.encode("a", add_bos=tokenizer.add_bos, parse_special=True) == [256, 257]
+
+    def test_characters_that_are_no_token_are_bytes(self) -> None:
+        tokenizer = load_tokenizer(self.metadata("a", "\u2581"))
+        ids = tokenizer.encode("a \xe9", add_bos=False, parse_special=False)
+        assert ids == [257, 258, 0xC3, 0xA9]
+        assert tokenizer.decode(ids) == "a \xe9"
+        assert tokenizer.piece_bytes(0xC3) == b"\xc3"
+
+    def test_line_breaks_are_one_token_where_there_is_one(self) -> None:
+        tokenizer = load_tokenizer(self.metadata("\n", "\n\n\n", "a"))
+        assert tokenizer.encode("a\n\n\na\n\n", add_bos=False, parse_special=False) == [259, 258, 259, 257, 257]
+
+    def test_no_merge_makes_a_marker(self) -> None:
+        letters = ["<", "|", "c", ">", "<|", "<|c", "<|c>"]
+        merges = ["< |", "<| c", "<|c >"]
+        types = array("i", [6] * 256 + [3] + [1] * 6 + [4])
+        tokenizer = load_tokenizer(self.metadata(*letters, merges=merges, token_type=types))
+        assert tokenizer.marker_texts == ("<bos>", "<|c>")
+        assert 263 not in tokenizer.encode_parts(["<|c>"], add_bos=False)
+        assert tokenizer.encode("<|c>", add_bos=False, parse_special=True) == [263]
+
+    def test_a_missing_list_of_merges_is_named(self) -> None:
+        metadata = self.metadata("a")
+        del metadata["tokenizer.ggml.merges"]
+        with pytest.raises(ModelFileError, match=r"merges is missing"):
+            load_tokenizer(metadata)
