@@ -1,4 +1,4 @@
-"""The transformer: its forward pass as a program of steps, and the state that a conversation leaves in its cache."""
+"""The transformer: the program of its forward pass, and the state that a conversation leaves in its cache."""
 
 from __future__ import annotations
 
@@ -7,38 +7,18 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.buffers import MAX_OUTPUTS
 from engine.config import ModelConfig
 from engine.errors import ContextFullError
-from engine.expert_steps import ExpertBuffers, add_experts, add_normed_experts
+from engine.forward_pass import forward
 from engine.kernels.records import FEW_TOKENS
-from engine.kernels.sizes import BLOCK, TILE_BYTES, attention_scratch_bytes
+from engine.kernels.sizes import TILE_BYTES, attention_scratch_bytes
 from engine.kv_cache import KVCache
-from engine.per_layer_steps import add_per_layer, add_per_layer_inputs
-from engine.program import Activations, Program, Rows
-from engine.query_gates import add_query_gates, add_query_split
-from engine.recurrent_state import RecurrentState, recurrent_state
-from engine.recurrent_steps import add_recurrence, recurrent_buffers
+from engine.program import Program
+from engine.recurrent_state import recurrent_state
 from engine.reports import ReportKernels
-from engine.rope import layer_frequencies
-from engine.steps import (
-    GatedBuffers,
-    add_attention,
-    add_bias,
-    add_embedding,
-    add_gate,
-    add_logit_cap,
-    add_norm,
-    add_products,
-    add_rotary_tables,
-    add_rotation,
-    add_wide_norms,
-    query_rows,
-)
 from engine.team import Team
 from engine.weights import ModelWeights
-
-MAX_OUTPUTS = 64
-"""Positions of a batch that can give logits."""
 
 
 class Transformer:
@@ -136,71 +116,3 @@ class Transformer:
         """End the threads and give the memory back."""
         self._team.close()
         self.weights.close()
-
-
-def forward(
-    p: Program, config: ModelConfig, weights: ModelWeights, cache: KVCache, state: RecurrentState | None
-) -> Rows:
-    """Write down the forward pass of a LLaMA-family model; returns the buffer of logits.
-
-    Comments give shapes per token. Source: Touvron et al. 2023, with grouped-query attention (Ainslie et al. 2023);
-    what other architectures do differently is data (engine/architectures.py), and None in the weights of those
-    that do without.
-    """
-    dim = config.dim
-    x, x_norm, delta = p.floats(dim), Activations(p, dim), p.floats(dim)
-    q_rows = query_rows(p, cache)
-    mixed_dim, parallel = max(map(config.mixed_dim, range(config.n_layers))), config.architecture.parallel
-    att = x_norm if mixed_dim == dim and not parallel else Activations(p, mixed_dim)  # x_norm is in qkv by then
-    logits = p.floats(config.vocab_size, MAX_OUTPUTS)
-    experts = ExpertBuffers(p, config, config.experts) if config.experts is not None else None
-    widths = dict.fromkeys(layer.w_down.columns for layer in weights.layers if layer.w_down is not None)
-    units = {width: GatedBuffers(p, width) for width in widths}
-    widest = max([*units.values(), *([experts.unit] if experts else [])], key=lambda unit: unit.gate_up.array.size)
-    has_padding = widest.h.width % BLOCK or any(shape.head_dim % BLOCK for shape in config.shapes)
-    first_dim = max(map(config.first_dim, range(config.n_layers)))
-    free = None if has_padding else widest.gate_up
-    qkv = p.floats(first_dim, over=free)
-    gates = p.floats(mixed_dim) if config.architecture.query_gates else None
-    recurrent = recurrent_buffers(p, config, state)
-    p.keep(cache, weights)
-
-    rotary = add_rotary_tables(p, layer_frequencies(config, weights.rope_divisors_for(config, cache.max_seq_len)))
-    add_embedding(p, config, weights.embedding, x)  # (dim,)
-    per_layer = add_per_layer_inputs(p, config, weights.per_layer, x, free) if weights.per_layer else None
-    added, added_norm, scale = None, None, 1.0
-    for i, layer in enumerate(weights.layers):
-        add_norm(p, config, x, added, layer.attn_norm, x_norm, delta_norm=added_norm, scale=scale)
-        add_products(p, layer.wqkv, x_norm, qkv)  # (qkv_dim,)
-        if state is not None and layer.recurrent is not None:
-            add_recurrence(p, config, i, state, recurrent, qkv, att)  # (recurrence.dim,)
-        else:
-            add_query_split(p, config, i, qkv, gates)
-            add_wide_norms(p, config, layer, i, qkv)
-            add_rotation(p, config, layer, i, qkv, rotary[i], cache, q_rows)
-            add_attention(p, config, layer, i, q_rows, cache, att)  # (q_dim,)
-            add_query_gates(p, config, i, gates, att)
-        add_products(p, [layer.wo], att, delta)  # (dim,)
-        add_bias(p, layer.wo_bias, delta)
-
-        add_norm(p, config, x, delta, layer.ffn_norm, None if parallel else x_norm, delta_norm=layer.attn_post_norm)
-        if layer.w_down is not None:  # the feed-forward layer, or what is shared beside experts
-            unit = units[layer.w_down.columns]
-            add_products(p, layer.w_gate_up, x_norm, unit.gate_up)  # (2·hidden_dim,)
-            add_bias(p, layer.gate_up_bias, unit.gate_up)
-            add_gate(p, config, unit)  # (hidden_dim,)
-            add_products(p, [layer.w_down], unit.h, delta)  # (dim,)
-            add_bias(p, layer.down_bias, delta)
-        if layer.experts is not None and experts is not None:
-            if (norms := layer.experts.norms) is not None:
-                add_normed_experts(p, config, layer.experts, norms, experts, x, x_norm, delta)  # (dim,)
-            else:
-                add_experts(p, config, layer.experts, experts, x_norm, delta, beside=layer.w_down is not None)  # (dim,)
-        added, added_norm, scale = delta, layer.ffn_post_norm, layer.scale
-        if layer.per_layer is not None and per_layer is not None:
-            add_norm(p, config, x, delta, None, per_layer.x, delta_norm=layer.ffn_post_norm)
-            added_norm = add_per_layer(p, config, layer.per_layer, i, per_layer, delta)  # (dim,)
-    add_norm(p, config, x, added, weights.output_norm, x_norm, delta_norm=added_norm, scale=scale, outputs_only=True)
-    add_products(p, [weights.output], x_norm, logits, outputs_only=True)  # (vocab_size,)
-    add_logit_cap(p, config, logits)
-    return logits
