@@ -20,7 +20,7 @@ class Buffers:
     """Rows for each token of a batch; what is never in use at the same time shares its memory.
 
     x: (dim,), the residual stream. x_norm: (dim,), normed. delta: (dim,), what a layer adds to the stream. qkv: what a
-    layer makes of x_norm first, of the widest layer. q_rows: see `query_rows`. mixed: what attention, or a layer's state
+    layer makes of x_norm first, of the widest one. q_rows: see `query_rows`. mixed: what attention, or a layer's state
     in its place, gives. gates: of queries, where a model has such. units: of feed-forward layers, by their width.
     free: memory that is not in use before a layer's feed-forward part, None if there must be zeros in it.
     logits: (vocab_size,), MAX_OUTPUTS rows.

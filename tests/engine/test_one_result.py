@@ -8,11 +8,11 @@ import msgspec
 import numpy as np
 import pytest
 
+from engine.buffers import MAX_OUTPUTS
 from engine.generation import generate
 from engine.inbox import Control
 from engine.loading import load
 from engine.protocol import Finished, Generate, Load, Sampling, Token, TokenPrompt
-from engine.buffers import MAX_OUTPUTS
 from tests.engine import tiny_models
 
 N_TOKENS = 300
