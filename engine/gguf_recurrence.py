@@ -31,7 +31,11 @@ def delta_net_layers(meta: Metadata, arch: str, n_layers: int) -> Sequence[bool]
         # Layers behind the last may be counted too.
         if not n_layers <= len(flags) <= MAX_LAYERS:
             raise meta.error(f"{key} has {len(flags)} elements, it should have {n_layers}.")
+        if not all(isinstance(flag, int) for flag in flags):
+            raise meta.error(f"{key} should say yes or no of each layer.")
         return [bool(flag) for flag in flags[:n_layers]]
+    if flags is not None:
+        raise meta.error(f"{key} should be a list with yes or no for each layer.")
     every = meta.integer(f"{arch}.full_attention_interval", DEFAULT_INTERVAL, low=1, high=MAX_LAYERS)
     return [(i + 1) % every != 0 for i in range(n_layers)]
 

@@ -53,6 +53,9 @@ def test_delta_nets_by_interval_or_layer(tmp_path):
         ("qwen35", "ssm__conv_kernel", 1 << 20, r"ssm\.conv_kernel is 1048576"),
         ("qwen35", "full_attention_interval", 0, r"full_attention_interval is 0"),
         ("qwen35", "attention__recurrent_layers", [True], r"recurrent_layers has 1 elements, it should have 5"),
+        ("qwen35", "attention__recurrent_layers", True, "recurrent_layers should be a list"),
+        ("qwen35", "attention__recurrent_layers", [0.5] * 5, "recurrent_layers should say yes or no of each layer"),
+        ("qwen35", "attention__recurrent_layers", ["no"] * 5, "recurrent_layers should"),
         ("qwen35", "nextn_predict_layers", 5, r"nextn_predict_layers is 5"),
     ],
 )
