@@ -109,11 +109,14 @@ class KeptCaches:
         if not key:
             return
         with contextlib.suppress(OSError), kept_file(self._directory, key).open("rb") as file:
-            kept, total = self._read_head(file)
-            spared = common_prefix_length(kept, ids)
-            if spared >= common_prefix_length(held, ids) + LEAST_GAIN_TOKENS and len(kept) <= self._memory.max_seq_len:
+            kept, n_states, total = self._read_head(file)
+            if len(kept) > self._memory.max_seq_len:
+                return
+            offset, shared = file.tell(), common_prefix_length(kept, ids)
+            spared = self._memory.saved_reach(file, offset, len(kept), n_states, shared)
+            if spared >= self._memory.reach(common_prefix_length(held, ids)) + LEAST_GAIN_TOKENS:
                 held.clear()
-                if self._memory.restore(file, file.tell(), kept) != total:
+                if not self._memory.restore(file, offset, kept, n_states, total):
                     log.warning("A kept cache is damaged; the session is read anew.")
                     return
                 held[:] = kept
@@ -121,11 +124,14 @@ class KeptCaches:
                 os.utime(file.name)
 
     def keep(self, held: Sequence[int]) -> None:
-        """Write the session's cache, unless it is written already, too short or forgotten.
+        """Write the session's cache, unless that or more of it is written already, it is too short or forgotten.
 
         A full disk, or no memory for a copy, is no error.
         """
-        if not self._key or len(held) < LEAST_TOKENS or list(held) == self._kept_ids:
+        if not self._key or len(held) < LEAST_TOKENS or list(held) == self._kept_ids[: len(held)]:
+            return
+        states = self._memory.worth_saving()
+        if states is None:
             return
         path = kept_file(self._directory, self._key)
         if _mark(path).exists():
@@ -136,9 +142,9 @@ class KeptCaches:
                 with open(new.fileno(), "wb", closefd=False) as file:
                     file.seek(HEADER_BYTES)
                     file.write(array("i", held).tobytes())
-                    total = self._memory.save(file, held)
+                    total = self._memory.save(file, len(held), states)
                     file.seek(0)
-                    file.write(self._header(len(held), total))
+                    file.write(self._header(len(held), len(states), total))
                 new.keep()
             if _mark(path).exists():
                 # It was forgotten while it was written.
@@ -149,20 +155,20 @@ class KeptCaches:
         except (OSError, MemoryError) as error:
             log.warning("The cache of a session could not be kept: %r", error)
 
-    def _header(self, n_tokens: int, total: int) -> bytes:
-        head = json.dumps({"model": self._model, "n_tokens": n_tokens, "sum": total})
+    def _header(self, n_tokens: int, n_states: int, total: int) -> bytes:
+        head = json.dumps({"model": self._model, "n_tokens": n_tokens, "n_states": n_states, "sum": total})
         return (MAGIC + head.encode()).ljust(HEADER_BYTES)
 
-    def _read_head(self, file: BinaryIO) -> tuple[list[int], int]:
-        """The tokens of a file of this model and the sum of what follows; none of any other file."""
+    def _read_head(self, file: BinaryIO) -> tuple[list[int], int, int]:
+        """The tokens of a file of this model, the states and the sum of what follows; none of any other file."""
         header = file.read(HEADER_BYTES)
         with contextlib.suppress(ValueError, KeyError, TypeError, OverflowError, RecursionError):
             head = json.loads(header.removeprefix(MAGIC)) if header.startswith(MAGIC) else {}
-            n_tokens = int(head["n_tokens"])
-            whole = HEADER_BYTES + 4 * n_tokens + self._memory.saved_bytes(n_tokens)
-            if head["model"] == self._model and os.fstat(file.fileno()).st_size == whole:
-                return array("i", file.read(4 * n_tokens)).tolist(), int(head["sum"])
-        return [], 0
+            n_tokens, n_states = int(head["n_tokens"]), int(head.get("n_states", 0))
+            whole = HEADER_BYTES + 4 * n_tokens + self._memory.saved_bytes(n_tokens, n_states)
+            if head["model"] == self._model and n_states >= 0 and os.fstat(file.fileno()).st_size == whole:
+                return array("i", file.read(4 * n_tokens)).tolist(), n_states, int(head["sum"])
+        return [], 0, 0
 
     def _make_room(self, newest: Path) -> None:
         clear_parts(self._directory)

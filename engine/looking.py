@@ -1,4 +1,8 @@
-"""What is likely at a place of a conversation, told while nothing is written: nothing is chosen, nothing forgotten."""
+"""What is likely at a place of a conversation, told while nothing is written: nothing is chosen, nothing forgotten.
+
+Where a model's state only goes forward, a step back may have to read what lies between the place and a copy of the
+state; the state at the end is kept to go on from there (recurrent_state.py).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from engine.chat.channels import channels_of, encode_answer
+from engine.chat.channels import channels_of, closing, encode_answer
 from engine.errors import ContextFullError, EngineError
 from engine.prompt import encode_prompt
 from engine.protocol import AnyEvent, Candidate, ChatPrompt, Generate, Look, Looked, PromptProgress
@@ -72,32 +76,43 @@ class Looker:
         return msgspec.structs.replace(told, candidates=self._candidates(logits, ids, followed, command))
 
     def _read(self, ids: list[int], command: Look, control: Control, emit: Callable[[AnyEvent], None]) -> None:
-        """Read what the cache lacks of these, unless it is stopped on the way."""
+        """Read what the cache lacks of these, unless it is stopped on the way.
+
+        What it has, but cannot go on from, is read again; what comes behind it stays.
+        """
         model, ids = self._model, ids[: self._model.max_seq_len]
         model.enter_session(command.session, ids)
         first = model.reusable(ids[:-1])
         if len(ids) - first <= READ_UNASKED:
             return
-        for start, end in model.parts(ids, first):
-            if control.stopped:
-                return
-            model.evaluate(ids[start:end], start)
-            emit(PromptProgress(request_id=command.request_id, done=end, total=len(ids), reused=first))
+        cached = list(model.cached_ids)
+        again = cached[: len(ids)] == ids
+        try:
+            for start, end in model.parts(ids, first, again=again):
+                if control.stopped:
+                    return
+                logits = model.evaluate(ids[start:end], start)
+                if end == len(ids):
+                    self._ids, self._logits = ids, logits.copy()
+                emit(PromptProgress(request_id=command.request_id, done=end, total=len(ids), reused=first))
+        finally:
+            if again:
+                model.put_back(cached)
 
     def _logits_after(self, ids: list[int]) -> Floats | None:
         """Logits after the last of ids, None where more than that one would have to be read first.
 
         A token that the cache has already is read again, which writes the same into it, so what comes behind it stays.
+        Where layers have a state in place of a cache, that of the place before must be there: see `reusable`.
         """
         if self._logits is not None and ids == self._ids:
             return self._logits
-        cached = self._model.cached_ids
         if len(ids) - self._model.reusable(ids[:-1]) > READ_UNASKED:
             return None
-        later = cached[len(ids) :] if cached[: len(ids)] == ids else []
-        logits = self._model.evaluate(ids[-1:], len(ids) - 1)
-        cached.extend(later)
-        self._ids, self._logits = ids, logits.copy()
+        cached = list(self._model.cached_ids)
+        start = self._model.step_back(len(ids) - 1)
+        self._ids, self._logits = ids, self._model.evaluate(ids[start:], start).copy()
+        self._model.put_back(cached)
         return self._logits
 
     def _candidates(self, logits: Floats, ids: Sequence[int], followed: int | None, command: Look) -> list[Candidate]:
@@ -116,14 +131,26 @@ def _encode(model: LanguageModel, prompt: ChatPrompt, command: Look) -> _Convers
     prompt_ids = encode_prompt(model, Generate(prompt=asked, sampling=command.sampling)).ids
     tokenizer, ids, text = model.tokenizer, list(prompt.answer_ids), prompt.answer_text
     is_ours = all(0 <= token_id < tokenizer.vocab_size for token_id in ids)
-    pieces = _pieces(tokenizer, prompt_ids, ids) if is_ours else []
+    ended = closing(tokenizer, prompt_ids, text)
+    pieces = _without(_pieces(tokenizer, prompt_ids, ids), ended) if is_ours else []
     if not "".join(pieces).startswith(text):
         # The tokens of another model, or none.
         ids = encode_answer(tokenizer, prompt_ids, text)
-        pieces = _pieces(tokenizer, prompt_ids, ids)
+        pieces = _without(_pieces(tokenizer, prompt_ids, ids), ended)
         if tokenizer.adds_space_prefix and pieces and not text.startswith(" "):
             pieces[0] = pieces[0].removeprefix(" ")
     return _Conversation(prompt_ids, ids, pieces)
+
+
+def _without(pieces: list[str], text: str) -> list[str]:
+    """The same without a text that they begin with, which a tokenizer may have put a space into."""
+    said = "".join(pieces)
+    n = next((n for n in (len(text), len(text) + 1) if said[:n].replace(" ", "") == text), 0)
+    rest = []
+    for piece in pieces:
+        rest.append(piece[n:])
+        n = max(0, n - len(piece))
+    return rest
 
 
 def _pieces(tokenizer: Tokenizer, prompt_ids: Sequence[int], ids: Sequence[int]) -> list[str]:

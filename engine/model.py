@@ -55,9 +55,28 @@ class LanguageModel:
         """How many of these tokens need not be read, since the cache has them."""
         return self._whole().reach(common_prefix_length(self.cached_ids, ids))
 
-    def parts(self, ids: Sequence[int], start: int) -> Iterator[tuple[int, int]]:
-        """The batches in which ids are best read from position `start` on; take one, read it, then take the next."""
-        return self._whole().parts(start, len(ids), common_prefix_length(self.cached_ids, ids))
+    def parts(self, ids: Sequence[int], start: int, *, again: bool = False) -> Iterator[tuple[int, int]]:
+        """The batches in which ids are best read from position `start` on; take one, read it, then take the next.
+
+        again: the cache has all of them, and what it has behind them will be put back.
+        """
+        return self._whole().parts(start, len(ids), common_prefix_length(self.cached_ids, ids), again=again)
+
+    def step_back(self, pos: int) -> int:
+        """Get ready to read a token in the cache again; returns from where, so that some before it can be next.
+
+        What comes behind it can still be gone on from.
+        """
+        return self._whole().step_back(pos)
+
+    def put_back(self, ids: Sequence[int]) -> None:
+        """Have the cache hold these again, which it held before the first of them were read once more.
+
+        Reading writes the same bits again, and what lay behind is where it was.
+        """
+        cached = self.cached_ids
+        if list(ids[: len(cached)]) == cached:
+            cached.extend(ids[len(cached) :])
 
     def expect(self, n_positions: int) -> None:
         """Make room for a text of so many tokens at once."""

@@ -13,7 +13,7 @@ MOST_COPIES = 6
 """Places of a text to go back to."""
 
 COPIES_BYTES = 128 << 20
-"""All copies of a state together; two there are at least."""
+"""All copies of a state together; three there are at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Recurrence:
 
 def n_copies(state_bytes: int) -> int:
     """How many copies of a state of that size are kept."""
-    return max(2, min(MOST_COPIES, COPIES_BYTES // max(1, state_bytes)))
+    return max(3, min(MOST_COPIES, COPIES_BYTES // max(1, state_bytes)))
 
 
 def bytes_with_copies(recurrence: Recurrence | None, n_layers: int) -> int:

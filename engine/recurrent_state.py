@@ -2,11 +2,12 @@
 
 Attention's cache can be cut anywhere; a state only goes forward. Behind a batch of a few tokens it can still begin at
 any of them (see kernels/delta_net.py), as the verification of guesses needs it. For what goes back further, copies are
-kept of a few places: at the end of a prompt, and where one left another that it shares its beginning with.
+kept of a few places: where a prompt left what was there, at its end, and on the way through an answer.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.config import ModelConfig
+from engine.kept_caches import LEAST_GAIN_TOKENS, common_prefix_length
 from engine.kernels import recurrence as records
 from engine.kernels.records import FEW_TOKENS
 from engine.program import float_bits, zeros_in_lines
@@ -22,22 +24,28 @@ from engine.recurrence import n_copies
 from engine.recurrent_weights import RecurrentWeights, Vector
 from engine.weights import ModelWeights
 
-HEAD_BYTES = 16
-"""Of a saved state: its position and what follows it, int64 each."""
+MOST_SAVED = 2
+"""States of a text that go to the disk."""
+
+SAVED_BYTES_PER_TOKEN = 512 << 10
+"""What a saved state may take for each token that it spares."""
+
+PLACE_BYTES = 16
+"""Of a saved state: the first position that it can go on from and the last one, int64 each."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, slots=True)
 class Copy:
-    """A state as it was: after n_tokens of a text, which it can go on from at `first` or anything behind it."""
+    """A state as it was: after ids, a text which it can go on from at `first` or anything behind it.
 
-    ids: tuple[int, ...]
+    is_passing: it was made on the way through an answer. n_shared: so many ids, or more, begin the text in the cache.
+    """
+
+    ids: list[int]
     first: int
     memory: NDArray[np.uint8]
-
-    @property
-    def n_tokens(self) -> int:
-        """How many tokens were read."""
-        return len(self.ids)
+    is_passing: bool
+    n_shared: int
 
 
 class RecurrentState:
@@ -53,6 +61,7 @@ class RecurrentState:
         self._copies: list[Copy] = []
         self._progress = np.zeros(1, np.int64)
         self._n_read = 0
+        self._begun_at = 0
         layer_bytes = config.recurrence.layer_bytes
         self._memory = zeros_in_lines(len(layers) * layer_bytes).reshape(len(layers), layer_bytes)
         self._layers = layers
@@ -63,71 +72,129 @@ class RecurrentState:
 
     def reach(self, n: int) -> int:
         """The last position up to n from which the tokens of the cache can be followed by others, or read again."""
-        places = [0, *(min(n, copy.n_tokens) for copy in self._copies if self._is_of_this_text(copy, n))]
-        if self._first <= n:
-            places.append(min(n, self._n_read))
-        return max(places)
+        if self._first <= n <= self._n_read:
+            return n
+        live = self._n_read if self._first <= n else 0
+        return max(live, self._copied(n))
 
     def go_to(self, pos: int) -> None:
-        """Be where the token at a position can be read; `reach` must have said that this can be."""
+        """Be where the token at a position can be read; `reach` must have said that this can be.
+
+        What the cache holds from there on is about to go.
+        """
+        first, is_here = self._first, self._first <= pos <= self._n_read
         if pos == 0:
+            first = 0
             self._memory[:] = 0
-            self._set(0, 0)
-        elif not self._first <= pos <= self._n_read:
-            copy = next(c for c in reversed(self._copies) if pos <= c.n_tokens and self._is_of_this_text(c, pos))
-            self._memory[:] = copy.memory
-            self._set(copy.first, copy.n_tokens)
+        elif not is_here:
+            copy = next(c for c in reversed(self._copies) if self._place(c, pos) == pos)
+            self._memory[:], first = copy.memory, copy.first
             # Who is used is the last to go.
             self._copies.remove(copy)
             self._copies.append(copy)
+        self._set(first, pos)
+        for copy in self._copies:
+            copy.n_shared = min(copy.n_shared, pos)
+        # Behind many tokens, a prompt is being read.
+        if is_here and first < pos and self._gain(pos) >= LEAST_GAIN_TOKENS:
+            self._remember(is_passing=True)
+
+    def step_back(self, pos: int) -> int:
+        """Get ready to read a token in the cache again; returns from where, so that some before it can be next."""
+        if self._first <= pos <= self._n_read:
+            return self._first
+        self.begin_again()
+        return pos
 
     def went_on(self, pos: int, n: int) -> None:
         """A batch of n tokens was read from a position on."""
         self._set(pos if n <= FEW_TOKENS else pos + n, pos + n)
 
-    def remember(self) -> None:
-        """Keep a copy of the state as it is now; another one gives way to it."""
-        ids = tuple(self._ids[: self._n_read])
-        self._copies = [c for c in self._copies if c.ids != ids]
-        if len(self._copies) >= n_copies(self._memory.nbytes):
-            useless = (c for c in self._copies if not self._is_of_this_text(c, len(self._ids)))
-            self._copies.remove(next(useless, self._copies[0]))
-        self._copies.append(Copy(ids, self._first, self._memory.copy()))
+    def begin(self, pos: int) -> None:
+        """A text goes on from a position: keep what is there for others that do, if no copy spares nearly as much."""
+        self._begun_at = pos
+        lasting = [copy for copy in self._copies if not copy.is_passing]
+        spared = max((self._place(copy, pos) for copy in lasting), default=0)
+        if self._first <= pos <= self._n_read and pos - spared >= LEAST_GAIN_TOKENS:
+            self.remember()
 
-    @property
-    def saved_bytes(self) -> int:
-        """What `save` writes."""
-        return 2 * (HEAD_BYTES + int(self._memory.nbytes))
+    def begin_again(self) -> None:
+        """A part of the text in the cache will be read again: keep what is at its end, to go on from there later."""
+        if self._n_read == len(self._ids) and self._gain(self._n_read):
+            self.remember()
+
+    def remember(self) -> None:
+        """Keep a copy of the state as it is now; another one gives way to it. Without memory for it there is none."""
+        self._remember(is_passing=False)
+
+    def forget(self) -> None:
+        """Know no text any more."""
+        self._copies.clear()
+        self._set(0, 0)
+
+    def leave(self) -> None:
+        """The cache is empty."""
+        self._set(0, 0)
+        for copy in self._copies:
+            copy.n_shared = 0
+
+    def saved_bytes(self, n_states: int) -> int:
+        """What `save` writes of so many states."""
+        return n_states * (PLACE_BYTES + int(self._memory.nbytes))
 
     @property
     def layout(self) -> str:
         """Names the order of what `save` writes."""
-        return f"recurrent {self._memory.shape} {FEW_TOKENS}"
+        return f"recurrent 2 {self._memory.shape} {FEW_TOKENS}"
 
-    def save(self, file: BinaryIO) -> int:
-        """Write the state and the copy of this text that was used or made last; returns the sum of the words."""
-        live = Copy(tuple(self._ids[: self._n_read]), self._first, self._memory)
-        copy = next((c for c in reversed(self._copies) if self._is_of_this_text(c, len(self._ids))), live)
+    def worth_saving(self) -> list[Copy]:
+        """What the next texts need that begin as the one in the cache does, in order, each if it spares enough.
+
+        They go on from where the last one did, from its end, or from the end of its answer.
+        """
+        n = len(self._ids)
+        live = Copy(self._ids[: self._n_read], self._first, self._memory, False, self._n_read)
+        found = sorted((c for c in [*self._copies, live] if self._place(c, n)), key=lambda c: self._place(c, n))
+        behind = self._copied(self._begun_at)
+        least = max(LEAST_GAIN_TOKENS, self._memory.nbytes // SAVED_BYTES_PER_TOKEN)
+        kept: list[Copy] = []
+        for copy in found:
+            before = kept[-1].n_shared if kept else 0
+            if copy.n_shared >= behind and copy.n_shared - before >= least and not copy.is_passing:
+                kept.append(copy)
+        return [*kept[: MOST_SAVED - 1], *kept[MOST_SAVED - 1 :][-1:]]
+
+    def save(self, file: BinaryIO, states: Sequence[Copy]) -> int:
+        """Write states that `worth_saving` told; returns the sum of the words."""
+        places = np.array([(each.first, each.n_shared) for each in states], np.int64).reshape(-1).view(np.uint8)
         total = 0
-        for each in (copy, live):
-            for part in (np.array([each.first, each.n_tokens], np.int64).view(np.uint8), each.memory):
-                file.write(part.data)
-                total += _sum(part)
+        for part in (places, *(each.memory for each in states)):
+            file.write(part.data)
+            total += sum_of_words(part)
         return total
 
-    def restore(self, file: BinaryIO, offset: int, ids: Sequence[int]) -> int:
-        """Take back what `save` wrote for a cache of these tokens; returns the sum of the words."""
-        saved = np.memmap(file, np.uint8, "r", offset, (self.saved_bytes,))
-        self._copies.clear()
-        for part in saved.reshape(2, -1):
-            first, n_read = (int(value) for value in part[:HEAD_BYTES].view(np.int64))
-            if not (0 <= first <= n_read <= len(ids) and n_read - first <= FEW_TOKENS):
-                first = n_read = 0
-            self._memory[:] = part[HEAD_BYTES:].reshape(self._memory.shape)
-            self._set(first, n_read)
-            if not self._copies:
-                self._copies.append(Copy(tuple(ids[:n_read]), first, self._memory.copy()))
-        return _sum(saved)
+    def saved_reach(self, file: BinaryIO, offset: int, n_states: int, n: int) -> int:
+        """As `reach`, of what `save` wrote at an offset of a file; it stays where it is read."""
+        file.seek(offset)
+        places = np.frombuffer(file.read(n_states * PLACE_BYTES), np.int64).reshape(-1, 2).tolist()
+        return max((min(n, last) for first, last in places if first <= n), default=0)
+
+    def read_saved(self, file: BinaryIO, offset: int, n_states: int) -> NDArray[np.uint8]:
+        """What `save` wrote at an offset of an open file."""
+        return np.memmap(file, np.uint8, "r", offset, (self.saved_bytes(n_states),))
+
+    def restore(self, saved: NDArray[np.uint8], n_states: int, ids: Sequence[int]) -> bool:
+        """Take back what `save` wrote for a cache of these tokens, if it can be of such a one."""
+        places = saved[: n_states * PLACE_BYTES].copy().view(np.int64).reshape(-1, 2).tolist()
+        memories = saved[n_states * PLACE_BYTES :].reshape(n_states, *self._memory.shape)
+        if not all(0 <= first <= last <= len(ids) and last - first <= FEW_TOKENS for first, last in places):
+            return False
+        for (first, last), memory in zip(places[:-1], memories, strict=False):
+            self._keep(Copy(list(ids[:last]), first, memory, False, 0))
+        self._memory[:] = memories[-1]
+        self._set(*places[-1])
+        self._begun_at = places[0][1]
+        return True
 
     @property
     def _first(self) -> int:
@@ -137,10 +204,45 @@ class RecurrentState:
     def _set(self, first: int, n_read: int) -> None:
         self._progress[0], self._n_read = first, n_read
 
-    def _is_of_this_text(self, copy: Copy, n: int) -> bool:
-        """Whether a copy can go on from some of the first n tokens in the cache."""
-        shared = min(n, copy.n_tokens)
-        return copy.first <= n and tuple(self._ids[:shared]) == copy.ids[:shared]
+    def _remember(self, *, is_passing: bool) -> None:
+        self._keep(Copy(self._ids[: self._n_read], self._first, self._memory, is_passing, self._n_read))
+
+    def _keep(self, new: Copy) -> None:
+        """Have a copy of its own memory among the others of its kind. A third of all may be made in passing.
+
+        One that gives way leaves its memory, since new memory takes long to come.
+        """
+        gone = next((copy for copy in self._copies if copy.ids == new.ids), None)
+        copies = [copy for copy in self._copies if copy is not gone]
+        most = n_copies(self._memory.nbytes)
+        most = most // 3 if new.is_passing else most - most // 3
+        alike = [copy for copy in copies if copy.is_passing == new.is_passing]
+        if len(alike) >= most:
+            useless = (copy for copy in alike if not self._place(copy, len(self._ids)))
+            gone = next(useless, alike[0])
+            copies.remove(gone)
+        with contextlib.suppress(MemoryError):
+            memory = gone.memory if gone else np.empty_like(self._memory)
+            memory[:] = new.memory
+            new.memory = memory
+            copies.append(new)
+        self._copies = copies
+
+    def _copied(self, n: int) -> int:
+        """As `reach`, of the copies alone."""
+        return max((self._place(copy, n) for copy in self._copies), default=0)
+
+    def _gain(self, n: int) -> int:
+        """How many tokens a copy of position n would spare that others do not."""
+        return n - self._copied(n)
+
+    def _place(self, copy: Copy, n: int) -> int:
+        """The last position up to n that a copy can go on from in the text of the cache; 0: none."""
+        at, most = copy.n_shared, min(len(copy.ids), len(self._ids))
+        if at < min(n, most) and self._ids[at] == copy.ids[at]:
+            copy.n_shared += common_prefix_length(self._ids[at:most], copy.ids[at:most])
+        place = min(n, copy.n_shared)
+        return place if place >= copy.first else 0
 
 
 def recurrent_state(config: ModelConfig, weights: ModelWeights, ids: list[int]) -> RecurrentState | None:
@@ -177,6 +279,6 @@ def _address(vector: Vector | None) -> int:
     return 0 if vector is None else int(vector.ctypes.data)
 
 
-def _sum(values: NDArray[np.uint8]) -> int:
+def sum_of_words(values: NDArray[np.uint8]) -> int:
     """The sum of 64-bit words."""
     return int(values.reshape(-1).view(np.uint64).sum(dtype=np.uint64))

@@ -11,6 +11,7 @@ from engine.buffers import MAX_OUTPUTS
 from engine.config import ModelConfig
 from engine.errors import ContextFullError
 from engine.forward_pass import forward
+from engine.kept_caches import LEAST_GAIN_TOKENS
 from engine.kernels.records import FEW_TOKENS
 from engine.kernels.sizes import TILE_BYTES, attention_scratch_bytes
 from engine.kv_cache import KVCache
@@ -57,18 +58,34 @@ class Transformer:
         """The last position up to n from which the tokens in the cache can be followed by others, or read again."""
         return n if self.state is None else self.state.reach(n)
 
-    def parts(self, start: int, end: int, shared: int) -> Iterator[tuple[int, int]]:
+    def step_back(self, pos: int) -> int:
+        """Get ready to read a token in the cache again; returns from where, so that some before it can be next.
+
+        What comes behind it can still be gone on from.
+        """
+        return pos if self.state is None else self.state.step_back(pos)
+
+    def parts(self, start: int, end: int, shared: int, *, again: bool = False) -> Iterator[tuple[int, int]]:
         """The batches in which positions start…end are best read; whoever takes one reads it before the next.
 
         shared: how many tokens the cache had in common with the text. Where a model cannot go back to any position, the
-        state is kept there, since other texts may have the same beginning, and at the end, with a last batch so short
-        that any place in it can be come back to: a next text may differ from where an answer's header begins.
+        state is kept there, if that spares enough, since other texts may have the same beginning; and at the end, with
+        a last batch so short that any place in it can be come back to: a next text may differ from where an answer's
+        header begins. again: the text in the cache stays, a part of it is read again; the state at its end is kept.
         """
-        places = () if self.state is None else (shared, end - FEW_TOKENS)
+        places = set()
+        if self.state is not None and again:
+            self.state.begin_again()
+        elif self.state is not None:
+            self.state.begin(start)
+            places = {end}
+            if start + LEAST_GAIN_TOKENS <= shared < end - FEW_TOKENS:
+                places.add(shared)
+        stops = places if self.state is None else {*places, end - FEW_TOKENS}
         while start < end:
-            stop = min([start + self.batch_size, end, *(place for place in places if place > start)])
+            stop = min([start + self.batch_size, end, *(place for place in stops if place > start)])
             yield start, stop
-            if self.state is not None and stop in (shared, end):
+            if self.state is not None and stop in places:
                 self.state.remember()
             start = stop
 
@@ -103,8 +120,8 @@ class Transformer:
         """Kernels trust what they get, so nothing out of range goes there."""
         if not 0 <= pos <= len(self.cached_ids):
             raise ValueError(f"position {pos} does not follow the {len(self.cached_ids)} tokens in the cache")
-        if self.reach(pos) != pos:
-            raise ValueError(f"the state of position {pos} is not there any more, that of {self.reach(pos)} is")
+        if (reach := self.reach(pos)) != pos:
+            raise ValueError(f"the state of position {pos} is not there any more, that of {reach} is")
         if pos + len(ids) > self.max_seq_len:
             raise ContextFullError(pos + len(ids), self.max_seq_len)
         if not 1 <= n_out <= min(len(ids), MAX_OUTPUTS, self.batch_size):

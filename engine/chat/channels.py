@@ -79,12 +79,17 @@ def channels_of(tokenizer: Tokenizer, prompt_ids: Sequence[int]) -> Channels | T
 
 
 def encode_answer(tokenizer: Tokenizer, prompt_ids: Sequence[int], text: str) -> list[int]:
-    """Token ids of an answer's text as it stands behind a prompt: in messages, if the prompt ends amid a header."""
+    """Token ids of an answer's text as it stands behind a prompt: in messages, if the prompt ends amid a header.
+
+    If it has begun a thought and the text does not begin with one, the thought ends before the text.
+    """
     if mark_ids(tokenizer):
         return encode_with_thoughts(tokenizer, prompt_ids, text)
     channels = Channels(tokenizer, prompt_ids)
     if not channels.in_header:
-        return tokenizer.encode(text.removeprefix(channels.opening), add_bos=False, parse_special=False)
+        ended = closing(tokenizer, prompt_ids, text).removeprefix(channels.opening)
+        said = ended + text.removeprefix(channels.opening)
+        return tokenizer.encode(said, add_bos=False, parse_special=False)
     start, channel, message, end = (_mark_ids(tokenizer)[mark] for mark in MARKS)
     parts: list[str | int] = []
     for is_thought, part in split_thoughts(text):
@@ -92,6 +97,12 @@ def encode_answer(tokenizer: Tokenizer, prompt_ids: Sequence[int], text: str) ->
             parts += [end, start, ROLE]
         parts += [channel, ANALYSIS if is_thought else FINAL, message, part]
     return tokenizer.encode_parts(parts, add_bos=False)
+
+
+def closing(tokenizer: Tokenizer, prompt_ids: Sequence[int], text: str) -> str:
+    """What stands before an answer's text, and is no part of it: a thought that the prompt has begun, without words."""
+    opening = "" if mark_ids(tokenizer) else _begun_thought(tokenizer, prompt_ids)
+    return opening + THINK_END if opening and text and not text.startswith(opening) else ""
 
 
 def _begun_thought(tokenizer: Tokenizer, prompt_ids: Sequence[int]) -> str:

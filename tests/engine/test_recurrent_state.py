@@ -10,7 +10,7 @@ import pytest
 
 from engine.generation import generate
 from engine.inbox import Control
-from engine.kept_caches import LEAST_TOKENS
+from engine.kept_caches import LEAST_GAIN_TOKENS, LEAST_TOKENS, kept_file
 from engine.kernels.records import FEW_TOKENS
 from engine.loading import load
 from engine.looking import Looker
@@ -118,25 +118,156 @@ def test_a_position_that_is_out_of_reach_is_refused(model):
 def test_copies_are_few(model):
     for i in range(20):
         read(model, IDS[10 * i : 10 * i + 60])
-    state = model.transformer.state
-    assert len(state._copies) <= 6
+    for i in range(400):
+        model.evaluate([5], 60 + i)
+    assert len(model.transformer.state._copies) <= 6
 
 
 def test_a_kept_session_comes_back_with_its_state(path, tmp_path):
     first = open_model(path, cache_dir=str(tmp_path))
     first.enter_session("session", IDS)
     read(first, IDS)
-    answer = IDS[:21]
+    answer = IDS[:70]
     for start in range(0, len(answer), 7):
         first.evaluate(answer[start : start + 7], len(IDS) + start)
     first.close()
-    for text, n_reused in (([*IDS, *answer, 9], 21 + len(IDS)), ([*IDS[:-3], 9, 9, 9, 9], len(IDS) - 3)):
+    for text, n_reused in (([*IDS, *answer, 9], 70 + len(IDS)), ([*IDS[:-3], 9, 9, 9, 9], len(IDS) - 3)):
         second = open_model(path, cache_dir=str(tmp_path))
         second.enter_session("session", text)
         reused, logits = read(second, text)
         assert reused == n_reused
         np.testing.assert_array_equal(logits, anew(second, text))
         second.transformer.close()
+
+
+def answer(model: LanguageModel, n: int, seed: int = 1) -> list[int]:
+    """Tokens that follow what was read, one after the other."""
+    ids = np.random.default_rng(seed).integers(3, 705, n).tolist()
+    for token_id in ids:
+        model.evaluate([token_id], len(model.cached_ids))
+    return ids
+
+
+def test_what_a_prompt_goes_on_from_is_there_for_another_one(model):
+    """As a title's question, and then the next turn."""
+    read(model, IDS[:100])
+    conversation = [*IDS[:100], *answer(model, 130)]
+    assert read(model, [*conversation, *IDS[100:140]])[0] == 230
+    answer(model, 8)
+    after = [*conversation, *IDS[200:230]]
+    reused, logits = read(model, after)
+    assert reused == 230
+    np.testing.assert_array_equal(logits, anew(model, after))
+
+
+def test_a_little_that_is_shared_is_no_place_to_stop_at(model):
+    read(model, IDS[:60])
+    other = [*IDS[:3], *IDS[100:160]]
+    assert list(model.parts(other, 0)) == [(0, len(other) - FEW_TOKENS), (len(other) - FEW_TOKENS, len(other))]
+
+
+def test_a_step_back_from_the_end_of_an_answer_reads_little(model):
+    read(model, IDS[:100])
+    text = [*IDS[:100], *answer(model, 3 * LEAST_GAIN_TOKENS + 20)]
+    assert len(text) - 3 - model.reusable(text[:-3]) <= LEAST_GAIN_TOKENS
+
+
+def test_without_memory_for_a_copy_there_is_none(model, monkeypatch):
+    def none(array):
+        raise MemoryError
+
+    monkeypatch.setattr("engine.recurrent_state.np.empty_like", none)
+    _, logits = read(model, IDS[:150])
+    np.testing.assert_array_equal(logits, anew(model, IDS[:150]))
+    assert not model.transformer.state._copies
+
+
+def test_where_the_state_can_go_on_no_copy_is_asked(model, monkeypatch):
+    """`reach` is asked for every token."""
+    read(model, IDS[:100])
+    compared = []
+    monkeypatch.setattr("engine.recurrent_state.RecurrentState._place", lambda *args: compared.append(args))
+    assert model.transformer.reach(100) == 100
+    assert not compared
+
+
+def test_a_damaged_file_leaves_nothing_behind(path, tmp_path):
+    first = open_model(path, cache_dir=str(tmp_path))
+    first.enter_session("session", IDS)
+    read(first, IDS)
+    said = answer(first, 70)
+    first.close()
+    file = kept_file(tmp_path / "sessions", "session")
+    content = bytearray(file.read_bytes())
+    # Of the first of two states.
+    at = len(content) - 2 * first.transformer.state.saved_bytes(1) + 32
+    content[at : at + 4096] = bytes(4096)
+    file.write_bytes(content)
+    second = open_model(path, cache_dir=str(tmp_path))
+    text = [*IDS, *said, 9]
+    second.enter_session("session", text)
+    reused, logits = read(second, text)
+    assert reused == 0
+    np.testing.assert_array_equal(logits, anew(second, text))
+    read(second, text)
+    edited = [*IDS[:-2], 5, 6, 7, 8]
+    second.enter_session("session", edited)
+    _, logits = read(second, edited)
+    np.testing.assert_array_equal(logits, anew(second, edited))
+    second.transformer.close()
+
+
+def test_what_is_kept_is_where_the_next_prompt_goes_on(path, tmp_path):
+    first = open_model(path, cache_dir=str(tmp_path))
+    first.enter_session("session", IDS)
+    read(first, IDS)
+    conversation = [*IDS, *answer(first, 100)]
+    read(first, [*conversation, *IDS[:40]])
+    answer(first, 8)
+    first.close()
+    second = open_model(path, cache_dir=str(tmp_path))
+    after = [*conversation, *IDS[50:80]]
+    second.enter_session("session", after)
+    reused, logits = read(second, after)
+    assert reused == len(conversation)
+    np.testing.assert_array_equal(logits, anew(second, after))
+    second.transformer.close()
+
+
+def test_a_state_that_takes_much_for_what_it_spares_is_not_kept(path, tmp_path, monkeypatch):
+    model = open_model(path, cache_dir=str(tmp_path))
+    model.enter_session("session", IDS)
+    read(model, IDS)
+    answer(model, 100)
+    n_bytes = model.transformer.state.saved_bytes(1)
+    for least, n_states in ((400, 1), (90, 2), (1000, 0)):
+        monkeypatch.setattr("engine.recurrent_state.SAVED_BYTES_PER_TOKEN", n_bytes // least)
+        assert len(model.transformer.state.worth_saving()) == n_states
+    model.close()
+    assert not (tmp_path / "sessions").exists()
+
+
+def test_a_session_from_the_disk_leaves_what_is_known_of_others(path, tmp_path):
+    model = open_model(path, cache_dir=str(tmp_path))
+    texts = {key: [*IDS[:200], *IDS[at : at + 80]] for key, at in (("a", 200), ("b", 210), ("c", 220))}
+    for key in ("a", "b", "c", "a"):
+        model.enter_session(key, texts[key])
+        read(model, texts[key])
+    new = [*IDS[:200], *IDS[30:60]]
+    assert model.reusable(new) == 200
+    model.transformer.close()
+
+
+def test_a_shorter_beginning_is_not_kept_over_more(path, tmp_path):
+    model = open_model(path, cache_dir=str(tmp_path))
+    model.enter_session("session", IDS)
+    read(model, IDS)
+    answer(model, 100)
+    model.keep_session()
+    size = kept_file(tmp_path / "sessions", "session").stat().st_size
+    read(model, IDS)
+    model.close()
+    assert kept_file(tmp_path / "sessions", "session").stat().st_size == size
 
 
 def test_places_of_an_answer_are_read_only_when_that_is_asked(model):
@@ -161,8 +292,15 @@ def test_places_of_an_answer_are_read_only_when_that_is_asked(model):
     far = look(at=20)
     assert (far.candidates, 20 <= far.n_unread < 30) == ([], True)
     assert look(at=0).candidates
+    cached = list(model.cached_ids)
     found = look(at=20, read=True).candidates
     assert look(at=20).candidates == found
+    assert all(look(at=at).candidates for at in (19, 18, 17))
+    assert model.cached_ids == cached
+    more = [*text, *ids, 9]
+    assert model.reusable(more[:-1]) >= len(cached) - 1
+    _, logits = read(model, more)
+    np.testing.assert_array_equal(logits, anew(model, more))
     expected = anew(model, [*text, *ids[:20]])
     assert [c.id for c in found[:3]] == np.argsort(-expected, kind="stable")[:3].tolist()
 

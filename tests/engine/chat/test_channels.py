@@ -299,3 +299,14 @@ def test_a_thought_that_the_prompt_begins_is_one_in_the_text() -> None:
     assert (looked.ids, "".join(looked.pieces)) == (ids, text)
     for begun in ("<think>\n", "<think>"):
         assert encode_answer(model.tokenizer, list(begun.encode()), begun + said) == ids
+
+
+def test_an_answer_without_a_thought_stands_behind_the_one_that_the_prompt_begins() -> None:
+    model = OpenedModel()
+    ids = list(b"\n</think>\n\nParis.")
+    assert encode_answer(model.tokenizer, list(b"<think>\n"), "Paris.") == ids
+    assert encode_answer(model.tokenizer, list(b"<think>\n"), "") == []
+    for answer_ids in ([], ids):
+        prompt = asked("France?", answer_ids=answer_ids, answer_text="Paris.")
+        looked = Looker(model).look(Look(request_id="l", prompt=prompt), Control(), lambda event: None)
+        assert (looked.ids, "".join(looked.pieces)) == (ids, "Paris.")

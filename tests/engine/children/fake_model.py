@@ -70,9 +70,17 @@ class FakeModel:
     def reusable(self, ids: Sequence[int]) -> int:
         return common_prefix_length(self.cached_ids, ids)
 
-    def parts(self, ids: Sequence[int], start: int) -> Iterator[tuple[int, int]]:
+    def parts(self, ids: Sequence[int], start: int, *, again: bool = False) -> Iterator[tuple[int, int]]:
         for first in range(start, len(ids), self.batch_size):
             yield first, min(first + self.batch_size, len(ids))
+
+    def step_back(self, pos: int) -> int:
+        return pos
+
+    def put_back(self, ids: Sequence[int]) -> None:
+        n = len(self.cached_ids)
+        if list(ids[:n]) == self.cached_ids:
+            self.cached_ids.extend(ids[n:])
 
     def evaluate(self, ids: Sequence[int], pos: int) -> np.ndarray:
         assert 0 < len(ids) <= self.batch_size
