@@ -87,23 +87,20 @@ class RecurrentState:
             first = 0
             self._memory[:] = 0
         elif not is_here:
-            copy = next(c for c in reversed(self._copies) if self._place(c, pos) == pos)
+            copy = self._used(pos)
             self._memory[:], first = copy.memory, copy.first
-            # Who is used is the last to go.
-            self._copies.remove(copy)
-            self._copies.append(copy)
         self._set(first, pos)
-        for copy in self._copies:
-            copy.n_shared = min(copy.n_shared, pos)
         # Behind many tokens, a prompt is being read.
         if is_here and first < pos and self._gain(pos) >= LEAST_GAIN_TOKENS:
             self._remember(is_passing=True)
+        for copy in self._copies:
+            copy.n_shared = min(copy.n_shared, pos)
 
     def step_back(self, pos: int) -> int:
         """Get ready to read a token in the cache again; returns from where, so that some before it can be next."""
         if self._first <= pos <= self._n_read:
             return self._first
-        self.begin_again()
+        self.begin_again(pos)
         return pos
 
     def went_on(self, pos: int, n: int) -> None:
@@ -118,8 +115,10 @@ class RecurrentState:
         if self._first <= pos <= self._n_read and pos - spared >= LEAST_GAIN_TOKENS:
             self.remember()
 
-    def begin_again(self) -> None:
-        """A part of the text in the cache will be read again: keep what is at its end, to go on from there later."""
+    def begin_again(self, pos: int) -> None:
+        """The text in the cache will be read again from a position: keep what is at its end, to go on from there."""
+        if pos and not self._first <= pos <= self._n_read:
+            self._used(pos)
         if self._n_read == len(self._ids) and self._gain(self._n_read):
             self.remember()
 
@@ -206,6 +205,13 @@ class RecurrentState:
 
     def _remember(self, *, is_passing: bool) -> None:
         self._keep(Copy(self._ids[: self._n_read], self._first, self._memory, is_passing, self._n_read))
+
+    def _used(self, pos: int) -> Copy:
+        """The copy that a position is gone on from; who is used is the last to give way."""
+        copy = next(c for c in reversed(self._copies) if self._place(c, pos) == pos)
+        self._copies.remove(copy)
+        self._copies.append(copy)
+        return copy
 
     def _keep(self, new: Copy) -> None:
         """Have a copy of its own memory among the others of its kind. A third of all may be made in passing.

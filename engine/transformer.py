@@ -75,7 +75,7 @@ class Transformer:
         """
         places = set()
         if self.state is not None and again:
-            self.state.begin_again()
+            self.state.begin_again(start)
         elif self.state is not None:
             self.state.begin(start)
             places = {end}

@@ -172,6 +172,21 @@ def test_a_step_back_from_the_end_of_an_answer_reads_little(model):
     assert len(text) - 3 - model.reusable(text[:-3]) <= LEAST_GAIN_TOKENS
 
 
+def test_what_is_read_again_from_is_not_given_up_for_the_end(model):
+    read(model, IDS[:100])
+    text = [*IDS[:100], *answer(model, 30)]
+    for i in range(8):
+        read(model, [IDS[i], *IDS[200:230]])
+        read(model, text)
+        text += answer(model, 30)
+        back = text[: 100 - i]
+        start = model.reusable(back[:-1])
+        for first, end in model.parts(back, start, again=True):
+            model.evaluate(back[first:end], first)
+        model.put_back(text)
+        assert model.reusable(text) == len(text)
+
+
 def test_without_memory_for_a_copy_there_is_none(model, monkeypatch):
     def none(array):
         raise MemoryError
