@@ -212,6 +212,18 @@ class LlmTuiApp(SpeakingApp, SparingApp):
         if self._main is not None:
             self._main.post_message(message)
 
+    def _handle_exception(self, error: Exception) -> None:
+        """End the app with an error; while it is leaving, what still goes on may miss what is gone: the log has it.
+
+        What goes wrong in storing is not lost with that: `close` raises it to whoever runs the app.
+        """
+        if self._exit:
+            from tui.log import start_log
+
+            start_log().warning("While the app was leaving.", exc_info=error)
+        else:
+            super()._handle_exception(error)
+
     def _print_error_renderables(self) -> None:
         """Log an unexpected error and say it in one line, in place of Textual's traceback."""
         error = self._exception
