@@ -16,12 +16,17 @@ from tui.screens.main.keys import MAIN_KEYS
 def main_commands(screen: Screen[None]) -> Iterable[SystemCommand]:
     """One command for each key of the main screen and the focused pane that does something now, and a few without."""
     for binding in MAIN_KEYS:
-        if screen.check_action(binding.action.partition("(")[0].removeprefix("app."), ()):
+        if _does_something(screen, binding.action):
             title = _(binding.tooltip or binding.description)
             yield SystemCommand(title, _explain(screen, binding), partial(screen.run_action, binding.action))
     yield from _of_pane(screen)
     for title, explanation, action in WITHOUT_KEY:
-        yield SystemCommand(_(title), _(explanation), partial(screen.run_action, action))
+        if _does_something(screen, action):
+            yield SystemCommand(_(title), _(explanation), partial(screen.run_action, action))
+
+
+def _does_something(screen: Screen[None], action: str) -> bool:
+    return bool(screen.check_action(action.partition("(")[0].removeprefix("app."), ()))
 
 
 def _of_pane(screen: Screen[None]) -> Iterable[SystemCommand]:
