@@ -55,8 +55,8 @@ class Limits:
     drain_s: float = 1.0
     """What a dead engine wrote is in the pipe already; a longer wait means that another process holds its end."""
     gather_s: float = 0.04
-    """Events that follow within this time are read together: a reader that wakes up for every token takes the processor
-    from the engine, and nobody reads more than twenty-five changes a second."""
+    """What follows a token within this time is read together: a reader that wakes up for every token takes the
+    processor from the engine, and nobody reads more than twenty-five changes a second."""
     gather_many_s: float = 0.1
     """The same after MANY events at once: that fast, ten changes a second are as good."""
     tick_s: float = 0.5
@@ -67,7 +67,7 @@ class Limits:
 class _Pipes(asyncio.SubprocessProtocol):
     """What the event loop tells of the process, turned into lines and events to wait for."""
 
-    def __init__(self, limits: Limits, take: Callable[[bytes], None]) -> None:
+    def __init__(self, limits: Limits, take: Callable[[bytes], bool]) -> None:
         self.silence = Silence(limits.heartbeat_s, asyncio.get_running_loop().time())
         self.exited = asyncio.Event()
         self.closed = asyncio.Event()
@@ -96,13 +96,12 @@ class _Pipes(asyncio.SubprocessProtocol):
             self.overlong.set()
             self.over.set()
             return
+        more_follow = [self._take(line) for line in lines]
         # In the middle of a line, the engine stands still until the rest is read.
-        if self._output is not None and not self._splitter.in_line:
+        if more_follow and more_follow[-1] and self._output is not None and not self._splitter.in_line:
             self._output.pause_reading()
             gather_s = self._limits.gather_s if len(lines) < MANY else self._limits.gather_many_s
             loop.call_later(gather_s, self._output.resume_reading)
-        for line in lines:
-            self._take(line)
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
         if fd == STDOUT:

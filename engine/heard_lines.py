@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from engine.errors import UnreadableAnswerError
-from engine.protocol import AnyEvent, EngineDied, Failed, HeartbeatMissed
+from engine.protocol import AnyEvent, EngineDied, Failed, HeartbeatMissed, LoadProgress, Token
 from engine.protocol.lines import event_decoder
 
 log = logging.getLogger(__name__)
@@ -19,6 +19,10 @@ LOGGED = 20
 
 _ONLY_TOLD = frozenset({"load_progress", "prompt_progress", "notice"})
 """Events that nobody waits for."""
+
+
+_Followed = Token | LoadProgress
+"""Events behind which more of the same come at once; behind others comes what is waited for, like a first token."""
 
 
 class _Meant(msgspec.Struct):
@@ -35,18 +39,22 @@ class HeardLines:
         self.n_bad = 0
         self._deliver = deliver
 
-    def take(self, line: bytes) -> None:
-        """Deliver the event of one line; what is no event is logged and counted."""
+    def take(self, line: bytes) -> bool:
+        """Deliver the event of one line; what is no event is logged and counted.
+
+        Returns whether more of the same may follow at once, to be read together.
+        """
         try:
             event: AnyEvent = event_decoder.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             self._count_bad(line, str(error))
             self._fail_its_request(line)
-            return
+            return True
         if isinstance(event, HeartbeatMissed | EngineDied):
             self._count_bad(line, "only the client may say this")
-            return
+            return True
         self._deliver(event)
+        return isinstance(event, _Followed)
 
     def _count_bad(self, line: bytes, why: str) -> None:
         self.n_bad += 1

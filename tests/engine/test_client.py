@@ -35,6 +35,7 @@ from engine.protocol import (
     Hello,
     Load,
     Notice,
+    PromptProgress,
     Stop,
     TextPrompt,
     Token,
@@ -153,6 +154,15 @@ async def test_a_long_line_is_read_without_pauses(start: Start):
     client = await start("long_line", limits=Limits(gather_s=60, close_s=0.2, drain_s=0.2))
     token, _ = await until(client, Token)
     assert len(token.text) == 5_000_000
+
+
+async def test_the_first_token_does_not_wait_to_be_read_together_with_others(start: Start):
+    client = await start("waits_for_its_reader", limits=Limits(gather_s=60, close_s=0.2, drain_s=0.2))
+    await client.send(question())
+    await until(client, PromptProgress)
+    await client.send(Stop(request_id="a"))
+    token, _ = await until(client, Token)
+    assert token.text == "Once"
 
 
 async def test_a_full_stderr_blocks_nothing(start: Start):

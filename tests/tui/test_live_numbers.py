@@ -49,8 +49,12 @@ async def test_the_first_tokens_time_is_the_answers_that_is_written(stage: Stage
         await play.say("count")
         await play.until_shown("number2")
         await play.until(lambda: figure(play, "first token").endswith(" s"))
+        answer, shown = play.conversation.answer, figure(play, "first token")
         await play.press("escape")
-        await play.until(lambda: figure(play, "first token") == "0.10 s")
+        await play.answered()
+        await play.until(lambda: not play.shown(StatusLine).strip().startswith("Stopping"))
+        assert play.conversation.path[-1].message.first_token_ms == answer.first_token_ms
+        assert figure(play, "first token") == shown
         stage.set_script(hold_prompt=True)
         await play.app.workspace.engine.restart()
         await play.until(lambda: play.app.workspace.engine.is_ready)
@@ -96,7 +100,7 @@ async def test_another_session_begins_without_the_figures_of_the_one_before(stag
         await play.until(lambda: "118 tok/s" in play.shown(LiveNumbers))
         await play.press("escape")
         await play.answered()
-        await play.until(lambda: figure(play, "first token") == "0.10 s")
+        await play.until(lambda: figure(play, "first token").endswith(" s"))
         assert figure(play, "prompt") == "870 tok/s"
         await play.press("ctrl+n")
         await play.until(lambda: figure(play, "first token") == "-")

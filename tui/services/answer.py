@@ -164,12 +164,15 @@ class Answer:
         return (len(self.new_ids) - 1) / max(time.monotonic() - self.first_token_s, 1e-6)
 
     def as_stored(self, finished: Finished | None) -> dict[str, Any]:
-        """What finish_answer takes besides the text and the state; what the engine never told is what was seen here."""
+        """What finish_answer takes besides the text and the state.
+
+        What the engine never told is what was seen here; the first token's time always is, as while it was written.
+        """
         return {
             "prompt_tokens": finished.prompt_tokens if finished is not None else None,
             "generated_tokens": len(self.ids),
             "tokens_per_second": self.speed(finished),
-            "first_token_ms": finished.first_token_ms if finished is not None else self.first_token_ms,
+            "first_token_ms": self.first_token_ms,
             "seed": finished.seed if finished is not None else None,
             "token_ids": pack_token_ids(self.ids),
             "tokens": self.packed,

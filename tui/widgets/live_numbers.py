@@ -139,7 +139,7 @@ class LiveNumbers(Widget):
         self.refresh()
 
     def show_finished(self, tokens_per_second: float | None, first_token_ms: float | None) -> None:
-        """An answer is over: its own figures stay until the next one. first_token_ms: None or 0 where none came."""
+        """An answer is over: its own figures stay until the next one. first_token_ms: None where none came."""
         self._prompt = None
         self._last_speed = tokens_per_second or self._last_speed
         self._first_token_ms = first_token_ms or self._first_token_ms

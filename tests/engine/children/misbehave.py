@@ -92,6 +92,15 @@ def long_line() -> None:
     next_command()
 
 
+def waits_for_its_reader() -> None:
+    say(**HELLO)
+    name = str(next_command()["request_id"])
+    say(type="prompt_progress", request_id=name, done=5, total=5, reused=0)
+    next_command()
+    token("Once", name)
+    next_command()
+
+
 def floods_stderr() -> None:
     say(**HELLO)
     for i in range(20_000):
