@@ -79,11 +79,12 @@ def run(plan: Plan, threads: int, stop: Stop, report: ReportConversion) -> None:
     """Write the new file. Raises EngineError; then nothing of the file is left."""
     speed = _Speed(plan.bytes_in)
 
-    def compiling(_done: int, _total: int, _name: str) -> None:
+    def compiling() -> None:
         report(speed.at("compiling", 0))
         stop.check()
 
-    compile_for(plan.type_pairs, compiling)
+    compiling()
+    compile_for(plan.type_pairs, lambda _done, _total, _name: compiling())
     try:
         with NewFile(plan.target, replace=plan.force) as file:
             file.write_at(0, plan.layout.header)

@@ -74,7 +74,7 @@ def step(path: str, *made_for: str) -> Function:
 
 
 def prepare(functions: Sequence[Function], report: ReportKernels) -> None:
-    """Have all of these ready to be called; the missing ones are compiled side by side."""
+    """Have all of these ready to be called; the missing ones are compiled side by side, of which report is told."""
     missing = [each for each in dict.fromkeys(functions) if "address" not in each.__dict__]
     for each, address in _addresses(missing, report).items():
         each.__dict__["address"] = address
@@ -102,7 +102,8 @@ def _addresses(functions: Sequence[Function], report: ReportKernels) -> dict[Fun
         if code is None:
             raise FileNotFoundError(folder / f"{each.title}.o")
         _linked[each] = link(code)
-    report(total, total, "done")
+    if missing:
+        report(total, total, "done")
     return {each: _linked[each] for each in functions}
 
 

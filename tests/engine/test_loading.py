@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ import pytest
 from engine.errors import EngineError
 from engine.loading import load
 from engine.machine_code import compilers
+from engine.machine_code.functions import Function, prepare
 from engine.protocol import Load
+from engine.reports import ReportKernels
 from tests.engine import tiny_models
 
 
@@ -69,7 +72,14 @@ def test_a_model_file_that_goes_away_at_the_end_leaves_no_thread(tmp_path: Path)
     assert set(threading.enumerate()) <= before
 
 
-def test_what_is_compiled_in_two_rounds_is_told_as_two_stages(tmp_path: Path) -> None:
+def test_what_is_compiled_in_two_rounds_is_told_as_two_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def prepare_missing(functions: Sequence[Function], report: ReportKernels) -> None:
+        report(0, 1, "one of them")
+        prepare(functions, report)
+        report(1, 1, "done")
+
+    for user in ("loading", "program"):
+        monkeypatch.setattr(f"engine.{user}.prepare", prepare_missing)
     path = tiny_models.write_tiny(tmp_path / "tiny.gguf", "llama")
     told: list[tuple[str, int, int]] = []
     load(Load(path=str(path), threads=1), lambda stage, done, total, _: told.append((stage, done, total))).close()

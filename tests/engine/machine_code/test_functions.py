@@ -1,0 +1,28 @@
+"""Functions by name are made ready, and only what is compiled for that is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engine.machine_code import functions
+from engine.machine_code.functions import Function, prepare
+from engine.sampling import CHOOSE
+
+
+def test_compiling_is_told_only_where_something_is_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(functions, "kernel_folder", lambda: tmp_path)
+    monkeypatch.setattr(functions, "_linked", {})
+    told: list[tuple[int, int, str]] = []
+
+    def find() -> list[Function]:
+        return [replace(CHOOSE)]
+
+    prepare(find(), lambda *progress: told.append(progress))
+    assert told == [(0, 1, CHOOSE.title), (1, 1, "done")]
+    told.clear()
+    monkeypatch.setattr(functions, "_linked", {})
+    prepare(find(), lambda *progress: told.append(progress))
+    assert told == []
