@@ -21,6 +21,7 @@ from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
+import tui
 from engine.errors import ContextFullError, ModelFileError
 from storage.errors import CorruptDatabaseError
 from tui.language import LOCALE_DIR, _, choose_language, language, language_setting, ngettext, number, speak
@@ -382,3 +383,8 @@ def test_nothing_is_imported_for_the_language(home: Path) -> None:
     )
     assert "Commandes" in ran.stdout
     assert ran.stdout.splitlines()[-1].startswith("False")
+
+
+def test_no_source_asks_for_a_translation_of_nothing() -> None:
+    sources = Path(tui.__file__).parent.rglob("*.py")
+    assert [source.name for source in sources if re.search(r"""\b_\(["']{2}[,)]""", source.read_text())] == []

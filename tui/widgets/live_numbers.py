@@ -187,13 +187,8 @@ class LiveNumbers(Widget):
             if self._load.total:
                 lines.append(self._bar(self._load.done / self._load.total, width))
             if self._load.total > 1_000_000:
-                lines.append(
-                    _pair(
-                        _(""),
-                        _("{done} of {total}", done=human_bytes(self._load.done), total=human_bytes(self._load.total)),
-                        width,
-                    )
-                )
+                done, total = human_bytes(self._load.done), human_bytes(self._load.total)
+                lines.append(_pair("", _("{done} of {total}", done=done, total=total), width))
             elif self._load.total:
                 lines.append(_pair("", _("{done} of {total}", done=self._load.done, total=self._load.total), width))
         return lines

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 class Parts:
-    """All of them, made once the panes are mounted and the services are there; they know each other by calls alone."""
+    """All of them, made once the panes are mounted and the services are there; each is handed those that it needs."""
 
     def __init__(self, screen: Screen[None], workspace: Workspace) -> None:
         chat = screen.query_one("#chat", Vertical)
