@@ -34,7 +34,7 @@ from peer_environment import PEER_REQUIREMENT, peer_python
 from reading import Memory, bytes_a_token
 
 from engine.client import EngineClient
-from engine.peak_memory import peak_rss_bytes
+from engine.process.peak_memory import peak_rss_bytes
 from engine.protocol import Load, ModelCard
 from engine.starter import fetch
 from tui.commands.bench import SPARE_POSITIONS, random_ids, run_once

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import BinaryIO
 
-from engine.left_out import leave_out
+from engine.process.left_out import leave_out
 
 
 def take_wire() -> tuple[BinaryIO, BinaryIO]:
@@ -27,7 +27,7 @@ def main() -> None:
     faulthandler.enable(sys.stderr)
     leave_out()
 
-    from engine.worker import serve
+    from engine.process.worker import serve
 
     serve(commands, events)
 

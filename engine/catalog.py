@@ -11,17 +11,17 @@ from pathlib import Path
 
 import msgspec
 
-from engine.architectures import ARCHITECTURES, Architecture
+from engine.architecture.architectures import ARCHITECTURES, Architecture
+from engine.architecture.gguf_attention import layers_attention
+from engine.architecture.gguf_recurrence import recurrence_from_gguf
+from engine.architecture.recurrence import bytes_with_copies
 from engine.chat import choose_format
 from engine.checkpoints import Checkpoint, Metadata, open_checkpoint, open_with_base
 from engine.checkpoints.finding import is_model_folder, model_name, model_paths
 from engine.checkpoints.limits import MAX_LAYERS
 from engine.errors import NEEDS_BASE, EngineError, ModelFileError, TemplateError
-from engine.gguf_attention import layers_attention
-from engine.gguf_recurrence import recurrence_from_gguf
 from engine.memory import available_bytes
 from engine.quantization import quantization_name
-from engine.recurrence import bytes_with_copies
 from engine.typed_path import typed_path
 
 ENGINE_BYTES = 120 << 20

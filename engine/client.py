@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Self
 
 from engine import errors
-from engine.child import EngineProcess, Limits
 from engine.interface import Engine, error_from
+from engine.process.child import EngineProcess, Limits
 from engine.protocol import PROTOCOL_VERSION, AnyCommand, AnyEvent, EngineDied, Failed, Hello, Load
 from engine.protocol.lines import command_encoder
 from engine.typed_path import require_text

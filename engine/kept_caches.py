@@ -25,7 +25,7 @@ from engine.new_file import NewFile, clear_parts
 
 if TYPE_CHECKING:
     from engine.checkpoints import Checkpoint
-    from engine.text_memory import TextMemory
+    from engine.forward.text_memory import TextMemory
 
 log = logging.getLogger(__name__)
 

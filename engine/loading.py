@@ -7,15 +7,22 @@ from pathlib import Path
 
 import msgspec
 
-from engine import sampling, team
+from engine.answers import sampling
+from engine.architecture.config import ModelConfig
+from engine.architecture.gguf_config import config_from_gguf
+from engine.architecture.recurrence import bytes_with_copies
 from engine.chat import ChatFormat, choose_format
 from engine.checkpoints import Checkpoint, open_checkpoint, open_with_base
 from engine.checkpoints.finding import model_name
-from engine.config import ModelConfig
 from engine.errors import EngineError
-from engine.gguf_config import config_from_gguf
+from engine.forward import team
+from engine.forward.kv_cache import KVCache
+from engine.forward.rope import layer_frequencies
+from engine.forward.team import default_threads
+from engine.forward.text_memory import TextMemory
+from engine.forward.transformer import Transformer
+from engine.forward.weights import load_weights
 from engine.kept_caches import KEPT, KeptCaches, fingerprint
-from engine.kv_cache import KVCache
 from engine.machine_code import prepare
 from engine.machine_code.compilers import dismiss
 from engine.memory import available_bytes, give_memory_back
@@ -25,15 +32,9 @@ from engine.prepared_files import PREPARED
 from engine.protocol import Load, ModelCard
 from engine.quantization import name_without_quantization, quantization_name
 from engine.recommendation import recommended_sampling
-from engine.recurrence import bytes_with_copies
 from engine.reports import ReportStage
-from engine.rope import layer_frequencies
-from engine.team import default_threads
-from engine.text_memory import TextMemory
 from engine.tokenizer import load_tokenizer
 from engine.tokenizer.vocabulary import MERGES
-from engine.transformer import Transformer
-from engine.weights import load_weights
 
 LEAST_CONTEXT = 512
 """Positions to provide for when memory is short: less is no conversation."""

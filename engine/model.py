@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from engine.chat import ChatFormat
+    from engine.forward.transformer import Transformer
     from engine.kept_caches import KeptCaches
-    from engine.transformer import Transformer
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ Source: the configurations and models in the transformers repository.
 
 from __future__ import annotations
 
-from engine.architectures import ARCHITECTURES
+from engine.architecture.architectures import ARCHITECTURES
 from engine.checkpoints.huggingface_config import HuggingFaceConfig
 from engine.checkpoints.limits import MAX_CONTEXT, MAX_LAYERS
 from engine.errors import UnsupportedModelError

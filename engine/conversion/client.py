@@ -12,8 +12,6 @@ from typing import BinaryIO, cast
 
 import msgspec
 
-from engine import postmortem
-from engine.child import open_log
 from engine.conversion.messages import (
     AnyMessage,
     Conversion,
@@ -24,6 +22,8 @@ from engine.conversion.messages import (
 )
 from engine.errors import EngineError
 from engine.new_file import part_path
+from engine.process import postmortem
+from engine.process.child import open_log
 from engine.typed_path import require_text
 
 COMMAND: Sequence[str] = (sys.executable, "-P", "-m", "engine.conversion")

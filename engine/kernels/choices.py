@@ -1,4 +1,4 @@
-"""What `engine.sampling` and the kernel that chooses a token tell each other. Nothing here needs Numba."""
+"""What `engine.answers.sampling` and the kernel that chooses a token tell each other. Nothing here needs Numba."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 
+from engine.process.pulse import WORKING_INTERVAL_S, Activity
 from engine.protocol import AnyEvent, EngineState, EngineStats, HeartbeatMissed
-from engine.pulse import WORKING_INTERVAL_S, Activity
 from engine.remote.answer import RemoteAnswer
 from engine.remote.transport import Transport
 

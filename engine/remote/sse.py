@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterable
 import msgspec
 
 from engine.errors import ServerError
-from engine.lines import LineSplitter, LineTooLongError
+from engine.process.lines import LineSplitter, LineTooLongError
 
 END_OF_STREAM = "[DONE]"
 """The data of the event that says that no other comes."""

@@ -13,7 +13,6 @@ from typing import TypeVar
 import psutil
 import pytest
 
-from engine.child import Limits
 from engine.client import EngineClient, error_from
 from engine.errors import (
     ContextFullError,
@@ -25,6 +24,7 @@ from engine.errors import (
     NoModelError,
     UnreadableAnswerError,
 )
+from engine.process.child import Limits
 from engine.protocol import (
     AnyEvent,
     Detokenize,

@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from engine.client import EngineClient
-from engine.peak_memory import peak_rss_bytes
+from engine.process.peak_memory import peak_rss_bytes
 from engine.protocol import Failed, Finished, Generate, Load, ModelCard, Sampling, TokenPrompt
 from tui.commands.configured import chosen_load, user_settings
 from tui.commands.engine_run import loaded_engine

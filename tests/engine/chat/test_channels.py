@@ -7,14 +7,14 @@ from array import array
 import numpy as np
 import pytest
 
+from engine.answers.generation import generate
+from engine.answers.looking import Looker
+from engine.answers.prompt import encode_prompt
 from engine.chat import choose_format
 from engine.chat.channels import Channels, encode_answer
 from engine.chat.thoughts import split_thoughts
 from engine.checkpoints import Metadata
-from engine.generation import generate
-from engine.inbox import Control
-from engine.looking import Looker
-from engine.prompt import encode_prompt
+from engine.process.inbox import Control
 from engine.protocol import AnyEvent, ChatMessage, ChatPrompt, Finished, Generate, Look, Sampling, TextPrompt, Token
 from engine.tokenizer import TextStream, Tokenizer
 from engine.tokenizer.vocabulary import Vocabulary

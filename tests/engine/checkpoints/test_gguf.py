@@ -118,7 +118,8 @@ def test_a_large_vocabulary_is_read_at_once(tmp_path: Path, raw_gguf) -> None:
 def test_the_header_of_a_model_needs_no_numpy(tmp_path: Path, write_model) -> None:
     path = write_model(tmp_path / "tiny.gguf")
     code = (
-        "import sys; from engine.checkpoints import open_checkpoint; from engine.gguf_config import config_from_gguf\n"
+        "import sys; from engine.checkpoints import open_checkpoint\n"
+        "from engine.architecture.gguf_config import config_from_gguf\n"
         "c = open_checkpoint(sys.argv[1]); config_from_gguf(c.metadata, c.tensors)\n"
         "sys.exit(bool({'numpy', 'numba', 'gguf'} & set(sys.modules)))"
     )

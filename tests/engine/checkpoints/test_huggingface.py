@@ -11,13 +11,13 @@ import pytest
 import sentencepiece
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from engine.architecture.config import Attention
+from engine.architecture.gguf_config import config_from_gguf
 from engine.checkpoints import open_checkpoint
 from engine.checkpoints.huggingface_config import HuggingFaceConfig
 from engine.checkpoints.rows import read_rows
 from engine.checkpoints.sentencepiece_model import read_sentencepiece
-from engine.config import Attention
 from engine.errors import EngineError, ModelFileError, UnsupportedModelError
-from engine.gguf_config import config_from_gguf
 from engine.tokenizer import load_tokenizer
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from gguf import GGUFReader
 
+from engine.architecture.gguf_config import config_from_gguf
 from engine.checkpoints import open_checkpoint
 from engine.checkpoints.derived import read_floats
 from engine.checkpoints.huggingface import read_weights
@@ -18,7 +19,6 @@ from engine.conversion.plan import plan_conversion
 from engine.conversion.run import run
 from engine.conversion.stopping import Stop
 from engine.errors import ModelFileError, UnsupportedModelError
-from engine.gguf_config import config_from_gguf
 from tests.engine import tiny_models
 
 QWEN35 = {

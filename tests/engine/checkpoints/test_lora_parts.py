@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from gguf import GGUFWriter
 
+from engine.architecture.gguf_config import config_from_gguf
 from engine.checkpoints import Checkpoint, open_checkpoint, open_with_base
 from engine.checkpoints.derived import read_floats
 from engine.errors import ModelFileError, UnsupportedModelError
-from engine.gguf_config import config_from_gguf
 from tests.engine import tiny_models
 from tests.engine.checkpoints.test_huggingface_architectures import EXPERT, foreign_name
 

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from engine.architecture.gguf_config import config_from_gguf
 from engine.checkpoints import open_checkpoint
 from engine.checkpoints.pickles import MAX_BYTES, UnsafePickleError, read_pickle
 from engine.checkpoints.rows import read_rows
 from engine.checkpoints.torch_zip import read_torch
 from engine.errors import EngineError, ModelFileError, UnsupportedModelError
-from engine.gguf_config import config_from_gguf
 
 DATA = Path(__file__).parents[2] / "data" / "pytorch"
 

@@ -7,15 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from engine.architecture.config import Attention
+from engine.architecture.gguf_config import config_from_gguf
 from engine.checkpoints import open_checkpoint
-from engine.config import Attention
-from engine.gguf_config import config_from_gguf
+from engine.forward.kv_cache import KVCache
+from engine.forward.program import Program
+from engine.forward.steps import query_rows
 from engine.kernels.records import BLOCK_BYTES, FEW_TOKENS, STORED_BEFORE
 from engine.kernels.sizes import RANGE, ROWS_BLOCK
-from engine.kv_cache import KVCache
 from engine.machine_code import step
-from engine.program import Program
-from engine.steps import query_rows
 
 TOLERANCES = {"f16": 2e-3, "q8_0": 4e-2}
 """Of results near 1 in size."""

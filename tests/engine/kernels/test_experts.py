@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from engine.forward.program import float_bits
 from engine.kernels import routing
 from engine.kernels.sizes import LANES, TOKEN_PAD
 from engine.machine_code import step
-from engine.program import float_bits
 
 DIM = 32
 

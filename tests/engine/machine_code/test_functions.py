@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.answers.sampling import CHOOSE
 from engine.machine_code import functions
 from engine.machine_code.functions import Function, prepare
-from engine.sampling import CHOOSE
 
 
 def test_compiling_is_told_only_where_something_is_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

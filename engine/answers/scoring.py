@@ -1,0 +1,76 @@
+"""How well a model predicts a text: the perplexity that llama.cpp's tool counts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from engine.errors import EngineError, NotFiniteError
+from engine.protocol import AnyEvent, PromptProgress, Score, Scored
+
+if TYPE_CHECKING:
+    from engine.model import LanguageModel
+    from engine.process.inbox import Control
+
+TOGETHER = 32
+"""Tokens of a window's second half that go through in one batch, with logits after each."""
+
+LEAST_WINDOW = 8
+
+
+def score(model: LanguageModel, command: Score, control: Control, emit: Callable[[AnyEvent], None]) -> None:
+    """Score each whole window's second half, given all before it in the window; emit PromptProgress and Scored.
+
+    Every window begins with BOS where the model wants one, in place of its first token. Raises EngineError for a text
+    that is shorter than a window, NotFiniteError.
+    """
+    tokenizer = model.tokenizer
+    window = min(command.window, model.max_seq_len)
+    if window < LEAST_WINDOW:
+        raise EngineError(f"A window of {window} tokens is too short.", f"Ask for {LEAST_WINDOW} or more.")
+    ids = tokenizer.encode(command.text, add_bos=tokenizer.add_bos, parse_special=False)
+    n_windows = len(ids) // window
+    if n_windows == 0:
+        raise EngineError(
+            f"The text has {len(ids)} tokens, less than a window of {window}.",
+            "Take a longer text or a smaller window.",
+        )
+    losses: list[float] = []
+    for number in range(n_windows):
+        if control.stopped:
+            break
+        part = ids[number * window : (number + 1) * window]
+        if tokenizer.add_bos and tokenizer.bos_id is not None:
+            part[0] = tokenizer.bos_id
+        losses.extend(_losses(model, part))
+        done = (number + 1) * window
+        emit(PromptProgress(request_id=command.request_id, done=done, total=n_windows * window, reused=0))
+    emit(_result(command.request_id, losses))
+
+
+def _losses(model: LanguageModel, part: Sequence[int]) -> Iterator[float]:
+    """Minus the log-probability of each token after the middle of a window."""
+    middle = len(part) // 2
+    for start in range(0, middle, model.batch_size):
+        model.evaluate(part[start : min(start + model.batch_size, middle)], start)
+    for start in range(middle, len(part) - 1, TOGETHER):
+        end = min(start + TOGETHER, len(part) - 1)
+        rows = model.evaluate_each(part[start:end], start)
+        for row, following in zip(rows, part[start + 1 : end + 1], strict=True):
+            logits = row.astype(np.float64)
+            top = logits.max()
+            if not np.isfinite(top):
+                raise NotFiniteError
+            yield float(top + np.log(np.exp(logits - top).sum()) - logits[following])
+
+
+def _result(request_id: str, losses: Sequence[float]) -> Scored:
+    n = len(losses)
+    mean = sum(losses) / n if n else 0.0
+    perplexity = math.exp(min(mean, 700.0)) if n else 0.0
+    variance = sum((loss - mean) ** 2 for loss in losses) / n if n else 0.0
+    error = math.sqrt(variance / (n - 1)) if n > 1 else 0.0
+    return Scored(request_id=request_id, perplexity=perplexity, tokens=n, stderr=error * perplexity)

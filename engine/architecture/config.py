@@ -1,0 +1,183 @@
+"""What a model is: the sizes and constants of its architecture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from engine.architecture.architectures import Architecture, Gating
+from engine.architecture.recurrence import Recurrence
+
+RopeScalingType = Literal["none", "linear", "yarn", "longrope"]
+
+
+@dataclass(frozen=True, slots=True)
+class Experts:
+    """The experts of a model, and how each token's are chosen.
+
+    layers: whether each layer has some. count, used: how many a layer has, and through how many a token goes.
+    hidden_dim: width of one. shared_dim: width of the part that all tokens go through as well, 0 without one.
+    gating: what makes probabilities of the router's results. normed: the shares of those chosen are made to add up to
+    one. scale: what shares are multiplied by then. groups, groups_used: they are chosen from so many of so many equal
+    groups, the ones whose two likeliest are the likeliest together. in_one: one tensor has the rows of an expert's
+    gate, then those of its up.
+    Source: DeepSeek-V2 and V3, of which other models have parts.
+    """
+
+    layers: tuple[bool, ...]
+    count: int
+    used: int
+    hidden_dim: int
+    shared_dim: int = 0
+    gating: Gating = "softmax"
+    normed: bool = True
+    scale: float = 1.0
+    groups: int = 1
+    groups_used: int = 1
+    in_one: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RopeScaling:
+    """How positions are stretched beyond the context that the model was trained on.
+
+    factor: new context / original. attn_factor: what queries and keys are multiplied by when they are turned.
+    beta_fast, beta_slow: YaRN keeps frequencies that turn more often than the first over the original context, and
+    stretches those that turn less often than the second. log_multiplier: how much of YaRN's larger queries and keys is
+    taken back, 0 for nothing. Source: Peng et al. 2023; log_multiplier is DeepSeek's mscale_all_dim, which llama.cpp
+    calls yarn_log_multiplier.
+    """
+
+    type: RopeScalingType = "none"
+    factor: float = 1.0
+    original_max_seq_len: int = 0
+    attn_factor: float = 1.0
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    log_multiplier: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """How a layer attends.
+
+    n_heads: of queries. n_kv_heads: of keys and of values; 0 in a layer that does not attend, in which something else
+    stands in its place. head_dim: width of a head. rope_dim: how many of its dimensions are turned by their position.
+    keys_as_values: values are the keys' product, normed without a weight and not turned.
+    window: how many positions the layer sees, 0 for all. shared_from: the earlier layer, of the same shape, whose keys
+    and values it reads; None for a layer that has its own.
+    """
+
+    n_heads: int
+    n_kv_heads: int
+    head_dim: int
+    rope_dim: int
+    keys_as_values: bool = False
+    window: int = 0
+    shared_from: int | None = None
+
+    @property
+    def shape(self) -> Attention:
+        """What layers have in common whose queries, keys and values lie alike in memory."""
+        return replace(self, window=0, shared_from=None)
+
+    @property
+    def q_dim(self) -> int:
+        """Width of a position's queries."""
+        return self.n_heads * self.head_dim
+
+    @property
+    def kv_dim(self) -> int:
+        """Width of a position's keys, or values."""
+        return self.n_kv_heads * self.head_dim
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Of what the layer makes of a position: queries, and keys and values as far as it has matrices for them."""
+        own = () if self.shared_from is not None else (self.kv_dim,) if self.keys_as_values else (self.kv_dim,) * 2
+        return (self.q_dim, *own)
+
+    @property
+    def qkv_dim(self) -> int:
+        """Of all that together."""
+        return sum(self.widths)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """The sizes of a model.
+
+    dim: width of the residual stream. hidden_dims: width of each layer's feed-forward part that all tokens go
+    through, where it is not one of the experts. attention: how each layer attends. recurrence: what stands in its place
+    in layers without key-value heads.
+    query_scale: what queries are multiplied by, at position p times 1 + query_growth · ln(1 + p // query_growth_span).
+    embedding_scale: what embeddings are multiplied by. residual_scale: what a layer's results are multiplied by before
+    they are added. logit_divisor: what logits are divided by.
+    per_layer_dim: how many numbers each layer gets of a token beside the residual stream, 0 for none.
+    Softcaps of 0 are off. tied: the output matrix is the embedding.
+    qkv_in_one: queries, keys and values are one tensor, of any architecture (llama.cpp's converter can write them so).
+    biases: matrices to whose products something is added, by their names in GGUF.
+    Source of query_growth: Ministral 3, which has it from Llama 4's attention temperature; of the other scales: IBM's
+    Granite 3; of layers that do not turn: SmolLM3, where they are called NoPE.
+    """
+
+    architecture: Architecture
+    name: str
+    attention: tuple[Attention, ...]
+    recurrence: Recurrence | None
+    dim: int
+    hidden_dims: tuple[int, ...]
+    vocab_size: int
+    max_seq_len: int
+    norm_eps: float
+    rope_theta: float
+    local_rope_theta: float | None
+    rope_scaling: RopeScaling
+    query_scale: float
+    query_growth: float
+    query_growth_span: int
+    embedding_scale: float
+    residual_scale: float
+    logit_divisor: float
+    per_layer_dim: int
+    tied: bool
+    qkv_in_one: bool
+    biases: frozenset[str]
+    attn_softcap: float
+    final_softcap: float
+    experts: Experts | None
+
+    def experts_of(self, layer: int) -> Experts | None:
+        """The experts of a layer; None for an ordinary feed-forward layer."""
+        return self.experts if self.experts is not None and self.experts.layers[layer] else None
+
+    @property
+    def n_layers(self) -> int:
+        """How many layers follow each other."""
+        return len(self.attention)
+
+    def turns_locally(self, layer: Attention) -> bool:
+        """Whether a layer turns by local_rope_theta."""
+        return self.local_rope_theta is not None and layer.window > 0
+
+    @property
+    def shapes(self) -> tuple[Attention, ...]:
+        """The different shapes of the layers that attend, in the order in which they come."""
+        return tuple(dict.fromkeys(attention.shape for attention in self.attention if attention.n_kv_heads))
+
+    @property
+    def recurrent_layers(self) -> tuple[int, ...]:
+        """The layers that do not attend."""
+        return tuple(i for i, attention in enumerate(self.attention) if not attention.n_kv_heads)
+
+    def first_dim(self, layer: int) -> int:
+        """Width of what a layer makes of a position before it attends, or does what it does instead."""
+        attention = self.attention[layer]
+        if self.recurrence is not None and not attention.n_kv_heads:
+            return self.recurrence.rows
+        return attention.qkv_dim + (attention.q_dim if self.architecture.query_gates else 0)
+
+    def mixed_dim(self, layer: int) -> int:
+        """Width of what comes of that, which goes through the layer's output matrix."""
+        attention = self.attention[layer]
+        return self.recurrence.dim if self.recurrence is not None and not attention.n_kv_heads else attention.q_dim

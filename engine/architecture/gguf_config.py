@@ -1,0 +1,206 @@
+"""The configuration in a file's metadata, with every number checked, and every tensor's shape against it."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from engine.architecture.architectures import ARCHITECTURES, Architecture
+from engine.architecture.config import Attention, Experts, ModelConfig, RopeScaling, RopeScalingType
+from engine.architecture.gguf_attention import layers_attention, sizes_of_layers
+from engine.architecture.gguf_experts import experts_from_gguf
+from engine.architecture.gguf_recurrence import recurrence_from_gguf
+from engine.architecture.model_tensors import biased_matrices, check_tensors
+from engine.checkpoints import Metadata, TensorInfo
+from engine.checkpoints.limits import MAX_CONTEXT, MAX_LAYERS, MAX_WIDTH
+from engine.errors import UnsupportedModelError
+from engine.kernels.sizes import BLOCK
+
+MAX_VOCAB = 1 << 24
+MIN_ROPE_THETA = 1.001
+NORM_EPS = {"rms": "layer_norm_rms_epsilon", "layer": "layer_norm_epsilon"}
+
+
+def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, TensorInfo]) -> ModelConfig:
+    """The configuration in a GGUF's metadata, with every range checked, and every tensor's shape against it.
+
+    Raises UnsupportedModelError for an architecture that the engine does not run, ModelFileError for what disagrees.
+    """
+    meta = Metadata.of(metadata)
+    architecture = _architecture(meta, tensors)
+    arch = architecture.name
+    if meta.text("general.type", "model") not in ("model", ""):
+        raise UnsupportedModelError(f"{meta.path} is an {meta['general.type']}, not a model.", "Choose a whole model.")
+    if not tensors:
+        raise meta.error("it has a vocabulary only, no weights.", "Choose a whole model.")
+    n_blocks = meta.integer(f"{arch}.block_count", low=1, high=MAX_LAYERS)
+    n_layers = n_blocks - meta.integer(f"{arch}.nextn_predict_layers", 0, low=0, high=n_blocks - 1)
+    tensors = _without_guessing(tensors, range(n_layers, n_blocks))
+    dim = meta.integer(f"{arch}.embedding_length", low=1, high=MAX_WIDTH)
+    attention = layers_attention(meta, architecture, n_layers, dim, tensors.keys())
+    max_seq_len = meta.integer(f"{arch}.context_length", low=1, high=MAX_CONTEXT)
+    experts = experts_from_gguf(meta, architecture, n_layers, tensors)
+    scales = _Scales.of(meta, architecture, dim, n_layers)
+    rope_theta = meta.real(f"{arch}.rope.freq_base", 10_000.0, low=MIN_ROPE_THETA, high=1e12)
+    rope_scaling = _rope_scaling(meta, arch, max_seq_len)
+    config = ModelConfig(
+        architecture=architecture,
+        name=_name(meta),
+        attention=attention,
+        recurrence=recurrence_from_gguf(meta, architecture, attention, dim),
+        dim=dim,
+        hidden_dims=_hidden_dims(meta, architecture, n_layers, experts),
+        vocab_size=_vocab_size(meta),
+        max_seq_len=max_seq_len,
+        norm_eps=meta.real(f"{arch}.attention.{NORM_EPS[architecture.norm]}", low=0.0, high=1.0),
+        rope_theta=rope_theta,
+        local_rope_theta=_local_rope_theta(meta, architecture, rope_theta),
+        rope_scaling=rope_scaling,
+        query_scale=scales.queries or _query_width(architecture, attention, dim) ** -0.5,
+        query_growth=meta.real(f"{arch}.attention.temperature_scale", 0.0, low=0.0, high=1e3),
+        query_growth_span=rope_scaling.original_max_seq_len,
+        embedding_scale=scales.embeddings,
+        residual_scale=scales.residuals,
+        logit_divisor=scales.logits,
+        per_layer_dim=_per_layer_dim(meta, arch),
+        tied="output.weight" not in tensors,
+        qkv_in_one=architecture.recurrent != "delta net" and any(name.endswith(".attn_qkv.weight") for name in tensors),
+        biases=biased_matrices(tensors),
+        attn_softcap=_softcap(meta, f"{arch}.attn_logit_softcapping", architecture.attn_softcap),
+        final_softcap=_softcap(meta, f"{arch}.final_logit_softcapping", architecture.final_softcap),
+        experts=experts,
+    )
+    check_tensors(config, tensors)
+    return config
+
+
+@dataclass(frozen=True, slots=True)
+class _Scales:
+    """What embeddings, queries and a layer's results are multiplied by, and logits divided by; queries 0: as usual.
+
+    Source: the configurations of IBM's Granite 3 (embedding_multiplier, attention_multiplier, residual_multiplier,
+    logits_scaling), and of MiniCPM (scale_emb, scale_depth, dim_model_base).
+    """
+
+    embeddings: float = 1.0
+    queries: float = 0.0
+    residuals: float = 1.0
+    logits: float = 1.0
+
+    @classmethod
+    def of(cls, meta: Metadata, architecture: Architecture, dim: int, n_layers: int) -> _Scales:
+        """Those of the architecture, or those that the file has."""
+
+        def scale(key: str, default: float) -> float:
+            return meta.real(f"{architecture.name}.{key}", default, low=0.0, high=1e6) or default
+
+        if architecture.scaled_embedding:
+            return cls(embeddings=dim**0.5)
+        if architecture.multiplied_logits:
+            return cls(logits=1 / max(scale("logit_scale", 1.0), 1e-6))
+        if not architecture.scales_in_file:
+            return cls()
+        usual = cls(12.0, 0.0, 1.4 / n_layers**0.5, dim / 256) if architecture.minicpm_scales else cls()
+        return cls(
+            scale("embedding_scale", usual.embeddings), scale("attention.scale", 0.0),
+            scale("residual_scale", usual.residuals), scale("logit_scale", usual.logits),
+        )  # fmt: skip
+
+
+def _without_guessing(tensors: Mapping[str, TensorInfo], layers: range) -> Mapping[str, TensorInfo]:
+    """The tensors without those of layers behind the last, which guess further tokens; nobody asks them here."""
+    beginnings = tuple(f"blk.{layer}." for layer in layers)
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(beginnings)}
+
+
+def _architecture(meta: Metadata, tensors: Mapping[str, TensorInfo]) -> Architecture:
+    name = meta.text("general.architecture")
+    if name not in ARCHITECTURES:
+        raise UnsupportedModelError(
+            f"{meta.path or 'The model'} has the architecture {name!r}, which this engine does not run.",
+            f"These run: {', '.join(ARCHITECTURES)}.",
+        )
+    architecture = ARCHITECTURES[name]
+    if architecture.qk_norms is None:
+        has_norms = any(name.endswith((".attn_q_norm.weight", ".attn_k_norm.weight")) for name in tensors)
+        architecture = replace(architecture, qk_norms=has_norms)
+    sections = meta.get(f"{name}.rope.dimension_sections")
+    if isinstance(sections, array) and any(sections):
+        # Made for images, whose places have several numbers; all models for these turn halves.
+        return replace(architecture, rope_order="neox")
+    return architecture
+
+
+def _query_width(architecture: Architecture, attention: Sequence[Attention], dim: int) -> int:
+    first = attention[0]
+    return architecture.query_width(len(attention), dim, first.n_heads, first.head_dim)
+
+
+def _vocab_size(meta: Metadata) -> int:
+    """The number of tokens; what the key vocab_size says can be an older number, and tensors have to fit these."""
+    n_tokens = len(meta.texts("tokenizer.ggml.tokens"))
+    if not 1 <= n_tokens <= MAX_VOCAB:
+        raise meta.error(f"tokenizer.ggml.tokens has {n_tokens} tokens, it should have between 1 and {MAX_VOCAB}.")
+    return n_tokens
+
+
+def _rope_scaling(meta: Metadata, arch: str, max_seq_len: int) -> RopeScaling:
+    """Scaling as llama.cpp reads it: linear where the file has a factor and no type."""
+    scaling = f"{arch}.rope.scaling"
+    kind = meta.text(f"{scaling}.type", "") or "linear"
+    if kind not in ("none", "linear", "yarn", "longrope"):
+        raise UnsupportedModelError(
+            f"{meta.path or 'The model'} stretches positions by {kind!r}, which this engine does not know.",
+            "Choose another model.",
+        )
+    factor = meta.real(f"{scaling}.factor", 0.0, low=0.0, high=1e6) or meta.real(
+        f"{arch}.rope.scale_linear", 0.0, low=0.0, high=1e6
+    )
+    if kind == "none" or (kind == "linear" and factor in (0.0, 1.0)):
+        kind, factor = "none", 1.0
+    known: RopeScalingType = kind  # type: ignore[assignment]
+    return RopeScaling(
+        type=known,
+        factor=factor or 1.0,
+        original_max_seq_len=meta.integer(f"{scaling}.original_context_length", max_seq_len, low=1, high=MAX_CONTEXT),
+        attn_factor=meta.real(f"{scaling}.attn_factor", 1.0, low=0.0, high=1e6),
+        beta_fast=meta.real(f"{scaling}.yarn_beta_fast", 32.0, low=1e-3, high=1e6),
+        beta_slow=meta.real(f"{scaling}.yarn_beta_slow", 1.0, low=1e-3, high=1e6),
+        log_multiplier=meta.real(f"{scaling}.yarn_log_multiplier", 0.0, low=0.0, high=1e6),
+    )
+
+
+def _local_rope_theta(meta: Metadata, architecture: Architecture, rope_theta: float) -> float | None:
+    """The rotary base of layers with a window, where it is another one."""
+    if architecture.local_rope_theta is None:
+        return None
+    default = architecture.local_rope_theta or rope_theta
+    return meta.real(f"{architecture.name}.rope.freq_base_swa", default, low=MIN_ROPE_THETA, high=1e12)
+
+
+def _per_layer_dim(meta: Metadata, arch: str) -> int:
+    key = f"{arch}.embedding_length_per_layer_input"
+    width = meta.integer(key, 0, low=0, high=MAX_WIDTH)
+    if width % BLOCK:
+        raise UnsupportedModelError(
+            f"{meta.path or 'The model'}: {key} is {width}; this engine wants a multiple of {BLOCK}.",
+            "Choose another model.",
+        )
+    return width
+
+
+def _softcap(meta: Metadata, key: str, default: float | None) -> float:
+    return 0.0 if default is None else meta.real(key, default, low=0.0, high=1e6)
+
+
+def _hidden_dims(meta: Metadata, architecture: Architecture, n_layers: int, experts: Experts | None) -> tuple[int, ...]:
+    """The feed-forward width of each layer, beside experts or where there are none; 0 of others."""
+    if experts is not None and all(experts.layers) and not architecture.dense_beside_experts:
+        return (0,) * n_layers
+    return tuple(sizes_of_layers(meta, f"{architecture.name}.feed_forward_length", n_layers, high=MAX_WIDTH))
+
+
+def _name(meta: Metadata) -> str:
+    value = meta.get("general.name")
+    return value if isinstance(value, str) and value else (meta.path.stem if meta.path else "model")

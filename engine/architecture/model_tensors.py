@@ -1,0 +1,203 @@
+"""Which tensors a model has by its configuration, with their shapes, under the names that GGUF has for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from engine.architecture.config import Attention, Experts, ModelConfig
+from engine.architecture.recurrent_tensors import recurrent_shapes
+from engine.checkpoints import TensorInfo
+from engine.errors import ModelFileError, UnsupportedModelError
+from engine.kernels.sizes import LANES
+
+IGNORED_TENSORS = (".attn_rot_embd.weight", ".rope_freqs.weight", ".attention.rotary_emb.inv_freq")
+"""Endings of tensors that old converters wrote and nobody needs."""
+
+ROPE_DIVISORS = ("rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight")
+"""Tensors that a model may have: what rotary frequencies are divided by, always or in a short or a long context."""
+
+QKV = ("attn_q", "attn_k", "attn_v")
+"""What makes queries, keys and values."""
+
+BIASED = (
+    ("attn_qkv",), QKV, ("attn_output",), ("ffn_gate", "ffn_up"), ("ffn_down",),
+    ("ffn_gate_inp",), ("ffn_gate_exps", "ffn_up_exps"), ("ffn_down_exps",), ("exp_probs_b",),
+)  # fmt: skip
+"""Matrices that may have biases: all of a group, in all layers that have these; and what is a bias alone."""
+
+EXPERT_ROWS = 16
+"""Each expert's rows begin a panel of their own, so their number must be a multiple of this."""
+
+Shapes = Iterator[tuple[str, tuple[int, ...]]]
+
+
+def biased_matrices(tensors: Iterable[str]) -> frozenset[str]:
+    """Which matrices have biases in a model with these tensors, in any of its layers."""
+    found = {name.split(".")[-2] for name in tensors if name.startswith("blk.") and name.endswith(".bias")}
+    return frozenset(name for group in BIASED if found & set(group) for name in group)
+
+
+def tensor_shapes(config: ModelConfig) -> Shapes:
+    """Every tensor that a model of this configuration must have, with its shape."""
+    yield "token_embd.weight", (config.vocab_size, config.dim)
+    yield f"{config.architecture.output_norm}.weight", (config.dim,)
+    if not config.tied:
+        yield "output.weight", (config.vocab_size, config.dim)
+    if config.per_layer_dim:
+        width = config.n_layers * config.per_layer_dim
+        yield "per_layer_token_embd.weight", (config.vocab_size, width)
+        yield "per_layer_model_proj.weight", (width, config.dim)
+        yield "per_layer_proj_norm.weight", (config.per_layer_dim,)
+    for layer in range(config.n_layers):
+        attention = config.attention[layer]
+        mixer = _attention(config, attention) if attention.n_kv_heads else _recurrent(config)
+        feed_forward = _feed_forward(config, config.hidden_dims[layer], config.experts_of(layer))
+        for name, shape in (*mixer, *feed_forward, *_per_layer(config)):
+            yield f"blk.{layer}.{name}", shape
+
+
+def _attention(config: ModelConfig, attention: Attention) -> Shapes:
+    dim, q_dim = config.dim, attention.q_dim
+    architecture = config.architecture
+    if architecture.pre_norms:
+        yield "attn_norm.weight", (dim,)
+    stores, parts = attention.shared_from is None, dict(zip(QKV, attention.widths, strict=False))
+    if architecture.query_gates:
+        parts["attn_q"] = 2 * q_dim
+    if config.qkv_in_one and len(parts) == len(QKV):
+        yield from _matrix(config, "attn_qkv", sum(parts.values()), dim)
+        yield from _biases(config, parts)
+    else:
+        for name, rows in parts.items():
+            yield from _matrix(config, name, rows, dim)
+    if architecture.qk_norms:
+        wide = architecture.wide_qk_norms
+        yield "attn_q_norm.weight", (attention.q_dim if wide else attention.head_dim,)
+        if stores:
+            yield "attn_k_norm.weight", (attention.kv_dim if wide else attention.head_dim,)
+    if architecture.sinks:
+        yield "attn_sinks.weight", (attention.n_heads,)
+    yield from _matrix(config, "attn_output", dim, q_dim)
+    if architecture.post_norms:
+        yield "post_attention_norm.weight", (dim,)
+
+
+def _recurrent(config: ModelConfig) -> Shapes:
+    yield "attn_norm.weight", (config.dim,)
+    if config.recurrence is not None:
+        yield from recurrent_shapes(config.recurrence, config.dim)
+
+
+def _feed_forward(config: ModelConfig, hidden: int, experts: Experts | None) -> Shapes:
+    dim, architecture = config.dim, config.architecture
+    if architecture.pre_norms and not architecture.parallel:
+        yield f"{architecture.ffn_norm}.weight", (dim,)
+    if experts is not None:
+        yield from _experts(config, experts)
+        if architecture.dense_beside_experts:
+            yield from _gated(config, hidden)
+            yield from ((f"{name}.weight", (dim,)) for name in ("pre_ffw_norm_2", "post_ffw_norm_1", "post_ffw_norm_2"))
+            yield "ffn_gate_inp.scale", (dim,)
+    elif architecture.gate_in_up:
+        yield "ffn_up.weight", (2 * hidden, dim)
+        yield "ffn_down.weight", (dim, hidden)
+    elif architecture.ungated:
+        yield from _matrix(config, "ffn_up", hidden, dim)
+        yield from _matrix(config, "ffn_down", dim, hidden)
+    else:
+        yield from _gated(config, hidden)
+    if architecture.post_norms:
+        yield "post_ffw_norm.weight", (dim,)
+
+
+def _experts(config: ModelConfig, experts: Experts) -> Shapes:
+    yield from _matrix(config, "ffn_gate_inp", experts.count, config.dim)
+    if "exp_probs_b" in config.biases:
+        yield "exp_probs_b.bias", (experts.count,)
+    if experts.in_one:
+        yield "ffn_gate_up_exps.weight", (experts.count, 2 * experts.hidden_dim, config.dim)
+        yield "ffn_down_exps.weight", (experts.count, config.dim, experts.hidden_dim)
+    else:
+        yield from _gated(config, experts.hidden_dim, "_exps", experts.count)
+    if experts.shared_dim:
+        yield from _gated(config, experts.shared_dim, "_shexp")
+        if config.architecture.gated_shared:
+            yield "ffn_gate_inp_shexp.weight", (config.dim,)
+
+
+def _gated(config: ModelConfig, hidden: int, ending: str = "", *counts: int) -> Shapes:
+    """The matrices of a gated unit, or of so many."""
+    yield from _matrix(config, f"ffn_gate{ending}", *counts, hidden, config.dim)
+    yield from _matrix(config, f"ffn_up{ending}", *counts, hidden, config.dim)
+    yield from _matrix(config, f"ffn_down{ending}", *counts, config.dim, hidden)
+
+
+def _per_layer(config: ModelConfig) -> Shapes:
+    if config.per_layer_dim:
+        yield "inp_gate.weight", (config.per_layer_dim, config.dim)
+        yield "proj.weight", (config.dim, config.per_layer_dim)
+        yield "post_norm.weight", (config.dim,)
+
+
+def _optional(config: ModelConfig) -> Shapes:
+    """What a model may have: what rotary frequencies are divided by, and in its layers what is not needed in each."""
+    turned = (layer.rope_dim for layer in config.attention if not config.turns_locally(layer))
+    yield from dict.fromkeys(ROPE_DIVISORS, (max(turned, default=0) // 2,)).items()
+    for i, layer in enumerate(config.attention):
+        if config.architecture.layer_scales:
+            yield f"blk.{i}.layer_output_scale.weight", (1,)
+        if config.architecture.dense_beside_experts and (experts := config.experts_of(i)):
+            yield f"blk.{i}.ffn_down_exps.scale", (experts.count,)
+        if layer.shared_from is not None:
+            yield from ((f"blk.{i}.attn_{part}.weight", (layer.kv_dim, config.dim)) for part in "kv")
+            yield f"blk.{i}.attn_k_norm.weight", (layer.head_dim,)
+
+
+def _matrix(config: ModelConfig, name: str, *shape: int) -> Shapes:
+    yield f"{name}.weight", shape
+    if name in config.biases:
+        yield f"{name}.bias", shape[:-1]
+
+
+def _biases(config: ModelConfig, rows: Mapping[str, int]) -> Shapes:
+    yield from ((f"{name}.bias", (n_rows,)) for name, n_rows in rows.items() if name in config.biases)
+
+
+def check_tensors(config: ModelConfig, tensors: Mapping[str, TensorInfo]) -> None:
+    """Raise ModelFileError unless every tensor is there in its shape and none that would be left out."""
+    expected = set()
+    optional = dict(_optional(config))
+    where = next(iter(tensors.values())).path if tensors else "the model"
+    for name, shape in tensor_shapes(config):
+        if name not in tensors:
+            raise ModelFileError(f"{where}: the tensor {name} is missing.", "The file is not whole: fetch it again.")
+        _check_shape(tensors[name], shape)
+        expected.add(name)
+    for name, tensor in tensors.items():
+        if name in optional:
+            _check_shape(tensor, optional[name])
+        elif name not in expected and not name.endswith(IGNORED_TENSORS):
+            raise UnsupportedModelError(
+                f"{tensor.path}: {name} is not part of a {config.architecture.name} model as this engine runs it.",
+                "Choose another model.",
+            )
+    if config.experts and (config.experts.hidden_dim % EXPERT_ROWS or config.dim % EXPERT_ROWS):
+        raise UnsupportedModelError(
+            f"{where} has experts of {config.experts.hidden_dim} rows for a width of {config.dim}; this engine runs "
+            f"experts in multiples of {EXPERT_ROWS}.",
+            "Choose another model.",
+        )
+    for layer in config.shapes if config.architecture.wide_qk_norms else ():
+        if layer.q_dim % LANES or layer.kv_dim % LANES:
+            raise UnsupportedModelError(
+                f"{where} norms {layer.q_dim} queries and {layer.kv_dim} keys; this engine norms multiples of {LANES}.",
+                "Choose another model.",
+            )
+
+
+def _check_shape(tensor: TensorInfo, shape: tuple[int, ...]) -> None:
+    if tensor.shape != shape:
+        raise ModelFileError(
+            f"{tensor.path}: {tensor.name} has the shape {tensor.shape}, by the metadata it should be {shape}.",
+            "The file is damaged or was written wrongly: fetch it again.",
+        )

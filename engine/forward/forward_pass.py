@@ -1,0 +1,95 @@
+"""The forward pass of every architecture, written down as a program of steps. Comments give shapes per token.
+
+Source: Touvron et al. 2023, with grouped-query attention (Ainslie et al. 2023). What other architectures do differently
+is data (engine/architecture/architectures.py), and None in the weights of those that do without.
+"""
+
+from __future__ import annotations
+
+from engine.architecture.config import ModelConfig
+from engine.forward.buffers import Buffers
+from engine.forward.expert_steps import add_experts, add_normed_experts
+from engine.forward.kv_cache import KVCache
+from engine.forward.per_layer_steps import add_per_layer, add_per_layer_inputs
+from engine.forward.program import Program, Rows
+from engine.forward.query_gates import add_query_gates, add_query_split
+from engine.forward.recurrent_state import RecurrentState
+from engine.forward.recurrent_steps import add_recurrence
+from engine.forward.rope import layer_frequencies
+from engine.forward.steps import (
+    add_attention,
+    add_bias,
+    add_embedding,
+    add_gate,
+    add_logit_cap,
+    add_norm,
+    add_products,
+    add_rotary_tables,
+    add_rotation,
+    add_wide_norms,
+)
+from engine.forward.weights import LayerWeights, ModelWeights
+
+
+def forward(
+    p: Program, config: ModelConfig, weights: ModelWeights, cache: KVCache, state: RecurrentState | None
+) -> Rows:
+    """Write down the forward pass; returns the buffer of logits.
+
+    A layer's results are added to the residual stream by the step that norms it for the next part.
+    """
+    b = Buffers(p, config, weights, cache, state)
+    x, x_norm, delta = b.x, b.x_norm, b.delta
+    rotary = add_rotary_tables(p, layer_frequencies(config, weights.rope_divisors_for(config, cache.max_seq_len)))
+    add_embedding(p, config, weights.embedding, x)  # (dim,)
+    per_layer = add_per_layer_inputs(p, config, weights.per_layer, x, b.free) if weights.per_layer else None
+    added, added_norm, scale = None, None, 1.0
+    for i, layer in enumerate(weights.layers):
+        add_norm(p, config, x, added, layer.attn_norm, x_norm, delta_norm=added_norm, scale=scale)
+        add_products(p, layer.wqkv, x_norm, b.qkv)  # (qkv_dim,)
+        if state is not None and layer.recurrent is not None:
+            add_recurrence(p, config, i, state, b.recurrent, b.qkv, b.mixed)  # (recurrence.dim,)
+        else:
+            _attend(p, config, layer, i, b, rotary[i], cache)  # (q_dim,)
+        add_products(p, [layer.wo], b.mixed, delta)  # (dim,)
+        add_bias(p, layer.wo_bias, delta)
+
+        normed = None if config.architecture.parallel else x_norm
+        add_norm(p, config, x, delta, layer.ffn_norm, normed, delta_norm=layer.attn_post_norm)
+        _feed_forward(p, config, layer, b)  # (dim,)
+        added, added_norm, scale = delta, layer.ffn_post_norm, layer.scale
+        if layer.per_layer is not None and per_layer is not None:
+            add_norm(p, config, x, delta, None, per_layer.x, delta_norm=layer.ffn_post_norm)
+            added_norm = add_per_layer(p, config, layer.per_layer, i, per_layer, delta)  # (dim,)
+    add_norm(p, config, x, added, weights.output_norm, x_norm, delta_norm=added_norm, scale=scale, outputs_only=True)
+    add_products(p, [weights.output], x_norm, b.logits, outputs_only=True)  # (vocab_size,)
+    add_logit_cap(p, config, b.logits)
+    return b.logits
+
+
+def _attend(
+    p: Program, config: ModelConfig, layer: LayerWeights, index: int, b: Buffers, rotary: Rows, cache: KVCache
+) -> None:
+    """Steps: b.mixed = the attention of layer index for b.qkv, whose keys and values go to the cache."""
+    add_query_split(p, config, index, b.qkv, b.gates)
+    add_wide_norms(p, config, layer, index, b.qkv)
+    add_rotation(p, config, layer, index, b.qkv, rotary, cache, b.q_rows)
+    add_attention(p, config, layer, index, b.q_rows, cache, b.mixed)  # (q_dim,)
+    add_query_gates(p, config, index, b.gates, b.mixed)
+
+
+def _feed_forward(p: Program, config: ModelConfig, layer: LayerWeights, b: Buffers) -> None:
+    """Steps: b.delta = the feed-forward layer for b.x_norm, or experts, or both."""
+    if layer.w_down is not None:  # the feed-forward layer, or what is shared beside experts
+        unit = b.units[layer.w_down.columns]
+        add_products(p, layer.w_gate_up, b.x_norm, unit.gate_up)  # (2·hidden_dim,)
+        add_bias(p, layer.gate_up_bias, unit.gate_up)
+        add_gate(p, config, unit)  # (hidden_dim,)
+        add_products(p, [layer.w_down], unit.h, b.delta)  # (dim,)
+        add_bias(p, layer.down_bias, b.delta)
+    if layer.experts is None or b.experts is None:
+        return
+    if (norms := layer.experts.norms) is not None:
+        add_normed_experts(p, config, layer.experts, norms, b.experts, b.x, b.x_norm, b.delta)  # (dim,)
+    else:
+        add_experts(p, config, layer.experts, b.experts, b.x_norm, b.delta, beside=layer.w_down is not None)  # (dim,)

@@ -1,0 +1,26 @@
+"""The steps around attention whose queries have gates beside them, as Qwen3-Next has them; none in other models."""
+
+from __future__ import annotations
+
+from engine.architecture.config import ModelConfig
+from engine.forward.program import Activations, Program, Rows
+from engine.forward.steps import ROWS_TOGETHER
+from engine.kernels.records import PER_TOKEN
+from engine.machine_code import step
+
+
+def add_query_split(p: Program, config: ModelConfig, index: int, qkv: Rows, gates: Rows | None) -> None:
+    """A step: gates, (q_dim,) per token, out of qkv, where each head has them behind its query."""
+    if gates is not None:
+        attention = config.attention[index]
+        sizes = (attention.n_heads, attention.head_dim, 2 * attention.kv_dim)
+        where = (qkv.address, qkv.stride, gates.address, gates.stride)
+        p.add(step("query_gates.split_gates"), PER_TOKEN, 0, ROWS_TOGETHER, *where, *sizes)
+
+
+def add_query_gates(p: Program, config: ModelConfig, index: int, gates: Rows | None, out: Activations) -> None:
+    """A step: attention's results, (q_dim,) per token, times the gates' sigmoids."""
+    if gates is not None:
+        results = (out.floats.address, out.floats.stride, out.quants.address, out.quants.stride)
+        where = (gates.address, gates.stride, *results, config.attention[index].q_dim)
+        p.add(step("query_gates.gate_heads"), PER_TOKEN, 0, ROWS_TOGETHER, *where)

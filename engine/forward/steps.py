@@ -1,0 +1,252 @@
+"""The steps of a forward pass by name: each writes a kernel and its parameters down in the program.
+
+Shapes are those of one token's row, in float32 where nothing else is said. With outputs_only, a step computes only for
+the positions whose logits are wanted, the batch's last ones, and puts those from row 0 on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from engine.architecture.config import ModelConfig
+from engine.forward.kv_cache import KVCache
+from engine.forward.program import Activations, Program, Rows, float_bits
+from engine.forward.rope import Frequencies
+from engine.forward.weights import LayerWeights, Vector
+from engine.kernels import records
+from engine.kernels.records import ATTENTION, FIXED, PER_OUTPUT, PER_TOKEN
+from engine.kernels.sizes import BLOCK, LANES
+from engine.machine_code import step
+from engine.panels import Matrix
+
+CHUNK_BYTES = 48 << 10
+"""Weights of one chunk of a matrix product: long enough to hide its claim, short enough to share evenly."""
+
+ROWS_TOGETHER = 2
+"""Tokens of one chunk of the work between the products."""
+
+CAPPED_TOGETHER = 256
+"""Vectors of logits of one chunk."""
+
+ACTIVATIONS = {"silu": records.SILU, "gelu": records.GELU, "clamped": records.CLAMPED, "relu": records.RELU}
+
+
+def query_rows(p: Program, cache: KVCache) -> Rows:
+    """Queries by key-value head, then token, then head of the group: the rows that attention takes together.
+
+    A row is one head's query: head_dim numbers in the form that the product with the cache's keys reads; a shape's
+    record says how many bytes one takes. A key-value head has batch_size · n_heads / n_kv_heads of them and
+    SPARE_QUERIES more. There is room for the largest of the layers.
+    """
+    parts = (part.record for part in cache.parts.values())
+    n_bytes = max((int(record[records.KV_HEADS] * record[records.Q_HEAD_BYTES]) for record in parts), default=0)
+    array = np.zeros(n_bytes, np.uint8)
+    p.keep(array)
+    return Rows(array, n_bytes)
+
+
+class GatedBuffers:
+    """What a gated unit of one width works with. gate_up: (2·width,). h: what it gives, (width,)."""
+
+    def __init__(self, p: Program, width: int, rows: int | None = None) -> None:
+        self.gate_up = p.floats(2 * width, rows)
+        # Over the gates, unless those are followed by what must be zeros there.
+        self.h = Activations(p, width, rows, floats=None if width % BLOCK else self.gate_up)
+
+
+def add_rotary_tables(p: Program, layers: Sequence[tuple[Frequencies, float]]) -> list[Rows]:
+    """Steps: cosines and sines for the batch's positions, (rope_dim,) each; returns where each layer's will be.
+
+    layers: frequencies and magnitude of each; those that share an array share a table.
+    """
+    tables: dict[int, Rows] = {}
+    for frequencies, magnitude in layers:
+        if id(frequencies) not in tables:
+            table = tables[id(frequencies)] = p.floats(2 * frequencies.size)
+            p.keep(frequencies)
+            where = (table.address, frequencies.ctypes.data, frequencies.size, float_bits(magnitude))
+            p.add(step("rotary.rotary_table"), PER_TOKEN, 0, 64, *where)
+    return [tables[id(frequencies)] for frequencies, _ in layers]
+
+
+def add_embedding(p: Program, config: ModelConfig, embedding: Matrix, x: Rows) -> None:
+    """A step: each token's row of the embedding.
+
+    Where layers' results are scaled before they are added, x is kept divided by that scale instead: norms do not
+    notice, if their epsilon is divided by its square (see `add_norm`).
+    """
+    add_token_rows(p, embedding, x, config.embedding_scale / config.residual_scale)
+
+
+def add_token_rows(p: Program, matrix: Matrix, out: Rows, scale: float) -> None:
+    """A step: each token's row of a matrix, times scale. out: (columns,)."""
+    plan = matrix.plan
+    panels = (matrix.address, plan.n_blocks, plan.panel_bytes)
+    where = (out.address, out.stride, float_bits(scale))
+    p.add(step("matmul.embed", plan.format.name), PER_TOKEN, 0, ROWS_TOGETHER, *panels, *where)
+
+
+def add_norm(
+    p: Program,
+    config: ModelConfig,
+    x: Rows,
+    delta: Rows | None,
+    weight: Vector | None,
+    out: Activations | Rows | None,
+    *,
+    delta_norm: Vector | None = None,
+    scale: float = 1.0,
+    outputs_only: bool = False,
+) -> None:
+    """A step: add delta (normed by delta_norm, if there is one) to x, times scale; then norm x into out.
+
+    x, delta, out: (dim,); x is changed in place, and so is delta if it is normed. weight, delta_norm: (dim,), for
+    all tokens; without weight, out is x. It may be x itself, or None. Both norms have config.norm_eps, for x as
+    `add_embedding` has it; that of delta is an RMS norm.
+    """
+    kind, flags = (PER_OUTPUT, records.OUTPUTS_ONLY) if outputs_only else (PER_TOKEN, 0)
+    flags |= records.CENTRED if config.architecture.norm == "layer" else 0
+    added = (delta.address, delta.stride, _address(delta_norm)) if delta else (0, 0, 0)
+    constants = float_bits(config.norm_eps / config.residual_scale**2) | float_bits(scale) << 32
+    norm = (_address(weight), config.dim | flags, constants)
+    p.add(step("rows.residual_norm"), kind, 0, ROWS_TOGETHER, x.address, x.stride, *added, *norm, *_results(out))
+
+
+def add_products(
+    p: Program, matrices: Sequence[Matrix], x: Activations, y: Rows, *, outputs_only: bool = False
+) -> None:
+    """Steps: y = matrices · x, their outputs side by side.
+
+    matrices: (rows, columns) each. x: (columns,), in the form that each matrix's format reads. y: (sum of their rows,).
+    """
+    add_words(p, matrices, x, outputs_only=outputs_only)
+    offset = 0
+    for matrix in matrices:
+        plan = matrix.plan
+        source = x.form(plan.format.reads)
+        chunk = max(2, CHUNK_BYTES // plan.panel_bytes)
+        weights = (matrix.address, plan.n_blocks, plan.panel_bytes)
+        activations = (source.address, source.stride, y.address + 4 * offset, y.stride)
+        p.add(
+            step("matmul.matmul", plan.format.name),
+            FIXED,
+            plan.n_panels,
+            chunk,
+            *weights,
+            *activations,
+            int(outputs_only),
+        )
+        offset += plan.rows
+
+
+def add_bias(p: Program, bias: Vector | None, rows: Rows) -> None:
+    """A step: rows += bias, if there is one."""
+    if bias is not None:
+        where = (rows.address, rows.stride, _address(bias), -(-bias.size // LANES))
+        p.add(step("rows.add_vector"), PER_TOKEN, 0, ROWS_TOGETHER, *where)
+
+
+def add_words(p: Program, matrices: Sequence[Matrix], x: Activations, *, outputs_only: bool = False) -> None:
+    """A step: x as words, if one of the matrices reads those."""
+    if any(matrix.plan.format.reads == "words" for matrix in matrices):
+        source, target = x.floats, x.words
+        where = (source.address, source.stride, target.address, target.stride, matrices[0].plan.n_blocks)
+        p.add(step("rows.widen"), PER_OUTPUT if outputs_only else PER_TOKEN, 0, ROWS_TOGETHER, *where)
+
+
+def add_wide_norms(p: Program, config: ModelConfig, layer: LayerWeights, index: int, qkv: Rows) -> None:
+    """Steps: norm all queries of a token together, and all its keys, in place, if the model does so.
+
+    qkv: (q_dim + 2·kv_dim,). layer: its q_norm is (q_dim,), its k_norm (kv_dim,), its qkv_bias is not added yet.
+    """
+    if not config.architecture.wide_qk_norms:
+        return
+    add_bias(p, layer.qkv_bias, qkv)
+    q_dim, kv_dim = config.attention[index].q_dim, config.attention[index].kv_dim
+    for norm, offset, width in ((layer.q_norm, 0, q_dim), (layer.k_norm, q_dim, kv_dim)):
+        where = (qkv.address + 4 * offset, qkv.stride, _address(norm), width, float_bits(config.norm_eps))
+        p.add(step("rows.norm_part"), PER_TOKEN, 0, ROWS_TOGETHER, *where)
+
+
+def add_rotation(
+    p: Program,
+    config: ModelConfig,
+    layer: LayerWeights,
+    index: int,
+    qkv: Rows,
+    rotary: Rows,
+    cache: KVCache,
+    q_rows: Rows,
+) -> None:
+    """A step: bias and norms of each head where the model has them, then rotate; keys and values go to the cache.
+
+    qkv: (q_dim + 2·kv_dim,), the queries of all heads, then keys, then values; changed in place. layer: its qkv_bias
+    is (q_dim + 2·kv_dim,), its q_norm and k_norm (head_dim,), unless `add_wide_norms` has done with them. rotary:
+    (rope_dim,), from `add_rotary_tables`. q_rows: where queries go, scaled as config says for their positions; see
+    `query_rows`. cache: takes a key and a value, (head_dim,) each, for every key-value head and position of the batch,
+    in its own type and layout; nothing from a layer that shares those of another, whose qkv are the queries alone.
+    """
+    part, place = cache.place(index)
+    stored_at = place if config.attention[index].shared_from is None else records.STORED_BEFORE
+    where = (qkv.address, qkv.stride, rotary.address, part.record.ctypes.data, stored_at, q_rows.address)
+    vectors = (layer.qkv_bias, layer.q_norm, layer.k_norm)
+    done = config.architecture.wide_qk_norms  # by add_wide_norms
+    before = (*(0 if done else _address(vector) for vector in vectors), float_bits(config.norm_eps))
+    growth = (float_bits(config.query_growth), config.query_growth_span)
+    p.add(step("rotary.rotate_and_store", cache.kv_name), PER_TOKEN, 0, ROWS_TOGETHER, *where, *before, *growth)
+
+
+def add_attention(
+    p: Program,
+    config: ModelConfig,
+    layer: LayerWeights,
+    index: int,
+    q_rows: Rows,
+    cache: KVCache,
+    out: Activations,
+) -> None:
+    """Steps: attention of layer index over its cache: softmax of queries · keys, then the values in that proportion.
+
+    q_rows: as `add_rotation` leaves them. out: (q_dim,). A token sees itself and all before it, or as many positions in
+    all as the layer's window has. Scores are softly capped at ±config.attn_softcap, unless that is 0.
+    layer: its sinks are (n_heads,).
+    """
+    attention, (part, place) = config.attention[index], cache.place(index)
+    what = (q_rows.address, place, attention.window, part.record.ctypes.data, float_bits(config.attn_softcap))
+    results = (*_results(out), _address(layer.sinks))
+    group = str(attention.n_heads // attention.n_kv_heads)
+    p.add(step("attention.attend", cache.kv_name, group), ATTENTION, 0, 1, *what, *results)
+    p.add(step("attention.merge"), PER_TOKEN, 0, ROWS_TOGETHER, *what, *results)
+
+
+def add_gate(p: Program, config: ModelConfig, unit: GatedBuffers) -> None:
+    """A step: the gated unit, activation(gate) · up, number by number, from unit.gate_up to unit.h."""
+    hidden = unit.h.width
+    up_at = 0 if config.architecture.ungated else hidden
+    what = (unit.gate_up.address, unit.gate_up.stride, up_at, hidden)
+    activation = ACTIVATIONS[config.architecture.activation]
+    p.add(step("rows.gate"), PER_TOKEN, 0, ROWS_TOGETHER, *what, *_results(unit.h), activation)
+
+
+def add_logit_cap(p: Program, config: ModelConfig, logits: Rows) -> None:
+    """A step: the final soft cap, in place; nothing without one."""
+    if config.final_softcap:
+        vectors = -(-config.vocab_size // LANES)
+        what = (logits.address, logits.stride, float_bits(config.final_softcap))
+        p.add(step("softcap.cap_logits"), FIXED, vectors, CAPPED_TOGETHER, *what)
+
+
+def _results(out: Activations | Rows | None) -> tuple[int, int, int, int]:
+    """Where a kernel writes activations; rows are for float32 alone, None for nothing."""
+    if out is None:
+        return 0, 0, 0, 0
+    if isinstance(out, Rows):
+        return out.address, out.stride, 0, 0
+    return out.floats.address, out.floats.stride, out.quants.address, out.quants.stride
+
+
+def _address(vector: Vector | None) -> int:
+    """Where a vector lies, which its owner must keep; 0 for none."""
+    return 0 if vector is None else int(vector.ctypes.data)

@@ -1,0 +1,112 @@
+"""Threads that run programs together, and sleep between answers."""
+
+from __future__ import annotations
+
+import os
+import threading
+from struct import Struct
+
+import numpy as np
+import psutil
+
+from engine.forward.program import LINE_BYTES, zeros_in_lines
+from engine.kernels.records import (
+    BATCH_FIELDS,
+    CHUNK_BITS,
+    CLAIM_BYTES,
+    CLAIMS,
+    CLOSED,
+    N_STEPS,
+    N_TOKENS,
+    PLAN_FIELDS,
+    SCRATCH,
+    SCRATCH_BYTES,
+    STATE_FIELDS,
+    STEPS,
+    THREADS,
+    TICKET,
+)
+from engine.machine_code import function, prepare
+
+_GIVEN = Struct("=4q")
+"""What a run is given of its batch: N_TOKENS, POS, N_OUT and TOKENS, which follow each other."""
+
+LEAD = function("team.lead", "void", *("int64",) * 4)
+FOLLOW = function("team.follow", "void", *("int64",) * 4)
+FUNCTIONS = (LEAD, FOLLOW)
+
+
+def default_threads() -> int:
+    """The physical cores that this process may use, by affinity and cgroup quota."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    physical = psutil.cpu_count(logical=False) or allowed
+    return max(1, min(allowed, physical, _cgroup_cores() or allowed))
+
+
+def _cgroup_cores() -> int | None:
+    """Whole cores of a cgroup v2 quota, if there is one."""
+    try:
+        with open("/sys/fs/cgroup/cpu.max") as file:
+            quota, period = file.read().split()
+        return None if quota == "max" else max(1, round(int(quota) / int(period)))
+    except (OSError, ValueError):
+        return None
+
+
+class Team:
+    """A leader (whoever calls `run`) and threads - 1 followers."""
+
+    def __init__(self, table: np.ndarray, threads: int, scratch_bytes: int) -> None:
+        prepare(FUNCTIONS, lambda done, total, name: None)
+        self.threads = threads
+        self._state = np.zeros(STATE_FIELDS, np.int64)
+        self._plan = np.zeros(PLAN_FIELDS * len(table), np.int64)
+        self._table = np.ascontiguousarray(table)
+        each = -(-scratch_bytes // LINE_BYTES) * LINE_BYTES
+        self._scratch = zeros_in_lines(threads * each).reshape(threads, each)
+        self._batch = np.zeros(BATCH_FIELDS, np.int64)
+        self._batch[[STEPS, N_STEPS, THREADS]] = self._table.ctypes.data, len(table), threads
+        self._batch[[SCRATCH, SCRATCH_BYTES]] = self._scratch.ctypes.data, self._scratch.strides[0]
+        self._claims = zeros_in_lines(threads * CLAIM_BYTES)
+        self._batch[CLAIMS] = self._claims.ctypes.data
+        self._arguments = tuple(int(a.ctypes.data) for a in (self._state, self._plan, self._batch))
+        self._runs = 0
+        self._running = self._closing = False
+        self._asleep = 0
+        self._wake = threading.Condition()
+        self._state[TICKET] = CLOSED << CHUNK_BITS
+        self._followers = [
+            threading.Thread(target=self._follow, args=(i,), name=f"team-{i}", daemon=True) for i in range(1, threads)
+        ]
+        for thread in self._followers:
+            thread.start()
+
+    def run(self, tokens: np.ndarray, pos: int, n_out: int) -> None:
+        """Run the program for a batch: int64 token ids at positions pos…, logits for the last n_out of them."""
+        _GIVEN.pack_into(self._batch.data, 8 * N_TOKENS, tokens.size, pos, n_out, tokens.ctypes.data)
+        self._runs += 1
+        self._running = True
+        try:
+            if self._asleep:
+                with self._wake:
+                    self._wake.notify_all()
+            LEAD(*self._arguments, self._runs)
+        finally:
+            self._running = False
+
+    def _follow(self, number: int) -> None:
+        while not self._closing:
+            FOLLOW(*self._arguments, number)
+            with self._wake:
+                self._asleep += 1
+                while not self._running and not self._closing:
+                    self._wake.wait()
+                self._asleep -= 1
+
+    def close(self) -> None:
+        """End the followers; no run may be going on."""
+        self._closing = True
+        with self._wake:
+            self._wake.notify_all()
+        for thread in self._followers:
+            thread.join()

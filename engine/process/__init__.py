@@ -1,0 +1,1 @@
+"""The engine's process, from the inside and as the app sees it."""
