@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from engine.architecture.config import Attention, Experts, ModelConfig
 from engine.architecture.recurrent_tensors import recurrent_shapes
-from engine.checkpoints import TensorInfo
+from engine.checkpoints import TensorInfo, without_leading_ones
 from engine.errors import ModelFileError, UnsupportedModelError
 from engine.kernels.sizes import LANES
 
@@ -196,7 +196,7 @@ def check_tensors(config: ModelConfig, tensors: Mapping[str, TensorInfo]) -> Non
 
 
 def _check_shape(tensor: TensorInfo, shape: tuple[int, ...]) -> None:
-    if tensor.shape != shape:
+    if without_leading_ones(tensor.shape) != without_leading_ones(shape):
         raise ModelFileError(
             f"{tensor.path}: {tensor.name} has the shape {tensor.shape}, by the metadata it should be {shape}.",
             "The file is damaged or was written wrongly: fetch it again.",

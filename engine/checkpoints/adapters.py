@@ -189,7 +189,8 @@ def adapter_of_gguf(gguf: Checkpoint) -> Adapter:
     for foreign, tensor in gguf.tensors.items():
         name, mark, half = foreign.rpartition(".lora_")
         if mark and half in ("a", "b"):
-            halves.setdefault(name, {})[half.upper()] = tensor
+            is_row = len(tensor.shape) == 1
+            halves.setdefault(name, {})[half.upper()] = replace(tensor, shape=(1, *tensor.shape)) if is_row else tensor
         else:
             replaced[foreign] = tensor
     base_name = metadata.get("general.base_model.0.name")

@@ -49,6 +49,12 @@ class TensorInfo:
         return self.n_elements // self.shape[-1] if len(self.shape) > 1 else 1
 
 
+def without_leading_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape as ggml counts dimensions: a matrix of one row is a vector. Something is left of every shape."""
+    first = next((i for i, size in enumerate(shape) if size != 1), len(shape) - 1)
+    return shape[first:]
+
+
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A model on disk.

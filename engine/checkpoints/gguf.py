@@ -17,7 +17,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import overload
 
-from engine.checkpoints.checkpoint import Checkpoint, TensorInfo
+from engine.checkpoints.checkpoint import Checkpoint, TensorInfo, without_leading_ones
 from engine.checkpoints.experts import stack_experts
 from engine.checkpoints.metadata import Metadata
 from engine.checkpoints.splits import part_paths
@@ -286,7 +286,10 @@ def _alignment(reader: _Reader, metadata: Metadata) -> int:
 
 
 def _read_tensor(reader: _Reader, version: int) -> TensorInfo:
-    """One entry of the tensor table; its offset is still relative to the data's beginning."""
+    """One entry of the tensor table; its offset is still relative to the data's beginning.
+
+    Leading ones of its shape say nothing: converters write vectors with and without them.
+    """
     name = reader.text("the name of a tensor", MAX_NAME_BYTES)
     n_dims = reader.number(_U32, f"the number of dimensions of {name}")
     if not 1 <= n_dims <= MAX_DIMS:
@@ -305,7 +308,8 @@ def _read_tensor(reader: _Reader, version: int) -> TensorInfo:
             f"{reader.path}: {name} has the tensor type {kind.name}, which is no longer in use.",
             "Fetch the model in another quantization, such as Q4_K_M or Q8_0.",
         )
-    return TensorInfo(name, tuple(reversed(dims)), kind, reader.path, offset, _n_bytes(reader, name, dims, kind))
+    shape = without_leading_ones(tuple(reversed(dims)))
+    return TensorInfo(name, shape, kind, reader.path, offset, _n_bytes(reader, name, dims, kind))
 
 
 def _n_bytes(reader: _Reader, name: str, dims: list[int], kind: TensorType) -> int:

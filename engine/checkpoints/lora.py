@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.checkpoints.checkpoint import Checkpoint, TensorInfo
+from engine.checkpoints.checkpoint import Checkpoint, TensorInfo, without_leading_ones
 from engine.checkpoints.dequantizable import DEQUANTIZABLE
 from engine.checkpoints.derived import derived, float_bytes, read_floats
 from engine.checkpoints.experts import place_in_stack
@@ -119,7 +119,7 @@ def _adapted(weight: TensorInfo, pairs: Mapping[int, LoraPair]) -> TensorInfo:
         return read_floats(pair.a, 0, pair.a.shape[0]) * pair.scale
 
     kind = TYPE_BY_NAME["F32" if weight.type.name == "F32" else "F16"]
-    n_rows = weight.shape[-2]
+    n_rows = weight.shape[-2] if len(weight.shape) > 1 else 1
 
     def make_rows(first: int, count: int) -> NDArray[np.uint8]:
         rows = read_floats(weight, first, count)
@@ -153,7 +153,7 @@ def _in_order(base: Checkpoint, adapter: Adapter, tensor: TensorInfo) -> TensorI
 
 def _check_shape(base: Checkpoint, adapter: Adapter, name: str, shape: tuple[int, ...]) -> None:
     found = _shape_of(base, name)
-    if found != shape:
+    if found is None or without_leading_ones(found) != without_leading_ones(shape):
         has = "has no such matrix" if found is None else f"has {found}"
         raise ModelFileError(
             f"{adapter.path} changes {name} of shape {shape}, but the base model {base.path} {has}.",

@@ -5,14 +5,14 @@ The one place that knows how GGUF spells them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.architecture.config import ModelConfig
-from engine.architecture.model_tensors import QKV
+from engine.architecture.model_tensors import QKV, tensor_shapes
 from engine.architecture.recurrent_tensors import input_matrices, output_matrix
 from engine.checkpoints import Checkpoint, TensorInfo
 from engine.checkpoints.rows import read_rows
@@ -156,7 +156,7 @@ def load_weights(
     report: Callable[[int, int], None],
 ) -> ModelWeights:
     """Weights from a checkpoint, in panels: mapped from `folder`, or in memory without one."""
-    tensors, architecture = checkpoint.tensors, config.architecture
+    tensors, architecture = _as_configured(checkpoint.tensors, config), config.architecture
     plans: dict[str, list[MatrixPlan]] = {"embedding": [plan_matrix("embedding", tensors["token_embd.weight"])]}
     if not config.tied:
         plans["output"] = [plan_matrix("output", tensors["output.weight"])]
@@ -260,6 +260,12 @@ def _per_layer(
         return None
     gate, projection = matrices(f"{i}.per_layer")
     return PerLayerWeights(gate, projection, norm(f"blk.{i}.post_norm"))
+
+
+def _as_configured(tensors: Mapping[str, TensorInfo], config: ModelConfig) -> dict[str, TensorInfo]:
+    """The tensors in the shapes of the configuration, which they may have without their leading ones."""
+    shapes = {name: shape for name, shape in tensor_shapes(config) if name in tensors}
+    return {**tensors, **{name: replace(tensors[name], shape=shape) for name, shape in shapes.items()}}
 
 
 def _number(vector: Vector | None) -> float:

@@ -166,6 +166,13 @@ def test_stacked_matrices_of_experts(write_model, tmp_path):
     assert np.array_equal(as_bytes(found.data), as_bytes(quantize(experts, GGMLQuantizationType.Q5_1)))
 
 
+def test_a_matrix_of_one_row_is_a_vector(tmp_path):
+    source = tiny_models.write_tiny(tmp_path / "source.gguf", "qwen2moe", leading_ones=True)
+    convert(source, tmp_path / "target.gguf", "Q4_0")
+    gate = open_checkpoint(tmp_path / "target.gguf").tensors["blk.0.ffn_gate_inp_shexp.weight"]
+    assert (gate.shape, gate.type.name) == ((64,), "F32")
+
+
 def test_all_parts_of_a_layer_with_experts_are_converted(tmp_path):
     source = tiny_models.write_tiny(tmp_path / "source.gguf", "glm4moe")
     convert(source, tmp_path / "new.gguf", "Q8_0")

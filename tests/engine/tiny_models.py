@@ -349,6 +349,10 @@ CENTRED = ("command-r", "cohere2")
 """Architectures whose norms take the mean away, and whose attention and feed-forward layer read the same."""
 
 
+LEADING_ONES = ("exp_probs_b.bias", "ffn_gate_inp_shexp.weight")
+"""Endings of the vectors that llama.cpp's converter writes as matrices of one row."""
+
+
 def architecture_of(name):
     return ARCHITECTURES.get(name, name.split("-")[0])
 
@@ -366,6 +370,7 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
     divisors, untied = options.pop("divisors", []), options.pop("untied", False)
     apart, biases = options.pop("apart", False), options.pop("biases", ())
     in_one, shared = options.pop("in_one", arch == "phi3"), options.pop("shared", 0)
+    of_one_row = LEADING_ONES if options.pop("leading_ones", False) else ()
     ignored, qk_norms = options.pop("ignored", 0), options.pop("qk_norms", arch in NORMED)
     pieces = json.loads(VOCABULARY.read_text("utf-8"))
     keys = {
@@ -436,6 +441,7 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
             for expert, its in enumerate(values):
                 writer.add_tensor(tensor.replace("_exps", f".{expert}"), quantize(its, kind), raw_dtype=kind)
         else:
+            values = values[None] if tensor.endswith(of_one_row) else values
             writer.add_tensor(tensor, quantize(values, kind), raw_dtype=kind)
     for i, divisor in enumerate(divisors):
         count = keys["rope.dimension_count"] // 2

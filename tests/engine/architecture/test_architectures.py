@@ -62,6 +62,26 @@ def test_logits_are_the_oracles(tmp_path, name):
     np.testing.assert_array_equal(together, alone[20:])
 
 
+@pytest.mark.parametrize("name", ["ernie4_5-moe", "qwen2moe", "qwen3next"])
+def test_vectors_may_be_matrices_of_one_row(tmp_path, name):
+    logits = []
+    for leading_ones in (False, True):
+        model = open_model(tiny_models.write_tiny(tmp_path / "tiny.gguf", name, leading_ones=leading_ones))
+        logits.append(model.evaluate(IDS, 0).copy())
+        model.close()
+    np.testing.assert_array_equal(*logits)
+
+
+def test_matrices_may_have_one_row(tmp_path):
+    """Of one expert the router has a row, and the stacks have one matrix."""
+    path = tiny_models.write_tiny(tmp_path / "tiny.gguf", "qwen2moe", expert_count=1, expert_used_count=1)
+    expected = reference.ReferenceModel(path).logits(IDS)[-1]
+    model = open_model(path)
+    found = model.evaluate(IDS, 0).copy()
+    model.close()
+    assert np.abs(found - expected).mean() / expected.std() < 2e-4
+
+
 @pytest.mark.parametrize("name", GOLDEN["models"])
 def test_log_probabilities_are_llama_cpps(tmp_path, name):
     model = open_model(tiny_models.write_tiny(tmp_path / "tiny.gguf", name), context=GOLDEN["context"])

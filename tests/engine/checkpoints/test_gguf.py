@@ -76,6 +76,15 @@ def test_the_reference_writer_agrees(tmp_path: Path, write_model) -> None:
     assert np.array_equal(np.frombuffer(raw, np.float32).reshape(tensor.shape), weights)
 
 
+def test_leading_ones_of_a_shape_are_left_out(tmp_path: Path, raw_gguf) -> None:
+    file = raw_gguf(data=bytes(192))
+    file.tensor("row", [8, 1]).tensor("column", [1, 8], offset=32).tensor("one", [1, 1], offset=64)
+    file.tensor("stack", [4, 1, 2, 1], offset=96)
+    tensors = open_checkpoint(file.write(tmp_path / "model.gguf")).tensors
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    assert shapes == {"row": (8,), "column": (8, 1), "one": (1,), "stack": (2, 1, 4)}
+
+
 def test_another_alignment(tmp_path: Path, raw_gguf) -> None:
     file = raw_gguf(alignment=256, data=bytes(260)).key("general.alignment", UINT32, 256)
     file.tensor("a", [1]).tensor("b", [1], offset=256)

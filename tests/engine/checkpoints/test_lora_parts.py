@@ -213,6 +213,16 @@ def test_experts_of_a_gguf_adapter(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found[key], values)
 
 
+def test_matrices_of_one_row_in_a_gguf_adapter(tmp_path: Path) -> None:
+    """A of rank 1, and B for a gate that is a vector."""
+    base = tiny_models.write_tiny(tmp_path / "base.gguf", "qwen2moe")
+    name, rng = "blk.0.ffn_gate_inp_shexp.weight", np.random.default_rng(0)
+    a, b = rng.standard_normal((1, 64), np.float32), rng.standard_normal((1, 1), np.float32)
+    adapter = write_gguf_adapter(tmp_path / "adapter.gguf", {f"{name}.lora_a": a, f"{name}.lora_b": b})
+    plain, found = (values_of(model) for model in (open_checkpoint(base), open_with_base(base, adapter)))
+    np.testing.assert_allclose(found[name], plain[name] + ALPHA * (b @ a)[0], atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("a", "b", "match"),
     [
