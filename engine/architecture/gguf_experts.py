@@ -29,8 +29,7 @@ def experts_from_gguf(
     layers = _layers(meta, arch, n_layers)
     if not any(layers):
         return None
-    wide = f"{arch}.expert_feed_forward_length"
-    hidden_dim = meta.integer(wide if wide in meta else f"{arch}.feed_forward_length", low=1, high=MAX_WIDTH)
+    hidden_dim = _hidden_dim(meta, arch, tensors)
     groups, groups_used = _groups(meta, arch, count, used)
     return Experts(
         layers=layers,
@@ -52,6 +51,17 @@ def _layers(meta: Metadata, arch: str, n_layers: int) -> tuple[bool, ...]:
     dense = meta.integer(f"{arch}.leading_dense_block_count", 0, low=0, high=MAX_LAYERS)
     every = meta.integer(f"{arch}.interleave_moe_layer_step", 0, low=0, high=MAX_LAYERS) or 1
     return tuple(i >= dense and (i + 1) % every == 0 for i in range(n_layers))
+
+
+def _hidden_dim(meta: Metadata, arch: str, tensors: Mapping[str, TensorInfo]) -> int:
+    """The width of an expert; where the file does not say it, or says 0, the one that its tensors have."""
+    width = meta.integer(f"{arch}.expert_feed_forward_length", 0, low=0, high=MAX_WIDTH)
+    if width:
+        return width
+    for name, tensor in tensors.items():
+        if name.endswith(".ffn_down_exps.weight") and tensor.shape[-1] <= MAX_WIDTH:
+            return tensor.shape[-1]
+    return meta.integer(f"{arch}.feed_forward_length", low=1, high=MAX_WIDTH)
 
 
 def _shared_dim(meta: Metadata, architecture: Architecture, hidden_dim: int, tensors: Mapping[str, TensorInfo]) -> int:

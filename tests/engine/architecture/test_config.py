@@ -297,6 +297,26 @@ def test_which_layers_have_experts(tmp_path: Path) -> None:
     assert config.n_layers == 3  # and one that guesses
 
 
+@pytest.mark.parametrize("said", [{"expert_feed_forward_length": 0}, {}])
+@pytest.mark.parametrize("name", ["mixtral", "olmoe", "granitemoe", "qwen2moe", "glm4moe", "gemma4-moe"])
+def test_how_wide_experts_are_without_its_key(tmp_path: Path, name: str, said: dict[str, int]) -> None:
+    """llama.cpp writes 0 into what it saves; older converters knew the width of all experts of a token together."""
+    checkpoint = open_checkpoint(tiny_models.write_tiny(tmp_path / "tiny.gguf", name))
+    full = config_from_gguf(checkpoint.metadata, checkpoint.tensors)
+    arch = full.architecture.name
+    checkpoint.metadata.pop(f"{arch}.expert_feed_forward_length", None)
+    checkpoint.metadata.update({f"{arch}.{key}": value for key, value in said.items()})
+    assert config_from_gguf(checkpoint.metadata, checkpoint.tensors) == full
+
+
+def test_experts_without_a_width_and_without_tensors(tmp_path: Path) -> None:
+    checkpoint = open_checkpoint(tiny_models.write_tiny(tmp_path / "tiny.gguf", "qwen2moe"))
+    del checkpoint.metadata["qwen2moe.expert_feed_forward_length"]
+    tensors = {name: tensor for name, tensor in checkpoint.tensors.items() if "_exps." not in name}
+    with pytest.raises(ModelFileError, match=r"ffn_gate_exps\.weight is missing"):
+        config_from_gguf(checkpoint.metadata, tensors)
+
+
 def test_shared_experts_that_all_are_missing_are_missed(tmp_path: Path) -> None:
     checkpoint = open_checkpoint(tiny_models.write_tiny(tmp_path / "tiny.gguf", "qwen2moe"))
     left = {name: tensor for name, tensor in checkpoint.tensors.items() if "_shexp" not in name}
