@@ -100,9 +100,16 @@ def sizes_of_layers(
         return default
     if not isinstance(value, array):
         return [meta.integer(key, low=low, high=high)] * n_layers
-    if len(value) != n_layers:
-        raise meta.error(f"{key} has {len(value)} elements, it should have {n_layers}.")
-    return [Metadata({key: size}, meta.path).integer(key, low=low, high=high) for size in value]
+    sizes = _of_layers(meta, key, value, n_layers)
+    return [Metadata({key: size}, meta.path).integer(key, low=low, high=high) for size in sizes]
+
+
+def _of_layers(meta: Metadata, key: str, values: Sequence[float], n_layers: int) -> Sequence[float]:
+    """The elements of a list for the layers; it may have more for the blocks behind them, which guess."""
+    n_blocks = meta.get(f"{meta.get('general.architecture')}.block_count")
+    if len(values) not in (n_layers, n_blocks):
+        raise meta.error(f"{key} has {len(values)} elements, it should have {n_layers}.")
+    return values[:n_layers]
 
 
 def _head_dims(meta: Metadata, arch: str, ending: str, head_dim: int, rope_dim: int | None) -> tuple[int, int]:
@@ -137,8 +144,7 @@ def _windows(meta: Metadata, architecture: Architecture, n_layers: int) -> tuple
     window = meta.integer(key, architecture.window, low=0, high=2**32 - 1)
     pattern = meta.get(f"{key}_pattern")
     if isinstance(pattern, (tuple, array)):
-        if len(pattern) != n_layers:
-            raise meta.error(f"{key}_pattern has {len(pattern)} elements, it should have {n_layers}.")
-        return tuple(window if windowed else 0 for windowed in pattern)
+        of_layers = _of_layers(meta, f"{key}_pattern", pattern, n_layers)
+        return tuple(window if windowed else 0 for windowed in of_layers)
     every = meta.integer(f"{key}_pattern", architecture.window_every, low=0, high=MAX_LAYERS)
     return tuple(window if every == 0 or i % every < every - 1 else 0 for i in range(n_layers))

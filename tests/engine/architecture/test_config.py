@@ -79,6 +79,29 @@ def test_which_layers_have_a_window(tmp_path: Path, pattern: object, windows: tu
 
 
 @pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("attention.sliding_window_pattern", [True, True, True, False]),
+        ("attention.head_count", [4, 4, 4, 0]),
+        ("attention.head_count_kv", [2, 2, 2, 0]),
+        ("feed_forward_length", [96, 96, 96, 0]),
+    ],
+)
+def test_lists_may_go_on_for_blocks_that_guess(tmp_path: Path, key: str, values: list[int]) -> None:
+    checkpoint = open_checkpoint(tiny_models.write_tiny(tmp_path / "tiny.gguf", "glm4moe"))
+    checkpoint.metadata["glm4moe.attention.sliding_window"] = 16
+    expected = config_from_gguf(checkpoint.metadata, checkpoint.tensors)
+    assert expected.n_layers == 3
+    for count in (4, 3):
+        checkpoint.metadata[f"glm4moe.{key}"] = array("i", values[:count])
+        assert config_from_gguf(checkpoint.metadata, checkpoint.tensors) == expected
+    for count in (5, 2):
+        checkpoint.metadata[f"glm4moe.{key}"] = array("i", (values * 2)[:count])
+        with pytest.raises(ModelFileError, match=f"{key} has {count} elements, it should have 3"):
+            config_from_gguf(checkpoint.metadata, checkpoint.tensors)
+
+
+@pytest.mark.parametrize(
     ("name", "caps"), [("llama", (0.0, 0.0)), ("qwen3", (0.0, 0.0)), ("gemma3", (0.0, 30.0)), ("gemma2", (50.0, 30.0))]
 )
 def test_soft_caps_count_where_the_architecture_has_them(tmp_path: Path, name: str, caps: tuple[float, ...]) -> None:
