@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_ONE = re.compile(r"(blk\.\d+\.ffn_(?:gate|up|down))\.(\d{1,4})\.weight")
+_ONE = re.compile(r"(blk\.\d+\.ffn_(?:gate|up|down|gate_up))\.(\d{1,4})\.weight")
 
 
 def stack_experts(tensors: Mapping[str, TensorInfo]) -> dict[str, TensorInfo]:

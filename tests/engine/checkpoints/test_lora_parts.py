@@ -200,11 +200,14 @@ def test_what_is_shared_beside_experts(tmp_path: Path, write, name: str, experts
         np.testing.assert_array_equal(found[other], values)
 
 
-def test_experts_of_a_gguf_adapter(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("model", "part", "rows", "columns"), [("mixtral", "down", 64, 96), ("gemma4-moe", "gate_up", 96, 64)]
+)
+def test_experts_of_a_gguf_adapter(tmp_path: Path, model: str, part: str, rows: int, columns: int) -> None:
     """A and B of all experts are a stack each, as llama.cpp has them."""
-    base = tiny_models.write_tiny(tmp_path / "base.gguf", "mixtral")
-    name = "blk.0.ffn_down_exps.weight"
-    pairs = [tuple(halves("", 64, 96, seed=number).values()) for number in range(8)]
+    base = tiny_models.write_tiny(tmp_path / "base.gguf", model)
+    name = f"blk.0.ffn_{part}_exps.weight"
+    pairs = [tuple(halves("", rows, columns, seed=number).values()) for number in range(8)]
     a, b = (np.stack(half) for half in zip(*pairs, strict=True))
     adapter = write_gguf_adapter(tmp_path / "adapter.gguf", {f"{name}.lora_a": a, f"{name}.lora_b": b})
     plain, found = (values_of(model) for model in (open_checkpoint(base), open_with_base(base, adapter)))
