@@ -25,6 +25,8 @@ class Architecture:
     embeddings are multiplied by sqrt(dim). scales_in_file: the file says by what embeddings, queries, a layer's results
     and logits are multiplied; minicpm_scales: if it does not, by MiniCPM's numbers. multiplied_logits: what the file
     has for logits multiplies them, rather than dividing.
+    turning_in_file: the file may say that no layer turns queries and keys by their position; others write the same
+    key, but mean something else by it.
     unturned_every: of so many layers the last does not turn queries and keys by their position (NoPE), 0: all do.
     unturned_without_window: where some layers have a window, the others do not turn.
     window: the sliding window if the file does not say. window_every: of so many layers the last has none, 1: of every
@@ -64,6 +66,7 @@ class Architecture:
     scales_in_file: bool = False
     minicpm_scales: bool = False
     multiplied_logits: bool = False
+    turning_in_file: bool = False
     unturned_every: int = 0
     unturned_without_window: bool = False
     window: int = 0
@@ -162,7 +165,7 @@ ARCHITECTURES = {
         Architecture("phi3", rope_order="neox", gate_in_up=True),
         Architecture("mistral3", rope_order="normal"),
         Architecture("smollm3", rope_order="normal", unturned_every=4),
-        Architecture("granite", rope_order="normal", scales_in_file=True),
+        Architecture("granite", rope_order="normal", scales_in_file=True, turning_in_file=True),
         Architecture("granitemoe", rope_order="normal", scales_in_file=True),
         Architecture("glm4", rope_order="normal", post_norms=True, gate_in_up=True),
         Architecture("chatglm", rope_order="normal", gate_in_up=True),

@@ -85,7 +85,7 @@ class ReferenceModel:
         self.residual_scale = get("residual_scale", 1.4 / self.n_layers**0.5 if mini else 1.0)
         self.logit_divisor = get("logit_scale", self.dim / 256 if mini else 1.0) ** (-1 if self.centred else 1)
         self.log_multiplier = get("rope.scaling.yarn_log_multiplier", 0.0)
-        self.turns = get("rope.scaling.finetuned", True)
+        self.turns = arch != "granite" or get("rope.scaling.finetuned", True)
         self.has_sections = get("rope.dimension_sections") is not None
 
     def logits(self, ids):

@@ -303,6 +303,13 @@ def test_layers_that_turn_where_others_have_a_window(tmp_path: Path) -> None:
     assert turned("exaone4") == [True] * 4
 
 
+@pytest.mark.parametrize(("name", "turned"), [("granite", False), ("granitemoe", True), ("minicpm", True)])
+def test_fine_tuned_for_long_contexts_or_not_turns_granite_alone_off(tmp_path: Path, name: str, turned: bool) -> None:
+    """llama.cpp writes the key into every file that it saves, and reads it as a switch in one architecture."""
+    path = tiny_models.write_tiny(tmp_path / "tiny.gguf", name, **{"rope.scaling.finetuned": False})
+    assert [layer.rope_dim > 0 for layer in config_of(path).attention] == [turned, turned]
+
+
 def test_what_multiplies_embeddings_and_results_of_minicpm(tmp_path: Path) -> None:
     keys = {"embedding_scale": None, "residual_scale": None, "logit_scale": None}
     config = config_of(tiny_models.write_tiny(tmp_path / "tiny.gguf", "minicpm", **keys))
