@@ -90,6 +90,13 @@ class TestSpecialTokens:
             assert tokenizer.encode("END", add_bos=False, parse_special=False) == [3, 2]
             assert tokenizer.encode("END", add_bos=False, parse_special=True) == [4]
 
+    @pytest.mark.parametrize("pre", ["glm4", "glm5", "chatglm-bpe"])
+    def test_a_word_that_no_merges_make_is_a_token_to_glm_since_its_fourth(self, pre: str) -> None:
+        tokenizer = load_tokenizer(bpe_metadata(["h", "e", "y", "he", "hey"], ["h e"], pre=pre))
+        ids = tokenizer.encode("hey", add_bos=False, parse_special=False)
+        assert ids == ([3, 2] if pre == "chatglm-bpe" else [4])
+        assert not tokenizer.add_bos
+
     def test_bos_is_added_on_request(self, spm: Tokenizer) -> None:
         assert spm.add_bos
         assert spm.encode("", add_bos=True, parse_special=False) == [1]
