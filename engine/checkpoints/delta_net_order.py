@@ -1,7 +1,7 @@
 """A delta net's tensors of Hugging Face's format as GGUF has them.
 
 There the value heads that share a key head lie side by side; in GGUF they take the key heads in turn: the first of each
-key head, then the second of each. Source: Qwen 3.5 in llama.cpp's converter.
+key head, then the second of each; Qwen3-Next's stay where they are. Source: both in llama.cpp's converter.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def as_delta_net(tensor: TensorInfo, metadata: Metadata) -> TensorInfo:
         metadata.integer(f"{arch}.ssm.{key}", low=1, high=MAX_WIDTH)
         for key in ("group_count", "time_step_rank", "state_size")
     )
-    if n_keys == n_values or part not in _BY_ROWS + _BY_COLUMNS:
+    if arch == "qwen3next" or n_keys == n_values or part not in _BY_ROWS + _BY_COLUMNS:
         return tensor
     width = 1 if part in _ONE_NUMBER else dim
     begin = 2 * n_keys * dim if part in ("attn_qkv", "ssm_conv1d") else 0

@@ -37,6 +37,11 @@ _TURNED = {2: (".attn_q.weight", ".attn_k.weight"), 1: (".attn_q.bias", ".attn_k
 _TURNING = ("llama", "mistral3", "smollm3", "granite", "granitemoe", "arcee", "minicpm", "deepseek")
 """The architectures of which that is true. Source: llama.cpp's converter, whose classes for these permute both."""
 
+_DELTA_NETS = ("qwen35", "qwen35moe", "qwen3next")
+
+_SHIFTED_NORMS = ("gemma", "gemma2", "gemma3", *_DELTA_NETS)
+"""The architectures whose norms are stored as what they exceed 1 by; Gemma 4's are not. Source: the same."""
+
 
 def open_hugging_face(folder: Path) -> Checkpoint:
     """Read the headers of a model in a folder."""
@@ -129,8 +134,8 @@ def _translated(foreign: Mapping[str, TensorInfo], config: HuggingFaceConfig, ke
 def as_gguf(tensor: TensorInfo, metadata: Metadata) -> TensorInfo:
     """A tensor that has GGUF's name already as GGUF has it, in a model of these keys.
 
-    In LLaMA and its like the rows of queries and keys have another order, Gemma's norms and Qwen 3.5's are stored as
-    what they exceed 1 by, convolutions have a dimension of 1 more; for delta nets, see delta_net_order.py.
+    In LLaMA and its like the rows of queries and keys have another order, some norms are stored as what they exceed 1
+    by, convolutions have a dimension of 1 more; for delta nets, see delta_net_order.py.
     """
     name, arch = tensor.name, metadata.text("general.architecture")
     if arch in _TURNING and name.endswith(_TURNED.get(len(tensor.shape), ())):
@@ -141,8 +146,8 @@ def as_gguf(tensor: TensorInfo, metadata: Metadata) -> TensorInfo:
         return rotary_order(tensor, n_heads)
     if name.endswith(".shortconv.conv.weight") and len(tensor.shape) == 3 and tensor.shape[1] == 1:
         return replace(tensor, shape=(tensor.shape[0], tensor.shape[2]))
-    if arch == "qwen35" and name.startswith("blk."):
+    if arch in _DELTA_NETS and name.startswith("blk."):
         tensor = as_delta_net(tensor, metadata)
-    if arch.startswith(("gemma", "qwen35")) and name.endswith("norm.weight") and not name.endswith("ssm_norm.weight"):
+    if arch in _SHIFTED_NORMS and name.endswith("norm.weight") and not name.endswith("ssm_norm.weight"):
         return as_floats(tensor, "F32", plus=1.0)
     return tensor

@@ -26,6 +26,9 @@ _HUGGING_FACE_OUTSIDE = {
     "norm.weight": "output_norm.weight",
     "embedding_norm.weight": "token_embd_norm.weight",
     "lm_head.weight": "output.weight",
+    "embed_tokens_per_layer.weight": "per_layer_token_embd.weight",
+    "per_layer_model_projection.weight": "per_layer_model_proj.weight",
+    "per_layer_projection_norm.weight": "per_layer_proj_norm.weight",
 }
 _HUGGING_FACE_LAYER = {
     "self_attn.q_proj": "attn_q",
@@ -59,6 +62,17 @@ _GEMMA = {
 }
 """From the second on Gemma norms the results of its two halves as well, by the name that others' next norm has."""
 
+_GEMMA4 = {
+    **_GEMMA,
+    "post_feedforward_layernorm_1": "post_ffw_norm_1",
+    "pre_feedforward_layernorm_2": "pre_ffw_norm_2",
+    "post_feedforward_layernorm_2": "post_ffw_norm_2",
+    "router.proj": "ffn_gate_inp",
+    "per_layer_input_gate": "inp_gate",
+    "per_layer_projection": "proj",
+    "post_per_layer_input_norm": "post_norm",
+}
+
 _LFM2 = {
     "operator_norm": "attn_norm",
     "ffn_norm": "ffn_norm",
@@ -71,6 +85,7 @@ _LFM2 = {
     "feed_forward.w1": "ffn_gate",
     "feed_forward.w2": "ffn_down",
     "feed_forward.w3": "ffn_up",
+    "feed_forward.gate": "ffn_gate_inp",
 }
 
 _QWEN35 = {
@@ -83,15 +98,33 @@ _QWEN35 = {
     "linear_attn.norm": "ssm_norm",
     "linear_attn.out_proj": "ssm_out",
 }
+_QWEN3_NEXT = {
+    "post_attention_layernorm": "post_attention_norm",
+    "linear_attn.in_proj_ba": "ssm_ba",
+    "linear_attn.conv1d": "ssm_conv1d",
+    "linear_attn.norm": "ssm_norm",
+    "linear_attn.out_proj": "ssm_out",
+}
+"""Of the matrix in_proj_qkvz GGUF makes two, with the rows in another order: an adapter of it is refused."""
 
-_VECTORS = {"linear_attn.A_log": "ssm_a", "linear_attn.dt_bias": "ssm_dt.bias"}
+_VECTORS = {
+    "linear_attn.A_log": "ssm_a",
+    "linear_attn.dt_bias": "ssm_dt.bias",
+    "layer_scalar": "layer_output_scale.weight",
+    "router.scale": "ffn_gate_inp.scale",
+    "router.per_expert_scale": "ffn_down_exps.scale",
+}
 """Parts of a layer whose names say neither weight nor bias."""
 
 _OTHERWISE = {
     "lfm2": _LFM2,
+    "lfm2moe": _LFM2,
     "qwen35": _QWEN35,
+    "qwen35moe": _QWEN35,
+    "qwen3next": _QWEN3_NEXT,
     "gemma2": _GEMMA,
     "gemma3": _GEMMA,
+    "gemma4": _GEMMA4,
     "olmo2": _GEMMA,
     "exaone4": _GEMMA,
     "seed_oss": {"post_attention_layernorm": "post_attention_norm"},
@@ -101,7 +134,7 @@ _OTHERWISE = {
 """Parts of a layer that an architecture has under other names; the last three's norm is one before the feed-forward
 layer."""
 
-_EXPERT = re.compile(r"(?:block_sparse_moe|mlp)\.experts\.(\d{1,4})\.(\w+)")
+_EXPERT = re.compile(r"(?:block_sparse_moe|mlp|feed_forward)\.experts\.(\d{1,4})\.(\w+)")
 _EXPERT_PARTS = {
     "w1": "ffn_gate",
     "w2": "ffn_down",

@@ -130,6 +130,16 @@ GEMMA_2 = {
     "ffn_norm": "pre_feedforward_layernorm",
     "post_ffw_norm": "post_feedforward_layernorm",
 }
+GEMMA_4 = {
+    **GEMMA_2,
+    "post_ffw_norm_1": "post_feedforward_layernorm_1",
+    "pre_ffw_norm_2": "pre_feedforward_layernorm_2",
+    "post_ffw_norm_2": "post_feedforward_layernorm_2",
+    "ffn_gate_inp": "router.proj",
+    "inp_gate": "per_layer_input_gate",
+    "proj": "per_layer_projection",
+    "post_norm": "post_per_layer_input_norm",
+}
 GLM_4 = {
     "post_attention_norm": "post_self_attn_layernorm",
     "post_ffw_norm": "post_mlp_layernorm",
@@ -145,6 +155,7 @@ LFM2 = {
     "ffn_gate": "feed_forward.w1",
     "ffn_down": "feed_forward.w2",
     "ffn_up": "feed_forward.w3",
+    "ffn_gate_inp": "feed_forward.gate",
 }
 QWEN35_LAYER = {
     "post_attention_norm": "post_attention_layernorm",
@@ -170,15 +181,17 @@ EXPERT = {
 def foreign_name(name: str, architecture: str) -> str:
     outside = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight"}
     outside["token_embd_norm.weight"] = "model.embedding_norm.weight"
+    outside["per_layer_proj_norm.weight"] = "model.per_layer_projection_norm.weight"
     if not name.startswith("blk."):
         return outside.get(name, "lm_head.weight")
     _, layer, part, *rest = name.split(".")
     names = LAYER | (GEMMA_2 if architecture in ("gemma2", "gemma3") else {})
     names |= {"ffn_up": "mlp.gate_up_proj"} if architecture == "phi3" else {}
-    names |= QWEN35_LAYER if architecture == "qwen35" else {}
+    names |= GEMMA_4 if architecture == "gemma4" else {}
+    names |= QWEN35_LAYER if architecture in ("qwen35", "qwen35moe", "qwen3next") else {}
     if part in ("ssm_a", "ssm_dt"):
         return f"model.layers.{layer}.linear_attn.{'A_log' if part == 'ssm_a' else 'dt_bias'}"
-    names |= LFM2 if architecture == "lfm2" else {}
+    names |= LFM2 if architecture in ("lfm2", "lfm2moe") else {}
     names |= GLM_4 if architecture == "glm4" else {}
     names |= {"ffn_gate_inp": "mlp.gate"} if architecture == "qwen3moe" else {}
     return ".".join(["model.layers", layer, names[part], *rest])

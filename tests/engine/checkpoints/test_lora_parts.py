@@ -14,7 +14,7 @@ from engine.checkpoints import Checkpoint, open_checkpoint, open_with_base
 from engine.checkpoints.derived import read_floats
 from engine.errors import ModelFileError, UnsupportedModelError
 from tests.engine import tiny_models
-from tests.engine.checkpoints.test_huggingface_architectures import EXPERT, foreign_name
+from tests.engine.checkpoints.test_huggingface_architectures import EXPERT, foreign_name, from_qwen35
 
 RANK, ALPHA = 4, 8.0
 QUERIES = "blk.0.attn_q.weight"
@@ -61,22 +61,83 @@ def nothing(name: str, rows: int, columns: int) -> dict[str, np.ndarray]:
     return pair | {f"{name}.lora_B.weight": pair[f"{name}.lora_B.weight"] * 0}
 
 
-@pytest.mark.parametrize("architecture", ["gemma", "gemma2", "gemma3", "qwen3", "llama"])
-def test_norms_are_those_of_the_base_models_architecture(tmp_path: Path, write, architecture: str) -> None:
-    base = tiny_models.write_tiny(tmp_path / "base.gguf", architecture)
-    expected = values_of(open_checkpoint(base))
-    stored_less = np.float32(1 if architecture.startswith("gemma") else 0)
+SHIFTED = ("gemma", "gemma2", "gemma3", "qwen35", "qwen35moe", "qwen3next")
+"""What has norms stored as what they exceed 1 by."""
+
+
+@pytest.mark.parametrize("name", [*SHIFTED, "gemma4", "gemma4-e", "gemma4-moe", "lfm2", "lfm2moe", "qwen3", "llama"])
+def test_norms_are_those_of_the_base_models_architecture(tmp_path: Path, write, name: str) -> None:
+    base, architecture = tiny_models.write_tiny(tmp_path / "base.gguf", name), name.partition("-")[0]
+    plain = values_of(open_checkpoint(base))
+    norms = {key: values[::-1] for key, values in plain.items() if "norm" in key}
+    assert len(norms) > 4
     tensors = {
-        foreign_name(name, architecture): values - stored_less
-        for name, values in expected.items()
-        if name.endswith("norm.weight")
+        foreign_name(key, architecture): values - np.float32(name in SHIFTED and "ssm_norm" not in key)
+        for key, values in norms.items()
     }
-    assert len(tensors) > 4
-    tensors |= nothing("model.layers.0.self_attn.o_proj", *expected["blk.0.attn_output.weight"].shape)
+    output = next(key for key in plain if key.endswith("attn_output.weight"))
+    tensors |= nothing(foreign_name(output, architecture).removesuffix(".weight"), *plain[output].shape)
     found = values_of(open_with_base(base, write_peft(tmp_path / "adapter", write, tensors)))
-    assert found.keys() == expected.keys()
-    for name, values in expected.items():
-        np.testing.assert_allclose(found[name], values, atol=2e-7, err_msg=name)
+    assert found.keys() == plain.keys()
+    for key, values in (plain | norms).items():
+        np.testing.assert_allclose(found[key], values, atol=2e-7, err_msg=key)
+
+
+@pytest.mark.parametrize("name", ["qwen35moe", "qwen3next", "gemma4-moe"])
+def test_vectors_whose_names_say_neither_weight_nor_bias(tmp_path: Path, write, name: str) -> None:
+    base = tiny_models.write_tiny(tmp_path / "base.gguf", name)
+    model = open_checkpoint(base)
+    plain = values_of(model)
+    if name == "gemma4-moe":
+        names = {
+            "layer_output_scale.weight": "layer_scalar",
+            "ffn_gate_inp.scale": "router.scale",
+            "ffn_down_exps.scale": "router.per_expert_scale",
+        }
+    else:
+        names = {"ssm_a": "linear_attn.A_log", "ssm_dt.bias": "linear_attn.dt_bias"}
+    changed = {f"blk.0.{part}": plain[f"blk.0.{part}"][::-1] for part in names}
+    recurrence = config_from_gguf(model.metadata, model.tensors).recurrence
+    tensors = {}
+    for part, foreign in names.items():
+        values = changed[f"blk.0.{part}"]
+        if name == "qwen35moe":
+            values = from_qwen35(values, f"blk.0.{part}", recurrence)
+        elif part == "ssm_a":
+            values = np.log(-values)
+        tensors[f"model.layers.0.{foreign}"] = values
+    output = next(key for key in plain if key.endswith("attn_output.weight"))
+    tensors |= nothing(foreign_name(output, "llama").removesuffix(".weight"), *plain[output].shape)
+    found = values_of(open_with_base(base, write_peft(tmp_path / "adapter", write, tensors)))
+    for key, values in (plain | changed).items():
+        np.testing.assert_allclose(found[key], values, rtol=1e-6, err_msg=key)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "number", "foreign"),
+    [
+        ("lfm2moe", "blk.2.ffn_down_exps.weight", 3, "layers.2.feed_forward.experts.3.w2"),
+        ("lfm2moe", "blk.2.ffn_gate_inp.weight", None, "layers.2.feed_forward.gate"),
+        ("lfm2moe", "blk.0.shortconv.out_proj.weight", None, "layers.0.conv.out_proj"),
+        ("gemma4-moe", "blk.1.ffn_gate_inp.weight", None, "layers.1.router.proj"),
+        ("gemma4-e", "per_layer_model_proj.weight", None, "per_layer_model_projection"),
+        ("qwen3next", "blk.0.ssm_ba.weight", None, "layers.0.linear_attn.in_proj_ba"),
+        ("qwen3next", "blk.0.ssm_out.weight", None, "layers.0.linear_attn.out_proj"),
+        ("qwen35moe", "blk.1.ffn_up_exps.weight", 5, "layers.1.mlp.experts.5.up_proj"),
+    ],
+)
+def test_matrices_with_names_of_their_own(
+    tmp_path: Path, write, name: str, key: str, number: int | None, foreign: str
+) -> None:
+    base = tiny_models.write_tiny(tmp_path / "base.gguf", name)
+    expected = values_of(open_checkpoint(base))
+    changed = expected[key] if number is None else expected[key][number]
+    pair = halves(f"model.{foreign}", *changed.shape)
+    a, b = pair.values()
+    changed += ALPHA / RANK * b @ a
+    found = values_of(open_with_base(base, write_peft(tmp_path / "adapter", write, pair)))
+    for each, values in expected.items():
+        np.testing.assert_allclose(found[each], values, rtol=1e-3, atol=2e-3, err_msg=each)
 
 
 def test_the_norm_behind_gpt_oss_attention(tmp_path: Path, write) -> None:
