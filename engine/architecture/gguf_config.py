@@ -101,6 +101,8 @@ class _Scales:
             return cls(logits=1 / max(scale("logit_scale", 1.0), 1e-6))
         if not architecture.scales_in_file:
             return cls()
+        # Logits are divided by dim / 256, as llama.cpp's converter writes it for MiniCPM; where the key is missing,
+        # llama.cpp takes the inverse, 256 / dim.
         usual = cls(12.0, 0.0, 1.4 / n_layers**0.5, dim / 256) if architecture.minicpm_scales else cls()
         return cls(
             scale("embedding_scale", usual.embeddings), scale("attention.scale", 0.0),
