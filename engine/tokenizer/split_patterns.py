@@ -25,6 +25,9 @@ _QWEN35 = (
 )
 _TEKKEN = rf"{_CASED[0]}|{_CASED[1]}|\p{{N}}|{_CASED_PUNCTUATION}|{_SPACE}"
 _GPT4O = rf"{_CASED[0]}{_CONTRACTION}?|{_CASED[1]}{_CONTRACTION}?|\p{{N}}{{1,3}}|{_CASED_PUNCTUATION}|{_SPACE}"
+_DIGITS_FROM_THE_RIGHT = r"(?>\P{N}*)(?<!\p{N})\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))|\p{N}{3}|\P{N}+"
+_TINY_AYA = rf"[^\r\n\p{{L}}\p{{N}}]?[\p{{L}}\p{{M}}]+{_CONTRACTION}?|\p{{N}}{{1,3}}|{_CASED_PUNCTUATION}|{_SPACE}"
+"""llama.cpp tells no capitals from small letters here, and leaves what stands before digits with the first of them."""
 _BLOOM = r" ?[^(\s|.,!?…。，、।۔،)]+"
 _ASCII_PUNCTUATION = r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~]"""
 _DEEPSEEK3 = (
@@ -71,6 +74,7 @@ _SPLITS: tuple[tuple[str, Split], ...] = (
     ("minicpm5", Split((r"\p{N}{1,3}", _QWEN2.replace(r"|\p{N}|", r"|\p{N}+|")), ignore_merges=True)),
     ("tekken", Split((_TEKKEN,), ignore_merges=True, add_bos=True)),
     ("gpt-4o llama4 kanana2 minimax-m2", Split((_GPT4O,))),
+    ("tiny_aya cohere2moe", Split((_DIGITS_FROM_THE_RIGHT, _TINY_AYA))),
     ("gpt-2 phi-2 gigachat mellum a.x-4.0 mpt olmo jais trillion granite-docling exaone4", Split((_GPT2,))),
     ("starcoder refact command-r smollm codeshell exaone minerva-7b mellum2", Split((r"\p{N}", _GPT2))),
     ("falcon", Split((r"[\p{P}\$\+<=>\^~\|`]+", _GPT2, "[0-9][0-9][0-9]"))),
