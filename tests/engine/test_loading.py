@@ -78,7 +78,7 @@ def test_what_is_compiled_in_two_rounds_is_told_as_two_stages(tmp_path: Path, mo
         prepare(functions, report)
         report(1, 1, "done")
 
-    for user in ("loading", "program"):
+    for user in ("loading", "forward.program"):
         monkeypatch.setattr(f"engine.{user}.prepare", prepare_missing)
     path = tiny_models.write_tiny(tmp_path / "tiny.gguf", "llama")
     told: list[tuple[str, int, int]] = []
