@@ -34,6 +34,7 @@ class Architecture:
     attn_softcap, final_softcap: if the file does not say; 0 is off, None where the architecture has none, whatever the
     file says (llama.cpp writes them into every file that it saves).
     unit_values: values are normed without a weight; where a layer has no matrix for them, they are the keys' product.
+    shared_keys: the last layers may read the keys and values of others, as many as the file says.
     unscaled_queries: queries are not divided by anything. layer_scales: each layer's sum is multiplied by a number, if
     the file has it.
     sinks: each head has a logit without a value, which takes a share of its attention.
@@ -76,6 +77,7 @@ class Architecture:
     final_softcap: float | None = None
     wide_queries_at: int | None = None
     unit_values: bool = False
+    shared_keys: bool = False
     unscaled_queries: bool = False
     layer_scales: bool = False
     sinks: bool = False
@@ -149,6 +151,7 @@ ARCHITECTURES = {
             local_rope_theta=10_000.0,
             final_softcap=0.0,
             unit_values=True,
+            shared_keys=True,
             unscaled_queries=True,
             layer_scales=True,
             dense_beside_experts=True,

@@ -51,7 +51,7 @@ def layers_attention(
                 window=windows[i],
             )
         )
-    shared = _with_shared_keys(meta, arch, layers)
+    shared = _with_shared_keys(meta, arch, layers) if architecture.shared_keys else tuple(layers)
     _check_widths(meta, shared)
     if architecture.query_gates and wide[0] % LANES:
         raise UnsupportedModelError(

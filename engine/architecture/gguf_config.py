@@ -66,7 +66,7 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
         per_layer_dim=_per_layer_dim(meta, arch),
         tied="output.weight" not in tensors,
         qkv_in_one=architecture.recurrent != "delta net" and any(name.endswith(".attn_qkv.weight") for name in tensors),
-        biases=biased_matrices(tensors),
+        biases=biased_matrices(architecture, tensors),
         attn_softcap=_softcap(meta, f"{arch}.attn_logit_softcapping", architecture.attn_softcap),
         final_softcap=_softcap(meta, f"{arch}.final_logit_softcapping", architecture.final_softcap),
         experts=experts,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from engine.architecture.architectures import Architecture
 from engine.architecture.config import Attention, Experts, ModelConfig
 from engine.architecture.recurrent_tensors import recurrent_shapes
 from engine.checkpoints import TensorInfo, without_leading_ones
@@ -31,8 +32,14 @@ EXPERT_ROWS = 16
 Shapes = Iterator[tuple[str, tuple[int, ...]]]
 
 
-def biased_matrices(tensors: Iterable[str]) -> frozenset[str]:
-    """Which matrices have biases in a model with these tensors, in any of its layers."""
+def biased_matrices(architecture: Architecture, tensors: Iterable[str]) -> frozenset[str]:
+    """Which matrices have biases in a model with these tensors, in any of its layers.
+
+    None where values may be the keys' product: no such model has any (llama.cpp refuses them as well), and nobody has
+    said whether the values would have the keys'.
+    """
+    if architecture.unit_values:
+        return frozenset()
     found = {name.split(".")[-2] for name in tensors if name.startswith("blk.") and name.endswith(".bias")}
     return frozenset(name for group in BIASED if found & set(group) for name in group)
 

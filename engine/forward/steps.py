@@ -182,11 +182,13 @@ def add_rotation(
 ) -> None:
     """A step: bias and norms of each head where the model has them, then rotate; keys and values go to the cache.
 
-    qkv: (q_dim + 2·kv_dim,), the queries of all heads, then keys, then values; changed in place. layer: its qkv_bias
-    is (q_dim + 2·kv_dim,), its q_norm and k_norm (head_dim,), unless `add_wide_norms` has done with them. rotary:
-    (rope_dim,), from `add_rotary_tables`. q_rows: where queries go, scaled as config says for their positions; see
-    `query_rows`. cache: takes a key and a value, (head_dim,) each, for every key-value head and position of the batch,
-    in its own type and layout; nothing from a layer that shares those of another, whose qkv are the queries alone.
+    qkv: (qkv_dim,), the queries of all heads, then keys, then values, as far as the layer has matrices for them;
+    changed in place. layer: its qkv_bias is (qkv_dim,), and there is none where values are the keys' product; its
+    q_norm and k_norm are (head_dim,), unless `add_wide_norms` has done with them. rotary: (rope_dim,), from
+    `add_rotary_tables`.
+    q_rows: where queries go, scaled as config says for their positions; see `query_rows`. cache: takes a key and a
+    value, (head_dim,) each, for every key-value head and position of the batch, in its own type and layout; nothing
+    from a layer that shares those of another, whose qkv are the queries alone.
     """
     part, place = cache.place(index)
     stored_at = place if config.attention[index].shared_from is None else records.STORED_BEFORE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from dataclasses import replace
 from pathlib import Path
@@ -216,6 +217,29 @@ def test_numbers_of_gemma_4s_experts_that_do_not_fit(tmp_path: Path, keys: dict[
         checkpoint.metadata[f"gemma4.{key}"] = array("i", value) if isinstance(value, list) else value
     with pytest.raises(EngineError, match=match):
         config_from_gguf(checkpoint.metadata, checkpoint.tensors)
+
+
+@pytest.mark.parametrize("parts", ["q", "qk", "qkv"])
+@pytest.mark.parametrize("name", ["gemma4", "gemma4-e"])
+def test_biases_that_no_gemma_4_has_are_refused(tmp_path: Path, name: str, parts: str) -> None:
+    checkpoint = open_checkpoint(tiny_models.write_tiny(tmp_path / "tiny.gguf", name))
+    tensors = dict(checkpoint.tensors)
+    for matrix, tensor in checkpoint.tensors.items():
+        if re.search(rf"attn_[{parts}]\.weight", matrix):
+            bias = matrix.replace("weight", "bias")
+            tensors[bias] = replace(tensor, name=bias, shape=tensor.shape[:1])
+    with pytest.raises(UnsupportedModelError, match=r"blk\.0\.attn_q\.bias is not part of a gemma4 model"):
+        config_from_gguf(checkpoint.metadata, tensors)
+
+
+def test_layers_share_keys_only_in_models_that_are_made_so(tmp_path: Path) -> None:
+    path = tiny_models.write_tiny(tmp_path / "tiny.gguf", "olmo2", attention__shared_kv_layers=1)
+    checkpoint = open_checkpoint(path)
+    tensors = {
+        name: it for name, it in checkpoint.tensors.items() if not re.match(r"blk\.1\.attn_(k|v|k_norm)\.", name)
+    }
+    with pytest.raises(ModelFileError, match=r"blk\.1\.attn_k\.weight is missing"):
+        config_from_gguf(checkpoint.metadata, tensors)
 
 
 def test_keys_that_a_layer_of_gemma_4_does_not_use_are_left(tmp_path: Path) -> None:
