@@ -285,7 +285,7 @@ _BY_NAME = (
     (r"chatml|dolphin|hermes", "chatml"),
     (r"zephyr|tinyllama.*chat", "zephyr"),
     (r"openchat|starling", "openchat"),
-    (r"gemma-?4.*-it\b", "gemma-4"),
+    (r"gemma-?4(?![\db]).*-it\b", "gemma-4"),
     (r"gemma.*-it\b", "gemma"),
     (r"phi-?3.*instruct", "phi-3"),
     (r"(mis|mix|minis|codes|maths)tral.*instruct|(magis|devs)tral", MISTRAL),
