@@ -9,6 +9,7 @@ llama.cpp repository.
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -113,6 +114,8 @@ def _describe(mix: Mix, metadata: Metadata, tensors: Mapping[str, TensorInfo]) -
 
     def number(key: str, default: int) -> int:
         value = metadata.get(f"{arch}.{key}", default)
+        if isinstance(value, array) and value:
+            value = value[0]  # of the layers' numbers, llama.cpp takes the first layer's
         return value if isinstance(value, int) and value > 0 else default
 
     heads = number("attention.head_count", 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from pathlib import Path
 
@@ -86,6 +87,14 @@ def test_llama_2_7b(mix, expected):
 
 def test_values_of_grouped_heads_get_more_bits_in_q2_k():
     assert counts("Q2_K", *LLAMA_3_8B) == {"F32": 65, "Q2_K": 129, "Q3_K": 64, "Q4_K": 32, "Q6_K": 1}
+
+
+def test_heads_given_layer_by_layer_are_the_first_layer_s():
+    metadata, tensors = model(*LLAMA_3_8B)
+    keys = {f"llama.attention.head_count{part}": array("i", [n] * 32) for part, n in (("", 32), ("_kv", 8))}
+    listed = choose_types(find_mix("Q2_K"), Metadata({**metadata, **keys}), tensors)
+    assert listed == choose_types(find_mix("Q2_K"), metadata, tensors)
+    assert listed["blk.0.attn_v.weight"].name == "Q4_K"
 
 
 def test_the_layers_that_get_more_bits():
