@@ -99,10 +99,11 @@ class Transformer:
     def evaluate_last(self, ids: Sequence[int], pos: int, n_out: int) -> list[NDArray[np.float32]]:
         """As evaluate, with the logits of each of the last n_out tokens, at most MAX_OUTPUTS."""
         self._check(ids, pos, n_out)
-        self.cache.reserve(pos + len(ids), keep=pos > 0)
         if self.state is not None:
             self.state.go_to(pos)
+        # What goes is forgotten first: room that cannot be had may cost all that was in the cache.
         del self.cached_ids[pos:]
+        self.cache.reserve(pos + len(ids), keep=pos > 0)
         tokens = np.array(ids, np.int64)
         last = max(n_out, (len(ids) - 1) % self.batch_size + 1)
         start = 0

@@ -10,7 +10,7 @@ import pytest
 from engine.architecture.config import Attention
 from engine.architecture.gguf_config import config_from_gguf
 from engine.checkpoints import open_checkpoint
-from engine.forward.kv_cache import KVCache
+from engine.forward.kv_cache import CachePart, KVCache
 from engine.loading import load
 from engine.protocol import Load
 from tests.engine import reference, tiny_models
@@ -68,6 +68,29 @@ def test_growing_keeps_what_is_held(tmp_path, kv_type):
     assert model.transformer.cache.capacity == 1024
     np.testing.assert_array_equal(model.evaluate(ids[1000:], 1000), at_once)
     assert model.transformer.cache.capacity == 2048
+    model.close()
+
+
+@pytest.mark.parametrize("pos", [0, 40])
+@pytest.mark.parametrize("name", ["llama", "qwen35"])
+def test_what_is_lost_for_want_of_memory_is_not_gone_on_from(tmp_path, monkeypatch, name, pos):
+    model = open_model(tiny_models.write_tiny(tmp_path / "tiny.gguf", name, context_length=3000))
+    expected = model.evaluate(IDS, 0).copy()
+    model.evaluate(IDS[: pos or 60], 0)
+
+    def none(self, n_ranges):
+        if n_ranges:
+            raise MemoryError
+        return zeros(self, n_ranges)
+
+    zeros = CachePart.zeros
+    monkeypatch.setattr(CachePart, "zeros", none)
+    with pytest.raises(MemoryError):
+        model.evaluate(IDS * 15, pos)
+    monkeypatch.undo()
+    start = model.reusable(IDS[:-1])
+    assert start == pos
+    np.testing.assert_array_equal(model.evaluate(IDS[start:], start), expected)
     model.close()
 
 
