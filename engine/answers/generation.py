@@ -87,13 +87,13 @@ class AnswerText:
         Sets `stopped` if it ends a stop text, `instead` to what stands in its place, None if that is its own text.
         """
         self.instead = None if self._channels is None else self._channels.feed(token_id)
-        if self.instead is None:
-            opening, self._opening = self._opening, ""
-            return opening + self._new(self._certain(self._stream.feed(self._tokenizer.piece_bytes(token_id))))
-        if not self.instead:
+        if self.instead == "":
             return ""
+        opening, self._opening = self._opening, ""
+        if self.instead is None:
+            return opening + self._new(self._certain(self._stream.feed(self._tokenizer.piece_bytes(token_id))))
         # A mark ends what the model wrote before it, and is no part of a stop text.
-        return self.tail(keep_halves=True) + self.instead
+        return opening + self.tail(keep_halves=True) + self.instead
 
     def tail(self, *, keep_halves: bool) -> str:
         """What was held back. keep_halves: the beginning of a character becomes U+FFFD instead of nothing."""

@@ -6,6 +6,7 @@ from array import array
 
 import pytest
 
+from engine.answers.generation import AnswerText
 from engine.chat import choose_format
 from engine.chat.channels import channels_of, encode_answer
 from engine.checkpoints import Metadata
@@ -84,6 +85,19 @@ def test_a_prompt_may_end_in_a_thought(tokenizer: Tokenizer) -> None:
     assert channels_of(tokenizer, ids_of(tokenizer, prompt)).opening + text_of(tokenizer, prompt, ids) == TEXT
     assert encode_answer(tokenizer, ids_of(tokenizer, prompt), TEXT) == ids
     assert channels_of(tokenizer, ids_of(tokenizer, PROMPT)).opening == ""
+
+
+def answer_text(tokenizer: Tokenizer, prompt: str, said: str, *, ended: bool = True) -> str:
+    """The text of an answer as it is told, to its end."""
+    ids = ids_of(tokenizer, said)
+    text = AnswerText(tokenizer, channels_of(tokenizer, ids_of(tokenizer, prompt)), ["STOP"], [])
+    return "".join([*map(text.feed, ids), text.tail(keep_halves=ended)])
+
+
+def test_a_thought_that_the_prompt_has_begun_may_end_at_once(tokenizer: Tokenizer) -> None:
+    said = f"<channel|>Paris.{SAID}"
+    text = f"<think>\n\n</think>\n\nParis.\n\n{TEXT}"
+    assert answer_text(tokenizer, PROMPT + "<|channel>thought\n", said) == text
 
 
 @pytest.mark.parametrize("text", [TEXT, "Paris.", "<think>\nEasy", "<think>\nEasy\n</think>\n\n", f"Hm.\n\n{TEXT}"])
