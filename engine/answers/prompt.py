@@ -127,7 +127,7 @@ def _turns_to_drop(model: LanguageModel, chat_format: ChatFormat, turns: Sequenc
     goal = -(-excess // step) * step
     total = 0
     for n_dropped, turn in enumerate(turns, start=1):
-        for message in chat_format.kept(turn):
+        for message in chat_format.kept(model.tokenizer, turn):
             total += len(model.tokenizer.encode(message.content, add_bos=False, parse_special=False))
             total += MESSAGE_OVERHEAD_TOKENS
         if total >= goal:

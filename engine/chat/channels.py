@@ -73,6 +73,11 @@ class Channels:
         return ""
 
 
+def has_channels(tokenizer: Tokenizer) -> bool:
+    """Whether thoughts stand in channels in this vocabulary, and their marks in an answer's text were put there."""
+    return bool(mark_ids(tokenizer) or _mark_ids(tokenizer))
+
+
 def channels_of(tokenizer: Tokenizer, prompt_ids: Sequence[int]) -> Channels | ThoughtChannel:
     """What reads the channels of an answer behind a prompt, as the vocabulary has them."""
     return ThoughtChannel(tokenizer, prompt_ids) if mark_ids(tokenizer) else Channels(tokenizer, prompt_ids)

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Literal
 
-from engine.chat.channels import CHANNEL
+from engine.chat.channels import CHANNEL, has_channels
 from engine.chat.families import FAMILIES, Family, Slot, recognise
 from engine.chat.markers import defuse, restore, unused_mark
 from engine.chat.templates import ChatTemplate
-from engine.chat.thought_channel import OPEN
 from engine.chat.thoughts import without_thoughts
 from engine.checkpoints.metadata import Metadata
 from engine.errors import TemplateError
@@ -67,13 +66,13 @@ class ChatFormat:
         if isinstance(self.body, ChatTemplate):
             self.body.start()
 
-    def kept(self, messages: Sequence[ChatMessage]) -> Sequence[ChatMessage]:
+    def kept(self, tokenizer: Tokenizer, messages: Sequence[ChatMessage]) -> Sequence[ChatMessage]:
         """What the model reads of the messages: all, or all but thoughts.
 
-        Templates with channels take thoughts in a field of their own, and leave out those of past answers.
+        Where a vocabulary has channels, it is not the model that marked thoughts by words; its template takes them in a
+        field of their own, and leaves out those of past answers.
         """
-        template = self._fixed_text()
-        if CHANNEL not in template and OPEN not in template:
+        if not has_channels(tokenizer):
             return messages
         return [
             ChatMessage(role=each.role, content=without_thoughts(each.content)) if each.role == "assistant" else each
@@ -85,7 +84,7 @@ class ChatFormat:
 
         Special tokens written inside a message stay plain text. Raises TemplateError.
         """
-        messages = self.kept(messages)
+        messages = self.kept(tokenizer, messages)
         mark = unused_mark([*(message.content for message in messages), self._fixed_text()])
         markers = tokenizer.marker_texts
         defused = [

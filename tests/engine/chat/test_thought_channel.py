@@ -117,6 +117,18 @@ def test_the_next_prompt_has_no_thoughts_and_no_tokens_that_somebody_wrote(token
     assert tokenizer.decode(ids).startswith("<bos><|turn>user\nFrance?<turn|><turn|>\n<|turn>model\nParis.<turn|>\n")
 
 
+@pytest.mark.parametrize(
+    "template", [None, "{% for m in messages %}<|turn>{{ m.role }}\n{{ m.content }}<turn|>\n{% endfor %}<|turn>model\n"]
+)
+def test_a_format_that_knows_no_channels_reads_no_thoughts_either(tokenizer: Tokenizer, template: str | None) -> None:
+    metadata = {key: value for key, value in METADATA.items() if key != "tokenizer.chat_template"}
+    chat_format = choose_format(metadata | ({"tokenizer.chat_template": template} if template else {}), "gemma-4-it")
+    messages = [ChatMessage("user", "France?"), ChatMessage("assistant", TEXT), ChatMessage("user", "Spain?")]
+    assert chat_format.name == "gemma-4"
+    assert "Paris." in (prompt := tokenizer.decode(chat_format.encode(tokenizer, messages)))
+    assert "think" not in prompt
+
+
 def test_half_of_the_marks_are_none() -> None:
     tokens = [token for token in METADATA["tokenizer.ggml.tokens"] if token != "<channel|>"]
     types = METADATA["tokenizer.ggml.token_type"][: len(tokens)]
