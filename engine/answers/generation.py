@@ -100,6 +100,11 @@ class AnswerText:
         rest = self._certain(self._stream.flush()) if keep_halves else ""
         return self._new(rest + self._matcher.flush())
 
+    def end(self, *, keep_halves: bool) -> str:
+        """The last of the text. keep_halves: what may be half a mark or half a character is told as what it is."""
+        tail = self.tail(keep_halves=keep_halves)
+        return tail + self._channels.held() if keep_halves and self._channels is not None else tail
+
     def _certain(self, text: str) -> str:
         certain, self.stopped = self._matcher.feed(text)
         return certain
@@ -146,7 +151,7 @@ class _Answer:
                 reason = self._write_tokens(logits)
             finally:
                 self._tell_tokens()
-        tail = self.text.tail(keep_halves=reason == "stop")
+        tail = self.text.end(keep_halves=reason == "stop")
         self.emit(self._finished(reason, tail))
 
     def _read_prompt(self) -> Floats | None:

@@ -160,4 +160,5 @@ def _pieces(tokenizer: Tokenizer, prompt_ids: Sequence[int], ids: Sequence[int])
         instead = channels.feed(token_id)
         pieces.append(stream.feed(tokenizer.piece_bytes(token_id) if instead is None else instead.encode()))
     pieces[:1] = [channels.opening + piece for piece in pieces[:1]]
+    pieces[-1:] = [piece + channels.held() for piece in pieces[-1:]]
     return pieces

@@ -72,6 +72,10 @@ class Channels:
         self._header += self._tokenizer.piece_bytes(token_id)
         return ""
 
+    def held(self) -> str:
+        """What was held back and belongs to the text, now that no more comes: nothing of a header does."""
+        return ""
+
 
 def has_channels(tokenizer: Tokenizer) -> bool:
     """Whether thoughts stand in channels in this vocabulary, and their marks in an answer's text were put there."""

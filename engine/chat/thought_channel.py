@@ -39,23 +39,36 @@ class ThoughtChannel:
         self.opening = THINK_BEGIN if self._thinks else ""
 
     def feed(self, token_id: int) -> str | None:
-        """What stands in the token's place: a mark, or nothing as for the channel's name; None: what the token says."""
+        """What stands in the token's place; None: what the token says.
+
+        That is a mark; nothing, as for the channel's name; or what was held back as a beginning of that and is none.
+        """
         if token_id == self._open:
-            self._header = b""
-            return ""
+            held, self._header = self.held(), b""
+            return held
         if token_id == self._close:
+            held = "" if self._header == HEADER.strip().encode() else self.held()
             ends, self._thinks, self._header = self._thinks, False, None
-            return THINK_END if ends else ""
+            return held + (THINK_END if ends else "")
         if self._header is None:
             self._has_text = True
             return None
         self._header += self._tokenizer.piece_bytes(token_id)
-        _, line_break, begun = self._header.partition(b"\n")
-        if not line_break:
+        header = HEADER.encode()
+        if self._header.startswith(header):
+            begun = self._header.removeprefix(header).decode("utf-8", "replace")
+            before = (THINK_END if self._thinks else "") + ("\n\n" if self._has_text else "")
+            self._header, self._thinks, self._has_text = None, True, True
+            return before + THINK_BEGIN + begun
+        if header.startswith(self._header):
             return ""
-        between = "\n\n" if self._has_text else ""
-        self._header, self._thinks, self._has_text = None, True, True
-        return between + THINK_BEGIN + begun.decode("utf-8", "replace")
+        return self.held()
+
+    def held(self) -> str:
+        """What was held back, now that no more of a channel's name comes."""
+        held, self._header = (self._header or b"").decode("utf-8", "replace"), None
+        self._has_text |= bool(held)
+        return held
 
 
 def encode_with_thoughts(tokenizer: Tokenizer, prompt_ids: Sequence[int], text: str) -> list[int]:

@@ -73,6 +73,10 @@ def text_of(tokenizer: Tokenizer, prompt: str, ids: list[int]) -> str:
         ("<|channel>tho", ""),
         (f"Hm.{SAID}", f"Hm.\n\n{TEXT}"),
         ("Pa<channel|>ris.", "Paris."),
+        ("<|channel>final\nParis.", "final\nParis."),
+        ("<|channel>thin<channel|>Paris.", "thinParis."),
+        ("<|channel>tho<|channel>thought\nEasy: é.<channel|>Paris.", f"tho\n\n{TEXT}"),
+        ("<|channel>thought\nHm.<|channel>thought\nEasy: é.<channel|>Paris.", f"<think>\nHm.\n</think>\n\n\n\n{TEXT}"),
     ],
 )
 @pytest.mark.parametrize("prompt", [PROMPT, PROMPT + "<|channel>thought\n<channel|>", f"<bos>{SAID}"])
@@ -91,13 +95,21 @@ def answer_text(tokenizer: Tokenizer, prompt: str, said: str, *, ended: bool = T
     """The text of an answer as it is told, to its end."""
     ids = ids_of(tokenizer, said)
     text = AnswerText(tokenizer, channels_of(tokenizer, ids_of(tokenizer, prompt)), ["STOP"], [])
-    return "".join([*map(text.feed, ids), text.tail(keep_halves=ended)])
+    return "".join([*map(text.feed, ids), text.end(keep_halves=ended)])
 
 
 def test_a_thought_that_the_prompt_has_begun_may_end_at_once(tokenizer: Tokenizer) -> None:
     said = f"<channel|>Paris.{SAID}"
     text = f"<think>\n\n</think>\n\nParis.\n\n{TEXT}"
     assert answer_text(tokenizer, PROMPT + "<|channel>thought\n", said) == text
+
+
+@pytest.mark.parametrize(("ended", "text"), [(True, "tho"), (False, "")])
+def test_what_may_be_a_thoughts_beginning_is_text_once_the_model_has_ended(
+    tokenizer: Tokenizer, ended: bool, text: str
+) -> None:
+    assert answer_text(tokenizer, PROMPT, "<|channel>tho", ended=ended) == text
+    assert answer_text(tokenizer, PROMPT, "<|channel>Paris is the capital.", ended=ended) == "Paris is the capital."
 
 
 @pytest.mark.parametrize("text", [TEXT, "Paris.", "<think>\nEasy", "<think>\nEasy\n</think>\n\n", f"Hm.\n\n{TEXT}"])
