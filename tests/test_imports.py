@@ -53,9 +53,9 @@ def test_an_app_with_its_database_open_has_no_numpy(home: Path) -> None:
         "    async with app.run_test() as pilot:\n"
         "        found = None\n"
         "        while found is None:\n"
+        "            await pilot.pause(0.01)\n"
         "            with suppress(StorageError):\n"
-        "                await pilot.pause(0.01)\n"
-        "                found = await app.workspace.store.call(list_sessions)\n"
+        "                found = app.workspace and await app.workspace.store.call(list_sessions)\n"
         "asyncio.run(look())\n"
     )
     found = imported_by(program)

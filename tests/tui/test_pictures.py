@@ -61,6 +61,9 @@ def around(stage: Stage, monkeypatch: pytest.MonkeyPatch, scripted_server: Scrip
     monkeypatch.setattr("tui.app.user_paths", lambda: Paths(**relative))
     monkeypatch.setattr("tui.paths.user_paths", lambda: Paths(**relative))
     monkeypatch.setattr(Models, "_survey", lambda self: (MODELS, [ADAPTER]))
+    # The time to the first token is measured; in a picture it is always the same.
+    since_started = property(lambda answer: None if answer.first_token_s is None else 100.0)
+    monkeypatch.setattr("tui.services.answer.Answer.first_token_ms", since_started)
     # Notes in the corner stay until the picture is taken.
     monkeypatch.setattr("tui.app.LlmTuiApp.NOTIFICATION_TIMEOUT", 1000.0)
     return Around(stage, monkeypatch, scripted_server)

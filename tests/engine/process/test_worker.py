@@ -114,7 +114,7 @@ async def test_hello_comes_before_numpy(tmp_path: Path):
     code = (
         "import sys, os\n"
         "sys.argv[0] = 'engine'\n"
-        "from engine import worker\n"
+        "from engine.process import worker\n"
         "assert not {'numpy', 'numba', 'psutil'} & set(sys.modules), sorted(sys.modules)\n"
         "worker.serve(sys.stdin.buffer, sys.stdout.buffer, prepare=lambda: None)\n"
     )
