@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from engine.architecture.architectures import Architecture, Gating
@@ -54,14 +55,19 @@ def _layers(meta: Metadata, arch: str, n_layers: int) -> tuple[bool, ...]:
 
 
 def _hidden_dim(meta: Metadata, arch: str, tensors: Mapping[str, TensorInfo]) -> int:
-    """The width of an expert; where the file does not say it, or says 0, the one that its tensors have."""
+    """The width of an expert; where the file does not say it, or says 0, the one that its tensors have.
+
+    That is the feed-forward width where any of them has it, else what most have: an odd one is not believed.
+    """
     width = meta.integer(f"{arch}.expert_feed_forward_length", 0, low=0, high=MAX_WIDTH)
     if width:
         return width
-    for name, tensor in tensors.items():
-        if name.endswith(".ffn_down_exps.weight") and tensor.shape[-1] <= MAX_WIDTH:
-            return tensor.shape[-1]
-    return meta.integer(f"{arch}.feed_forward_length", low=1, high=MAX_WIDTH)
+    down = (tensor for name, tensor in tensors.items() if name.endswith(".ffn_down_exps.weight"))
+    found = Counter(tensor.shape[-1] for tensor in down if tensor.shape and tensor.shape[-1] <= MAX_WIDTH)
+    dense = meta.get(f"{arch}.feed_forward_length")
+    if not found or any(width == dense for width in found):
+        return meta.integer(f"{arch}.feed_forward_length", low=1, high=MAX_WIDTH)
+    return found.most_common(1)[0][0]
 
 
 def _shared_dim(meta: Metadata, architecture: Architecture, hidden_dim: int, tensors: Mapping[str, TensorInfo]) -> int:
