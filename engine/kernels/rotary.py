@@ -66,9 +66,9 @@ def rotary_table(step, batch, first, last, thread):
 QKV, QKV_STRIDE, ROTARY, SHAPE, LAYER, Q_ROWS, BIAS, Q_NORM, K_NORM, HEAD_EPS = P0, P1, P2, P3, P4, P5, P6, P7, P8, P9
 Q_GROWTH, Q_GROWTH_SPAN = P10, P11
 """Parameters of rotate_and_store: the product's rows; the rotary table; the shape record; the layer in its cache, or
-STORED_BEFORE; query rows; the
-bias of the product's rows (0: none); weights of the norms of a query head and a key head (0: none), and their epsilon
-(float32 bits); by how much queries grow with the logarithm of their position (float32 bits), counted in such spans."""
+STORED_BEFORE; query rows; the bias of the product's rows (0: none); weights of the norms of a query head and a key
+head (0: none), and their epsilon (float32 bits); by how much queries grow with the logarithm of their position
+(float32 bits), counted in such spans."""
 
 
 @inner
