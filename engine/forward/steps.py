@@ -192,7 +192,8 @@ def add_rotation(
     `add_rotary_tables`.
     q_rows: where queries go, scaled as config says for their positions; see `query_rows`. cache: takes a key and a
     value, (head_dim,) each, for every key-value head and position of the batch, in its own type and layout; nothing
-    from a layer that shares those of another, whose qkv are the queries alone.
+    from a layer that shares those of another, whose qkv are the queries alone. LANES positions share the cache's lines:
+    two threads that write the same lines take them from each other (three times as long).
     """
     part, place = cache.place(index)
     stored_at = place if config.attention[index].shared_from is None else records.STORED_BEFORE
@@ -201,7 +202,7 @@ def add_rotation(
     done = config.architecture.long_qk_norms  # by add_long_norms
     before = (*(0 if done else _address(vector) for vector in vectors), float_bits(config.norm_eps))
     growth = (float_bits(config.query_growth), config.query_growth_span)
-    p.add(step("rotary.rotate_and_store", cache.kv_name), PER_TOKEN, 0, ROWS_TOGETHER, *where, *before, *growth)
+    p.add(step("rotary.rotate_and_store", cache.kv_name), PER_TOKEN, 0, LANES, *where, *before, *growth)
 
 
 def add_attention(
