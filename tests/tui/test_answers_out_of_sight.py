@@ -99,7 +99,6 @@ async def test_what_the_database_does_not_have_yet_stays_when_the_session_is_sho
         transcript, answer_id = await hold_an_answer(play)
         play.app.screen.post_message(AnswerGrew(answer_id, " not stored", []))
         await play.until(lambda: sources(transcript, answer_id) == [f"{HELD} not stored"])
-        await play.conversation.rename("Another title")
-        await play.until(lambda: "Another title" in play.shown("ChatHeader"))
+        await play.opening._open.show()
         play.app.screen.post_message(AnswerGrew(answer_id, " more", []))
         await play.until(lambda: sources(transcript, answer_id) == [f"{HELD} not stored more"])

@@ -89,7 +89,7 @@ class Sessions:
             self._interaction.ask(RenameScreen(found.title), rename)
 
     async def _rename(self, session_id: str, title: str) -> None:
-        self._conversation.take_title(await self._history.rename(session_id, title))
+        self._conversation.take_changed(await self._history.rename(session_id, title))
         await self.show()
 
     def pin(self) -> None:
