@@ -364,3 +364,11 @@ async def test_what_is_typed_while_the_session_opens_stays_in_the_box(stage: Sta
         await play.press(*"done")
         await play.until(lambda: play.app.screen.query_one(PromptBox).text == "halfdone")
         assert len(play.conversation.path) == 2
+
+
+async def test_the_archive_is_listed_though_the_session_still_opens(stage: Stage, may_open: asyncio.Event) -> None:
+    async with stage.running(continue_last=True) as play:
+        await play.press("f2", "v")
+        await play.until_shown("Nothing is archived.")
+        may_open.set()
+        await play.until(lambda: play.app.workspace.is_open)
