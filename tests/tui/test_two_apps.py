@@ -114,12 +114,15 @@ async def test_how_answers_are_written_is_as_the_app_before_has_left_it(stage: S
         await play.until_shown("System: Be brief.")
         sessions.set_system(db, session.id, "Rhyme.")
         sessions.set_template(db, session.id, "zephyr")
+        sessions.set_settings(db, session.id, {"temperature": 0.25})
         await play.until_shown("System: Rhyme.")
         claims.release_session(db, session.id, other)
         await play.until(lambda: play.conversation.held_by is None)
         await play.ask("mine")
-        asked = stage.heard(Generate)[-1].prompt
-        assert (asked.messages[0].content, asked.template) == ("Rhyme.", "zephyr")
+        asked = stage.heard(Generate)[-1]
+        assert (asked.prompt.messages[0].content, asked.prompt.template) == ("Rhyme.", "zephyr")
+        assert asked.sampling.temperature == 0.25
+        assert "0.25" in play.shown("#temperature")
     db.close()
 
 

@@ -118,8 +118,10 @@ class OpenSession:
     async def read(self) -> None:
         """Take over what the database has of the session."""
         assert self.session is not None
-        self.session = await self._store.call(sessions.get_session, self.session.id)
+        before, self.session = self.session, await self._store.call(sessions.get_session, self.session.id)
         self.path = await self._store.call(tree.path, self.session.id)
+        if self.session.settings != before.settings and not self._has_unsaved_sampling:
+            self.sampling = sampling_of(self.session.settings, self.default_sampling)
 
     async def show(self) -> None:
         """Read the session, and show it."""
