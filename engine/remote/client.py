@@ -276,17 +276,13 @@ class RemoteClient(Engine):
 
 def _tokens(told: Any) -> tuple[list[int], list[str]]:
     """Token ids and texts from llama.cpp's or vLLM's answer; no texts where it has none."""
-    tokens = told.get("tokens") if isinstance(told, dict) else None
-    if not isinstance(tokens, list):
+    listed = told.get("tokens") if isinstance(told, dict) else None
+    tokens = [each if isinstance(each, dict) else {"id": each} for each in listed] if isinstance(listed, list) else None
+    if tokens is None or not all(isinstance(token.get("id"), int) for token in tokens):
         raise ServerError("The server does not tell tokens.", "Use a model on this machine for that.")
-    ids: list[int] = []
-    pieces: list[str] = []
-    for token in tokens:
-        ids.append(int(token["id"]) if isinstance(token, dict) else int(token))
-        if isinstance(token, dict) and isinstance(token.get("piece"), str):
-            pieces.append(token["piece"])
+    pieces = [token["piece"] for token in tokens if isinstance(token.get("piece"), str)]
     texts = told.get("token_strs")
-    return ids, pieces or ([str(text) for text in texts] if isinstance(texts, list) else [])
+    return [token["id"] for token in tokens], pieces or (list(map(str, texts)) if isinstance(texts, list) else [])
 
 
 def _stopped(command: Request) -> Finished | Failed:

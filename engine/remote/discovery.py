@@ -79,7 +79,7 @@ def _short_names(entry: Table) -> set[str]:
     """What a user may call a model whose id is a path."""
     path = PurePath(entry["id"])
     aliases = entry.get("aliases")
-    return {path.name, path.stem, *(aliases if isinstance(aliases, list) else [])}
+    return {path.name, path.stem, *(map(str, aliases) if isinstance(aliases, list) else [])}
 
 
 def _some(entries: list[Table]) -> str:
