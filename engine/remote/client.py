@@ -140,8 +140,6 @@ class RemoteClient(Engine):
     def _gone(self) -> EngineGoneError:
         return EngineGoneError(f"The connection to {self._config.host} was closed.", "Open it again.")
 
-    # Tasks: one for each command that takes time
-
     def _begin(self, command: Request, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work, name=f"server {command.request_id}")
         self._tasks[task] = command.request_id
@@ -188,8 +186,6 @@ class RemoteClient(Engine):
     def _notice(self, name: str, text: str) -> None:
         self._deliver(Notice(request_id=name, text=text))
 
-    # Models
-
     async def _load(self, command: Load) -> None:
         began_s = time.monotonic()
         self._open = None
@@ -216,8 +212,6 @@ class RemoteClient(Engine):
         if self._open is None:
             raise EngineError("No model of a server is open.", "Open one first.")
         return self._open
-
-    # Tokens
 
     async def _tokenize(self, command: Tokenize) -> None:
         body = tokenize_body(
