@@ -8,8 +8,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.errors import UnsupportedModelError
 from engine.kernels.number_formats import Reads
-from engine.kernels.records import BLOCK_BYTES, STEP_FIELDS, WORD_BLOCK_BYTES
+from engine.kernels.records import BLOCK_BYTES, MOST_UNITS, STEP_FIELDS, WORD_BLOCK_BYTES
 from engine.kernels.sizes import BLOCK, TOKEN_PAD
 from engine.machine_code import Function, prepare
 from engine.reports import ReportKernels
@@ -82,7 +83,12 @@ class Program:
         self._kept.extend(objects)
 
     def add(self, function: Function, unit_kind: int, units: int, chunk_units: int, *parameters: int) -> None:
-        """Append a step."""
+        """Append a step. Raises UnsupportedModelError for more units than the team counts."""
+        if units > MOST_UNITS:
+            raise UnsupportedModelError(
+                f"A step of this model has {units} units of work; this engine counts to {MOST_UNITS}.",
+                "Choose another model.",
+            )
         step = [unit_kind, units, chunk_units, *parameters]
         self._steps.append((function, step + [0] * (STEP_FIELDS - 1 - len(step))))
 
