@@ -19,10 +19,10 @@ LINE_BYTES = 64
 """Rows begin on cache lines."""
 
 
-def zeros_in_lines(n_bytes: int) -> NDArray[np.uint8]:
-    """So many zeros, from the beginning of a cache line on."""
-    memory = np.zeros(n_bytes + LINE_BYTES, np.uint8)
-    start = -memory.ctypes.data % LINE_BYTES
+def aligned_zeros(n_bytes: int, alignment: int = LINE_BYTES) -> NDArray[np.uint8]:
+    """So many zeros, from the beginning of a cache line on, or of something larger."""
+    memory = np.zeros(n_bytes + alignment, np.uint8)
+    start = -memory.ctypes.data % alignment
     return memory[start : start + n_bytes]
 
 
@@ -74,7 +74,7 @@ class Program:
             stride += LINE_BYTES  # an odd number of lines: rows spread over the cache's sets
         if over is not None and over.array.size >= count * stride:
             return Rows(over.array.reshape(-1)[: count * stride].reshape(count, stride), stride)
-        memory = zeros_in_lines(count * stride)
+        memory = aligned_zeros(count * stride)
         self.keep(memory)
         return Rows(memory.reshape(count, stride), stride)
 
