@@ -25,7 +25,7 @@ from engine.kernels.superblocks import (
     MINIMA,
     SCALES,
     SIZE,
-    keep_below,
+    keep_below_16,
     pack_high_bits,
     pack_levels,
 )
@@ -125,10 +125,10 @@ def _fit(sum_w, sum_x, sums):
 
 
 @inner
-def _search(tile, factors, size, levels, begin, step, steps, by_size, by_sums):
+def _search(tile, factors, size, levels, begin, steps, by_size, by_sums):
     """Scale and minimum (as a number to subtract) of a group: x ≈ scale · level - minimum.
 
-    Candidates stretch the range of the weights over levels + begin, + begin + step, … levels; by_size: the error is the
+    Candidates stretch the range of the weights over levels + begin, + begin + 0.1, … levels; by_size: the error is the
     sum of sizes, not of squares; by_sums: of squares, from the fit's sums. The third result, only then: what the best
     error is of the squared weights.
     """
@@ -148,7 +148,7 @@ def _search(tile, factors, size, levels, begin, step, steps, by_size, by_sums):
     else:
         best = _read_error(tile, factors, size, low, stretch, top, scale, low, not by_size)
     for i in range(steps + 1):
-        stretch = lanes.mul(constant(begin + step * i + levels), inverse(lanes.sub(high, low)))
+        stretch = lanes.mul(constant(begin + 0.1 * i + levels), inverse(lanes.sub(high, low)))
         sums = _sums(tile, factors, size, low, stretch, top)
         new_scale, new_low, determinant = _fit(sum_w, sum_x, sums)
         if by_sums:
@@ -163,17 +163,17 @@ def _search(tile, factors, size, levels, begin, step, steps, by_size, by_sums):
 
 
 @inner
-def _search_groups(scratch, size, levels, begin, step, steps, coarse):
+def _search_groups(scratch, size, levels, begin, steps, coarse):
     """Scales and minima of all groups; the largest of each."""
     most_scale = most_minimum = constant(0)
     factors = scratch + FACTORS
     for group in range(SIZE // size):
         tile = scratch + group * size * VECTOR
         _weigh(tile, size, factors, not coarse)
-        scale, low, left = _search(tile, factors, size, levels, begin, step, steps, coarse, not coarse)
+        scale, low, left = _search(tile, factors, size, levels, begin, steps, coarse, not coarse)
         if not coarse and lanes.largest(lanes.sub(constant(ROUNDING), left)) > 0:
             # Only for the lanes that need it: a superblock may not depend on its neighbours.
-            better_scale, better_low, _ = _search(tile, factors, size, levels, begin, step, steps, False, False)
+            better_scale, better_low, _ = _search(tile, factors, size, levels, begin, steps, False, False)
             scale = where_less(left, constant(ROUNDING), better_scale, scale)
             low = where_less(left, constant(ROUNDING), better_low, low)
         store_f32x16(scratch + SCALES + group * VECTOR, scale)
@@ -211,11 +211,23 @@ def _pack_six_bits(scales, minima, out):
         for values, at in ((scales, i), (minima, i + 4)):
             high = truncated(lanes.mul(weight(values, i + 4), constant(1 / 16)))
             store_bytes(lanes.add(weight(values, i), lanes.mul(high, constant(64))), out + at * LANES)
-    keep_below(scales + 4 * VECTOR, 4, 16)
-    keep_below(minima + 4 * VECTOR, 4, 16)
+    keep_below_16(scales + 4 * VECTOR, 4)
+    keep_below_16(minima + 4 * VECTOR, 4)
     for i in range(4):
         value = lanes.add(weight(scales, i + 4), lanes.mul(weight(minima, i + 4), constant(16)))
         store_bytes(value, out + (8 + i) * LANES)
+
+
+@inner
+def _level_eight_groups(scratch, levels, begin, steps, out):
+    """Weights to levels, in place; units, and scales and minima of six bits to `out`."""
+    most_scale, most_minimum = _search_groups(scratch, 32, levels, begin, steps, False)
+    unit = _whole_scales(scratch + SCALES, 8, most_scale, 63)
+    minimum_unit = _whole_scales(scratch + MINIMA, 8, most_minimum, 63)
+    _level_groups(scratch, 32, levels, unit, minimum_unit)
+    store_half(unit, out)
+    store_half(minimum_unit, out + 2 * LANES)
+    _pack_six_bits(scratch + SCALES, scratch + MINIMA, out + 4 * LANES)
 
 
 @exported
@@ -224,7 +236,7 @@ def quantize_q2_k(source, n_blocks, target, scratch):
     out = scratch + BYTES
     for first in range(0, n_blocks, LANES):
         load_tile(source + first * SIZE * 4, SIZE, scratch)
-        most_scale, most_minimum = _search_groups(scratch, 16, 3, -0.5, 0.1, 15, True)
+        most_scale, most_minimum = _search_groups(scratch, 16, 3, -0.5, 15, True)
         unit = _whole_scales(scratch + SCALES, 16, most_scale, 15)
         minimum_unit = _whole_scales(scratch + MINIMA, 16, most_minimum, 15)
         _level_groups(scratch, 16, 3, unit, minimum_unit)
@@ -244,13 +256,7 @@ def quantize_q4_k(source, n_blocks, target, scratch):
     out = scratch + BYTES
     for first in range(0, n_blocks, LANES):
         load_tile(source + first * SIZE * 4, SIZE, scratch)
-        most_scale, most_minimum = _search_groups(scratch, 32, 15, -1.0, 0.1, 20, False)
-        unit = _whole_scales(scratch + SCALES, 8, most_scale, 63)
-        minimum_unit = _whole_scales(scratch + MINIMA, 8, most_minimum, 63)
-        _level_groups(scratch, 32, 15, unit, minimum_unit)
-        store_half(unit, out)
-        store_half(minimum_unit, out + 2 * LANES)
-        _pack_six_bits(scratch + SCALES, scratch + MINIMA, out + 4 * LANES)
+        _level_eight_groups(scratch, 15, -1.0, 20, out)
         for pair in range(4):
             pack_levels(scratch, pair * 64, 32, 2, 16, out + (16 + 32 * pair) * LANES)
         store_tile(out, 144, min(LANES, n_blocks - first), target + first * 144)
@@ -262,13 +268,7 @@ def quantize_q5_k(source, n_blocks, target, scratch):
     out = scratch + BYTES
     for first in range(0, n_blocks, LANES):
         load_tile(source + first * SIZE * 4, SIZE, scratch)
-        most_scale, most_minimum = _search_groups(scratch, 32, 31, -0.5, 0.1, 15, False)
-        unit = _whole_scales(scratch + SCALES, 8, most_scale, 63)
-        minimum_unit = _whole_scales(scratch + MINIMA, 8, most_minimum, 63)
-        _level_groups(scratch, 32, 31, unit, minimum_unit)
-        store_half(unit, out)
-        store_half(minimum_unit, out + 2 * LANES)
-        _pack_six_bits(scratch + SCALES, scratch + MINIMA, out + 4 * LANES)
+        _level_eight_groups(scratch, 31, -0.5, 15, out)
         pack_high_bits(scratch, 16, out + 16 * LANES)
         for pair in range(4):
             pack_levels(scratch, pair * 64, 32, 2, 16, out + (48 + 32 * pair) * LANES)

@@ -17,7 +17,7 @@ from engine.kernels import lanes
 from engine.kernels.jit import exported, inner
 from engine.kernels.memory import load_f32x16, store_f32x16
 from engine.kernels.sizes import LANES
-from engine.kernels.superblocks import BYTES, FACTORS, HUGE, SCALES, SIZE, keep_below, pack_high_bits, pack_levels
+from engine.kernels.superblocks import BYTES, FACTORS, HUGE, SCALES, SIZE, keep_below_16, pack_high_bits, pack_levels
 from engine.kernels.tiles import (
     VECTOR,
     as_half,
@@ -131,7 +131,7 @@ def _pack_signed_six_bits(scales, out):
             high = lanes.add(high, lanes.mul(top, power))
             power = lanes.mul(power, constant(4))
         store_bytes(high, out + (8 + i) * LANES)
-    keep_below(scales, 16, 16)
+    keep_below_16(scales, 16)
     for i in range(8):
         value = lanes.add(weight(scales, i), lanes.mul(weight(scales, i + 8), constant(16)))
         store_bytes(value, out + i * LANES)
@@ -182,7 +182,7 @@ def quantize_q6_k(source, n_blocks, target, scratch):
         _level_signed_groups(scratch, 32, unit)
         for half in range(2):
             _pack_upper(scratch, half * 128, out + (128 + 32 * half) * LANES)
-        keep_below(scratch, SIZE, 16)
+        keep_below_16(scratch, SIZE)
         for half in range(2):
             for part in range(2):
                 pack_levels(scratch, half * 128 + 32 * part, 64, 2, 16, out + (64 * half + 32 * part) * LANES)

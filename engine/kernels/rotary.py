@@ -10,7 +10,7 @@ from engine.kernels import lanes
 from engine.kernels.cache_layout import store_key, store_query, store_value
 from engine.kernels.jit import inner, kernel
 from engine.kernels.kv_types import kv_type
-from engine.kernels.memory import field, load_f32, load_f32x16, load_f64, store_f32, store_f32x16
+from engine.kernels.memory import field, load_f32, load_f32x16, load_f64, store_f32
 from engine.kernels.records import (
     HALF_APART,
     HEAD_DIM,
@@ -41,7 +41,7 @@ from engine.kernels.records import (
     STORED_BEFORE,
     UNIT_VALUES,
 )
-from engine.kernels.rows import VECTOR
+from engine.kernels.rows import VECTOR, add_to_row
 from engine.kernels.sizes import LANES
 
 TABLE, FREQUENCIES, N_PAIRS, MAGNITUDE = P0, P1, P2, P3
@@ -126,13 +126,6 @@ def weigh_head(x, weight, dim):
         store_f32(x + 4 * i, load_f32(x + 4 * i) * load_f32(weight + 4 * i))
 
 
-@inner
-def add_bias(x, bias, n):
-    """Add n numbers to x, in whole vectors."""
-    for i in range((n + LANES - 1) // LANES):
-        store_f32x16(x + i * VECTOR, lanes.add(load_f32x16(x + i * VECTOR), load_f32x16(bias + i * VECTOR)))
-
-
 def rotate_and_store(kv_name: str) -> Any:
     """The step for a cache of that type."""
     kv = kv_type(kv_name)
@@ -159,7 +152,8 @@ def rotate_and_store(kv_name: str) -> Any:
             pos = field(batch, POS) + t
             larger = np.float32(1.0 + growth * np.log(1.0 + pos // field(step, Q_GROWTH_SPAN)))
             if field(step, BIAS):
-                add_bias(row, field(step, BIAS), (heads + (2 * kv_heads if stores else 0)) * dim)
+                width = (heads + (2 * kv_heads if stores else 0)) * dim
+                add_to_row(row, field(step, BIAS), (width + LANES - 1) // LANES)
             for h in range(heads):
                 x = row + 4 * h * dim
                 norm_and_rotate(x, field(step, Q_NORM), dim, eps, table, pairs, apart, late)
