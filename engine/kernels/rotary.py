@@ -20,17 +20,6 @@ from engine.kernels.records import (
     KV_HEADS,
     NORMED_TURNED,
     P0,
-    P1,
-    P2,
-    P3,
-    P4,
-    P5,
-    P6,
-    P7,
-    P8,
-    P9,
-    P10,
-    P11,
     POS,
     Q_HEAD_BYTES,
     Q_ROW_BYTES,
@@ -44,7 +33,7 @@ from engine.kernels.records import (
 from engine.kernels.rows import VECTOR, add_to_row
 from engine.kernels.sizes import LANES
 
-TABLE, FREQUENCIES, N_PAIRS, MAGNITUDE = P0, P1, P2, P3
+TABLE, FREQUENCIES, N_PAIRS, MAGNITUDE = range(P0, P0 + 4)
 """Parameters of rotary_table: cosines and sines (pairs of float32, per token), float64 angles a position, their number,
 and a factor (float32 bits)."""
 
@@ -63,8 +52,8 @@ def rotary_table(step, batch, first, last, thread):
             store_f32(row + 8 * i + 4, np.float32(np.sin(angle)) * factor)
 
 
-QKV, QKV_STRIDE, ROTARY, SHAPE, LAYER, Q_ROWS, BIAS, Q_NORM, K_NORM, HEAD_EPS = P0, P1, P2, P3, P4, P5, P6, P7, P8, P9
-Q_GROWTH, Q_GROWTH_SPAN = P10, P11
+QKV, QKV_STRIDE, ROTARY, SHAPE, LAYER, Q_ROWS, BIAS, Q_NORM, K_NORM, HEAD_EPS = range(P0, P0 + 10)
+Q_GROWTH, Q_GROWTH_SPAN = range(P0 + 10, P0 + 12)
 """Parameters of rotate_and_store: the product's rows; the rotary table; the shape record; the layer in its cache, or
 STORED_BEFORE; query rows; the bias of the product's rows (0: none); weights of the norms of a query head and a key
 head (0: none), and their epsilon (float32 bits); by how much queries grow with the logarithm of their position

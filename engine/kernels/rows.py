@@ -19,17 +19,6 @@ from engine.kernels.records import (
     N_TOKENS,
     OUTPUTS_ONLY,
     P0,
-    P1,
-    P2,
-    P3,
-    P4,
-    P5,
-    P6,
-    P7,
-    P8,
-    P9,
-    P10,
-    P11,
     RELU,
     WORD_BLOCK_BYTES,
 )
@@ -54,7 +43,7 @@ def widen_row(x, out, n_blocks):
         widen_block(x + block * 4 * BLOCK, out + block * WORD_BLOCK_BYTES)
 
 
-ADD_ROWS, ADD_STRIDE, ADDED, ADDED_VECTORS = P0, P1, P2, P3
+ADD_ROWS, ADD_STRIDE, ADDED, ADDED_VECTORS = range(P0, P0 + 4)
 """Parameters of add_vector: rows of float32 and their stride, what is added to each, and its length in vectors."""
 
 
@@ -74,7 +63,7 @@ def add_to_row(row, added, vectors):
         store_f32x16(row + at, lanes.add(load_f32x16(row + at), load_f32x16(added + at)))
 
 
-WORDS_FROM, WORDS_FROM_STRIDE, WORDS_TO, WORDS_TO_STRIDE, WORDS_BLOCKS = P0, P1, P2, P3, P4
+WORDS_FROM, WORDS_FROM_STRIDE, WORDS_TO, WORDS_TO_STRIDE, WORDS_BLOCKS = range(P0, P0 + 5)
 """Parameters of widen: rows of float32 and of words with their strides, blocks of a row."""
 
 
@@ -131,7 +120,7 @@ def norm_row(out, x, weight, n, eps, is_centred):
             store_f32x16(out + i * VECTOR, load_f32x16(x + i * VECTOR))
 
 
-PART, PART_STRIDE, PART_WEIGHT, PART_WIDTH, PART_EPS = P0, P1, P2, P3, P4
+PART, PART_STRIDE, PART_WEIGHT, PART_WIDTH, PART_EPS = range(P0, P0 + 5)
 """Parameters of norm_part: where the part begins in row 0, the rows' stride, the norm's weight, the part's width (whole
 vectors), epsilon (float32 bits)."""
 
@@ -145,20 +134,20 @@ def norm_part(step, batch, first, last, thread):
         scale_to_unit(part, part, field(step, PART_WEIGHT), field(step, PART_WIDTH), eps)
 
 
-NORM_X, NORM_X_STRIDE, DELTA, DELTA_STRIDE, POST_WEIGHT, NORM_WEIGHT, DIM, EPS, OUT, OUT_STRIDE, QUANT, QUANT_STRIDE = (
-    P0,
-    P1,
-    P2,
-    P3,
-    P4,
-    P5,
-    P6,
-    P7,
-    P8,
-    P9,
-    P10,
-    P11,
-)
+(
+    NORM_X,
+    NORM_X_STRIDE,
+    DELTA,
+    DELTA_STRIDE,
+    POST_WEIGHT,
+    NORM_WEIGHT,
+    DIM,
+    EPS,
+    OUT,
+    OUT_STRIDE,
+    QUANT,
+    QUANT_STRIDE,
+) = range(P0, P0 + 12)
 """Parameters of residual_norm: the residual stream; what to add to it first (0: nothing), and the weight of a norm of
 that (0: none); the norm's weight (0: none, the sum goes on as it is); width; epsilon and, in the upper half, what the
 sum is multiplied by (float32 bits each); results as float32 (0: only add) and quantised (0: none)."""
@@ -195,17 +184,7 @@ def residual_norm(step, batch, first, last, thread):
                 quantize_row(out, field(step, QUANT) + t * field(step, QUANT_STRIDE), n_blocks)
 
 
-GATE_UP, GATE_UP_STRIDE, UP_AT, HIDDEN, H_OUT, H_STRIDE, H_QUANT, H_QUANT_STRIDE, ACTIVATION = (
-    P0,
-    P1,
-    P2,
-    P3,
-    P4,
-    P5,
-    P6,
-    P7,
-    P8,
-)
+GATE_UP, GATE_UP_STRIDE, UP_AT, HIDDEN, H_OUT, H_STRIDE, H_QUANT, H_QUANT_STRIDE, ACTIVATION = range(P0, P0 + 9)
 """Parameters of gate: gate and up side by side (UP_AT: floats from one to the other), width, results, activation."""
 
 _GELU_SLOPE, _GELU_CUBIC = np.float32(1.5957691216057308), np.float32(0.044715)
