@@ -35,12 +35,14 @@ _HUGGING_FACE_WEIGHTS = re.compile(r"model.*\.safetensors(\.index\.json)?|pytorc
 _META_WEIGHTS = re.compile(r"consolidated\.\d\d\.pth")
 
 
-def open_checkpoint(path: str | Path) -> Checkpoint:
+def open_checkpoint(path: str | Path, base: str | Path | None = None) -> Checkpoint:
     """Read the headers of a model file or folder, whatever its format; no weight is loaded.
 
-    An adapter brings its base model with it, where that is found. Raises ModelFileError for what is damaged or no
-    model, UnsupportedModelError for formats that do not open.
+    base: the model that an adapter or a difference is added to; an adapter's own may be beside it. Raises
+    ModelFileError for what is damaged or no model, UnsupportedModelError for formats that do not open.
     """
+    if base is not None:
+        return open_with_base(base, path)
     from engine.checkpoints.deltas import is_delta
 
     checkpoint = _open(Path(path), with_adapters=True)
