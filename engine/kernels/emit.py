@@ -312,13 +312,11 @@ class ByteDot:
     def add(self, total: ir.Value, weights: ir.Value, activations: ir.Value, bits: int) -> ir.Value:
         """Add products of weights (unsigned bytes) and activations (signed bytes) to a running sum."""
         e = self.e
-        if cpu.has_avx512_dot():
+        if cpu.has_avx512_dot() or cpu.has_avx_vnni():
             kind = U8X64 if _takes_parts() else I32X16
             pair = [e.b.bitcast(v, kind) for v in (weights, activations)]
-            return e.call("llvm.x86.avx512.vpdpbusd.512", I32X16, [total, *pair])
-        if cpu.has_avx_vnni():
-            kind = U8X64 if _takes_parts() else I32X16
-            pair = [e.b.bitcast(v, kind) for v in (weights, activations)]
+            if cpu.has_avx512_dot():
+                return e.call("llvm.x86.avx512.vpdpbusd.512", I32X16, [total, *pair])
             return e.by_halves("llvm.x86.avx512.vpdpbusd.256", I32X16, total, *pair)
         if cpu.has_avx2():
             if bits == 8:
