@@ -124,9 +124,16 @@ def _architecture(meta: Metadata, tensors: Mapping[str, TensorInfo]) -> Architec
             f"These run: {', '.join(ARCHITECTURES)}.",
         )
     architecture = ARCHITECTURES[name]
+
+    def has(*endings: str) -> bool:
+        return any(tensor.endswith(endings) for tensor in tensors)
+
     if architecture.qk_norms is None:
-        has_norms = any(name.endswith((".attn_q_norm.weight", ".attn_k_norm.weight")) for name in tensors)
-        architecture = replace(architecture, qk_norms=has_norms)
+        architecture = replace(architecture, qk_norms=has(".attn_q_norm.weight", ".attn_k_norm.weight"))
+    if architecture.parallel is None:
+        architecture = replace(architecture, parallel=not has(".ffn_norm.weight"))
+    if architecture.parallel_in_file:
+        architecture = replace(architecture, parallel=meta.flag(f"{name}.use_parallel_residual", True))
     sections = meta.get(f"{name}.rope.dimension_sections")
     if isinstance(sections, array) and any(sections):
         # Made for images, whose places have several numbers; all models for these turn halves.

@@ -32,6 +32,10 @@ ARCHITECTURES = {
     "GraniteForCausalLM": "granite",
     "Glm4ForCausalLM": "glm4",
     "Lfm2ForCausalLM": "lfm2",
+    "StableLmForCausalLM": "stablelm",
+    "PhiForCausalLM": "phi2",
+    "Starcoder2ForCausalLM": "starcoder2",
+    "NemotronForCausalLM": "nemotron",
     "Qwen3_5ForCausalLM": "qwen35",
     "Qwen3_5ForConditionalGeneration": "qwen35",
 }
@@ -65,7 +69,14 @@ DELTA_NET_SIZES = (
 )  # fmt: skip
 """What a configuration has behind `linear_`, and what transformers has where it has nothing."""
 
-_WINDOWED = ("llama", "gemma2", "gemma3", "phi3")
+_TURNED = {"qwen35": 0.25, "stablelm": 0.25, "phi2": 0.5, "nemotron": 0.5}
+"""What part of a head is turned if the file does not say; of others all of it."""
+
+_NORM_EPS = ("rms_norm_eps", "norm_eps", "layer_norm_eps", "norm_epsilon")
+_LAYER_NORMED = ("stablelm", "phi2", "starcoder2", "nemotron")
+"""Names of the norms' epsilon, and the architectures whose norms take the mean away."""
+
+_WINDOWED = ("llama", "gemma2", "gemma3", "phi3", "starcoder2")
 """Architectures whose window counts; Qwen's configurations name one that is not used."""
 
 LONG_ROPE = ("longrope", "su")
@@ -101,10 +112,10 @@ class HuggingFaceConfig:
         self.n_heads = self.values.integer("num_attention_heads", low=1, high=self.dim)
         self.n_kv_heads = self.values.integer("num_key_value_heads", self.n_heads, low=1, high=self.n_heads)
         self.head_dim = self.values.integer("head_dim", self.dim // self.n_heads, low=1, high=MAX_WIDTH)
-        tied = self.values.flag("tie_embedding", self.architecture.startswith(("gemma", "lfm2")))
+        tied = self.values.flag("tie_embedding", self.architecture.startswith(("gemma", "lfm2", "starcoder2")))
         self.tied = self.values.flag("tie_word_embeddings", tied)
         self.rope = self._rope_parameters()
-        turned = 0.25 if self.architecture == "qwen35" else 1.0
+        turned = _TURNED.get(self.architecture, 1.0)
         given = self.rope if "partial_rotary_factor" in self.rope else self.values
         self.rope_dim = int(self.head_dim * given.real("partial_rotary_factor", turned, low=0.0, high=1.0))
         self.rope_theta = self._rope_number("rope_theta", self.values.real("rope_theta", 10_000.0, low=1.0, high=1e12))
@@ -122,8 +133,8 @@ class HuggingFaceConfig:
             f"{arch}.feed_forward_length": self._hidden_dim(),
             f"{arch}.attention.head_count": self.n_heads,
             f"{arch}.attention.head_count_kv": self.n_kv_heads,
-            f"{arch}.attention.layer_norm_rms_epsilon": values.real(
-                "rms_norm_eps", values.real("norm_eps", 1e-6, low=0.0, high=1.0), low=0.0, high=1.0
+            f"{arch}.attention.layer_norm_{'' if arch in _LAYER_NORMED else 'rms_'}epsilon": values.real(
+                next((name for name in _NORM_EPS if name in values), "norm_eps"), 1e-6, low=0.0, high=1.0
             ),
             f"{arch}.rope.dimension_count": self.rope_dim,
             f"{arch}.rope.freq_base": self.rope_theta,

@@ -10,7 +10,11 @@ from engine.checkpoints.huggingface_config import HuggingFaceConfig
 from engine.checkpoints.limits import MAX_CONTEXT, MAX_LAYERS
 from engine.errors import UnsupportedModelError
 
-_ACTIVATIONS = {"silu": ("silu", "swish"), "gelu": ("gelu_pytorch_tanh", "gelu_new", "gelu_fast", "gelu")}
+_ACTIVATIONS = {
+    "silu": ("silu", "swish"),
+    "gelu": ("gelu_pytorch_tanh", "gelu_new", "gelu_fast", "gelu"),
+    "relu2": ("relu2",),
+}
 """Their names of the engine's activations. The plain "gelu" of Gemma's first configurations means the one by tanh."""
 
 _QWEN_FULL_LAYERS = 28

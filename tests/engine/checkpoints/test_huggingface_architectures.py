@@ -106,6 +106,10 @@ MODELS = {
             }
         },
     ),
+    "stablelm": ("StableLmForCausalLM", {"layer_norm_eps": 1e-5, "use_qkv_bias": True}),
+    "phi2": ("PhiForCausalLM", {"layer_norm_eps": 1e-5, "hidden_act": "gelu_new", "partial_rotary_factor": 0.5}),
+    "starcoder2": ("Starcoder2ForCausalLM", {"norm_epsilon": 1e-5, "hidden_act": "gelu_pytorch_tanh"}),
+    "nemotron": ("NemotronForCausalLM", {"norm_eps": 1e-5, "hidden_act": "relu2", "head_dim": 16}),
     "glm4": ("Glm4ForCausalLM", {"partial_rotary_factor": 0.5, "attention_bias": True, "head_dim": 16}),
 }
 """Names in tiny_models.py, and what their config.json has beside the usual."""
@@ -145,6 +149,7 @@ GLM_4 = {
     "post_ffw_norm": "post_mlp_layernorm",
     "ffn_up": "mlp.gate_up_proj",
 }
+PHI_2 = {"attn_output": "self_attn.dense", "ffn_up": "mlp.fc1", "ffn_down": "mlp.fc2"}
 LFM2 = {
     "attn_norm": "operator_norm",
     "ffn_norm": "ffn_norm",
@@ -179,11 +184,15 @@ EXPERT = {
 
 
 def foreign_name(name: str, architecture: str) -> str:
-    outside = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight"}
+    outside = {
+        "token_embd.weight": "model.embed_tokens.weight",
+    }
     outside["token_embd_norm.weight"] = "model.embedding_norm.weight"
     outside["per_layer_proj_norm.weight"] = "model.per_layer_projection_norm.weight"
+    norm = "final_layernorm" if architecture == "phi2" else "norm"
+    outside |= {f"output_norm.{part}": f"model.{norm}.{part}" for part in ("weight", "bias")}
     if not name.startswith("blk."):
-        return outside.get(name, "lm_head.weight")
+        return outside.get(name, name.replace("output", "lm_head"))
     _, layer, part, *rest = name.split(".")
     names = LAYER | (GEMMA_2 if architecture in ("gemma2", "gemma3") else {})
     names |= {"ffn_up": "mlp.gate_up_proj"} if architecture == "phi3" else {}
@@ -193,6 +202,8 @@ def foreign_name(name: str, architecture: str) -> str:
         return f"model.layers.{layer}.linear_attn.{'A_log' if part == 'ssm_a' else 'dt_bias'}"
     names |= LFM2 if architecture in ("lfm2", "lfm2moe") else {}
     names |= GLM_4 if architecture == "glm4" else {}
+    names |= PHI_2 if architecture == "phi2" else {}
+    names |= {"ffn_up": "mlp.c_fc", "ffn_down": "mlp.c_proj"} if architecture == "starcoder2" else {}
     names |= {"ffn_gate_inp": "mlp.gate"} if architecture == "qwen3moe" else {}
     return ".".join(["model.layers", layer, names[part], *rest])
 
@@ -211,7 +222,7 @@ def write_folder(folder: Path, twin, write, name: str) -> Path:
         if architecture in ("llama", "smollm3", "granite") and ("attn_q." in gguf_name or "attn_k." in gguf_name):
             heads = config.attention[0].n_heads if "attn_q" in gguf_name else config.attention[0].n_kv_heads
             values = write.from_rotary_order(values.reshape(len(values), -1), heads).reshape(values.shape)
-        if architecture.startswith("gemma") and gguf_name.endswith("norm.weight"):
+        if architecture.startswith(("gemma", "nemotron")) and gguf_name.endswith("norm.weight"):
             values = values - np.float32(1)
         if "_exps." in gguf_name:
             _, layer, part, _ = gguf_name.split(".")
@@ -231,7 +242,7 @@ def write_folder(folder: Path, twin, write, name: str) -> Path:
         "num_attention_heads": config.attention[0].n_heads,
         "num_key_value_heads": max(attention.n_kv_heads for attention in config.attention),
         "num_hidden_layers": config.n_layers,
-        "rms_norm_eps": 1e-5,
+        **({"rms_norm_eps": 1e-5} if config.architecture.norm == "rms" else {}),
         "tie_word_embeddings": config.tied,
     }
     (folder / "config.json").write_text(json.dumps(values | options))
@@ -297,6 +308,16 @@ def test_the_factor_of_phis_long_contexts(tmp_path: Path, write) -> None:
     assert factor == pytest.approx(np.sqrt(1 + np.log(256 / 64) / np.log(64)))
 
 
+def test_the_window_of_starcoder_2(tmp_path: Path, write) -> None:
+    """Its GGUFs do not have it, since llama.cpp does without."""
+    twin = open_checkpoint(tiny_models.write_tiny(tmp_path / "twin.gguf", "starcoder2"))
+    folder = write_folder(tmp_path / "model", twin, write, "starcoder2")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"sliding_window": 16}))
+    model = open_checkpoint(folder)
+    assert [layer.window for layer in config_from_gguf(model.metadata, model.tensors).attention] == [16, 16]
+
+
 @pytest.mark.parametrize("name", ["mixtral", "qwen3moe"])
 def test_experts_convert_as_those_of_the_gguf(tmp_path: Path, write, decode, monkeypatch, name: str) -> None:
     """In pieces that begin and end amid an expert's rows."""
@@ -346,6 +367,7 @@ SLIDING = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers":
     [
         ("qwen3moe", {"norm_topk_prob": False}, "shares of experts do not add up to one .norm_topk_prob."),
         ("llama", {"hidden_act": "gelu"}, "activation is 'gelu' .hidden_act., .* in a llama model"),
+        ("nemotron", {"hidden_act": "relu"}, "activation is 'relu' .hidden_act., .* in a nemotron model"),
         ("gemma2", {"hidden_act": "gelu", "hidden_activation": "silu"}, "'silu' .hidden_activation., .* in a gemma2"),
         ("gemma2", {"query_pre_attn_scalar": 224}, "scaled by 224 .query_pre_attn_scalar.; only 32"),
         ("qwen2", SLIDING, "no more than 4 tokens .use_sliding_window., .* in a qwen2 model"),
