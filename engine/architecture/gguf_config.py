@@ -14,10 +14,10 @@ from engine.architecture.gguf_recurrence import recurrence_from_gguf
 from engine.architecture.model_tensors import biased_matrices, check_tensors
 from engine.checkpoints import Metadata, TensorInfo
 from engine.checkpoints.limits import MAX_CONTEXT, MAX_LAYERS, MAX_WIDTH
+from engine.checkpoints.tokenizer_keys import MAX_VOCAB
 from engine.errors import UnsupportedModelError
 from engine.kernels.sizes import BLOCK
 
-MAX_VOCAB = 1 << 24
 MIN_ROPE_THETA = 1.001
 NORM_EPS = {"rms": "layer_norm_rms_epsilon", "layer": "layer_norm_epsilon"}
 

@@ -26,7 +26,7 @@ BIASED = (
 )  # fmt: skip
 """Matrices that may have biases: all of a group, in all layers that have these; and what is a bias alone."""
 
-EXPERT_ROWS = 16
+EXPERT_ROWS = LANES
 """Each expert's rows begin a panel of their own, so their number must be a multiple of this."""
 
 Shapes = Iterator[tuple[str, tuple[int, ...]]]

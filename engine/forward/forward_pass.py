@@ -62,7 +62,7 @@ def forward(
         added, added_norm, scale = delta, layer.ffn_post_norm, layer.scale
         if layer.per_layer is not None and per_layer is not None:
             add_norm(p, config, x, delta, None, per_layer.x, delta_norm=layer.ffn_post_norm)
-            added_norm = add_per_layer(p, config, layer.per_layer, i, per_layer, delta)  # (dim,)
+            added_norm = add_per_layer(p, layer.per_layer, i, per_layer, delta)  # (dim,)
     add_norm(p, config, x, added, weights.output_norm, x_norm, delta_norm=added_norm, scale=scale, outputs_only=True)
     add_products(p, [weights.output], x_norm, b.logits, outputs_only=True)  # (vocab_size,)
     add_bias(p, weights.output_bias, b.logits, outputs_only=True)

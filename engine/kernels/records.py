@@ -82,6 +82,10 @@ CHUNK_MASK = (1 << CHUNK_BITS) - 1
 CLOSED = CHUNK_MASK
 """The phase number of a ticket when no run is open."""
 
+UNIT_BITS = 18
+MOST_UNITS = (1 << UNIT_BITS) - 1
+"""What the number of a unit takes in a claim, and the most units of a step: a vocabulary of four million tokens."""
+
 STATE_FIELDS = 64
 TICKET, LEFT = 0, 16
 """The team's state, each on a cache line of its own: the ticket, and the phase's chunks that are not done yet."""

@@ -23,17 +23,6 @@ from engine.kernels.records import (
     KV_HEADS,
     NORMED_TURNED,
     P0,
-    P1,
-    P2,
-    P3,
-    P4,
-    P5,
-    P6,
-    P7,
-    P8,
-    P9,
-    P10,
-    P11,
     POS,
     Q_HEAD_BYTES,
     Q_ROW_BYTES,
@@ -44,11 +33,11 @@ from engine.kernels.records import (
     STORED_BEFORE,
     UNIT_VALUES,
 )
-from engine.kernels.rows import VECTOR
+from engine.kernels.rows import VECTOR, add_to_row
 from engine.kernels.simd import emitted
 from engine.kernels.sizes import LANES
 
-TABLE, FREQUENCIES, N_PAIRS, MAGNITUDE = P0, P1, P2, P3
+TABLE, FREQUENCIES, N_PAIRS, MAGNITUDE = range(P0, P0 + 4)
 """Parameters of rotary_table: cosines and sines (pairs of float32, per token), float64 angles a position, their number,
 and a factor (float32 bits)."""
 
@@ -67,8 +56,8 @@ def rotary_table(step, batch, first, last, thread):
             store_f32(row + 8 * i + 4, np.float32(np.sin(angle)) * factor)
 
 
-QKV, QKV_STRIDE, ROTARY, SHAPE, LAYER, Q_ROWS, BIAS, Q_NORM, K_NORM, HEAD_EPS = P0, P1, P2, P3, P4, P5, P6, P7, P8, P9
-Q_GROWTH, Q_GROWTH_SPAN = P10, P11
+QKV, QKV_STRIDE, ROTARY, SHAPE, LAYER, Q_ROWS, BIAS, Q_NORM, K_NORM, HEAD_EPS = range(P0, P0 + 10)
+Q_GROWTH, Q_GROWTH_SPAN = range(P0 + 10, P0 + 12)
 """Parameters of rotate_and_store: the product's rows; the rotary table; the shape record; the layer in its cache, or
 STORED_BEFORE; query rows; the bias of the product's rows (0: none); weights of the norms of a query head and a key
 head (0: none), and their epsilon (float32 bits); by how much queries grow with the logarithm of their position
@@ -169,13 +158,6 @@ def weigh_head(x, weight, dim):
         store_f32(x + 4 * i, load_f32(x + 4 * i) * load_f32(weight + 4 * i))
 
 
-@inner
-def add_bias(x, bias, n):
-    """Add n numbers to x, in whole vectors."""
-    for i in range((n + LANES - 1) // LANES):
-        store_f32x16(x + i * VECTOR, lanes.add(load_f32x16(x + i * VECTOR), load_f32x16(bias + i * VECTOR)))
-
-
 def rotate_and_store(kv_name: str) -> Any:
     """The step for a cache of that type."""
     kv = kv_type(kv_name)
@@ -202,7 +184,8 @@ def rotate_and_store(kv_name: str) -> Any:
             pos = field(batch, POS) + t
             larger = np.float32(1.0 + growth * np.log(1.0 + pos // field(step, Q_GROWTH_SPAN)))
             if field(step, BIAS):
-                add_bias(row, field(step, BIAS), (heads + (2 * kv_heads if stores else 0)) * dim)
+                width = (heads + (2 * kv_heads if stores else 0)) * dim
+                add_to_row(row, field(step, BIAS), (width + LANES - 1) // LANES)
             for h in range(heads):
                 x = row + 4 * h * dim
                 norm_and_rotate(x, field(step, Q_NORM), dim, eps, table, pairs, apart, late)

@@ -19,17 +19,6 @@ from engine.kernels.records import (
     N_TOKENS,
     OUTPUTS_ONLY,
     P0,
-    P1,
-    P2,
-    P3,
-    P4,
-    P5,
-    P6,
-    P7,
-    P8,
-    P9,
-    P10,
-    P11,
     SQUARED_RELU,
     WORD_BLOCK_BYTES,
 )
@@ -54,7 +43,7 @@ def widen_row(x, out, n_blocks):
         widen_block(x + block * 4 * BLOCK, out + block * WORD_BLOCK_BYTES)
 
 
-ADD_ROWS, ADD_STRIDE, ADDED, ADDED_VECTORS = P0, P1, P2, P3
+ADD_ROWS, ADD_STRIDE, ADDED, ADDED_VECTORS = range(P0, P0 + 4)
 """Parameters of add_vector: rows of float32 and their stride, what is added to each, and its length in vectors."""
 
 
@@ -74,7 +63,7 @@ def add_to_row(row, added, vectors):
         store_f32x16(row + at, lanes.add(load_f32x16(row + at), load_f32x16(added + at)))
 
 
-WORDS_FROM, WORDS_FROM_STRIDE, WORDS_TO, WORDS_TO_STRIDE, WORDS_BLOCKS = P0, P1, P2, P3, P4
+WORDS_FROM, WORDS_FROM_STRIDE, WORDS_TO, WORDS_TO_STRIDE, WORDS_BLOCKS = range(P0, P0 + 5)
 """Parameters of widen: rows of float32 and of words with their strides, blocks of a row."""
 
 
@@ -136,7 +125,7 @@ WIDTH_MASK = OUTPUTS_ONLY - 1
 """DIM holds the width and, as the flags OUTPUTS_ONLY and CENTRED, whether the step runs on the output positions alone
 and whether the mean is taken away first."""
 
-PARTS, PARTS_STRIDE, PART_WEIGHTS, PART_WIDTH, PART_EPS, PART_COUNT = P0, P1, P2, P3, P4, P5
+PARTS, PARTS_STRIDE, PART_WEIGHTS, PART_WIDTH, PART_EPS, PART_COUNT = range(P0, P0 + 6)
 """Parameters of norm_parts: where the first part begins in row 0, the rows' stride, the weights of all parts, a part's
 width (whole vectors; CENTRED as in DIM), epsilon (float32 bits), and how many parts follow each other."""
 
@@ -154,20 +143,20 @@ def norm_parts(step, batch, first, last, thread):
             scale_to_unit(part, part, weight, width, eps)
 
 
-NORM_X, NORM_X_STRIDE, DELTA, DELTA_STRIDE, POST_WEIGHT, NORM_WEIGHT, DIM, EPS, OUT, OUT_STRIDE, QUANT, QUANT_STRIDE = (
-    P0,
-    P1,
-    P2,
-    P3,
-    P4,
-    P5,
-    P6,
-    P7,
-    P8,
-    P9,
-    P10,
-    P11,
-)
+(
+    NORM_X,
+    NORM_X_STRIDE,
+    DELTA,
+    DELTA_STRIDE,
+    POST_WEIGHT,
+    NORM_WEIGHT,
+    DIM,
+    EPS,
+    OUT,
+    OUT_STRIDE,
+    QUANT,
+    QUANT_STRIDE,
+) = range(P0, P0 + 12)
 """Parameters of residual_norm: the residual stream; what to add to it first (0: nothing), and the weight of a norm of
 that (0: none); the norm's weight (0: none, the sum goes on as it is); width; epsilon and, in the upper half, what the
 sum is multiplied by (float32 bits each); results as float32 (0: only add) and quantised (0: none)."""
@@ -200,17 +189,7 @@ def residual_norm(step, batch, first, last, thread):
                 quantize_row(out, field(step, QUANT) + t * field(step, QUANT_STRIDE), n_blocks)
 
 
-GATE_UP, GATE_UP_STRIDE, UP_AT, HIDDEN, H_OUT, H_STRIDE, H_QUANT, H_QUANT_STRIDE, ACTIVATION = (
-    P0,
-    P1,
-    P2,
-    P3,
-    P4,
-    P5,
-    P6,
-    P7,
-    P8,
-)
+GATE_UP, GATE_UP_STRIDE, UP_AT, HIDDEN, H_OUT, H_STRIDE, H_QUANT, H_QUANT_STRIDE, ACTIVATION = range(P0, P0 + 9)
 """Parameters of gate: gate and up side by side (UP_AT: floats from one to the other, 0: no up), width, results,
 activation."""
 
