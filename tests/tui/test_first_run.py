@@ -91,6 +91,8 @@ async def test_a_file_is_chosen_by_its_path(stage: Stage) -> None:
         await play.press("tab", "enter")
         await play.until_shown("Open a model")
         await play.until_shown("None here yet")
+        await play.press("enter")
+        assert "There is no file" not in play.text()
         await play.press(*str(stage.home / "missing.gguf"), "enter")
         await play.until_shown("There is no file")
         await play.press("home", "shift+end", "delete", *str(stage.model), "enter")

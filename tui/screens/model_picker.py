@@ -132,7 +132,7 @@ class ModelPickerScreen(FetchingDialog):
             self.fetch(typed)
         elif typed and (os.path.isfile(path) or os.path.isdir(path)):
             self.take(path)
-        else:
+        elif typed:
             self.show_trouble(_("There is no file {path}.", path=safe_line(str(path))))
 
 
