@@ -24,7 +24,7 @@ Report = Callable[[FetchProgress], None]
 async def test_without_a_model_the_app_explains_itself(stage: Stage) -> None:
     async with stage.running(model=None, size=(80, 24)) as play:
         await play.until(lambda: isinstance(play.app.screen, FirstRunScreen))
-        await play.until_shown("Fetch the starter model (98 MB)")
+        await play.until_shown("Fetch the starter model (93 MB)")
         assert "Nothing you write leaves it." in play.text()
         await play.press("escape")
         await play.until(lambda: isinstance(play.app.screen, MainScreen))
