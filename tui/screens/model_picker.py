@@ -34,8 +34,9 @@ class ModelPickerScreen(FetchingDialog):
     DIALOG_TITLE: ClassVar[str] = N_("Open a model")
     ENTER: ClassVar[str] = "open"
 
-    def __init__(self, models: Models, fetch: str = "", base_for: str = "") -> None:
+    def __init__(self, models: Models, fetch: str = "", base_for: str = "", trouble: str = "") -> None:
         super().__init__(models)
+        self._trouble = trouble
         self._found: list[ModelInfo] = []
         self._additions: list[Unreadable] = []
         self._fetch_first = fetch
@@ -46,7 +47,7 @@ class ModelPickerScreen(FetchingDialog):
         return [
             OptionList(Option(_("Looking …"), disabled=True), markup=False),
             LineBox(placeholder=_("a file's path; to fetch: smollm2, hf:OWNER/NAME or an address"), compact=True),
-            *self.fetch_parts(),
+            *self.fetch_parts(self._trouble),
             Static(Content.styled(self._places(), "dim"), classes="text"),
         ]
 

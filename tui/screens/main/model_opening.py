@@ -58,9 +58,17 @@ class ModelOpening:
 
     def offer_first(self, event: NoModelFound) -> None:
         """There is none: explain, and offer what can be done."""
-        from tui.screens.first_run import FirstRunScreen
+        self._interaction.do(self._offer(event.reason))
 
-        self._interaction.ask(FirstRunScreen(self._models, event.reason), self.open)
+    async def _offer(self, reason: str) -> None:
+        from tui.screens.first_run import FirstRunScreen
+        from tui.screens.model_picker import ModelPickerScreen
+
+        # With a reason, it is the one that was asked for that is not there: others may be.
+        if reason and (await self._models.survey())[0]:
+            self._interaction.ask(ModelPickerScreen(self._models, trouble=reason), self.open)
+        else:
+            self._interaction.ask(FirstRunScreen(self._models, reason), self.open)
 
     def open(self, choice: Path | str | None) -> None:
         """Open the model that a dialog returned, or have the server of that name answer."""
