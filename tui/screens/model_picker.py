@@ -14,6 +14,7 @@ from textual.widgets.option_list import Option
 
 from engine.remote.config import ServerConfig
 from engine.typed_path import typed_path
+from tui.in_order import BEFORE_KEYS
 from tui.language import N_, _
 from tui.screens.fetching import FetchingDialog
 from tui.services.models import Models
@@ -63,7 +64,7 @@ class ModelPickerScreen(FetchingDialog):
         if self._fetch_first:
             self.fetch(self._fetch_first)
 
-    @work
+    @work(group=BEFORE_KEYS)
     async def _look(self) -> None:
         self._found, others = await self.models.survey()
         models = self.query_one_optional(OptionList)

@@ -73,9 +73,9 @@ class ModelOpening:
     def open(self, choice: Path | str | None) -> None:
         """Open the model that a dialog returned, or have the server of that name answer."""
         if isinstance(choice, str):
-            self._interaction.do(self._use_server(choice))
+            self._interaction.begin(self._use_server(choice))
         elif choice is not None:
-            self._interaction.do(self._open(choice))
+            self._interaction.begin(self._open(choice))
 
     async def _open(self, path: Path) -> None:
         """Open a model, with an engine started again where there is none."""
@@ -86,6 +86,6 @@ class ModelOpening:
     def take_fetched(self, path: Path) -> None:
         """Open a fetched model where there is none, else say that it is here."""
         if self._engine.card is None:
-            self._interaction.do(self._open(path))
+            self._interaction.begin(self._open(path))
         else:
             self._interaction.tell(_("{name} is here: f4 opens it.", name=safe_line(path.name, 60)))
