@@ -17,7 +17,6 @@ from textual.app import App, ScreenStackError
 from textual.message_pump import MessagePump
 from textual.widget import Widget
 from textual.widgets import Input, TextArea
-from textual.worker import Worker
 
 from tui.widgets.boxes import AfterKeys, Returned, is_text
 
@@ -25,7 +24,7 @@ ACTING_LIMIT_S = 10.0
 """A key waits so long until the one before it has acted. That takes milliseconds, unless the machine is very busy."""
 
 DEEDS_LIMIT_S = 2.0
-"""So long for what was begun before it: storing takes milliseconds too, unless the disk hangs."""
+"""So long until what it may be about is done: storing takes milliseconds too, unless the disk hangs."""
 
 BEFORE_KEYS = "before keys"
 """A group of workers: a key that is not for the text of a box waits for what they do."""
@@ -76,44 +75,48 @@ class OrderlyApp(App[int]):
     async def _go_on(self, *, has_waited: bool = False) -> None:
         self._waiting = None
         while self._came and self._waiting is None:
-            deeds = [] if has_waited else self._deeds_before(self._came[0])
-            has_waited = False
-            if deeds:
-                self._wait_for(_done(deeds), DEEDS_LIMIT_S, has_waited=True)
+            event = self._came[0]
+            if not (has_waited or self._is_text(event) or isinstance(event, events.MouseEvent)):
+                self._wait_for(self._ready_for(event), has_waited=True)
                 return
-            event = self._came.popleft()
+            has_waited = False
+            self._came.popleft()
             if isinstance(event, AfterKeys):
                 event.do()
                 continue
+            is_written = self._is_text(event)
             await super().on_event(event)
-            if isinstance(event, events.Key | events.Paste):
-                self._wait_for(self._acted(event, self.focused or self.screen), ACTING_LIMIT_S)
+            if isinstance(event, events.Key | events.Paste) and not is_written:
+                self._wait_for(self._acted(self.focused or self.screen))
 
-    def _wait_for(self, what: Coroutine[Any, Any, None], limit_s: float, *, has_waited: bool = False) -> None:
+    def _is_text(self, event: events.Event | AfterKeys) -> bool:
+        """Whether it only writes in a box: the box's queue keeps such keys in order, and none moves the focus."""
+        return isinstance(event, events.Key) and is_text(event) and isinstance(self.focused, Input | TextArea)
+
+    def _wait_for(self, what: Coroutine[Any, Any, None], *, has_waited: bool = False) -> None:
         async def wait() -> None:
             with suppress(TimeoutError, ScreenStackError):
-                await asyncio.wait_for(what, limit_s)
+                await asyncio.wait_for(what, ACTING_LIMIT_S)
             await self._is_ours.wait()
             self.call_later(self._go_on, has_waited=has_waited)
 
         self._waiting = asyncio.create_task(wait(), name="keys wait")
 
-    def _deeds_before(self, event: events.Event | AfterKeys) -> list[Worker[Any]]:
-        """What has to be done before this may act."""
+    async def _ready_for(self, event: events.Event | AfterKeys) -> None:
+        """Wait until what was typed before is written, and a key that may be about what was begun comes behind it."""
+        await _worked_off(self.focused or self.screen)
         deeds = [worker for worker in self.workers if worker.group == BEFORE_KEYS and not worker.is_finished]
         if not deeds or not isinstance(event, events.Key):
-            return []
-        if isinstance(self.focused, Input | TextArea):
-            bound = self.screen.active_bindings.get(event.key)
-            if is_text(event) or (bound is not None and bound.node is self.focused):
-                return []
-        return deeds
-
-    async def _acted(self, event: events.Key | events.Paste, target: Widget) -> None:
-        """Wait until a key has done what it does where it was handed to, or above, and the focus stays."""
-        await _worked_off(target)
-        if isinstance(event, events.Key) and is_text(event) and isinstance(target, Input | TextArea):
             return
+        bound = self.screen.active_bindings.get(event.key)
+        if isinstance(self.focused, Input | TextArea) and bound is not None and bound.node is self.focused:
+            return
+        done = asyncio.gather(*(deed.wait() for deed in deeds), return_exceptions=True)
+        # Whoever waits for a worker no longer would cancel it.
+        await asyncio.wait_for(asyncio.shield(done), DEEDS_LIMIT_S)
+
+    async def _acted(self, target: Widget) -> None:
+        """Wait until a key has done what it does where it was handed to, or above, and the focus stays."""
         is_first = True
         while True:
             before = self.screen, self.focused
@@ -131,7 +134,3 @@ async def _worked_off(node: MessagePump) -> None:
     reached = asyncio.Event()
     if node.call_later(reached.set):
         await reached.wait()
-
-
-async def _done(deeds: list[Worker[Any]]) -> None:
-    await asyncio.gather(*(deed.wait() for deed in deeds), return_exceptions=True)

@@ -177,6 +177,7 @@ async def test_what_hangs_holds_keys_up_for_a_while_and_not_for_ever(
             press_at_once(play, "ctrl+n", "f9", *"brief")
             await play.until(lambda: isinstance(play.app.screen, SystemPromptScreen))
             await play.until(lambda: text_of(play.app.focused).startswith("brief"))
+        await play.until(lambda: play.conversation.session is None)
 
 
 async def test_escape_stops_the_answer_that_the_key_before_it_asked_for(stage: Stage) -> None:
