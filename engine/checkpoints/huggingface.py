@@ -11,6 +11,7 @@ from engine.checkpoints.checkpoint import Checkpoint, TensorInfo
 from engine.checkpoints.delta_net_order import as_delta_net
 from engine.checkpoints.derived import as_floats, constant_vector, rotary_order
 from engine.checkpoints.experts import stack_experts
+from engine.checkpoints.fused import taken_apart
 from engine.checkpoints.huggingface_config import HuggingFaceConfig
 from engine.checkpoints.huggingface_options import check_options
 from engine.checkpoints.limits import MAX_WIDTH
@@ -120,6 +121,10 @@ def _translated(foreign: Mapping[str, TensorInfo], config: HuggingFaceConfig, ke
     tensors: dict[str, TensorInfo] = {}
     for foreign_name, tensor in foreign.items():
         if is_no_weight(foreign_name) or (foreign_name == "lm_head.weight" and config.tied):
+            continue
+        parts = taken_apart(foreign_name, foreign, keys)
+        if parts is not None:
+            tensors |= {part.name: part for part in parts}
             continue
         name = from_hugging_face(foreign_name, config.architecture)
         if name is None:

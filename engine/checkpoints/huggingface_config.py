@@ -11,42 +11,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from engine.checkpoints.huggingface_classes import ARCHITECTURES, architecture_of
+from engine.checkpoints.huggingface_experts import expert_keys
+from engine.checkpoints.huggingface_gemma4 import gemma4_keys, proportional_divisors, wide_head_dim
 from engine.checkpoints.limits import MAX_CONTEXT, MAX_LAYERS, MAX_WIDTH
 from engine.checkpoints.llama import llama_3_divisors
 from engine.checkpoints.metadata import Metadata
 from engine.errors import UnsupportedModelError
 
-ARCHITECTURES = {
-    "LlamaForCausalLM": "llama",
-    "LLaMAForCausalLM": "llama",
-    "MistralForCausalLM": "llama",
-    "MixtralForCausalLM": "llama",
-    "Qwen2ForCausalLM": "qwen2",
-    "Qwen3ForCausalLM": "qwen3",
-    "Qwen3MoeForCausalLM": "qwen3moe",
-    "GemmaForCausalLM": "gemma",
-    "Gemma2ForCausalLM": "gemma2",
-    "Gemma3ForCausalLM": "gemma3",
-    "Phi3ForCausalLM": "phi3",
-    "SmolLM3ForCausalLM": "smollm3",
-    "GraniteForCausalLM": "granite",
-    "Glm4ForCausalLM": "glm4",
-    "Lfm2ForCausalLM": "lfm2",
-    "Qwen3_5ForCausalLM": "qwen35",
-    "Qwen3_5ForConditionalGeneration": "qwen35",
-}
-"""Names in `architectures` and GGUF's."""
-
 LLAMA_CONTEXT = 2048
 """What LLaMA reads; its first configurations did not say so."""
 
-_OPTIONAL_INTEGERS = {
-    "sliding_window_pattern": "attention.sliding_window_pattern",
-    "num_local_experts": "expert_count",
-    "num_experts": "expert_count",
-    "num_experts_per_tok": "expert_used_count",
-    "moe_intermediate_size": "expert_feed_forward_length",
-}
 _OPTIONAL_REALS = {
     "attn_logit_softcapping": "attn_logit_softcapping",
     "final_logit_softcapping": "final_logit_softcapping",
@@ -65,14 +40,19 @@ DELTA_NET_SIZES = (
 )  # fmt: skip
 """What a configuration has behind `linear_`, and what transformers has where it has nothing."""
 
-_WINDOWED = ("llama", "gemma2", "gemma3", "phi3")
+_WINDOWED = ("llama", "gemma2", "gemma3", "phi3", "gpt-oss", "gemma4", "olmo2", "exaone4", "cohere2")
 """Architectures whose window counts; Qwen's configurations name one that is not used."""
 
-LONG_ROPE = ("longrope", "su")
-UNSTRETCHED = ("default", "llama3", "dynamic")
-"""No scaling among the keys: llama3's are divisors, and dynamic stretches nothing up to max_position_embeddings."""
+_TURNED_SHARES = {"qwen35": 0.25, "gemma4": 0.25}
+"""The part of a head that is turned, if the configuration does not say."""
 
-_LAYER_TYPES = {"sliding_attention": True, "full_attention": False}
+LONG_ROPE = ("longrope", "su")
+UNSTRETCHED = ("default", "llama3", "dynamic", "proportional")
+"""No scaling among the keys: llama3's and Gemma 4's are divisors, and dynamic stretches nothing up to
+max_position_embeddings."""
+
+WINDOWED, UNWINDOWED = "sliding_attention", "full_attention"
+_LAYER_TYPES = {WINDOWED: True, UNWINDOWED: False}
 """What `layer_types` says of each layer, and whether that has a window."""
 
 
@@ -85,17 +65,16 @@ class HuggingFaceConfig:
         if isinstance(text, dict):
             values = {**values, **text, "architectures": values.get("architectures")}
         self.values = Metadata({key: value for key, value in values.items() if value is not None}, path)
-        names = values.get("architectures")
-        name = names[0] if isinstance(names, list) and names else None
-        if not isinstance(name, str) or name not in ARCHITECTURES:
+        name, architecture = architecture_of(values)
+        if architecture is None:
             raise UnsupportedModelError(
                 f"{path}: the architecture {name!r} is not known here.", f"These are: {', '.join(ARCHITECTURES)}."
             )
-        if "quantization_config" in self.values:
+        if "quantization_config" in self.values and not self._is_mxfp4():
             raise UnsupportedModelError(
                 f"{path}: the weights are quantised for a GPU.", "Choose the original weights of the model, or a GGUF."
             )
-        self.architecture = ARCHITECTURES[name]
+        self.architecture = architecture
         self.dim = self.values.integer("hidden_size", low=1, high=MAX_WIDTH)
         self.n_layers = self.values.integer("num_hidden_layers", low=1, high=MAX_LAYERS)
         self.n_heads = self.values.integer("num_attention_heads", low=1, high=self.dim)
@@ -104,9 +83,10 @@ class HuggingFaceConfig:
         tied = self.values.flag("tie_embedding", self.architecture.startswith(("gemma", "lfm2")))
         self.tied = self.values.flag("tie_word_embeddings", tied)
         self.rope = self._rope_parameters()
-        turned = 0.25 if self.architecture == "qwen35" else 1.0
+        turned = _TURNED_SHARES.get(self.architecture, 1.0)
         given = self.rope if "partial_rotary_factor" in self.rope else self.values
-        self.rope_dim = int(self.head_dim * given.real("partial_rotary_factor", turned, low=0.0, high=1.0))
+        self.turned_share = given.real("partial_rotary_factor", turned, low=0.0, high=1.0)
+        self.rope_dim = int(self.head_dim * self.turned_share)
         self.rope_theta = self._rope_number("rope_theta", self.values.real("rope_theta", 10_000.0, low=1.0, high=1e12))
 
     def metadata(self) -> dict[str, object]:
@@ -134,7 +114,16 @@ class HuggingFaceConfig:
             keys |= self._convolutions()
         if arch == "qwen35":
             keys |= self._delta_nets()
-        return keys | self._optional() | self._rope_scaling()
+        if arch == "gemma4":
+            sizes = self.head_dim, self.n_kv_heads, self._hidden_dim()
+            gemma4 = gemma4_keys(values, self._windowed_layers(), *sizes)
+            keys |= {f"gemma4.{key}": value for key, value in gemma4.items()}
+        return keys | expert_keys(values, arch) | self._optional() | self._rope_scaling()
+
+    def _is_mxfp4(self) -> bool:
+        """Whether the weights are quantised as gpt-oss's are, whose blocks GGUF has as well."""
+        how = self.values["quantization_config"]
+        return isinstance(how, dict) and how.get("quant_method") == "mxfp4"
 
     def _delta_nets(self) -> dict[str, object]:
         """Which layers of Qwen 3.5 are delta nets, and their sizes."""
@@ -192,6 +181,9 @@ class HuggingFaceConfig:
         kind = self._rope_kind()
         if kind == "llama3":
             return {"rope_freqs.weight": self._llama_3_divisors()}
+        if self.architecture == "gemma4":
+            head_dim = wide_head_dim(self.values, self._windowed_layers())
+            return {"rope_freqs.weight": proportional_divisors(head_dim, self.turned_share)}
         if kind in LONG_ROPE:
             return {f"rope_factors_{name}.weight": self._factors(f"{name}_factor") for name in ("short", "long")}
         return {}
@@ -216,9 +208,9 @@ class HuggingFaceConfig:
 
     def _optional(self) -> dict[str, object]:
         keys: dict[str, object] = {}
-        for name, key in _OPTIONAL_INTEGERS.items():
-            if name in self.values:
-                keys[f"{self.architecture}.{key}"] = self.values.integer(name, low=1, high=MAX_CONTEXT)
+        if isinstance(self.values.get("sliding_window_pattern"), int):
+            every = self.values.integer("sliding_window_pattern", low=1, high=MAX_LAYERS)
+            keys[f"{self.architecture}.attention.sliding_window_pattern"] = every
         for name, key in _OPTIONAL_REALS.items():
             if name in self.values:
                 keys[f"{self.architecture}.{key}"] = self.values.real(name, low=0.0, high=1e12)
@@ -227,20 +219,22 @@ class HuggingFaceConfig:
             keys[f"{self.architecture}.attention.sliding_window"] = window
             if windowed := self._windowed_layers():
                 keys[f"{self.architecture}.attention.sliding_window_pattern"] = windowed
-        if (local := self._rope_of("sliding_attention")) and "rope_theta" in local:
+        if (local := self._rope_of(WINDOWED)) and "rope_theta" in local:
             keys[f"{self.architecture}.rope.freq_base_swa"] = local.real("rope_theta", low=1.0, high=1e12)
         return keys
 
     def _windowed_layers(self) -> tuple[bool, ...]:
-        """Which layers have a window, where the configuration names each one's kind."""
+        """Which layers have a window, where the configuration names each one's kind; Gemma 4's have a default."""
         types = self.values.get("layer_types")
+        if types is None and self.architecture == "gemma4":
+            types = [WINDOWED if (i + 1) % 6 else UNWINDOWED for i in range(self.n_layers)]
         if not isinstance(types, list) or not all(isinstance(kind, str) and kind in _LAYER_TYPES for kind in types):
             return ()
         return tuple(_LAYER_TYPES[kind] for kind in types)
 
     def _rope_parameters(self) -> Metadata:
         """Of layers without a window, where those have their own."""
-        return self._rope_of("full_attention") or self._rope_of(None)
+        return self._rope_of(UNWINDOWED) or self._rope_of(None)
 
     def _rope_of(self, layer_type: str | None) -> Metadata:
         """By the name that the version of transformers used; since version 5, a kind of layers may have its own."""

@@ -10,8 +10,15 @@ from engine.checkpoints.huggingface_config import HuggingFaceConfig
 from engine.checkpoints.limits import MAX_CONTEXT, MAX_LAYERS
 from engine.errors import UnsupportedModelError
 
-_ACTIVATIONS = {"silu": ("silu", "swish"), "gelu": ("gelu_pytorch_tanh", "gelu_new", "gelu_fast", "gelu")}
+_ACTIVATIONS = {
+    "silu": ("silu", "swish"),
+    "gelu": ("gelu_pytorch_tanh", "gelu_new", "gelu_fast", "gelu"),
+    "clamped": ("silu",),
+}
 """Their names of the engine's activations. The plain "gelu" of Gemma's first configurations means the one by tanh."""
+
+_CLAMPED = {"swiglu_limit": 7.0, "swiglu_alpha": 1.702}
+"""The numbers of gpt-oss's activation."""
 
 _QWEN_FULL_LAYERS = 28
 """How many layers of Qwen have no window, if the configuration does not say."""
@@ -26,6 +33,7 @@ def check_options(config: HuggingFaceConfig) -> None:
         _check_experts,
         _check_query_gates,
         _check_activation,
+        _check_clamped,
         _check_query_scale,
         _check_windows,
         _check_turning,
@@ -51,15 +59,25 @@ def _check_query_gates(config: HuggingFaceConfig) -> None:
 
 
 def _check_activation(config: HuggingFaceConfig) -> None:
-    own = ARCHITECTURES[config.architecture].activation
+    known = _ACTIVATIONS[ARCHITECTURES[config.architecture].activation]
     option = "hidden_activation" if "hidden_activation" in config.values else "hidden_act"
-    activation = config.values.text(option, own)
-    if activation not in _ACTIVATIONS[own]:
+    activation = config.values.text(option, known[0])
+    if activation not in known:
         raise UnsupportedModelError(
             f"{config.path}: the activation is {activation!r} ({option}), which is not run here in a "
             f"{config.architecture} model.",
             "Choose another model.",
         )
+
+
+def _check_clamped(config: HuggingFaceConfig) -> None:
+    for option, own in _CLAMPED.items():
+        given = config.values.real(option, own, low=0.0, high=1e6)
+        if given != own:
+            raise UnsupportedModelError(
+                f"{config.path}: the activation has {given:g} ({option}); only {own:g} is run here.",
+                "Choose another model.",
+            )
 
 
 def _check_query_scale(config: HuggingFaceConfig) -> None:

@@ -48,6 +48,7 @@ _HUGGING_FACE_LAYER = {
     "post_mlp_layernorm": "post_ffw_norm",
     "block_sparse_moe.gate": "ffn_gate_inp",
     "mlp.gate": "ffn_gate_inp",
+    "mlp.router": "ffn_gate_inp",
     "mlp.shared_expert.gate_proj": "ffn_gate_shexp",
     "mlp.shared_expert.up_proj": "ffn_up_shexp",
     "mlp.shared_expert.down_proj": "ffn_down_shexp",
@@ -110,6 +111,7 @@ _QWEN3_NEXT = {
 _VECTORS = {
     "linear_attn.A_log": "ssm_a",
     "linear_attn.dt_bias": "ssm_dt.bias",
+    "self_attn.sinks": "attn_sinks.weight",
     "layer_scalar": "layer_output_scale.weight",
     "router.scale": "ffn_gate_inp.scale",
     "router.per_expert_scale": "ffn_down_exps.scale",
@@ -144,7 +146,12 @@ _EXPERT_PARTS = {
     "up_proj": "ffn_up",
 }
 
-_NOT_WEIGHTS = re.compile(r"rope\.freqs$|rotary_emb\.inv_freq$|\.masked_bias$|attn\.bias$|^mtp\.|^model\.visual\.")
+_NOT_WEIGHTS = re.compile(
+    r"rope\.freqs$|rotary_emb\.inv_freq$|\.masked_bias$|attn\.bias$|^mtp\."
+    r"|^(?:model\.)?(?:visual|(?:vision|audio)_(?:tower|embedder)|embed_(?:vision|audio)|multi_modal_projector)\."
+)
+
+_PREFIXES = re.compile(r"^(?:(?:language_)?model\.)*")
 
 _VECTOR = re.compile(rf"layers\.(\d{{1,4}})\.({'|'.join(map(re.escape, _VECTORS))})")
 _LAYER = re.compile(r"layers\.(\d{1,4})\.(.+)\.(weight|bias)")
@@ -156,16 +163,22 @@ def from_meta(name: str) -> str | None:
 
 
 def from_hugging_face(name: str, architecture: str) -> str | None:
-    """GGUF's name of a tensor that transformers calls `name`, None if there is none.
-
-    Whoever saved a model without its output, a LlamaModel, has the names without `model.` before them.
-    """
+    """GGUF's name of a tensor that transformers calls `name`, None if there is none."""
     layer = _HUGGING_FACE_LAYER | _OTHERWISE.get(architecture, {})
-    return _translated(name.removeprefix("model.").removeprefix("language_model."), _HUGGING_FACE_OUTSIDE, layer)
+    return _translated(without_prefixes(name), _HUGGING_FACE_OUTSIDE, layer)
+
+
+def without_prefixes(name: str) -> str:
+    """The name that a tensor has inside the language model.
+
+    Whoever saved a model without its output, a LlamaModel, has the names without `model.` before them; beside what
+    sees, a language model has `language_model.` before or behind that.
+    """
+    return _PREFIXES.sub("", name)
 
 
 def is_no_weight(name: str) -> bool:
-    """Whether a tensor is none of the language model's: rotary frequencies and masks, what guesses and what sees."""
+    """Whether a tensor is none of the language model's: rotary frequencies, masks, and what guesses, sees or hears."""
     return _NOT_WEIGHTS.search(name) is not None
 
 

@@ -14,7 +14,7 @@ from engine.checkpoints import Checkpoint, open_checkpoint, open_with_base
 from engine.checkpoints.derived import read_floats
 from engine.errors import ModelFileError, UnsupportedModelError
 from tests.engine import tiny_models
-from tests.engine.checkpoints.test_huggingface_architectures import EXPERT, foreign_name, from_qwen35
+from tests.engine.checkpoints.folders import EXPERT, foreign_name, from_qwen35
 
 RANK, ALPHA = 4, 8.0
 QUERIES = "blk.0.attn_q.weight"
