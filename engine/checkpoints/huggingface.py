@@ -16,7 +16,7 @@ from engine.checkpoints.huggingface_config import HuggingFaceConfig
 from engine.checkpoints.huggingface_options import check_options
 from engine.checkpoints.limits import MAX_WIDTH
 from engine.checkpoints.metadata import Metadata
-from engine.checkpoints.names import from_hugging_face, is_no_weight
+from engine.checkpoints.names import from_hugging_face, is_no_weight, layer_of
 from engine.checkpoints.safetensors import read_safetensors
 from engine.checkpoints.small_files import plain_name, read_json_object
 from engine.checkpoints.tokenizer_files import TokenizerFolder
@@ -120,8 +120,8 @@ def read_weight_file(path: Path) -> dict[str, TensorInfo]:
 def _translated(foreign: Mapping[str, TensorInfo], config: HuggingFaceConfig, keys: Metadata) -> dict[str, TensorInfo]:
     tensors: dict[str, TensorInfo] = {}
     for foreign_name, tensor in foreign.items():
-        if is_no_weight(foreign_name) or (foreign_name == "lm_head.weight" and config.tied):
-            continue
+        if is_no_weight(foreign_name) or layer_of(foreign_name) >= config.n_layers:
+            continue  # layers behind the last guess further tokens
         parts = taken_apart(foreign_name, foreign, keys)
         if parts is not None:
             tensors |= {part.name: part for part in parts}
@@ -132,7 +132,8 @@ def _translated(foreign: Mapping[str, TensorInfo], config: HuggingFaceConfig, ke
                 f"{tensor.path}: the tensor {foreign_name} is not part of a {config.architecture} model as known here.",
                 "Choose the model as GGUF, or another one.",
             )
-        tensors[name] = as_gguf(replace(tensor, name=name), keys)
+        if name != "output.weight" or not config.tied:
+            tensors[name] = as_gguf(replace(tensor, name=name), keys)
     return stack_experts(tensors)
 
 

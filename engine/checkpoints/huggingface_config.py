@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from engine.architecture.architectures import ARCHITECTURES as ENGINE
 from engine.checkpoints.huggingface_classes import ARCHITECTURES, architecture_of
 from engine.checkpoints.huggingface_experts import expert_keys
 from engine.checkpoints.huggingface_gemma4 import gemma4_keys, proportional_divisors, wide_head_dim
@@ -19,9 +20,13 @@ from engine.checkpoints.llama import llama_3_divisors
 from engine.checkpoints.metadata import Metadata
 from engine.errors import UnsupportedModelError
 
+_OF_THE_WHOLE = ("architectures", "tie_word_embeddings")
+"""What counts for the whole model, where what it says of its text is in a part of its own."""
+
 LLAMA_CONTEXT = 2048
 """What LLaMA reads; its first configurations did not say so."""
 
+NORM_EPS = {"rms": "layer_norm_rms_epsilon", "layer": "layer_norm_epsilon"}
 _OPTIONAL_REALS = {
     "attn_logit_softcapping": "attn_logit_softcapping",
     "final_logit_softcapping": "final_logit_softcapping",
@@ -30,6 +35,7 @@ _OPTIONAL_REALS = {
     "attention_multiplier": "attention.scale",
     "residual_multiplier": "residual_scale",
     "logits_scaling": "logit_scale",
+    "logit_scale": "logit_scale",
 }
 QWEN_SECTIONS = [11, 11, 10]
 """How Qwen 3.5 shares the turned pairs among the numbers of a place, if the file does not say."""
@@ -43,13 +49,14 @@ DELTA_NET_SIZES = (
 _WINDOWED = ("llama", "gemma2", "gemma3", "phi3", "gpt-oss", "gemma4", "olmo2", "exaone4", "cohere2")
 """Architectures whose window counts; Qwen's configurations name one that is not used."""
 
-_TURNED_SHARES = {"qwen35": 0.25, "gemma4": 0.25}
+_DELTA_NETS = ("qwen35", "qwen35moe", "qwen3next")
+_TURNED_SHARES = {**dict.fromkeys((*_DELTA_NETS, "gemma4"), 0.25), "glm4moe": 0.5, "bailingmoe2": 0.5}
 """The part of a head that is turned, if the configuration does not say."""
 
 LONG_ROPE = ("longrope", "su")
-UNSTRETCHED = ("default", "llama3", "dynamic", "proportional")
-"""No scaling among the keys: llama3's and Gemma 4's are divisors, and dynamic stretches nothing up to
-max_position_embeddings."""
+UNSTRETCHED = ("default", "llama3", "dynamic", "proportional", "mrope")
+"""No scaling among the keys: llama3's and Gemma 4's are divisors, dynamic stretches nothing up to
+max_position_embeddings, and mrope is for places in pictures."""
 
 WINDOWED, UNWINDOWED = "sliding_attention", "full_attention"
 _LAYER_TYPES = {WINDOWED: True, UNWINDOWED: False}
@@ -63,7 +70,7 @@ class HuggingFaceConfig:
         self.path = path
         text = values.get("text_config")
         if isinstance(text, dict):
-            values = {**values, **text, "architectures": values.get("architectures")}
+            values = {**text, **values} | {key: text[key] for key in text if key not in _OF_THE_WHOLE}
         self.values = Metadata({key: value for key, value in values.items() if value is not None}, path)
         name, architecture = architecture_of(values)
         if architecture is None:
@@ -87,7 +94,7 @@ class HuggingFaceConfig:
         given = self.rope if "partial_rotary_factor" in self.rope else self.values
         self.turned_share = given.real("partial_rotary_factor", turned, low=0.0, high=1.0)
         self.rope_dim = int(self.head_dim * self.turned_share)
-        self.rope_theta = self._rope_number("rope_theta", self.values.real("rope_theta", 10_000.0, low=1.0, high=1e12))
+        self.rope_theta = self._rope_theta()
 
     def metadata(self) -> dict[str, object]:
         """Keys of a GGUF."""
@@ -102,23 +109,40 @@ class HuggingFaceConfig:
             f"{arch}.feed_forward_length": self._hidden_dim(),
             f"{arch}.attention.head_count": self.n_heads,
             f"{arch}.attention.head_count_kv": self.n_kv_heads,
-            f"{arch}.attention.layer_norm_rms_epsilon": values.real(
-                "rms_norm_eps", values.real("norm_eps", 1e-6, low=0.0, high=1.0), low=0.0, high=1.0
-            ),
+            **self._norm_eps(),
             f"{arch}.rope.dimension_count": self.rope_dim,
             f"{arch}.rope.freq_base": self.rope_theta,
         }
         if self.head_dim * self.n_heads != self.dim or "head_dim" in values:
             keys |= {f"{arch}.attention.key_length": self.head_dim, f"{arch}.attention.value_length": self.head_dim}
-        if arch == "lfm2":
+        if arch in ("lfm2", "lfm2moe"):
             keys |= self._convolutions()
-        if arch == "qwen35":
+        if arch in _DELTA_NETS:
             keys |= self._delta_nets()
+        if arch == "minicpm":
+            keys |= self._minicpm_scales()
         if arch == "gemma4":
             sizes = self.head_dim, self.n_kv_heads, self._hidden_dim()
             gemma4 = gemma4_keys(values, self._windowed_layers(), *sizes)
             keys |= {f"gemma4.{key}": value for key, value in gemma4.items()}
         return keys | expert_keys(values, arch) | self._optional() | self._rope_scaling()
+
+    def _norm_eps(self) -> dict[str, object]:
+        kind = ENGINE[self.architecture].norm
+        names = ("layer_norm_eps",) if kind == "layer" else ("rms_norm_eps", "norm_eps")
+        name = next((name for name in names if name in self.values), names[0])
+        return {f"{self.architecture}.attention.{NORM_EPS[kind]}": self.values.real(name, 1e-6, low=0.0, high=1.0)}
+
+    def _minicpm_scales(self) -> dict[str, object]:
+        depth, base, embedding = (
+            self.values.real(name, default, low=1e-6, high=1e6)
+            for name, default in (("scale_depth", 1.4), ("dim_model_base", 256.0), ("scale_emb", 12.0))
+        )
+        return {
+            "minicpm.embedding_scale": embedding,
+            "minicpm.residual_scale": depth / math.sqrt(self.n_layers),
+            "minicpm.logit_scale": self.dim / base,
+        }
 
     def _is_mxfp4(self) -> bool:
         """Whether the weights are quantised as gpt-oss's are, whose blocks GGUF has as well."""
@@ -126,11 +150,8 @@ class HuggingFaceConfig:
         return isinstance(how, dict) and how.get("quant_method") == "mxfp4"
 
     def _delta_nets(self) -> dict[str, object]:
-        """Which layers of Qwen 3.5 are delta nets, and their sizes."""
-        values, types = self.values, self.values.get("layer_types")
-        sections = self.rope.get("mrope_section")
-        if not isinstance(sections, list) or len(sections) != 3 or not all(n in range(MAX_WIDTH) for n in sections):
-            sections = QWEN_SECTIONS
+        """Which layers are delta nets, and their sizes."""
+        arch, values, types = self.architecture, self.values, self.values.get("layer_types")
         key_dim, value_dim, n_values, n_keys, taps = (
             values.integer(f"linear_{name}", default, low=1, high=MAX_WIDTH) for name, default in DELTA_NET_SIZES
         )
@@ -140,21 +161,22 @@ class HuggingFaceConfig:
                 "Choose another model.",
             )
         keys: dict[str, object] = {
-            "qwen35.ssm.conv_kernel": taps,
-            "qwen35.ssm.state_size": key_dim,
-            "qwen35.ssm.group_count": n_keys,
-            "qwen35.ssm.time_step_rank": n_values,
-            "qwen35.ssm.inner_size": n_values * value_dim,
-            "qwen35.full_attention_interval": values.integer("full_attention_interval", 4, low=1, high=MAX_LAYERS),
-            "qwen35.rope.dimension_sections": array("i", [*map(int, sections), 0]),
+            f"{arch}.ssm.conv_kernel": taps,
+            f"{arch}.ssm.state_size": key_dim,
+            f"{arch}.ssm.group_count": n_keys,
+            f"{arch}.ssm.time_step_rank": n_values,
+            f"{arch}.ssm.inner_size": n_values * value_dim,
+            f"{arch}.full_attention_interval": values.integer("full_attention_interval", 4, low=1, high=MAX_LAYERS),
         }
         if isinstance(types, list):
-            keys["qwen35.attention.recurrent_layers"] = tuple(kind == "linear_attention" for kind in types)
+            keys[f"{arch}.attention.recurrent_layers"] = tuple(kind == "linear_attention" for kind in types)
         return keys
 
     def _hidden_dim(self) -> int:
         """The feed-forward width, which LFM2 may make of a larger number. Source: Lfm2MLP in transformers."""
-        name = "block_ff_dim" if "block_ff_dim" in self.values else "intermediate_size"
+        # Where all layers have experts alone, Qwen 3.5 says the width of those only.
+        names = ("block_ff_dim", "intermediate_size", "moe_intermediate_size")
+        name = next((name for name in names if name in self.values), "intermediate_size")
         width = self.values.integer(name, low=1, high=MAX_WIDTH)
         if self.architecture != "lfm2" or not self.values.flag("block_auto_adjust_ff_dim", True):
             return width
@@ -172,8 +194,10 @@ class HuggingFaceConfig:
         else:
             raise self.values.error("neither layer_types nor full_attn_idxs says which layers attend.")
         return {
-            "lfm2.attention.head_count_kv": array("i", [self.n_kv_heads if does else 0 for does in attends]),
-            "lfm2.shortconv.l_cache": self.values.integer("conv_L_cache", 3, low=1, high=MAX_WIDTH),
+            f"{self.architecture}.attention.head_count_kv": array(
+                "i", [self.n_kv_heads if does else 0 for does in attends]
+            ),
+            f"{self.architecture}.shortconv.l_cache": self.values.integer("conv_L_cache", 3, low=1, high=MAX_WIDTH),
         }
 
     def rope_divisors(self) -> dict[str, list[float]]:
@@ -209,7 +233,7 @@ class HuggingFaceConfig:
     def _optional(self) -> dict[str, object]:
         keys: dict[str, object] = {}
         if isinstance(self.values.get("sliding_window_pattern"), int):
-            every = self.values.integer("sliding_window_pattern", low=1, high=MAX_LAYERS)
+            every = self.values.integer("sliding_window_pattern", low=0, high=MAX_LAYERS)
             keys[f"{self.architecture}.attention.sliding_window_pattern"] = every
         for name, key in _OPTIONAL_REALS.items():
             if name in self.values:
@@ -221,7 +245,18 @@ class HuggingFaceConfig:
                 keys[f"{self.architecture}.attention.sliding_window_pattern"] = windowed
         if (local := self._rope_of(WINDOWED)) and "rope_theta" in local:
             keys[f"{self.architecture}.rope.freq_base_swa"] = local.real("rope_theta", low=1.0, high=1e12)
+        if sections := self._rope_sections():
+            keys[f"{self.architecture}.rope.dimension_sections"] = array("i", [*sections, 0])
+        if "llama_4_scaling_beta" in self.rope:
+            keys[f"{self.architecture}.attention.temperature_scale"] = self._rope_number("llama_4_scaling_beta", 0.0)
         return keys
+
+    def _rope_sections(self) -> list[int]:
+        """How models that see share the turned pairs among the numbers of a place; Qwen 3.5 always does."""
+        found = self.rope.get("mrope_section")
+        if isinstance(found, list) and len(found) == 3 and all(n in range(MAX_WIDTH) for n in found):
+            return list(map(int, found))
+        return QWEN_SECTIONS if self.architecture in ("qwen35", "qwen35moe") else []
 
     def _windowed_layers(self) -> tuple[bool, ...]:
         """Which layers have a window, where the configuration names each one's kind; Gemma 4's have a default."""
@@ -245,6 +280,13 @@ class HuggingFaceConfig:
             if isinstance(found, dict):
                 return Metadata({key: value for key, value in found.items() if value is not None}, self.path)
         return Metadata({}, self.path)
+
+    def _rope_theta(self) -> float:
+        """The rotary base; Hunyuan's is stretched by alpha at any length. Source: HunYuanDenseV1RotaryEmbedding."""
+        theta = self._rope_number("rope_theta", self.values.real("rope_theta", 10_000.0, low=1.0, high=1e12))
+        if not self.architecture.startswith("hunyuan") or "alpha" not in self.rope or self.head_dim <= 2:
+            return theta
+        return float(theta * self._rope_number("alpha", 1.0) ** (self.head_dim / (self.head_dim - 2)))
 
     def _rope_number(self, name: str, default: float) -> float:
         return self.rope.real(name, default, low=1e-6, high=1e12)

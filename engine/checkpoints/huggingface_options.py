@@ -14,6 +14,7 @@ _ACTIVATIONS = {
     "silu": ("silu", "swish"),
     "gelu": ("gelu_pytorch_tanh", "gelu_new", "gelu_fast", "gelu"),
     "clamped": ("silu",),
+    "relu": ("relu2",),
 }
 """Their names of the engine's activations. The plain "gelu" of Gemma's first configurations means the one by tanh."""
 
@@ -42,9 +43,18 @@ def check_options(config: HuggingFaceConfig) -> None:
 
 
 def _check_experts(config: HuggingFaceConfig) -> None:
-    if config.architecture == "qwen3moe" and not config.values.flag("norm_topk_prob", True):
+    architecture, values = ARCHITECTURES[config.architecture], config.values
+    own = architecture.normed_shares
+    if not architecture.routing_in_file and values.flag("norm_topk_prob", own) != own:
+        add_up = "do not add up" if own else "are made to add up"
         raise UnsupportedModelError(
-            f"{config.path}: the shares of experts do not add up to one (norm_topk_prob), which is not run here.",
+            f"{config.path}: the shares of experts {add_up} to one (norm_topk_prob), which is not run here in a "
+            f"{config.architecture} model.",
+            "Choose another model.",
+        )
+    if values.get("mlp_only_layers") or values.integer("decoder_sparse_step", 1, low=0, high=MAX_LAYERS) > 1:
+        raise UnsupportedModelError(
+            f"{config.path}: some layers are without experts (mlp_only_layers, decoder_sparse_step), which is not run.",
             "Choose another model.",
         )
 

@@ -25,6 +25,7 @@ _HUGGING_FACE_OUTSIDE = {
     "embed_tokens.weight": "token_embd.weight",
     "norm.weight": "output_norm.weight",
     "embedding_norm.weight": "token_embd_norm.weight",
+    "word_embeddings.weight": "token_embd.weight",
     "lm_head.weight": "output.weight",
     "embed_tokens_per_layer.weight": "per_layer_token_embd.weight",
     "per_layer_model_projection.weight": "per_layer_model_proj.weight",
@@ -48,13 +49,22 @@ _HUGGING_FACE_LAYER = {
     "post_mlp_layernorm": "post_ffw_norm",
     "block_sparse_moe.gate": "ffn_gate_inp",
     "mlp.gate": "ffn_gate_inp",
+    "mlp.gate.wg": "ffn_gate_inp",
     "mlp.router": "ffn_gate_inp",
+    "block_sparse_moe.router.layer": "ffn_gate_inp",
+    "self_attn.query_layernorm": "attn_q_norm",
+    "self_attn.key_layernorm": "attn_k_norm",
+    "mlp.shared_expert_gate": "ffn_gate_inp_shexp",
     "mlp.shared_expert.gate_proj": "ffn_gate_shexp",
     "mlp.shared_expert.up_proj": "ffn_up_shexp",
     "mlp.shared_expert.down_proj": "ffn_down_shexp",
     "mlp.shared_experts.gate_proj": "ffn_gate_shexp",
     "mlp.shared_experts.up_proj": "ffn_up_shexp",
     "mlp.shared_experts.down_proj": "ffn_down_shexp",
+    "mlp.shared_mlp.gate_proj": "ffn_gate_shexp",
+    "mlp.shared_mlp.up_proj": "ffn_up_shexp",
+    "mlp.shared_mlp.down_proj": "ffn_down_shexp",
+    "shared_mlp.output_linear": "ffn_down_shexp",
 }
 _GEMMA = {
     "post_attention_layernorm": "post_attention_norm",
@@ -108,10 +118,21 @@ _QWEN3_NEXT = {
 }
 """Of the matrix in_proj_qkvz GGUF makes two, with the rows in another order: an adapter of it is refused."""
 
+_BAILING = {
+    "attention.query_key_value": "attn_qkv",
+    "attention.dense": "attn_output",
+    "attention.query_layernorm": "attn_q_norm",
+    "attention.key_layernorm": "attn_k_norm",
+}
+
 _VECTORS = {
     "linear_attn.A_log": "ssm_a",
     "linear_attn.dt_bias": "ssm_dt.bias",
     "self_attn.sinks": "attn_sinks.weight",
+    "mlp.gate.expert_bias": "exp_probs_b.bias",
+    "mlp.gate.e_score_correction_bias": "exp_probs_b.bias",
+    "mlp.moe_statics.e_score_correction_bias": "exp_probs_b.bias",
+    "feed_forward.expert_bias": "exp_probs_b.bias",
     "layer_scalar": "layer_output_scale.weight",
     "router.scale": "ffn_gate_inp.scale",
     "router.per_expert_scale": "ffn_down_exps.scale",
@@ -124,6 +145,7 @@ _OTHERWISE = {
     "qwen35": _QWEN35,
     "qwen35moe": _QWEN35,
     "qwen3next": _QWEN3_NEXT,
+    "bailingmoe2": _BAILING,
     "gemma2": _GEMMA,
     "gemma3": _GEMMA,
     "gemma4": _GEMMA4,
@@ -154,6 +176,7 @@ _NOT_WEIGHTS = re.compile(
 _PREFIXES = re.compile(r"^(?:(?:language_)?model\.)*")
 
 _VECTOR = re.compile(rf"layers\.(\d{{1,4}})\.({'|'.join(map(re.escape, _VECTORS))})")
+_ANY_LAYER = re.compile(r"layers\.(\d{1,4})\.")
 _LAYER = re.compile(r"layers\.(\d{1,4})\.(.+)\.(weight|bias)")
 
 
@@ -166,6 +189,12 @@ def from_hugging_face(name: str, architecture: str) -> str | None:
     """GGUF's name of a tensor that transformers calls `name`, None if there is none."""
     layer = _HUGGING_FACE_LAYER | _OTHERWISE.get(architecture, {})
     return _translated(without_prefixes(name), _HUGGING_FACE_OUTSIDE, layer)
+
+
+def layer_of(name: str) -> int:
+    """The number of the layer that a tensor of transformers' name is of, -1 outside of them."""
+    found = _ANY_LAYER.match(without_prefixes(name))
+    return int(found[1]) if found else -1
 
 
 def without_prefixes(name: str) -> str:

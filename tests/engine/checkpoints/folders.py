@@ -11,152 +11,8 @@ from gguf.quants import quantize
 
 from engine.architecture.gguf_config import config_from_gguf
 from engine.checkpoints.derived import read_floats
+from tests.engine.checkpoints.folder_configs import MODELS
 from tests.engine.checkpoints.writers import in_pairs
-
-QWEN35 = {
-    "head_dim": 32,
-    "linear_key_head_dim": 32,
-    "linear_value_head_dim": 32,
-    "linear_num_value_heads": 4,
-    "linear_conv_kernel_dim": 4,
-    "rope_parameters": {"partial_rotary_factor": 0.5, "mrope_section": [3, 3, 2], "rope_theta": 10_000.0},
-}
-
-
-def window_types(*windowed: bool) -> list[str]:
-    return ["sliding_attention" if each else "full_attention" for each in windowed]
-
-
-GEMMA4 = {
-    "head_dim": 32,
-    "global_head_dim": 64,
-    "intermediate_size": 96,
-    "num_global_key_value_heads": 1,
-    "sliding_window": 16,
-    "layer_types": window_types(True, False, True, False),
-    "final_logit_softcapping": 3.0,
-    "rope_parameters": {
-        "full_attention": {"rope_type": "proportional", "partial_rotary_factor": 0.25, "rope_theta": 1e6},
-        "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
-    },
-}
-
-MODELS = {
-    "llama": ("LlamaForCausalLM", {}),
-    "llama-biases": ("LlamaForCausalLM", {"attention_bias": True, "mlp_bias": True}),
-    "mistral": ("MistralForCausalLM", {"sliding_window": 16}),
-    "mixtral": ("MixtralForCausalLM", {"num_local_experts": 8, "num_experts_per_tok": 2}),
-    "qwen3moe": (
-        "Qwen3MoeForCausalLM",
-        {
-            "head_dim": 32,
-            "num_experts": 8,
-            "num_experts_per_tok": 3,
-            "moe_intermediate_size": 48,
-            "norm_topk_prob": True,
-            "decoder_sparse_step": 1,
-            "mlp_only_layers": [],
-        },
-    ),
-    "qwen2": ("Qwen2ForCausalLM", {"rope_theta": 1e6, "sliding_window": 32, "use_sliding_window": False}),
-    "qwen3": ("Qwen3ForCausalLM", {"rope_theta": 1e6, "head_dim": 32}),
-    "gemma": ("GemmaForCausalLM", {"head_dim": 32}),
-    "gemma2": (
-        "Gemma2ForCausalLM",
-        {
-            "head_dim": 32,
-            "sliding_window": 16,
-            "layer_types": window_types(True, False, True, False),
-            "attn_logit_softcapping": 5.0,
-            "final_logit_softcapping": 3.0,
-        },
-    ),
-    "gemma3": (
-        "Gemma3ForCausalLM",
-        {"head_dim": 32, "sliding_window": 16, "rope_theta": 1e6, "rope_local_base_freq": 10_000.0},
-    ),
-    "phi3-long": (
-        "Phi3ForCausalLM",
-        {
-            "partial_rotary_factor": 0.75,
-            "original_max_position_embeddings": 64,
-            "rope_scaling": {
-                "type": "longrope",
-                "short_factor": np.linspace(1.0, 2.0, 6).tolist(),
-                "long_factor": np.linspace(1.0, 5.0, 6).tolist(),
-            },
-        },
-    ),
-    "smollm3": ("SmolLM3ForCausalLM", {"no_rope_layers": [1, 1, 1, 0, 1], "no_rope_layer_interval": 4}),
-    "granite": (
-        "GraniteForCausalLM",
-        {
-            "embedding_multiplier": 3.0,
-            "residual_multiplier": 0.4,
-            "attention_multiplier": 0.1,
-            "logits_scaling": 2.0,
-        },
-    ),
-    "lfm2": (
-        "Lfm2ForCausalLM",
-        {
-            "rope_theta": 1e6,
-            "layer_types": ["conv", "conv", "full_attention", "conv", "full_attention"],
-            "conv_L_cache": 3,
-            "block_auto_adjust_ff_dim": False,
-        },
-    ),
-    "qwen35": ("Qwen3_5ForCausalLM", {**QWEN35, "full_attention_interval": 2, "linear_num_key_heads": 4}),
-    "qwen35-grouped": (
-        "Qwen3_5ForConditionalGeneration",
-        {
-            "text_config": {
-                **QWEN35,
-                "layer_types": ["linear_attention", "linear_attention", "full_attention", "linear_attention"],
-                "linear_num_key_heads": 2,
-            }
-        },
-    ),
-    "gpt-oss": (
-        "GptOssForCausalLM",
-        {
-            "head_dim": 32,
-            "num_local_experts": 8,
-            "num_experts_per_tok": 2,
-            "sliding_window": 16,
-            "layer_types": window_types(True, False, True, False),
-            "rope_theta": 150_000.0,
-            "rope_scaling": {"rope_type": "yarn", "factor": 32.0, "original_max_position_embeddings": 64},
-        },
-    ),
-    "gemma4": ("Gemma4ForCausalLM", GEMMA4),
-    "gemma4-e": (
-        "Gemma4ForConditionalGeneration",
-        {
-            "text_config": {
-                **GEMMA4,
-                "num_kv_shared_layers": 3,
-                "use_double_wide_mlp": True,
-                "hidden_size_per_layer_input": 32,
-                "layer_types": window_types(True, False, True, False, True, True, False),
-            }
-        },
-    ),
-    "gemma4-moe": (
-        "Gemma4ForConditionalGeneration",
-        {
-            "text_config": {
-                **{key: GEMMA4[key] for key in GEMMA4 if "global" not in key},
-                "per_layer_config": {layer: {"head_dim": 64, "num_key_value_heads": 1} for layer in (1, 3)},
-                "num_experts": 8,
-                "top_k_experts": 3,
-                "moe_intermediate_size": 48,
-            }
-        },
-    ),
-    "glm4": ("Glm4ForCausalLM", {"partial_rotary_factor": 0.5, "attention_bias": True, "head_dim": 16}),
-}
-"""Names in tiny_models.py, and what their config.json has beside the usual."""
 
 LAYER = {
     "attn_q": "self_attn.q_proj",
@@ -166,32 +22,37 @@ LAYER = {
     "attn_output": "self_attn.o_proj",
     "attn_q_norm": "self_attn.q_norm",
     "attn_k_norm": "self_attn.k_norm",
+    "attn_sinks.weight": "self_attn.sinks",
     "attn_norm": "input_layernorm",
     "ffn_gate": "mlp.gate_proj",
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
     "ffn_norm": "post_attention_layernorm",
-    "ffn_gate_inp": "block_sparse_moe.gate",
+    "ffn_gate_inp": "mlp.gate",
+    "exp_probs_b.bias": "mlp.gate.e_score_correction_bias",
 }
-GEMMA_2 = {
-    "post_attention_norm": "post_attention_layernorm",
-    "ffn_norm": "pre_feedforward_layernorm",
-    "post_ffw_norm": "post_feedforward_layernorm",
-}
-GEMMA_4 = {
-    **GEMMA_2,
+"""Parts of a layer, whole with what follows the part where the foreign name says neither weight nor bias."""
+
+
+def shared(place: str) -> dict[str, str]:
+    return {f"ffn_{part}_shexp": f"mlp.{place}.{part}_proj" for part in ("gate", "up", "down")}
+
+
+NORM_BEHIND = {"post_attention_norm": "post_attention_layernorm"}
+GEMMA_2 = NORM_BEHIND | {"ffn_norm": "pre_feedforward_layernorm", "post_ffw_norm": "post_feedforward_layernorm"}
+GEMMA_4 = GEMMA_2 | {
     "post_ffw_norm_1": "post_feedforward_layernorm_1",
     "pre_ffw_norm_2": "pre_feedforward_layernorm_2",
     "post_ffw_norm_2": "post_feedforward_layernorm_2",
     "ffn_gate_inp": "router.proj",
+    "ffn_gate_inp.scale": "router.scale",
+    "ffn_down_exps.scale": "router.per_expert_scale",
+    "ffn_gate_up_exps.weight": "experts.gate_up_proj",
+    "ffn_down_exps.weight": "experts.down_proj",
+    "layer_output_scale.weight": "layer_scalar",
     "inp_gate": "per_layer_input_gate",
     "proj": "per_layer_projection",
     "post_norm": "post_per_layer_input_norm",
-}
-GLM_4 = {
-    "post_attention_norm": "post_self_attn_layernorm",
-    "post_ffw_norm": "post_mlp_layernorm",
-    "ffn_up": "mlp.gate_up_proj",
 }
 LFM2 = {
     "attn_norm": "operator_norm",
@@ -204,64 +65,98 @@ LFM2 = {
     "ffn_down": "feed_forward.w2",
     "ffn_up": "feed_forward.w3",
     "ffn_gate_inp": "feed_forward.gate",
+    "exp_probs_b.bias": "feed_forward.expert_bias",
 }
+QWEN_SHARED = shared("shared_expert") | {"ffn_gate_inp_shexp": "mlp.shared_expert_gate"}
 QWEN35_LAYER = {
-    "post_attention_norm": "post_attention_layernorm",
+    **NORM_BEHIND,
+    **QWEN_SHARED,
     "attn_qkv": "linear_attn.in_proj_qkv",
     "attn_gate": "linear_attn.in_proj_z",
+    "ssm_ba": "linear_attn.in_proj_ba",
     "ssm_beta": "linear_attn.in_proj_b",
     "ssm_alpha": "linear_attn.in_proj_a",
     "ssm_conv1d": "linear_attn.conv1d",
     "ssm_norm": "linear_attn.norm",
     "ssm_out": "linear_attn.out_proj",
-}
-GPT_OSS = {
-    "post_attention_norm": "post_attention_layernorm",
-    "ffn_gate_inp": "mlp.router",
-}
-VECTORS = {
     "ssm_a": "linear_attn.A_log",
     "ssm_dt.bias": "linear_attn.dt_bias",
-    "attn_sinks.weight": "self_attn.sinks",
-    "layer_output_scale.weight": "layer_scalar",
-    "ffn_gate_inp.scale": "router.scale",
-    "ffn_down_exps.scale": "router.per_expert_scale",
-    "ffn_gate_up_exps.weight": "experts.gate_up_proj",
-    "ffn_down_exps.weight": "experts.down_proj",
 }
-"""Parts of a layer whose names say neither weight nor bias."""
-
-EXPERT = {
-    "llama": {
-        "ffn_gate": "block_sparse_moe.{}.w1",
-        "ffn_down": "block_sparse_moe.{}.w2",
-        "ffn_up": "block_sparse_moe.{}.w3",
+HUNYUAN = {"attn_q_norm": "self_attn.query_layernorm", "attn_k_norm": "self_attn.key_layernorm"}
+NAMES = {
+    "llama": {"ffn_gate_inp": "block_sparse_moe.gate"},
+    "phi3": {"ffn_up": "mlp.gate_up_proj"},
+    "chatglm": {"ffn_up": "mlp.gate_up_proj"},
+    "glm4": {
+        "post_attention_norm": "post_self_attn_layernorm",
+        "post_ffw_norm": "post_mlp_layernorm",
+        "ffn_up": "mlp.gate_up_proj",
     },
-    "qwen3moe": {"ffn_gate": "mlp.{}.gate_proj", "ffn_down": "mlp.{}.down_proj", "ffn_up": "mlp.{}.up_proj"},
+    "glm4moe": NORM_BEHIND | shared("shared_experts"),
+    "gemma2": GEMMA_2,
+    "gemma3": GEMMA_2,
+    "gemma4": GEMMA_4,
+    "olmo2": GEMMA_2,
+    "exaone4": GEMMA_2,
+    "seed_oss": NORM_BEHIND,
+    "gpt-oss": NORM_BEHIND | {"ffn_gate_inp": "mlp.router"},
+    "qwen2moe": QWEN_SHARED,
+    "qwen35": QWEN35_LAYER,
+    "qwen35moe": QWEN35_LAYER,
+    "qwen3next": QWEN35_LAYER,
+    "ernie4_5-moe": shared("shared_experts") | {"exp_probs_b.bias": "mlp.moe_statics.e_score_correction_bias"},
+    "dots1": shared("shared_experts"),
+    "deepseek": shared("shared_experts"),
+    "bailingmoe2": {
+        **shared("shared_experts"),
+        "attn_qkv": "attention.query_key_value",
+        "attn_output": "attention.dense",
+        "attn_q_norm": "attention.query_layernorm",
+        "attn_k_norm": "attention.key_layernorm",
+        "exp_probs_b.bias": "mlp.gate.expert_bias",
+    },
+    "granitemoe": {"ffn_gate_inp": "block_sparse_moe.router.layer", "ffn_down_shexp": "shared_mlp.output_linear"},
+    "hunyuan-dense": HUNYUAN,
+    "hunyuan-moe": HUNYUAN | shared("shared_mlp") | {"ffn_gate_inp": "mlp.gate.wg"},
+    "lfm2": LFM2,
+    "lfm2moe": LFM2,
+}
+"""What other architectures than most have under other names."""
+
+MIXTRAL_EXPERT = {"ffn_gate": "w1", "ffn_down": "w2", "ffn_up": "w3"}
+EXPERT = {
+    "llama": {part: f"block_sparse_moe.{{}}.{name}" for part, name in MIXTRAL_EXPERT.items()},
+    "lfm2moe": {part: f"feed_forward.{{}}.{name}" for part, name in MIXTRAL_EXPERT.items()},
 }
 """The name of an expert's matrix, around `experts.NUMBER`."""
+USUAL_EXPERT = {f"ffn_{part}": f"mlp.{{}}.{part}_proj" for part in ("gate", "up", "down")}
+
+OUTSIDE = {
+    "token_embd.weight": "model.embed_tokens.weight",
+    "output_norm.weight": "model.norm.weight",
+    "token_embd_norm.weight": "model.embedding_norm.weight",
+    "per_layer_proj_norm.weight": "model.per_layer_projection_norm.weight",
+    "per_layer_token_embd.weight": "model.embed_tokens_per_layer.weight",
+    "per_layer_model_proj.weight": "model.per_layer_model_projection.weight",
+    "output.weight": "lm_head.weight",
+}
+TURNED = "llama mistral3 smollm3 granite granitemoe arcee minicpm deepseek".split()
 
 
 def foreign_name(name: str, architecture: str) -> str:
-    outside = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight"}
-    outside["token_embd_norm.weight"] = "model.embedding_norm.weight"
-    outside["per_layer_proj_norm.weight"] = "model.per_layer_projection_norm.weight"
-    outside["per_layer_token_embd.weight"] = "model.embed_tokens_per_layer.weight"
-    outside["per_layer_model_proj.weight"] = "model.per_layer_model_projection.weight"
     if not name.startswith("blk."):
-        return outside.get(name, "lm_head.weight")
+        is_bailings = architecture == "bailingmoe2" and name == "token_embd.weight"
+        return "model.word_embeddings.weight" if is_bailings else OUTSIDE[name]
     _, layer, part, *rest = name.split(".")
-    names = LAYER | (GEMMA_2 if architecture in ("gemma2", "gemma3") else {})
-    names |= {"ffn_up": "mlp.gate_up_proj"} if architecture == "phi3" else {}
-    names |= GEMMA_4 if architecture == "gemma4" else {}
-    names |= QWEN35_LAYER if architecture in ("qwen35", "qwen35moe", "qwen3next") else {}
-    names |= GPT_OSS if architecture == "gpt-oss" else {}
-    if vector := VECTORS.get(".".join([part, *rest])):
-        return f"model.layers.{layer}.{vector}"
-    names |= LFM2 if architecture in ("lfm2", "lfm2moe") else {}
-    names |= GLM_4 if architecture == "glm4" else {}
-    names |= {"ffn_gate_inp": "mlp.gate"} if architecture == "qwen3moe" else {}
-    return ".".join(["model.layers", layer, names[part], *rest])
+    names = LAYER | NAMES.get(architecture, {})
+    whole = names.get(".".join([part, *rest]))
+    return ".".join(["model.layers", layer, whole] if whole else ["model.layers", layer, names.get(part, part), *rest])
+
+
+def expert_name(name: str, architecture: str) -> str:
+    """With a place for `experts.NUMBER`."""
+    _, layer, part, _ = name.split(".")
+    return f"model.layers.{layer}.{EXPERT.get(architecture, USUAL_EXPERT)[part.removesuffix('_exps')]}.weight"
 
 
 def write_folder(folder: Path, twin, write, name: str) -> Path:
@@ -271,67 +166,92 @@ def write_folder(folder: Path, twin, write, name: str) -> Path:
     architecture = config.architecture.name
     folder.mkdir()
     tensors = {}
-    for gguf_name, tensor in twin.tensors.items():
+    for gguf_name in twin.tensors:
         if gguf_name.startswith("rope_"):
             continue
-        values = read_floats(tensor, 0, tensor.n_rows).reshape(tensor.shape)
-        if architecture in ("llama", "smollm3", "granite") and ("attn_q." in gguf_name or "attn_k." in gguf_name):
+        values = values_of(twin, gguf_name)
+        if architecture in TURNED and ("attn_q." in gguf_name or "attn_k." in gguf_name):
             heads = config.attention[0].n_heads if "attn_q" in gguf_name else config.attention[0].n_kv_heads
             values = write.from_rotary_order(values.reshape(len(values), -1), heads).reshape(values.shape)
         if architecture in ("gemma", "gemma2", "gemma3") and gguf_name.endswith("norm.weight"):
             values = values - np.float32(1)
-        if "_exps." in gguf_name and architecture == "gpt-oss":
-            tensors |= fused_experts(gguf_name, values, twin)
+        values = values[:, None] if "shortconv.conv." in gguf_name else values
+        if architecture in ("qwen35", "qwen35moe", "qwen3next"):
+            values = from_qwen35(values, gguf_name, config.recurrence)
+        if (fused := fused_tensor(gguf_name, twin, config)) is not None:
+            tensors |= fused
         elif "_exps." in gguf_name and architecture != "gemma4":
-            _, layer, part, _ = gguf_name.split(".")
-            place = f"model.layers.{layer}.{EXPERT[architecture][part.removesuffix('_exps')]}.weight"
+            place = expert_name(gguf_name, architecture)
             tensors |= {place.format(f"experts.{i}"): each for i, each in reversed(list(enumerate(values)))}
         else:
-            values = values[:, None] if "shortconv.conv." in gguf_name else values
-            if architecture == "qwen35":
-                values = from_qwen35(values, gguf_name, config.recurrence)
             tensors[foreign_name(gguf_name, architecture)] = values
     write.write_safetensors(folder / "model.safetensors", tensors)
     values = {
         "architectures": [class_name],
         "hidden_size": config.dim,
-        "intermediate_size": config.experts.hidden_dim if config.experts else config.hidden_dims[0],
+        "intermediate_size": twin.metadata[f"{architecture}.feed_forward_length"],
         "max_position_embeddings": config.max_seq_len,
         "num_attention_heads": config.attention[0].n_heads,
         "num_key_value_heads": max(attention.n_kv_heads for attention in config.attention),
         "num_hidden_layers": config.n_layers,
-        "rms_norm_eps": 1e-5,
+        "layer_norm_eps" if config.architecture.norm == "layer" else "rms_norm_eps": 1e-5,
         "tie_word_embeddings": config.tied,
     }
-    (folder / "config.json").write_text(json.dumps(values | options))
+    (folder / "config.json").write_text(json.dumps(values | options, default=list))
     tokens, scores = twin.metadata["tokenizer.ggml.tokens"], twin.metadata["tokenizer.ggml.scores"]
     pieces = list(zip(tokens, scores, twin.metadata["tokenizer.ggml.token_type"], strict=True))
     write.write_tokenizer(folder / "tokenizer.model", pieces)
     return folder
 
 
-def fused_experts(name, values, twin):
-    """All experts of a layer as gpt-oss has them: rows of gate and up in turn, and columns as rows or MXFP4."""
-    tensor, (_, layer, part, kind) = twin.tensors[name], name.split(".")
-    if "_up_" in name:
-        return {}
-    if "_gate_" in name:
-        up = twin.tensors[name.replace("_gate_", "_up_")]
-        values = np.stack([values, read_floats(up, 0, up.n_rows).reshape(values.shape)], axis=2)
-        values = values.reshape(8, -1, *tensor.shape[2:])
-    foreign = f"model.layers.{layer}.mlp.experts.{'down' if 'down' in part else 'gate_up'}_proj"
+def fused_tensor(name, twin, config):
+    """What has in one tensor what a GGUF has in this one and another: nothing for the second, None for all others."""
+    architecture, (_, layer, part, *_) = config.architecture.name, [*name.split("."), "", ""]
+    if architecture == "qwen3next" and f"blk.{layer}.ssm_a" in twin.tensors and part in ("attn_qkv", "attn_gate"):
+        return delta_net_rows(layer, twin, config) if part == "attn_qkv" else {}
+    if not (architecture == "gpt-oss" and "_exps" in part) and not (
+        architecture == "granitemoe" and part.startswith(("ffn_gate_", "ffn_up_", "ffn_down_")) and "_inp" not in part
+    ):
+        return None
+    return {} if "_up_" in part else fused_experts(name, twin, architecture)
+
+
+def values_of(twin, name):
+    tensor = twin.tensors[name]
+    return read_floats(tensor, 0, tensor.n_rows).reshape(tensor.shape)
+
+
+def delta_net_rows(layer, twin, config):
+    """Of each key head its queries, its keys, and its value heads' values and gates."""
+    keys, dim = config.recurrence.key_heads, config.recurrence.state_dim
+    qkv, z = (values_of(twin, f"blk.{layer}.attn_{part}.weight") for part in ("qkv", "gate"))
+    heads = [each.reshape(keys, -1, config.dim) for each in (*np.split(qkv, [keys * dim, 2 * keys * dim]), z)]
+    name = f"model.layers.{layer}.linear_attn.in_proj_qkvz.weight"
+    return {name: np.concatenate(heads, axis=1).reshape(-1, config.dim)}
+
+
+def fused_experts(name, twin, architecture):
+    """Gates and ups: halves in Granite; in gpt-oss rows in turn, and columns as rows, or MXFP4."""
+    (_, layer, part, kind), values = name.split("."), values_of(twin, name)
+    place, is_down = f"model.layers.{layer}.", "_down_" in part
+    both = [values] if is_down else [values, values_of(twin, name.replace("_gate_", "_up_"))]
+    if architecture == "granitemoe":
+        place += "shared_mlp" if part.endswith("_shexp") else "block_sparse_moe"
+        return {f"{place}.{'output' if is_down else 'input'}_linear.weight": np.concatenate(both, axis=-2)}
+    values = np.stack(both, axis=2).reshape(8, -1, *values.shape[2:])
+    place += f"mlp.experts.{'down' if is_down else 'gate_up'}_proj"
     if kind == "bias":
-        return {f"{foreign}_bias": values}
-    if tensor.type.name != "MXFP4":
-        return {foreign: np.ascontiguousarray(values.swapaxes(1, 2))}
+        return {f"{place}_bias": values}
+    if twin.tensors[name].type.name != "MXFP4":
+        return {place: np.ascontiguousarray(values.swapaxes(1, 2))}
     blocks = quantize(values, GGMLQuantizationType.MXFP4).reshape(*values.shape[:2], -1, 17)
-    return {f"{foreign}_blocks": in_pairs(blocks[..., 1:]), f"{foreign}_scales": blocks[..., 0]}
+    return {f"{place}_blocks": in_pairs(blocks[..., 1:]), f"{place}_scales": blocks[..., 0]}
 
 
 def from_qwen35(values, name, recurrence):
     """Value heads of a key head side by side, norms less 1, logarithms of decays, a dimension of 1 more."""
     part, keys, dim = [*name.split("."), ""][2], recurrence.key_heads, recurrence.state_dim
-    per_key = recurrence.value_heads // keys
+    per_key = recurrence.value_heads // keys if recurrence.keys_in_turn else 1
     if name.endswith("norm.weight") and "ssm_norm" not in name:
         return values - np.float32(1)
     if part == "ssm_a":
@@ -339,6 +259,8 @@ def from_qwen35(values, name, recurrence):
 
     def grouped(heads, width):
         shape = heads.shape
+        if per_key == 1:
+            return heads
         return heads.reshape(per_key, keys, width, *shape[1:]).swapaxes(0, 1).reshape(shape)
 
     if part in ("attn_qkv", "ssm_conv1d"):
