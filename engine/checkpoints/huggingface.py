@@ -57,7 +57,8 @@ def open_hugging_face(folder: Path) -> Checkpoint:
     for name, divisors in config.rope_divisors().items():
         tensors[name] = constant_vector(name, divisors, config_path)
     n_vocab = tensors["token_embd.weight"].shape[0]
-    tokenizer, tokenizer_files = TokenizerFolder(folder, config.values).metadata(n_vocab)
+    by_characters = config.architecture == "gemma4"
+    tokenizer, tokenizer_files = TokenizerFolder(folder, config.values, by_characters).metadata(n_vocab)
     metadata = Metadata({"general.name": folder.absolute().name} | keys | tokenizer, folder)
     parts = f", {len(weight_files)} parts" if len(weight_files) > 1 else ""
     files = (*weight_files, config_path, *tokenizer_files)

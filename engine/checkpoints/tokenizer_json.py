@@ -27,18 +27,38 @@ _SPLITS = {
     (rf"{_CONTRACTIONS}|{_WORDS}|\p{{N}}|{_REST}",): "qwen2",
     (rf"{_CONTRACTIONS}|{_MARKED_WORDS}|\p{{N}}|{_MARKED_REST}",): "qwen35",
     (rf"{_HEAD}{_UPPER}*{_LOWER}+|{_HEAD}{_UPPER}+{_LOWER}*|\p{{N}}|{_REST_WITH_SLASH}",): "tekken",
+    (
+        rf"{_HEAD}{_UPPER}*{_LOWER}+{_CONTRACTIONS}?|{_HEAD}{_UPPER}+{_LOWER}*{_CONTRACTIONS}?|\p{{N}}{{1,3}}"
+        rf"|{_REST_WITH_SLASH}",
+    ): "gpt-4o",
+    (rf"{_CONTRACTIONS}|{_WORDS}|\p{{N}}{{1}}| ?[^\s\p{{L}}\p{{N}}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+",): "seed-coder",
+    (
+        r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+",
+    ): "bailingmoe2",
+    (
+        r"\p{N}{1,3}",
+        "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
+        r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"""
+        r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    ): "deepseek-v3",
 }
 """How a text is cut into words before merging, in the words of tokenizer.json, and GGUF's name for it.
 
-"bytes": GPT-2's pattern; "digits": each digit alone.
+"bytes": GPT-2's pattern; "digits": each digit alone. Line breaks stand in some files as they are; here as escapes.
 """
 
 _WITHOUT_IGNORED_MERGES = {"llama-bpe": "dbrx"}
 """The same words, but merges count even where a word is a token as a whole."""
 
 
-def tokenizer_json_metadata(path: Path, n_vocab: int) -> dict[str, object]:
+_SEEN = ("<|channel>", "<channel|>", "<|tool_call>", "<tool_call|>", "<|tool_response>", "<tool_response|>", '<|"|>')
+"""Gemma 4's added tokens that answers show. Source: llama.cpp's converter."""
+
+
+def tokenizer_json_metadata(path: Path, n_vocab: int, *, by_characters: bool = False) -> dict[str, object]:
     """Keys of a GGUF for a tokenizer.json, filled up to n_vocab tokens.
+
+    by_characters: a vocabulary like SentencePiece's has merges that count, as Gemma 4's.
 
     Raises UnsupportedModelError for tokenizers that are not BPE or split words in a way that is not known.
     """
@@ -49,6 +69,8 @@ def tokenizer_json_metadata(path: Path, n_vocab: int) -> dict[str, object]:
     added = dict(_added_tokens(root))
     tokens = _tokens(model["vocab"], added, n_vocab, path)
     keys: dict[str, object] = {PREFIX + "tokens": tokens}
+    if model.get("byte_fallback") is True and by_characters:
+        return keys | _by_characters(tokens, added, _merges(model.get("merges"), path))
     if model.get("byte_fallback") is True:
         prefix = {PREFIX + "add_space_prefix": _adds_space_prefix(root)}
         return keys | _sentencepiece_like(tokens, added) | prefix
@@ -98,6 +120,19 @@ def _sentencepiece_like(tokens: list[str], added: Mapping[int, AddedToken]) -> d
         types.append(kind)
         scores.append(float(-id_) if kind == TokenType.NORMAL else 0.0 if kind != TokenType.UNUSED else ADDED_SCORE)
     return {PREFIX + "model": "llama", PREFIX + "scores": scores, PREFIX + "token_type": types}
+
+
+def _by_characters(tokens: list[str], added: Mapping[int, AddedToken], merges: list[str]) -> dict[str, object]:
+    """Keys for Gemma 4's vocabulary, some of whose added tokens are to be seen in answers."""
+    seen = {
+        id_: AddedToken(token.text, special=token.special and token.text not in _SEEN) for id_, token in added.items()
+    }
+    return _sentencepiece_like(tokens, seen) | {
+        PREFIX + "model": "gemma4",
+        PREFIX + "merges": merges,
+        PREFIX + "add_space_prefix": False,
+        PREFIX + "add_bos_token": True,
+    }
 
 
 def _adds_space_prefix(root: Mapping[str, Any]) -> bool:
@@ -168,7 +203,8 @@ def _steps(step: object) -> Iterator[str]:
             yield from _steps(each) if not _is_sequence(each) else ["nested"]
     elif kind == "Split":
         pattern = step.get("pattern")
-        yield str(pattern.get("Regex") or pattern.get("String")) if isinstance(pattern, dict) else "split"
+        text = str(pattern.get("Regex") or pattern.get("String")) if isinstance(pattern, dict) else "split"
+        yield text.replace("\r", r"\r").replace("\n", r"\n")
     elif kind == "ByteLevel":
         if step.get("use_regex", True) is True:
             yield "bytes"
