@@ -112,7 +112,7 @@ class TokenizerFolder:
                 id_ = id_[0]
             if _is_id(id_) and id_ < len(ids):
                 found[f"{PREFIX}{name}_token_id"] = id_
-        if isinstance(options.get("add_bos_token"), bool):
+        if isinstance(options.get("add_bos_token"), bool) and PREFIX + "add_bos_token" not in keys:
             found[PREFIX + "add_bos_token"] = options["add_bos_token"]
         return found
 

@@ -68,7 +68,7 @@ def tokenizer_json_metadata(path: Path, n_vocab: int, *, by_characters: bool = F
         raise UnsupportedModelError(f"{path} is no BPE tokenizer.", "Choose the model as GGUF, or another one.")
     added = dict(_added_tokens(root))
     tokens = _tokens(model["vocab"], added, n_vocab, path)
-    keys: dict[str, object] = {PREFIX + "tokens": tokens}
+    keys: dict[str, object] = {PREFIX + "tokens": tokens} | _begins_texts(root)
     if model.get("byte_fallback") is True and by_characters:
         return keys | _by_characters(tokens, added, _merges(model.get("merges"), path))
     if model.get("byte_fallback") is True:
@@ -135,6 +135,16 @@ def _by_characters(tokens: list[str], added: Mapping[int, AddedToken], merges: l
     }
 
 
+def _begins_texts(root: Mapping[str, Any]) -> dict[str, object]:
+    """Whether texts begin with a special token, if the file says what is done to them at the end."""
+    steps = list(_inner_steps(root.get("post_processor")))
+    templates = [step.get("single") for step in steps if step.get("type") == "TemplateProcessing"]
+    if not templates and not any(step.get("type") == "ByteLevel" for step in steps):
+        return {}
+    first = templates[0][0] if templates and isinstance(templates[0], list) and templates[0] else None
+    return {PREFIX + "add_bos_token": isinstance(first, dict) and "SpecialToken" in first}
+
+
 def _adds_space_prefix(root: Mapping[str, Any]) -> bool:
     """Whether a space is put before a text: a step of the normalizer, or of the pre-tokenizer."""
     steps = [*_inner_steps(root.get("normalizer")), *_inner_steps(root.get("pre_tokenizer"))]
@@ -151,7 +161,7 @@ def _adds_space_prefix(root: Mapping[str, Any]) -> bool:
 def _inner_steps(step: object) -> Iterator[Mapping[str, Any]]:
     """A step, or those of a sequence."""
     if isinstance(step, dict):
-        inner = step.get("normalizers") or step.get("pretokenizers")
+        inner = step.get("normalizers") or step.get("pretokenizers") or step.get("processors")
         for each in inner if isinstance(inner, list) else [step]:
             if isinstance(each, dict):
                 yield each

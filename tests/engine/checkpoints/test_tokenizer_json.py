@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from engine.checkpoints import open_checkpoint
 from engine.errors import EngineError, UnsupportedModelError
@@ -143,6 +143,35 @@ class TestTokenizerJson:
             open_checkpoint(folder)
         (folder / "tokenizer.json").write_text(json.dumps(root))
         assert open_checkpoint(folder).metadata["tokenizer.ggml.tokens"][695] == tiny_llama.pieces[695][0]
+
+    @pytest.mark.parametrize(
+        ("post_processor", "option", "begins"),
+        [
+            (processors.ByteLevel(), None, False),
+            (processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 1)]), False, True),
+            (processors.TemplateProcessing("$A </s>", special_tokens=[("</s>", 2)]), True, False),
+            (
+                processors.Sequence(
+                    [processors.ByteLevel(), processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 1)])]
+                ),
+                None,
+                True,
+            ),
+            (None, False, False),
+            (None, None, True),
+        ],
+    )
+    def test_whether_texts_begin_with_a_token(self, folder: Path, post_processor, option, begins: bool) -> None:
+        """As what is done at the end says; else as tokenizer_config.json does, else as such tokenizers do."""
+        letters = ["<unk>", "<s>", "</s>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+        library = Tokenizer(models.BPE({text: id_ for id_, text in enumerate(letters)}, [], ignore_merges=True))
+        library.pre_tokenizer = splits(LLAMA_3)
+        if post_processor is not None:
+            library.post_processor = post_processor
+        (folder / "tokenizer.model").unlink()
+        library.save(str(folder / "tokenizer.json"))
+        change(folder / "tokenizer_config.json", bos_token="<s>", eos_token="</s>", add_bos_token=option)
+        assert load_tokenizer(open_checkpoint(folder).metadata).add_bos == begins
 
     def test_gemma_4s_is_merged_by_characters(self, tmp_path: Path, write) -> None:
         """Even beside a tokenizer.model; of its added tokens some are seen in answers."""
