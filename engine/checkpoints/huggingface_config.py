@@ -325,6 +325,8 @@ class HuggingFaceConfig:
             for name in ("beta_fast", "beta_slow")
             if name in self.rope
         }
+        if "truncate" in self.rope:
+            keys[f"{scaling}.yarn_truncate"] = self.rope.flag("truncate", True)
         growth = math.log(max(1.0, self._rope_number("factor", 1.0))) / 10
         larger, all_larger = (self.rope.real(name, 0.0, low=0.0, high=1e6) for name in ("mscale", "mscale_all_dim"))
         if "attention_factor" in self.rope:

@@ -59,6 +59,8 @@ def test_the_numbers_of_yarn() -> None:
     assert keys["llama.rope.scaling.attn_factor"] == pytest.approx(1.5 / (1 + 0.1 * math.log(4.0)))
     keys = metadata_of("LlamaForCausalLM", rope_scaling={"rope_type": "yarn", "factor": 4.0})
     assert not {key for key in keys if "yarn_" in key or "attn_factor" in key}
+    keys = metadata_of("GptOssForCausalLM", rope_scaling={"rope_type": "yarn", "factor": 4.0, "truncate": False})
+    assert keys["gpt-oss.rope.scaling.yarn_truncate"] is False
 
 
 @pytest.mark.parametrize("mscale", [1.0, 0.7, 0.0])
