@@ -37,6 +37,18 @@ _OPTIONAL_REALS = {
     "logits_scaling": "logit_scale",
     "logit_scale": "logit_scale",
 }
+_DEFAULTS: dict[str, dict[str, object]] = {
+    "gemma3": {
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "max_position_embeddings": 131_072,
+        "rope_theta": 1e6,
+        "sliding_window": 4096,
+    }
+}
+"""What transformers has where a configuration says nothing, of architectures whose configurations count on it."""
+
 QWEN_SECTIONS = [11, 11, 10]
 """How Qwen 3.5 shares the turned pairs among the numbers of a place, if the file does not say."""
 
@@ -71,8 +83,9 @@ class HuggingFaceConfig:
         text = values.get("text_config")
         if isinstance(text, dict):
             values = {**text, **values} | {key: text[key] for key in text if key not in _OF_THE_WHOLE}
-        self.values = Metadata({key: value for key, value in values.items() if value is not None}, path)
         name, architecture = architecture_of(values)
+        given = {key: value for key, value in values.items() if value is not None}
+        self.values = Metadata({**_DEFAULTS.get(architecture or "", {}), **given}, path)
         if architecture is None:
             raise UnsupportedModelError(
                 f"{path}: the architecture {name!r} is not known here.", f"These are: {', '.join(ARCHITECTURES)}."
@@ -91,8 +104,8 @@ class HuggingFaceConfig:
         self.tied = self.values.flag("tie_word_embeddings", tied)
         self.rope = self._rope_parameters()
         turned = _TURNED_SHARES.get(self.architecture, 1.0)
-        given = self.rope if "partial_rotary_factor" in self.rope else self.values
-        self.turned_share = given.real("partial_rotary_factor", turned, low=0.0, high=1.0)
+        source = self.rope if "partial_rotary_factor" in self.rope else self.values
+        self.turned_share = source.real("partial_rotary_factor", turned, low=0.0, high=1.0)
         self.rope_dim = int(self.head_dim * self.turned_share)
         self.rope_theta = self._rope_theta()
 
