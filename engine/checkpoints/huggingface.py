@@ -121,8 +121,8 @@ def read_weight_file(path: Path) -> dict[str, TensorInfo]:
 def _translated(foreign: Mapping[str, TensorInfo], config: HuggingFaceConfig, keys: Metadata) -> dict[str, TensorInfo]:
     tensors: dict[str, TensorInfo] = {}
     for foreign_name, tensor in foreign.items():
-        if is_no_weight(foreign_name) or layer_of(foreign_name) >= config.n_layers:
-            continue  # layers behind the last guess further tokens
+        if is_no_weight(foreign_name) or layer_of(foreign_name) in config.guessing_layers:
+            continue
         parts = taken_apart(foreign_name, foreign, keys)
         if parts is not None:
             tensors |= {part.name: part for part in parts}

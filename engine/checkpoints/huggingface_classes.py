@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-ARCHITECTURES = {
+CLASSES = {
     "LlamaForCausalLM": "llama",
     "LLaMAForCausalLM": "llama",
     "MistralForCausalLM": "llama",
@@ -72,7 +72,7 @@ def architecture_of(values: Mapping[str, Any]) -> tuple[object, str | None]:
     """The class that a configuration names, and GGUF's name of its architecture if it is known."""
     names = values.get("architectures")
     name = names[0] if isinstance(names, list) and names else None
-    if not isinstance(name, str) or name not in ARCHITECTURES:
+    if not isinstance(name, str) or name not in CLASSES:
         return name, None
     kind = values.get("model_type")
-    return name, _BY_TEXT.get(kind) if isinstance(kind, str) and kind in _BY_TEXT else ARCHITECTURES[name]
+    return name, _BY_TEXT.get(kind) if isinstance(kind, str) and kind in _BY_TEXT else CLASSES[name]

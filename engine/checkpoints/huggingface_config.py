@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.architecture.architectures import ARCHITECTURES as ENGINE
-from engine.checkpoints.huggingface_classes import ARCHITECTURES, architecture_of
+from engine.architecture.architectures import ARCHITECTURES
+from engine.checkpoints.huggingface_classes import CLASSES, architecture_of
 from engine.checkpoints.huggingface_experts import expert_keys
 from engine.checkpoints.huggingface_gemma4 import gemma4_keys, proportional_divisors, wide_head_dim
 from engine.checkpoints.limits import MAX_CONTEXT, MAX_LAYERS, MAX_WIDTH
@@ -23,10 +23,13 @@ from engine.errors import UnsupportedModelError
 _OF_THE_WHOLE = ("architectures", "tie_word_embeddings")
 """What counts for the whole model, where what it says of its text is in a part of its own."""
 
+_GUESSING = ("num_nextn_predict_layers", "num_mtp_layers")
+"""Names of the number of layers behind the last that guess further tokens."""
+
 LLAMA_CONTEXT = 2048
 """What LLaMA reads; its first configurations did not say so."""
 
-NORM_EPS = {"rms": "layer_norm_rms_epsilon", "layer": "layer_norm_epsilon"}
+_NORM_EPS = {"rms": "layer_norm_rms_epsilon", "layer": "layer_norm_epsilon"}
 _OPTIONAL_REALS = {
     "attn_logit_softcapping": "attn_logit_softcapping",
     "final_logit_softcapping": "final_logit_softcapping",
@@ -88,7 +91,7 @@ class HuggingFaceConfig:
         self.values = Metadata({**_DEFAULTS.get(architecture or "", {}), **given}, path)
         if architecture is None:
             raise UnsupportedModelError(
-                f"{path}: the architecture {name!r} is not known here.", f"These are: {', '.join(ARCHITECTURES)}."
+                f"{path}: the architecture {name!r} is not known here.", f"These are: {', '.join(CLASSES)}."
             )
         if "quantization_config" in self.values and not self._is_mxfp4():
             raise UnsupportedModelError(
@@ -97,6 +100,9 @@ class HuggingFaceConfig:
         self.architecture = architecture
         self.dim = self.values.integer("hidden_size", low=1, high=MAX_WIDTH)
         self.n_layers = self.values.integer("num_hidden_layers", low=1, high=MAX_LAYERS)
+        name = next((name for name in _GUESSING if name in self.values), _GUESSING[0])
+        guessing = self.values.integer(name, 0, low=0, high=MAX_LAYERS)
+        self.guessing_layers = range(self.n_layers, self.n_layers + guessing)
         self.n_heads = self.values.integer("num_attention_heads", low=1, high=self.dim)
         self.n_kv_heads = self.values.integer("num_key_value_heads", self.n_heads, low=1, high=self.n_heads)
         self.head_dim = self.values.integer("head_dim", self.dim // self.n_heads, low=1, high=MAX_WIDTH)
@@ -141,10 +147,10 @@ class HuggingFaceConfig:
         return keys | expert_keys(values, arch) | self._optional() | self._rope_scaling()
 
     def _norm_eps(self) -> dict[str, object]:
-        kind = ENGINE[self.architecture].norm
+        kind = ARCHITECTURES[self.architecture].norm
         names = ("layer_norm_eps",) if kind == "layer" else ("rms_norm_eps", "norm_eps")
         name = next((name for name in names if name in self.values), names[0])
-        return {f"{self.architecture}.attention.{NORM_EPS[kind]}": self.values.real(name, 1e-6, low=0.0, high=1.0)}
+        return {f"{self.architecture}.attention.{_NORM_EPS[kind]}": self.values.real(name, 1e-6, low=0.0, high=1.0)}
 
     def _minicpm_scales(self) -> dict[str, object]:
         depth, base, embedding = (

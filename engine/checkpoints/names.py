@@ -169,7 +169,7 @@ _EXPERT_PARTS = {
 }
 
 _NOT_WEIGHTS = re.compile(
-    r"rope\.freqs$|rotary_emb\.inv_freq$|\.masked_bias$|attn\.bias$|^mtp\."
+    r"rope\.freqs$|rotary_emb\.inv_freq$|\.masked_bias$|attn\.bias$|^(?:model\.)?mtp[._]"
     r"|^(?:model\.)?(?:visual|(?:vision|audio)_(?:tower|embedder)|embed_(?:vision|audio)|multi_modal_projector)\."
 )
 

@@ -94,6 +94,16 @@ def test_columns_as_rows_are_seen_by_their_shape(tmp_path: Path, write) -> None:
             np.testing.assert_array_equal(np.concatenate(pieces).reshape(values.shape), values)
 
 
+def test_layers_that_the_configuration_does_not_count_are_not_left_out(tmp_path: Path, write) -> None:
+    twin = open_checkpoint(tiny_models.write_tiny(tmp_path / "twin.gguf", "qwen3"))
+    folder = write_folder(tmp_path / "model", twin, write, "qwen3")
+    config = json.loads((folder / "config.json").read_text()) | {"num_hidden_layers": 1}
+    (folder / "config.json").write_text(json.dumps(config))
+    found = open_checkpoint(folder)
+    with pytest.raises(UnsupportedModelError, match=r"blk\.1\.\w+\.weight is not part of a qwen3 model"):
+        config_from_gguf(found.metadata, found.tensors)
+
+
 def test_the_factor_of_phis_long_contexts(tmp_path: Path, write) -> None:
     twin = open_checkpoint(tiny_models.write_tiny(tmp_path / "twin.gguf", "phi3-long"))
     folder = write_folder(tmp_path / "model", twin, write, "phi3-long")
