@@ -73,7 +73,7 @@ def taken_apart(foreign_name: str, tensors: Mapping[str, TensorInfo], metadata: 
     axis = -1 if part.endswith("_bias") else -2
     rows = range(tensor.shape[axis] if len(tensor.shape) >= -axis else 1)
     if len(rows) % 2:
-        raise _unfit(tensor, "cannot be halved")
+        raise _unfit(tensor)
     in_turn = metadata.text("general.architecture") in _IN_TURN
     halves = (rows[::2], rows[1::2]) if in_turn else (rows[: len(rows) // 2], rows[len(rows) // 2 :])
     return [rows_of_each(tensor, name, half, axis) for name, half in zip(names, halves, strict=True)]
@@ -91,7 +91,10 @@ def _has_inputs_first(tensor: TensorInfo, part: str, metadata: Metadata) -> bool
 def _mxfp4(blocks: TensorInfo, scales: TensorInfo | None) -> TensorInfo:
     """Blocks of 16 bytes, (…, rows, blocks, 16), and their scales in one, as GGUF has them, with nibbles in halves."""
     if scales is None or len(blocks.shape) < 3 or blocks.shape != (*scales.shape, 16):
-        raise _unfit(blocks, f"has scales of shape {scales.shape if scales else None}")
+        raise ModelFileError(
+            f"{blocks.path}: the scales of {blocks.name}, of shape {blocks.shape}, are missing or do not fit.",
+            "Fetch all parts of the model.",
+        )
     n_blocks, kind = blocks.shape[-2], TYPE_BY_NAME["MXFP4"]
 
     def make_rows(first: int, count: int) -> NDArray[np.uint8]:
@@ -118,7 +121,7 @@ def _delta_net(tensor: TensorInfo, block: str, metadata: Metadata) -> list[Tenso
     values = n_values // n_keys * dim
     width = 2 * dim + 2 * values
     if len(tensor.shape) != 2 or tensor.shape[0] != n_keys * width:
-        raise _unfit(tensor, f"does not have the rows of {n_keys} heads")
+        raise _unfit(tensor)
     heads = replace(tensor, shape=(n_keys, width, tensor.shape[1]))
 
     def part(first: int, count: int) -> TensorInfo:
@@ -129,7 +132,8 @@ def _delta_net(tensor: TensorInfo, block: str, metadata: Metadata) -> list[Tenso
     return [joined_rows(f"{block}attn_qkv.weight", qkv), part(2 * dim + values, values)]
 
 
-def _unfit(tensor: TensorInfo, why: str) -> ModelFileError:
+def _unfit(tensor: TensorInfo) -> ModelFileError:
     return ModelFileError(
-        f"{tensor.path}: {tensor.name} of shape {tensor.shape} {why}.", "Fetch the model's files again."
+        f"{tensor.path}: {tensor.name}, of shape {tensor.shape}, cannot be taken apart.",
+        "The configuration and the weights disagree: fetch both again.",
     )

@@ -44,12 +44,12 @@ def check_options(config: HuggingFaceConfig) -> None:
 
 def _check_experts(config: HuggingFaceConfig) -> None:
     architecture, values = ARCHITECTURES[config.architecture], config.values
-    own = architecture.normed_shares
-    if not architecture.routing_in_file and values.flag("norm_topk_prob", own) != own:
-        add_up = "do not add up" if own else "are made to add up"
+    normed = architecture.normed_shares
+    if not architecture.routing_in_file and values.flag("norm_topk_prob", normed) != normed:
         raise UnsupportedModelError(
-            f"{config.path}: the shares of experts {add_up} to one (norm_topk_prob), which is not run here in a "
-            f"{config.architecture} model.",
+            f"{config.path}: the shares of experts do not add up to one (norm_topk_prob), which is not run here."
+            if normed
+            else f"{config.path}: the shares of experts are made to add up (norm_topk_prob), which is not run here.",
             "Choose another model.",
         )
     if values.get("mlp_only_layers") or values.integer("decoder_sparse_step", 1, low=0, high=MAX_LAYERS) > 1:

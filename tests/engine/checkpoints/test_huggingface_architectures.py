@@ -155,10 +155,10 @@ def test_a_missing_expert_is_named(tmp_path: Path, write) -> None:
 @pytest.mark.parametrize(
     ("changed", "match"),
     [
-        ({"down_proj_scales": None}, r"down_proj_blocks of shape \(8, 64, 2, 16\) has scales of shape None"),
-        ({"down_proj_scales": (8, 64, 3)}, r"has scales of shape \(8, 64, 3\)"),
-        ({"down_proj_blocks": (8, 128, 16)}, r"of shape \(8, 128, 16\) has scales of shape \(8, 64, 2\)"),
-        ({"gate_up_proj_bias": (8, 127)}, r"gate_up_proj_bias of shape \(8, 127\) cannot be halved"),
+        ({"down_proj_scales": None}, r"the scales of .*\.down_proj_blocks, of shape .8, 64, 2, 16., are missing or"),
+        ({"down_proj_scales": (8, 64, 3)}, r"the scales of .*\.down_proj_blocks, .* or do not fit"),
+        ({"down_proj_blocks": (8, 128, 16)}, r"down_proj_blocks, of shape .8, 128, 16., are missing or do not fit"),
+        ({"gate_up_proj_bias": (8, 127)}, r"gate_up_proj_bias, of shape .8, 127., cannot be taken apart"),
     ],
 )
 def test_experts_in_one_that_do_not_fit(tmp_path: Path, write, changed, match: str) -> None:
@@ -177,6 +177,15 @@ def test_experts_in_one_that_do_not_fit(tmp_path: Path, write, changed, match: s
         open_checkpoint(folder)
 
 
+def test_a_delta_nets_first_matrix_that_does_not_fit(tmp_path: Path, write) -> None:
+    twin = open_checkpoint(tiny_models.write_tiny(tmp_path / "twin.gguf", "qwen3next"))
+    folder = write_folder(tmp_path / "model", twin, write, "qwen3next")
+    config = json.loads((folder / "config.json").read_text()) | {"linear_num_key_heads": 4}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelFileError, match=r"in_proj_qkvz\.weight, of shape .384, 64., cannot be taken apart"):
+        open_checkpoint(folder)
+
+
 SLIDING = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}
 
 
@@ -184,7 +193,7 @@ SLIDING = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers":
     ("name", "options", "match"),
     [
         ("qwen3moe", {"norm_topk_prob": False}, "shares of experts do not add up to one .norm_topk_prob."),
-        ("qwen2moe", {"norm_topk_prob": True}, "shares of experts are made to add up to one .norm_topk_prob."),
+        ("qwen2moe", {"norm_topk_prob": True}, "shares of experts are made to add up .norm_topk_prob."),
         ("qwen2moe", {"decoder_sparse_step": 2}, "some layers are without experts .mlp_only_layers, decoder_sparse"),
         ("qwen3moe", {"mlp_only_layers": [1]}, "some layers are without experts .mlp_only_layers, decoder_sparse"),
         ("hunyuan-moe", {"moe_topk": [2, 3]}, "layers have different experts .moe_topk."),
