@@ -15,15 +15,13 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from pseudo_terminal import read_until, running
+from starter_home import new_home, starter_model
 
-from engine.starter import fetch
 from storage.database import open_database
 
-CACHE = Path(__file__).parents[1] / ".cache"
 GEN_TOKENS = 600
 PROMPT = "Write a long story about a lighthouse keeper and the sea, with many different events."
 PROMPT_TOKENS = 50
@@ -39,17 +37,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds
-    model = fetch(CACHE / "models", lambda progress: None)
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["LLM_TUI_HOME"] = home
-        (Path(home) / "settings.toml").write_text(SETTINGS)
-        (Path(home) / "cache").symlink_to(CACHE / "engine", target_is_directory=True)
-        (CACHE / "engine").mkdir(parents=True, exist_ok=True)
+    model = starter_model()
+    with new_home() as home:
+        (home / "settings.toml").write_text(SETTINGS)
         bench, ask, app = [], [], []
         for _ in range(rounds):
             bench.append(bench_speed(model))
-            ask.append(ask_speed(model))
-            app.append(app_speed(model, Path(home)))
+            ask.append(ask_speed(model, home))
+            app.append(app_speed(model, home))
     result = {
         "bench_tps": round(statistics.median(bench), 1),
         "ask_tps": round(statistics.median(ask), 1),
@@ -69,23 +64,29 @@ def bench_speed(model: Path) -> float:
     return float(told["gen_tps"])
 
 
-def ask_speed(model: Path) -> float:
+def ask_speed(model: Path, home: Path) -> float:
     """The same prompt and sampling without a screen, in tokens a second."""
-    command = [sys.executable, "-m", "tui", "ask", PROMPT, "-m", str(model), "--json"]
-    told = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-    return (told["generated_tokens"] - 1) / told["generate_ms"] * 1000
+    forget(home)
+    command = [sys.executable, "-m", "tui", "ask", PROMPT, "-m", str(model), "--save"]
+    subprocess.run(command, check=True, capture_output=True)
+    return answer_speed(home)
 
 
 def app_speed(model: Path, home: Path) -> float:
     """The app in a pseudo-terminal; its database tells how fast the answer was."""
-    for file in (home / "data").glob("*"):
-        file.unlink()
+    forget(home)
     with running([sys.executable, "-m", "tui", str(model)]) as terminal:
         read_until(terminal, lambda seen: b"ready" in seen)
         os.write(terminal, PROMPT.encode() + b"\r")
         # Looking into the database while the answer is written would take from the engine too: the screen says when.
         read_until(terminal, lambda seen: OVER in seen)
         return float(read_until(terminal, lambda _: answer_speed(home)))
+
+
+def forget(home: Path) -> None:
+    """Remove the answers of before."""
+    for file in (home / "data").glob("*"):
+        file.unlink()
 
 
 def answer_speed(home: Path) -> float:

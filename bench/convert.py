@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from compare import peer_python, warn_if_busy
+from compare import warn_if_busy
+from peer_environment import peer_python
 
 from engine.checkpoints import TYPE_BY_NAME, TensorType, open_checkpoint
 from engine.conversion.client import convert

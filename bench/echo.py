@@ -14,15 +14,12 @@ import random
 import re
 import statistics
 import sys
-import tempfile
 import time
 from pathlib import Path
 
-from emulated import ROOT, EmulatedTerminal, terminal_environment
+from emulated import EmulatedTerminal, terminal_environment
+from starter_home import new_home, starter_model
 
-from engine.starter import fetch
-
-CACHE = ROOT / ".cache"
 PROMPT = "Tell a very long story of the sea."
 SETTINGS = "[sampling]\ntemperature = 1.0\nmin_p = 0.02\nmax_tokens = {}\n[chat]\nmodel_titles = false\n"
 PAUSES_S = (0.03, 0.25)
@@ -45,12 +42,9 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="a model file; otherwise the starter model")
     options = parser.parse_args()
     columns, rows = map(int, options.size.split("x"))
-    model = options.model or fetch(CACHE / "models", lambda progress: None)
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder)
+    model = options.model or starter_model()
+    with new_home() as home:
         (home / "settings.toml").write_text(SETTINGS.format(4000))
-        (home / "cache").symlink_to(CACHE / "engine", target_is_directory=True)
-        (CACHE / "engine").mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "tui", str(model)]
         terminal = EmulatedTerminal(command, (columns, rows), terminal_environment(home, ssh=options.ssh))
         try:

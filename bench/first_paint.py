@@ -16,13 +16,10 @@ import statistics
 import sys
 import tempfile
 import time
-from pathlib import Path
 
 from pseudo_terminal import read_until, running
+from starter_home import starter_model
 
-from engine.starter import fetch
-
-CACHE = Path(__file__).parents[1] / ".cache"
 BARE = """
 from textual.app import App
 from textual.widgets import Static
@@ -42,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=12)
     rounds = parser.parse_args().rounds
-    model = fetch(CACHE / "models", lambda progress: None)
+    model = starter_model()
     with tempfile.TemporaryDirectory() as home:
         os.environ["LLM_TUI_HOME"] = home
         bare, app = [], []

@@ -143,15 +143,17 @@ def look(file: Path, log: Path, sent: list[str], killed_s: float, outcome: Outco
         outcome.messages_sent = len(sent)
         outcome.messages_lost = sum(question not in stored for question in sent)
         cut = db.execute(
-            "SELECT m.id, u.token_ids FROM messages m LEFT JOIN unfinished u ON u.message_key = m.key"
+            "SELECT u.token_ids FROM messages m LEFT JOIN unfinished u ON u.message_key = m.key"
             " WHERE m.state = 'writing' ORDER BY m.key DESC LIMIT 1"
         ).fetchone()
     finally:
         db.close()
     if cut is not None:
         outcome.answers_cut += 1
-        n_stored = len(unpack_token_ids(cut[1] or b""))
-        times = [float(when) for when, request in map(str.split, log.read_text().splitlines()) if request == cut[0]]
+        n_stored = len(unpack_token_ids(cut[0] or b""))
+        noted = (line.split() for line in log.read_text().splitlines())
+        # A title may have been made, too; of answers there is one in each run.
+        times = [float(when) for when, request in noted if request.startswith("answer-")]
         lost = [when for when in times[n_stored:] if when < killed_s]
         outcome.missing_s.append(killed_s - lost[0] if lost else 0.0)
 

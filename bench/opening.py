@@ -11,15 +11,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import statistics
-import tempfile
 import time
-from pathlib import Path
 
 from sessions import N_LONG_SESSION, Writer, build
+from starter_home import new_home, starter_model
 
-from engine.starter import fetch
 from storage.database import open_database
 from storage.sessions import list_sessions
 from storage.tree import path
@@ -27,7 +24,6 @@ from tui.app import LlmTuiApp
 from tui.options import AppOptions
 from tui.paths import user_paths
 
-CACHE = Path(__file__).parents[1] / ".cache"
 PATIENCE_S = 60.0
 
 
@@ -36,11 +32,8 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds
-    model = fetch(CACHE / "models", lambda progress: None)
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["LLM_TUI_HOME"] = home
-        (CACHE / "engine").mkdir(parents=True, exist_ok=True)
-        (Path(home) / "cache").symlink_to(CACHE / "engine", target_is_directory=True)
+    model = starter_model()
+    with new_home():
         file = user_paths().database
         file.parent.mkdir(parents=True)
         build(file, 101, 2 * N_LONG_SESSION, Writer(1))

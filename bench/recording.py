@@ -14,17 +14,13 @@ import json
 import os
 import select
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pseudo_terminal import running
+from pseudo_terminal import COLUMNS, ROWS, running
+from starter_home import new_home, starter_model
 
-from engine.starter import fetch
-
-CACHE = Path(__file__).parents[1] / ".cache"
-COLUMNS, ROWS = 120, 40
 LONGEST_PAUSE_S = 1.2
 KEY_PERIOD_S = 0.06
 PATIENCE_S = 30.0
@@ -122,16 +118,14 @@ def play(recording: Recording) -> None:
 def main() -> None:
     """Play and write the cast."""
     file = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/session.cast")
-    model = fetch(CACHE / "models", lambda progress: None)
+    model = starter_model()
     os.environ |= {
         "TERM": "xterm-256color",
         "COLORTERM": "truecolor",
         "SSH_CONNECTION": "192.0.2.1 1 192.0.2.2 22",
     }
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["LLM_TUI_HOME"] = home
-        (Path(home) / "cache").symlink_to(CACHE / "engine", target_is_directory=True)
-        (Path(home) / "settings.toml").write_text(
+    with new_home() as home:
+        (home / "settings.toml").write_text(
             "[sampling]\ntemperature = 0.6\nmin_p = 0.1\nmax_tokens = 400\n[chat]\nmodel_titles = false\n"
         )
         with running([sys.executable, "-m", "tui", str(model)]) as terminal:

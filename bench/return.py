@@ -18,12 +18,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from starter_home import engine_cache, starter_model
+
 from engine.client import EngineClient
 from engine.protocol import Finished, Generate, Load, Sampling, Token, TokenPrompt
-from engine.starter import fetch
 from tui.commands.bench import random_ids
 
-CACHE = Path(__file__).parents[1] / ".cache"
 SESSION = "the session"
 QUESTION_TOKENS = 20
 ANSWER_TOKENS = 32
@@ -44,11 +44,12 @@ async def main() -> None:
     parser.add_argument("--tokens", type=int, default=4000)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    model = fetch(CACHE / "models", lambda progress: None)
+    model = starter_model()
     with tempfile.TemporaryDirectory() as folder:
         load = Load(path=str(model), cache_dir=folder)
-        (Path(folder) / "kernels").symlink_to(CACHE / "engine" / "kernels", target_is_directory=True)
-        (CACHE / "engine" / "kernels").mkdir(parents=True, exist_ok=True)
+        kernels = engine_cache() / "kernels"
+        kernels.mkdir(exist_ok=True)
+        (Path(folder) / "kernels").symlink_to(kernels, target_is_directory=True)
         generator = random.Random(1)
         client = await EngineClient.start(log_path=Path(folder) / "engine.log")
         card = await client.load(load)

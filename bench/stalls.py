@@ -115,12 +115,12 @@ async def main() -> None:
 
 def at_top(transcript: Transcript) -> bool:
     """Whether the first message of the session is on top."""
-    return transcript.scroll_y == 0 and transcript._first == 0
+    return transcript.scroll_y == 0 and transcript._excerpt.first == 0
 
 
 def at_end(transcript: Transcript) -> bool:
     """Whether the last line of the session is at the bottom."""
-    return transcript.scroll_y >= transcript.max_scroll_y and transcript._end == len(transcript._path)
+    return transcript.scroll_y >= transcript.max_scroll_y and not transcript._excerpt.n_later
 
 
 async def pages(transcript: Transcript, key: str, done: Callable[[], bool]) -> None:

@@ -16,21 +16,16 @@ from engine.architecture.gguf_attention import layers_attention
 from engine.architecture.gguf_recurrence import recurrence_from_gguf
 from engine.architecture.recurrence import bytes_with_copies
 from engine.chat import choose_format
-from engine.checkpoints import Checkpoint, Metadata, open_checkpoint, open_with_base
+from engine.checkpoints import Checkpoint, Metadata, open_checkpoint
 from engine.checkpoints.finding import is_model_folder, model_name, model_paths
 from engine.checkpoints.limits import MAX_LAYERS
 from engine.errors import NEEDS_BASE, EngineError, ModelFileError, TemplateError
-from engine.memory import available_bytes
+from engine.memory import available_bytes, context_that_fits
 from engine.quantization import quantization_name
 from engine.typed_path import typed_path
 
 ENGINE_BYTES = 120 << 20
 """What the engine takes besides weights and cache: Python, NumPy, the vocabulary, and the activations of a batch."""
-
-CACHE_SHARE = 0.5
-"""Of the memory that the weights leave free, so much may become key-value cache when nobody asked for a context."""
-
-LEAST_CONTEXT = 512
 
 MAX_LISTED = 10_000
 MAX_NEAR_NAMES = 3
@@ -90,7 +85,7 @@ def inspect_model(path: str | Path, *, context: int | None = None, base: str | P
     base: the model that an adapter or a difference is added to, where it is not beside it.
     Raises ModelFileError or UnsupportedModelError for files that do not open, EngineError for an impossible context.
     """
-    checkpoint = open_checkpoint(path) if base is None else open_with_base(base, path)
+    checkpoint = open_checkpoint(path, base)
     try:
         size_bytes = checkpoint.size_bytes
     except OSError as error:
@@ -104,8 +99,12 @@ def inspect_model(path: str | Path, *, context: int | None = None, base: str | P
         )
     available = available_bytes()
     weights = checkpoint.weights_bytes
-    provided = context if context is not None else _context_that_fits(sizes, available - weights - sizes.state_bytes)
-    needs = weights + ENGINE_BYTES + sizes.state_bytes + provided * sizes.kv_bytes_per_token
+    per_token = sizes.kv_bytes_per_token
+    provided = context
+    if provided is None:
+        free = available - weights - sizes.state_bytes
+        provided = context_that_fits(sizes.context, per_token, free) if per_token else 0
+    needs = weights + ENGINE_BYTES + sizes.state_bytes + provided * per_token
     template, template_source = _template(checkpoint)
     return ModelInfo(
         path=str(path),
@@ -120,7 +119,7 @@ def inspect_model(path: str | Path, *, context: int | None = None, base: str | P
         template=template,
         template_source=template_source,
         weights_bytes=weights,
-        kv_bytes_per_token=sizes.kv_bytes_per_token,
+        kv_bytes_per_token=per_token,
         fits=needs <= available,
         needs_bytes=needs,
         available_bytes=available,
@@ -275,14 +274,6 @@ class _Sizes:
         if isinstance(value, array) and value.typecode not in "fd" and len(value) == self.layers:
             return sum(size for size in value if size > 0)
         return self.layers * self._of(metadata, key)
-
-
-def _context_that_fits(sizes: _Sizes, free: int) -> int:
-    """The context that the engine would provide: the model's limit as far as memory goes."""
-    if not sizes.kv_bytes_per_token:
-        return 0
-    room = int(max(0, free) * CACHE_SHARE) // sizes.kv_bytes_per_token
-    return min(sizes.context, max(LEAST_CONTEXT, room // LEAST_CONTEXT * LEAST_CONTEXT))
 
 
 def _template(checkpoint: Checkpoint) -> tuple[str, str]:

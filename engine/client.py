@@ -11,7 +11,8 @@ from typing import Self
 from engine import errors
 from engine.interface import Engine, error_from
 from engine.process.child import EngineProcess, Limits
-from engine.protocol import PROTOCOL_VERSION, AnyCommand, AnyEvent, EngineDied, Failed, Hello, Load
+from engine.process.failures import failure
+from engine.protocol import PROTOCOL_VERSION, AnyCommand, AnyEvent, EngineDied, Hello, Load
 from engine.protocol.lines import command_encoder
 from engine.typed_path import require_text
 
@@ -86,9 +87,7 @@ class EngineClient(Engine):
             try:
                 require_text(command.path, command.base, command.cache_dir)
             except errors.ModelFileError as error:
-                kind = type(error).__name__
-                failed = Failed(request_id=command.request_id, kind=kind, message=error.message, hint=error.hint)
-                self._deliver(failed)
+                self._deliver(failure(error, command.request_id))
                 return
         await self._process.write(command_encoder.encode(command) + b"\n")
 

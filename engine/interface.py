@@ -56,6 +56,16 @@ def error_from(failed: Failed) -> errors.EngineError:
     return errors.EngineError(failed.message, failed.hint)
 
 
+def _only(kind: type[_E], tell: Callable[[_E], None] | None) -> Callable[[AnyEvent], None]:
+    """What tells of events of one kind, if anybody wants to know."""
+
+    def take(event: AnyEvent) -> None:
+        if tell is not None and isinstance(event, kind):
+            tell(event)
+
+    return take
+
+
 def _is_unreadable(event: AnyEvent) -> bool:
     return isinstance(event, Failed) and event.kind == errors.UnreadableAnswerError.__name__
 
@@ -111,12 +121,7 @@ class Engine(ABC):
 
     async def load(self, command: Load, on_progress: Callable[[LoadProgress], None] | None = None) -> ModelCard:
         """Open a model and wait until it is ready; raises what the engine says against it. Cancelling stops it."""
-
-        def progress(event: AnyEvent) -> None:
-            if isinstance(event, LoadProgress) and on_progress is not None:
-                on_progress(event)
-
-        return (await self._one(command, ModelReady, progress)).card
+        return (await self._one(command, ModelReady, _only(LoadProgress, on_progress))).card
 
     async def tokenize(
         self, text: str, *, add_bos: bool = True, parse_special: bool = True, with_pieces: bool = True
@@ -135,23 +140,13 @@ class Engine(ABC):
 
     async def look(self, command: Look, on_progress: Callable[[PromptProgress], None] | None = None) -> Looked:
         """What is likely at a place of a conversation; waits for an answer that is being written."""
-
-        def progress(event: AnyEvent) -> None:
-            if isinstance(event, PromptProgress) and on_progress is not None:
-                on_progress(event)
-
-        return await self._one(command, Looked, progress)
+        return await self._one(command, Looked, _only(PromptProgress, on_progress))
 
     async def score(
         self, text: str, window: int, on_progress: Callable[[PromptProgress], None] | None = None
     ) -> Scored:
         """How well the open model predicts a text; waits for an answer that is being written."""
-
-        def progress(event: AnyEvent) -> None:
-            if isinstance(event, PromptProgress) and on_progress is not None:
-                on_progress(event)
-
-        return await self._one(Score(text=text, window=window), Scored, progress)
+        return await self._one(Score(text=text, window=window), Scored, _only(PromptProgress, on_progress))
 
     async def unload(self) -> None:
         """Close the model and give its memory back; an answer that is being written ends first."""

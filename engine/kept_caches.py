@@ -164,7 +164,7 @@ class KeptCaches:
         header = file.read(HEADER_BYTES)
         with contextlib.suppress(ValueError, KeyError, TypeError, OverflowError, RecursionError):
             head = json.loads(header.removeprefix(MAGIC)) if header.startswith(MAGIC) else {}
-            n_tokens, n_states = int(head["n_tokens"]), int(head.get("n_states", 0))
+            n_tokens, n_states = int(head["n_tokens"]), int(head["n_states"])
             whole = HEADER_BYTES + 4 * n_tokens + self._memory.saved_bytes(n_tokens, n_states)
             if head["model"] == self._model and n_states >= 0 and os.fstat(file.fileno()).st_size == whole:
                 return array("i", file.read(4 * n_tokens)).tolist(), n_states, int(head["sum"])

@@ -12,20 +12,19 @@ from engine.architecture.config import ModelConfig
 from engine.architecture.gguf_config import config_from_gguf
 from engine.architecture.recurrence import bytes_with_copies
 from engine.chat import ChatFormat, choose_format
-from engine.checkpoints import Checkpoint, open_checkpoint, open_with_base
+from engine.checkpoints import Checkpoint, open_checkpoint
 from engine.checkpoints.finding import model_name
 from engine.errors import EngineError
 from engine.forward import team
 from engine.forward.kv_cache import KVCache
 from engine.forward.rope import layer_frequencies
-from engine.forward.team import default_threads
 from engine.forward.text_memory import TextMemory
 from engine.forward.transformer import Transformer
 from engine.forward.weights import load_weights
 from engine.kept_caches import KEPT, KeptCaches, fingerprint
 from engine.machine_code import prepare
 from engine.machine_code.compilers import dismiss
-from engine.memory import available_bytes, give_memory_back
+from engine.memory import available_bytes, context_that_fits, give_memory_back
 from engine.model import LanguageModel
 from engine.panels import PanelFolder, packing
 from engine.prepared_files import PREPARED
@@ -35,12 +34,6 @@ from engine.recommendation import recommended_sampling
 from engine.reports import ReportStage
 from engine.tokenizer import load_tokenizer
 from engine.tokenizer.vocabulary import MERGES
-
-LEAST_CONTEXT = 512
-"""Positions to provide for when memory is short: less is no conversation."""
-
-CACHE_SHARE = 0.5
-"""Of the memory that the weights leave free, so much may become key-value cache when nobody asked for a size."""
 
 BATCH_SIZE, LARGE_MODEL_BATCH = 256, 128
 """Tokens of a prompt read together: larger is hardly faster, takes more memory, and answers a Stop later."""
@@ -62,17 +55,16 @@ def load(command: Load, report: ReportStage) -> LanguageModel:
 
 def _load(command: Load, report: ReportStage) -> LanguageModel:
     report("reading", 0, 1, Path(command.path).name)
-    base = command.base
-    checkpoint = open_checkpoint(command.path) if base is None else open_with_base(base, command.path)
+    checkpoint = open_checkpoint(command.path, command.base)
     tokenizer = load_tokenizer(checkpoint.metadata)
     checkpoint.metadata.pop(MERGES, None)  # megabytes that nobody else reads
-    chat_format = choose_format(checkpoint.metadata, command.path, None)
+    chat_format = choose_format(checkpoint.metadata, command.path)
     if command.vocab_only:
         card = _vocabulary_card(checkpoint, tokenizer.vocab_size, chat_format)
         return LanguageModel(card, checkpoint.metadata, tokenizer, chat_format, None)
     config = config_from_gguf(checkpoint.metadata, checkpoint.tensors)
     check_context(command.context, config)
-    threads = command.threads or default_threads()
+    threads = command.threads or team.default_threads()
     if threads < 1:
         raise EngineError(f"{threads} threads cannot compute.", "Ask for 1 or more, or leave the choice to the engine.")
     chat_format.start()
@@ -128,9 +120,7 @@ def choose_context(command: Load, config: ModelConfig, weights_bytes: int) -> in
         return command.context
     per_token = KVCache.bytes_per_token(config, command.kv_type)
     state_bytes = bytes_with_copies(config.recurrence, len(config.recurrent_layers))
-    free = max(0, available_bytes() - weights_bytes - state_bytes)
-    fits = int(free * CACHE_SHARE) // per_token
-    return min(config.max_seq_len, max(LEAST_CONTEXT, fits // LEAST_CONTEXT * LEAST_CONTEXT))
+    return context_that_fits(config.max_seq_len, per_token, available_bytes() - weights_bytes - state_bytes)
 
 
 def batch_size(n_parameters: int) -> int:

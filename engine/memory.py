@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 _MEMBERSHIP = Path("/proc/self/cgroup")
 _CGROUPS = Path("/sys/fs/cgroup")
 
+CACHE_SHARE = 0.5
+"""Of the memory that the weights leave free, so much may become key-value cache when nobody asked for a size."""
+
+LEAST_CONTEXT = 512
+"""Positions to provide for when memory is short: less is no conversation."""
+
 LINUX = sys.platform == "linux"
 """Where pages can be given back by address, at once."""
 
@@ -28,6 +34,15 @@ def available_bytes(membership: Path = _MEMBERSHIP, cgroups: Path = _CGROUPS) ->
     """Bytes that can be had without swapping. A container's limit counts where it is lower than the machine's."""
     available = int(psutil.virtual_memory().available)
     return max(0, min([available, *_left_in_groups(membership, cgroups)]))
+
+
+def context_that_fits(limit: int, bytes_per_token: int, free_bytes: int) -> int:
+    """The positions to provide for when nobody asked for a number: the model's own limit as far as memory goes.
+
+    bytes_per_token: of the cache, not 0. free_bytes: what the weights leave, perhaps less than nothing.
+    """
+    fits = int(max(0, free_bytes) * CACHE_SHARE) // bytes_per_token
+    return min(limit, max(LEAST_CONTEXT, fits // LEAST_CONTEXT * LEAST_CONTEXT))
 
 
 def _left_in_groups(membership: Path, cgroups: Path) -> Iterator[int]:

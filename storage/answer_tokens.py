@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _FORMAT = 1
 _STEPS = 254
 _UNKNOWN_CHANCE = 255
+# Ids have 31 bits: what goes on behind so many is no number of ours.
 _MOST_BITS = 35
 MOST_BYTES = 1 << 24
 """Unpacked; far beyond any context. What claims to be more was not packed here."""

@@ -1,4 +1,4 @@
-"""What the app remembers between starts and is not the user's to edit: the last model, the last window."""
+"""What the database remembers about itself: which words of deleted texts its indexes still have to lose."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 @reads
-def get_setting(db: SqliteDatabase, name: str, default: Any = None) -> Any:
-    """Return what was stored under a name, else default."""
+def get_setting(db: SqliteDatabase, name: str) -> Any:
+    """Return what was stored under a name, None where nothing was."""
     row = db.execute("SELECT value FROM app_settings WHERE name = ?", [name]).fetchone()
-    return default if row is None else msgspec.json.decode(row[0])
+    return None if row is None else msgspec.json.decode(row[0])
 
 
 @writes

@@ -51,7 +51,7 @@ def export_session(db: SqliteDatabase, session_id: str) -> PortableSession:
 
 def session_json(db: SqliteDatabase, session_id: str) -> str:
     """Write one session as JSON."""
-    return _indented(export_session(db, session_id))
+    return msgspec.json.format(msgspec.json.encode(export_session(db, session_id)), indent=2).decode() + "\n"
 
 
 def all_sessions_json(db: SqliteDatabase) -> Iterator[str]:
@@ -116,10 +116,6 @@ def _section(message: Message, place: str) -> list[str]:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
-
-
-def _indented(value: object) -> str:
-    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n"
 
 
 @reads

@@ -26,7 +26,7 @@ _VERSION_WITHOUT_LOG = b"\x01"
 """A database says so in its header before it may have a log; a copy (`copy_database`) has none."""
 
 
-def check_readable(path: Path, n_known: int | None = None) -> None:
+def check_readable(path: Path) -> None:
     """Refuse a database that a newer program or another program wrote, without changing a byte of it or beside it.
 
     Refuses one beside which another's log lies, too.
@@ -34,7 +34,6 @@ def check_readable(path: Path, n_known: int | None = None) -> None:
     Looks at the file's header first. Only when another program may have left changes beside the file (a ``-wal``), it
     asks SQLite, which merges them into what it reads.
     """
-    known = len(MIGRATIONS) if n_known is None else n_known
     # Looked for first: another app may just be making this database one with a log.
     had_log = _has_log(path)
     with path.open("rb") as file:
@@ -44,12 +43,12 @@ def check_readable(path: Path, n_known: int | None = None) -> None:
         raise CorruptDatabaseError(str(path), "it is empty, but its log (-wal) is not")
     if not header.startswith(_MAGIC):
         return
-    _check_version(path, int.from_bytes(header[68:72], "big"), int.from_bytes(header[60:64], "big"), known)
+    _check_version(path, int.from_bytes(header[68:72], "big"), int.from_bytes(header[60:64], "big"), len(MIGRATIONS))
     if had_log and header[18:19] == _VERSION_WITHOUT_LOG:
         raise StrayLogError(str(path))
     if _has_log(path):
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as conn:
-            _check_version(path, _pragma(conn, "application_id"), _pragma(conn, "user_version"), known)
+            _check_version(path, _pragma(conn, "application_id"), _pragma(conn, "user_version"), len(MIGRATIONS))
 
 
 def _has_log(path: Path) -> bool:

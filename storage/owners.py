@@ -74,8 +74,6 @@ def _running_since(pid: int) -> float | None:
     try:
         process = psutil.Process(pid)
         return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
-    except psutil.NoSuchProcess:
-        return None
-    except psutil.AccessDenied:
-        # Somebody else's process got the number of ours, which we could always look at.
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        # Ours we could always look at: one that we may not is somebody else's, which got its number.
         return None

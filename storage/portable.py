@@ -5,11 +5,11 @@ The names of the fields are a promise: scripts read them. What an older file or 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 
-from .records import Message, MessageState, Role, Session, Settings, TitleSource, pack_token_ids, unpack_token_ids
+from .records import FinalState, Message, Role, Session, Settings, TitleSource, pack_token_ids, unpack_token_ids
 
 FORMAT = "llm-tui sessions"
 VERSION = 1
@@ -29,7 +29,7 @@ class PortableMessage(msgspec.Struct, kw_only=True):
     parent_id: str | None
     role: Role
     content: str
-    state: Literal["complete", "stopped", "interrupted", "failed"] = "complete"
+    state: FinalState = "complete"
     model: str | None = None
     settings: Settings | None = None
     prompt_tokens: Int | None = None
@@ -119,14 +119,13 @@ def portable_message(message: Message, *, on_path: bool, shown: bool, tokens: by
 
 def stored_message(message: PortableMessage, session_id: str, message_id: str) -> Message:
     """Make a record of a portable message, under an id that is free here; parent_id is for the caller to resolve."""
-    state: MessageState = message.state
     return Message(
         id=message_id,
         session_id=session_id,
         parent_id=None,
         role=message.role,
         content=message.content,
-        state=state,
+        state=message.state,
         model=message.model,
         settings=message.settings,
         seed=message.seed,

@@ -110,7 +110,7 @@ class LlmTuiApp(SpeakingApp, SparingApp):
             )
         self._take_keys()
         for problem in self._problems:
-            self.notify(problem, severity="warning", markup=False)
+            self.notify(problem, severity="warning")
 
     def _take_keys(self) -> None:
         """Give actions the keys that the settings name, and say what cannot be."""
@@ -165,11 +165,11 @@ class LlmTuiApp(SpeakingApp, SparingApp):
         try:
             sequence = copy_sequence(text, self.settings.app.clipboard, os.environ)
         except CopyError as error:
-            self.notify(str(error), severity="warning", markup=False)
+            self.notify(str(error), severity="warning")
             return
         if self._driver is not None:
             self._driver.write(sequence)
-        self.notify(f"{which} {sent_words(text, os.environ)}".lstrip(), markup=False)
+        self.notify(f"{which} {sent_words(text, os.environ)}".lstrip())
 
     def on_transcript_copied(self, event: Transcript.Copied) -> None:
         """Copy a message or a part of it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 from textual.app import App, SystemCommand
@@ -13,6 +12,7 @@ from textual.command import CommandPalette
 from textual.message import Message
 from textual.screen import Screen
 
+from engine.typed_path import typed_path
 from tui.language import _
 from tui.text import short_path
 from tui.textual_texts import KEY_NAMES
@@ -64,7 +64,7 @@ class SpeakingApp(App[int]):
 
     def _save_screenshot(self) -> None:
         try:
-            path = self.save_screenshot(path=str(Path.home()))
+            path = self.save_screenshot(path=str(typed_path("~")))
             self.notify(_("Written to {path}", path=short_path(path)), markup=False)
         except OSError as error:
             self.notify(_("The picture cannot be written: {error}.", error=error), severity="warning", markup=False)

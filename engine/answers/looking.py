@@ -133,7 +133,7 @@ def _encode(model: LanguageModel, prompt: ChatPrompt, command: Look) -> _Convers
     is_ours = all(0 <= token_id < tokenizer.vocab_size for token_id in ids)
     ended = closing(tokenizer, prompt_ids, text)
     pieces = _without(_pieces(tokenizer, prompt_ids, ids), ended) if is_ours else []
-    if not "".join(pieces).startswith(text):
+    if not is_ours or not "".join(pieces).startswith(text):
         # The tokens of another model, or none.
         ids = encode_answer(tokenizer, prompt_ids, text)
         pieces = _without(_pieces(tokenizer, prompt_ids, ids), ended)

@@ -25,8 +25,10 @@ def score(model: LanguageModel, command: Score, control: Control, emit: Callable
     """Score each whole window's second half, given all before it in the window; emit PromptProgress and Scored.
 
     Every window begins with BOS where the model wants one, in place of its first token. Raises EngineError for a text
-    that is shorter than a window, NotFiniteError.
+    that is shorter than a window and for a vocabulary alone, NotFiniteError.
     """
+    if model.transformer is None:
+        raise EngineError("Only the vocabulary of this model is open.", "Open the whole model to look into it.")
     tokenizer = model.tokenizer
     window = min(command.window, model.max_seq_len)
     if window < LEAST_WINDOW:

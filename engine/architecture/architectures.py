@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 RopeOrder = Literal["normal", "neox"]
-Activation = Literal["silu", "gelu", "clamped", "relu"]
+Activation = Literal["silu", "gelu", "clamped", "relu2"]
 Norm = Literal["rms", "layer"]
 Gating = Literal["softmax", "sigmoid"]
 Recurrent = Literal["convolution", "delta net"]
@@ -19,12 +19,14 @@ class Architecture:
     rope_order: "normal" turns neighbouring pairs, "neox" the two halves of a head. activation: of the feed-forward
     gate. qk_norms: each head's queries and keys are normed before they are turned, None: if the file has such norms.
     wide_qk_norms: all heads together rather than each. late_qk_norms: after they are turned. norm: of the residual
-    stream; "layer" takes the mean away first. pre_norms: what attention and the feed-forward layer read is normed.
-    post_norms: their results are normed before they are added. parallel: both read the same.
-    gate_in_up: one tensor has the rows of gate, then those of up. ungated: up is its own gate. scaled_embedding:
-    embeddings are multiplied by sqrt(dim). scales_in_file: the file says by what embeddings, queries, a layer's results
-    and logits are multiplied; minicpm_scales: if it does not, by MiniCPM's numbers. multiplied_logits: what the file
-    has for logits multiplies them, rather than dividing.
+    stream; "layer" takes the mean away first, and norms each head's queries and keys so too, by a weight of its own.
+    norm_biases: of the residual stream's norms. pre_norms: what attention and the feed-forward layer read is normed.
+    post_norms: their results are normed before they are added. parallel: both read the same, None: if there is no norm
+    for the second. parallel_in_file: both read the same, but by norms of their own, if the file says so.
+    gate_in_up: one tensor has the rows of gate, then those of up. ungated: without a gate, the activation is of up.
+    output_bias: of the logits. scaled_embedding: embeddings are multiplied by sqrt(dim). scales_in_file: the file says
+    by what embeddings, queries, a layer's results and logits are multiplied; minicpm_scales: if it does not, by
+    MiniCPM's numbers. multiplied_logits: what the file has for logits multiplies them, rather than dividing.
     turning_in_file: the file may say that no layer turns queries and keys by their position; others write the same
     key, but mean something else by it.
     unturned_every: of so many layers the last does not turn queries and keys by their position (NoPE), 0: all do.
@@ -58,11 +60,14 @@ class Architecture:
     wide_qk_norms: bool = False
     late_qk_norms: bool = False
     norm: Norm = "rms"
+    norm_biases: bool = False
     pre_norms: bool = True
     post_norms: bool = False
-    parallel: bool = False
+    parallel: bool | None = False
+    parallel_in_file: bool = False
     gate_in_up: bool = False
     ungated: bool = False
+    output_bias: bool = False
     scaled_embedding: bool = False
     scales_in_file: bool = False
     minicpm_scales: bool = False
@@ -92,6 +97,16 @@ class Architecture:
     query_gates: bool = False
     grouped_gates: bool = False
 
+    @property
+    def ffn_is_normed(self) -> bool:
+        """Whether there is a norm before the feed-forward layer that attention does not have."""
+        return self.pre_norms and (self.parallel_in_file or not self.parallel)
+
+    @property
+    def long_qk_norms(self) -> bool:
+        """Whether the norms of queries and keys have weights for all heads."""
+        return self.wide_qk_norms or (bool(self.qk_norms) and self.norm == "layer")
+
     def query_width(self, n_layers: int, dim: int, n_heads: int, head_dim: int) -> int:
         """By the root of which queries are divided."""
         if self.unscaled_queries:
@@ -106,6 +121,10 @@ _QWEN35 = Architecture(
     ffn_norm="post_attention_norm",
     recurrent="delta net",
     query_gates=True,
+)
+
+_STARCODER2 = Architecture(
+    "starcoder2", rope_order="neox", activation="gelu", norm="layer", norm_biases=True, ungated=True
 )
 
 ARCHITECTURES = {
@@ -194,7 +213,7 @@ ARCHITECTURES = {
         Architecture("hunyuan-moe", rope_order="neox", qk_norms=True, late_qk_norms=True),
         Architecture("hunyuan-dense", rope_order="neox", qk_norms=True, late_qk_norms=True),
         Architecture("seed_oss", rope_order="neox", ffn_norm="post_attention_norm"),
-        Architecture("arcee", rope_order="normal", activation="relu", ungated=True),
+        Architecture("arcee", rope_order="normal", activation="relu2", ungated=True),
         Architecture("minicpm", rope_order="normal", scales_in_file=True, minicpm_scales=True),
         Architecture(
             "olmo2",
@@ -215,7 +234,9 @@ ARCHITECTURES = {
             window_every=4,
             unturned_without_window=True,
         ),
-        Architecture("command-r", rope_order="normal", norm="layer", parallel=True, multiplied_logits=True),
+        Architecture(
+            "command-r", rope_order="normal", qk_norms=None, norm="layer", parallel=True, multiplied_logits=True
+        ),
         Architecture(
             "cohere2",
             rope_order="normal",
@@ -225,6 +246,20 @@ ARCHITECTURES = {
             window_every=4,
             unturned_without_window=True,
         ),
+        Architecture("stablelm", rope_order="neox", qk_norms=None, norm="layer", norm_biases=True, parallel=None),
+        Architecture(
+            "phi2",
+            rope_order="neox",
+            activation="gelu",
+            norm="layer",
+            norm_biases=True,
+            parallel=True,
+            ungated=True,
+            output_bias=True,
+        ),
+        _STARCODER2,
+        replace(_STARCODER2, name="nemotron", activation="relu2"),
+        replace(_STARCODER2, name="gptneox", parallel_in_file=True),
         Architecture("olmoe", rope_order="neox", qk_norms=True, wide_qk_norms=True, normed_shares=False),
         Architecture("lfm2", rope_order="neox", qk_norms=True, recurrent="convolution", output_norm="token_embd_norm"),
         Architecture(

@@ -14,10 +14,10 @@ from engine.architecture.gguf_recurrence import recurrence_from_gguf
 from engine.architecture.model_tensors import biased_matrices, check_tensors
 from engine.checkpoints import Metadata, TensorInfo
 from engine.checkpoints.limits import MAX_CONTEXT, MAX_LAYERS, MAX_WIDTH
+from engine.checkpoints.tokenizer_keys import MAX_VOCAB
 from engine.errors import UnsupportedModelError
 from engine.kernels.sizes import BLOCK
 
-MAX_VOCAB = 1 << 24
 MIN_ROPE_THETA = 1.001
 NORM_EPS = {"rms": "layer_norm_rms_epsilon", "layer": "layer_norm_epsilon"}
 
@@ -124,9 +124,16 @@ def _architecture(meta: Metadata, tensors: Mapping[str, TensorInfo]) -> Architec
             f"These run: {', '.join(ARCHITECTURES)}.",
         )
     architecture = ARCHITECTURES[name]
+
+    def has(*endings: str) -> bool:
+        return any(tensor.endswith(endings) for tensor in tensors)
+
     if architecture.qk_norms is None:
-        has_norms = any(name.endswith((".attn_q_norm.weight", ".attn_k_norm.weight")) for name in tensors)
-        architecture = replace(architecture, qk_norms=has_norms)
+        architecture = replace(architecture, qk_norms=has(".attn_q_norm.weight", ".attn_k_norm.weight"))
+    if architecture.parallel is None:
+        architecture = replace(architecture, parallel=not has(".ffn_norm.weight"))
+    if architecture.parallel_in_file:
+        architecture = replace(architecture, parallel=meta.flag(f"{name}.use_parallel_residual", True))
     sections = meta.get(f"{name}.rope.dimension_sections")
     if isinstance(sections, array) and any(sections):
         # Made for images, whose places have several numbers; all models for these turn halves.

@@ -26,7 +26,7 @@ BIASED = (
 )  # fmt: skip
 """Matrices that may have biases: all of a group, in all layers that have these; and what is a bias alone."""
 
-EXPERT_ROWS = 16
+EXPERT_ROWS = LANES
 """Each expert's rows begin a panel of their own, so their number must be a multiple of this."""
 
 Shapes = Iterator[tuple[str, tuple[int, ...]]]
@@ -47,9 +47,11 @@ def biased_matrices(architecture: Architecture, tensors: Iterable[str]) -> froze
 def tensor_shapes(config: ModelConfig) -> Shapes:
     """Every tensor that a model of this configuration must have, with its shape."""
     yield "token_embd.weight", (config.vocab_size, config.dim)
-    yield f"{config.architecture.output_norm}.weight", (config.dim,)
+    yield from _norm(config, config.architecture.output_norm)
     if not config.tied:
         yield "output.weight", (config.vocab_size, config.dim)
+    if config.architecture.output_bias:
+        yield "output.bias", (config.vocab_size,)
     if config.per_layer_dim:
         width = config.n_layers * config.per_layer_dim
         yield "per_layer_token_embd.weight", (config.vocab_size, width)
@@ -67,7 +69,7 @@ def _attention(config: ModelConfig, attention: Attention) -> Shapes:
     dim, q_dim = config.dim, attention.q_dim
     architecture = config.architecture
     if architecture.pre_norms:
-        yield "attn_norm.weight", (dim,)
+        yield from _norm(config, "attn_norm")
     stores, parts = attention.shared_from is None, dict(zip(QKV, attention.widths, strict=False))
     if architecture.query_gates:
         parts["attn_q"] = 2 * q_dim
@@ -78,15 +80,28 @@ def _attention(config: ModelConfig, attention: Attention) -> Shapes:
         for name, rows in parts.items():
             yield from _matrix(config, name, rows, dim)
     if architecture.qk_norms:
-        wide = architecture.wide_qk_norms
-        yield "attn_q_norm.weight", (attention.q_dim if wide else attention.head_dim,)
+        yield "attn_q_norm.weight", _head_norm(architecture, attention, attention.n_heads)
         if stores:
-            yield "attn_k_norm.weight", (attention.kv_dim if wide else attention.head_dim,)
+            yield "attn_k_norm.weight", _head_norm(architecture, attention, attention.n_kv_heads)
     if architecture.sinks:
         yield "attn_sinks.weight", (attention.n_heads,)
     yield from _matrix(config, "attn_output", dim, q_dim)
     if architecture.post_norms:
         yield "post_attention_norm.weight", (dim,)
+
+
+def _norm(config: ModelConfig, name: str) -> Shapes:
+    """A norm of the residual stream."""
+    yield f"{name}.weight", (config.dim,)
+    if config.architecture.norm_biases:
+        yield f"{name}.bias", (config.dim,)
+
+
+def _head_norm(architecture: Architecture, attention: Attention, n_heads: int) -> tuple[int, ...]:
+    """The shape of the norms' weight for so many heads."""
+    if architecture.wide_qk_norms:
+        return (n_heads * attention.head_dim,)
+    return (n_heads, attention.head_dim) if architecture.long_qk_norms else (attention.head_dim,)
 
 
 def _recurrent(config: ModelConfig) -> Shapes:
@@ -97,8 +112,8 @@ def _recurrent(config: ModelConfig) -> Shapes:
 
 def _feed_forward(config: ModelConfig, hidden: int, experts: Experts | None) -> Shapes:
     dim, architecture = config.dim, config.architecture
-    if architecture.pre_norms and not architecture.parallel:
-        yield f"{architecture.ffn_norm}.weight", (dim,)
+    if architecture.ffn_is_normed:
+        yield from _norm(config, architecture.ffn_norm)
     if experts is not None:
         yield from _experts(config, experts)
         if architecture.dense_beside_experts:
@@ -194,10 +209,12 @@ def check_tensors(config: ModelConfig, tensors: Mapping[str, TensorInfo]) -> Non
             f"experts in multiples of {EXPERT_ROWS}.",
             "Choose another model.",
         )
-    for layer in config.shapes if config.architecture.wide_qk_norms else ():
-        if layer.q_dim % LANES or layer.kv_dim % LANES:
+    wide = config.architecture.wide_qk_norms
+    for layer in config.shapes if config.architecture.long_qk_norms else ():
+        n_queries, n_keys = (layer.q_dim, layer.kv_dim) if wide else (layer.head_dim, layer.head_dim)
+        if n_queries % LANES or n_keys % LANES:
             raise UnsupportedModelError(
-                f"{where} norms {layer.q_dim} queries and {layer.kv_dim} keys; this engine norms multiples of {LANES}.",
+                f"{where} norms {n_queries} queries and {n_keys} keys; this engine norms multiples of {LANES}.",
                 "Choose another model.",
             )
 

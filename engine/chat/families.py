@@ -239,6 +239,13 @@ _FAMILIES = (
         stops=("<turn|>",),
     ),
     Family(
+        "phi-2",
+        opening=(Slot.BOS, Slot.SYSTEM, "\n"),
+        user=("Instruct: ", Slot.CONTENT, "\nOutput:"),
+        assistant=(" ", Slot.CONTENT, "\n"),
+        stops=("\nInstruct:",),
+    ),
+    Family(
         "phi-3",
         opening=(Slot.BOS, "<|system|>\n", Slot.SYSTEM, "<|end|>\n"),
         user=("<|user|>\n", Slot.CONTENT, "<|end|>\n<|assistant|>\n"),
@@ -287,6 +294,7 @@ _BY_NAME = (
     (r"openchat|starling", "openchat"),
     (r"gemma-?4(?![\db]).*-it\b", "gemma-4"),
     (r"gemma.*-it\b", "gemma"),
+    (r"\bphi-?2\b", "phi-2"),
     (r"phi-?3.*instruct", "phi-3"),
     (r"(mis|mix|minis|codes|maths)tral.*instruct|(magis|devs)tral", MISTRAL),
 )

@@ -48,7 +48,7 @@ def as_delta_net(tensor: TensorInfo, metadata: Metadata) -> TensorInfo:
             "Choose the model as GGUF; merge an adapter first.",
         )
     order = [group * (n_values // n_keys) + i for i in range(n_values // n_keys) for group in range(n_keys)]
-    return _rows(tensor, begin, width, order) if part in _BY_ROWS else _columns(tensor, width, order)
+    return _rows(tensor, begin, width, order) if part in _BY_ROWS else _columns(tensor, order)
 
 
 def _negative_exponential(tensor: TensorInfo) -> TensorInfo:
@@ -82,8 +82,8 @@ def _rows(tensor: TensorInfo, begin: int, width: int, order: list[int]) -> Tenso
     return derived(tensor, make_rows, shape=tensor.shape, kind=tensor.type)
 
 
-def _columns(tensor: TensorInfo, width: int, order: list[int]) -> TensorInfo:
-    """Heads of `width` columns of plain numbers in this order."""
+def _columns(tensor: TensorInfo, order: list[int]) -> TensorInfo:
+    """Heads, each some columns of plain numbers, in this order."""
 
     def make_rows(first: int, count: int) -> NDArray[np.uint8]:
         import numpy as np

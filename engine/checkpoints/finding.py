@@ -18,7 +18,9 @@ COMPANIONS = re.compile(
 )
 """The small files beside weights that say what these are and how they speak."""
 
-_LATER_GGUF = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
+LATER_PART = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
+"""How the names of a split model's files end, but for the first one's."""
+
 _PARTS_OF_FOLDERS = re.compile(r"(consolidated\..*\.pth|.*\.safetensors|pytorch_model.*\.bin)", re.IGNORECASE)
 _REPOSITORY = re.compile(r"models(?:--.+)?--(.+)")
 _OLD_MAGICS = frozenset({b"lmgg", b"fmgg", b"tjgg", b"algg"})
@@ -69,7 +71,7 @@ def _are_of_a_model(names: Set[str]) -> bool:
 def _is_model_file(path: Path) -> bool:
     suffix = path.suffix.lower()
     if suffix == ".gguf":
-        return not _LATER_GGUF.search(path.name) and os.path.isfile(path)
+        return not LATER_PART.search(path.name) and os.path.isfile(path)
     if suffix != ".bin" or not os.path.isfile(path):
         return False
     try:

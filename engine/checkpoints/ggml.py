@@ -26,9 +26,9 @@ from engine.checkpoints.limits import MAX_LAYERS, MAX_WIDTH
 from engine.checkpoints.llama import join_parts, llama_metadata
 from engine.checkpoints.metadata import Metadata
 from engine.checkpoints.names import from_meta, is_no_weight
+from engine.checkpoints.tokenizer_keys import MAX_VOCAB
 from engine.errors import ModelFileError, UnsupportedModelError
 
-MAX_VOCAB = 1 << 22
 MAX_TOKEN_BYTES = 4096
 MAX_NAME_BYTES = 256
 MAX_TENSORS = 100_000

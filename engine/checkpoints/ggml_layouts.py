@@ -22,12 +22,8 @@ if TYPE_CHECKING:
 NIBBLE_PAIRS, NIBBLE_HALVES, TODAY = 1, 2, 3
 """Eras: up to ggjt v1, ggjt v2, ggjt v3."""
 
-_BLOCK_BYTES = {
-    NIBBLE_PAIRS: {"Q4_0": 20, "Q4_1": 24, "Q5_0": 22, "Q5_1": 24, "Q8_0": 36},
-    NIBBLE_HALVES: {"Q4_0": 20, "Q4_1": 24, "Q5_0": 22, "Q5_1": 24, "Q8_0": 36},
-    TODAY: {},
-}
-"""Bytes of a block where they are not, or not yet in this order, GGUF's."""
+_BLOCK_BYTES = {"Q4_0": 20, "Q4_1": 24, "Q5_0": 22, "Q5_1": 24, "Q8_0": 36}
+"""Bytes of a block before today's; it is not, or not yet in this order, GGUF's."""
 
 SAMPLE_ROWS = 8
 SAMPLE_BLOCKS = 256
@@ -65,11 +61,9 @@ def type_of(era: int, type_id: int) -> tuple[TensorType, int] | None:
     kind = TYPE_BY_ID.get(type_id)
     if kind is None or not kind.is_known or type_id > TYPE_BY_NAME["Q6_K"].id or kind.name == "Q8_1":
         return None
-    if kind.is_float:
+    if kind.is_float or era == TODAY:
         return kind, kind.block_bytes
-    if era == TODAY:
-        return kind, kind.block_bytes
-    block_bytes = _BLOCK_BYTES[era].get(kind.name)
+    block_bytes = _BLOCK_BYTES.get(kind.name)
     return None if block_bytes is None else (kind, block_bytes)
 
 

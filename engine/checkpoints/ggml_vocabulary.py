@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.checkpoints.sentencepiece_model import read_sentencepiece
-from engine.checkpoints.tokenizer_keys import TokenType
+from engine.checkpoints.tokenizer_keys import ADDED_SCORE, TokenType
 from engine.errors import EngineError
 
 Entry = tuple[bytes, float | None]
@@ -20,8 +20,6 @@ FIRST_BYTE, FIRST_MERGE = 3, 259
 LLAMA_TOKENS = 32_000
 MAX_ADDED = 1_000
 """Vocabularies of a few more than LLaMA's tokens have had those added in training."""
-
-ADDED_SCORE = -1000.0
 
 _MARKER = re.compile(r"<[^<>]*>|\[[^\[\]]*\]")
 _REPLACEMENT = "\ufffd".encode()

@@ -5,7 +5,6 @@ Source: the specification in the ggml repository, docs/gguf.md.
 
 from __future__ import annotations
 
-import mmap
 import struct
 import sys
 from array import array
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import overload
 
 from engine.checkpoints.checkpoint import Checkpoint, TensorInfo, without_leading_ones
+from engine.checkpoints.cursor import Cursor, open_cursor
 from engine.checkpoints.experts import stack_experts
 from engine.checkpoints.metadata import Metadata
 from engine.checkpoints.splits import part_paths
@@ -100,24 +100,10 @@ class StringArray(Sequence[str]):
         return self._raw[start : start + self._length.unpack_from(self._raw, begin)[0]].decode("utf-8", "replace")
 
 
-class _Reader:
-    """A position in the mapped file; every read is checked against the file's end."""
+class _Reader(Cursor):
+    """Reads what GGUF is made of. word: how lengths and counts are written."""
 
-    def __init__(self, data: mmap.mmap, path: Path) -> None:
-        self.data = data
-        self.path = path
-        self.size = len(data)
-        self.at = 0
-        self.word = _U64
-
-    def error(self, message: str, hint: str = "The file is damaged or was cut off: fetch it again.") -> ModelFileError:
-        return ModelFileError(f"{self.path}: {message}", hint)
-
-    def need(self, n_bytes: int, what: str) -> None:
-        if n_bytes > self.size - self.at:
-            raise self.error(
-                f"{what} needs {n_bytes} bytes at position {self.at}, but the file ends after {self.size} bytes."
-            )
+    word = _U64
 
     def number(self, layout: struct.Struct, what: str) -> int:
         self.need(layout.size, what)
@@ -137,10 +123,7 @@ class _Reader:
         length = self.number(self.word, f"the length of {what}")
         if limit is not None and length > limit:
             raise self.error(f"{what} has {length} bytes, the limit is {limit}.")
-        self.need(length, what)
-        raw = self.data[self.at : self.at + length]
-        self.at += length
-        return raw.decode("utf-8", "replace")
+        return self.raw(length, what).decode("utf-8", "replace")
 
     def value(self, kind: int, key: str) -> object:
         if kind in _SCALARS:
@@ -222,14 +205,8 @@ def check_extent(path: Path) -> None:
 
 
 def _read_part(path: Path) -> _Part:
-    try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _parse(_Reader(data, path))
-    except FileNotFoundError:
-        raise ModelFileError(f"{path} does not exist.", "Fetch all parts of the model into one folder.") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ModelFileError(f"{path} cannot be read: {reason}.", "Fetch the file again.") from error
+    with open_cursor(path) as cursor:
+        return _parse(_Reader(cursor.data, path))
 
 
 def _parse(reader: _Reader) -> _Part:
@@ -245,7 +222,7 @@ def _parse(reader: _Reader) -> _Part:
     if n_tensors > room:
         raise reader.error(f"the number of tensors is {n_tensors}, but the file has room for {room} at most.")
     alignment = _alignment(reader, metadata)
-    tensors = [_read_tensor(reader, version) for _ in range(n_tensors)]
+    tensors = [_read_tensor(reader) for _ in range(n_tensors)]
     data_begin = -(-reader.at // alignment) * alignment
     return _Part(reader.path, version, metadata, _place(reader, tensors, data_begin, alignment))
 
@@ -285,7 +262,7 @@ def _alignment(reader: _Reader, metadata: Metadata) -> int:
     return value
 
 
-def _read_tensor(reader: _Reader, version: int) -> TensorInfo:
+def _read_tensor(reader: _Reader) -> TensorInfo:
     """One entry of the tensor table; its offset is still relative to the data's beginning.
 
     Leading ones of its shape say nothing: converters write vectors with and without them.

@@ -40,7 +40,7 @@ _TURNING = ("llama", "mistral3", "smollm3", "granite", "granitemoe", "arcee", "m
 
 _DELTA_NETS = ("qwen35", "qwen35moe", "qwen3next")
 
-_SHIFTED_NORMS = ("gemma", "gemma2", "gemma3", *_DELTA_NETS)
+_SHIFTED_NORMS = ("gemma", "gemma2", "gemma3", "nemotron", *_DELTA_NETS)
 """The architectures whose norms are stored as what they exceed 1 by; Gemma 4's are not. Source: the same."""
 
 

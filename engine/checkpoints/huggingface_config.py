@@ -29,7 +29,7 @@ _GUESSING = ("num_nextn_predict_layers", "num_mtp_layers")
 LLAMA_CONTEXT = 2048
 """What LLaMA reads; its first configurations did not say so."""
 
-_NORM_EPS = {"rms": "layer_norm_rms_epsilon", "layer": "layer_norm_epsilon"}
+_NORM_EPS = ("rms_norm_eps", "norm_eps", "layer_norm_eps", "norm_epsilon")
 _OPTIONAL_REALS = {
     "attn_logit_softcapping": "attn_logit_softcapping",
     "final_logit_softcapping": "final_logit_softcapping",
@@ -61,11 +61,14 @@ DELTA_NET_SIZES = (
 )  # fmt: skip
 """What a configuration has behind `linear_`, and what transformers has where it has nothing."""
 
-_WINDOWED = ("llama", "gemma2", "gemma3", "phi3", "gpt-oss", "gemma4", "olmo2", "exaone4", "cohere2")
+_WINDOWED = ("llama", "gemma2", "gemma3", "phi3", "gpt-oss", "gemma4", "olmo2", "exaone4", "cohere2", "starcoder2")
 """Architectures whose window counts; Qwen's configurations name one that is not used."""
 
 _DELTA_NETS = ("qwen35", "qwen35moe", "qwen3next")
-_TURNED_SHARES = {**dict.fromkeys((*_DELTA_NETS, "gemma4"), 0.25), "glm4moe": 0.5, "bailingmoe2": 0.5}
+_TURNED_SHARES = {
+    **dict.fromkeys((*_DELTA_NETS, "gemma4", "stablelm"), 0.25),
+    **dict.fromkeys(("glm4moe", "bailingmoe2", "phi2", "nemotron"), 0.5),
+}
 """The part of a head that is turned, if the configuration does not say."""
 
 LONG_ROPE = ("longrope", "su")
@@ -106,7 +109,7 @@ class HuggingFaceConfig:
         self.n_heads = self.values.integer("num_attention_heads", low=1, high=self.dim)
         self.n_kv_heads = self.values.integer("num_key_value_heads", self.n_heads, low=1, high=self.n_heads)
         self.head_dim = self.values.integer("head_dim", self.dim // self.n_heads, low=1, high=MAX_WIDTH)
-        tied = self.values.flag("tie_embedding", self.architecture.startswith(("gemma", "lfm2")))
+        tied = self.values.flag("tie_embedding", self.architecture.startswith(("gemma", "lfm2", "starcoder2")))
         self.tied = self.values.flag("tie_word_embeddings", tied)
         self.rope = self._rope_parameters()
         turned = _TURNED_SHARES.get(self.architecture, 1.0)
@@ -147,10 +150,10 @@ class HuggingFaceConfig:
         return keys | expert_keys(values, arch) | self._optional() | self._rope_scaling()
 
     def _norm_eps(self) -> dict[str, object]:
-        kind = ARCHITECTURES[self.architecture].norm
-        names = ("layer_norm_eps",) if kind == "layer" else ("rms_norm_eps", "norm_eps")
-        name = next((name for name in names if name in self.values), names[0])
-        return {f"{self.architecture}.attention.{_NORM_EPS[kind]}": self.values.real(name, 1e-6, low=0.0, high=1.0)}
+        name = next((name for name in _NORM_EPS if name in self.values), _NORM_EPS[0])
+        kind = "rms_" if ARCHITECTURES[self.architecture].norm == "rms" else ""
+        key = f"{self.architecture}.attention.layer_norm_{kind}epsilon"
+        return {key: self.values.real(name, 1e-6, low=0.0, high=1.0)}
 
     def _minicpm_scales(self) -> dict[str, object]:
         depth, base, embedding = (

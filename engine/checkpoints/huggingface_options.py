@@ -14,7 +14,7 @@ _ACTIVATIONS = {
     "silu": ("silu", "swish"),
     "gelu": ("gelu_pytorch_tanh", "gelu_new", "gelu_fast", "gelu"),
     "clamped": ("silu",),
-    "relu": ("relu2",),
+    "relu2": ("relu2",),
 }
 """Their names of the engine's activations. The plain "gelu" of Gemma's first configurations means the one by tanh."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.checkpoints.checkpoint import Checkpoint
-from engine.checkpoints.finding import COMPANIONS
+from engine.checkpoints.finding import COMPANIONS, LATER_PART
 from engine.errors import DifferenceError, ModelFileError, UnsupportedModelError
 
 if TYPE_CHECKING:
@@ -33,15 +33,16 @@ _NOT_MODELS = (
 
 _HUGGING_FACE_WEIGHTS = re.compile(r"model.*\.safetensors(\.index\.json)?|pytorch_model.*\.bin(\.index\.json)?")
 _META_WEIGHTS = re.compile(r"consolidated\.\d\d\.pth")
-_LATER_PART = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
 
 
-def open_checkpoint(path: str | Path) -> Checkpoint:
+def open_checkpoint(path: str | Path, base: str | Path | None = None) -> Checkpoint:
     """Read the headers of a model file or folder, whatever its format; no weight is loaded.
 
-    An adapter brings its base model with it, where that is found. Raises ModelFileError for what is damaged or no
-    model, UnsupportedModelError for formats that do not open.
+    base: the model that an adapter or a difference is added to; an adapter's own may be beside it. Raises
+    ModelFileError for what is damaged or no model, UnsupportedModelError for formats that do not open.
     """
+    if base is not None:
+        return open_with_base(base, path)
     from engine.checkpoints.deltas import is_delta
 
     checkpoint = _open(Path(path), with_adapters=True)
@@ -152,7 +153,7 @@ def _reader_of_folder(folder: Path) -> Reader:
         from engine.checkpoints.meta import open_meta
 
         return partial(open_meta, folder)
-    models = sorted(name for name in names if name.lower().endswith(".gguf") and not _LATER_PART.search(name))
+    models = sorted(name for name in names if name.lower().endswith(".gguf") and not LATER_PART.search(name))
     if len(models) == 1:
         return partial(_open_gguf, folder / models[0])
     if models:

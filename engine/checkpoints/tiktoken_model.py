@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import overload
 
 from engine.checkpoints.small_files import read_small
-from engine.checkpoints.tokenizer_keys import TokenType
+from engine.checkpoints.tokenizer_keys import BYTE_CHARS, TokenType
 from engine.errors import ModelFileError
 
 MAX_BYTES = 64 << 20
@@ -114,15 +114,5 @@ def _read(path: Path) -> dict[bytes, int]:
     return ranks
 
 
-def _byte_chars() -> dict[int, str]:
-    """A printable character for every byte: itself where it is one, else one from U+0100 on."""
-    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    others = iter(range(0x100, 0x200))
-    return {byte: chr(byte if byte in printable else next(others)) for byte in range(256)}
-
-
-_CHARS = _byte_chars()
-
-
 def _text(token: bytes) -> str:
-    return token.decode("latin-1").translate(_CHARS)
+    return token.decode("latin-1").translate(BYTE_CHARS)

@@ -26,6 +26,17 @@ class TokenType(IntEnum):
     BYTE = 6
 
 
+def _byte_chars() -> dict[int, str]:
+    """A printable character for every byte: itself where it is one, else one from U+0100 on."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = iter(range(0x100, 0x200))
+    return {byte: chr(byte if byte in printable else next(others)) for byte in range(256)}
+
+
+BYTE_CHARS = _byte_chars()
+"""How byte-level BPE writes bytes. Source: bytes_to_unicode in OpenAI's gpt-2 repository, src/encoder.py."""
+
+
 @dataclass(frozen=True, slots=True)
 class AddedToken:
     """A token that was added to a tokenizer. special: it gives a conversation its structure."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.chat import choose_format
-from engine.checkpoints import Checkpoint, Metadata, TensorInfo, TensorType, open_checkpoint, open_with_base
+from engine.checkpoints import Checkpoint, Metadata, TensorInfo, TensorType, open_checkpoint
 from engine.checkpoints.dequantizable import DEQUANTIZABLE
 from engine.checkpoints.gguf_writer import Layout, NewTensor, lay_out
 from engine.conversion.messages import Conversion
@@ -70,7 +70,7 @@ class Plan:
 def plan_conversion(conversion: Conversion) -> Plan:
     """Open the source and check everything. Raises EngineError."""
     mix = find_mix(conversion.type)
-    checkpoint = _open(conversion)
+    checkpoint = open_checkpoint(conversion.source, conversion.base)
     sources = {file: _which(file) for file in checkpoint.files}
     target = Path(conversion.target)
     _check_target(target, checkpoint, conversion.force)
@@ -113,12 +113,6 @@ def _which(file: Path) -> tuple[int, ...]:
     except OSError:
         return ()
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _open(conversion: Conversion) -> Checkpoint:
-    if conversion.base is None:
-        return open_checkpoint(conversion.source)
-    return open_with_base(conversion.base, conversion.source)
 
 
 def new_metadata(checkpoint: Checkpoint, mix: Mix) -> Metadata:

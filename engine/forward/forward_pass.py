@@ -22,11 +22,11 @@ from engine.forward.steps import (
     add_embedding,
     add_gate,
     add_logit_cap,
+    add_long_norms,
     add_norm,
     add_products,
     add_rotary_tables,
     add_rotation,
-    add_wide_norms,
 )
 from engine.forward.weights import LayerWeights, ModelWeights
 
@@ -55,14 +55,17 @@ def forward(
         add_bias(p, layer.wo_bias, delta)
 
         normed = None if config.architecture.parallel else x_norm
+        if config.architecture.parallel and layer.ffn_norm is not None:
+            add_norm(p, config, x, None, layer.ffn_norm, x_norm)
         add_norm(p, config, x, delta, layer.ffn_norm, normed, delta_norm=layer.attn_post_norm)
         _feed_forward(p, config, layer, b)  # (dim,)
         added, added_norm, scale = delta, layer.ffn_post_norm, layer.scale
         if layer.per_layer is not None and per_layer is not None:
             add_norm(p, config, x, delta, None, per_layer.x, delta_norm=layer.ffn_post_norm)
-            added_norm = add_per_layer(p, config, layer.per_layer, i, per_layer, delta)  # (dim,)
+            added_norm = add_per_layer(p, layer.per_layer, i, per_layer, delta)  # (dim,)
     add_norm(p, config, x, added, weights.output_norm, x_norm, delta_norm=added_norm, scale=scale, outputs_only=True)
     add_products(p, [weights.output], x_norm, b.logits, outputs_only=True)  # (vocab_size,)
+    add_bias(p, weights.output_bias, b.logits, outputs_only=True)
     add_logit_cap(p, config, b.logits)
     return b.logits
 
@@ -72,7 +75,7 @@ def _attend(
 ) -> None:
     """Steps: b.mixed = the attention of layer index for b.qkv, whose keys and values go to the cache."""
     add_query_split(p, config, index, b.qkv, b.gates)
-    add_wide_norms(p, config, layer, index, b.qkv)
+    add_long_norms(p, config, layer, index, b.qkv)
     add_rotation(p, config, layer, index, b.qkv, rotary, cache, b.q_rows)
     add_attention(p, config, layer, index, b.q_rows, cache, b.mixed)  # (q_dim,)
     add_query_gates(p, config, index, b.gates, b.mixed)

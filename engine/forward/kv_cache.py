@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import chain
 from typing import BinaryIO
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from engine.architecture.config import Attention, ModelConfig
 from engine.errors import ContextFullError
-from engine.forward.program import float_bits
+from engine.forward.program import aligned_zeros, float_bits
 from engine.kernels import records
 from engine.kernels.kv_types import kv_type
 from engine.kernels.records import CACHE, CAPACITY, KEY_PAIR_BYTES, PARTIALS, RANGE_BYTES, SCALES_AT, VALUES_AT
@@ -109,7 +110,7 @@ class KVCache:
         for piece in self._pieces(n_positions):
             whole = np.ascontiguousarray(piece)
             file.write(whole.data)
-            total += _sum(whole)
+            total += sum_of_words(whole)
         return total % (1 << 64)
 
     def restore(self, file: BinaryIO, offset: int, n_positions: int) -> int:
@@ -122,7 +123,7 @@ class KVCache:
         for piece in self._pieces(n_positions):
             whole = np.array(saved[at : at + piece.size])
             piece[:] = whole.reshape(piece.shape)
-            total += _sum(whole)
+            total += sum_of_words(whole)
             at += piece.size
         return total % (1 << 64)
 
@@ -151,9 +152,7 @@ class CachePart:
     def zeros(self, n_ranges: int) -> NDArray[np.uint8]:
         """Memory for so many ranges of each head."""
         shape = (self._n_layers, self._shape.n_kv_heads, n_ranges, sum(self._section_bytes))
-        memory = np.zeros(int(np.prod(shape)) + ALIGNMENT, np.uint8)
-        start = -memory.ctypes.data % ALIGNMENT
-        return memory[start : start + int(np.prod(shape))].reshape(shape)
+        return aligned_zeros(math.prod(shape), ALIGNMENT).reshape(shape)
 
     def partials_floats(self, capacity: int) -> int:
         """float32 that partial results over so many positions may take."""
@@ -215,6 +214,6 @@ def _own_layers(config: ModelConfig) -> dict[Attention, list[int]]:
     return own
 
 
-def _sum(values: NDArray[np.uint8]) -> int:
-    """The sum of 64-bit words; every part of a cache is made of whole ones."""
+def sum_of_words(values: NDArray[np.uint8]) -> int:
+    """The sum of 64-bit words, modulo 2^64; every part of a cache and of a state is made of whole ones."""
     return int(values.reshape(-1).view(np.uint64).sum(dtype=np.uint64))

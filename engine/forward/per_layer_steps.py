@@ -53,9 +53,7 @@ def add_per_layer_inputs(
     return buffers
 
 
-def add_per_layer(
-    p: Program, config: ModelConfig, layer: PerLayerWeights, index: int, buffers: PerLayerBuffers, delta: Rows
-) -> Vector:
+def add_per_layer(p: Program, layer: PerLayerWeights, index: int, buffers: PerLayerBuffers, delta: Rows) -> Vector:
     """Steps: delta = what layer index makes of its part of the inputs, to be added with the norm that is returned.
 
     buffers.x: the residual stream. delta: (dim,).

@@ -8,8 +8,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.errors import UnsupportedModelError
 from engine.kernels.number_formats import Reads
-from engine.kernels.records import BLOCK_BYTES, STEP_FIELDS, WORD_BLOCK_BYTES
+from engine.kernels.records import BLOCK_BYTES, MOST_UNITS, STEP_FIELDS, WORD_BLOCK_BYTES
 from engine.kernels.sizes import BLOCK, TOKEN_PAD
 from engine.machine_code import Function, prepare
 from engine.reports import ReportKernels
@@ -18,10 +19,10 @@ LINE_BYTES = 64
 """Rows begin on cache lines."""
 
 
-def zeros_in_lines(n_bytes: int) -> NDArray[np.uint8]:
-    """So many zeros, from the beginning of a cache line on."""
-    memory = np.zeros(n_bytes + LINE_BYTES, np.uint8)
-    start = -memory.ctypes.data % LINE_BYTES
+def aligned_zeros(n_bytes: int, alignment: int = LINE_BYTES) -> NDArray[np.uint8]:
+    """So many zeros, from the beginning of a cache line on, or of something larger."""
+    memory = np.zeros(n_bytes + alignment, np.uint8)
+    start = -memory.ctypes.data % alignment
     return memory[start : start + n_bytes]
 
 
@@ -73,7 +74,7 @@ class Program:
             stride += LINE_BYTES  # an odd number of lines: rows spread over the cache's sets
         if over is not None and over.array.size >= count * stride:
             return Rows(over.array.reshape(-1)[: count * stride].reshape(count, stride), stride)
-        memory = zeros_in_lines(count * stride)
+        memory = aligned_zeros(count * stride)
         self.keep(memory)
         return Rows(memory.reshape(count, stride), stride)
 
@@ -82,7 +83,12 @@ class Program:
         self._kept.extend(objects)
 
     def add(self, function: Function, unit_kind: int, units: int, chunk_units: int, *parameters: int) -> None:
-        """Append a step."""
+        """Append a step. Raises UnsupportedModelError for more units than the team counts."""
+        if units > MOST_UNITS:
+            raise UnsupportedModelError(
+                f"A step of this model has {units} units of work; this engine counts to {MOST_UNITS}.",
+                "Choose another model.",
+            )
         step = [unit_kind, units, chunk_units, *parameters]
         self._steps.append((function, step + [0] * (STEP_FIELDS - 1 - len(step))))
 

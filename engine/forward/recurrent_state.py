@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from engine.architecture.config import ModelConfig
 from engine.architecture.recurrence import n_copies
-from engine.forward.program import float_bits, zeros_in_lines
+from engine.forward.kv_cache import sum_of_words
+from engine.forward.program import aligned_zeros, float_bits
 from engine.forward.recurrent_weights import RecurrentWeights, Vector
 from engine.forward.weights import ModelWeights
 from engine.kept_caches import LEAST_GAIN_TOKENS, common_prefix_length
@@ -63,7 +64,7 @@ class RecurrentState:
         self._n_read = 0
         self._begun_at = 0
         layer_bytes = config.recurrence.layer_bytes
-        self._memory = zeros_in_lines(len(layers) * layer_bytes).reshape(len(layers), layer_bytes)
+        self._memory = aligned_zeros(len(layers) * layer_bytes).reshape(len(layers), layer_bytes)
         self._layers = layers
         self.records = {
             layer: _record(config, weights, self._progress, memory)
@@ -283,8 +284,3 @@ def _record(
 
 def _address(vector: Vector | None) -> int:
     return 0 if vector is None else int(vector.ctypes.data)
-
-
-def sum_of_words(values: NDArray[np.uint8]) -> int:
-    """The sum of 64-bit words."""
-    return int(values.reshape(-1).view(np.uint64).sum(dtype=np.uint64))

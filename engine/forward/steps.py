@@ -30,7 +30,7 @@ ROWS_TOGETHER = 2
 CAPPED_TOGETHER = 256
 """Vectors of logits of one chunk."""
 
-ACTIVATIONS = {"silu": records.SILU, "gelu": records.GELU, "clamped": records.CLAMPED, "relu": records.RELU}
+ACTIVATIONS = {"silu": records.SILU, "gelu": records.GELU, "clamped": records.CLAMPED, "relu2": records.SQUARED_RELU}
 
 
 def query_rows(p: Program, cache: KVCache) -> Rows:
@@ -104,10 +104,10 @@ def add_norm(
 
     x, delta, out: (dim,); x is changed in place, and so is delta if it is normed. weight, delta_norm: (dim,), for
     all tokens; without weight, out is x. It may be x itself, or None. Both norms have config.norm_eps, for x as
-    `add_embedding` has it; that of delta is an RMS norm.
+    `add_embedding` has it; that of delta is an RMS norm. weight is followed by the bias where norms take the mean away.
     """
     kind, flags = (PER_OUTPUT, records.OUTPUTS_ONLY) if outputs_only else (PER_TOKEN, 0)
-    flags |= records.CENTRED if config.architecture.norm == "layer" else 0
+    flags |= _centred(config)
     added = (delta.address, delta.stride, _address(delta_norm)) if delta else (0, 0, 0)
     constants = float_bits(config.norm_eps / config.residual_scale**2) | float_bits(scale) << 32
     norm = (_address(weight), config.dim | flags, constants)
@@ -141,11 +141,11 @@ def add_products(
         offset += plan.rows
 
 
-def add_bias(p: Program, bias: Vector | None, rows: Rows) -> None:
+def add_bias(p: Program, bias: Vector | None, rows: Rows, *, outputs_only: bool = False) -> None:
     """A step: rows += bias, if there is one."""
     if bias is not None:
         where = (rows.address, rows.stride, _address(bias), -(-bias.size // LANES))
-        p.add(step("rows.add_vector"), PER_TOKEN, 0, ROWS_TOGETHER, *where)
+        p.add(step("rows.add_vector"), PER_OUTPUT if outputs_only else PER_TOKEN, 0, ROWS_TOGETHER, *where)
 
 
 def add_words(p: Program, matrices: Sequence[Matrix], x: Activations, *, outputs_only: bool = False) -> None:
@@ -156,18 +156,22 @@ def add_words(p: Program, matrices: Sequence[Matrix], x: Activations, *, outputs
         p.add(step("rows.widen"), PER_OUTPUT if outputs_only else PER_TOKEN, 0, ROWS_TOGETHER, *where)
 
 
-def add_wide_norms(p: Program, config: ModelConfig, layer: LayerWeights, index: int, qkv: Rows) -> None:
-    """Steps: norm all queries of a token together, and all its keys, in place, if the model does so.
+def add_long_norms(p: Program, config: ModelConfig, layer: LayerWeights, index: int, qkv: Rows) -> None:
+    """Steps: norm queries and keys in place where their norms have weights for all heads.
 
+    That is all of a token's queries together, and all its keys, or each head as the residual stream.
     qkv: (q_dim + 2·kv_dim,). layer: its q_norm is (q_dim,), its k_norm (kv_dim,), its qkv_bias is not added yet.
     """
-    if not config.architecture.wide_qk_norms:
+    architecture, attention = config.architecture, config.attention[index]
+    if not architecture.long_qk_norms:
         return
     add_bias(p, layer.qkv_bias, qkv)
-    q_dim, kv_dim = config.attention[index].q_dim, config.attention[index].kv_dim
-    for norm, offset, width in ((layer.q_norm, 0, q_dim), (layer.k_norm, q_dim, kv_dim)):
-        where = (qkv.address + 4 * offset, qkv.stride, _address(norm), width, float_bits(config.norm_eps))
-        p.add(step("rows.norm_part"), PER_TOKEN, 0, ROWS_TOGETHER, *where)
+    width = attention.head_dim | _centred(config)
+    heads = ((layer.q_norm, 0, attention.n_heads), (layer.k_norm, attention.q_dim, attention.n_kv_heads))
+    for norm, offset, count in heads:
+        sizes = (attention.head_dim * count, 1) if architecture.wide_qk_norms else (width, count)
+        where = (qkv.address + 4 * offset, qkv.stride, _address(norm), sizes[0], float_bits(config.norm_eps), sizes[1])
+        p.add(step("rows.norm_parts"), PER_TOKEN, 0, ROWS_TOGETHER, *where)
 
 
 def add_rotation(
@@ -184,20 +188,21 @@ def add_rotation(
 
     qkv: (qkv_dim,), the queries of all heads, then keys, then values, as far as the layer has matrices for them;
     changed in place. layer: its qkv_bias is (qkv_dim,), and there is none where values are the keys' product; its
-    q_norm and k_norm are (head_dim,), unless `add_wide_norms` has done with them. rotary: (rope_dim,), from
+    q_norm and k_norm are (head_dim,), unless `add_long_norms` has done with them. rotary: (rope_dim,), from
     `add_rotary_tables`.
     q_rows: where queries go, scaled as config says for their positions; see `query_rows`. cache: takes a key and a
     value, (head_dim,) each, for every key-value head and position of the batch, in its own type and layout; nothing
-    from a layer that shares those of another, whose qkv are the queries alone.
+    from a layer that shares those of another, whose qkv are the queries alone. LANES positions share the cache's lines:
+    two threads that write the same lines take them from each other (three times as long).
     """
     part, place = cache.place(index)
     stored_at = place if config.attention[index].shared_from is None else records.STORED_BEFORE
     where = (qkv.address, qkv.stride, rotary.address, part.record.ctypes.data, stored_at, q_rows.address)
     vectors = (layer.qkv_bias, layer.q_norm, layer.k_norm)
-    done = config.architecture.wide_qk_norms  # by add_wide_norms
+    done = config.architecture.long_qk_norms  # by add_long_norms
     before = (*(0 if done else _address(vector) for vector in vectors), float_bits(config.norm_eps))
     growth = (float_bits(config.query_growth), config.query_growth_span)
-    p.add(step("rotary.rotate_and_store", cache.kv_name), PER_TOKEN, 0, ROWS_TOGETHER, *where, *before, *growth)
+    p.add(step("rotary.rotate_and_store", cache.kv_name), PER_TOKEN, 0, LANES, *where, *before, *growth)
 
 
 def add_attention(
@@ -224,7 +229,7 @@ def add_attention(
 
 
 def add_gate(p: Program, config: ModelConfig, unit: GatedBuffers) -> None:
-    """A step: the gated unit, activation(gate) · up, number by number, from unit.gate_up to unit.h."""
+    """A step: activation(gate) · up, number by number, from unit.gate_up to unit.h; activation(up) without a gate."""
     hidden = unit.h.width
     up_at = 0 if config.architecture.ungated else hidden
     what = (unit.gate_up.address, unit.gate_up.stride, up_at, hidden)
@@ -238,6 +243,11 @@ def add_logit_cap(p: Program, config: ModelConfig, logits: Rows) -> None:
         vectors = -(-config.vocab_size // LANES)
         what = (logits.address, logits.stride, float_bits(config.final_softcap))
         p.add(step("softcap.cap_logits"), FIXED, vectors, CAPPED_TOGETHER, *what)
+
+
+def _centred(config: ModelConfig) -> int:
+    """The flag of norms that take the mean away."""
+    return records.CENTRED if config.architecture.norm == "layer" else 0
 
 
 def _results(out: Activations | Rows | None) -> tuple[int, int, int, int]:

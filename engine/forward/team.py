@@ -9,7 +9,7 @@ from struct import Struct
 import numpy as np
 import psutil
 
-from engine.forward.program import LINE_BYTES, zeros_in_lines
+from engine.forward.program import LINE_BYTES, aligned_zeros
 from engine.kernels.records import (
     BATCH_FIELDS,
     CHUNK_BITS,
@@ -63,11 +63,11 @@ class Team:
         self._plan = np.zeros(PLAN_FIELDS * len(table), np.int64)
         self._table = np.ascontiguousarray(table)
         each = -(-scratch_bytes // LINE_BYTES) * LINE_BYTES
-        self._scratch = zeros_in_lines(threads * each).reshape(threads, each)
+        self._scratch = aligned_zeros(threads * each).reshape(threads, each)
         self._batch = np.zeros(BATCH_FIELDS, np.int64)
         self._batch[[STEPS, N_STEPS, THREADS]] = self._table.ctypes.data, len(table), threads
         self._batch[[SCRATCH, SCRATCH_BYTES]] = self._scratch.ctypes.data, self._scratch.strides[0]
-        self._claims = zeros_in_lines(threads * CLAIM_BYTES)
+        self._claims = aligned_zeros(threads * CLAIM_BYTES)
         self._batch[CLAIMS] = self._claims.ctypes.data
         self._arguments = tuple(int(a.ctypes.data) for a in (self._state, self._plan, self._batch))
         self._runs = 0

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from engine.forward.kv_cache import KVCache
-from engine.forward.recurrent_state import Copy, RecurrentState, sum_of_words
+from engine.forward.kv_cache import KVCache, sum_of_words
+from engine.forward.recurrent_state import Copy, RecurrentState
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,11 +90,12 @@ class LayerWeights:
     """One layer. Matrices are (outputs, inputs); those that read the same input may be one matrix.
 
     wqkv: (qkv_dim, dim). wo: (dim, q_dim). What follows is None (w_gate_up: nothing) in models that do not
-    have it. attn_norm, ffn_norm: (dim,). w_gate_up: (2·hidden_dim, dim), half of it without a gate. w_down:
-    (dim, hidden_dim); beside experts, both are what all tokens go through, hidden_dim being its width.
+    have it. attn_norm, ffn_norm: (dim,), or weight and bias, (2·dim,). w_gate_up: (2·hidden_dim, dim), half of it
+    without a gate. w_down: (dim, hidden_dim); beside experts, both are what all tokens go through, hidden_dim being its
+    width.
     recurrent: of a layer that does not attend; wqkv and wo are then its first and its last matrices.
     qkv_bias: (qkv_dim,). wo_bias, down_bias: (dim,). gate_up_bias: (2·hidden_dim,).
-    q_norm, k_norm: (head_dim,), or (q_dim,) and (kv_dim,) where all heads are normed together.
+    q_norm, k_norm: (head_dim,), or (q_dim,) and (kv_dim,) where heads are normed together or each as the stream.
     attn_post_norm, ffn_post_norm: (dim,). sinks: (n_heads,). scale: what the residual stream
     is multiplied by at the layer's end, 1 in most models.
     """
@@ -124,6 +125,7 @@ class LayerWeights:
 class ModelWeights:
     """All weights. embedding, output: (vocab_size, dim), the same matrix where they are tied.
 
+    output_norm: as those of a layer. output_bias: (vocab_size,), what is added to logits, or None.
     rope_divisors: (rope_dim / 2,) what each rotary frequency is divided by, or None. long_rope_divisors: the same for
     contexts longer than the model's original one, where they differ.
     """
@@ -132,6 +134,7 @@ class ModelWeights:
     layers: list[LayerWeights]
     output_norm: Vector
     output: Matrix
+    output_bias: Vector | None
     per_layer: PerLayerTable | None
     rope_divisors: Vector | None
     long_rope_divisors: Vector | None
@@ -179,7 +182,8 @@ def load_weights(
         return _values(tensors[name]) if name in tensors else None
 
     def norm(name: str) -> Vector:
-        return _padded(_values(tensors[f"{name}.weight"]))
+        weight = _padded(_values(tensors[f"{name}.weight"]))
+        return weight if architecture.norm == "rms" else _with_bias(weight, vector(f"{name}.bias"))
 
     def experts(i: int) -> ExpertWeights | None:
         if config.experts_of(i) is None:
@@ -198,10 +202,10 @@ def load_weights(
 
     layers = [
         LayerWeights(
-            attn_norm=vector(f"blk.{i}.attn_norm.weight"),
+            attn_norm=norm(f"blk.{i}.attn_norm") if architecture.pre_norms else None,
             wqkv=matrices(f"{i}.wqkv"),
             wo=matrices(f"{i}.wo")[0],
-            ffn_norm=vector(f"blk.{i}.{architecture.ffn_norm}.weight") if architecture.pre_norms else None,
+            ffn_norm=norm(f"blk.{i}.{architecture.ffn_norm}") if architecture.ffn_is_normed else None,
             w_gate_up=matrices(f"{i}.w_gate_up"),
             w_down=next(iter(matrices(f"{i}.w_down")), None),
             qkv_bias=vector(*(f"blk.{i}.attn_{part}.bias" for part in ("qkv", "q", "k", "v"))),
@@ -223,8 +227,9 @@ def load_weights(
     return ModelWeights(
         embedding=matrices("embedding")[0],
         layers=layers,
-        output_norm=_padded(_values(tensors[f"{architecture.output_norm}.weight"])) / np.float32(config.logit_divisor),
+        output_norm=norm(architecture.output_norm) / np.float32(config.logit_divisor),
         output=matrices("embedding" if config.tied else "output")[0],
+        output_bias=vector("output.bias"),
         per_layer=_per_layer_table(config, matrices, norm),
         rope_divisors=vector("rope_freqs.weight" if "rope_freqs.weight" in tensors else "rope_factors_short.weight"),
         long_rope_divisors=vector("rope_factors_long.weight"),
@@ -350,6 +355,11 @@ def _values(tensor: TensorInfo) -> Vector:
                 f"{tensor.path}: {tensor.name} is a vector stored as {other}.", "Choose another file."
             )
     return values.reshape(tensor.shape)
+
+
+def _with_bias(weight: Vector, bias: Vector | None) -> Vector:
+    """A norm's weight and, behind it, its bias, zeros if there is none."""
+    return np.concatenate([weight, np.zeros_like(weight) if bias is None else bias])
 
 
 def _padded(values: NDArray[np.float32]) -> Vector:

@@ -26,15 +26,6 @@ from engine.kernels.records import (
     KV_HEADS,
     N_TOKENS,
     P0,
-    P1,
-    P2,
-    P3,
-    P4,
-    P5,
-    P6,
-    P7,
-    P8,
-    P9,
     PARTIALS,
     POS,
     Q_HEAD_BYTES,
@@ -48,18 +39,7 @@ from engine.kernels.sizes import BLOCK, LANES, QUERIES_TOGETHER, RANGE, ROWS_BLO
 _ROWS = QUERIES_TOGETHER
 _many, _many_single = Together(_ROWS, PANELS_TOGETHER), Together(_ROWS)
 
-Q_ROWS, ATT_LAYER, WINDOW, SHAPE, SOFTCAP, ATT, ATT_STRIDE, ATT_QUANT, ATT_QUANT_STRIDE, SINKS = (
-    P0,
-    P1,
-    P2,
-    P3,
-    P4,
-    P5,
-    P6,
-    P7,
-    P8,
-    P9,
-)
+Q_ROWS, ATT_LAYER, WINDOW, SHAPE, SOFTCAP, ATT, ATT_STRIDE, ATT_QUANT, ATT_QUANT_STRIDE, SINKS = range(P0, P0 + 10)
 """Parameters of attend and merge: query rows, the layer, how many positions it sees (0: all), the shape record, the
 cap of scores (float32 bits; 0: none), results as float32 and quantised (0: none), each head's sink (0: none)."""
 

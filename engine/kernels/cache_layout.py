@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba import types
 
 from engine.kernels import lanes
-from engine.kernels.emit import I1, Emit
+from engine.kernels.emit import I1, I64, Emit
 from engine.kernels.formats import STEPS
 from engine.kernels.jit import StaticType, inner
 from engine.kernels.kv_types import STEP_BYTES
@@ -73,13 +73,13 @@ def single_format(e: Emit, args: Any, _kv: ir.Value) -> None:
 @emitted(lambda kv: types.int64(kv))
 def key_block_bytes(e: Emit, args: Any, _kv: ir.Value) -> ir.Value:
     """Bytes of a block of a panel of keys."""
-    return ir.IntType(64)(args[0].value.keys.block_bytes)
+    return I64(args[0].value.keys.block_bytes)
 
 
 @emitted(lambda kv: types.int64(kv))
 def value_bytes(e: Emit, args: Any, _kv: ir.Value) -> ir.Value:
     """Bytes of LANES values of one position."""
-    return ir.IntType(64)(args[0].value.value_bytes)
+    return I64(args[0].value.value_bytes)
 
 
 @inner

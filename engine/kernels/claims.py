@@ -14,15 +14,15 @@ from __future__ import annotations
 from engine.kernels.atomics import atomic_load, compare_and_swap, publish
 from engine.kernels.jit import inner
 from engine.kernels.memory import field, store_i64
-from engine.kernels.records import CLAIM_BYTES, CLAIMS, SERIAL, THREADS, WORD
+from engine.kernels.records import CLAIM_BYTES, CLAIMS, MOST_UNITS, SERIAL, THREADS, UNIT_BITS, WORD
 
-_UNIT_BITS, _PHASE_BITS = 18, 12
-_NEXT_AT = _UNIT_BITS
-_WRITING = 1 << (2 * _UNIT_BITS)
-_PHASE_AT = 2 * _UNIT_BITS + 1
+_PHASE_BITS = 12
+_NEXT_AT = UNIT_BITS
+_WRITING = 1 << (2 * UNIT_BITS)
+_PHASE_AT = 2 * UNIT_BITS + 1
 _SERIAL_AT = _PHASE_AT + _PHASE_BITS
-_UNIT_MASK, _PHASE_MASK = (1 << _UNIT_BITS) - 1, (1 << _PHASE_BITS) - 1
-"""Room for vocabularies of four million tokens, and programs of four thousand steps."""
+_PHASE_MASK = (1 << _PHASE_BITS) - 1
+"""Room for the units of any step, and for programs of four thousand steps; in later ones, nobody takes over."""
 
 NOTHING, TAKEN = 0, -1
 """Words of a claim that holds nothing, and of one whose units somebody else has taken over."""
@@ -73,13 +73,13 @@ def settle(claim):
 @inner
 def next_unit(word):
     """The first unit that is not written."""
-    return (word >> _NEXT_AT) & _UNIT_MASK
+    return (word >> _NEXT_AT) & MOST_UNITS
 
 
 @inner
 def end_unit(word):
     """The unit behind the last one."""
-    return word & _UNIT_MASK
+    return word & MOST_UNITS
 
 
 @inner

@@ -19,24 +19,7 @@ import numpy as np
 from engine.kernels import lanes
 from engine.kernels.jit import inner, kernel
 from engine.kernels.memory import field, load_f32, load_f32x16, load_i64, store_f32, store_f32x16
-from engine.kernels.records import (
-    FEW_TOKENS,
-    N_TOKENS,
-    P0,
-    P1,
-    P2,
-    P3,
-    P4,
-    P5,
-    P6,
-    P7,
-    P8,
-    P9,
-    P10,
-    POS,
-    SCRATCH,
-    SCRATCH_BYTES,
-)
+from engine.kernels.records import FEW_TOKENS, N_TOKENS, P0, POS, SCRATCH, SCRATCH_BYTES
 from engine.kernels.recurrence import (
     BETA,
     DECAY,
@@ -117,16 +100,8 @@ def _product(x, y, n):
     return lanes.total(total)
 
 
-PREPARED_ROWS, PREPARED_STRIDE, PREPARED_LAYER, BETA_AT, ALPHA_AT, GATE_GROUP, GATE_GROUP_BYTES = (
-    P0,
-    P1,
-    P2,
-    P3,
-    P4,
-    P5,
-    P6,
-)
-QUERIES, QUERIES_STRIDE, MEMORY, MEMORY_STRIDE = P7, P8, P9, P10
+PREPARED_ROWS, PREPARED_STRIDE, PREPARED_LAYER, BETA_AT, ALPHA_AT, GATE_GROUP, GATE_GROUP_BYTES = range(P0, P0 + 7)
+QUERIES, QUERIES_STRIDE, MEMORY, MEMORY_STRIDE = range(P0 + 7, P0 + 11)
 """Parameters of prepare: the products' rows and their stride, the layer's record; the bytes of a row at which the
 numbers begin that become beta and decay, how many value heads have theirs side by side, and bytes from such a group to
 the next; rows of queries, and of what tokens bring for the state."""
@@ -205,15 +180,7 @@ def _change_and_read(state, target, decay, old_key, change, key, query, n, sums)
     store_f32x16(sums + VECTOR, answer)
 
 
-RUN_LAYER, RUN_QUERIES, RUN_QUERIES_STRIDE, RUN_MEMORY, RUN_MEMORY_STRIDE, ANSWERS, ANSWERS_STRIDE = (
-    P0,
-    P1,
-    P2,
-    P3,
-    P4,
-    P5,
-    P6,
-)
+RUN_LAYER, RUN_QUERIES, RUN_QUERIES_STRIDE, RUN_MEMORY, RUN_MEMORY_STRIDE, ANSWERS, ANSWERS_STRIDE = range(P0, P0 + 7)
 """Parameters of run: the layer's record, rows of queries and of what tokens bring for the state, rows of answers."""
 
 
@@ -263,7 +230,7 @@ def run(step, batch, first, last, thread):
             _change(stored, decay, before + key_at, before + value_at, dim)
 
 
-ANSWERED, ANSWERED_STRIDE, ANSWERED_LAYER, Z_ROWS, Z_STRIDE, Z_QUANT, Z_QUANT_STRIDE = P0, P1, P2, P3, P4, P5, P6
+ANSWERED, ANSWERED_STRIDE, ANSWERED_LAYER, Z_ROWS, Z_STRIDE, Z_QUANT, Z_QUANT_STRIDE = range(P0, P0 + 7)
 """Parameters of gate_answers: rows of answers, overwritten with the results; the layer's record; rows of gates; rows
 of quantised results."""
 

@@ -139,6 +139,17 @@ class Emit:
         shifted = self.b.fadd(self.b.fmul(x, factor), magic)
         return self.b.sub(self.b.bitcast(shifted, I32X16), splat_constant(I32X16, 0x4B400000))
 
+    def larger(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        """The larger of two numbers, or of each pair of lanes; y where one is no number."""
+        return self.b.select(self.b.fcmp_ordered(">", x, y), x, y)
+
+    def size_and_factor(self, parts: Sequence[ir.Value], most: int) -> tuple[ir.Value, ir.Value]:
+        """The largest size in two vectors, and the factor that makes `most` of it; 0 where all numbers are 0."""
+        sizes = [self.call(f"llvm.fabs.v{LANES}f32", F32X16, [part]) for part in parts]
+        size = self.reduce(self.larger(*sizes), self.larger)
+        is_some = self.b.fcmp_ordered(">", size, F32(0.0))
+        return size, self.b.select(is_some, self.b.fdiv(F32(float(most)), size), F32(0.0))
+
     def reduce(self, v: ir.Value, combine: Callable[[ir.Value, ir.Value], ir.Value]) -> ir.Value:
         """One number from all lanes: halves onto each other, always in the same order."""
         while v.type.count > 2:
@@ -301,13 +312,11 @@ class ByteDot:
     def add(self, total: ir.Value, weights: ir.Value, activations: ir.Value, bits: int) -> ir.Value:
         """Add products of weights (unsigned bytes) and activations (signed bytes) to a running sum."""
         e = self.e
-        if cpu.has_avx512_dot():
+        if cpu.has_avx512_dot() or cpu.has_avx_vnni():
             kind = U8X64 if _takes_parts() else I32X16
             pair = [e.b.bitcast(v, kind) for v in (weights, activations)]
-            return e.call("llvm.x86.avx512.vpdpbusd.512", I32X16, [total, *pair])
-        if cpu.has_avx_vnni():
-            kind = U8X64 if _takes_parts() else I32X16
-            pair = [e.b.bitcast(v, kind) for v in (weights, activations)]
+            if cpu.has_avx512_dot():
+                return e.call("llvm.x86.avx512.vpdpbusd.512", I32X16, [total, *pair])
             return e.by_halves("llvm.x86.avx512.vpdpbusd.256", I32X16, total, *pair)
         if cpu.has_avx2():
             if bits == 8:

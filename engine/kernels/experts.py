@@ -18,7 +18,7 @@ from engine.kernels.formats import panel_format
 from engine.kernels.jit import inner, kernel
 from engine.kernels.matmul import multiplier
 from engine.kernels.memory import field, load_f32, load_f32x16, store_f32, store_f32x16, store_i64
-from engine.kernels.records import N_TOKENS, P0, P1, P2, P3, P4, P5, P6, P7, P8, P9, SCRATCH, SCRATCH_BYTES
+from engine.kernels.records import N_TOKENS, P0, SCRATCH, SCRATCH_BYTES
 from engine.kernels.routing import (
     CHOICE_FIELDS,
     CHOICES,
@@ -46,17 +46,8 @@ def _choice(routing, t, i):
     return field(routing, CHOICES) + t * field(routing, CHOICES_STRIDE) + 8 * CHOICE_FIELDS * i
 
 
-LOGITS, LOGITS_STRIDE, PROBABILITIES, SCORES, SCORES_STRIDE, CHOICE_BIAS, SCORED_EXPERTS, IS_SIGMOID = (
-    P0,
-    P1,
-    P2,
-    P3,
-    P4,
-    P5,
-    P6,
-    P7,
-)
-EXPERT_GROUPS, USED_GROUPS = P8, P9
+LOGITS, LOGITS_STRIDE, PROBABILITIES, SCORES, SCORES_STRIDE, CHOICE_BIAS, SCORED_EXPERTS, IS_SIGMOID = range(P0, P0 + 8)
+EXPERT_GROUPS, USED_GROUPS = range(P0 + 8, P0 + 10)
 """Parameters of score_experts: the router's results and their stride; where probabilities go and by what experts are
 chosen, both with one stride; what is added for the choice (0: nothing); how many experts; whether probabilities are
 sigmoids, else the softmax; in how many groups experts are and from how many they may come."""
@@ -132,7 +123,7 @@ def _two_best(scores, size):
     return best + second
 
 
-CHOICE_SCORES, CHOICE_STRIDE, ROUTING, SHARES_FROM, IS_NORMED, SHARE_SCALE, SCALES = P0, P1, P2, P3, P4, P5, P6
+CHOICE_SCORES, CHOICE_STRIDE, ROUTING, SHARES_FROM, IS_NORMED, SHARE_SCALE, SCALES = range(P0, P0 + 7)
 """Parameters of choose_experts: by what they are chosen (overwritten) and its stride, the routing record; probabilities
 with the same stride, of which shares are made (0: the softmax over those chosen, scores being the router's results);
 whether they add up to one; what they are multiplied by (float32 bits), and by a number of each expert (0: nothing)."""
@@ -221,7 +212,7 @@ def group_tokens(step, batch, first, last, thread):
             store_i64(taken, field(taken, 0) + 1)
 
 
-GATHER_FROM, GATHER_TO, GATHER_STRIDE, GATHER_ROUTING = P0, P1, P2, P3
+GATHER_FROM, GATHER_TO, GATHER_STRIDE, GATHER_ROUTING = range(P0, P0 + 4)
 """Parameters of gather_rows: rows of tokens, rows of pairs, the stride of both (whole vectors), the routing record."""
 
 
@@ -237,17 +228,7 @@ def gather_rows(step, batch, first, last, thread):
                 store_f32x16(target + at, load_f32x16(source + at))
 
 
-WEIGHTS, N_BLOCKS, PANEL_BYTES, X, X_STRIDE, Y, Y_STRIDE, EXPERT_PANELS, PRODUCT_ROUTING = (
-    P0,
-    P1,
-    P2,
-    P3,
-    P4,
-    P5,
-    P6,
-    P7,
-    P8,
-)
+WEIGHTS, N_BLOCKS, PANEL_BYTES, X, X_STRIDE, Y, Y_STRIDE, EXPERT_PANELS, PRODUCT_ROUTING = range(P0, P0 + 9)
 """Parameters of expert_product: as those of a matrix product, the panels of one expert, the routing record."""
 
 
@@ -271,7 +252,7 @@ def expert_product(name: str) -> Any:
     return product
 
 
-BIASED_ROWS, BIASED_STRIDE, BIASES, BIAS_VECTORS, BIAS_ROUTING = P0, P1, P2, P3, P4
+BIASED_ROWS, BIASED_STRIDE, BIASES, BIAS_VECTORS, BIAS_ROUTING = range(P0, P0 + 5)
 """Parameters of add_biases: rows of pairs and their stride, each expert's numbers (one after the other) and how many
 vectors they are, the routing record."""
 
@@ -287,17 +268,17 @@ def add_biases(step, batch, first, last, thread):
             add_to_row(row, field(step, BIASES) + field(choice, EXPERT) * vectors * VECTOR, vectors)
 
 
-PAIR_GATE_UP, PAIR_STRIDE, PAIR_UP_AT, PAIR_HIDDEN, PAIR_H, PAIR_H_STRIDE, PAIR_QUANT, PAIR_QUANT_STRIDE = (
-    P0,
-    P1,
-    P2,
-    P3,
-    P4,
-    P5,
-    P6,
-    P7,
-)
-PAIR_ACTIVATION, PAIR_ROUTING = P8, P9
+(
+    PAIR_GATE_UP,
+    PAIR_STRIDE,
+    PAIR_UP_AT,
+    PAIR_HIDDEN,
+    PAIR_H,
+    PAIR_H_STRIDE,
+    PAIR_QUANT,
+    PAIR_QUANT_STRIDE,
+) = range(P0, P0 + 8)
+PAIR_ACTIVATION, PAIR_ROUTING = range(P0 + 8, P0 + 10)
 """Parameters of gate_pairs: as those of rows.gate, and the routing record."""
 
 
@@ -315,7 +296,7 @@ def gate_pairs(step, batch, first, last, thread):
             quantize_row(out, quant, (width + BLOCK - 1) // BLOCK)
 
 
-PAIR_FLOATS, PAIR_FLOATS_STRIDE, PAIR_WORDS, PAIR_WORDS_STRIDE, PAIR_BLOCKS, WIDEN_ROUTING = P0, P1, P2, P3, P4, P5
+PAIR_FLOATS, PAIR_FLOATS_STRIDE, PAIR_WORDS, PAIR_WORDS_STRIDE, PAIR_BLOCKS, WIDEN_ROUTING = range(P0, P0 + 6)
 """Parameters of widen_pairs: as those of rows.widen, and the routing record."""
 
 
@@ -331,17 +312,17 @@ def widen_pairs(step, batch, first, last, thread):
             widen_row(x, words, field(step, PAIR_BLOCKS))
 
 
-SUM_FROM, SUM_FROM_STRIDE, SUM_TO, SUM_TO_STRIDE, SUM_WIDTH, SUM_ROUTING, SUM_BESIDE, SUM_GATES, SUM_GATES_STRIDE = (
-    P0,
-    P1,
-    P2,
-    P3,
-    P4,
-    P5,
-    P6,
-    P7,
-    P8,
-)
+(
+    SUM_FROM,
+    SUM_FROM_STRIDE,
+    SUM_TO,
+    SUM_TO_STRIDE,
+    SUM_WIDTH,
+    SUM_ROUTING,
+    SUM_BESIDE,
+    SUM_GATES,
+    SUM_GATES_STRIDE,
+) = range(P0, P0 + 9)
 """Parameters of sum_pairs: rows of pairs, rows of tokens, their width, the routing record; whether rows of tokens hold
 what the sums are added to, and a number for each row, its sigmoid being what that is multiplied by (0: nothing)."""
 

@@ -86,11 +86,7 @@ def total(e: Emit, _types: Any, a: ir.Value) -> ir.Value:
 @emitted(lambda a: types.float32(f32x16))
 def largest(e: Emit, _types: Any, a: ir.Value) -> ir.Value:
     """The largest lane."""
-
-    def larger(x: ir.Value, y: ir.Value) -> ir.Value:
-        return e.b.select(e.b.fcmp_ordered(">", x, y), x, y)
-
-    return e.reduce(a, larger)
+    return e.reduce(a, e.larger)
 
 
 @emitted(lambda x, out: types.void(types.int64, types.int64))
@@ -101,14 +97,8 @@ def quantize_block(e: Emit, _types: Any, x: ir.Value, out: ir.Value) -> None:
     """
     b = e.b
     parts = [e.load(x, F32X16, 64 * i) for i in (0, 1)]
-    sizes = [e.call(f"llvm.fabs.v{LANES}f32", F32X16, [part]) for part in parts]
-
-    def larger(p: ir.Value, q: ir.Value) -> ir.Value:
-        return b.select(b.fcmp_ordered(">", p, q), p, q)
-
-    peak = e.reduce(larger(*sizes), larger)
+    peak, inverse = e.size_and_factor(parts, 127)
     scale = b.fmul(peak, F32(1 / 127))
-    inverse = b.select(b.fcmp_ordered(">", peak, F32(0.0)), b.fdiv(F32(127.0), peak), F32(0.0))
     sums = []
     for i, part in enumerate(parts):
         whole = e.whole(part, e.splat(inverse))

@@ -24,7 +24,7 @@ from engine.kernels.words import write_row
 Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, MXFP4 = range(3, len(FORMATS))
 """What `pack_quants` calls the types: their places among all."""
 
-BYTES_1, BYTES_2, BYTES_3, BYTES_F = 0x01010101, 0x03030303, 0x07070707, 0x0F0F0F0F
+BYTES_1, BYTES_2, BYTES_F = 0x01010101, 0x03030303, 0x0F0F0F0F
 
 
 def _copier(kind: ir.Type) -> Any:

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from engine.kernels.jit import kernel
 from engine.kernels.memory import field, load_f32
-from engine.kernels.records import P0, P1, P2, P3, P4, P5, P6, P7
+from engine.kernels.records import P0
 from engine.kernels.rows import add_to_row, scale_to_unit
 from engine.kernels.sizes import LANES
 
-PARTS_TO, PARTS_TO_STRIDE, PARTS_FROM, PARTS_FROM_STRIDE, PARTS, PART_WIDTH, PART_WEIGHT, PART_EPS = (
-    P0,
-    P1,
-    P2,
-    P3,
-    P4,
-    P5,
-    P6,
-    P7,
-)
+PARTS_TO, PARTS_TO_STRIDE, PARTS_FROM, PARTS_FROM_STRIDE, PARTS, PART_WIDTH, PART_WEIGHT, PART_EPS = range(P0, P0 + 8)
 """Parameters of add_normed_parts: rows and what is added to them, float32, with their strides; how many parts a row
 has, and their width in whole vectors; the weight of the norm and its epsilon (float32 bits)."""
 

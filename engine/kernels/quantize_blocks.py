@@ -1,8 +1,5 @@
 """Blocks of 32 weights (Q4_0, Q4_1, Q5_0, Q5_1, Q8_0) and plain numbers, bit for bit as the reference package has them.
 
-Each kernel: (address of float32, how many blocks, address of the result, address of scratch memory of
-QUANTIZE_SCRATCH_BYTES); the weights are finite, and behind the last block there is room to read up to a whole tile.
-
 Source: quantize_row_*_ref in ggml-quants.c of the llama.cpp repository.
 """
 
@@ -11,6 +8,7 @@ from __future__ import annotations
 from engine.kernels import lanes
 from engine.kernels.jit import exported, inner
 from engine.kernels.memory import load_f32x16, store_f16x16, store_f32x16
+from engine.kernels.quantizing import by_tiles
 from engine.kernels.sizes import BLOCK, LANES
 from engine.kernels.tiles import (
     VECTOR,
@@ -18,13 +16,11 @@ from engine.kernels.tiles import (
     constant,
     inverse,
     largest_size,
-    load_tile,
     maximum,
     minimum,
     store_bf16x16,
     store_bytes,
     store_half,
-    store_tile,
     truncated,
     weight,
     where_less,
@@ -101,80 +97,60 @@ def _pack_fifth_bits(tile, out):
         store_bytes(bits, out + byte * LANES)
 
 
-@exported
-def quantize_q4_0(source, n_blocks, target, scratch):
+@by_tiles(SIZE, 18, BYTES)
+def quantize_q4_0(scratch, out):
     """Scale, nibbles."""
-    out = scratch + BYTES
-    for first in range(0, n_blocks, LANES):
-        load_tile(source + first * SIZE * 4, SIZE, scratch)
-        _around(scratch, 8, out)
-        _pack_nibbles(scratch, out + 2 * LANES)
-        store_tile(out, 18, min(LANES, n_blocks - first), target + first * 18)
+    _around(scratch, 8, out)
+    _pack_nibbles(scratch, out + 2 * LANES)
 
 
-@exported
-def quantize_q4_1(source, n_blocks, target, scratch):
+@by_tiles(SIZE, 20, BYTES)
+def quantize_q4_1(scratch, out):
     """Scale, minimum, nibbles."""
-    out = scratch + BYTES
-    for first in range(0, n_blocks, LANES):
-        load_tile(source + first * SIZE * 4, SIZE, scratch)
-        _above(scratch, 15, out)
-        _pack_nibbles(scratch, out + 4 * LANES)
-        store_tile(out, 20, min(LANES, n_blocks - first), target + first * 20)
+    _above(scratch, 15, out)
+    _pack_nibbles(scratch, out + 4 * LANES)
 
 
-@exported
-def quantize_q5_0(source, n_blocks, target, scratch):
+@by_tiles(SIZE, 22, BYTES)
+def quantize_q5_0(scratch, out):
     """Scale, fifth bits, nibbles."""
-    out = scratch + BYTES
-    for first in range(0, n_blocks, LANES):
-        load_tile(source + first * SIZE * 4, SIZE, scratch)
-        _around(scratch, 16, out)
-        _pack_fifth_bits(scratch, out + 2 * LANES)
-        _pack_nibbles(scratch, out + 6 * LANES)
-        store_tile(out, 22, min(LANES, n_blocks - first), target + first * 22)
+    _around(scratch, 16, out)
+    _pack_fifth_bits(scratch, out + 2 * LANES)
+    _pack_nibbles(scratch, out + 6 * LANES)
 
 
-@exported
-def quantize_q5_1(source, n_blocks, target, scratch):
+@by_tiles(SIZE, 24, BYTES)
+def quantize_q5_1(scratch, out):
     """Scale, minimum, fifth bits, nibbles."""
-    out = scratch + BYTES
-    for first in range(0, n_blocks, LANES):
-        load_tile(source + first * SIZE * 4, SIZE, scratch)
-        _above(scratch, 31, out)
-        _pack_fifth_bits(scratch, out + 4 * LANES)
-        _pack_nibbles(scratch, out + 8 * LANES)
-        store_tile(out, 24, min(LANES, n_blocks - first), target + first * 24)
+    _above(scratch, 31, out)
+    _pack_fifth_bits(scratch, out + 4 * LANES)
+    _pack_nibbles(scratch, out + 8 * LANES)
 
 
-@exported
-def quantize_q8_0(source, n_blocks, target, scratch):
+@by_tiles(SIZE, 34, BYTES)
+def quantize_q8_0(scratch, out):
     """Scale, signed bytes; halves are rounded away from 0."""
-    out = scratch + BYTES
-    for first in range(0, n_blocks, LANES):
-        load_tile(source + first * SIZE * 4, SIZE, scratch)
-        d = lanes.div(absolute(largest_size(scratch, SIZE)), constant(127))
-        store_half(d, out)
-        scale = inverse(d)
-        for i in range(SIZE):
-            x = lanes.mul(weight(scratch, i), scale)
-            size = absolute(x)
-            whole = truncated(size)
-            half = lanes.sub(size, whole)
-            level = lanes.add(whole, truncated(lanes.add(half, half)))
-            store_bytes(where_less(x, constant(0), lanes.sub(constant(0), level), level), out + (2 + i) * LANES)
-        store_tile(out, 34, min(LANES, n_blocks - first), target + first * 34)
+    d = lanes.div(absolute(largest_size(scratch, SIZE)), constant(127))
+    store_half(d, out)
+    scale = inverse(d)
+    for i in range(SIZE):
+        x = lanes.mul(weight(scratch, i), scale)
+        size = absolute(x)
+        whole = truncated(size)
+        half = lanes.sub(size, whole)
+        level = lanes.add(whole, truncated(lanes.add(half, half)))
+        store_bytes(where_less(x, constant(0), lanes.sub(constant(0), level), level), out + (2 + i) * LANES)
 
 
 @exported
 def narrow_f16(source, n_blocks, target, scratch):
-    """Blocks of 16 float32 to half precision."""
+    """Blocks of 16 float32 to half precision; it is called as those that quantise."""
     for i in range(n_blocks):
         store_f16x16(target + i * VECTOR // 2, load_f32x16(source + i * VECTOR))
 
 
 @exported
 def narrow_bf16(source, n_blocks, target, scratch):
-    """Blocks of 16 float32 to bfloat16."""
+    """Blocks of 16 float32 to bfloat16; likewise."""
     for i in range(n_blocks):
         store_bf16x16(target + i * VECTOR // 2, load_f32x16(source + i * VECTOR))

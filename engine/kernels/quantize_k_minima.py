@@ -3,10 +3,6 @@
 Scale and minimum of a group are searched among some twenty candidates so that a weighted error is least; then they
 become small integers, and the weights are rounded anew to what these stand for.
 
-Each kernel: (address of float32, how many superblocks, address of the result, address of scratch memory of
-QUANTIZE_SCRATCH_BYTES); the weights are finite, and behind the last superblock there is room to
-read up to a whole tile.
-
 Source: quantize_row_q*_K_ref and make_qkx2_quants in ggml-quants.c of the llama.cpp repository: the same candidates,
 judged by the same errors; squared ones come from the sums of the fit, which saves reading the weights again, but where
 the fit is so good that nothing is left of them but rounding.
@@ -15,8 +11,9 @@ the fit is so good that nothing is left of them but rounding.
 from __future__ import annotations
 
 from engine.kernels import lanes
-from engine.kernels.jit import exported, inner
+from engine.kernels.jit import inner
 from engine.kernels.memory import store_f32x16
+from engine.kernels.quantizing import by_tiles
 from engine.kernels.sizes import LANES
 from engine.kernels.superblocks import (
     BYTES,
@@ -25,7 +22,7 @@ from engine.kernels.superblocks import (
     MINIMA,
     SCALES,
     SIZE,
-    keep_below,
+    keep_below_16,
     pack_high_bits,
     pack_levels,
 )
@@ -36,14 +33,12 @@ from engine.kernels.tiles import (
     clamped,
     constant,
     inverse,
-    load_tile,
     maximum,
     minimum,
     nearest,
     root,
     store_bytes,
     store_half,
-    store_tile,
     truncated,
     weight,
     where_less,
@@ -125,10 +120,10 @@ def _fit(sum_w, sum_x, sums):
 
 
 @inner
-def _search(tile, factors, size, levels, begin, step, steps, by_size, by_sums):
+def _search(tile, factors, size, levels, begin, steps, by_size, by_sums):
     """Scale and minimum (as a number to subtract) of a group: x ≈ scale · level - minimum.
 
-    Candidates stretch the range of the weights over levels + begin, + begin + step, … levels; by_size: the error is the
+    Candidates stretch the range of the weights over levels + begin, + begin + 0.1, … levels; by_size: the error is the
     sum of sizes, not of squares; by_sums: of squares, from the fit's sums. The third result, only then: what the best
     error is of the squared weights.
     """
@@ -148,7 +143,7 @@ def _search(tile, factors, size, levels, begin, step, steps, by_size, by_sums):
     else:
         best = _read_error(tile, factors, size, low, stretch, top, scale, low, not by_size)
     for i in range(steps + 1):
-        stretch = lanes.mul(constant(begin + step * i + levels), inverse(lanes.sub(high, low)))
+        stretch = lanes.mul(constant(begin + 0.1 * i + levels), inverse(lanes.sub(high, low)))
         sums = _sums(tile, factors, size, low, stretch, top)
         new_scale, new_low, determinant = _fit(sum_w, sum_x, sums)
         if by_sums:
@@ -163,17 +158,17 @@ def _search(tile, factors, size, levels, begin, step, steps, by_size, by_sums):
 
 
 @inner
-def _search_groups(scratch, size, levels, begin, step, steps, coarse):
+def _search_groups(scratch, size, levels, begin, steps, coarse):
     """Scales and minima of all groups; the largest of each."""
     most_scale = most_minimum = constant(0)
     factors = scratch + FACTORS
     for group in range(SIZE // size):
         tile = scratch + group * size * VECTOR
         _weigh(tile, size, factors, not coarse)
-        scale, low, left = _search(tile, factors, size, levels, begin, step, steps, coarse, not coarse)
+        scale, low, left = _search(tile, factors, size, levels, begin, steps, coarse, not coarse)
         if not coarse and lanes.largest(lanes.sub(constant(ROUNDING), left)) > 0:
             # Only for the lanes that need it: a superblock may not depend on its neighbours.
-            better_scale, better_low, _ = _search(tile, factors, size, levels, begin, step, steps, False, False)
+            better_scale, better_low, _ = _search(tile, factors, size, levels, begin, steps, False, False)
             scale = where_less(left, constant(ROUNDING), better_scale, scale)
             low = where_less(left, constant(ROUNDING), better_low, low)
         store_f32x16(scratch + SCALES + group * VECTOR, scale)
@@ -211,65 +206,53 @@ def _pack_six_bits(scales, minima, out):
         for values, at in ((scales, i), (minima, i + 4)):
             high = truncated(lanes.mul(weight(values, i + 4), constant(1 / 16)))
             store_bytes(lanes.add(weight(values, i), lanes.mul(high, constant(64))), out + at * LANES)
-    keep_below(scales + 4 * VECTOR, 4, 16)
-    keep_below(minima + 4 * VECTOR, 4, 16)
+    keep_below_16(scales + 4 * VECTOR, 4)
+    keep_below_16(minima + 4 * VECTOR, 4)
     for i in range(4):
         value = lanes.add(weight(scales, i + 4), lanes.mul(weight(minima, i + 4), constant(16)))
         store_bytes(value, out + (8 + i) * LANES)
 
 
-@exported
-def quantize_q2_k(source, n_blocks, target, scratch):
+@inner
+def _level_eight_groups(scratch, levels, begin, steps, out):
+    """Weights to levels, in place; units, and scales and minima of six bits to `out`."""
+    most_scale, most_minimum = _search_groups(scratch, 32, levels, begin, steps, False)
+    unit = _whole_scales(scratch + SCALES, 8, most_scale, 63)
+    minimum_unit = _whole_scales(scratch + MINIMA, 8, most_minimum, 63)
+    _level_groups(scratch, 32, levels, unit, minimum_unit)
+    store_half(unit, out)
+    store_half(minimum_unit, out + 2 * LANES)
+    _pack_six_bits(scratch + SCALES, scratch + MINIMA, out + 4 * LANES)
+
+
+@by_tiles(SIZE, 84, BYTES)
+def quantize_q2_k(scratch, out):
     """Scales and minima of 4 bits for 16 groups, levels of 2 bits, two half-precision units."""
-    out = scratch + BYTES
-    for first in range(0, n_blocks, LANES):
-        load_tile(source + first * SIZE * 4, SIZE, scratch)
-        most_scale, most_minimum = _search_groups(scratch, 16, 3, -0.5, 0.1, 15, True)
-        unit = _whole_scales(scratch + SCALES, 16, most_scale, 15)
-        minimum_unit = _whole_scales(scratch + MINIMA, 16, most_minimum, 15)
-        _level_groups(scratch, 16, 3, unit, minimum_unit)
-        for group in range(16):
-            low = lanes.mul(weight(scratch + MINIMA, group), constant(16))
-            store_bytes(lanes.add(weight(scratch + SCALES, group), low), out + group * LANES)
-        for half in range(2):
-            pack_levels(scratch, half * 128, 32, 4, 4, out + (16 + 32 * half) * LANES)
-        store_half(unit, out + 80 * LANES)
-        store_half(minimum_unit, out + 82 * LANES)
-        store_tile(out, 84, min(LANES, n_blocks - first), target + first * 84)
+    most_scale, most_minimum = _search_groups(scratch, 16, 3, -0.5, 15, True)
+    unit = _whole_scales(scratch + SCALES, 16, most_scale, 15)
+    minimum_unit = _whole_scales(scratch + MINIMA, 16, most_minimum, 15)
+    _level_groups(scratch, 16, 3, unit, minimum_unit)
+    for group in range(16):
+        low = lanes.mul(weight(scratch + MINIMA, group), constant(16))
+        store_bytes(lanes.add(weight(scratch + SCALES, group), low), out + group * LANES)
+    for half in range(2):
+        pack_levels(scratch, half * 128, 32, 4, 4, out + (16 + 32 * half) * LANES)
+    store_half(unit, out + 80 * LANES)
+    store_half(minimum_unit, out + 82 * LANES)
 
 
-@exported
-def quantize_q4_k(source, n_blocks, target, scratch):
+@by_tiles(SIZE, 144, BYTES)
+def quantize_q4_k(scratch, out):
     """Two half-precision units, scales and minima of 6 bits for 8 groups, nibbles."""
-    out = scratch + BYTES
-    for first in range(0, n_blocks, LANES):
-        load_tile(source + first * SIZE * 4, SIZE, scratch)
-        most_scale, most_minimum = _search_groups(scratch, 32, 15, -1.0, 0.1, 20, False)
-        unit = _whole_scales(scratch + SCALES, 8, most_scale, 63)
-        minimum_unit = _whole_scales(scratch + MINIMA, 8, most_minimum, 63)
-        _level_groups(scratch, 32, 15, unit, minimum_unit)
-        store_half(unit, out)
-        store_half(minimum_unit, out + 2 * LANES)
-        _pack_six_bits(scratch + SCALES, scratch + MINIMA, out + 4 * LANES)
-        for pair in range(4):
-            pack_levels(scratch, pair * 64, 32, 2, 16, out + (16 + 32 * pair) * LANES)
-        store_tile(out, 144, min(LANES, n_blocks - first), target + first * 144)
+    _level_eight_groups(scratch, 15, -1.0, 20, out)
+    for pair in range(4):
+        pack_levels(scratch, pair * 64, 32, 2, 16, out + (16 + 32 * pair) * LANES)
 
 
-@exported
-def quantize_q5_k(source, n_blocks, target, scratch):
+@by_tiles(SIZE, 176, BYTES)
+def quantize_q5_k(scratch, out):
     """As Q4_K, with the fifth bits of all weights before the nibbles."""
-    out = scratch + BYTES
-    for first in range(0, n_blocks, LANES):
-        load_tile(source + first * SIZE * 4, SIZE, scratch)
-        most_scale, most_minimum = _search_groups(scratch, 32, 31, -0.5, 0.1, 15, False)
-        unit = _whole_scales(scratch + SCALES, 8, most_scale, 63)
-        minimum_unit = _whole_scales(scratch + MINIMA, 8, most_minimum, 63)
-        _level_groups(scratch, 32, 31, unit, minimum_unit)
-        store_half(unit, out)
-        store_half(minimum_unit, out + 2 * LANES)
-        _pack_six_bits(scratch + SCALES, scratch + MINIMA, out + 4 * LANES)
-        pack_high_bits(scratch, 16, out + 16 * LANES)
-        for pair in range(4):
-            pack_levels(scratch, pair * 64, 32, 2, 16, out + (48 + 32 * pair) * LANES)
-        store_tile(out, 176, min(LANES, n_blocks - first), target + first * 176)
+    _level_eight_groups(scratch, 31, -0.5, 15, out)
+    pack_high_bits(scratch, 16, out + 16 * LANES)
+    for pair in range(4):
+        pack_levels(scratch, pair * 64, 32, 2, 16, out + (48 + 32 * pair) * LANES)

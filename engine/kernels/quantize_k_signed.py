@@ -3,10 +3,6 @@
 The scale of a group is searched so that an error is least in which each weight counts by its square; then the scales
 become small integers, and the weights are rounded anew to what these stand for.
 
-Each kernel: (address of float32, how many superblocks, address of the result, address of scratch memory of
-QUANTIZE_SCRATCH_BYTES); the weights are finite, and behind the last superblock there is room to
-read up to a whole tile.
-
 Source: quantize_row_q*_K_ref, make_qx_quants and make_q3_quants in ggml-quants.c of the llama.cpp repository: the same
 candidates, judged by the same errors.
 """
@@ -14,10 +10,11 @@ candidates, judged by the same errors.
 from __future__ import annotations
 
 from engine.kernels import lanes
-from engine.kernels.jit import exported, inner
+from engine.kernels.jit import inner
 from engine.kernels.memory import load_f32x16, store_f32x16
+from engine.kernels.quantizing import by_tiles
 from engine.kernels.sizes import LANES
-from engine.kernels.superblocks import BYTES, FACTORS, HUGE, SCALES, SIZE, keep_below, pack_high_bits, pack_levels
+from engine.kernels.superblocks import BYTES, FACTORS, HUGE, SCALES, SIZE, keep_below_16, pack_high_bits, pack_levels
 from engine.kernels.tiles import (
     VECTOR,
     as_half,
@@ -25,12 +22,10 @@ from engine.kernels.tiles import (
     constant,
     inverse,
     largest_size,
-    load_tile,
     minimum,
     nearest,
     store_bytes,
     store_half,
-    store_tile,
     truncated,
     weight,
     where_less,
@@ -131,7 +126,7 @@ def _pack_signed_six_bits(scales, out):
             high = lanes.add(high, lanes.mul(top, power))
             power = lanes.mul(power, constant(4))
         store_bytes(high, out + (8 + i) * LANES)
-    keep_below(scales, 16, 16)
+    keep_below_16(scales, 16)
     for i in range(8):
         value = lanes.add(weight(scales, i), lanes.mul(weight(scales, i + 8), constant(16)))
         store_bytes(value, out + i * LANES)
@@ -149,44 +144,38 @@ def _pack_upper(tile, first, out):
         store_bytes(value, out + j * LANES)
 
 
-@exported
-def quantize_q3_k(source, n_blocks, target, scratch):
+@by_tiles(SIZE, 110, BYTES)
+def quantize_q3_k(scratch, out):
     """Third bits, lower two bits, scales of 6 bits for 16 groups, a half-precision unit."""
-    out, scales = scratch + BYTES, scratch + SCALES
-    for first in range(0, n_blocks, LANES):
-        load_tile(source + first * SIZE * 4, SIZE, scratch)
-        for group in range(16):
-            scale = _search_by_turns(scratch + group * 16 * VECTOR, 16, 4, scratch + FACTORS)
-            store_f32x16(scales + group * VECTOR, scale)
-        unit = _whole_signed_scales(scales, 32)
-        _level_signed_groups(scratch, 4, unit)
-        pack_high_bits(scratch, 4, out)
-        for half in range(2):
-            pack_levels(scratch, half * 128, 32, 4, 4, out + (32 + 32 * half) * LANES)
-        for group in range(16):
-            store_f32x16(scales + group * VECTOR, lanes.add(weight(scales, group), constant(32)))
-        _pack_signed_six_bits(scales, out + 96 * LANES)
-        store_half(unit, out + 108 * LANES)
-        store_tile(out, 110, min(LANES, n_blocks - first), target + first * 110)
+    scales = scratch + SCALES
+    for group in range(16):
+        scale = _search_by_turns(scratch + group * 16 * VECTOR, 16, 4, scratch + FACTORS)
+        store_f32x16(scales + group * VECTOR, scale)
+    unit = _whole_signed_scales(scales, 32)
+    _level_signed_groups(scratch, 4, unit)
+    pack_high_bits(scratch, 4, out)
+    for half in range(2):
+        pack_levels(scratch, half * 128, 32, 4, 4, out + (32 + 32 * half) * LANES)
+    for group in range(16):
+        store_f32x16(scales + group * VECTOR, lanes.add(weight(scales, group), constant(32)))
+    _pack_signed_six_bits(scales, out + 96 * LANES)
+    store_half(unit, out + 108 * LANES)
 
 
-@exported
-def quantize_q6_k(source, n_blocks, target, scratch):
+@by_tiles(SIZE, 210, BYTES)
+def quantize_q6_k(scratch, out):
     """Lower nibbles, upper two bits, scales of 8 bits for 16 groups, a half-precision unit."""
-    out, scales = scratch + BYTES, scratch + SCALES
-    for first in range(0, n_blocks, LANES):
-        load_tile(source + first * SIZE * 4, SIZE, scratch)
-        for group in range(16):
-            store_f32x16(scales + group * VECTOR, _search_signed(scratch + group * 16 * VECTOR, 16, 32))
-        unit = _whole_signed_scales(scales, 128)
-        _level_signed_groups(scratch, 32, unit)
-        for half in range(2):
-            _pack_upper(scratch, half * 128, out + (128 + 32 * half) * LANES)
-        keep_below(scratch, SIZE, 16)
-        for half in range(2):
-            for part in range(2):
-                pack_levels(scratch, half * 128 + 32 * part, 64, 2, 16, out + (64 * half + 32 * part) * LANES)
-        for group in range(16):
-            store_bytes(weight(scales, group), out + (192 + group) * LANES)
-        store_half(unit, out + 208 * LANES)
-        store_tile(out, 210, min(LANES, n_blocks - first), target + first * 210)
+    scales = scratch + SCALES
+    for group in range(16):
+        store_f32x16(scales + group * VECTOR, _search_signed(scratch + group * 16 * VECTOR, 16, 32))
+    unit = _whole_signed_scales(scales, 128)
+    _level_signed_groups(scratch, 32, unit)
+    for half in range(2):
+        _pack_upper(scratch, half * 128, out + (128 + 32 * half) * LANES)
+    keep_below_16(scratch, SIZE)
+    for half in range(2):
+        for part in range(2):
+            pack_levels(scratch, half * 128 + 32 * part, 64, 2, 16, out + (64 * half + 32 * part) * LANES)
+    for group in range(16):
+        store_bytes(weight(scales, group), out + (192 + group) * LANES)
+    store_half(unit, out + 208 * LANES)

@@ -7,7 +7,7 @@ import numpy as np
 from engine.kernels import lanes
 from engine.kernels.jit import inner, kernel
 from engine.kernels.memory import field, load_f32x16, store_f32x16
-from engine.kernels.records import P0, P1, P2, P3, P4, P5, P6
+from engine.kernels.records import P0
 from engine.kernels.rows import VECTOR, quantize_row
 from engine.kernels.sizes import BLOCK
 
@@ -19,7 +19,7 @@ def _copy(source, target, n):
         store_f32x16(target + at, load_f32x16(source + at))
 
 
-SPLIT_ROWS, SPLIT_STRIDE, GATES_TO, GATES_TO_STRIDE, SPLIT_HEADS, SPLIT_DIM, SPLIT_REST = P0, P1, P2, P3, P4, P5, P6
+SPLIT_ROWS, SPLIT_STRIDE, GATES_TO, GATES_TO_STRIDE, SPLIT_HEADS, SPLIT_DIM, SPLIT_REST = range(P0, P0 + 7)
 """Parameters of split_gates: the product's rows, rows of gates, heads, their width, and what follows them."""
 
 
@@ -37,7 +37,7 @@ def split_gates(step, batch, first, last, thread):
         _copy(row + 4 * 2 * heads * dim, row + 4 * heads * dim, field(step, SPLIT_REST))
 
 
-GATES, GATES_STRIDE, GATED, GATED_STRIDE, GATED_QUANT, GATED_QUANT_STRIDE, GATED_WIDTH = P0, P1, P2, P3, P4, P5, P6
+GATES, GATES_STRIDE, GATED, GATED_STRIDE, GATED_QUANT, GATED_QUANT_STRIDE, GATED_WIDTH = range(P0, P0 + 7)
 """Parameters of gate_heads: rows of gates, of attention's results, of those quantised; their width."""
 
 

@@ -68,19 +68,23 @@ normed, and whether they are the keys' product."""
 STORED_BEFORE = -1
 """In place of the cache's layer: the layer reads keys and values that an earlier one has stored."""
 
-SILU, GELU, CLAMPED, RELU = range(4)
+SILU, GELU, CLAMPED, SQUARED_RELU = range(4)
 """Activations of the gated unit: CLAMPED is OpenAI's, which keeps both sides small and adds 1 to up."""
 
 OUTPUTS_ONLY = 1 << 32
 """Added to a row's width: of a batch only the output positions count."""
 
 CENTRED = 1 << 33
-"""Added to a row's width: its mean is taken away before it is normed."""
+"""Added to a row's width: its mean is taken away before it is normed (LayerNorm)."""
 
 CHUNK_BITS = 20
 CHUNK_MASK = (1 << CHUNK_BITS) - 1
 CLOSED = CHUNK_MASK
 """The phase number of a ticket when no run is open."""
+
+UNIT_BITS = 18
+MOST_UNITS = (1 << UNIT_BITS) - 1
+"""What the number of a unit takes in a claim, and the most units of a step: a vocabulary of four million tokens."""
 
 STATE_FIELDS = 64
 TICKET, LEFT = 0, 16

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
+from numba import types
 
 from engine.kernels import lanes
 from engine.kernels.cache_layout import store_key, store_query, store_value
+from engine.kernels.emit import F32X16, I32X16, Emit
 from engine.kernels.jit import inner, kernel
 from engine.kernels.kv_types import kv_type
 from engine.kernels.memory import field, load_f32, load_f32x16, load_f64, store_f32, store_f32x16
@@ -20,17 +23,6 @@ from engine.kernels.records import (
     KV_HEADS,
     NORMED_TURNED,
     P0,
-    P1,
-    P2,
-    P3,
-    P4,
-    P5,
-    P6,
-    P7,
-    P8,
-    P9,
-    P10,
-    P11,
     POS,
     Q_HEAD_BYTES,
     Q_ROW_BYTES,
@@ -41,10 +33,11 @@ from engine.kernels.records import (
     STORED_BEFORE,
     UNIT_VALUES,
 )
-from engine.kernels.rows import VECTOR
+from engine.kernels.rows import VECTOR, add_to_row
+from engine.kernels.simd import emitted
 from engine.kernels.sizes import LANES
 
-TABLE, FREQUENCIES, N_PAIRS, MAGNITUDE = P0, P1, P2, P3
+TABLE, FREQUENCIES, N_PAIRS, MAGNITUDE = range(P0, P0 + 4)
 """Parameters of rotary_table: cosines and sines (pairs of float32, per token), float64 angles a position, their number,
 and a factor (float32 bits)."""
 
@@ -63,18 +56,52 @@ def rotary_table(step, batch, first, last, thread):
             store_f32(row + 8 * i + 4, np.float32(np.sin(angle)) * factor)
 
 
-QKV, QKV_STRIDE, ROTARY, SHAPE, LAYER, Q_ROWS, BIAS, Q_NORM, K_NORM, HEAD_EPS = P0, P1, P2, P3, P4, P5, P6, P7, P8, P9
-Q_GROWTH, Q_GROWTH_SPAN = P10, P11
+QKV, QKV_STRIDE, ROTARY, SHAPE, LAYER, Q_ROWS, BIAS, Q_NORM, K_NORM, HEAD_EPS = range(P0, P0 + 10)
+Q_GROWTH, Q_GROWTH_SPAN = range(P0 + 10, P0 + 12)
 """Parameters of rotate_and_store: the product's rows; the rotary table; the shape record; the layer in its cache, or
 STORED_BEFORE; query rows; the bias of the product's rows (0: none); weights of the norms of a query head and a key
 head (0: none), and their epsilon (float32 bits); by how much queries grow with the logarithm of their position
 (float32 bits), counted in such spans."""
 
 
+def _picked(e: Emit, a: ir.Value, b: ir.Value, lanes_taken: list[int]) -> ir.Value:
+    """Lanes of two vectors, those of the second counted on from the first's."""
+    return e.b.shuffle_vector(a, b, ir.Constant(I32X16, lanes_taken))
+
+
+@emitted(lambda x, table: types.void(types.int64, types.int64))
+def turn_neighbours(e: Emit, _types: Any, x: ir.Value, table: ir.Value) -> None:
+    """Turn LANES numbers in place, each pair side by side."""
+    b, numbers, angles = e.b, e.load(x, F32X16), e.load(table, F32X16)
+    cosines = _picked(e, angles, angles, [lane & ~1 for lane in range(LANES)])
+    sines = _picked(e, angles, angles, [lane | 1 for lane in range(LANES)])
+    partners = _picked(e, numbers, numbers, [lane ^ 1 for lane in range(LANES)])
+    signs = ir.Constant(F32X16, [-1.0, 1.0] * (LANES // 2))
+    e.store(b.fadd(b.fmul(numbers, cosines), b.fmul(partners, b.fmul(sines, signs))), x)
+
+
+@emitted(lambda first, second, table: types.void(*(types.int64,) * 3))
+def turn_halves(e: Emit, _types: Any, first: ir.Value, second: ir.Value, table: ir.Value) -> None:
+    """Turn LANES pairs in place, of which one vector has the first numbers and another the second ones."""
+    b, u, v = e.b, e.load(first, F32X16), e.load(second, F32X16)
+    angles = e.load(table, F32X16), e.load(table, F32X16, 4 * LANES)
+    c, s = (_picked(e, *angles, list(range(part, 2 * LANES, 2))) for part in (0, 1))
+    e.store(b.fsub(b.fmul(u, c), b.fmul(v, s)), first)
+    e.store(b.fadd(b.fmul(u, s), b.fmul(v, c)), second)
+
+
 @inner
 def rotate(x, table, pairs, half_apart):
     """Turn the first 2·pairs numbers of one head in place."""
-    for i in range(pairs):
+    if half_apart:
+        whole = pairs // LANES * LANES
+        for i in range(0, whole, LANES):
+            turn_halves(x + 4 * i, x + 4 * (pairs + i), table + 8 * i)
+    else:
+        whole = pairs // (LANES // 2) * (LANES // 2)
+        for i in range(0, whole, LANES // 2):
+            turn_neighbours(x + 8 * i, table + 8 * i)
+    for i in range(whole, pairs):
         a = x + 4 * (i if half_apart else 2 * i)
         b = a + 4 * (pairs if half_apart else 1)
         c, s = load_f32(table + 8 * i), load_f32(table + 8 * i + 4)
@@ -106,31 +133,29 @@ def unit_factor(x, dim, eps):
 @inner
 def norm_head(x, weight, dim, eps):
     """RMS norm of one head's dim numbers in place, times weight."""
-    factor = unit_factor(x, dim, eps)
-    for i in range(dim):
-        store_f32(x + 4 * i, load_f32(x + 4 * i) * factor * load_f32(weight + 4 * i))
+    norm_value(x, dim, eps)
+    weigh_head(x, weight, dim)
 
 
 @inner
 def norm_value(x, dim, eps):
     """The same without a weight."""
     factor = unit_factor(x, dim, eps)
-    for i in range(dim):
+    whole = dim // LANES
+    for i in range(whole):
+        store_f32x16(x + i * VECTOR, lanes.mul(load_f32x16(x + i * VECTOR), lanes.splat(factor)))
+    for i in range(whole * LANES, dim):
         store_f32(x + 4 * i, load_f32(x + 4 * i) * factor)
 
 
 @inner
 def weigh_head(x, weight, dim):
     """One head's dim numbers, normed already, times weight in place."""
-    for i in range(dim):
+    whole = dim // LANES
+    for i in range(whole):
+        store_f32x16(x + i * VECTOR, lanes.mul(load_f32x16(x + i * VECTOR), load_f32x16(weight + i * VECTOR)))
+    for i in range(whole * LANES, dim):
         store_f32(x + 4 * i, load_f32(x + 4 * i) * load_f32(weight + 4 * i))
-
-
-@inner
-def add_bias(x, bias, n):
-    """Add n numbers to x, in whole vectors."""
-    for i in range((n + LANES - 1) // LANES):
-        store_f32x16(x + i * VECTOR, lanes.add(load_f32x16(x + i * VECTOR), load_f32x16(bias + i * VECTOR)))
 
 
 def rotate_and_store(kv_name: str) -> Any:
@@ -159,7 +184,8 @@ def rotate_and_store(kv_name: str) -> Any:
             pos = field(batch, POS) + t
             larger = np.float32(1.0 + growth * np.log(1.0 + pos // field(step, Q_GROWTH_SPAN)))
             if field(step, BIAS):
-                add_bias(row, field(step, BIAS), (heads + (2 * kv_heads if stores else 0)) * dim)
+                width = (heads + (2 * kv_heads if stores else 0)) * dim
+                add_to_row(row, field(step, BIAS), (width + LANES - 1) // LANES)
             for h in range(heads):
                 x = row + 4 * h * dim
                 norm_and_rotate(x, field(step, Q_NORM), dim, eps, table, pairs, apart, late)

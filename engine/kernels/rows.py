@@ -19,18 +19,7 @@ from engine.kernels.records import (
     N_TOKENS,
     OUTPUTS_ONLY,
     P0,
-    P1,
-    P2,
-    P3,
-    P4,
-    P5,
-    P6,
-    P7,
-    P8,
-    P9,
-    P10,
-    P11,
-    RELU,
+    SQUARED_RELU,
     WORD_BLOCK_BYTES,
 )
 from engine.kernels.sizes import BLOCK, LANES
@@ -54,7 +43,7 @@ def widen_row(x, out, n_blocks):
         widen_block(x + block * 4 * BLOCK, out + block * WORD_BLOCK_BYTES)
 
 
-ADD_ROWS, ADD_STRIDE, ADDED, ADDED_VECTORS = P0, P1, P2, P3
+ADD_ROWS, ADD_STRIDE, ADDED, ADDED_VECTORS = range(P0, P0 + 4)
 """Parameters of add_vector: rows of float32 and their stride, what is added to each, and its length in vectors."""
 
 
@@ -74,7 +63,7 @@ def add_to_row(row, added, vectors):
         store_f32x16(row + at, lanes.add(load_f32x16(row + at), load_f32x16(added + at)))
 
 
-WORDS_FROM, WORDS_FROM_STRIDE, WORDS_TO, WORDS_TO_STRIDE, WORDS_BLOCKS = P0, P1, P2, P3, P4
+WORDS_FROM, WORDS_FROM_STRIDE, WORDS_TO, WORDS_TO_STRIDE, WORDS_BLOCKS = range(P0, P0 + 5)
 """Parameters of widen: rows of float32 and of words with their strides, blocks of a row."""
 
 
@@ -120,10 +109,11 @@ def take_mean_away(out, x, n):
 
 @inner
 def norm_row(out, x, weight, n, eps, is_centred):
-    """What norms the residual stream, or, without a weight, a copy."""
+    """What norms the residual stream, or, without a weight, a copy. Behind a centred norm's weight lies its bias."""
     if is_centred:
         take_mean_away(out, x, n)
         scale_to_unit(out, out, weight, n, eps)
+        add_to_row(out, weight + 4 * BLOCK * ((n + BLOCK - 1) // BLOCK), (n + LANES - 1) // LANES)
     elif weight:
         scale_to_unit(out, x, weight, n, eps)
     else:
@@ -131,41 +121,45 @@ def norm_row(out, x, weight, n, eps, is_centred):
             store_f32x16(out + i * VECTOR, load_f32x16(x + i * VECTOR))
 
 
-PART, PART_STRIDE, PART_WEIGHT, PART_WIDTH, PART_EPS = P0, P1, P2, P3, P4
-"""Parameters of norm_part: where the part begins in row 0, the rows' stride, the norm's weight, the part's width (whole
-vectors), epsilon (float32 bits)."""
-
-
-@kernel
-def norm_part(step, batch, first, last, thread):
-    """RMS norm of a part of each row, in place."""
-    eps = load_f32(step + 8 * PART_EPS)
-    for t in range(first, last):
-        part = field(step, PART) + t * field(step, PART_STRIDE)
-        scale_to_unit(part, part, field(step, PART_WEIGHT), field(step, PART_WIDTH), eps)
-
-
-NORM_X, NORM_X_STRIDE, DELTA, DELTA_STRIDE, POST_WEIGHT, NORM_WEIGHT, DIM, EPS, OUT, OUT_STRIDE, QUANT, QUANT_STRIDE = (
-    P0,
-    P1,
-    P2,
-    P3,
-    P4,
-    P5,
-    P6,
-    P7,
-    P8,
-    P9,
-    P10,
-    P11,
-)
-"""Parameters of residual_norm: the residual stream; what to add to it first (0: nothing), and the weight of a norm of
-that (0: none); the norm's weight (0: none, the sum goes on as it is); width; epsilon and, in the upper half, what the
-sum is multiplied by (float32 bits each); results as float32 (0: only add) and quantised (0: none)."""
-
 WIDTH_MASK = OUTPUTS_ONLY - 1
 """DIM holds the width and, as the flags OUTPUTS_ONLY and CENTRED, whether the step runs on the output positions alone
 and whether the mean is taken away first."""
+
+PARTS, PARTS_STRIDE, PART_WEIGHTS, PART_WIDTH, PART_EPS, PART_COUNT = range(P0, P0 + 6)
+"""Parameters of norm_parts: where the first part begins in row 0, the rows' stride, the weights of all parts, a part's
+width (whole vectors; CENTRED as in DIM), epsilon (float32 bits), and how many parts follow each other."""
+
+
+@kernel
+def norm_parts(step, batch, first, last, thread):
+    """Norm parts of each row by themselves, in place, each with a weight of its own."""
+    width, eps = field(step, PART_WIDTH) & WIDTH_MASK, load_f32(step + 8 * PART_EPS)
+    for t in range(first, last):
+        row = field(step, PARTS) + t * field(step, PARTS_STRIDE)
+        for i in range(field(step, PART_COUNT)):
+            part, weight = row + 4 * width * i, field(step, PART_WEIGHTS) + 4 * width * i
+            if field(step, PART_WIDTH) & CENTRED:
+                take_mean_away(part, part, width)
+            scale_to_unit(part, part, weight, width, eps)
+
+
+(
+    NORM_X,
+    NORM_X_STRIDE,
+    DELTA,
+    DELTA_STRIDE,
+    POST_WEIGHT,
+    NORM_WEIGHT,
+    DIM,
+    EPS,
+    OUT,
+    OUT_STRIDE,
+    QUANT,
+    QUANT_STRIDE,
+) = range(P0, P0 + 12)
+"""Parameters of residual_norm: the residual stream; what to add to it first (0: nothing), and the weight of a norm of
+that (0: none); the norm's weight (0: none, the sum goes on as it is); width; epsilon and, in the upper half, what the
+sum is multiplied by (float32 bits each); results as float32 (0: only add) and quantised (0: none)."""
 
 
 @kernel
@@ -195,18 +189,9 @@ def residual_norm(step, batch, first, last, thread):
                 quantize_row(out, field(step, QUANT) + t * field(step, QUANT_STRIDE), n_blocks)
 
 
-GATE_UP, GATE_UP_STRIDE, UP_AT, HIDDEN, H_OUT, H_STRIDE, H_QUANT, H_QUANT_STRIDE, ACTIVATION = (
-    P0,
-    P1,
-    P2,
-    P3,
-    P4,
-    P5,
-    P6,
-    P7,
-    P8,
-)
-"""Parameters of gate: gate and up side by side (UP_AT: floats from one to the other), width, results, activation."""
+GATE_UP, GATE_UP_STRIDE, UP_AT, HIDDEN, H_OUT, H_STRIDE, H_QUANT, H_QUANT_STRIDE, ACTIVATION = range(P0, P0 + 9)
+"""Parameters of gate: gate and up side by side (UP_AT: floats from one to the other, 0: no up), width, results,
+activation."""
 
 _GELU_SLOPE, _GELU_CUBIC = np.float32(1.5957691216057308), np.float32(0.044715)
 """2·sqrt(2 / pi), and the cubic term's share: gelu(x) = x · sigmoid(slope · (x + cubic · x³))."""
@@ -217,17 +202,17 @@ _CLAMPED_SLOPE, _LIMIT = np.float32(1.702), np.float32(7.0)
 
 @inner
 def gate_row(gate, up, out, width, activation):
-    """activation(gate) * up of one row; out is filled with zeros up to a whole vector.
+    """activation(gate) * up of one row, or without up (0); out is filled with zeros up to a whole vector.
 
     Source: Shazeer 2020 (SwiGLU, GEGLU); the GELU is the tanh form of Hendrycks & Gimpel 2016; CLAMPED is gpt-oss's
-    (OpenAI 2025).
+    (OpenAI 2025), SQUARED_RELU that of So et al. 2021.
     """
     one, zero = lanes.splat(np.float32(1.0)), lanes.splat(np.float32(0.0))
     slope, cubic = lanes.splat(_GELU_SLOPE), lanes.splat(_GELU_CUBIC)
     limit = lanes.splat(_LIMIT)
     for i in range((width + LANES - 1) // LANES):
-        g, u = load_f32x16(gate + i * VECTOR), load_f32x16(up + i * VECTOR)
-        z = g
+        g = load_f32x16(gate + i * VECTOR)
+        u, z = load_f32x16(up + i * VECTOR) if up else one, g
         if activation == GELU:
             z = lanes.mul(lanes.mul(g, slope), lanes.fma(lanes.mul(g, g), cubic, one))
         if activation == CLAMPED:
@@ -235,8 +220,8 @@ def gate_row(gate, up, out, width, activation):
             z = lanes.mul(g, lanes.splat(_CLAMPED_SLOPE))
             u = lanes.add(lanes.maximum(lanes.minimum(u, limit), lanes.sub(zero, limit)), one)
         active = lanes.div(g, lanes.add(one, lanes.exp(lanes.sub(zero, z))))
-        if activation == RELU:
-            active = lanes.maximum(g, zero)
+        if activation == SQUARED_RELU:
+            active = lanes.mul(lanes.maximum(g, zero), lanes.maximum(g, zero))
         v = lanes.mul(active, u)
         store_f32x16(out + i * VECTOR, lanes.first_lanes(v, width - i * LANES, np.float32(0.0)))
 
@@ -248,6 +233,7 @@ def gate(step, batch, first, last, thread):
     for t in range(first, last):
         row = field(step, GATE_UP) + t * field(step, GATE_UP_STRIDE)
         out = field(step, H_OUT) + t * field(step, H_STRIDE)
-        gate_row(row, row + 4 * field(step, UP_AT), out, width, activation)
+        up = row + 4 * field(step, UP_AT) if field(step, UP_AT) else 0
+        gate_row(row, up, out, width, activation)
         if field(step, H_QUANT):
             quantize_row(out, field(step, H_QUANT) + t * field(step, H_QUANT_STRIDE), (width + BLOCK - 1) // BLOCK)

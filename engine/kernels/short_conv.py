@@ -13,7 +13,7 @@ import numpy as np
 from engine.kernels import lanes
 from engine.kernels.jit import inner, kernel
 from engine.kernels.memory import field, load_f32x16, store_f32x16
-from engine.kernels.records import FEW_TOKENS, N_TOKENS, P0, P1, P2, P3, P4, P5, P6, P7, POS
+from engine.kernels.records import FEW_TOKENS, N_TOKENS, P0, POS
 from engine.kernels.recurrence import (
     CHANNELS,
     FACTOR_AT,
@@ -79,7 +79,7 @@ def keep_input(layer, pos, row):
         store_f32x16(out + at, v)
 
 
-KEPT_ROWS, KEPT_STRIDE, KEPT_LAYER = P0, P1, P2
+KEPT_ROWS, KEPT_STRIDE, KEPT_LAYER = range(P0, P0 + 3)
 """Parameters of keep_inputs: the products' rows and their stride, the layer's record."""
 
 
@@ -95,16 +95,16 @@ def keep_inputs(step, batch, first, last, thread):
             keep_input(layer, field(batch, POS) + t, field(step, KEPT_ROWS) + t * field(step, KEPT_STRIDE))
 
 
-CONV_ROWS, CONV_STRIDE, CONV_LAYER, GATE_AT, CONV_OUT, CONV_OUT_STRIDE, CONV_QUANT, CONV_QUANT_STRIDE = (
-    P0,
-    P1,
-    P2,
-    P3,
-    P4,
-    P5,
-    P6,
-    P7,
-)
+(
+    CONV_ROWS,
+    CONV_STRIDE,
+    CONV_LAYER,
+    GATE_AT,
+    CONV_OUT,
+    CONV_OUT_STRIDE,
+    CONV_QUANT,
+    CONV_QUANT_STRIDE,
+) = range(P0, P0 + 8)
 """Parameters of gated_convolution: the products' rows, the layer's record, the byte of a row at which what the sums
 are multiplied by begins, and where results go."""
 

@@ -51,7 +51,7 @@ def partials_floats(n_heads: int, n_kv_heads: int, head_dim: int, capacity: int)
 
 def attention_scratch_bytes(head_dim: int) -> int:
     """Scratch that one thread needs for attention and for storing what it reads: see attention_range.py."""
-    limits, scores = 2 * RANGE, 2 * QUERIES_TOGETHER * RANGE * 4
+    limits, scores = 512, 2 * QUERIES_TOGETHER * RANGE * 4
     states = (ROWS_BLOCK + 3 * QUERIES_TOGETHER) * partial_floats(head_dim) * 4
     return max(limits + scores + states, head_blocks(head_dim) * BLOCK * 4 + BLOCK_BYTES)
 

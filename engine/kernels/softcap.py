@@ -7,7 +7,7 @@ import numpy as np
 from engine.kernels import lanes
 from engine.kernels.jit import inner, kernel
 from engine.kernels.memory import field, load_f32, load_f32x16, store_f32x16
-from engine.kernels.records import N_OUT, P0, P1, P2
+from engine.kernels.records import N_OUT, P0
 from engine.kernels.rows import VECTOR
 
 
@@ -22,7 +22,7 @@ def soften(x, vectors, cap):
         store_f32x16(x + i * VECTOR, lanes.mul(tanh, limit))
 
 
-LOGITS, LOGITS_STRIDE, CAP = P0, P1, P2
+LOGITS, LOGITS_STRIDE, CAP = range(P0, P0 + 3)
 """Parameters of cap_logits: rows of logits and their stride (bytes), the cap (float32 bits)."""
 
 

@@ -22,12 +22,12 @@ HUGE = 3.0e38
 
 
 @inner
-def keep_below(tile, count, power):
-    """Keep what levels have below `power`."""
+def keep_below_16(tile, count):
+    """Keep the lower four bits of levels."""
     for i in range(count):
         level = weight(tile, i)
-        high = truncated(lanes.mul(level, constant(1 / power)))
-        store_f32x16(tile + i * VECTOR, lanes.sub(level, lanes.mul(high, constant(power))))
+        high = truncated(lanes.mul(level, constant(1 / 16)))
+        store_f32x16(tile + i * VECTOR, lanes.sub(level, lanes.mul(high, constant(16))))
 
 
 @inner

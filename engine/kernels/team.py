@@ -51,8 +51,9 @@ from engine.kernels.records import (
 from engine.kernels.simd import emitted
 from engine.kernels.sizes import RANGE, ROWS_BLOCK
 
-MOST_PANELS, CHUNKS_EACH = 8, 8
-"""Panels of a chunk of a prompt's product, as long as that leaves every thread so many chunks."""
+MOST_PANELS, MOST_ROWS, CHUNKS_EACH = 8, 16, 8
+"""Panels of a chunk of a prompt's product, and tokens of one between the products, as long as that leaves every thread
+so many chunks."""
 
 PAUSES, YIELDS, NAPS = 2000, 200, 100
 """How long an idle thread looks for work before it goes to sleep: busy first, then giving way to other programs, then
@@ -120,7 +121,7 @@ def make_plan(plan, batch):
     A few tokens read more than they compute, and memory gives most to who reads on where it was: so in each round every
     thread gets one share, together half of what is left, and only the end goes out in small chunks, for all to finish
     together. Prompts compute more than they read; small chunks keep what they write in the cache, but those of some
-    panels read their activations once for all of them.
+    panels read their activations once for all of them, and neighbouring tokens would share what two threads write.
     """
     threads = field(batch, THREADS)
     for i in range(field(batch, N_STEPS)):
@@ -133,6 +134,8 @@ def make_plan(plan, batch):
             rounds = halvings(units, least, threads)
         elif kind == FIXED:
             least = max(least, min(MOST_PANELS, units // (threads * CHUNKS_EACH)))
+        elif kind == PER_TOKEN:
+            least = max(least, min(MOST_ROWS, units // (threads * CHUNKS_EACH)))
         chunks = rounds * threads + max(1, ((units >> rounds) + least - 1) // least)
         entry = plan + 8 * PLAN_FIELDS * i
         store_i64(entry + 8 * PLAN_UNITS, units)

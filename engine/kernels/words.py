@@ -102,14 +102,7 @@ def widen_scaled_block(e: Emit, _types: Any, x: ir.Value, exponents: ir.Value, o
 
 
 def _widen(e: Emit, parts: list[ir.Value], out: ir.Value) -> None:
-    b = e.b
-    sizes = [e.call(f"llvm.fabs.v{LANES}f32", F32X16, [part]) for part in parts]
-
-    def larger(p: ir.Value, q: ir.Value) -> ir.Value:
-        return b.select(b.fcmp_ordered(">", p, q), p, q)
-
-    peak = e.reduce(larger(*sizes), larger)
-    inverse = b.select(b.fcmp_ordered(">", peak, F32(0.0)), b.fdiv(F32(LARGEST), peak), F32(0.0))
-    words = e.join(*(b.trunc(e.whole(part, e.splat(inverse)), I16X16) for part in parts))
+    peak, inverse = e.size_and_factor(parts, LARGEST)
+    words = e.join(*(e.b.trunc(e.whole(part, e.splat(inverse)), I16X16) for part in parts))
     e.store(words, out)
-    e.store(b.fmul(peak, F32(1 / LARGEST)), out, WORD_SCALE_AT)
+    e.store(e.b.fmul(peak, F32(1 / LARGEST)), out, WORD_SCALE_AT)

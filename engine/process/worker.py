@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO, NoReturn, assert_never
 
 import msgspec
 
-from engine.errors import EngineError, LoadStoppedError, NoModelError
+from engine.errors import LoadStoppedError, NoModelError
 from engine.kernel_cache import clear_temporary, use_kernel_cache
 from engine.process.failures import failure, never_run, not_a_command
 from engine.process.inbox import Control, Inbox
@@ -265,8 +265,7 @@ class Worker:
         from engine.answers.generation import generate
 
         def emit(event: AnyEvent) -> None:
-            self._activity.observe(event)
-            self._emit(event)
+            self._tell(event)
             while (question := self._inbox.take_question()) is not None:
                 self._carry_out(question, Control())
 
@@ -281,11 +280,12 @@ class Worker:
     def _score(self, command: Score, control: Control) -> None:
         from engine.answers.scoring import score
 
-        def emit(event: AnyEvent) -> None:
-            self._activity.observe(event)
-            self._emit(event)
+        score(self._need_model(), command, control, self._tell)
 
-        score(self._need_model(), command, control, emit)
+    def _tell(self, event: AnyEvent) -> None:
+        """Emit an event that the pulse learns from."""
+        self._activity.observe(event)
+        self._emit(event)
 
     def _tokenize(self, command: Tokenize) -> None:
         tokenizer = self._need_model().tokenizer
@@ -295,12 +295,6 @@ class Worker:
 
     def _detokenize(self, command: Detokenize) -> None:
         tokenizer = self._need_model().tokenizer
-        outside = [token_id for token_id in command.ids if not 0 <= token_id < tokenizer.vocab_size]
-        if outside:
-            raise EngineError(
-                f"Token {outside[0]} does not exist: this model's are 0 to {tokenizer.vocab_size - 1}.",
-                "Use the tokens of this model.",
-            )
         text = tokenizer.decode(command.ids)
         wanted = command.ids if command.with_pieces else []
         stand_for = [tokenizer.piece_bytes(i) or tokenizer.piece_text(i).encode() for i in wanted]

@@ -41,7 +41,7 @@ from engine.remote.sse import END_OF_STREAM
 from engine.remote.surrogates import PairJoiner, without_halves
 from engine.turns import split_turns
 
-MAX_ANSWER_BYTES = 16 << 20
+MAX_ANSWER_CHARS = 16 << 20
 """Ten novels: a server that writes more does not end by itself."""
 
 MAX_REASON = 100
@@ -78,7 +78,7 @@ class RemoteAnswer:
         self._joiner = PairJoiner()
         self._thinking = False
         self._told_read = False
-        self._n_bytes = 0
+        self._n_chars = 0
         self._usage = Usage()
         self._timings = Timings()
         self._began_s = self._sent_s = self._first_s = self._last_s = time.monotonic()
@@ -172,7 +172,7 @@ class RemoteAnswer:
         for text, is_thought in ((thought, True), (said, False)):
             if text and is_thought != self._thinking:
                 self._thinking = is_thought
-                begin = f"\n\n{THINK_BEGIN}" if self._n_bytes else THINK_BEGIN
+                begin = f"\n\n{THINK_BEGIN}" if self._n_chars else THINK_BEGIN
                 yield (begin if is_thought else THINK_END), True
             yield text, False
 
@@ -181,8 +181,8 @@ class RemoteAnswer:
         if not self.n_events:
             self._first_s = self._last_s
         self.n_events += 1
-        self._n_bytes += len(text)
-        if self._n_bytes > MAX_ANSWER_BYTES:
+        self._n_chars += len(text)
+        if self._n_chars > MAX_ANSWER_CHARS:
             raise ServerError("The server writes without end; it was cut off.")
 
     def _tokens(self, raw: str, certain: str, logprobs: list[TokenLogprobs]) -> Iterator[Token]:

@@ -140,8 +140,6 @@ class RemoteClient(Engine):
     def _gone(self) -> EngineGoneError:
         return EngineGoneError(f"The connection to {self._config.host} was closed.", "Open it again.")
 
-    # Tasks: one for each command that takes time
-
     def _begin(self, command: Request, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work, name=f"server {command.request_id}")
         self._tasks[task] = command.request_id
@@ -188,8 +186,6 @@ class RemoteClient(Engine):
     def _notice(self, name: str, text: str) -> None:
         self._deliver(Notice(request_id=name, text=text))
 
-    # Models
-
     async def _load(self, command: Load) -> None:
         began_s = time.monotonic()
         self._open = None
@@ -216,8 +212,6 @@ class RemoteClient(Engine):
         if self._open is None:
             raise EngineError("No model of a server is open.", "Open one first.")
         return self._open
-
-    # Tokens
 
     async def _tokenize(self, command: Tokenize) -> None:
         body = tokenize_body(
@@ -276,17 +270,13 @@ class RemoteClient(Engine):
 
 def _tokens(told: Any) -> tuple[list[int], list[str]]:
     """Token ids and texts from llama.cpp's or vLLM's answer; no texts where it has none."""
-    tokens = told.get("tokens") if isinstance(told, dict) else None
-    if not isinstance(tokens, list):
+    listed = told.get("tokens") if isinstance(told, dict) else None
+    tokens = [each if isinstance(each, dict) else {"id": each} for each in listed] if isinstance(listed, list) else None
+    if tokens is None or not all(isinstance(token.get("id"), int) for token in tokens):
         raise ServerError("The server does not tell tokens.", "Use a model on this machine for that.")
-    ids: list[int] = []
-    pieces: list[str] = []
-    for token in tokens:
-        ids.append(int(token["id"]) if isinstance(token, dict) else int(token))
-        if isinstance(token, dict) and isinstance(token.get("piece"), str):
-            pieces.append(token["piece"])
+    pieces = [token["piece"] for token in tokens if isinstance(token.get("piece"), str)]
     texts = told.get("token_strs")
-    return ids, pieces or ([str(text) for text in texts] if isinstance(texts, list) else [])
+    return [token["id"] for token in tokens], pieces or (list(map(str, texts)) if isinstance(texts, list) else [])
 
 
 def _stopped(command: Request) -> Finished | Failed:

@@ -79,7 +79,7 @@ def _short_names(entry: Table) -> set[str]:
     """What a user may call a model whose id is a path."""
     path = PurePath(entry["id"])
     aliases = entry.get("aliases")
-    return {path.name, path.stem, *(aliases if isinstance(aliases, list) else [])}
+    return {path.name, path.stem, *(map(str, aliases) if isinstance(aliases, list) else [])}
 
 
 def _some(entries: list[Table]) -> str:
@@ -144,28 +144,17 @@ def _properties(schema: Any, description: Table) -> Iterable[str]:
 
 
 def _abilities(known: frozenset[str] | None, properties: Table, tokens: bool) -> Abilities:
-    if known is None:
-        return Abilities(
-            top_k=None,
-            min_p=None,
-            repeat_penalty=None,
-            seed=None,
-            logprobs=None,
-            tokenize=tokens,
-            go_on=None,
-            look=False,
-            tune=False,
-            template=False,
-            memory=False,
-        )
+    def takes(*names: str) -> bool | None:
+        return None if known is None else not known.isdisjoint(names)
+
     return Abilities(
-        top_k="top_k" in known,
-        min_p="min_p" in known,
-        repeat_penalty=not known.isdisjoint({"repeat_penalty", "repetition_penalty"}),
-        seed="seed" in known,
-        logprobs="logprobs" in known,
+        top_k=takes("top_k"),
+        min_p=takes("min_p"),
+        repeat_penalty=takes("repeat_penalty", "repetition_penalty"),
+        seed=takes("seed"),
+        logprobs=takes("logprobs"),
         tokenize=tokens,
-        go_on=bool(properties) or "continue_final_message" in known or None,
+        go_on=(known is not None and bool(properties)) or takes("continue_final_message") or None,
         look=False,
         tune=False,
         template=False,

@@ -73,15 +73,13 @@ def refusal(
         said, param = key.hide_in(said), key.hide_in(param)
     said = " ".join(said.split())
     shown = f": {said[:MAX_SAID]}" if said else ""
-    message, hint = _sentence(config, status, shown, headers, key)
+    message, hint = _sentence(config, status, shown, headers)
     is_about_length = status in LENGTH_STATUSES and _CONTEXT_FULL.search(f"{codes} {said}") is not None
     pause_s = retry_after_s(headers.get("retry-after"))
     return RequestRefusedError(status, message, hint, said, param, pause_s, is_about_length=is_about_length)
 
 
-def _sentence(
-    config: ServerConfig, status: int, shown: str, headers: Mapping[str, str], key: Key | None
-) -> tuple[str, str]:
+def _sentence(config: ServerConfig, status: int, shown: str, headers: Mapping[str, str]) -> tuple[str, str]:
     host = config.host
     if 300 <= status < 400:
         location = headers.get("location", "")

@@ -10,22 +10,13 @@ from tokenizers import Tokenizer as Pipeline
 from tokenizers.models import BPE
 
 from engine.checkpoints.metadata import Metadata
-from engine.checkpoints.tokenizer_keys import PREFIX
+from engine.checkpoints.tokenizer_keys import BYTE_CHARS, PREFIX
 from engine.errors import UnsupportedModelError
 from engine.tokenizer.base import Tokenizer, without_surrogates
 from engine.tokenizer.split_patterns import SPLITS, Split
 from engine.tokenizer.vocabulary import MERGES, Vocabulary
 
-
-def _byte_of_char() -> dict[str, int]:
-    """The characters that stand for bytes in such vocabularies: printable ones for themselves, the rest from U+0100."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in printable]
-    table = {chr(byte): byte for byte in printable}
-    return table | {chr(0x100 + index): byte for index, byte in enumerate(others)}
-
-
-_BYTE_OF_CHAR = _byte_of_char()
+_BYTE_OF_CHAR = {char: byte for byte, char in BYTE_CHARS.items()}
 
 
 class BpeTokenizer(Tokenizer):
@@ -73,11 +64,7 @@ def _split_of(metadata: Metadata) -> Split:
 
 
 def _pipeline(metadata: Metadata, ids: dict[str, int], split: Split) -> Pipeline:
-    merges = Merges(metadata.texts(MERGES), ids)
-    model = BPE(ids, merges, ignore_merges=split.ignore_merges)
-    if merges.interrupt is not None:
-        raise merges.interrupt
-    pipeline = Pipeline(model)
+    pipeline = Pipeline(bpe_model(metadata, ids, ignore_merges=split.ignore_merges))
     words = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in split.patterns]
     pipeline.pre_tokenizer = pre_tokenizers.Sequence(
         [*words, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
@@ -85,7 +72,16 @@ def _pipeline(metadata: Metadata, ids: dict[str, int], split: Split) -> Pipeline
     return pipeline
 
 
-class Merges(Sequence[tuple[str, str]]):
+def bpe_model(metadata: Metadata, ids: dict[str, int], **options: bool) -> BPE:
+    """The library's model of the file's merges among these tokens. Raises KeyboardInterrupt if it came meanwhile."""
+    merges = _Merges(metadata.texts(MERGES), ids)
+    model = BPE(ids, merges, **options)
+    if merges.interrupt is not None:
+        raise merges.interrupt
+    return model
+
+
+class _Merges(Sequence[tuple[str, str]]):
     """The two halves of each merge; only merges of tokens into a token, for the library panics at others.
 
     The library goes through them once: as a list they would take 10 MB, and leave holes that nothing else fits into.

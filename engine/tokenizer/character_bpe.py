@@ -9,13 +9,12 @@ from __future__ import annotations
 import re
 
 from tokenizers import Tokenizer as Pipeline
-from tokenizers.models import BPE
 
 from engine.checkpoints.metadata import Metadata
 from engine.checkpoints.tokenizer_keys import TokenType
 from engine.tokenizer.base import Tokenizer, without_surrogates
-from engine.tokenizer.bpe import Merges
-from engine.tokenizer.vocabulary import MERGES, Vocabulary
+from engine.tokenizer.bpe import bpe_model
+from engine.tokenizer.vocabulary import Vocabulary
 
 _SPACE = "\u2581"
 _BYTE = re.compile("<0x([0-9A-F]{2})>")
@@ -33,11 +32,7 @@ class CharacterBpeTokenizer(Tokenizer):
         for text in self.marker_texts:
             ids.pop(text, None)  # no merge makes a marker of a conversation
         self._line_breaks = {text: id_ for text, id_ in ids.items() if text and not text.strip("\n")}
-        merges = Merges(metadata.texts(MERGES), ids)
-        model = BPE(ids, merges, byte_fallback=True)
-        if merges.interrupt is not None:
-            raise merges.interrupt
-        self._pipeline = Pipeline(model)
+        self._pipeline = Pipeline(bpe_model(metadata, ids, byte_fallback=True))
         vocabulary.forget_ids()
 
     def _encode_text(self, text: str, after_special: bool) -> list[int]:

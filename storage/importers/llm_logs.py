@@ -147,7 +147,7 @@ def _message(row: Row, role: str, text: str, parent_id: str | None) -> PortableM
 def _options(text: str | None) -> dict[str, Any] | None:
     try:
         options = json.loads(text or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return options if isinstance(options, dict) else None
 

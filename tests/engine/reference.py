@@ -7,6 +7,7 @@ from gguf import GGUFReader
 from gguf.quants import dequantize
 
 from tests.engine.recurrent_reference import delta_net, short_convolution
+from tests.engine.tiny_keys import CENTRED, UNGATED
 from tests.engine.tiny_recurrent import CONVOLUTIONS, DELTA_NETS
 
 NEIGHBOURS = {
@@ -53,7 +54,7 @@ class ReferenceModel:
         self.head_dim = get("attention.key_length", self.dim // self.n_heads)
         self.rope_dim = get("rope.dimension_count", self.head_dim)
         self.theta = get("rope.freq_base", 10000.0)
-        self.centred = arch in ("cohere2", "command-r")
+        self.centred = arch in CENTRED
         self.eps = get("attention.layer_norm_epsilon" if self.centred else "attention.layer_norm_rms_epsilon")
         self.norm = layer_norm if self.centred else rms_norm
         self.attn_softcap = get("attn_logit_softcapping", 0.0)
@@ -84,6 +85,8 @@ class ReferenceModel:
         self.embedding_scale = get("embedding_scale", self.dim**0.5 if self.gemma else 12.0 if mini else 1.0)
         self.residual_scale = get("residual_scale", 1.4 / self.n_layers**0.5 if mini else 1.0)
         self.logit_divisor = get("logit_scale", self.dim / 256 if mini else 1.0) ** (-1 if self.centred else 1)
+        self.parallel = arch == "gptneox" and get("use_parallel_residual", True)
+        self.gelu = self.gemma or arch in ("phi2", "starcoder2", "gptneox")
         self.log_multiplier = get("rope.scaling.yarn_log_multiplier", 0.0)
         self.turns = arch != "granite" or get("rope.scaling.finetuned", True)
         self.has_sections = get("rope.dimension_sections") is not None
@@ -102,16 +105,20 @@ class ReferenceModel:
             else:
                 y = self.attention(y, layer)
             y = y if self.ffn_norm == "post_attention_norm" else self.post_norm(y, block + "post_attention_norm.weight")
-            x = x + self.residual_scale * y
-            y = both if self.centred else self.pre_norm(x, f"{block}{self.ffn_norm}.weight")
+            before, x = x, x + self.residual_scale * y
+            if self.centred and f"{block}ffn_norm.weight" not in t:
+                y = both
+            else:
+                y = self.pre_norm(before if self.parallel else x, f"{block}{self.ffn_norm}.weight")
             y = self.experts(y, block) if f"{block}ffn_gate_inp.weight" in t else self.feed_forward(y, block)
             x = x + self.residual_scale * self.post_norm(y, block + "post_ffw_norm.weight")
-        norm = t["token_embd_norm.weight" if self.arch in CONVOLUTIONS else "output_norm.weight"]
-        x = self.norm(x, norm, self.eps) / self.logit_divisor
-        return softcap(x @ t.get("output.weight", t["token_embd.weight"]).T, self.final_softcap)
+        norm = "token_embd_norm.weight" if self.arch in CONVOLUTIONS else "output_norm.weight"
+        logits = self.pre_norm(x, norm) / self.logit_divisor @ t.get("output.weight", t["token_embd.weight"]).T
+        return softcap(logits + t.get("output.bias", 0), self.final_softcap)
 
     def pre_norm(self, x, name):
-        return self.norm(x, self.tensors[name], self.eps) if name in self.tensors else x
+        bias = self.tensors.get(name.replace("weight", "bias"), 0)
+        return self.norm(x, self.tensors[name], self.eps) + bias if name in self.tensors else x
 
     def post_norm(self, x, name):
         return rms_norm(x, self.tensors[name], self.eps) if name in self.tensors else x
@@ -164,12 +171,12 @@ class ReferenceModel:
         return out @ t[block + "attn_output.weight"].T + t.get(block + "attn_output.bias", 0)
 
     def qk_norm(self, x, name):
-        """The norm of each head, or of all heads together where the weight is as long."""
+        """The norm of each head, by its own weight if there are such, or of all heads where the weight is as long."""
         if name not in self.tensors:
             return x
         weight = self.tensors[name]
-        rows = x if weight.size == self.head_dim else x.reshape(len(x), -1)
-        return rms_norm(rows, weight, self.eps).reshape(x.shape)
+        rows = x if weight.shape[-1] == self.head_dim else x.reshape(len(x), -1)
+        return self.norm(rows, weight, self.eps).reshape(x.shape)
 
     def stored_by(self, layer):
         """The layer whose keys and values a layer reads."""
@@ -178,14 +185,15 @@ class ReferenceModel:
     def feed_forward(self, x, block, ending=""):
         t = self.tensors
         names = [f"{block}ffn_{part}{ending}" for part in ("gate", "up", "down")]
-        if self.arch == "arcee":
-            up = x @ t[f"{names[1]}.weight"].T
-            return np.maximum(up, 0) ** 2 @ t[f"{names[2]}.weight"].T
+        if self.arch in UNGATED:
+            up = x @ t[f"{names[1]}.weight"].T + t.get(f"{names[1]}.bias", 0)
+            up = gelu(up) if self.gelu else np.maximum(up, 0) ** 2
+            return up @ t[f"{names[2]}.weight"].T + t.get(f"{names[2]}.bias", 0)
         if f"{names[0]}.weight" in t:
             gate, up = (x @ t[f"{name}.weight"].T + t.get(f"{name}.bias", 0) for name in names[:2])
         else:
             gate, up = np.split(x @ t[f"{names[1]}.weight"].T, 2, axis=1)
-        down = ((gelu if self.gemma else silu)(gate) * up) @ t[f"{names[2]}.weight"].T
+        down = ((gelu if self.gelu else silu)(gate) * up) @ t[f"{names[2]}.weight"].T
         return down + t.get(f"{names[2]}.bias", 0)
 
     def experts(self, x, block):

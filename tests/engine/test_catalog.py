@@ -214,10 +214,10 @@ def test_what_is_to_be_deleted_is_not_guessed(tmp_path: Path, write_model) -> No
 def test_one_odd_file_hides_no_other(
     tmp_path: Path, write_model, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
 ) -> None:
-    def open_most(path: str | Path) -> Checkpoint:
+    def open_most(path: str | Path, base: str | Path | None) -> Checkpoint:
         if Path(path).name == "odd.gguf":
             raise error
-        return open_checkpoint(path)
+        return open_checkpoint(path, base)
 
     for name in ("a", "odd", "z"):
         write_model(tmp_path / f"{name}.gguf")
@@ -245,8 +245,8 @@ def test_a_light_process_stays_light(tmp_path: Path, write_model) -> None:
 
 
 def test_a_file_that_goes_away_while_it_is_read(tmp_path: Path, write_model, monkeypatch: pytest.MonkeyPatch) -> None:
-    def open_and_lose(path: str | Path) -> Checkpoint:
-        checkpoint = open_checkpoint(path)
+    def open_and_lose(path: str | Path, base: str | Path | None) -> Checkpoint:
+        checkpoint = open_checkpoint(path, base)
         checkpoint.path.unlink()
         return checkpoint
 

@@ -51,6 +51,16 @@ def tensors(path):
     return {tensor.name: tensor for tensor in GGUFReader(path).tensors}
 
 
+def check_answers_alike(*paths):
+    """The logits of two models are nearly the same."""
+    logits = []
+    for path in paths:
+        model = load(Load(path=str(path)), lambda *_: None)
+        logits.append(model.evaluate([1, 5, 9], 0).copy())
+        model.close()
+    assert np.abs(logits[0] - logits[1]).mean() < 0.05 * logits[0].std()
+
+
 def as_bytes(array):
     return np.ascontiguousarray(array).view(np.uint8).reshape(-1)
 
@@ -182,12 +192,21 @@ def test_all_parts_of_a_layer_with_experts_are_converted(tmp_path):
         assert new[f"blk.1.{part}.weight"].tensor_type == GGMLQuantizationType.Q8_0
     for kept in ("ffn_gate_inp.weight", "exp_probs_b.bias"):
         assert new[f"blk.1.{kept}"].tensor_type == GGMLQuantizationType.F32
-    logits = []
-    for path in (source, tmp_path / "new.gguf"):
-        model = load(Load(path=str(path)), lambda *_: None)
-        logits.append(model.evaluate([1, 5, 9], 0).copy())
-        model.close()
-    assert np.abs(logits[0] - logits[1]).mean() < 0.05 * logits[0].std()
+    check_answers_alike(source, tmp_path / "new.gguf")
+
+
+@pytest.mark.parametrize("name", ["stablelm-parallel", "phi2"])
+def test_norms_and_biases_are_kept(tmp_path, name):
+    """Also where norms of heads are a matrix."""
+    source = tiny_models.write_tiny(tmp_path / "source.gguf", name)
+    convert(source, tmp_path / "new.gguf", "Q8_0")
+    old, new = tensors(source), tensors(tmp_path / "new.gguf")
+    assert old.keys() == new.keys()
+    kept = [tensor for tensor in old if "norm" in tensor or tensor.endswith("bias")]
+    assert kept == [tensor for tensor, its in new.items() if its.tensor_type == GGMLQuantizationType.F32]
+    for tensor in kept:
+        assert np.array_equal(new[tensor].data, old[tensor].data)
+    check_answers_alike(source, tmp_path / "new.gguf")
 
 
 @pytest.mark.parametrize(("dim", "hidden"), [(96, 160), (48, 80)])

@@ -5,9 +5,17 @@ from __future__ import annotations
 from tests.engine.tiny_recurrent import CONVOLUTIONS, DELTA_NET_KEYS, DELTA_NETS
 
 QKV = ("attn_q", "attn_k", "attn_v")
+BIASED = (*QKV, "attn_output", "ffn_up", "ffn_down")
 EXPERTS = {"expert_count": 8, "expert_used_count": 2}
 LONG_ROPE = {"rope.scaling.attn_factor": 1.2, "rope.dimension_count": 12}
 SCALED_SHARES = {"expert_weights_norm": True, "expert_weights_scale": 2.5}
+NEOX = {
+    "rope.dimension_count": 4,
+    "untied": True,
+    "in_one": True,
+    "head_count_kv": 4,
+    "biases": ("attn_qkv", "attn_output", "ffn_up", "ffn_down"),
+}
 SCALES = {"embedding_scale": 3.0, "residual_scale": 0.4, "attention.scale": 0.1, "logit_scale": 2.0}
 
 GEMMA_4 = {
@@ -241,7 +249,15 @@ MODELS = {
     "exaone4": {"head_count_kv": 2},
     "exaone4-windows": {"layers": 64, "attention.sliding_window": 16},
     "command-r": {"logit_scale": 0.25},
+    "command-r-plus": {"logit_scale": 0.25, "layers": 64, "qk_norms": True},
     "cohere2": {"layers": 5, "attention.sliding_window": 16, "logit_scale": 0.25, "rope.dimension_count": 16},
+    "stablelm": {"rope.dimension_count": 4, "untied": True, "use_parallel_residual": True, "biases": QKV},
+    "stablelm-parallel": {"rope.dimension_count": 4, "untied": True, "qk_norms": True, "ffn_norms": False},
+    "phi2": {"rope.dimension_count": 8, "untied": True, "head_count_kv": 4, "biases": BIASED},
+    "starcoder2": {"biases": BIASED},
+    "nemotron": {"rope.dimension_count": 8, "untied": True, "rope.scaling.type": "none"},
+    "gptneox": {**NEOX, "use_parallel_residual": True},
+    "gptneox-in-turn": {**NEOX, "use_parallel_residual": False},
     "olmoe": {**EXPERTS, "head_count_kv": 4, "untied": True},
     "granitemoe-shared": {**SCALES, **EXPERTS, "expert_shared_feed_forward_length": 48, "shared": 48},
     "lfm2": {"head_count_kv": [0, 0, 2, 0, 2], "layers": 5, "shortconv.l_cache": 3, "rope.freq_base": 1_000_000.0},
@@ -301,6 +317,7 @@ ARCHITECTURES = {
     "hunyuan-moe": "hunyuan-moe",
     "hunyuan-dense": "hunyuan-dense",
     "command-r": "command-r",
+    "command-r-plus": "command-r",
 }
 """Of models whose name does not begin with it."""
 
@@ -328,9 +345,17 @@ WIDE_NORMED = ("olmoe", "olmo2")
 WITHOUT_PRE_NORMS = ("olmo2", "exaone4")
 """Architectures that norm results alone."""
 
-CENTRED = ("command-r", "cohere2")
-"""Architectures whose norms take the mean away, and whose attention and feed-forward layer read the same."""
+BIASED_NORMS = ("stablelm", "phi2", "starcoder2", "nemotron", "gptneox")
+"""Architectures whose norms take the mean away and add something afterwards."""
 
+CENTRED = ("command-r", "cohere2", *BIASED_NORMS)
+"""Those, and the ones that do not add anything."""
+
+WITHOUT_FFN_NORMS = (*WITHOUT_PRE_NORMS, "command-r", "cohere2", "phi2")
+"""Architectures that do not norm what feed-forward layers read, or once for these and attention."""
+
+UNGATED = ("arcee", "phi2", "starcoder2", "nemotron", "gptneox")
+"""Architectures whose feed-forward layers have no gate."""
 
 LEADING_ONES = ("exp_probs_b.bias", "ffn_gate_inp_shexp.weight")
 """Endings of the vectors that llama.cpp's converter writes as matrices of one row."""

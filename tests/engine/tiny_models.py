@@ -13,12 +13,15 @@ from gguf.quants import quantize
 
 from tests.engine.tiny_keys import (
     ARCHITECTURES,
+    BIASED_NORMS,
     CENTRED,
     LEADING_ONES,
     MODELS,
     NORMED,
     QKV,
+    UNGATED,
     WIDE_NORMED,
+    WITHOUT_FFN_NORMS,
     WITHOUT_PRE_NORMS,
 )
 from tests.engine.tiny_recurrent import (
@@ -50,6 +53,7 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
     in_one, shared = options.pop("in_one", arch == "phi3"), options.pop("shared", 0)
     of_one_row = LEADING_ONES if options.pop("leading_ones", False) else ()
     ignored, qk_norms = options.pop("ignored", 0), options.pop("qk_norms", arch in NORMED)
+    ffn_norms = options.pop("ffn_norms", arch not in WITHOUT_FFN_NORMS)
     pieces = json.loads(VOCABULARY.read_text("utf-8"))
     keys = {
         "block_count": layers + ignored,
@@ -103,12 +107,13 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
         untied=untied,
         biases=biases,
         qk_norms=qk_norms,
+        ffn_norms=ffn_norms,
         keys=keys,
         recurrent=recurrent_layers(keys, layers),
     )
     for tensor, shape, spread in gemma4_tensors(keys, len(pieces)) if arch == "gemma4" else tensors(tiny):
         values = rng.standard_normal(shape, np.float32) * np.float32(spread)
-        if "norm" in tensor or "scale" in tensor:
+        if ("norm" in tensor and not tensor.endswith("bias")) or "scale" in tensor:
             values += np.float32(1.0)
         if tensor.endswith("ssm_a"):
             values = -np.exp(values)
@@ -136,9 +141,11 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
 def tensors(m):
     """(name, shape, standard deviation) of each tensor of a tiny model."""
     yield "token_embd.weight", (m.vocab, m.dim), 0.5
-    yield ("token_embd_norm" if m.arch in CONVOLUTIONS else "output_norm") + ".weight", (m.dim,), 0.2
+    yield from norm(m, "token_embd_norm" if m.arch in CONVOLUTIONS else "output_norm")
     if m.untied:
         yield "output.weight", (m.vocab, m.dim), m.dim**-0.5
+    if m.arch == "phi2":
+        yield "output.bias", (m.vocab,), 0.5
     for layer in range(m.layers + m.ignored):
         block = f"blk.{layer}."
         if layer >= m.layers:
@@ -146,7 +153,7 @@ def tensors(m):
             yield block + "nextn.enorm.weight", (m.dim,), 0.2
             yield block + "nextn.hnorm.weight", (m.dim,), 0.2
         if m.arch not in WITHOUT_PRE_NORMS:
-            yield block + "attn_norm.weight", (m.dim,), 0.2
+            yield from norm(m, block + "attn_norm")
         yield from recurrent_tensors(m.arch, block, m.keys) if layer in m.recurrent else attention(m, block)
         yield from feed_forward(m, block, m.experts if layer >= m.dense else 0)
 
@@ -163,9 +170,9 @@ def attention(m, block):
         for name, count in zip(QKV, rows, strict=True):
             yield from matrix(block, name, (count, m.dim), 1.5 * even, m.biases)
     if m.qk_norms:
-        widths = (m.q_dim, m.kv_dim) if m.arch in WIDE_NORMED else (m.head_dim, m.head_dim)
-        yield block + "attn_q_norm.weight", widths[:1], 0.2
-        yield block + "attn_k_norm.weight", widths[1:], 0.2
+        for part, width in (("q", m.q_dim), ("k", m.kv_dim)):
+            each = (width // m.head_dim, m.head_dim) if m.arch in CENTRED else (m.head_dim,)
+            yield f"{block}attn_{part}_norm.weight", (width,) if m.arch in WIDE_NORMED else each, 0.2
     yield from matrix(block, "attn_output", (m.dim, m.q_dim), even, m.biases)
     if m.arch == "gpt-oss":
         yield block + "attn_sinks.weight", (m.q_dim // m.head_dim,), 2.0
@@ -175,8 +182,8 @@ def feed_forward(m, block, experts):
     """With what is normed before and behind it; some of gpt-oss's gates and ups are beyond their limits."""
     even = m.dim**-0.5
     ffn_norm = "post_attention_norm" if m.arch in ("gpt-oss", "glm4moe", "seed_oss", *DELTA_NETS) else "ffn_norm"
-    if m.arch not in (*WITHOUT_PRE_NORMS, *CENTRED):
-        yield f"{block}{ffn_norm}.weight", (m.dim,), 0.2
+    if m.ffn_norms:
+        yield from norm(m, block + ffn_norm)
     if m.arch in ("gemma2", "gemma3", "glm4", *WITHOUT_PRE_NORMS):
         yield block + "post_attention_norm.weight", (m.dim,), 0.2
         yield block + "post_ffw_norm.weight", (m.dim,), 0.2
@@ -192,11 +199,18 @@ def feed_forward(m, block, experts):
     elif m.arch in ("phi3", "glm4", "chatglm"):
         yield from matrix(block, "ffn_up", (2 * m.hidden, m.dim), even, m.biases)
         yield from matrix(block, "ffn_down", (m.dim, m.hidden), m.hidden**-0.5, m.biases)
-    elif m.arch == "arcee":
+    elif m.arch in UNGATED:
         yield from matrix(block, "ffn_up", (m.hidden, m.dim), even, m.biases)
         yield from matrix(block, "ffn_down", (m.dim, m.hidden), m.hidden**-0.5, m.biases)
     else:
         yield from gated(m, block, "", m.hidden, even)
+
+
+def norm(m, name):
+    """A norm of the residual stream."""
+    yield f"{name}.weight", (m.dim,), 0.2
+    if m.arch in BIASED_NORMS:
+        yield f"{name}.bias", (m.dim,), 0.3
 
 
 def gated(m, block, ending, hidden, spread, *counts):

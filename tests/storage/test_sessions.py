@@ -110,8 +110,8 @@ def test_text_that_is_not_unicode_is_stored_with_replacements(db: Database, sess
     assert sessions.rename_session(db, session.id, "a\udcffb").title == "a?b"
 
 
-def test_app_settings_hold_any_json(db: Database) -> None:
-    assert get_setting(db, "last_model", "none") == "none"
+def test_settings_hold_any_json(db: Database) -> None:
+    assert get_setting(db, "last_model") is None
     set_setting(db, "last_model", {"path": "/m.gguf", "n": [1, 2.5, None]})
     set_setting(db, "last_model", {"path": "/n.gguf"})
     assert get_setting(db, "last_model") == {"path": "/n.gguf"}

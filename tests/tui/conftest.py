@@ -31,6 +31,7 @@ from tui.widgets.prompt_box import PASTE_GAP_S
 SCRIPTED_ENGINE = Path(__file__).with_name("scripted_engine.py")
 SCRIPTED_APP = Path(__file__).with_name("scripted_app.py")
 CLI_ENGINE = [sys.executable, str(Path(__file__).with_name("cli_engine.py"))]
+XDG = ("CONFIG", "DATA", "CACHE", "STATE")
 PATIENCE_S = 60.0
 AFTER_ENTER = f"wait:{round(1500 * PASTE_GAP_S)}"
 
@@ -195,6 +196,20 @@ def open_terminal(stage: Stage) -> Iterator[Callable[..., Terminal]]:
     yield start
     for terminal in terminals:
         terminal.close()
+
+
+@pytest.fixture
+def nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user of whom the system knows nothing, like one that a container was started with."""
+
+    def nobody(_: object) -> None:
+        raise KeyError
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    monkeypatch.setattr("pwd.getpwnam", nobody)
+    for kind in XDG:
+        monkeypatch.delenv(f"XDG_{kind}_HOME", raising=False)
 
 
 @pytest.fixture

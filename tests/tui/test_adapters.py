@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from gguf import GGUFWriter
 
 from engine.protocol import Load
 from tests.engine import tiny_models
+from tests.tui.conftest import CLI_ENGINE
 from tui.bases import MAX_REMEMBERED, base_of, read_bases, remember_base
 from tui.paths import user_paths
 from tui.screens.main.screen import MainScreen
@@ -119,8 +119,7 @@ def test_the_command_line_names_a_base_and_it_is_remembered(cli: Callable[..., A
 
 
 def test_ask_puts_an_adapter_on_its_base(cli: Callable[..., Any], home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = Path(__file__).with_name("cli_engine.py")
-    monkeypatch.setattr("engine.client.ENGINE_COMMAND", [sys.executable, str(script)])
+    monkeypatch.setattr("engine.client.ENGINE_COMMAND", CLI_ENGINE)
     adapter, base = home / "adapter.gguf", home / "base.gguf"
     adapter.touch()
     base.touch()
@@ -134,8 +133,7 @@ def test_ask_puts_an_adapter_on_its_base(cli: Callable[..., Any], home: Path, mo
 def test_other_commands_with_an_engine_do_too(
     cli: Callable[..., Any], home: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:
-    script = Path(__file__).with_name("cli_engine.py")
-    monkeypatch.setattr("engine.client.ENGINE_COMMAND", [sys.executable, str(script)])
+    monkeypatch.setattr("engine.client.ENGINE_COMMAND", CLI_ENGINE)
     adapter, base, refused = home / "adapter.gguf", home / "base.gguf", home / "refused.gguf"
     for file in (adapter, base, refused):
         file.write_text("text")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -70,15 +71,20 @@ def sources(transcript: Transcript, message_id: str) -> list[str]:
     return [view.query_one(AnswerBody).source for view in transcript.views if view.message_id == message_id]
 
 
-async def test_what_came_of_an_answer_is_there_when_the_reader_comes_back(stage: Stage) -> None:
-    stage.set_script(answers=[" ".join(NUMBERS)], hold_after=N_HELD)
+def long_session() -> str:
+    """Store a session of which half is not mounted when it opens; its id."""
     db = open_database(user_paths().database)
     session = sessions.create_session(db, model="m", system="", settings={}, title="Long")
     parent = None
     for n in range(PAGE * 2):
         parent = tree.append_message(db, session.id, parent, "user", f"message {n}").id
     db.close()
-    async with stage.ready(resume=session.id) as play:
+    return session.id
+
+
+async def test_what_came_of_an_answer_is_there_when_the_reader_comes_back(stage: Stage) -> None:
+    stage.set_script(answers=[" ".join(NUMBERS)], hold_after=N_HELD)
+    async with stage.ready(resume=long_session()) as play:
         transcript, answer_id = await hold_an_answer(play)
         transcript.focus()
         await play.press("home")
@@ -99,7 +105,21 @@ async def test_what_the_database_does_not_have_yet_stays_when_the_session_is_sho
         transcript, answer_id = await hold_an_answer(play)
         play.app.screen.post_message(AnswerGrew(answer_id, " not stored", []))
         await play.until(lambda: sources(transcript, answer_id) == [f"{HELD} not stored"])
-        await play.conversation.rename("Another title")
-        await play.until(lambda: "Another title" in play.shown("ChatHeader"))
+        await play.opening._open.show()
         play.app.screen.post_message(AnswerGrew(answer_id, " more", []))
         await play.until(lambda: sources(transcript, answer_id) == [f"{HELD} not stored more"])
+
+
+async def test_more_comes_at_the_bottom_though_going_home_cut_short_what_came_on_top(stage: Stage) -> None:
+    async with stage.ready(resume=long_session()) as play:
+        transcript = play.app.screen.query_one(Transcript)
+        await play.until(lambda: transcript.scroll_y > 0)
+        transcript.scroll_to(y=0, animate=False, immediate=True)
+        async with asyncio.timeout(30):
+            while not transcript._is_moving:
+                await asyncio.sleep(0)
+        transcript.action_scroll_home()
+        await play.until_shown("message 0")
+        await play.until(lambda: transcript.scroll_y == 0)
+        transcript.scroll_to(y=transcript.max_scroll_y, animate=False, immediate=True)
+        await play.until(lambda: transcript._excerpt.end > PAGE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,8 @@ Cli = Callable[..., Any]
 FIELDS = ["model", "quantization", "threads", "load_s", "prompt_tps", "gen_tps", "peak_rss_mb", "first_token_s"]
 
 
-@pytest.fixture
-def scripted(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(
-        "engine.client.ENGINE_COMMAND", [sys.executable, str(Path(__file__).with_name("cli_engine.py"))]
-    )
-    path = home / "scripted.gguf"
-    path.touch()
-    return path
-
-
-def test_figures_come_from_what_the_engine_measured(cli: Cli, scripted: Path) -> None:
-    ran = cli("bench", scripted, "--prompt-tokens", "50", "--gen-tokens", "21", "--threads", "3", "--json")
+def test_figures_come_from_what_the_engine_measured(cli: Cli, model: Path) -> None:
+    ran = cli("bench", model, "--prompt-tokens", "50", "--gen-tokens", "21", "--threads", "3", "--json")
     assert (ran.code, ran.err) == (0, "")
     result = json.loads(ran.out)
     assert list(result) == FIELDS
@@ -35,14 +24,14 @@ def test_figures_come_from_what_the_engine_measured(cli: Cli, scripted: Path) ->
     assert 1 < result["peak_rss_mb"] < 1000
 
 
-def test_the_table_is_for_people(cli: Cli, scripted: Path) -> None:
-    out = cli("bench", "-m", scripted, "--gen-tokens", "21").out
+def test_the_table_is_for_people(cli: Cli, model: Path) -> None:
+    out = cli("bench", "-m", model, "--gen-tokens", "21").out
     assert "Scripted Q4_1" in out
     assert "100.0 tokens/s" in out
 
 
-def test_a_run_that_was_cut_short_does_not_count(cli: Cli, scripted: Path) -> None:
-    ran = cli("bench", scripted, "--gen-tokens", "1000")
+def test_a_run_that_was_cut_short_does_not_count(cli: Cli, model: Path) -> None:
+    ran = cli("bench", model, "--gen-tokens", "1000")
     assert ran.code == 1
     assert "The run does not count" in ran.err
 

@@ -13,13 +13,12 @@ from typing import Any
 import pytest
 
 from tests.conftest import ScriptedServer
-from tests.tui.conftest import CLI_ENGINE
+from tests.tui.conftest import CLI_ENGINE, XDG
 
 Cli = Callable[..., Any]
 
 MAIN = "from tui.__main__ import main; main()"
 WITH_SCRIPTED_ENGINE = f"import engine.client; engine.client.ENGINE_COMMAND = {CLI_ENGINE!r}\n{MAIN}"
-XDG = ("CONFIG", "DATA", "CACHE", "STATE")
 NOT_UTF8 = os.fsdecode(b"hi \xff")
 CLEANED = "hi \N{REPLACEMENT CHARACTER}"
 
@@ -120,20 +119,6 @@ def test_a_mistyped_command_of_any_length_is_told(cli: Cli, home: Path, monkeypa
 
 
 # The home folder
-
-
-@pytest.fixture
-def nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user of whom the system knows nothing, like one that a container was started with."""
-
-    def nobody(_: object) -> None:
-        raise KeyError
-
-    monkeypatch.delenv("HOME")
-    monkeypatch.setattr("pwd.getpwuid", nobody)
-    monkeypatch.setattr("pwd.getpwnam", nobody)
-    for kind in XDG:
-        monkeypatch.delenv(f"XDG_{kind}_HOME", raising=False)
 
 
 @pytest.mark.parametrize(("home_variable", "named"), [("~nosuch/x", "~nosuch/x"), ("~/x", "~/x"), ("", "~")])

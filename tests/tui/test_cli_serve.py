@@ -19,13 +19,13 @@ import httpx
 import psutil
 import pytest
 
+from tests.tui.conftest import CLI_ENGINE
 from tui.bases import base_of
 from tui.commands.serve import taken_address
 from tui.paths import user_paths
 
 Cli = Callable[..., Any]
-SCRIPTED = [sys.executable, str(Path(__file__).with_name("cli_engine.py"))]
-PROGRAM = f"import engine.client; engine.client.ENGINE_COMMAND = {SCRIPTED!r}\nfrom tui.__main__ import main; main()"
+PROGRAM = f"import engine.client; engine.client.ENGINE_COMMAND = {CLI_ENGINE!r}\nfrom tui.__main__ import main; main()"
 KEY = "serve-key-90-to-97"
 LIMIT_S = 60
 

@@ -78,7 +78,6 @@ def test_nothing_is_drawn_over_the_editor(stage: Stage, open_terminal: Callable[
     terminal.wait_for_number(19)
     terminal.type("\x1be")
     terminal.wait_for("EDITING")
-    drawn = terminal.text().partition("EDITING")[2]
     for _ in range(20):
         terminal.read()
     drawn = terminal.text().partition("EDITING")[2]

@@ -17,7 +17,7 @@ from storage.export import all_sessions_json
 from storage.importers import import_file
 from tests.tui.test_boxes import press_at_once
 from tui.paths import user_paths
-from tui.services.history import day_words
+from tui.services.history import PAGE, Found, History, day_words
 from tui.widgets.answer_body import AnswerBody
 from tui.widgets.history_pane import SearchBox, SessionList
 from tui.widgets.prompt_box import PromptBox
@@ -62,6 +62,29 @@ async def test_a_session_is_renamed_pinned_and_put_away(stage: Stage) -> None:
         await play.until(lambda: "Nothing is archived." in listed(play))
         await play.press("v")
         await play.until(lambda: listed(play) == ["Pinned", "Seas", "Today", "Rivers"])
+
+
+async def test_a_page_that_comes_late_is_not_put_below_another_list(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_sessions(*(f"Session {n}" for n in range(PAGE + 1)))
+    wanted, allowed, page = asyncio.Event(), asyncio.Event(), History.page
+
+    async def slow_page(history: History, after: str | None = None, *, archived: bool = False) -> list[Found]:
+        if after is not None:
+            wanted.set()
+            await allowed.wait()
+        return await page(history, after, archived=archived)
+
+    monkeypatch.setattr(History, "page", slow_page)
+    async with stage.ready() as play:
+        await play.press("f2", "end")
+        await play.until(wanted.is_set)
+        await play.press("v")
+        await play.until(lambda: "Nothing is archived." in listed(play))
+        allowed.set()
+        await play.until(lambda: all(worker.group != "history" for worker in play.app.workers))
+        assert play.app.screen.query_one(SessionList).option_count == 1
 
 
 async def test_what_a_search_found_is_put_away_and_taken_back(stage: Stage) -> None:

@@ -4,6 +4,7 @@ and that an answer is on disk as it is written."""
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 from contextlib import closing
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from storage import answers, sessions
 from storage.database import open_database
-from storage.records import unpack_token_ids
+from storage.records import pack_token_ids, unpack_token_ids
 from storage.tree import get_message
 from tests.tui.test_engine_trouble import COUNTING
 from tui.paths import user_paths
@@ -36,6 +38,18 @@ def test_kills_cost_no_message_damage_nothing_and_leave_no_process(stage: Stage)
     found = json.loads(ran.stdout)
     assert (found["kills"], found["damaged"], found["messages_lost"], found["orphans"]) == (6, 0, 0, 0), ran.stdout
     assert found["messages_sent"] >= 3
+
+
+def test_what_a_kill_costs_is_the_time_from_the_first_token_that_is_not_stored(home: Path) -> None:
+    script = runpy.run_path(str(CHECKOUT / "bench" / "kills.py"))
+    log, outcome = home / "tokens", script["Outcome"]()
+    log.write_text("0.5 title-1\n1.0 answer-1\n2.0 answer-1\n3.0 answer-1\n4.0 answer-1\n6.0 answer-1\n")
+    with closing(open_database(user_paths().database)) as db:
+        session = sessions.create_session(db, model="m", system="", settings={}, title="Killed")
+        answer = answers.begin_answer(db, session.id, None, model="m", settings={}, seed=None)
+        answers.checkpoint_answer(db, answer.id, "one two", pack_token_ids([1, 2]), 2)
+    script["look"](user_paths().database, log, [], 5.0, outcome)
+    assert (outcome.answers_cut, outcome.missing_s, outcome.holds) == (1, [2.0], False)
 
 
 async def test_an_answers_tokens_reach_the_disk_while_it_is_written(

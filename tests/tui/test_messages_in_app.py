@@ -75,6 +75,25 @@ async def test_an_earlier_answer_is_written_again(stage: Stage) -> None:
         await play.until(lambda: said(play) == ["first", "One.", "second", "Two."])
 
 
+async def test_an_earlier_message_whose_answer_is_called_off_is_not_where_the_conversation_goes_on(
+    stage: Stage,
+) -> None:
+    stage.set_script(answers=["One.", "Two."])
+    async with stage.ready() as play:
+        await two_turns(play)
+    stage.set_script(gate="never")
+    async with stage.running(continue_last=True) as play:
+        await play.until(lambda: said(play) == ["first", "One.", "second", "Two."])
+        play.app.screen.query_one(Transcript).focus()
+        await play.press("k", "k", "k", "k", "r")
+        await play.until(lambda: play.conversation.waiting)
+        await play.press("escape")
+        await play.until(lambda: not play.conversation.waiting)
+        await play.press("escape")
+        await play.say("third")
+        await play.until(lambda: said(play) == ["first", "One.", "second", "Two.", "third"])
+
+
 async def test_a_fork_is_a_session_of_its_own(stage: Stage) -> None:
     stage.set_script(answers=["One.", "Two.", "Three."])
     async with stage.ready() as play:

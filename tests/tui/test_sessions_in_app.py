@@ -11,7 +11,7 @@ from textual import events
 from engine.protocol import Generate
 from storage import answers, sessions, tree
 from storage.database import Database, open_database
-from storage.errors import StorageError
+from storage.errors import NoSuchMessageError, StorageError
 from storage.records import pack_token_ids
 from tui.paths import user_paths
 from tui.services.history import History
@@ -196,6 +196,20 @@ async def test_a_session_that_there_is_not_leaves_the_others(stage: Stage) -> No
     db.close()
 
 
+async def test_a_message_that_is_gone_is_not_gone_to(stage: Stage) -> None:
+    async with stage.ready() as play:
+        await play.ask("first")
+        other = play.conversation.session
+        await play.press("ctrl+n")
+        await play.until(lambda: play.conversation.session is None)
+        await play.ask("second")
+        with pytest.raises(NoSuchMessageError):
+            await play.opening.open(other.id, at="0123456789abcdef")
+        assert play.conversation.session.title == "second"
+        await play.ask("third")
+        assert [item.message.content for item in play.conversation.path][::2] == ["second", "third"]
+
+
 async def test_a_deleted_session_comes_back(stage: Stage) -> None:
     async with stage.ready() as play:
         await play.ask("precious")
@@ -350,3 +364,11 @@ async def test_what_is_typed_while_the_session_opens_stays_in_the_box(stage: Sta
         await play.press(*"done")
         await play.until(lambda: play.app.screen.query_one(PromptBox).text == "halfdone")
         assert len(play.conversation.path) == 2
+
+
+async def test_the_archive_is_listed_though_the_session_still_opens(stage: Stage, may_open: asyncio.Event) -> None:
+    async with stage.running(continue_last=True) as play:
+        await play.press("f2", "v")
+        await play.until_shown("Nothing is archived.")
+        may_open.set()
+        await play.until(lambda: play.app.workspace.is_open)

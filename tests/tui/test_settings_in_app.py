@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import tomllib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from textual.widgets import Input, OptionList
 
+from tui import settings
 from tui.screens.settings import ROWS, SettingsScreen
 from tui.settings import Settings, load_settings
 
@@ -110,3 +113,24 @@ async def test_a_file_that_cannot_be_changed_is_said(stage: Stage) -> None:
         (stage.home / "settings.toml").write_text("[[[")
         await play.press("enter")
         await play.until_shown("cannot be changed")
+
+
+async def test_a_change_made_while_the_one_before_is_written_keeps_that(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, allowed, replace = threading.Event(), threading.Event(), settings._replace_file
+
+    def replace_when_allowed(path: Path, text: str) -> None:
+        begun.set()
+        allowed.wait(30)
+        replace(path, text)
+
+    monkeypatch.setattr(settings, "_replace_file", replace_when_allowed)
+    async with opened(stage, "chat.enter_sends") as play:
+        await play.press("enter")
+        await play.until(begun.is_set)
+        await play.press("down", "enter")
+        allowed.set()
+        await play.until_shown("chat.enter_sends  no")
+        await play.until_shown("chat.model_titles  yes")
+    assert in_file(stage)["chat"] == {"enter_sends": False, "model_titles": True}

@@ -293,6 +293,19 @@ async def test_what_is_still_in_memory_at_the_end_is_in_a_file(
         assert "".join(all_sessions_json(db)) == store.rescued.read_text()
 
 
+async def test_what_is_still_in_memory_is_in_a_file_also_where_nobody_knows_the_home(
+    tmp_path: Path, nobodys: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    store = Store(lambda error: None)
+    await store.open(tmp_path / "data" / "sessions.db")
+    await store.call(fill_disk)
+    await store.call(sessions.create_session, model="m", system=LONG, settings={}, title="Kept")
+    await store.close()
+    assert store.rescued is not None
+    assert store.rescued.parent == tmp_path
+
+
 async def test_the_chat_goes_on_with_a_full_disk(stage: Stage) -> None:
     async with stage.ready() as play:
         store = play.app.workspace.store

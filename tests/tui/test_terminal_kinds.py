@@ -18,7 +18,7 @@ GREY = {0, 7, 8, 15, 16, 59, 102, 145, 188, 231, *range(232, 256)}
 
 
 def use(terminal: Terminal) -> None:
-    """Ask something, open and leave the sliders, leave the app."""
+    """Ask something, begin a command, leave the app."""
     terminal.wait_for("Tiny 135M Q4_1")
     terminal.wait_for("Ask something")
     terminal.type("hello\r")

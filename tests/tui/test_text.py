@@ -66,6 +66,10 @@ def test_a_path_is_told_with_its_folder(tmp_path: Path, monkeypatch: pytest.Monk
     assert short_path("/elsewhere/notes.md") == "/elsewhere/notes.md"
 
 
+def test_a_path_is_told_where_nobody_knows_the_home(nobodys: None) -> None:
+    assert short_path("/elsewhere/notes.md") == "/elsewhere/notes.md"
+
+
 def test_sizes_and_counts_in_words() -> None:
     assert [human_bytes(n) for n in (812, 1_500, 98_362_432, 3_800_000_000, 25e9, 2e12)] == [
         "812 B",

@@ -30,7 +30,6 @@ def test_the_tint_says_how_likely() -> None:
     assert [band_of(p) for p in (1.0, 0.7, 0.5, 0.2, 0.01, 0.0, None)] == [
         "sure", "sure", "likely", "unlikely", "rare", "rare", "sure",
     ]  # fmt: skip
-    assert not can_tint(None)
     assert not can_tint(AnswerTokens(ids=[1], lengths=[2], chances=[None]))
 
 

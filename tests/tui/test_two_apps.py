@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from engine.protocol import Generate
 from storage import claims, deletion, sessions, tree
 from storage.database import open_database
 from storage.owners import Owner, this_owner
@@ -101,6 +102,27 @@ async def test_a_session_is_free_again_once_the_other_app_leaves_it(stage: Stage
         assert who_holds(db, session.id).pid == os.getpid()
         await play.opening.new()
         assert who_holds(db, session.id) is None
+    db.close()
+
+
+async def test_how_answers_are_written_is_as_the_app_before_has_left_it(stage: Stage) -> None:
+    db, other = open_database(user_paths().database), this_owner()
+    session = sessions.create_session(db, model="m", system="Be brief.", settings={}, title="Shared")
+    tree.append_message(db, session.id, None, "user", "said elsewhere")
+    claims.claim_session(db, session.id, other)
+    async with stage.ready(resume=session.id) as play:
+        await play.until_shown("System: Be brief.")
+        sessions.set_system(db, session.id, "Rhyme.")
+        sessions.set_template(db, session.id, "zephyr")
+        sessions.set_settings(db, session.id, {"temperature": 0.25})
+        await play.until_shown("System: Rhyme.")
+        claims.release_session(db, session.id, other)
+        await play.until(lambda: play.conversation.held_by is None)
+        await play.ask("mine")
+        asked = stage.heard(Generate)[-1]
+        assert (asked.prompt.messages[0].content, asked.prompt.template) == ("Rhyme.", "zephyr")
+        assert asked.sampling.temperature == 0.25
+        assert "0.25" in play.shown("#temperature")
     db.close()
 
 

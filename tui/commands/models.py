@@ -89,9 +89,10 @@ def info(file: str, context: int | None, base: str | None, as_json: bool) -> Non
 
     settings, paths = user_settings(), user_paths()
     path = chosen_model(file, settings)
-    model = inspect_model(path, context=context, base=chosen_base(base, settings) or base_of(path, paths))
-    if base is not None:
-        remember_base(path, chosen_model(base, settings), paths)
+    named = chosen_base(base, settings)
+    model = inspect_model(path, context=context, base=named or base_of(path, paths))
+    if named is not None:
+        remember_base(path, named, paths)
     if as_json:
         write_json(model)
     else:
@@ -163,7 +164,7 @@ def _size_of(path: Path) -> int:
 @command.command()
 @click.argument("file", metavar="MODEL", callback=not_empty)
 @json_option
-def verify(file: str, as_json: bool) -> int:
+def verify(file: str, as_json: bool) -> None:
     """Read all of a model file: whether it is whole and, for the starter model, the published one."""
     from engine.checkpoints import files_of, open_checkpoint
 
@@ -188,7 +189,6 @@ def verify(file: str, as_json: bool) -> int:
                 name=starter.SMOLLM2.name,
             )
         )
-    return 0
 
 
 def _sha256(path: Path) -> str:

@@ -16,6 +16,9 @@ from tui.text import safe_line, safe_text
 PROGRESS_PERIOD_S = 0.1
 """A progress line is painted anew at most this often."""
 
+_PROGRESS_WIDTH = 79
+"""Columns: a line as wide as the usual terminal would go on in the next one, and could not be painted over."""
+
 
 class CommandError(Exception):
     """A command cannot do its work; the message says what, why and what to do."""
@@ -50,13 +53,15 @@ def complain(text: str) -> None:
 
 def table(rows: list[list[str]], right: frozenset[int] = frozenset()) -> str:
     """Align rows in columns two spaces apart; right: the columns that are set to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
-        cells = [
-            cell.rjust(width) if at in right else cell.ljust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
+        cells = []
+        for at, (cell, width) in enumerate(zip(row, widths, strict=True)):
+            room = " " * (width - cell_len(cell))
+            cells.append(room + cell if at in right else cell + room)
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
 
@@ -88,9 +93,14 @@ class ProgressLine:
         if not self._shown or now - self._painted_s < PROGRESS_PERIOD_S:
             return
         self._painted_s = now
-        line = safe_line(text, 79)
-        click.echo(f"\r{line.ljust(self._width)}", err=True, nl=False)
-        self._width = len(line)
+        from rich.cells import cell_len, set_cell_size
+
+        line = safe_line(text, _PROGRESS_WIDTH)
+        if cell_len(line) > _PROGRESS_WIDTH:
+            line = set_cell_size(line, _PROGRESS_WIDTH - 1) + "…"
+        width = cell_len(line)
+        click.echo(f"\r{line}{' ' * (self._width - width)}", err=True, nl=False)
+        self._width = width
 
     def clear(self) -> None:
         """Take the line away."""

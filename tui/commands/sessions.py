@@ -46,17 +46,14 @@ def command() -> None:
 @contextmanager
 def _database(*, to_read: bool = False) -> Iterator[SqliteDatabase]:
     """Open the sessions; to_read: without writing, which works on a read-only disk and beside any number of apps."""
-    db = open_to_read(user_paths().database) if to_read else _open(user_paths().database)
+    from storage.database import open_database
+
+    path = user_paths().database
+    db = open_to_read(path) if to_read else open_database(path)
     try:
         yield db
     finally:
         db.close()
-
-
-def _open(path: Path) -> SqliteDatabase:
-    from storage.database import open_database
-
-    return open_database(path)
 
 
 def open_to_read(path: Path) -> SqliteDatabase:

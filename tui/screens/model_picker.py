@@ -56,7 +56,6 @@ class ModelPickerScreen(FetchingDialog):
 
     def on_mount(self) -> None:
         """Look around."""
-        super().on_mount()
         if self._base_for:
             self.query_one(".dialog").border_title = Content(_("The base model of {name}", name=self._base_for))
         self._look()

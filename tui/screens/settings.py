@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, get_args, get_origin, runtime_checkable
@@ -86,6 +87,15 @@ ROWS = (
 )
 
 
+_writing = threading.Lock()
+
+
+def _write(file: Path, name: str, value: Any) -> Settings:
+    """Change one setting in the file, once the changes before it are in there."""
+    with _writing:
+        return save_settings(file, {name: value})
+
+
 class SettingsScreen(Dialog[None]):
     """Writes each change into the file at once."""
 
@@ -150,10 +160,10 @@ class SettingsScreen(Dialog[None]):
         """Take the setting out of the file."""
         self._save(self._row, None)
 
-    @work(exclusive=True)
+    @work()
     async def _save(self, row: Row, value: Any) -> None:
         try:
-            self._settings = await asyncio.to_thread(save_settings, self._file, {row.name: value})
+            self._settings = await asyncio.to_thread(_write, self._file, row.name, value)
         except SettingsError as error:
             self._complain(str(error))
             return

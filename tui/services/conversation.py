@@ -98,7 +98,7 @@ class Conversation:
 
     @property
     def waiting(self) -> bool:
-        """Whether the last message is to be answered once a model is open."""
+        """Whether a message is to be answered once a model is open."""
         return self._writing.waiting
 
     @property
@@ -120,9 +120,9 @@ class Conversation:
         """What the engine is told before it answers."""
         return self._open.prompt_for(asked)
 
-    def take_title(self, session: Session) -> None:
+    def take_changed(self, session: Session) -> None:
         """A session was given another title; perhaps this one."""
-        self._open.take_title(session)
+        self._open.take_changed(session)
 
     # The model
 
@@ -137,10 +137,9 @@ class Conversation:
 
     async def _answer_waiting(self) -> None:
         async with self._open.lock:
-            if self.waiting:
-                self._writing.set_waiting(False)
+            if (path := self._writing.take_waiting()) is not None:
                 try:
-                    await self._writing.answer_last()
+                    await self._writing.begin(path)
                 except StorageError as error:
                     self._post(Trouble(reason(error)))
 
@@ -167,7 +166,7 @@ class Conversation:
             await self._saving.save()
             await self._open.show()
             self._post(HistoryChanged())
-            await self._writing.answer_last()
+            await self._writing.begin(self.path)
         return True
 
     async def answer_again(self, message_id: str | None = None) -> bool:
@@ -178,9 +177,10 @@ class Conversation:
             self._claim.check(self._open.id)
             last = self.path[-1].message
             here = [last.id, last.parent_id] if last.role == "assistant" else [last.id]
+            path = self.path
             if message_id is not None and message_id not in here:
-                self._open.path = await self._store.call(tree.path_to, message_id)
-            await self._writing.answer_last()
+                path = await self._store.call(tree.path_to, message_id)
+            await self._writing.begin(path)
         return True
 
     async def edit(self, message_id: str, text: str) -> bool:
@@ -193,7 +193,7 @@ class Conversation:
             await self._open.show()
             self._post(HistoryChanged())
             if message.role == "user":
-                await self._writing.answer_last()
+                await self._writing.begin(self.path)
         return True
 
     async def fork(self, message_id: str | None = None) -> None:
@@ -249,7 +249,7 @@ class Conversation:
             if self.is_busy or not self.path or not self._engine.is_ready:
                 return False
             self._claim.check(self._open.id)
-            await self._writing.answer_last(beginning)
+            await self._writing.begin(self.path, beginning)
         return True
 
     async def switch_sibling(self, message_id: str | None, step: int) -> None:
@@ -276,29 +276,15 @@ class Conversation:
     async def set_system(self, text: str) -> None:
         """Give the session another system prompt, from its next answer on."""
         self._claim.check(self._open.id)
-        self._open.system = text
-        if self.session is not None:
-            await self._store.call(sessions.set_system, self.session.id, text)
-        self._post(SettingsShown())
+        await self._open.set_system(text)
 
     async def set_template(self, name: str | None) -> None:
         """Have the session's conversation written in another family's format, None for the model's own."""
         self._claim.check(self._open.id)
-        self._open.template = name
-        if (session := self.session) is not None:
-            async with self._open.lock:
-                await self._store.call(sessions.set_template, session.id, name)
-                await self._show_again(session.id)
+        await self._open.set_template(name)
 
     async def rename(self, title: str) -> None:
         """Give the session the user's own title."""
-        if (session := self.session) is not None and title:
-            async with self._open.lock:
-                await self._store.call(sessions.rename_session, session.id, title)
-                await self._show_again(session.id)
+        if self.session is not None and title:
+            self._open.take_changed(await self._store.call(sessions.rename_session, self.session.id, title))
             self._post(HistoryChanged())
-
-    async def _show_again(self, session_id: str) -> None:
-        """Show a session as it is now, unless it was left while its change had to wait."""
-        if self.session is not None and self.session.id == session_id:
-            await self._open.show()

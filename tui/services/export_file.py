@@ -23,7 +23,7 @@ async def export_session_file(store: Store, session: Session, wanted: str) -> Pa
     wanted: the file; "md" or "json" for one in the user's home, named after the session. JSON where the name ends so,
     else Markdown. Also what the database could not take is in it. Raises StorageError where it cannot be written.
     """
-    path = typed_path(wanted) if wanted not in ("md", "json") else _unused(Path.home(), session.title, wanted)
+    path = typed_path(wanted) if wanted not in ("md", "json") else _unused(typed_path("~"), session.title, wanted)
     write = session_json if path.suffix == ".json" else session_markdown
     text = await store.call(write, session.id)
     try:

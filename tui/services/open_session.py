@@ -12,7 +12,7 @@ from engine.protocol import ChatMessage, ChatPrompt, Sampling
 from storage import sessions, tree
 from storage.errors import NoSuchSessionError
 from storage.records import PathMessage, Session
-from tui.messages import PathChanged, Post, TitleChanged
+from tui.messages import PathChanged, Post, SettingsShown, TitleChanged
 from tui.services.answer import sampling_of
 from tui.services.claim import Claim
 from tui.services.drafts import Drafts
@@ -48,8 +48,8 @@ class OpenSession:
         self.lock = asyncio.Lock()
         self.session: Session | None = None
         self.path: list[PathMessage] = []
-        self.system = defaults.system
-        self.template: str | None = None
+        self._unstored_system = defaults.system
+        self._unstored_template: str | None = None
         self.default_sampling = self.sampling = defaults.sampling_for(Sampling())
 
     @property
@@ -68,14 +68,13 @@ class OpenSession:
         """Have one open in which nothing was said yet."""
         self.session, self.path = None, []
         self._drafts.take_up("", stored="")
-        self.system, self.sampling, self.template = self._defaults.system, self.default_sampling, None
+        self._unstored_system, self._unstored_template = self._defaults.system, None
+        self.sampling = self.default_sampling
         self._has_unsaved_sampling = False
 
     async def adopt(self, session: Session) -> None:
         """Have a stored session open, and claim it; its path is still to be read."""
         self.session = session
-        self.system = session.system
-        self.template = session.template
         self._drafts.take_up(session.id, session.draft)
         self.sampling = sampling_of(session.settings, self.default_sampling)
         self._has_unsaved_sampling = False
@@ -107,6 +106,7 @@ class OpenSession:
         try:
             await self._store.call(sessions.get_session, self.session.id)
         except NoSuchSessionError:
+            self._unstored_system, self._unstored_template = self.system, self.template
             self.session, self.path = None, []
             self._drafts.lose_place()
             self._claim.give_up()
@@ -118,21 +118,51 @@ class OpenSession:
     async def read(self) -> None:
         """Take over what the database has of the session."""
         assert self.session is not None
-        self.session = await self._store.call(sessions.get_session, self.session.id)
+        before, self.session = self.session, await self._store.call(sessions.get_session, self.session.id)
         self.path = await self._store.call(tree.path, self.session.id)
+        if self.session.settings != before.settings and not self._has_unsaved_sampling:
+            self.sampling = sampling_of(self.session.settings, self.default_sampling)
 
     async def show(self) -> None:
         """Read the session, and show it."""
         await self.read()
         self._post(PathChanged(self.session, self.path))
 
-    def take_title(self, session: Session) -> None:
-        """A session was given another title; perhaps this one."""
+    def take_changed(self, session: Session) -> None:
+        """A session was given another title, system prompt or chat format; perhaps this one."""
         if session.id == self.id:
             self.session = session
             self._post(TitleChanged(session.title))
+            self._post(SettingsShown())
 
     # How its answers are written
+
+    @property
+    def system(self) -> str:
+        """What the model is told first, "" for nothing."""
+        return self._unstored_system if self.session is None else self.session.system
+
+    @property
+    def template(self) -> str | None:
+        """The family in whose format the session is written, None for the model's own."""
+        return self._unstored_template if self.session is None else self.session.template
+
+    async def set_system(self, text: str) -> None:
+        """Tell the model something else first, from the next answer on. Raises StorageError."""
+        if (session := self.session) is None:
+            self._unstored_system = text
+            self._post(SettingsShown())
+        else:
+            await self._store.call(sessions.set_system, session.id, text)
+            self.take_changed(await self._store.call(sessions.get_session, session.id))
+
+    async def set_template(self, name: str | None) -> None:
+        """Have the session written in another format, from the next answer on. Raises StorageError."""
+        if (session := self.session) is None:
+            self._unstored_template = name
+        else:
+            await self._store.call(sessions.set_template, session.id, name)
+            self.take_changed(await self._store.call(sessions.get_session, session.id))
 
     def prompt_for(self, asked: Sequence[PathMessage]) -> ChatPrompt:
         """What the engine is told before it answers."""

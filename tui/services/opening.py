@@ -45,6 +45,9 @@ class Opening:
         async with self._open.lock:
             is_other = self._open.id != session_id
             stored = await self._store.call(sessions.get_session, session_id)
+            if at is not None:
+                # Before the open one is left for it: what is gone cannot be shown.
+                await self._store.call(tree.get_message, at)
             if is_other:
                 if self._open.session is not None or not keep_typed:
                     await self._leave_for_another()
@@ -91,7 +94,7 @@ class Opening:
         self._post(Trouble(goes_on if is_resumable(last) else writes, "information"))
 
     async def _leave(self) -> None:
-        self._writing.set_waiting(False)
+        self._writing.take_waiting()
         await self._writing.end()
         await self._saving.stop()
         await self._saving.keep_draft()
@@ -116,6 +119,7 @@ class Opening:
             await self._open.read()
             if (self._open.session, self._open.path) != before:
                 self._post(PathChanged(self._open.session, self._open.path))
+                self._post(SettingsShown())
         return True
 
     async def beat(self) -> None:

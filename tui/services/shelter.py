@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.typed_path import typed_path
 from storage import answers, claims, sessions, tree
 from storage.database import Database
 from storage.deletion import delete_session, deleted_sessions, purge_deleted, purge_session, restore_session
@@ -192,7 +193,7 @@ def _write_all(db: sqlite_utils.Database) -> Path | None:
         return None
     text = "".join(all_sessions_json(db))
     error: OSError | None = None
-    for folder in (Path.home(), Path(tempfile.gettempdir()), MEMORY):
+    for folder in (typed_path("~"), Path(tempfile.gettempdir()), MEMORY):
         try:
             return _write_file(folder, text)
         except OSError as reason:

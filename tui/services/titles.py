@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-from engine.protocol import ChatMessage, ChatPrompt
+import msgspec
+
+from engine.protocol import ChatMessage
 from storage import sessions
 from storage.records import Session
 from tui.messages import HistoryChanged, Post
@@ -70,16 +72,15 @@ class Titles:
 
         # The conversation comes first as the engine has read it, so that it neither reads it again now nor later.
         path = self._conversation.path
-        messages = [ChatMessage(role="system", content=self._conversation.system)] if self._conversation.system else []
-        messages += [ChatMessage(role=item.message.role, content=item.message.content) for item in path]
-        messages.append(ChatMessage(role="user", content=_QUESTION))
+        read = self._conversation.prompt_for(path)
         # A model that thinks would have no token left for the title: for it, the thinking is over.
         thought = THINK_BEGIN + THINK_END if path[-1].message.content.startswith(THINK_BEGIN) else ""
-        prompt = ChatPrompt(messages=messages, template=session.template, answer_text=thought)
+        asked = [*read.messages, ChatMessage(role="user", content=_QUESTION)]
+        prompt = msgspec.structs.replace(read, messages=asked, answer_text=thought)
         answer = await self._engine.aside.ask(prompt, MAX_TITLE_TOKENS, session.id) or ""
         title = sane_title(without_thoughts(answer))
         if title is None:
             return
         renamed = await self._store.call(sessions.rename_session, session.id, title, "model")
-        self._conversation.take_title(renamed)
+        self._conversation.take_changed(renamed)
         self._post(HistoryChanged())

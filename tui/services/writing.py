@@ -51,8 +51,8 @@ STOP_WAIT_S = 3.0
 class Writing:
     """The answer that is being written in the open session, if any.
 
-    waiting: the last message is to be answered once a model is open. n_candidates: so many are told while it writes.
-    Where `is_cut_off` is set, nobody wanted the answer to end: the next start comes back to it.
+    n_candidates: so many are told while it writes. Where `is_cut_off` is set, nobody wanted the answer to end: the next
+    start comes back to it.
     """
 
     def __init__(
@@ -67,10 +67,15 @@ class Writing:
         self._answer_over = asyncio.Event()
         self._answer_over.set()
         self._tending: Tending | None = None
+        self._waiting: Sequence[PathMessage] | None = None
         self.n_candidates = 0
         self.answer: Answer | None = None
-        self.waiting = False
         self.is_cut_off = False
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a message is to be answered once a model is open."""
+        return self._waiting is not None
 
     @property
     def is_busy(self) -> bool:
@@ -79,7 +84,7 @@ class Writing:
 
     async def stop(self) -> None:
         """End the answer after its current token; what came stays."""
-        self.set_waiting(False)
+        self.take_waiting()
         if self.answer is not None and not self.answer.stopping:
             self.answer.stopping = True
             self._post(AnswerStopping())
@@ -90,13 +95,13 @@ class Writing:
         if self.answer is not None:
             self._engine.tune(self.answer.request_id, sampling)
 
-    async def answer_last(self, beginning: Beginning | None = None) -> None:
-        """Begin an answer to the branch's last message, or another one beside it; without a model, it waits for one."""
+    async def begin(self, path: Sequence[PathMessage], beginning: Beginning | None = None) -> None:
+        """Begin an answer to a branch's last message, or another one beside it; without a model, it waits for one."""
         if not self._engine.is_ready:
-            self.set_waiting(True)
+            self._waiting = path
+            self._post(AnswerWaits(True))
             return
         assert self._open.session is not None
-        path = self._open.path
         last = path[-1].message
         asked = path if last.role == "user" else path[:-1]
         message = await self._store.call(
@@ -201,7 +206,7 @@ class Writing:
             **answer.as_stored(finished),
         )
         if self._open.session is not None:
-            self._open.path = await self._store.call(tree.path, self._open.session.id)
+            await self._open.read()
         ended = next((item for item in self._open.path if item.message.id == answer.message_id), None)
         if ended is not None:
             notes = AnswerNotes(finished.dropped_turns if finished else 0, answer.failure)
@@ -219,8 +224,9 @@ class Writing:
         except TimeoutError:
             await self._finish("stopped", None)
 
-    def set_waiting(self, waiting: bool) -> None:
-        """Have the last message answered once a model is open, or no longer."""
-        if waiting != self.waiting:
-            self.waiting = waiting
-            self._post(AnswerWaits(waiting))
+    def take_waiting(self) -> Sequence[PathMessage] | None:
+        """The branch whose last message waits for a model to answer it, None for none; it waits no more."""
+        path, self._waiting = self._waiting, None
+        if path is not None:
+            self._post(AnswerWaits(False))
+        return path

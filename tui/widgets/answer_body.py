@@ -214,7 +214,7 @@ def _open_end(tail: str, tokens: list[Token]) -> tuple[str, int]:
 
     With the one before where that is a list, and the last may become the number of its next item.
     """
-    blocks = [token for token in tokens if token.map is not None and token.level == 0]
+    blocks = _blocks(tokens)
     if not blocks:
         return tail, 1
     lines = tail.splitlines(keepends=True)
@@ -229,15 +229,16 @@ def _first_line(token: Token) -> int:
     return token.map[0]
 
 
-def _last_token(tokens: list[Token]) -> Token | None:
-    return next((token for token in reversed(tokens) if token.map is not None and token.level == 0), None)
+def _blocks(tokens: list[Token]) -> list[Token]:
+    return [token for token in tokens if token.map is not None and token.level == 0]
 
 
 def _cut(tail: str, tokens: list[Token], block: MarkdownBlock | None) -> str:
     """Leave away what of the last block's text is drawn for good."""
-    last = _last_token(tokens)
-    if last is None:
+    blocks = _blocks(tokens)
+    if not blocks:
         return tail
+    last = blocks[-1]
     lines = tail.splitlines(keepends=True)
     if last.type == "fence" and isinstance(block, CodeFence):
         n_lines = last.content.rstrip().count("\n") // PIECE_LINES - 1

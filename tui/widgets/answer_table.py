@@ -50,7 +50,7 @@ def _children(token: Token) -> list[Token]:
 def column_widths(natural: Sequence[int], width: int) -> list[int]:
     """The widths of a table's columns within `width` cells: narrow ones as they are, wide ones share the rest.
 
-    None where there is no room for columns.
+    Empty where there is no room for columns.
     """
     room = width - len(_BETWEEN) * (len(natural) - 1)
     widths = [0] * len(natural)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.cells import cell_len, set_cell_size
 from textual.app import RenderResult
@@ -37,7 +37,7 @@ class ChatHeader(Widget):
     ChatHeader.-reading { color: $text-accent; }
     ChatHeader > .chat-header--model { color: $foreground 70%; }
     """
-    COMPONENT_CLASSES = {"chat-header--model"}  # noqa: RUF012 - Textual declares it without ClassVar
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"chat-header--model"}
 
     session_title: reactive[str] = reactive(lambda: _("New session"))
     model: reactive[str] = reactive(lambda: _("no model"))

@@ -19,8 +19,9 @@ class EnginePane(VerticalScroll, can_focus=False):
 
     DEFAULT_CSS = """
     EnginePane { scrollbar-size-vertical: 1; }
-    EnginePane > .box { height: auto; border: round $foreground 30%; padding: 0 1; }
-    EnginePane > .box { border-title-color: $foreground 75%; }
+    EnginePane > .box {
+        height: auto; border: round $foreground 30%; border-title-color: $foreground 75%; padding: 0 1;
+    }
     EnginePane > .box:focus-within { border: round $accent; }
     EnginePane > .box.-fill { min-height: 8; height: 1fr; }
     """
@@ -38,17 +39,16 @@ class EnginePane(VerticalScroll, can_focus=False):
 
     def show_preset(self, name: str) -> None:
         """Say at which preset the sliders stand, "" for none."""
-        box = self.query_one(SamplingPane).parent
-        if isinstance(box, Vertical):
-            title = _("Sampling")
-            box.border_title = Content(f"{title} · {safe_line(name, 20)}" if name else title)
+        self._show_title(SamplingPane, _("Sampling"), safe_line(name, 20))
 
     def show_place(self, place: str) -> None:
         """Say at which place of the answer the candidates stand, "" for none."""
-        box = self.query_one(CandidatesPane).parent
-        if isinstance(box, Vertical):
-            title = _("Candidates")
-            box.border_title = Content(f"{title} · {place}" if place else title)
+        self._show_title(CandidatesPane, _("Candidates"), place)
+
+    def _show_title(self, kind: type[SamplingPane | CandidatesPane], title: str, addition: str) -> None:
+        box = self.query_one(kind).parent
+        assert isinstance(box, Vertical)
+        box.border_title = Content(f"{title} · {addition}" if addition else title)
 
 
 def _titled(title: str, child: LiveNumbers | SamplingPane | CandidatesPane, classes: str = "box") -> Vertical:

@@ -80,7 +80,7 @@ class SearchBox(LineBox):
 
 
 class HistoryPane(Vertical):
-    """Search box and list; tells which session the user wants."""
+    """Search box and list; tells which session the user wants. history: what it lists."""
 
     DEFAULT_CSS = """
     HistoryPane { height: 1fr; }
@@ -111,7 +111,7 @@ class HistoryPane(Vertical):
 
     def __init__(self) -> None:
         super().__init__()
-        self._history: History | None = None
+        self.history: History | None = None
         self._found: list[Found] = []
         self._drawn: tuple[object, ...] = ()
         self._complete = False
@@ -141,9 +141,9 @@ class HistoryPane(Vertical):
         """List all sessions again."""
         self.query_one(SearchBox).clear()
 
-    async def show(self, history: History, current: str | None) -> None:
+    async def show(self, current: str | None) -> None:
         """Read the list anew; current: the session that is open."""
-        self._history, self._current = history, current
+        self._current = current
         await self._fill()
 
     async def show_archived(self, archived: bool) -> None:
@@ -152,10 +152,10 @@ class HistoryPane(Vertical):
         await self._fill()
 
     async def _fill(self) -> None:
-        assert self._history is not None
+        assert self.history is not None
         wanted = query, archived = self._query, self.archived
         if query:
-            found, complete = await self._history.search(query), True
+            found, complete = await self.history.search(query), True
         else:
             found, complete = await self._pages(max(len(self._found), PAGE), archived)
         # The user may have typed on while this was read.
@@ -169,10 +169,10 @@ class HistoryPane(Vertical):
         await self._fill()
 
     async def _pages(self, n_wanted: int, archived: bool) -> tuple[list[Found], bool]:
-        assert self._history is not None
+        assert self.history is not None
         found: list[Found] = []
         while len(found) < n_wanted:
-            page = await self._history.page(found[-1].session_id if found else None, archived=archived)
+            page = await self.history.page(found[-1].session_id if found else None, archived=archived)
             found += page
             if len(page) < PAGE:
                 return found, True
@@ -222,7 +222,7 @@ class HistoryPane(Vertical):
         # A space at the end matters: it ends the last word.
         self._query = event.value.lstrip()
         self.screen.refresh_bindings()
-        if self._history is not None:
+        if self.history is not None:
             self._fill_soon()
 
     @on(Input.Submitted, "#search")
@@ -247,12 +247,14 @@ class HistoryPane(Vertical):
 
     @work(group="history", exclusive=True)
     async def _next_page(self) -> None:
-        if self._history is None or not self._found:
+        found = self._found
+        if self.history is None or not found:
             return
-        page = await self._history.page(self._found[-1].session_id, archived=self.archived)
-        self._found = self._found + page
-        self._complete = len(page) < PAGE
-        self._draw()
+        page = await self.history.page(found[-1].session_id, archived=self.archived)
+        # Another list may have been read meanwhile, which does not go on with this.
+        if self._found is found:
+            self._found, self._complete = found + page, len(page) < PAGE
+            self._draw()
 
 
 def _option_id(found: Found) -> str:

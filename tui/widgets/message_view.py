@@ -84,7 +84,7 @@ class MessageView(EvenLines, Vertical):
         self.item = item
         self.notes = notes or AnswerNotes()
         self._body: AnswerBody | None = None
-        self._has_text = False
+        self._is_filled = False
 
     @property
     def message_id(self) -> str:
@@ -107,7 +107,7 @@ class MessageView(EvenLines, Vertical):
 
     async def on_mount(self) -> None:
         """Fill the heading, and show what came of an answer until now."""
-        self._has_text = True
+        self._is_filled = True
         self._show_heading()
         await self._show_failure()
         self._want_tint()
@@ -124,16 +124,15 @@ class MessageView(EvenLines, Vertical):
             return
         with self.app.batch_update():
             await self.query(TintedText).remove()
-            tints = tokens is not None and can_tint(tokens)
-            self._body.display = not tints
-            if tokens is not None and tints:
+            self._body.display = tokens is None or not can_tint(tokens)
+            if tokens is not None and not self._body.display:
                 await self.mount(TintedText(self.item.message.content, tokens), after=self._body)
 
     async def show_item(self, item: PathMessage) -> None:
         """Take over what changed about the message: an answer grows by what it has more, or is over."""
         before, after = self.item.message, item.message
         self.item = item
-        if not self._has_text:
+        if not self._is_filled:
             return
         self._show_heading()
         await self._show_failure()
@@ -149,7 +148,7 @@ class MessageView(EvenLines, Vertical):
     async def settle(self, item: PathMessage) -> None:
         """The answer is over."""
         self.item = item
-        if not self._has_text:
+        if not self._is_filled:
             return
         self._show_heading()
         await self._show_failure()

@@ -18,7 +18,6 @@ _SCALES: dict[str, Scale] = {
         label="temperature",
         minimum=0,
         maximum=200,
-        default=80,
         per_unit=100,
         page=10,
         off=0,
@@ -29,7 +28,6 @@ _SCALES: dict[str, Scale] = {
         label="top-k",
         minimum=0,
         maximum=200,
-        default=40,
         page=10,
         off=0,
         help="Only the so many likeliest tokens may follow. 0 switches this off.",
@@ -38,7 +36,6 @@ _SCALES: dict[str, Scale] = {
         label="top-p",
         minimum=1,
         maximum=100,
-        default=95,
         per_unit=100,
         page=5,
         off=100,
@@ -48,7 +45,6 @@ _SCALES: dict[str, Scale] = {
         label="min-p",
         minimum=0,
         maximum=100,
-        default=5,
         per_unit=100,
         page=5,
         off=0,
@@ -58,7 +54,6 @@ _SCALES: dict[str, Scale] = {
         label="repeat penalty",
         minimum=100,
         maximum=200,
-        default=100,
         per_unit=100,
         page=10,
         off=100,
@@ -68,7 +63,6 @@ _SCALES: dict[str, Scale] = {
         label="max tokens",
         minimum=0,
         maximum=4096,
-        default=0,
         page=128,
         off=0,
         off_text="no limit",
@@ -96,26 +90,18 @@ class SamplingPane(Vertical):
 
     def __init__(self, defaults: Sampling) -> None:
         super().__init__()
-        self._defaults = defaults
         self._sampling = defaults
 
     def compose(self) -> ComposeResult:
         """The sliders in the order in which the engine applies them."""
         for name, scale in _SCALES.items():
-            slider = Slider(scale, id=_slider_id(name))
-            slider.default = scale.to_ticks(_number(self._defaults, name))
-            yield slider
+            yield Slider(scale, _number(self._sampling, name), id=_slider_id(name))
 
-    def on_mount(self) -> None:
-        """Show what a new session begins with."""
-        self.show_sampling(self._defaults)
-
-    def show_sampling(self, sampling: Sampling, defaults: Sampling | None = None) -> None:
+    def show_sampling(self, sampling: Sampling, defaults: Sampling) -> None:
         """Move the sliders to a session's settings without telling anybody. defaults: what a reset brings back."""
         self._sampling = sampling
-        self._defaults = defaults or self._defaults
         for name, slider in self._sliders():
-            slider.default = _SCALES[name].to_ticks(_number(self._defaults, name))
+            slider.default = slider.scale.to_ticks(_number(defaults, name))
             slider.show_value(_number(sampling, name))
 
     def show_abilities(self, abilities: Abilities) -> None:
@@ -127,7 +113,7 @@ class SamplingPane(Vertical):
         """One slider moved."""
         event.stop()
         name = next(name for name, slider in self._sliders() if slider is event.slider)
-        value: float | int | None = event.value
+        value: float | None = event.value
         if name in ("top_k", "max_new_tokens"):
             value = event.ticks or None if name == "max_new_tokens" else event.ticks
         self._sampling = msgspec.structs.replace(self._sampling, **{name: value})

@@ -30,7 +30,6 @@ class Scale:
     label: str
     minimum: int
     maximum: int
-    default: int
     per_unit: int = 1
     page: int = 10
     off: int | None = None
@@ -57,7 +56,7 @@ class Scale:
 
 
 class Slider(Widget, can_focus=True):
-    """One setting in two lines: its name and value, and where that is on the scale."""
+    """One setting in two lines: its name and value, and where that is on the scale. default: where a reset puts it."""
 
     DEFAULT_CSS = """
     Slider {
@@ -110,22 +109,12 @@ class Slider(Widget, can_focus=True):
             """The value at the new tick."""
             return self.slider.scale.to_value(self.ticks)
 
-        @property
-        def control(self) -> Slider:
-            """The slider, for `@on` selectors."""
-            return self.slider
-
-    def __init__(self, scale: Scale, *, id: str | None = None) -> None:  # noqa: A002 - Textual's own name
+    def __init__(self, scale: Scale, default: float, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
         self.scale = scale
-        self.default = scale.default
-        self.set_reactive(Slider.ticks, scale.default)
+        self.default = scale.to_ticks(default)
+        self.set_reactive(Slider.ticks, self.default)
         self.tooltip = _(scale.help) or None
-
-    @property
-    def value(self) -> float:
-        """The value where the knob is."""
-        return self.scale.to_value(self.ticks)
 
     def show_value(self, value: float) -> None:
         """Move the knob without telling anybody."""
@@ -235,15 +224,10 @@ class Slider(Widget, can_focus=True):
         cells = max(width - 1, 0)
         at = round(cells * (self.ticks - self.scale.minimum) / span)
         return Content.assemble(
-            (label, self.get_component_style_name("label")),
+            (label, ".slider--label"),
             " " * gap,
-            (value, self.get_component_style_name("typed") if self.typed else ""),
+            (value, ".slider--typed" if self.typed else ""),
             "\n",
-            ("━" * at, self.get_component_style_name("knob")),
-            ("●", self.get_component_style_name("knob")),
-            ("─" * (cells - at), self.get_component_style_name("rail")),
+            ("━" * at + "●", ".slider--knob"),
+            ("─" * (cells - at), ".slider--rail"),
         )
-
-    def get_component_style_name(self, part: str) -> str:
-        """The style of one part, as Content names component classes."""
-        return f".slider--{part}"

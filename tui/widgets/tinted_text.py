@@ -38,9 +38,9 @@ def band_of(chance: float | None) -> str:
     return next((band for least, band in BANDS if chance is not None and chance >= least), "sure")
 
 
-def can_tint(tokens: AnswerTokens | None) -> bool:
+def can_tint(tokens: AnswerTokens) -> bool:
     """Whether anything is known of how likely an answer's tokens were."""
-    return tokens is not None and any(chance is not None for chance in tokens.chances)
+    return any(chance is not None for chance in tokens.chances)
 
 
 def _styles(app: App[object]) -> dict[str, str]:

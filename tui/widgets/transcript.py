@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -280,8 +281,12 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
             self.scroll_to(y=view.virtual_region.y - offset, animate=False, immediate=True)
 
         self._is_moving = True
-        with self.app.batch_update():
-            yield
+        try:
+            with self.app.batch_update():
+                yield
+        except asyncio.CancelledError:
+            self._is_moving = False
+            raise
         self.call_after_refresh(go_back)
 
     async def grow(self, message_id: str, text: str) -> None:

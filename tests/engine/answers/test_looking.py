@@ -117,6 +117,13 @@ def test_an_answer_without_tokens_of_this_model_is_encoded_anew(ids):
     assert found.pieces == ["P", "", "ä", "r"]
 
 
+def test_tokens_of_another_model_that_say_nothing_are_none_of_this_answer():
+    model = fake.FakeModel("Paris.")
+    found, _ = look(Looker(model), ChatPrompt(messages=HELLO, answer_ids=[99_999]), read=True)
+    assert (found.at, found.ids, found.pieces) == (0, [], [])
+    assert found.candidates[0].id == ord("P")
+
+
 def test_what_cannot_be_looked_at_is_said(written):
     model, _, _ = written
     with pytest.raises(EngineError, match="No conversation"):

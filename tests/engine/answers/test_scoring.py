@@ -53,6 +53,12 @@ def test_a_text_shorter_than_a_window_is_refused(model):
         run(model, "short", 64)
 
 
+def test_a_vocabulary_alone_predicts_nothing(write_model, tmp_path):
+    vocabulary = load(Load(path=str(write_model(tmp_path / "tiny.gguf")), vocab_only=True), lambda *_: None)
+    with pytest.raises(EngineError, match="Only the vocabulary"):
+        run(vocabulary, TEXT, 64)
+
+
 def test_stopping_tells_what_was_scored_so_far(model):
     [scored] = run(model, TEXT, 64, Control(stopped=True))
     assert scored.tokens == 0

@@ -63,6 +63,7 @@ PROMPTS = {
     "openchat": "<s>GPT4 Correct User: Q1<|end_of_turn|>GPT4 Correct Assistant:",
     "gemma": "<s><start_of_turn>user\nQ1<end_of_turn>\n<start_of_turn>model\n",
     "gemma-4": "<s><|turn>user\nQ1<turn|>\n<|turn>model\n",
+    "phi-2": "<s>Instruct: Q1\nOutput:",
     "phi-3": "<s><|user|>\nQ1<|end|>\n<|assistant|>\n",
     "llama-3": (
         "<s><|start_header_id|>user<|end_header_id|>\n\nQ1<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
@@ -103,6 +104,7 @@ def test_which_of_mistrals_it_is_the_tokens_tell(tokens: list[str], family: str)
             "<s><start_of_turn>user\nS\n\nQ1<end_of_turn>\n<start_of_turn>model\nA1<end_of_turn>\n"
             "<start_of_turn>user\nQ2<end_of_turn>\n<start_of_turn>model\n",
         ),
+        ("phi-2", "<s>S\nInstruct: Q1\nOutput: A1\nInstruct: Q2\nOutput:"),
         (
             "phi-3",
             "<s><|system|>\nS<|end|>\n<|user|>\nQ1<|end|>\n<|assistant|>\nA1<|end|>\n"
@@ -197,6 +199,9 @@ def test_an_instruction_with_an_input() -> None:
         ("gemma-3-4b-it", "gemma"),
         ("gemma-2-9b", "completion"),
         ("Phi-3-mini-4k-instruct", "phi-3"),
+        ("phi-2.Q4_K_M.gguf", "phi-2"),
+        ("dolphin-2_6-phi-2", "chatml"),
+        ("stablelm-zephyr-3b.gguf", "zephyr"),
         ("Meta-Llama-3-8B-Instruct.gguf", "llama-3"),
         ("llama-2-7b.Q4_0.gguf", "completion"),
         ("llama-7b-q4.gguf", "completion"),

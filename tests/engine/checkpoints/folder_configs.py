@@ -303,6 +303,10 @@ MODELS = {
     "minicpm": ("MiniCPMForCausalLM", {"scale_emb": 3.0, "scale_depth": 0.4 * 2**0.5, "dim_model_base": 32}),
     "hunyuan-dense": ("HunYuanDenseV1ForCausalLM", {"head_dim": 32, "num_experts": 1}),
     "chatglm": ("GlmForCausalLM", {"partial_rotary_factor": 0.5, "attention_bias": True, "head_dim": 16}),
+    "stablelm": ("StableLmForCausalLM", {"use_qkv_bias": True}),
+    "phi2": ("PhiForCausalLM", {"hidden_act": "gelu_new", "partial_rotary_factor": 0.5}),
+    "starcoder2": ("Starcoder2ForCausalLM", {"norm_epsilon": 1e-5, "hidden_act": "gelu_pytorch_tanh"}),
+    "nemotron": ("NemotronForCausalLM", {"norm_eps": 1e-5, "hidden_act": "relu2", "head_dim": 16}),
     "glm4": ("Glm4ForCausalLM", {"partial_rotary_factor": 0.5, "attention_bias": True, "head_dim": 16}),
 }
 """Names in tiny_models.py, and what their config.json has beside the usual."""

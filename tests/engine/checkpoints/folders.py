@@ -100,6 +100,8 @@ NAMES = {
     "exaone4": GEMMA_2,
     "seed_oss": NORM_BEHIND,
     "gpt-oss": NORM_BEHIND | {"ffn_gate_inp": "mlp.router"},
+    "phi2": {"attn_output": "self_attn.dense", "ffn_up": "mlp.fc1", "ffn_down": "mlp.fc2"},
+    "starcoder2": {"ffn_up": "mlp.c_fc", "ffn_down": "mlp.c_proj"},
     "qwen2moe": QWEN_SHARED,
     "qwen35": QWEN35_LAYER,
     "qwen35moe": QWEN35_LAYER,
@@ -134,19 +136,26 @@ USUAL_EXPERT = {f"ffn_{part}": f"mlp.{{}}.{part}_proj" for part in ("gate", "up"
 OUTSIDE = {
     "token_embd.weight": "model.embed_tokens.weight",
     "output_norm.weight": "model.norm.weight",
+    "output_norm.bias": "model.norm.bias",
     "token_embd_norm.weight": "model.embedding_norm.weight",
     "per_layer_proj_norm.weight": "model.per_layer_projection_norm.weight",
     "per_layer_token_embd.weight": "model.embed_tokens_per_layer.weight",
     "per_layer_model_proj.weight": "model.per_layer_model_projection.weight",
     "output.weight": "lm_head.weight",
+    "output.bias": "lm_head.bias",
 }
+OUTSIDE_OTHERWISE = {
+    ("bailingmoe2", "token_embd.weight"): "model.word_embeddings.weight",
+    ("phi2", "output_norm.weight"): "model.final_layernorm.weight",
+    ("phi2", "output_norm.bias"): "model.final_layernorm.bias",
+}
+NORM_EPS = {"rms": "rms_norm_eps", "layer": "layer_norm_eps"}
 TURNED = "llama mistral3 smollm3 granite granitemoe arcee minicpm deepseek".split()
 
 
 def foreign_name(name: str, architecture: str) -> str:
     if not name.startswith("blk."):
-        is_bailings = architecture == "bailingmoe2" and name == "token_embd.weight"
-        return "model.word_embeddings.weight" if is_bailings else OUTSIDE[name]
+        return OUTSIDE_OTHERWISE.get((architecture, name), OUTSIDE[name])
     _, layer, part, *rest = name.split(".")
     names = LAYER | NAMES.get(architecture, {})
     whole = names.get(".".join([part, *rest]))
@@ -173,7 +182,7 @@ def write_folder(folder: Path, twin, write, name: str) -> Path:
         if architecture in TURNED and ("attn_q." in gguf_name or "attn_k." in gguf_name):
             heads = config.attention[0].n_heads if "attn_q" in gguf_name else config.attention[0].n_kv_heads
             values = write.from_rotary_order(values.reshape(len(values), -1), heads).reshape(values.shape)
-        if architecture in ("gemma", "gemma2", "gemma3") and gguf_name.endswith("norm.weight"):
+        if architecture in ("gemma", "gemma2", "gemma3", "nemotron") and gguf_name.endswith("norm.weight"):
             values = values - np.float32(1)
         values = values[:, None] if "shortconv.conv." in gguf_name else values
         if architecture in ("qwen35", "qwen35moe", "qwen3next"):
@@ -194,7 +203,7 @@ def write_folder(folder: Path, twin, write, name: str) -> Path:
         "num_attention_heads": config.attention[0].n_heads,
         "num_key_value_heads": max(attention.n_kv_heads for attention in config.attention),
         "num_hidden_layers": config.n_layers,
-        "layer_norm_eps" if config.architecture.norm == "layer" else "rms_norm_eps": 1e-5,
+        **({} if architecture in ("starcoder2", "nemotron") else {NORM_EPS[config.architecture.norm]: 1e-5}),
         "tie_word_embeddings": config.tied,
     }
     (folder / "config.json").write_text(json.dumps(values | options, default=list))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -13,24 +12,15 @@ from hypothesis import strategies as st
 from engine.checkpoints import open_checkpoint
 from engine.checkpoints.ggml import open_ggml
 from engine.errors import EngineError, ModelFileError, UnsupportedModelError
+from tests.engine.checkpoints.refusing import refused_by
 
 MEMORY_LIMIT = 4 << 20
 HEADER = ("n_vocab", "n_embd", "n_mult", "n_head", "n_layer", "n_rot", "ftype")
 
 
 def refused(path: Path, content: bytes, match: str, kind: type[EngineError] = ModelFileError) -> None:
-    """The file is refused with its name and this reason, and without memory for what it promises."""
     path.write_bytes(content)
-    tracemalloc.start()
-    try:
-        with pytest.raises(kind, match=match) as caught:
-            open_checkpoint(path)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert str(path) in caught.value.message
-    assert caught.value.hint
-    assert peak < MEMORY_LIMIT
+    refused_by(open_checkpoint, path, match, kind, MEMORY_LIMIT)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 from engine.checkpoints import open_checkpoint
 from engine.checkpoints.gguf import MAX_NAME_BYTES
 from engine.errors import EngineError, ModelFileError, UnsupportedModelError
+from tests.engine.checkpoints.refusing import refused_by
 
 UINT8, INT8, UINT16, INT16, UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY, UINT64, INT64, FLOAT64 = range(13)
 HUGE = [2**64 - 1, 2**63, 2**40, 2**30]
@@ -21,18 +21,8 @@ MEMORY_LIMIT = 1 << 20
 
 
 def refused(path: Path, content: bytes, match: str, kind: type[EngineError] = ModelFileError) -> None:
-    """The file is refused with its name and this reason, and without memory for what it promises."""
     path.write_bytes(content)
-    tracemalloc.start()
-    try:
-        with pytest.raises(kind, match=match) as caught:
-            open_checkpoint(path)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert str(path) in caught.value.message
-    assert caught.value.hint
-    assert peak < MEMORY_LIMIT + len(content)
+    refused_by(open_checkpoint, path, match, kind, MEMORY_LIMIT + len(content))
 
 
 @pytest.fixture

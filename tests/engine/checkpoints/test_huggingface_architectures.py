@@ -111,6 +111,16 @@ def test_the_factor_of_phis_long_contexts(tmp_path: Path, write) -> None:
     assert factor == pytest.approx(np.sqrt(1 + np.log(256 / 64) / np.log(64)))
 
 
+def test_the_window_of_starcoder_2(tmp_path: Path, write) -> None:
+    """Its GGUFs do not have it, since llama.cpp does without."""
+    twin = open_checkpoint(tiny_models.write_tiny(tmp_path / "twin.gguf", "starcoder2"))
+    folder = write_folder(tmp_path / "model", twin, write, "starcoder2")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"sliding_window": 16}))
+    model = open_checkpoint(folder)
+    assert [layer.window for layer in config_from_gguf(model.metadata, model.tensors).attention] == [16, 16]
+
+
 @pytest.mark.parametrize("name", ["mixtral", "qwen3moe"])
 def test_experts_convert_as_those_of_the_gguf(tmp_path: Path, write, decode, monkeypatch, name: str) -> None:
     """In pieces that begin and end amid an expert's rows."""
@@ -199,6 +209,7 @@ SLIDING = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers":
         ("hunyuan-moe", {"moe_topk": [2, 3]}, "layers have different experts .moe_topk."),
         ("llama", {"hidden_act": "gelu"}, "activation is 'gelu' .hidden_act., .* in a llama model"),
         ("gemma2", {"hidden_act": "gelu", "hidden_activation": "silu"}, "'silu' .hidden_activation., .* in a gemma2"),
+        ("nemotron", {"hidden_act": "relu"}, "activation is 'relu' .hidden_act., .* in a nemotron model"),
         ("gpt-oss", {"swiglu_limit": 10.0}, "activation has 10 .swiglu_limit.; only 7"),
         ("gemma2", {"query_pre_attn_scalar": 224}, "scaled by 224 .query_pre_attn_scalar.; only 32"),
         ("qwen2", SLIDING, "no more than 4 tokens .use_sliding_window., .* in a qwen2 model"),

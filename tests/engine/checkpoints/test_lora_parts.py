@@ -61,18 +61,22 @@ def nothing(name: str, rows: int, columns: int) -> dict[str, np.ndarray]:
     return pair | {f"{name}.lora_B.weight": pair[f"{name}.lora_B.weight"] * 0}
 
 
-SHIFTED = ("gemma", "gemma2", "gemma3", "qwen35", "qwen35moe", "qwen3next")
+SHIFTED = ("gemma", "gemma2", "gemma3", "qwen35", "qwen35moe", "qwen3next", "nemotron")
 """What has norms stored as what they exceed 1 by."""
 
 
-@pytest.mark.parametrize("name", [*SHIFTED, "gemma4", "gemma4-e", "gemma4-moe", "lfm2", "lfm2moe", "qwen3", "llama"])
+NOT_SHIFTED = ("gemma4", "gemma4-e", "gemma4-moe", "lfm2", "lfm2moe", "qwen3", "llama", "stablelm", "phi2")
+
+
+@pytest.mark.parametrize("name", [*SHIFTED, *NOT_SHIFTED])
 def test_norms_are_those_of_the_base_models_architecture(tmp_path: Path, write, name: str) -> None:
     base, architecture = tiny_models.write_tiny(tmp_path / "base.gguf", name), name.partition("-")[0]
     plain = values_of(open_checkpoint(base))
     norms = {key: values[::-1] for key, values in plain.items() if "norm" in key}
     assert len(norms) > 4
     tensors = {
-        foreign_name(key, architecture): values - np.float32(name in SHIFTED and "ssm_norm" not in key)
+        foreign_name(key, architecture): values
+        - np.float32(name in SHIFTED and key.endswith("norm.weight") and "ssm_norm" not in key)
         for key, values in norms.items()
     }
     output = next(key for key in plain if key.endswith("attn_output.weight"))
@@ -124,6 +128,9 @@ def test_vectors_whose_names_say_neither_weight_nor_bias(tmp_path: Path, write, 
         ("qwen3next", "blk.0.ssm_ba.weight", None, "layers.0.linear_attn.in_proj_ba"),
         ("qwen3next", "blk.0.ssm_out.weight", None, "layers.0.linear_attn.out_proj"),
         ("qwen35moe", "blk.1.ffn_up_exps.weight", 5, "layers.1.mlp.experts.5.up_proj"),
+        ("phi2", "blk.1.attn_output.weight", None, "layers.1.self_attn.dense"),
+        ("phi2", "blk.0.ffn_down.weight", None, "layers.0.mlp.fc2"),
+        ("starcoder2", "blk.0.ffn_up.weight", None, "layers.0.mlp.c_fc"),
     ],
 )
 def test_matrices_with_names_of_their_own(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import struct
-import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 from engine.checkpoints.rows import read_rows
 from engine.checkpoints.safetensors import MAX_HEADER_BYTES, read_safetensors
 from engine.errors import EngineError, ModelFileError, UnsupportedModelError
+from tests.engine.checkpoints.refusing import refused_by
 
 
 @pytest.fixture
@@ -48,17 +48,7 @@ def test_weights_come_out_wherever_they_lie(path: Path, padding: int) -> None:
 
 
 def refused(path: Path, match: str, kind: type[EngineError] = ModelFileError) -> None:
-    size = path.stat().st_size
-    tracemalloc.start()
-    try:
-        with pytest.raises(kind, match=match) as caught:
-            read_safetensors(path)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert str(path) in caught.value.message
-    assert caught.value.hint
-    assert peak < 20 * size + (1 << 20)
+    refused_by(read_safetensors, path, match, kind, 20 * path.stat().st_size + (1 << 20))
 
 
 @pytest.mark.parametrize("length", [2**64 - 1, 2**40, 2**30, MAX_HEADER_BYTES, 75])

@@ -6,7 +6,6 @@ import os
 import pickle
 import shutil
 import struct
-import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from engine.checkpoints.pickles import MAX_BYTES, UnsafePickleError, read_pickle
 from engine.checkpoints.rows import read_rows
 from engine.checkpoints.torch_zip import read_torch
 from engine.errors import EngineError, ModelFileError, UnsupportedModelError
+from tests.engine.checkpoints.refusing import refused_by
 
 DATA = Path(__file__).parents[2] / "data" / "pytorch"
 
@@ -90,17 +90,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def refused(path: Path, match: str, kind: type[EngineError] = ModelFileError) -> None:
-    size = path.stat().st_size
-    tracemalloc.start()
-    try:
-        with pytest.raises(kind, match=match) as caught:
-            read_torch(path)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert str(path) in caught.value.message
-    assert caught.value.hint
-    assert peak < size + (1 << 20)
+    refused_by(read_torch, path, match, kind, path.stat().st_size + (1 << 20))
 
 
 def write_pickle(write, path: Path, raw: bytes, **files: bytes) -> Path:

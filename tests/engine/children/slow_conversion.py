@@ -22,8 +22,8 @@ def slow(tensor):
     return dataclasses.replace(tensor, make_rows=make_rows)
 
 
-def open_slowly(path):
-    checkpoint = open_checkpoint(path)
+def open_slowly(path, base):
+    checkpoint = open_checkpoint(path, base)
     return dataclasses.replace(checkpoint, tensors={name: slow(t) for name, t in checkpoint.tensors.items()})
 
 

@@ -104,8 +104,3 @@ def prepare_activations():
 @pytest.fixture
 def quantize():
     return quantize_rows
-
-
-@pytest.fixture
-def dequantize_activations():
-    return dequantized

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.kernels.records import BLOCK_BYTES, CENTRED, CLAMPED, GELU, OUTPUTS_ONLY, RELU, SILU
+from engine.kernels.records import BLOCK_BYTES, CENTRED, CLAMPED, GELU, OUTPUTS_ONLY, SILU, SQUARED_RELU
 from engine.machine_code import step
 
 
@@ -57,14 +57,15 @@ def test_residual_norm_adds_norms_and_quantises(run_step, quantize, dim):
 @pytest.mark.parametrize("is_centred", [False, True])
 def test_norms_that_take_the_mean_away_and_none(run_step, quantize, dim, is_centred):
     x = padded(np.random.default_rng(4).standard_normal((3, dim), np.float32) + np.float32(2))
-    weight = padded(np.full((1, dim), 1.5, np.float32))
+    weight, bias = (padded(np.full((1, dim), value, np.float32)) for value in (1.5, 0.25))
+    both = np.concatenate([weight, bias])
     out, quant = np.ones_like(x), np.zeros((3, x.shape[1] // 32, BLOCK_BYTES), np.uint8)
-    how = [weight.ctypes.data, dim | CENTRED] if is_centred else [0, dim]
+    how = [both.ctypes.data, dim | CENTRED] if is_centred else [0, dim]
     where = [out.ctypes.data, out.strides[0], quant.ctypes.data, quant.strides[0]]
     before = x.copy()
     run_step(step("rows.residual_norm"), [x.ctypes.data, x.strides[0], 0, 0, 0, *how, EPS, *where], 3, n_tokens=3)
     its = before[:, :dim].astype(np.float64)
-    expected = norm(its - its.mean(1, keepdims=True), 1.5) if is_centred else its
+    expected = norm(its - its.mean(1, keepdims=True), 1.5) + 0.25 if is_centred else its
     np.testing.assert_allclose(out[:, :dim], expected, rtol=5e-6, atol=5e-7)
     assert not out[:, dim : -(-dim // 16) * 16].any()
     np.testing.assert_array_equal(x, before)
@@ -78,12 +79,17 @@ def test_residual_norm_without_a_place_only_adds(run_step):
     np.testing.assert_array_equal(x, expected)
 
 
-def test_norm_of_a_part_of_each_row(run_step):
+@pytest.mark.parametrize("n_parts", [1, 3])
+@pytest.mark.parametrize("is_centred", [False, True])
+def test_norms_of_parts_of_each_row(run_step, n_parts, is_centred):
     x = np.random.default_rng(9).standard_normal((3, 96), np.float32)
-    weight, before = np.linspace(0.5, 2, 48, dtype=np.float32), x.copy()
-    where = [x.ctypes.data + 4 * 16, x.strides[0], weight.ctypes.data, 48, bits(1e-5)]
-    run_step(step("rows.norm_part"), where, 3, n_tokens=3)
-    np.testing.assert_allclose(x[:, 16:64], norm(before[:, 16:64], weight), rtol=2e-6, atol=1e-7)
+    weight, before, width = np.linspace(0.5, 2, 48, dtype=np.float32), x.copy(), 48 // n_parts
+    sizes = [width | CENTRED if is_centred else width, bits(1e-5), n_parts]
+    run_step(step("rows.norm_parts"), [x.ctypes.data + 4 * 16, x.strides[0], weight.ctypes.data, *sizes], 3, n_tokens=3)
+    parts = before[:, 16:64].reshape(3, n_parts, width)
+    parts = parts - parts.mean(-1, keepdims=True) if is_centred else parts
+    expected = norm(parts, weight.reshape(n_parts, width)).reshape(3, 48)
+    np.testing.assert_allclose(x[:, 16:64], expected, rtol=5e-6, atol=5e-7)
     np.testing.assert_array_equal(np.delete(x, np.s_[16:64], 1), np.delete(before, np.s_[16:64], 1))
 
 
@@ -148,8 +154,8 @@ def gelu(x, up):
     return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) * up
 
 
-def relu(x, up):
-    return np.maximum(x, 0) * up
+def squared_relu(x, up):
+    return np.maximum(x, 0) ** 2 * up
 
 
 def clamped(x, up):
@@ -158,16 +164,20 @@ def clamped(x, up):
 
 
 @pytest.mark.parametrize("width", [32, 100])
-@pytest.mark.parametrize(("activation", "expected"), [(SILU, silu), (GELU, gelu), (CLAMPED, clamped), (RELU, relu)])
-def test_gate(run_step, quantize, width, activation, expected):
+@pytest.mark.parametrize("is_gated", [True, False])
+@pytest.mark.parametrize(
+    ("activation", "expected"), [(SILU, silu), (GELU, gelu), (CLAMPED, clamped), (SQUARED_RELU, squared_relu)]
+)
+def test_gate(run_step, quantize, width, is_gated, activation, expected):
     rng = np.random.default_rng(2)
     both = (rng.standard_normal((2, 2 * width)) * 20).astype(np.float32)
     source = np.pad(both, ((0, 0), (0, 64)))
     out = np.zeros((2, -(-width // 32) * 32), np.float32)
     quant = np.zeros((2, out.shape[1] // 32, BLOCK_BYTES), np.uint8)
-    parameters = [source.ctypes.data, source.strides[0], width, width, out.ctypes.data, out.strides[0]]
+    up_at = width if is_gated else 0
+    parameters = [source.ctypes.data, source.strides[0], up_at, width, out.ctypes.data, out.strides[0]]
     run_step(step("rows.gate"), [*parameters, quant.ctypes.data, quant.strides[0], activation], 2, n_tokens=2)
-    gates, up = both[:, :width].astype(np.float64), both[:, width:]
+    gates, up = both[:, :width].astype(np.float64), both[:, width:] if is_gated else 1
     np.testing.assert_allclose(out[:, :width], expected(gates, up), rtol=5e-6, atol=1e-5)
     assert not out[:, width:].any()
     np.testing.assert_array_equal(quant, quantize(out))

@@ -209,7 +209,7 @@ async def test_small_questions_are_answered_between_two_tokens(start: Start):
     assert (await client.tokenize("hé", with_pieces=False)).pieces == []
     assert await client.detokenize([104, 195, 169]) == "hé"
     assert await client.token_bytes([104, 195, 256]) == [b"h", b"\xc3", b"<s>"]
-    with pytest.raises(EngineError, match="Token 259 does not exist"):
+    with pytest.raises(EngineError, match="There is no token 259"):
         await client.detokenize([259])
     await until(client, is_token)
     assert client.alive

@@ -101,7 +101,7 @@ async def test_an_error_within_the_stream_is_told(scripted_server: ScriptedServe
 
 
 async def test_endless_output_is_cut_off(scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answer, "MAX_ANSWER_BYTES", 1000)
+    monkeypatch.setattr(answer, "MAX_ANSWER_CHARS", 1000)
     scripted_server.plays = [scripted_server.stream("abcdefghij", then="endless")]
     async with connected(scripted_server) as client:
         events = await collect(client, question())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 async def test_the_model_is_found_by_its_name_or_a_part_of_it(scripted_server: ScriptedServer) -> None:
-    models = [{"id": "/models/Big 70B.gguf"}, {"id": "org/small", "aliases": ["s"]}]
+    models = [{"id": "/models/Big 70B.gguf", "aliases": [{}, None]}, {"id": "org/small", "aliases": ["s"]}]
     scripted_server.pages["/v1/models"] = (200, {"data": models})
     scripted_server.plays = [scripted_server.stream("a", chunk(finish="stop"))]
     async with await RemoteClient.start(ServerConfig(base_url=scripted_server.url)) as client:
@@ -80,6 +80,14 @@ async def test_tokens_are_asked_of_the_server(scripted_server: ScriptedServer) -
         assert await client.detokenize([5, 6]) == "ab"
         del scripted_server.pages["/tokenize"]
         with pytest.raises(EngineError, match="404"):
+            await client.tokenize("ab")
+
+
+@pytest.mark.parametrize("tokens", [None, 5, "ab", [None], ["five"], [{}], [{"piece": "a"}], [[5]]])
+async def test_a_server_whose_tokens_are_none_does_not_tell_them(scripted_server: ScriptedServer, tokens: Any) -> None:
+    scripted_server.pages["/tokenize"] = (200, {"tokens": tokens})
+    async with connected(scripted_server) as client:
+        with pytest.raises(ServerError, match="does not tell tokens"):
             await client.tokenize("ab")
 
 

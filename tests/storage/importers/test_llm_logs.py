@@ -95,6 +95,16 @@ def test_attachments_fragments_and_usage_come_along(db: Database, tmp_path: Path
     assert (answered.prompt_tokens, answered.generated_tokens, answered.tokens_per_second) == (7, 40, 20.0)
 
 
+@pytest.mark.parametrize("options", ["{", "[1]", "[" * 100_000])
+def test_options_that_are_none_are_left_out(db: Database, tmp_path: Path, options: str) -> None:
+    logs = make(tmp_path / "logs.db", modern=False)
+    with closing(sqlite3.connect(logs)) as conn:
+        conn.execute("UPDATE responses SET options_json = ?", [options])
+        conn.commit()
+    (session_id, _) = import_file(db, logs).session_ids
+    assert [message.settings for message in all_messages(db, session_id)[1::2]] == [{}, {}]
+
+
 def test_a_second_import_adds_nothing(db: Database, tmp_path: Path) -> None:
     logs = make(tmp_path / "logs.db", modern=True)
     import_file(db, logs)

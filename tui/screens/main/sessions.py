@@ -36,6 +36,7 @@ class Sessions:
         self._switching = switching
         self._go_back = go_back
         self._interaction = interaction
+        pane.history = history
 
     async def list_changed(self, event: HistoryChanged) -> None:
         """Sessions were added, renamed, removed or moved."""
@@ -44,7 +45,7 @@ class Sessions:
     async def show(self) -> None:
         """Read the list anew."""
         session = self._conversation.session
-        await self._pane.show(self._history, session.id if session else None)
+        await self._pane.show(session.id if session else None)
 
     def begin(self) -> None:
         """Go to a new one."""
@@ -89,7 +90,7 @@ class Sessions:
             self._interaction.ask(RenameScreen(found.title), rename)
 
     async def _rename(self, session_id: str, title: str) -> None:
-        self._conversation.take_title(await self._history.rename(session_id, title))
+        self._conversation.take_changed(await self._history.rename(session_id, title))
         await self.show()
 
     def pin(self) -> None:
