@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .errors import SessionHeldError
 from .owners import Owner, is_alive, this_process
 from .rows import session_key
-from .transactions import writes
+from .transactions import reads, writes
 
 if TYPE_CHECKING:
     from sqlite_utils import Database as SqliteDatabase
@@ -27,6 +27,13 @@ def claim_session(db: SqliteDatabase, session_id: str, owner: Owner) -> Owner:
         [key, owner.id, owner.host, owner.pid, owner.process_started_s, time.time()],
     )
     return owner
+
+
+@reads
+def holder_of(db: SqliteDatabase, session_id: str) -> Owner | None:
+    """The running app that writes in a session; None where there is none, or no such session."""
+    row = db.execute("SELECT key FROM sessions WHERE id = ?", [session_id]).fetchone()
+    return None if row is None else _holder(db, row[0])
 
 
 @writes

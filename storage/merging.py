@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from .deletion import restore_session
 from .errors import NoSuchSessionError
 from .export import export_session
@@ -41,30 +43,47 @@ def take_session(db: SqliteDatabase, session_id: str) -> tuple[PortableSession, 
 
 
 @writes
-def merge_session(db: SqliteDatabase, session: PortableSession, deleted_utc: str | None = None) -> None:
+def merge_session(
+    db: SqliteDatabase,
+    session: PortableSession,
+    deleted_utc: str | None = None,
+    before: PortableSession | None = None,
+) -> None:
     """Store a session, or what is newer in it: its messages, its branch, its title and settings.
 
-    Messages that are only here stay. deleted_utc: when it was deleted, if it was. Raises ImportFileError where it is
-    not a tree.
+    Messages that are only here stay. deleted_utc: when it was deleted, if it was. before: the session as it was when
+    the other database took it over; what is still the same in it may have been changed here since, and stays. Raises
+    ImportFileError where it is not a tree.
     """
     row = db.execute("SELECT key FROM sessions WHERE id = ?", [session.id]).fetchone()
     if row is not None:
+        known = {message.id: _said(message) for message in before.messages} if before is not None else {}
         for message in session.messages:
-            _update(db, session.id, message)
+            if known.get(message.id) != _said(message):
+                _update(db, session.id, message)
     store_sessions(db, [session])
     if deleted_utc is not None:
         _mark_deleted(db, session.id, deleted_utc)
     if row is None:
         return
-    db.execute(
-        "UPDATE sessions SET title = ?, title_source = ?, model = ?, system = ?, settings = ?, template = ?, draft = ?"
-        " WHERE key = ?",
-        [*said_of_it(session), row[0]],
-    )
-    head = [message.id for message in session.messages if message.on_path]
-    if head:
-        key = db.execute("SELECT key FROM messages WHERE id = ?", [head[-1]]).fetchone()[0]
+    same = said_of_it(before) if before is not None else {}
+    for column, value in said_of_it(session).items():
+        if column not in same or same[column] != value:
+            # The columns are our own words.
+            db.execute(f"UPDATE sessions SET {column} = ? WHERE key = ?", [value, row[0]])
+    head = _head(session)
+    if head is not None and (before is None or head != _head(before)):
+        key = db.execute("SELECT key FROM messages WHERE id = ?", [head]).fetchone()[0]
         move_head(db, row[0], key)
+
+
+def _said(message: PortableMessage) -> PortableMessage:
+    """A message without its place among the others."""
+    return msgspec.structs.replace(message, on_path=False, shown=None)
+
+
+def _head(session: PortableSession) -> str | None:
+    return next((message.id for message in reversed(session.messages) if message.on_path), None)
 
 
 def _mark_deleted(db: SqliteDatabase, session_id: str, deleted_utc: str | None) -> None:

@@ -76,32 +76,30 @@ def store_sessions(db: SqliteDatabase, sessions: Sequence[PortableSession]) -> I
 
 def _insert_session(db: SqliteDatabase, session: PortableSession, session_id: str) -> int:
     created = session.created_utc or now_utc()
-    cursor = db.execute(
-        "INSERT INTO sessions (id, title, title_source, model, system, settings, template, draft, pinned, archived,"
-        " created_utc, updated_utc) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            session_id,
-            *said_of_it(session),
-            session.pinned,
-            session.archived,
-            created,
-            session.updated_utc or created,
-        ],
-    )
+    values = {
+        "id": session_id,
+        **said_of_it(session),
+        "pinned": session.pinned,
+        "archived": session.archived,
+        "created_utc": created,
+        "updated_utc": session.updated_utc or created,
+    }
+    places = ", ".join("?" * len(values))
+    cursor = db.execute(f"INSERT INTO sessions ({', '.join(values)}) VALUES ({places})", list(values.values()))
     return int(cursor.lastrowid or 0)
 
 
-def said_of_it(session: PortableSession) -> list[str | None]:
-    """What the columns title, title_source, model, system, settings, template and draft are to hold."""
-    return [
-        storable(session.title),
-        session.title_source,
-        storable(session.model),
-        storable(session.system),
-        settings_text(session.settings),
-        None if session.template is None else storable(session.template),
-        storable(session.draft),
-    ]
+def said_of_it(session: PortableSession) -> dict[str, str | None]:
+    """What a session's columns are to hold that say how it is called and how it goes on."""
+    return {
+        "title": storable(session.title),
+        "title_source": session.title_source,
+        "model": storable(session.model),
+        "system": storable(session.system),
+        "settings": settings_text(session.settings),
+        "template": None if session.template is None else storable(session.template),
+        "draft": storable(session.draft),
+    }
 
 
 def _add_messages(db: SqliteDatabase, session: int, source: PortableSession) -> int:

@@ -31,6 +31,7 @@ from storage.errors import (
 from storage.export import all_sessions_json, export_session, session_ids
 from storage.importers.storing import store_sessions
 from storage.merging import merge_session, session_of, take_session
+from storage.portable import PortableSession
 from tui.log import start_log
 from tui.services.shelter_folder import MEMORY, ShelterFolder
 
@@ -90,6 +91,7 @@ class Shelter:
     def __init__(self, folder: ShelterFolder, database: Database) -> None:
         self._folder = folder
         self._database = database
+        self._taken_in: dict[str, PortableSession] = {}
 
     @classmethod
     async def open(cls, path: Path) -> Shelter:
@@ -115,12 +117,18 @@ class Shelter:
         for session_id in await _sessions_of(real, arguments):
             if not await self.holds((session_id,)):
                 await self._database.call(merge_session, await real.call(export_session, session_id))
+                self._taken_in[session_id] = await self._database.call(export_session, session_id)
 
     async def call(self, real: Database, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Run a function of the storage package on what is here, and on the database where both must agree.
 
         Raises StorageError where the database refuses it; nothing has changed then.
         """
+        if function is claims.claim_session:
+            # Here is nobody else who could hold it.
+            holder = await real.call(claims.holder_of, arguments[0])
+            if holder is not None and holder.id != arguments[1].id:
+                return holder
         if function in IN_BOTH and await _sessions_of(real, arguments):
             # Another app may have deleted it there.
             with suppress(NoSuchSessionError, NoSuchMessageError):
@@ -130,11 +138,12 @@ class Shelter:
     async def give_back(self, real: Database) -> None:
         """Store what is here in the database. Raises StorageError when that cannot be; the rest then stays here.
 
-        What was deleted goes too, as deleted: it can still be brought back.
+        What was deleted goes too, as deleted: it can still be brought back. What others have changed there meanwhile
+        stays where it was not changed here, like an answer that another app has ended.
         """
         for session_id in [*await self._database.call(session_ids), *await self._database.call(deleted_sessions)]:
             session, deleted_utc = await self._database.call(take_session, session_id)
-            await real.call(merge_session, session, deleted_utc)
+            await real.call(merge_session, session, deleted_utc, self._taken_in.get(session_id))
             await self._database.call(purge_session, session_id)
 
     async def rescue(self) -> Path | None:
