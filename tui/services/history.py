@@ -133,10 +133,16 @@ class History:
         """Bring the session back that was deleted last; None when there is none."""
         while self._deleted:
             session_id = self._deleted.pop()
-            # Another app may have forgotten it meanwhile.
-            with suppress(NoSuchSessionError):
+            try:
                 await self._store.call(deletion.restore_session, session_id)
-                return session_id
+            except NoSuchSessionError:
+                # Another app has forgotten it meanwhile.
+                continue
+            except StorageError:
+                # It is still there to be brought back.
+                self._deleted.append(session_id)
+                raise
+            return session_id
         return None
 
     async def rename(self, session_id: str, title: str) -> Session:
