@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import DatabaseAccessError, ForeignDatabaseError
-from .held_files import connect
+from .errors import DatabaseAccessError, DatabaseBusyError, ForeignDatabaseError, translate
+from .held_files import connect, unheld
 from .lean_import import sqlite_database_class
 from .migrations import check_current, check_readable, copy_database, migrate
 from .transactions import translated
@@ -25,12 +26,16 @@ def open_database(path: Path | str, *, read_only: bool = False) -> SqliteDatabas
 
     Raises NewerDatabaseError, ForeignDatabaseError, CorruptDatabaseError, StrayLogError, ReadOnlyDatabaseError,
     DiskFullError, DatabaseBusyError or DatabaseAccessError, each with what to do. read_only: only look, which also
-    works where nothing can be written; the database must be there and of this schema.
+    works where nothing can be written; the database must be there and of this schema. Links are followed, as SQLite
+    does: its log lies beside the file itself.
     """
     database_class = sqlite_database_class()
-    file = Path(path)
+    file = Path(os.path.realpath(path))
     with translated(str(file)):
         try:
+            if not read_only:
+                # Not the folder to which a link leads: it may be of a disk that is not there.
+                Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             conn = _connect_read_only(file) if read_only else _connect(file)
         except OSError as error:
             raise DatabaseAccessError(f"{file} cannot be opened: {error.strerror or error}.") from error
@@ -38,7 +43,6 @@ def open_database(path: Path | str, *, read_only: bool = False) -> SqliteDatabas
 
 
 def _connect(file: Path) -> sqlite3.Connection:
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if file.exists():
         check_readable(file)
     else:
@@ -71,10 +75,16 @@ def _connect_read_only(file: Path) -> sqlite3.Connection:
     conn = connect(file, "mode=ro", timeout_s=BUSY_TIMEOUT_S)
     try:
         conn.execute("PRAGMA user_version").fetchone()
-    except sqlite3.OperationalError:
-        # A log of its own cannot be made there; then nobody else can be writing either.
+    except sqlite3.OperationalError as error:
         conn.close()
-        conn = connect(file, "mode=ro&immutable=1", timeout_s=BUSY_TIMEOUT_S)
+        if isinstance(translate(error, str(file)), DatabaseBusyError):
+            raise
+        with unheld(file) as is_unlocked:
+            if not is_unlocked:
+                # A connection that knows of no locks would take those of the others away with it.
+                raise
+            # A log of its own cannot be made there; then nobody else can be writing either.
+            conn = connect(file, "mode=ro&immutable=1", timeout_s=BUSY_TIMEOUT_S)
     except BaseException:
         conn.close()
         raise

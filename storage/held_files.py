@@ -16,7 +16,8 @@ from pathlib import Path
 _File = tuple[int, int]
 
 _held: Counter[_File] = Counter()
-_lock = threading.Lock()
+# In the block of unheld, its thread may connect.
+_lock = threading.RLock()
 
 
 class HoldingConnection(sqlite3.Connection):

@@ -61,8 +61,10 @@ def _header(path: Path) -> bytes:
 
 
 def _has_log(path: Path) -> bool:
-    wal = path.with_name(path.name + "-wal")
-    return wal.exists() and wal.stat().st_size > 0
+    try:
+        return path.with_name(path.name + "-wal").stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def check_current(conn: sqlite3.Connection, path: Path) -> None:

@@ -152,6 +152,44 @@ def test_a_log_of_the_database_before_does_no_harm_to_a_restored_backup(path: Pa
         assert len(search(db, "danube")) == 1
 
 
+def test_the_log_is_looked_for_where_a_link_to_the_database_leads(path: Path, tmp_path: Path) -> None:
+    link = tmp_path / "home" / "sessions.db"
+    with closing(open_database(path)) as db:
+        fill(db)
+        log = path.with_name("sessions.db-wal").read_bytes()
+        backup(db, tmp_path / "copy.db")
+    (tmp_path / "copy.db").replace(path)
+    path.with_name("sessions.db-wal").write_bytes(log)
+    link.parent.mkdir()
+    link.symlink_to(path)
+    with pytest.raises(StrayLogError):
+        open_database(link)
+
+
+def test_where_a_link_leads_nowhere_no_empty_database_is_made(path: Path, tmp_path: Path) -> None:
+    path.symlink_to(tmp_path / "disk" / "sessions.db")
+    with pytest.raises(DatabaseAccessError, match="cannot be opened"):
+        open_database(path)
+    assert not (tmp_path / "disk").exists()
+
+
+def test_a_log_that_another_app_removes_meanwhile_is_no_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(open_database(path)) as db:
+        fill(db)
+    path.with_name("sessions.db-wal").touch()
+    look = Path.stat
+
+    def look_last(file: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        found = look(file, follow_symlinks=follow_symlinks)
+        if file.name.endswith("-wal"):
+            file.unlink()
+        return found
+
+    monkeypatch.setattr(Path, "stat", look_last)
+    with closing(open_database(path)) as db:
+        assert len(list_sessions(db)) == 1
+
+
 def test_a_log_is_taken_for_the_database_s_own_from_its_first_moment(path: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.db"
     with closing(open_database(path)) as db:
@@ -291,6 +329,28 @@ def test_a_locked_database_is_said_to_be_in_use(db: SqliteDatabase, path: Path) 
             set_draft(db, session_id, "x")
         assert get_session(db, session_id).draft == ""
     set_draft(db, session_id, "x")
+
+
+def test_a_locked_database_is_not_read_without_its_log(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.connections.BUSY_TIMEOUT_S", 0.01)
+    with closing(open_database(path)) as db:
+        fill(db)
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("SELECT count(*) FROM sessions").fetchone()
+        with pytest.raises(DatabaseBusyError):
+            open_database(path, read_only=True)
+
+
+def test_what_is_open_here_is_never_read_without_locks(public_folder: Path) -> None:
+    path = public_folder / "sessions.db"
+    with closing(open_database(path)) as db:
+        fill(db)
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        path.chmod(0o444)
+        path.with_name("sessions.db-wal").chmod(0)
+        with unprivileged(), pytest.raises(DatabaseAccessError):
+            open_database(path, read_only=True)
 
 
 def test_a_backup_is_one_whole_file(db: SqliteDatabase, path: Path, tmp_path: Path) -> None:
