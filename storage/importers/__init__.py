@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import msgspec
 
 from ..errors import ImportFileError
+from ..held_files import unheld
 from ..portable import PortableSession
 from ..records import format_utc
 from . import chatgpt, llm_logs, own_json
@@ -50,6 +51,9 @@ def read_sessions(path: Path, stream: BinaryIO | None = None) -> tuple[list[Port
     """Read the sessions of a file, and how many could not be read; raises ImportFileError."""
     try:
         with _at_rest(path, stream) as file:
+            with unheld(file) as may_open:
+                if not may_open:
+                    raise ImportFileError(f"{path} is a database, but not one that the llm tool logs to.")
             with file.open("rb") as opened:
                 start = opened.read(len(_SQLITE))
             if start == _SQLITE:

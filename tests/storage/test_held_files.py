@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from storage.database import Database, check, open_database
-from storage.errors import ForeignDatabaseError, NewerDatabaseError
+from storage.errors import ForeignDatabaseError, ImportFileError, NewerDatabaseError
+from storage.importers import import_file
 from storage.search import search
 from storage.sessions import list_sessions
 from tests.storage.filling import fill
@@ -65,6 +66,18 @@ async def test_nothing_is_lost_after_what_could_only_be_read_is_opened_to_write(
     with closing(open_database(path)) as db:
         assert check(db) == []
         assert len(list_sessions(db)) == 5
+
+
+def test_nothing_is_lost_when_the_database_itself_is_to_be_imported(path: Path) -> None:
+    with closing(open_database(path)) as db:
+        fill(db)
+        with pytest.raises(ImportFileError, match="not one that the llm tool logs to"):
+            import_file(db, path)
+        fill_elsewhere(path)
+        fill(db)
+        fill_elsewhere(path)
+    with closing(open_database(path)) as db:
+        assert len(list_sessions(db)) == 4
 
 
 def test_what_is_open_here_and_was_migrated_elsewhere_is_still_refused(path: Path) -> None:
