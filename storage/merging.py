@@ -10,7 +10,7 @@ from .deletion import restore_session
 from .errors import NoSuchSessionError
 from .export import export_session
 from .importers.storing import said_of_it, store_sessions, update_message
-from .nodes import move_head
+from .nodes import leaf_under, move_head
 from .portable import PortableMessage, PortableSession, stored_message
 from .transactions import reads, writes
 
@@ -74,7 +74,7 @@ def merge_session(
     head = _head(session)
     if head is not None and (before is None or head != _head(before)):
         key = db.execute("SELECT key FROM messages WHERE id = ?", [head]).fetchone()[0]
-        move_head(db, row[0], key)
+        move_head(db, row[0], leaf_under(db, key))
 
 
 def _said(message: PortableMessage) -> PortableMessage:

@@ -12,7 +12,7 @@ import msgspec
 from ..answer_tokens import keep_tokens
 from ..errors import ImportFileError
 from ..ids import from_bytes
-from ..nodes import BRANCH, head_of, insert, keep_unfinished, move_head, show
+from ..nodes import BRANCH, head_of, insert, keep_unfinished, leaf_under, move_head, show
 from ..owners import this_owner
 from ..portable import PortableMessage, PortableSession, stored_message
 from ..records import Message, now_utc
@@ -246,7 +246,8 @@ def _choose_head(
     head = keys[ends[-1] if ends else source.messages[-1].id]
     if before is not None:
         goes_on = db.execute(f"{BRANCH} SELECT 1 FROM branch WHERE key = ?", [head, before]).fetchone()
-        head = head if goes_on else before
+        # What the file has under it is shown with it.
+        head = head if goes_on else leaf_under(db, before)
     move_head(db, session, head)
 
 

@@ -87,6 +87,13 @@ def test_a_session_that_went_another_way_here_keeps_its_way(db: Database, file: 
     assert json.loads(exported)["sessions"][0]["messages"][-1]["id"] == "c"
 
 
+def test_what_a_file_has_behind_the_end_of_the_way_here_is_shown_with_it(db: Database, file: Path) -> None:
+    messages = [message("q", None), message("a", "q"), message("b", "a"), message("other", None, on_path=True)]
+    import_file(db, write(file, {"id": "s", "messages": messages[:2]}))
+    import_file(db, write(file, {"id": "s", "messages": messages}))
+    assert shown(db, "s") == ["I am q", "I am a", "I am b"]
+
+
 def test_two_sessions_with_the_same_messages_stay_two(db: Database, file: Path) -> None:
     sessions = [{"id": name, "messages": [message("a", None), message("b", "a")]} for name in ("s", "t")]
     assert import_file(db, write(file, sessions)).n_new == 2
