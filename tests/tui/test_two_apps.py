@@ -7,6 +7,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 from engine.protocol import Generate
 from storage import claims, deletion, sessions, tree
 from storage.database import open_database
@@ -50,13 +52,14 @@ async def test_what_is_typed_in_a_session_that_another_app_deletes_is_kept(stage
     db.close()
 
 
-async def test_attaching_the_database_itself_does_not_take_its_locks_away(stage: Stage) -> None:
+@pytest.mark.parametrize(("command", "told"), [("attach", "is not text in UTF-8"), ("model", "is no model file")])
+async def test_naming_the_database_itself_does_not_take_its_locks_away(stage: Stage, command: str, told: str) -> None:
     database = user_paths().database
     come_and_go = "import sys; from storage.database import open_database; open_database(sys.argv[1]).close()"
     async with stage.ready() as play:
         await play.ask("question")
-        await play.press(*f"/attach {database}", "enter")
-        await play.until_told("is not text in UTF-8")
+        await play.press(*f"/{command} {database}", "enter")
+        await play.until_told(told)
         subprocess.run([sys.executable, "-c", come_and_go, database], check=True)
         assert database.with_name(f"{database.name}-wal").exists()
 

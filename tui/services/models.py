@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import NEEDS_BASE, EngineError
+from engine.errors import NEEDS_BASE, EngineError, ModelFileError
 from engine.protocol import Load
 from engine.remote.config import ServerConfig
+from storage.held_files import unheld
 from tui.bases import base_of, read_bases, remember_base
 from tui.messages import FetchEnded, Post
 from tui.model_choice import choose_model, model_load, remember_model
@@ -72,6 +74,7 @@ class Models:
 
         base = base_of(path, self._paths)
         try:
+            _refuse_database(path)
             if base is None:
                 open_checkpoint(path)
             else:
@@ -146,4 +149,14 @@ class Models:
 def _check(path: Path) -> None:
     from engine.checkpoints import check_kind
 
+    _refuse_database(path)
     check_kind(path)
+
+
+def _refuse_database(path: Path) -> None:
+    """Raise ModelFileError for what must not be opened and closed here."""
+    from engine.checkpoints.opening import CHOOSE
+
+    with suppress(OSError), unheld(path) as may_open:
+        if not may_open:
+            raise ModelFileError(f"{path} is no model file that is known here.", CHOOSE)
