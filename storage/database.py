@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 from .connections import backup, check, data_version, open_database
 from .errors import DatabaseAccessError
 from .reader import Reader
-from .transactions import translated
+from .transactions import has_moved, translated
 
 if TYPE_CHECKING:
     from sqlite_utils import Database as SqliteDatabase
@@ -111,9 +111,11 @@ class Database:
         db, self._db = self._db, None
         if db is None:
             return
-        # Another app may be reading, or the disk be full; the log stays then and is as good as the file.
+        # Another app may be reading, or the disk be full; the log stays then and is as good as the file. Beside a file
+        # that was moved, the log may be another's by now.
         with suppress(sqlite3.Error):
-            db.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if not has_moved(db):
+                db.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         db.close()
 
     def _opened(self) -> SqliteDatabase:

@@ -107,6 +107,17 @@ class DatabaseBusyError(StorageError):
     hint = "Close the other program, or try again in a moment."
 
 
+class DatabaseMovedError(DatabaseAccessError):
+    """The file was moved or removed, or another one was put in its place, while it was open."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path} was moved, or another file was put in its place, while it was in use.",
+            "Put it back, or close llm-tui everywhere and start it again.",
+        )
+        self.path = path
+
+
 class NoSuchSessionError(StorageError):
     """There is no session with this id."""
 

@@ -24,10 +24,21 @@ class HoldingConnection(sqlite3.Connection):
     """A connection whose file counts as open until it is closed."""
 
     _file: _File | None = None
+    _path = Path()
 
-    def hold(self, file: _File) -> None:
+    def hold(self, file: _File, path: Path) -> None:
         """Let go of a file that is held when this is closed."""
-        self._file = file
+        self._file, self._path = file, path
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether the open file is not in its place any more: what is written in it, nobody finds."""
+        try:
+            return self._file is not None and self._path.stat().st_ino != self._file[1]
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
 
     def close(self) -> None:
         """Close it, and let go of the file."""
@@ -53,7 +64,7 @@ def connect(path: Path, parameters: str = "", *, timeout_s: float) -> sqlite3.Co
     except BaseException:
         _let_go(file)
         raise
-    conn.hold(file)
+    conn.hold(file, path.absolute())
     return conn
 
 

@@ -8,13 +8,15 @@ from contextlib import contextmanager, suppress
 from functools import wraps
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
-from .errors import translate
+from .errors import DatabaseMovedError, translate
+from .held_files import HoldingConnection
 
 if TYPE_CHECKING:
     from sqlite_utils import Database as SqliteDatabase
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_TO_WRITE = "BEGIN IMMEDIATE"
 Function = Callable[Concatenate["SqliteDatabase", P], R]
 
 
@@ -29,7 +31,7 @@ def writes(function: Function[P, R]) -> Function[P, R]:
     The lock is taken at once (IMMEDIATE): a transaction that starts by reading could not wait for another app's write
     any more and would fail.
     """
-    return _transactional(function, "BEGIN IMMEDIATE")
+    return _transactional(function, _TO_WRITE)
 
 
 def _transactional(function: Function[P, R], begin: str) -> Function[P, R]:
@@ -42,11 +44,16 @@ def _transactional(function: Function[P, R], begin: str) -> Function[P, R]:
 
 
 @contextmanager
-def transaction(db: SqliteDatabase, begin: str = "BEGIN IMMEDIATE") -> Iterator[None]:
-    """Commit at the end of the block, or take back all of it; inside another transaction, become part of that one."""
+def transaction(db: SqliteDatabase, begin: str = _TO_WRITE) -> Iterator[None]:
+    """Commit at the end of the block, or take back all of it; inside another transaction, become part of that one.
+
+    Raises DatabaseMovedError rather than write what nobody would find.
+    """
     if db.conn.in_transaction:
         yield
         return
+    if begin == _TO_WRITE and has_moved(db):
+        raise DatabaseMovedError(database_path(db))
     try:
         db.conn.execute(begin)
         try:
@@ -57,6 +64,11 @@ def transaction(db: SqliteDatabase, begin: str = "BEGIN IMMEDIATE") -> Iterator[
                 db.conn.execute("ROLLBACK")
     except sqlite3.Error as error:
         raise translate(error, database_path(db)) from error
+
+
+def has_moved(db: SqliteDatabase) -> bool:
+    """Whether the database's file is not in its place any more."""
+    return isinstance(db.conn, HoldingConnection) and db.conn.has_moved
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.database import Database, check, open_database
-from storage.errors import ForeignDatabaseError, ImportFileError, NewerDatabaseError
+from storage.database import Database, backup, check, open_database
+from storage.errors import DatabaseMovedError, ForeignDatabaseError, ImportFileError, NewerDatabaseError
 from storage.importers import import_file
 from storage.search import search
 from storage.sessions import list_sessions
@@ -94,3 +94,28 @@ def test_what_is_closed_again_is_looked_at_as_before(path: Path) -> None:
     path.write_bytes(other)
     with pytest.raises(ForeignDatabaseError):
         open_database(path)
+
+
+async def test_nothing_is_written_in_a_file_that_another_one_has_taken_the_place_of(path: Path, tmp_path: Path) -> None:
+    database = await Database.open(path)
+    await database.call(fill)
+    await database.call(backup, tmp_path / "copy.db")
+    log = path.with_name(f"{path.name}-wal")
+    before = log.read_bytes()
+    (tmp_path / "copy.db").replace(path)
+    with pytest.raises(DatabaseMovedError):
+        await database.call(fill)
+    assert len(await database.call(list_sessions)) == 1
+    await database.close()
+    # It may belong to an app that has opened the new file by now.
+    assert log.read_bytes() == before
+
+
+def test_a_file_that_was_moved_and_put_back_is_written_again(path: Path, tmp_path: Path) -> None:
+    with closing(open_database(path)) as db:
+        path.rename(tmp_path / "moved.db")
+        with pytest.raises(DatabaseMovedError):
+            fill(db)
+        (tmp_path / "moved.db").rename(path)
+        fill(db)
+        assert len(list_sessions(db)) == 1

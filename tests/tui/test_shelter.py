@@ -18,7 +18,7 @@ from engine.kept_caches import kept_file
 from storage import answers, deletion, sessions, tree
 from storage.database import open_database
 from storage.deletion import delete_session, deleted_sessions, purge_deleted, restore_session
-from storage.errors import DatabaseBusyError, DiskFullError, ReadOnlyDatabaseError, StorageError
+from storage.errors import DatabaseBusyError, DatabaseMovedError, DiskFullError, ReadOnlyDatabaseError, StorageError
 from storage.export import all_sessions_json
 from storage.importers import import_file
 from tests.tui.conftest import Stage
@@ -291,6 +291,25 @@ async def test_what_is_still_in_memory_at_the_end_is_in_a_file(
         assert import_file(db, store.rescued).session_ids == [session.id]
         assert tree.path(db, session.id)[-1].message.content == LONG
         assert "".join(all_sessions_json(db)) == store.rescued.read_text()
+
+
+async def test_what_is_said_after_the_database_was_replaced_is_in_a_file(
+    tmp_path: Path, told: list[StorageError | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = tmp_path / "data" / "sessions.db"
+    store = Store(told.append)
+    await store.open(path)
+    session_id = await begin(store)
+    open_database(tmp_path / "other.db").close()
+    (tmp_path / "other.db").replace(path)
+    await store.call(tree.append_message, session_id, None, "user", "said meanwhile")
+    assert [type(error) for error in told] == [DatabaseMovedError]
+    await store.close()
+    assert store.rescued is not None
+    with closing(open_database(tmp_path / "another.db")) as db:
+        import_file(db, store.rescued)
+        assert [message.content for message in tree.all_messages(db, session_id)] == ["short", "said meanwhile"]
 
 
 async def test_what_is_still_in_memory_is_in_a_file_also_where_nobody_knows_the_home(
