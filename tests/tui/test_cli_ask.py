@@ -8,17 +8,22 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from engine.protocol import Sampling, Token
 from storage import tree
 from storage.answer_tokens import answer_tokens
 from storage.database import open_database
+from storage.transactions import transaction
 from tests.tui.conftest import CLI_ENGINE
+from tui.commands.ask_session import AskSession
 from tui.paths import user_paths
+from tui.services.answer import Answer
 
 Cli = Callable[..., Any]
 
@@ -133,6 +138,22 @@ def test_the_tokens_of_a_kept_answer_are_there_for_tints(cli: Cli, model: Path) 
     assert list(kept.ids) == list(range(7))
     assert list(kept.lengths) == [len(word) for word in ("Paris", " is", " the", " capital", ".\x1b[31m", " Yes", ".")]
     assert list(kept.chances) == [pytest.approx(math.exp(-0.5), abs=0.01)] * 7
+
+
+def test_an_answer_goes_on_while_the_database_is_in_use(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.connections.BUSY_TIMEOUT_S", 0.01)
+    written = Answer("")
+    written.add(Token(request_id="", id=1, text="Paris", logprob=0.0))
+    session = AskSession.new(model="m", system="", sampling=Sampling(), template=None, text="Capital?")
+    with closing(open_database(user_paths().database)) as other:
+        with session:
+            session.ask("Capital?", "m", Sampling())
+            with transaction(other):
+                session.keep(written)
+            session.finish(written, None, "stopped")
+            other.execute("BEGIN IMMEDIATE")
+        other.execute("ROLLBACK")
+        assert [step.message.content for step in tree.path(other, session.id)] == ["Capital?", "Paris"]
 
 
 def test_without_save_nothing_is_stored(cli: Cli, model: Path, home: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -11,7 +12,7 @@ import msgspec
 from engine.protocol import ChatMessage, Finished, Sampling
 from storage import answers, claims, owners, sessions, tree
 from storage.database import open_database
-from storage.errors import SessionHeldError
+from storage.errors import SessionHeldError, StorageError
 from storage.records import FinalState, Message, Session, pack_token_ids
 from tui.paths import user_paths
 from tui.services.answer import CHECKPOINT_PERIOD_S, Answer, sampling_of, state_after
@@ -70,7 +71,9 @@ class AskSession:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        claims.release_session(self._db, self.id, self._owner)
+        # What cannot be given back now ends with this process.
+        with suppress(StorageError):
+            claims.release_session(self._db, self.id, self._owner)
         self._db.close()
 
     @property
@@ -114,10 +117,11 @@ class AskSession:
         return time.monotonic() - self._kept_s >= CHECKPOINT_PERIOD_S
 
     def keep(self, written: Answer) -> None:
-        """Store what is written so far."""
+        """Store what is written so far; where that cannot be at the moment, the answer goes on all the same."""
         if self._answer is not None:
             ids = written.ids
-            answers.checkpoint_answer(self._db, self._answer.id, written.content, pack_token_ids(ids), len(ids))
+            with suppress(StorageError):
+                answers.checkpoint_answer(self._db, self._answer.id, written.content, pack_token_ids(ids), len(ids))
             self._kept_s = time.monotonic()
 
     def finish(self, written: Answer, finished: Finished | None, without: FinalState) -> None:
