@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.protocol import Generate, Sampling
-from storage import sessions
+from storage import answers, sessions
 from storage.database import open_database
+from storage.errors import CorruptDatabaseError
 from tests.tui.test_engine_trouble import engine_pids
 from tui.paths import user_paths
 from tui.screens.main.palette_commands import main_commands
+from tui.widgets.prompt_box import PromptBox
 from tui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
@@ -47,6 +49,20 @@ async def test_an_earlier_message_is_edited_and_nothing_is_lost(stage: Stage) ->
         await play.until_shown("1/2")
     async with stage.ready(continue_last=True) as play:
         await play.until(lambda: said(play) == ["first", "One.", "second", "Two."])
+
+
+async def test_what_is_stored_and_cannot_be_answered_is_not_in_the_box_to_be_sent_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise CorruptDatabaseError("sessions.db", "a page of it is lost")
+
+    async with stage.ready() as play:
+        monkeypatch.setattr(answers, "begin_answer", refuse)
+        await play.press(*"once", "enter")
+        await play.until_told("a page of it is lost")
+        await play.until(lambda: said(play) == ["once"])
+        await play.until(lambda: not play.app.screen.query_one(PromptBox).text)
 
 
 async def test_an_answer_is_corrected_and_the_conversation_goes_on_from_there(stage: Stage) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from engine.protocol import ChatPrompt, Sampling
 from storage import answers, sessions, tree
@@ -138,10 +139,15 @@ class Conversation:
     async def _answer_waiting(self) -> None:
         async with self._open.lock:
             if (path := self._writing.take_waiting()) is not None:
-                try:
+                with self._trouble_told():
                     await self._writing.begin(path)
-                except StorageError as error:
-                    self._post(Trouble(reason(error)))
+
+    @contextmanager
+    def _trouble_told(self) -> Iterator[None]:
+        try:
+            yield
+        except StorageError as error:
+            self._post(Trouble(reason(error)))
 
     def tell_candidates(self, n_candidates: int) -> None:
         """Have so many candidates told while an answer is written."""
@@ -163,10 +169,12 @@ class Conversation:
             session = self.session or await self._open.create(first_line(text))
             await self._store.call(tree.append_message, session.id, self._open.head_id, "user", text)
             self._drafts.clear()
-            await self._saving.save()
-            await self._open.show()
-            self._post(HistoryChanged())
-            await self._writing.begin(self.path)
+            # It is said now: what goes wrong from here on is no reason to say it again.
+            with self._trouble_told():
+                await self._saving.save()
+                await self._open.show()
+                self._post(HistoryChanged())
+                await self._writing.begin(self.path)
         return True
 
     async def answer_again(self, message_id: str | None = None) -> bool:
@@ -190,10 +198,11 @@ class Conversation:
                 return False
             self._claim.check(self._open.id)
             message = await self._store.call(tree.edit_message, message_id, text)
-            await self._open.show()
-            self._post(HistoryChanged())
-            if message.role == "user":
-                await self._writing.begin(self.path)
+            with self._trouble_told():
+                await self._open.show()
+                self._post(HistoryChanged())
+                if message.role == "user":
+                    await self._writing.begin(self.path)
         return True
 
     async def fork(self, message_id: str | None = None) -> None:
