@@ -77,6 +77,21 @@ def merge_session(
         move_head(db, row[0], leaf_under(db, key))
 
 
+@writes
+def store_left_session(db: SqliteDatabase, session: PortableSession, before: dict[str, str | None] | None) -> None:
+    """Store what is new in a session that was left, as an import would, and how it is called and goes on by now.
+
+    before: what said_of_it told when the other database took it over, None where it began there; what has changed
+    here since stays.
+    """
+    store_sessions(db, [session])
+    for column, value in said_of_it(session).items():
+        if before is not None and value != before[column]:
+            # The columns are our own words.
+            sql = f"UPDATE sessions SET {column} = ? WHERE id = ? AND {column} IS ?"
+            db.execute(sql, [value, session.id, before[column]])
+
+
 def _said(message: PortableMessage) -> PortableMessage:
     """A message without its place among the others."""
     return msgspec.structs.replace(message, on_path=False, shown=None)

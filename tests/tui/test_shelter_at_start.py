@@ -32,6 +32,7 @@ async def say_and_die() -> None:
     answer = await store.call(answers.begin_answer, session_id, head, model="m", settings={}, seed=None)
     await store.call(fill_disk)
     await store.call(answers.checkpoint_answer, answer.id, "cut " * 20_000, None, 1)
+    await store.call(sessions.set_draft, session_id, "not sent")
     print(session_id, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -113,6 +114,8 @@ async def test_what_a_killed_app_had_in_memory_is_stored_at_the_next_start(tmp_p
     command = [sys.executable, "-c", KILLED, str(path)]
     session_id = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     assert [content for _, content, _ in stored(path, session_id)] == ["short", ""]
+    with closing(open_database(path)) as db:
+        sessions.rename_session(db, session_id, "Renamed since")
     other = Store(lambda error: None)
     await other.open(tmp_path / "other.db")
     await other.close()
@@ -120,6 +123,8 @@ async def test_what_a_killed_app_had_in_memory_is_stored_at_the_next_start(tmp_p
     await store.open(path)
     await store.call(answers.recover_interrupted)
     assert stored(path, session_id)[-1] == ("assistant", "cut " * 20_000, "interrupted")
+    session = await store.call(sessions.get_session, session_id)
+    assert (session.title, session.draft) == ("Renamed since", "not sent")
     await store.close()
     assert ShelterFolder.left_for(path) == []
 

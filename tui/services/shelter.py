@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.typed_path import typed_path
 from storage import answers, claims, sessions, tree
+from storage.app_settings import get_setting, set_setting
 from storage.database import Database
 from storage.deletion import delete_session, deleted_sessions, purge_deleted, purge_session, restore_session
 from storage.errors import (
@@ -29,8 +30,8 @@ from storage.errors import (
     StorageError,
 )
 from storage.export import all_sessions_json, export_session, session_ids
-from storage.importers.storing import store_sessions
-from storage.merging import merge_session, session_of, take_session
+from storage.importers.storing import said_of_it
+from storage.merging import merge_session, session_of, store_left_session, take_session
 from storage.portable import PortableSession
 from tui.log import start_log
 from tui.services.shelter_folder import MEMORY, ShelterFolder
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 
 _PASSING = (DiskFullError, ReadOnlyDatabaseError, DatabaseBusyError, DatabaseAccessError)
 """What may be over in a while."""
+
+_SAID_BEFORE = "said_before:"
+"""What the shelter's own database keeps of a session that it took in, under this and its id: for the next start."""
 
 WRITES: frozenset[Callable[..., Any]] = frozenset(
     [
@@ -117,7 +121,8 @@ class Shelter:
         for session_id in await _sessions_of(real, arguments):
             if not await self.holds((session_id,)):
                 await self._database.call(merge_session, await real.call(export_session, session_id))
-                self._taken_in[session_id] = await self._database.call(export_session, session_id)
+                taken = self._taken_in[session_id] = await self._database.call(export_session, session_id)
+                await self._database.call(set_setting, _SAID_BEFORE + session_id, said_of_it(taken))
 
     async def call(self, real: Database, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Run a function of the storage package on what is here, and on the database where both must agree.
@@ -175,7 +180,7 @@ async def _sessions_of(database: Database, arguments: tuple[Any, ...]) -> list[s
 
 
 async def take_over(folders: Iterable[ShelterFolder], real: Database) -> None:
-    """Store what killed apps have left in memory, as an import would: what the database has by now stays."""
+    """Store what killed apps have left in memory; what was changed in the database since stays."""
     for folder in folders:
         try:
             await _take_over(folder, real)
@@ -192,7 +197,8 @@ async def _take_over(folder: ShelterFolder, real: Database) -> None:
         # An answer grows only where nobody writes it.
         await real.call(answers.recover_interrupted)
         for session_id in await left.call(session_ids):
-            await real.call(store_sessions, [await left.call(export_session, session_id)])
+            before = await left.call(get_setting, _SAID_BEFORE + session_id)
+            await real.call(store_left_session, await left.call(export_session, session_id), before)
     finally:
         await left.close()
 
