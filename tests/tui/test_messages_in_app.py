@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from engine.protocol import Generate, Sampling
-from storage import answers, sessions
+from storage import answers, sessions, tree
 from storage.database import open_database
 from storage.errors import CorruptDatabaseError
 from tests.tui.test_engine_trouble import engine_pids
@@ -63,6 +65,26 @@ async def test_what_is_stored_and_cannot_be_answered_is_not_in_the_box_to_be_sen
         await play.until_told("a page of it is lost")
         await play.until(lambda: said(play) == ["once"])
         await play.until(lambda: not play.app.screen.query_one(PromptBox).text)
+
+
+async def test_what_is_being_sent_or_edited_when_the_app_is_left_is_stored_once(stage: Stage) -> None:
+    async with stage.ready() as play:
+        await play.ask("first")
+        conversation, question = play.conversation, play.conversation.path[0].message.id
+        for deed in (lambda: conversation.send("sent"), lambda: conversation.edit(question, "edited")):
+            with closing(open_database(user_paths().database)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                doing = asyncio.create_task(deed())
+                await play.until(play.session_lock.locked)
+                # As the end of the screen does.
+                doing.cancel()
+                other.execute("ROLLBACK")
+            await play.until(lambda: not play.session_lock.locked())
+            await play.answered()
+    with closing(open_database(user_paths().database)) as db:
+        kept = tree.all_messages(db, tree.get_message(db, question).session_id)
+    assert [message.content for message in kept if message.role == "user"] == ["first", "sent", "edited"]
+    assert [message.state for message in kept if message.role == "assistant"] == ["complete"] * 3
 
 
 async def test_an_answer_is_corrected_and_the_conversation_goes_on_from_there(stage: Stage) -> None:

@@ -1,15 +1,17 @@
-"""Work that goes on beside everything else and that nobody awaits: what goes wrong in it is told."""
+"""Work that goes on beside everything else, whether anybody awaits it or not."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from tui.language import _
 from tui.log import start_log
 from tui.messages import Post, Trouble
+
+T = TypeVar("T")
 
 
 def begin(work: Coroutine[Any, Any, None], name: str, post: Post | None) -> asyncio.Task[None]:
@@ -33,3 +35,8 @@ def tell_unforeseen(error: BaseException, what: str, post: Post | None) -> None:
     start_log().error("Not foreseen in: %s.", what, exc_info=error)
     if post is not None:
         post(Trouble(_("This should not have happened: {name}: {error}.", name=type(error).__name__, error=error)))
+
+
+async def to_the_end(deed: Coroutine[Any, Any, T]) -> T:
+    """Do what must not be left half done: it goes on when whoever waits is cancelled, as at the app's end."""
+    return await asyncio.shield(asyncio.create_task(deed))

@@ -162,6 +162,9 @@ class Conversation:
 
     async def send(self, text: str) -> bool:
         """Store the user's message and have it answered; False, with nothing done, while an answer is under way."""
+        return await background.to_the_end(self._send(text))
+
+    async def _send(self, text: str) -> bool:
         async with self._open.lock:
             if self.is_busy:
                 return False
@@ -193,6 +196,9 @@ class Conversation:
 
     async def edit(self, message_id: str, text: str) -> bool:
         """Write another version of a message beside it; one of the user's is answered anew."""
+        return await background.to_the_end(self._edit(message_id, text))
+
+    async def _edit(self, message_id: str, text: str) -> bool:
         async with self._open.lock:
             if self.is_busy:
                 return False
