@@ -6,7 +6,8 @@ from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from engine.architecture.architectures import ARCHITECTURES, Architecture
+from engine.architecture.architecture import Architecture
+from engine.architecture.architectures import ARCHITECTURES
 from engine.architecture.config import Attention, Experts, ModelConfig, RopeScaling, RopeScalingType
 from engine.architecture.gguf_attention import layers_attention, sizes_of_layers
 from engine.architecture.gguf_experts import experts_from_gguf
