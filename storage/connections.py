@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import DatabaseAccessError, ForeignDatabaseError
+from .held_files import connect
 from .lean_import import sqlite_database_class
 from .migrations import check_current, check_readable, copy_database, migrate
 from .transactions import translated
@@ -43,7 +44,7 @@ def _connect(file: Path) -> sqlite3.Connection:
     else:
         # What is said is nobody else's on this machine; SQLite gives its log the permissions of the file.
         file.touch(mode=0o600)
-    conn = sqlite3.connect(file, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    conn = connect(file, timeout_s=BUSY_TIMEOUT_S)
     try:
         _refuse_foreign(conn, file)
         if not conn.execute("PRAGMA page_count").fetchone()[0]:
@@ -67,14 +68,13 @@ def _connect(file: Path) -> sqlite3.Connection:
 
 def _connect_read_only(file: Path) -> sqlite3.Connection:
     check_readable(file)
-    uri = f"{file.absolute().as_uri()}?mode=ro"
-    conn = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    conn = connect(file, "mode=ro", timeout_s=BUSY_TIMEOUT_S)
     try:
         conn.execute("PRAGMA user_version").fetchone()
     except sqlite3.OperationalError:
         # A log of its own cannot be made there; then nobody else can be writing either.
         conn.close()
-        conn = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
+        conn = connect(file, "mode=ro&immutable=1", timeout_s=BUSY_TIMEOUT_S)
     except BaseException:
         conn.close()
         raise
@@ -119,5 +119,13 @@ def backup(db: SqliteDatabase, path: Path | str) -> None:
 def check(db: SqliteDatabase) -> list[str]:
     """Look for damage; tells what was found, nothing when the database is whole."""
     with translated("the database"):
-        findings = [str(row[0]) for row in db.conn.execute("PRAGMA quick_check(20)")]
+        if findings := _findings(db, "PRAGMA quick_check(20)"):
+            return findings
+        # That leaves out whether indexes have what their tables have. By name: to check the words, SQLite would write.
+        indexed = db.conn.execute("SELECT DISTINCT tbl_name FROM sqlite_master WHERE type = 'index'").fetchall()
+        return [finding for (table,) in indexed for finding in _findings(db, f"PRAGMA integrity_check({table})")]
+
+
+def _findings(db: SqliteDatabase, pragma: str) -> list[str]:
+    findings = [str(row[0]) for row in db.conn.execute(pragma)]
     return [] if findings == ["ok"] else findings

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from . import schema
 from .errors import CorruptDatabaseError, ForeignDatabaseError, NewerDatabaseError, OlderDatabaseError, StrayLogError
+from .held_files import unheld
 from .owners import is_running
 
 # Step N makes schema N out of schema N - 1. Released steps never change: what a later release needs is a new step.
@@ -31,24 +32,32 @@ def check_readable(path: Path) -> None:
 
     Refuses one beside which another's log lies, too.
 
-    Looks at the file's header first. Only when another program may have left changes beside the file (a ``-wal``), it
-    asks SQLite, which merges them into what it reads.
+    Looks at the file's header first, unless this process has the file open and thus has looked. Only when another
+    program may have left changes beside the file (a ``-wal``), it asks SQLite, which merges them into what it reads.
     """
     # Looked for first: another app may just be making this database one with a log.
     had_log = _has_log(path)
-    with path.open("rb") as file:
-        header = file.read(_HEADER_BYTES)
-    if not header and had_log:
-        # SQLite would take it for a new database and throw away what is in the log.
-        raise CorruptDatabaseError(str(path), "it is empty, but its log (-wal) is not")
-    if not header.startswith(_MAGIC):
-        return
-    _check_version(path, int.from_bytes(header[68:72], "big"), int.from_bytes(header[60:64], "big"), len(MIGRATIONS))
-    if had_log and header[18:19] == _VERSION_WITHOUT_LOG:
-        raise StrayLogError(str(path))
+    with unheld(path) as may_look:
+        header = _header(path) if may_look else None
+    if header is not None:
+        if not header and had_log:
+            # SQLite would take it for a new database and throw away what is in the log.
+            raise CorruptDatabaseError(str(path), "it is empty, but its log (-wal) is not")
+        if not header.startswith(_MAGIC):
+            return
+        _check_version(
+            path, int.from_bytes(header[68:72], "big"), int.from_bytes(header[60:64], "big"), len(MIGRATIONS)
+        )
+        if had_log and header[18:19] == _VERSION_WITHOUT_LOG:
+            raise StrayLogError(str(path))
     if _has_log(path):
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as conn:
             _check_version(path, _pragma(conn, "application_id"), _pragma(conn, "user_version"), len(MIGRATIONS))
+
+
+def _header(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_HEADER_BYTES)
 
 
 def _has_log(path: Path) -> bool:

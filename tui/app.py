@@ -22,6 +22,7 @@ from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
 from tui import keyboard, output
+from tui.in_order import OrderlyApp
 from tui.language import _, choose_language, language_setting, speak
 from tui.options import AppOptions
 from tui.paths import Paths, user_paths
@@ -46,7 +47,7 @@ EXIT_GRACE_S = 10.0
 """After a signal, the process ends within this time even where the terminal no longer takes a byte."""
 
 
-class LlmTuiApp(SpeakingApp, SparingApp):
+class LlmTuiApp(SpeakingApp, OrderlyApp, SparingApp):
     """One main screen, dialogs over it, and the workspace behind."""
 
     TITLE = "llm-tui"
@@ -188,15 +189,11 @@ class LlmTuiApp(SpeakingApp, SparingApp):
         return re.sub(r"\^(?=.)", "ctrl+", super().get_key_display(binding))
 
     async def action_quit(self) -> None:
-        """Leave, once the keys that were typed before have done what they do: they wait in another queue."""
+        """Leave, with everything stored."""
         from tui.screens.text_dialog import TextDialog
 
         if isinstance(self.screen, TextDialog) and self.screen.warns_of_loss():
             return
-        if self.focused is None or not self.focused.call_later(self._quit):
-            self._quit()
-
-    def _quit(self) -> None:
         if self._main is not None:
             self._main.keep_draft()
         self.exit()

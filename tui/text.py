@@ -6,7 +6,6 @@ import os
 import re
 from pathlib import Path
 
-from engine.typed_path import typed_path
 from tui.language import N_, _, number
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -54,7 +53,7 @@ def first_line(text: str, limit: int = 60) -> str:
 def short_path(path: str | Path) -> str:
     """A path with its folder, `~` for the user's home."""
     full = Path(os.path.abspath(path))
-    home = typed_path("~")
+    home = Path(os.path.expanduser("~"))  # where nobody knows it, Path.home raises an error
     return str("~" / full.relative_to(home)) if full.is_relative_to(home) else str(full)
 
 

@@ -43,9 +43,10 @@ class RopeScaling:
 
     factor: new context / original. attn_factor: what queries and keys are multiplied by when they are turned.
     beta_fast, beta_slow: YaRN keeps frequencies that turn more often than the first over the original context, and
-    stretches those that turn less often than the second. log_multiplier: how much of YaRN's larger queries and keys is
-    taken back, 0 for nothing. Source: Peng et al. 2023; log_multiplier is DeepSeek's mscale_all_dim, which llama.cpp
-    calls yarn_log_multiplier.
+    stretches those that turn less often than the second; whole_pairs: those borders are moved apart to whole pairs, as
+    in most models. log_multiplier: how much of YaRN's larger queries and keys is taken back, 0 for nothing.
+    Source: Peng et al. 2023; log_multiplier is DeepSeek's mscale_all_dim, which llama.cpp calls yarn_log_multiplier;
+    whole_pairs is `truncate` in transformers, which gpt-oss does without, and llama.cpp never.
     """
 
     type: RopeScalingType = "none"
@@ -55,6 +56,7 @@ class RopeScaling:
     beta_fast: float = 32.0
     beta_slow: float = 1.0
     log_multiplier: float = 0.0
+    whole_pairs: bool = True
 
 
 @dataclass(frozen=True, slots=True)

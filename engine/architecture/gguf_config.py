@@ -186,6 +186,7 @@ def _rope_scaling(meta: Metadata, arch: str, max_seq_len: int) -> RopeScaling:
         beta_fast=meta.real(f"{scaling}.yarn_beta_fast", 32.0, low=1e-3, high=1e6),
         beta_slow=meta.real(f"{scaling}.yarn_beta_slow", 1.0, low=1e-3, high=1e6),
         log_multiplier=meta.real(f"{scaling}.yarn_log_multiplier", 0.0, low=0.0, high=1e6),
+        whole_pairs=meta.flag(f"{scaling}.yarn_truncate", True),
     )
 
 

@@ -1,4 +1,4 @@
-"""Tensors made of other tensors' rows, when they are read: joined shards, rotary order, other types, sums."""
+"""Tensors made of other tensors' rows, when they are read: joined shards, parts, other orders, other types."""
 
 from __future__ import annotations
 
@@ -77,6 +77,53 @@ def joined_columns(name: str, parts: Sequence[TensorInfo]) -> TensorInfo:
 
     shape = (*parts[0].shape[:-1], sum(part.shape[-1] for part in parts))
     return derived(replace(parts[0], name=name), make_rows, shape=shape, kind=parts[0].type)
+
+
+def rows_of_each(stack: TensorInfo, name: str, rows: range, axis: int = -2) -> TensorInfo:
+    """Of every matrix of a stack some of its rows; with axis -1, of every row some of its plain numbers."""
+    shape = list(stack.shape)
+    height, shape[axis] = shape[axis], len(rows)
+
+    def some_rows(first: int, count: int) -> NDArray[np.uint8]:
+        import numpy as np
+
+        from engine.checkpoints.rows import read_rows
+
+        matrix, row = np.divmod(np.arange(first, first + count), len(rows))
+        wanted = matrix * height + rows.start + row * rows.step
+        begin = int(wanted[0])
+        rows_between = np.asarray(read_rows(stack, begin, int(wanted[-1]) + 1 - begin))
+        return np.ascontiguousarray(rows_between[wanted - begin])
+
+    def some_columns(first: int, count: int) -> NDArray[np.uint8]:
+        import numpy as np
+
+        from engine.checkpoints.rows import read_rows
+
+        numbers = np.asarray(read_rows(stack, first, count)).reshape(count, height, -1)
+        return np.ascontiguousarray(numbers[:, rows.start : rows.stop : rows.step]).reshape(count, -1)
+
+    make_rows = some_rows if axis == -2 else some_columns
+    return derived(replace(stack, name=name), make_rows, shape=tuple(shape), kind=stack.type)
+
+
+def columns_as_rows(stack: TensorInfo) -> TensorInfo:
+    """Every matrix of a stack of plain numbers with its columns as rows."""
+    count_in, height, width = stack.shape
+
+    def make_rows(first: int, count: int) -> NDArray[np.uint8]:
+        import numpy as np
+
+        from engine.checkpoints.rows import read_rows
+
+        pieces = []
+        for matrix in range(first // width, -(-(first + count) // width)):
+            begin, end = max(first - matrix * width, 0), min(first + count - matrix * width, width)
+            numbers = np.asarray(read_rows(stack, matrix * height, height)).reshape(height, width, -1)
+            pieces.append(numbers[:, begin:end].swapaxes(0, 1).reshape(end - begin, -1))
+        return np.concatenate(pieces)
+
+    return derived(stack, make_rows, shape=(count_in, width, height), kind=stack.type)
 
 
 def rotary_order(tensor: TensorInfo, n_heads: int) -> TensorInfo:

@@ -11,11 +11,12 @@ from engine.checkpoints.checkpoint import Checkpoint, TensorInfo
 from engine.checkpoints.delta_net_order import as_delta_net
 from engine.checkpoints.derived import as_floats, constant_vector, rotary_order
 from engine.checkpoints.experts import stack_experts
+from engine.checkpoints.fused import taken_apart
 from engine.checkpoints.huggingface_config import HuggingFaceConfig
 from engine.checkpoints.huggingface_options import check_options
 from engine.checkpoints.limits import MAX_WIDTH
 from engine.checkpoints.metadata import Metadata
-from engine.checkpoints.names import from_hugging_face, is_no_weight
+from engine.checkpoints.names import from_hugging_face, is_no_weight, layer_of
 from engine.checkpoints.safetensors import read_safetensors
 from engine.checkpoints.small_files import plain_name, read_json_object
 from engine.checkpoints.tokenizer_files import TokenizerFolder
@@ -56,7 +57,8 @@ def open_hugging_face(folder: Path) -> Checkpoint:
     for name, divisors in config.rope_divisors().items():
         tensors[name] = constant_vector(name, divisors, config_path)
     n_vocab = tensors["token_embd.weight"].shape[0]
-    tokenizer, tokenizer_files = TokenizerFolder(folder, config.values).metadata(n_vocab)
+    by_characters = config.architecture == "gemma4"
+    tokenizer, tokenizer_files = TokenizerFolder(folder, config.values, by_characters).metadata(n_vocab)
     metadata = Metadata({"general.name": folder.absolute().name} | keys | tokenizer, folder)
     parts = f", {len(weight_files)} parts" if len(weight_files) > 1 else ""
     files = (*weight_files, config_path, *tokenizer_files)
@@ -119,7 +121,11 @@ def read_weight_file(path: Path) -> dict[str, TensorInfo]:
 def _translated(foreign: Mapping[str, TensorInfo], config: HuggingFaceConfig, keys: Metadata) -> dict[str, TensorInfo]:
     tensors: dict[str, TensorInfo] = {}
     for foreign_name, tensor in foreign.items():
-        if is_no_weight(foreign_name) or (foreign_name == "lm_head.weight" and config.tied):
+        if is_no_weight(foreign_name) or layer_of(foreign_name) in config.guessing_layers:
+            continue
+        parts = taken_apart(foreign_name, foreign, keys)
+        if parts is not None:
+            tensors |= {part.name: part for part in parts}
             continue
         name = from_hugging_face(foreign_name, config.architecture)
         if name is None:
@@ -127,7 +133,8 @@ def _translated(foreign: Mapping[str, TensorInfo], config: HuggingFaceConfig, ke
                 f"{tensor.path}: the tensor {foreign_name} is not part of a {config.architecture} model as known here.",
                 "Choose the model as GGUF, or another one.",
             )
-        tensors[name] = as_gguf(replace(tensor, name=name), keys)
+        if name != "output.weight" or not config.tied:
+            tensors[name] = as_gguf(replace(tensor, name=name), keys)
     return stack_experts(tensors)
 
 

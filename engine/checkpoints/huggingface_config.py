@@ -11,46 +11,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from engine.architecture.architectures import ARCHITECTURES
+from engine.checkpoints.huggingface_classes import CLASSES, architecture_of
+from engine.checkpoints.huggingface_experts import expert_keys
+from engine.checkpoints.huggingface_gemma4 import gemma4_keys, proportional_divisors, wide_head_dim
 from engine.checkpoints.limits import MAX_CONTEXT, MAX_LAYERS, MAX_WIDTH
 from engine.checkpoints.llama import llama_3_divisors
 from engine.checkpoints.metadata import Metadata
 from engine.errors import UnsupportedModelError
 
-ARCHITECTURES = {
-    "LlamaForCausalLM": "llama",
-    "LLaMAForCausalLM": "llama",
-    "MistralForCausalLM": "llama",
-    "MixtralForCausalLM": "llama",
-    "Qwen2ForCausalLM": "qwen2",
-    "Qwen3ForCausalLM": "qwen3",
-    "Qwen3MoeForCausalLM": "qwen3moe",
-    "GemmaForCausalLM": "gemma",
-    "Gemma2ForCausalLM": "gemma2",
-    "Gemma3ForCausalLM": "gemma3",
-    "Phi3ForCausalLM": "phi3",
-    "SmolLM3ForCausalLM": "smollm3",
-    "GraniteForCausalLM": "granite",
-    "Glm4ForCausalLM": "glm4",
-    "Lfm2ForCausalLM": "lfm2",
-    "StableLmForCausalLM": "stablelm",
-    "PhiForCausalLM": "phi2",
-    "Starcoder2ForCausalLM": "starcoder2",
-    "NemotronForCausalLM": "nemotron",
-    "Qwen3_5ForCausalLM": "qwen35",
-    "Qwen3_5ForConditionalGeneration": "qwen35",
-}
-"""Names in `architectures` and GGUF's."""
+_OF_THE_WHOLE = ("architectures", "tie_word_embeddings")
+"""What counts for the whole model, where what it says of its text is in a part of its own."""
+
+_GUESSING = ("num_nextn_predict_layers", "num_mtp_layers")
+"""Names of the number of layers behind the last that guess further tokens."""
 
 LLAMA_CONTEXT = 2048
 """What LLaMA reads; its first configurations did not say so."""
 
-_OPTIONAL_INTEGERS = {
-    "sliding_window_pattern": "attention.sliding_window_pattern",
-    "num_local_experts": "expert_count",
-    "num_experts": "expert_count",
-    "num_experts_per_tok": "expert_used_count",
-    "moe_intermediate_size": "expert_feed_forward_length",
-}
+_NORM_EPS = ("rms_norm_eps", "norm_eps", "layer_norm_eps", "norm_epsilon")
 _OPTIONAL_REALS = {
     "attn_logit_softcapping": "attn_logit_softcapping",
     "final_logit_softcapping": "final_logit_softcapping",
@@ -59,7 +38,20 @@ _OPTIONAL_REALS = {
     "attention_multiplier": "attention.scale",
     "residual_multiplier": "residual_scale",
     "logits_scaling": "logit_scale",
+    "logit_scale": "logit_scale",
 }
+_DEFAULTS: dict[str, dict[str, object]] = {
+    "gemma3": {
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "max_position_embeddings": 131_072,
+        "rope_theta": 1e6,
+        "sliding_window": 4096,
+    }
+}
+"""What transformers has where a configuration says nothing, of architectures whose configurations count on it."""
+
 QWEN_SECTIONS = [11, 11, 10]
 """How Qwen 3.5 shares the turned pairs among the numbers of a place, if the file does not say."""
 
@@ -69,21 +61,23 @@ DELTA_NET_SIZES = (
 )  # fmt: skip
 """What a configuration has behind `linear_`, and what transformers has where it has nothing."""
 
-_TURNED = {"qwen35": 0.25, "stablelm": 0.25, "phi2": 0.5, "nemotron": 0.5}
-"""What part of a head is turned if the file does not say; of others all of it."""
-
-_NORM_EPS = ("rms_norm_eps", "norm_eps", "layer_norm_eps", "norm_epsilon")
-_LAYER_NORMED = ("stablelm", "phi2", "starcoder2", "nemotron")
-"""Names of the norms' epsilon, and the architectures whose norms take the mean away."""
-
-_WINDOWED = ("llama", "gemma2", "gemma3", "phi3", "starcoder2")
+_WINDOWED = ("llama", "gemma2", "gemma3", "phi3", "gpt-oss", "gemma4", "olmo2", "exaone4", "cohere2", "starcoder2")
 """Architectures whose window counts; Qwen's configurations name one that is not used."""
 
-LONG_ROPE = ("longrope", "su")
-UNSTRETCHED = ("default", "llama3", "dynamic")
-"""No scaling among the keys: llama3's are divisors, and dynamic stretches nothing up to max_position_embeddings."""
+_DELTA_NETS = ("qwen35", "qwen35moe", "qwen3next")
+_TURNED_SHARES = {
+    **dict.fromkeys((*_DELTA_NETS, "gemma4", "stablelm"), 0.25),
+    **dict.fromkeys(("glm4moe", "bailingmoe2", "phi2", "nemotron"), 0.5),
+}
+"""The part of a head that is turned, if the configuration does not say."""
 
-_LAYER_TYPES = {"sliding_attention": True, "full_attention": False}
+LONG_ROPE = ("longrope", "su")
+UNSTRETCHED = ("default", "llama3", "dynamic", "proportional", "mrope")
+"""No scaling among the keys: llama3's and Gemma 4's are divisors, dynamic stretches nothing up to
+max_position_embeddings, and mrope is for places in pictures."""
+
+WINDOWED, UNWINDOWED = "sliding_attention", "full_attention"
+_LAYER_TYPES = {WINDOWED: True, UNWINDOWED: False}
 """What `layer_types` says of each layer, and whether that has a window."""
 
 
@@ -94,31 +88,35 @@ class HuggingFaceConfig:
         self.path = path
         text = values.get("text_config")
         if isinstance(text, dict):
-            values = {**values, **text, "architectures": values.get("architectures")}
-        self.values = Metadata({key: value for key, value in values.items() if value is not None}, path)
-        names = values.get("architectures")
-        name = names[0] if isinstance(names, list) and names else None
-        if not isinstance(name, str) or name not in ARCHITECTURES:
+            values = {**text, **values} | {key: text[key] for key in text if key not in _OF_THE_WHOLE}
+        name, architecture = architecture_of(values)
+        given = {key: value for key, value in values.items() if value is not None}
+        self.values = Metadata({**_DEFAULTS.get(architecture or "", {}), **given}, path)
+        if architecture is None:
             raise UnsupportedModelError(
-                f"{path}: the architecture {name!r} is not known here.", f"These are: {', '.join(ARCHITECTURES)}."
+                f"{path}: the architecture {name!r} is not known here.", f"These are: {', '.join(CLASSES)}."
             )
-        if "quantization_config" in self.values:
+        if "quantization_config" in self.values and not self._is_mxfp4():
             raise UnsupportedModelError(
                 f"{path}: the weights are quantised for a GPU.", "Choose the original weights of the model, or a GGUF."
             )
-        self.architecture = ARCHITECTURES[name]
+        self.architecture = architecture
         self.dim = self.values.integer("hidden_size", low=1, high=MAX_WIDTH)
         self.n_layers = self.values.integer("num_hidden_layers", low=1, high=MAX_LAYERS)
+        name = next((name for name in _GUESSING if name in self.values), _GUESSING[0])
+        guessing = self.values.integer(name, 0, low=0, high=MAX_LAYERS)
+        self.guessing_layers = range(self.n_layers, self.n_layers + guessing)
         self.n_heads = self.values.integer("num_attention_heads", low=1, high=self.dim)
         self.n_kv_heads = self.values.integer("num_key_value_heads", self.n_heads, low=1, high=self.n_heads)
         self.head_dim = self.values.integer("head_dim", self.dim // self.n_heads, low=1, high=MAX_WIDTH)
         tied = self.values.flag("tie_embedding", self.architecture.startswith(("gemma", "lfm2", "starcoder2")))
         self.tied = self.values.flag("tie_word_embeddings", tied)
         self.rope = self._rope_parameters()
-        turned = _TURNED.get(self.architecture, 1.0)
-        given = self.rope if "partial_rotary_factor" in self.rope else self.values
-        self.rope_dim = int(self.head_dim * given.real("partial_rotary_factor", turned, low=0.0, high=1.0))
-        self.rope_theta = self._rope_number("rope_theta", self.values.real("rope_theta", 10_000.0, low=1.0, high=1e12))
+        turned = _TURNED_SHARES.get(self.architecture, 1.0)
+        source = self.rope if "partial_rotary_factor" in self.rope else self.values
+        self.turned_share = source.real("partial_rotary_factor", turned, low=0.0, high=1.0)
+        self.rope_dim = int(self.head_dim * self.turned_share)
+        self.rope_theta = self._rope_theta()
 
     def metadata(self) -> dict[str, object]:
         """Keys of a GGUF."""
@@ -133,26 +131,49 @@ class HuggingFaceConfig:
             f"{arch}.feed_forward_length": self._hidden_dim(),
             f"{arch}.attention.head_count": self.n_heads,
             f"{arch}.attention.head_count_kv": self.n_kv_heads,
-            f"{arch}.attention.layer_norm_{'' if arch in _LAYER_NORMED else 'rms_'}epsilon": values.real(
-                next((name for name in _NORM_EPS if name in values), "norm_eps"), 1e-6, low=0.0, high=1.0
-            ),
+            **self._norm_eps(),
             f"{arch}.rope.dimension_count": self.rope_dim,
             f"{arch}.rope.freq_base": self.rope_theta,
         }
         if self.head_dim * self.n_heads != self.dim or "head_dim" in values:
             keys |= {f"{arch}.attention.key_length": self.head_dim, f"{arch}.attention.value_length": self.head_dim}
-        if arch == "lfm2":
+        if arch in ("lfm2", "lfm2moe"):
             keys |= self._convolutions()
-        if arch == "qwen35":
+        if arch in _DELTA_NETS:
             keys |= self._delta_nets()
-        return keys | self._optional() | self._rope_scaling()
+        if arch == "minicpm":
+            keys |= self._minicpm_scales()
+        if arch == "gemma4":
+            sizes = self.head_dim, self.n_kv_heads, self._hidden_dim()
+            gemma4 = gemma4_keys(values, self._windowed_layers(), *sizes)
+            keys |= {f"gemma4.{key}": value for key, value in gemma4.items()}
+        return keys | expert_keys(values, arch) | self._optional() | self._rope_scaling()
+
+    def _norm_eps(self) -> dict[str, object]:
+        name = next((name for name in _NORM_EPS if name in self.values), _NORM_EPS[0])
+        kind = "rms_" if ARCHITECTURES[self.architecture].norm == "rms" else ""
+        key = f"{self.architecture}.attention.layer_norm_{kind}epsilon"
+        return {key: self.values.real(name, 1e-6, low=0.0, high=1.0)}
+
+    def _minicpm_scales(self) -> dict[str, object]:
+        depth, base, embedding = (
+            self.values.real(name, default, low=1e-6, high=1e6)
+            for name, default in (("scale_depth", 1.4), ("dim_model_base", 256.0), ("scale_emb", 12.0))
+        )
+        return {
+            "minicpm.embedding_scale": embedding,
+            "minicpm.residual_scale": depth / math.sqrt(self.n_layers),
+            "minicpm.logit_scale": self.dim / base,
+        }
+
+    def _is_mxfp4(self) -> bool:
+        """Whether the weights are quantised as gpt-oss's are, whose blocks GGUF has as well."""
+        how = self.values["quantization_config"]
+        return isinstance(how, dict) and how.get("quant_method") == "mxfp4"
 
     def _delta_nets(self) -> dict[str, object]:
-        """Which layers of Qwen 3.5 are delta nets, and their sizes."""
-        values, types = self.values, self.values.get("layer_types")
-        sections = self.rope.get("mrope_section")
-        if not isinstance(sections, list) or len(sections) != 3 or not all(n in range(MAX_WIDTH) for n in sections):
-            sections = QWEN_SECTIONS
+        """Which layers are delta nets, and their sizes."""
+        arch, values, types = self.architecture, self.values, self.values.get("layer_types")
         key_dim, value_dim, n_values, n_keys, taps = (
             values.integer(f"linear_{name}", default, low=1, high=MAX_WIDTH) for name, default in DELTA_NET_SIZES
         )
@@ -162,21 +183,22 @@ class HuggingFaceConfig:
                 "Choose another model.",
             )
         keys: dict[str, object] = {
-            "qwen35.ssm.conv_kernel": taps,
-            "qwen35.ssm.state_size": key_dim,
-            "qwen35.ssm.group_count": n_keys,
-            "qwen35.ssm.time_step_rank": n_values,
-            "qwen35.ssm.inner_size": n_values * value_dim,
-            "qwen35.full_attention_interval": values.integer("full_attention_interval", 4, low=1, high=MAX_LAYERS),
-            "qwen35.rope.dimension_sections": array("i", [*map(int, sections), 0]),
+            f"{arch}.ssm.conv_kernel": taps,
+            f"{arch}.ssm.state_size": key_dim,
+            f"{arch}.ssm.group_count": n_keys,
+            f"{arch}.ssm.time_step_rank": n_values,
+            f"{arch}.ssm.inner_size": n_values * value_dim,
+            f"{arch}.full_attention_interval": values.integer("full_attention_interval", 4, low=1, high=MAX_LAYERS),
         }
         if isinstance(types, list):
-            keys["qwen35.attention.recurrent_layers"] = tuple(kind == "linear_attention" for kind in types)
+            keys[f"{arch}.attention.recurrent_layers"] = tuple(kind == "linear_attention" for kind in types)
         return keys
 
     def _hidden_dim(self) -> int:
         """The feed-forward width, which LFM2 may make of a larger number. Source: Lfm2MLP in transformers."""
-        name = "block_ff_dim" if "block_ff_dim" in self.values else "intermediate_size"
+        # Where all layers have experts alone, Qwen 3.5 says the width of those only.
+        names = ("block_ff_dim", "intermediate_size", "moe_intermediate_size")
+        name = next((name for name in names if name in self.values), "intermediate_size")
         width = self.values.integer(name, low=1, high=MAX_WIDTH)
         if self.architecture != "lfm2" or not self.values.flag("block_auto_adjust_ff_dim", True):
             return width
@@ -194,8 +216,10 @@ class HuggingFaceConfig:
         else:
             raise self.values.error("neither layer_types nor full_attn_idxs says which layers attend.")
         return {
-            "lfm2.attention.head_count_kv": array("i", [self.n_kv_heads if does else 0 for does in attends]),
-            "lfm2.shortconv.l_cache": self.values.integer("conv_L_cache", 3, low=1, high=MAX_WIDTH),
+            f"{self.architecture}.attention.head_count_kv": array(
+                "i", [self.n_kv_heads if does else 0 for does in attends]
+            ),
+            f"{self.architecture}.shortconv.l_cache": self.values.integer("conv_L_cache", 3, low=1, high=MAX_WIDTH),
         }
 
     def rope_divisors(self) -> dict[str, list[float]]:
@@ -203,6 +227,9 @@ class HuggingFaceConfig:
         kind = self._rope_kind()
         if kind == "llama3":
             return {"rope_freqs.weight": self._llama_3_divisors()}
+        if self.architecture == "gemma4":
+            head_dim = wide_head_dim(self.values, self._windowed_layers())
+            return {"rope_freqs.weight": proportional_divisors(head_dim, self.turned_share)}
         if kind in LONG_ROPE:
             return {f"rope_factors_{name}.weight": self._factors(f"{name}_factor") for name in ("short", "long")}
         return {}
@@ -227,9 +254,9 @@ class HuggingFaceConfig:
 
     def _optional(self) -> dict[str, object]:
         keys: dict[str, object] = {}
-        for name, key in _OPTIONAL_INTEGERS.items():
-            if name in self.values:
-                keys[f"{self.architecture}.{key}"] = self.values.integer(name, low=1, high=MAX_CONTEXT)
+        if isinstance(self.values.get("sliding_window_pattern"), int):
+            every = self.values.integer("sliding_window_pattern", low=0, high=MAX_LAYERS)
+            keys[f"{self.architecture}.attention.sliding_window_pattern"] = every
         for name, key in _OPTIONAL_REALS.items():
             if name in self.values:
                 keys[f"{self.architecture}.{key}"] = self.values.real(name, low=0.0, high=1e12)
@@ -238,20 +265,33 @@ class HuggingFaceConfig:
             keys[f"{self.architecture}.attention.sliding_window"] = window
             if windowed := self._windowed_layers():
                 keys[f"{self.architecture}.attention.sliding_window_pattern"] = windowed
-        if (local := self._rope_of("sliding_attention")) and "rope_theta" in local:
+        if (local := self._rope_of(WINDOWED)) and "rope_theta" in local:
             keys[f"{self.architecture}.rope.freq_base_swa"] = local.real("rope_theta", low=1.0, high=1e12)
+        if sections := self._rope_sections():
+            keys[f"{self.architecture}.rope.dimension_sections"] = array("i", [*sections, 0])
+        if "llama_4_scaling_beta" in self.rope:
+            keys[f"{self.architecture}.attention.temperature_scale"] = self._rope_number("llama_4_scaling_beta", 0.0)
         return keys
 
+    def _rope_sections(self) -> list[int]:
+        """How models that see share the turned pairs among the numbers of a place; Qwen 3.5 always does."""
+        found = self.rope.get("mrope_section")
+        if isinstance(found, list) and len(found) == 3 and all(n in range(MAX_WIDTH) for n in found):
+            return list(map(int, found))
+        return QWEN_SECTIONS if self.architecture in ("qwen35", "qwen35moe") else []
+
     def _windowed_layers(self) -> tuple[bool, ...]:
-        """Which layers have a window, where the configuration names each one's kind."""
+        """Which layers have a window, where the configuration names each one's kind; Gemma 4's have a default."""
         types = self.values.get("layer_types")
+        if types is None and self.architecture == "gemma4":
+            types = [WINDOWED if (i + 1) % 6 else UNWINDOWED for i in range(self.n_layers)]
         if not isinstance(types, list) or not all(isinstance(kind, str) and kind in _LAYER_TYPES for kind in types):
             return ()
         return tuple(_LAYER_TYPES[kind] for kind in types)
 
     def _rope_parameters(self) -> Metadata:
         """Of layers without a window, where those have their own."""
-        return self._rope_of("full_attention") or self._rope_of(None)
+        return self._rope_of(UNWINDOWED) or self._rope_of(None)
 
     def _rope_of(self, layer_type: str | None) -> Metadata:
         """By the name that the version of transformers used; since version 5, a kind of layers may have its own."""
@@ -262,6 +302,13 @@ class HuggingFaceConfig:
             if isinstance(found, dict):
                 return Metadata({key: value for key, value in found.items() if value is not None}, self.path)
         return Metadata({}, self.path)
+
+    def _rope_theta(self) -> float:
+        """The rotary base; Hunyuan's is stretched by alpha at any length. Source: HunYuanDenseV1RotaryEmbedding."""
+        theta = self._rope_number("rope_theta", self.values.real("rope_theta", 10_000.0, low=1.0, high=1e12))
+        if not self.architecture.startswith("hunyuan") or "alpha" not in self.rope or self.head_dim <= 2:
+            return theta
+        return float(theta * self._rope_number("alpha", 1.0) ** (self.head_dim / (self.head_dim - 2)))
 
     def _rope_number(self, name: str, default: float) -> float:
         return self.rope.real(name, default, low=1e-6, high=1e12)
@@ -300,6 +347,8 @@ class HuggingFaceConfig:
             for name in ("beta_fast", "beta_slow")
             if name in self.rope
         }
+        if "truncate" in self.rope:
+            keys[f"{scaling}.yarn_truncate"] = self.rope.flag("truncate", True)
         growth = math.log(max(1.0, self._rope_number("factor", 1.0))) / 10
         larger, all_larger = (self.rope.real(name, 0.0, low=0.0, high=1e6) for name in ("mscale", "mscale_all_dim"))
         if "attention_factor" in self.rope:

@@ -13,9 +13,13 @@ from engine.errors import UnsupportedModelError
 _ACTIVATIONS = {
     "silu": ("silu", "swish"),
     "gelu": ("gelu_pytorch_tanh", "gelu_new", "gelu_fast", "gelu"),
+    "clamped": ("silu",),
     "relu2": ("relu2",),
 }
 """Their names of the engine's activations. The plain "gelu" of Gemma's first configurations means the one by tanh."""
+
+_CLAMPED = {"swiglu_limit": 7.0, "swiglu_alpha": 1.702}
+"""The numbers of gpt-oss's activation."""
 
 _QWEN_FULL_LAYERS = 28
 """How many layers of Qwen have no window, if the configuration does not say."""
@@ -30,6 +34,7 @@ def check_options(config: HuggingFaceConfig) -> None:
         _check_experts,
         _check_query_gates,
         _check_activation,
+        _check_clamped,
         _check_query_scale,
         _check_windows,
         _check_turning,
@@ -38,9 +43,18 @@ def check_options(config: HuggingFaceConfig) -> None:
 
 
 def _check_experts(config: HuggingFaceConfig) -> None:
-    if config.architecture == "qwen3moe" and not config.values.flag("norm_topk_prob", True):
+    architecture, values = ARCHITECTURES[config.architecture], config.values
+    normed = architecture.normed_shares
+    if not architecture.routing_in_file and values.flag("norm_topk_prob", normed) != normed:
         raise UnsupportedModelError(
-            f"{config.path}: the shares of experts do not add up to one (norm_topk_prob), which is not run here.",
+            f"{config.path}: the shares of experts do not add up to one (norm_topk_prob), which is not run here."
+            if normed
+            else f"{config.path}: the shares of experts are made to add up (norm_topk_prob), which is not run here.",
+            "Choose another model.",
+        )
+    if values.get("mlp_only_layers") or values.integer("decoder_sparse_step", 1, low=0, high=MAX_LAYERS) > 1:
+        raise UnsupportedModelError(
+            f"{config.path}: some layers are without experts (mlp_only_layers, decoder_sparse_step), which is not run.",
             "Choose another model.",
         )
 
@@ -55,15 +69,25 @@ def _check_query_gates(config: HuggingFaceConfig) -> None:
 
 
 def _check_activation(config: HuggingFaceConfig) -> None:
-    own = ARCHITECTURES[config.architecture].activation
+    known = _ACTIVATIONS[ARCHITECTURES[config.architecture].activation]
     option = "hidden_activation" if "hidden_activation" in config.values else "hidden_act"
-    activation = config.values.text(option, own)
-    if activation not in _ACTIVATIONS[own]:
+    activation = config.values.text(option, known[0])
+    if activation not in known:
         raise UnsupportedModelError(
             f"{config.path}: the activation is {activation!r} ({option}), which is not run here in a "
             f"{config.architecture} model.",
             "Choose another model.",
         )
+
+
+def _check_clamped(config: HuggingFaceConfig) -> None:
+    for option, own in _CLAMPED.items():
+        given = config.values.real(option, own, low=0.0, high=1e6)
+        if given != own:
+            raise UnsupportedModelError(
+                f"{config.path}: the activation has {given:g} ({option}); only {own:g} is run here.",
+                "Choose another model.",
+            )
 
 
 def _check_query_scale(config: HuggingFaceConfig) -> None:

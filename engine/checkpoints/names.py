@@ -28,6 +28,7 @@ _HUGGING_FACE_OUTSIDE = {
     "final_layernorm.weight": "output_norm.weight",
     "final_layernorm.bias": "output_norm.bias",
     "embedding_norm.weight": "token_embd_norm.weight",
+    "word_embeddings.weight": "token_embd.weight",
     "lm_head.weight": "output.weight",
     "lm_head.bias": "output.bias",
     "embed_tokens_per_layer.weight": "per_layer_token_embd.weight",
@@ -52,12 +53,22 @@ _HUGGING_FACE_LAYER = {
     "post_mlp_layernorm": "post_ffw_norm",
     "block_sparse_moe.gate": "ffn_gate_inp",
     "mlp.gate": "ffn_gate_inp",
+    "mlp.gate.wg": "ffn_gate_inp",
+    "mlp.router": "ffn_gate_inp",
+    "block_sparse_moe.router.layer": "ffn_gate_inp",
+    "self_attn.query_layernorm": "attn_q_norm",
+    "self_attn.key_layernorm": "attn_k_norm",
+    "mlp.shared_expert_gate": "ffn_gate_inp_shexp",
     "mlp.shared_expert.gate_proj": "ffn_gate_shexp",
     "mlp.shared_expert.up_proj": "ffn_up_shexp",
     "mlp.shared_expert.down_proj": "ffn_down_shexp",
     "mlp.shared_experts.gate_proj": "ffn_gate_shexp",
     "mlp.shared_experts.up_proj": "ffn_up_shexp",
     "mlp.shared_experts.down_proj": "ffn_down_shexp",
+    "mlp.shared_mlp.gate_proj": "ffn_gate_shexp",
+    "mlp.shared_mlp.up_proj": "ffn_up_shexp",
+    "mlp.shared_mlp.down_proj": "ffn_down_shexp",
+    "shared_mlp.output_linear": "ffn_down_shexp",
 }
 _GEMMA = {
     "post_attention_layernorm": "post_attention_norm",
@@ -111,9 +122,21 @@ _QWEN3_NEXT = {
 }
 """Of the matrix in_proj_qkvz GGUF makes two, with the rows in another order: an adapter of it is refused."""
 
+_BAILING = {
+    "attention.query_key_value": "attn_qkv",
+    "attention.dense": "attn_output",
+    "attention.query_layernorm": "attn_q_norm",
+    "attention.key_layernorm": "attn_k_norm",
+}
+
 _VECTORS = {
     "linear_attn.A_log": "ssm_a",
     "linear_attn.dt_bias": "ssm_dt.bias",
+    "self_attn.sinks": "attn_sinks.weight",
+    "mlp.gate.expert_bias": "exp_probs_b.bias",
+    "mlp.gate.e_score_correction_bias": "exp_probs_b.bias",
+    "mlp.moe_statics.e_score_correction_bias": "exp_probs_b.bias",
+    "feed_forward.expert_bias": "exp_probs_b.bias",
     "layer_scalar": "layer_output_scale.weight",
     "router.scale": "ffn_gate_inp.scale",
     "router.per_expert_scale": "ffn_down_exps.scale",
@@ -126,6 +149,7 @@ _OTHERWISE = {
     "qwen35": _QWEN35,
     "qwen35moe": _QWEN35,
     "qwen3next": _QWEN3_NEXT,
+    "bailingmoe2": _BAILING,
     "gemma2": _GEMMA,
     "gemma3": _GEMMA,
     "gemma4": _GEMMA4,
@@ -150,9 +174,15 @@ _EXPERT_PARTS = {
     "up_proj": "ffn_up",
 }
 
-_NOT_WEIGHTS = re.compile(r"rope\.freqs$|rotary_emb\.inv_freq$|\.masked_bias$|attn\.bias$|^mtp\.|^model\.visual\.")
+_NOT_WEIGHTS = re.compile(
+    r"rope\.freqs$|rotary_emb\.inv_freq$|\.masked_bias$|attn\.bias$|^(?:model\.)?mtp[._]"
+    r"|^(?:model\.)?(?:visual|(?:vision|audio)_(?:tower|embedder)|embed_(?:vision|audio)|multi_modal_projector)\."
+)
+
+_PREFIXES = re.compile(r"^(?:(?:language_)?model\.)*")
 
 _VECTOR = re.compile(rf"layers\.(\d{{1,4}})\.({'|'.join(map(re.escape, _VECTORS))})")
+_ANY_LAYER = re.compile(r"layers\.(\d{1,4})\.")
 _LAYER = re.compile(r"layers\.(\d{1,4})\.(.+)\.(weight|bias)")
 
 
@@ -162,16 +192,28 @@ def from_meta(name: str) -> str | None:
 
 
 def from_hugging_face(name: str, architecture: str) -> str | None:
-    """GGUF's name of a tensor that transformers calls `name`, None if there is none.
-
-    Whoever saved a model without its output, a LlamaModel, has the names without `model.` before them.
-    """
+    """GGUF's name of a tensor that transformers calls `name`, None if there is none."""
     layer = _HUGGING_FACE_LAYER | _OTHERWISE.get(architecture, {})
-    return _translated(name.removeprefix("model.").removeprefix("language_model."), _HUGGING_FACE_OUTSIDE, layer)
+    return _translated(without_prefixes(name), _HUGGING_FACE_OUTSIDE, layer)
+
+
+def layer_of(name: str) -> int:
+    """The number of the layer that a tensor of transformers' name is of, -1 outside of them."""
+    found = _ANY_LAYER.match(without_prefixes(name))
+    return int(found[1]) if found else -1
+
+
+def without_prefixes(name: str) -> str:
+    """The name that a tensor has inside the language model.
+
+    Whoever saved a model without its output, a LlamaModel, has the names without `model.` before them; beside what
+    sees, a language model has `language_model.` before or behind that.
+    """
+    return _PREFIXES.sub("", name)
 
 
 def is_no_weight(name: str) -> bool:
-    """Whether a tensor is none of the language model's: rotary frequencies and masks, what guesses and what sees."""
+    """Whether a tensor is none of the language model's: rotary frequencies, masks, and what guesses, sees or hears."""
     return _NOT_WEIGHTS.search(name) is not None
 
 

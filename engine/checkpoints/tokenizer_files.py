@@ -48,10 +48,14 @@ def sentencepiece_metadata(path: Path, n_vocab: int, added: Mapping[int, AddedTo
 
 @dataclass(frozen=True, slots=True)
 class TokenizerFolder:
-    """The tokenizer's files in a folder of Hugging Face's format. config: of the model."""
+    """The tokenizer's files in a folder of Hugging Face's format.
+
+    config: of the model. by_characters: see tokenizer_json_metadata, whose file then counts first.
+    """
 
     folder: Path
     config: Mapping[str, Any]
+    by_characters: bool = False
 
     def metadata(self, n_vocab: int) -> tuple[dict[str, object], list[Path]]:
         """Keys of a GGUF for a tokenizer of n_vocab tokens, and the files that they come from."""
@@ -65,14 +69,14 @@ class TokenizerFolder:
         from engine.checkpoints.tokenizer_json import tokenizer_json_metadata
 
         model, json = self.folder / "tokenizer.model", self.folder / "tokenizer.json"
-        if model.is_file():
+        if model.is_file() and not (self.by_characters and json.is_file()):
             try:
                 return sentencepiece_metadata(model, n_vocab, self._added(options)), model
             except UnsupportedModelError:
                 if not json.is_file():
                     raise
         if json.is_file():
-            return tokenizer_json_metadata(json, n_vocab), json
+            return tokenizer_json_metadata(json, n_vocab, by_characters=self.by_characters), json
         raise ModelFileError(
             f"{self.folder} has neither tokenizer.model nor tokenizer.json.",
             "Put the tokenizer's files that came with the model into this folder.",
@@ -108,7 +112,7 @@ class TokenizerFolder:
                 id_ = id_[0]
             if _is_id(id_) and id_ < len(ids):
                 found[f"{PREFIX}{name}_token_id"] = id_
-        if isinstance(options.get("add_bos_token"), bool):
+        if isinstance(options.get("add_bos_token"), bool) and PREFIX + "add_bos_token" not in keys:
             found[PREFIX + "add_bos_token"] = options["add_bos_token"]
         return found
 

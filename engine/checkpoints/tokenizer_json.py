@@ -27,18 +27,38 @@ _SPLITS = {
     (rf"{_CONTRACTIONS}|{_WORDS}|\p{{N}}|{_REST}",): "qwen2",
     (rf"{_CONTRACTIONS}|{_MARKED_WORDS}|\p{{N}}|{_MARKED_REST}",): "qwen35",
     (rf"{_HEAD}{_UPPER}*{_LOWER}+|{_HEAD}{_UPPER}+{_LOWER}*|\p{{N}}|{_REST_WITH_SLASH}",): "tekken",
+    (
+        rf"{_HEAD}{_UPPER}*{_LOWER}+{_CONTRACTIONS}?|{_HEAD}{_UPPER}+{_LOWER}*{_CONTRACTIONS}?|\p{{N}}{{1,3}}"
+        rf"|{_REST_WITH_SLASH}",
+    ): "gpt-4o",
+    (rf"{_CONTRACTIONS}|{_WORDS}|\p{{N}}{{1}}| ?[^\s\p{{L}}\p{{N}}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+",): "seed-coder",
+    (
+        r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+",
+    ): "bailingmoe2",
+    (
+        r"\p{N}{1,3}",
+        "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
+        r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"""
+        r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    ): "deepseek-v3",
 }
 """How a text is cut into words before merging, in the words of tokenizer.json, and GGUF's name for it.
 
-"bytes": GPT-2's pattern; "digits": each digit alone.
+"bytes": GPT-2's pattern; "digits": each digit alone. Line breaks stand in some files as they are; here as escapes.
 """
 
 _WITHOUT_IGNORED_MERGES = {"llama-bpe": "dbrx"}
 """The same words, but merges count even where a word is a token as a whole."""
 
 
-def tokenizer_json_metadata(path: Path, n_vocab: int) -> dict[str, object]:
+_SEEN = ("<|channel>", "<channel|>", "<|tool_call>", "<tool_call|>", "<|tool_response>", "<tool_response|>", '<|"|>')
+"""Gemma 4's added tokens that answers show. Source: llama.cpp's converter."""
+
+
+def tokenizer_json_metadata(path: Path, n_vocab: int, *, by_characters: bool = False) -> dict[str, object]:
     """Keys of a GGUF for a tokenizer.json, filled up to n_vocab tokens.
+
+    by_characters: a vocabulary like SentencePiece's has merges that count, as Gemma 4's.
 
     Raises UnsupportedModelError for tokenizers that are not BPE or split words in a way that is not known.
     """
@@ -48,7 +68,9 @@ def tokenizer_json_metadata(path: Path, n_vocab: int) -> dict[str, object]:
         raise UnsupportedModelError(f"{path} is no BPE tokenizer.", "Choose the model as GGUF, or another one.")
     added = dict(_added_tokens(root))
     tokens = _tokens(model["vocab"], added, n_vocab, path)
-    keys: dict[str, object] = {PREFIX + "tokens": tokens}
+    keys: dict[str, object] = {PREFIX + "tokens": tokens} | _begins_texts(root)
+    if model.get("byte_fallback") is True and by_characters:
+        return keys | _by_characters(tokens, added, _merges(model.get("merges"), path))
     if model.get("byte_fallback") is True:
         prefix = {PREFIX + "add_space_prefix": _adds_space_prefix(root)}
         return keys | _sentencepiece_like(tokens, added) | prefix
@@ -100,6 +122,29 @@ def _sentencepiece_like(tokens: list[str], added: Mapping[int, AddedToken]) -> d
     return {PREFIX + "model": "llama", PREFIX + "scores": scores, PREFIX + "token_type": types}
 
 
+def _by_characters(tokens: list[str], added: Mapping[int, AddedToken], merges: list[str]) -> dict[str, object]:
+    """Keys for Gemma 4's vocabulary, some of whose added tokens are to be seen in answers."""
+    seen = {
+        id_: AddedToken(token.text, special=token.special and token.text not in _SEEN) for id_, token in added.items()
+    }
+    return _sentencepiece_like(tokens, seen) | {
+        PREFIX + "model": "gemma4",
+        PREFIX + "merges": merges,
+        PREFIX + "add_space_prefix": False,
+        PREFIX + "add_bos_token": True,
+    }
+
+
+def _begins_texts(root: Mapping[str, Any]) -> dict[str, object]:
+    """Whether texts begin with a special token, if the file says what is done to them at the end."""
+    steps = list(_inner_steps(root.get("post_processor")))
+    templates = [step.get("single") for step in steps if step.get("type") == "TemplateProcessing"]
+    if not templates and not any(step.get("type") == "ByteLevel" for step in steps):
+        return {}
+    first = templates[0][0] if templates and isinstance(templates[0], list) and templates[0] else None
+    return {PREFIX + "add_bos_token": isinstance(first, dict) and "SpecialToken" in first}
+
+
 def _adds_space_prefix(root: Mapping[str, Any]) -> bool:
     """Whether a space is put before a text: a step of the normalizer, or of the pre-tokenizer."""
     steps = [*_inner_steps(root.get("normalizer")), *_inner_steps(root.get("pre_tokenizer"))]
@@ -116,7 +161,7 @@ def _adds_space_prefix(root: Mapping[str, Any]) -> bool:
 def _inner_steps(step: object) -> Iterator[Mapping[str, Any]]:
     """A step, or those of a sequence."""
     if isinstance(step, dict):
-        inner = step.get("normalizers") or step.get("pretokenizers")
+        inner = step.get("normalizers") or step.get("pretokenizers") or step.get("processors")
         for each in inner if isinstance(inner, list) else [step]:
             if isinstance(each, dict):
                 yield each
@@ -168,7 +213,8 @@ def _steps(step: object) -> Iterator[str]:
             yield from _steps(each) if not _is_sequence(each) else ["nested"]
     elif kind == "Split":
         pattern = step.get("pattern")
-        yield str(pattern.get("Regex") or pattern.get("String")) if isinstance(pattern, dict) else "split"
+        text = str(pattern.get("Regex") or pattern.get("String")) if isinstance(pattern, dict) else "split"
+        yield text.replace("\r", r"\r").replace("\n", r"\n")
     elif kind == "ByteLevel":
         if step.get("use_regex", True) is True:
             yield "bytes"

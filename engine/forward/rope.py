@@ -61,8 +61,10 @@ def _kept_by_yarn(scaling: RopeScaling, theta: float, rope_dim: int) -> Frequenc
         """The pair that turns so many times over the original context."""
         return rope_dim * math.log(scaling.original_max_seq_len / (times * 2 * math.pi)) / (2 * math.log(theta))
 
-    low = max(0.0, math.floor(pair_that_turns(scaling.beta_fast)))
-    high = min(rope_dim - 1.0, math.ceil(pair_that_turns(scaling.beta_slow)))
+    low, high = pair_that_turns(scaling.beta_fast), pair_that_turns(scaling.beta_slow)
+    if scaling.whole_pairs:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(0.0, low), min(rope_dim - 1.0, high)
     ramp = (np.arange(rope_dim // 2) - low) / max(0.001, high - low)
     return np.asarray(1.0 - np.clip(ramp, 0.0, 1.0))
 

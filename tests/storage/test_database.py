@@ -196,6 +196,25 @@ def test_a_damaged_database_is_said_to_be_damaged(path: Path) -> None:
     assert "-wal and -shm files, then restore a backup" in caught.value.hint
 
 
+def test_an_index_without_what_its_table_has_is_damage(path: Path) -> None:
+    with closing(open_database(path)) as db:
+        fill(db)
+    index = "name = 'messages_by_session'"
+    with closing(sqlite3.connect(path)) as raw:
+        entry = raw.execute(f"SELECT * FROM sqlite_master WHERE {index}").fetchone()
+        raw.execute("PRAGMA writable_schema = ON")
+        raw.execute(f"DELETE FROM sqlite_master WHERE {index}")
+        raw.commit()
+    with closing(open_database(path)) as db:
+        fill(db)
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute("PRAGMA writable_schema = ON")
+        raw.execute("INSERT INTO sqlite_master VALUES (?, ?, ?, ?, ?)", entry)
+        raw.commit()
+    with closing(open_database(path, read_only=True)) as db:
+        assert "wrong # of entries in index messages_by_session" in check(db)
+
+
 def test_a_folder_in_the_place_of_the_database_is_an_error_in_words(tmp_path: Path) -> None:
     with pytest.raises(DatabaseAccessError, match=str(tmp_path)):
         open_database(tmp_path)

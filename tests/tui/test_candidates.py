@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
 from textual.app import App, ComposeResult
 
 from engine.protocol import Abilities, Candidate, Generate, Look, Sampling
+from tests.tui.test_engine_trouble import engine_pids
 from tui.messages import Place, Weighed
 from tui.widgets.candidates_pane import CandidatesPane, visible_token
 
@@ -122,6 +125,17 @@ async def test_a_session_that_the_engine_has_not_read_is_read_when_asked_for(sta
         await play.press("alt+c", "enter")
         await play.until(lambda: at_place(play, "6/6") and "60→90" in play.text())
         assert [look.read for look in stage.heard(Look)] == [False] * (len(stage.heard(Look)) - 1) + [True]
+
+
+async def test_nobody_is_asked_to_have_read_what_an_engine_that_is_gone_had_not(stage: Stage) -> None:
+    stage.set_script(unread=1234)
+    async with stage.ready() as play:
+        await play.ask("hello")
+        await play.until(lambda: "1234 tokens" in " ".join(lines(play)))
+        for pid in engine_pids():
+            os.kill(pid, signal.SIGKILL)
+        await play.until(lambda: play.app.workspace.engine.phase == "dead")
+        await play.until(lambda: "1234" not in " ".join(lines(play)) and not at_place(play, "6/6"))
 
 
 async def test_an_opened_session_is_looked_at_once_the_model_is_ready(stage: Stage) -> None:

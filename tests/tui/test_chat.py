@@ -65,6 +65,13 @@ async def test_what_an_answer_was_written_without_is_said_at_it(stage: Stage) ->
         await play.until_shown("without the oldest 3 turns")
 
 
+async def test_on_narrow_screens_the_name_gives_way_to_what_is_said_of_an_answer(stage: Stage) -> None:
+    stage.set_script(dropped_turns=3)
+    async with stage.ready(size=(40, 24)) as play:
+        await play.ask("first")
+        await play.until_shown("Tiny 135… without the oldest 3 turns")
+
+
 async def test_an_answer_that_meets_the_end_of_the_context_can_go_on(stage: Stage) -> None:
     stage.set_script(answers=["one two"], reason="length")
     async with stage.ready() as play:

@@ -118,6 +118,14 @@ def test_a_mistyped_command_of_any_length_is_told(cli: Cli, home: Path, monkeypa
     assert "Did you mean sessions?" in ran.err
 
 
+@pytest.mark.parametrize("behind", [["list"], ["--json"], ["show", "ID", "--json"]])
+def test_a_mistyped_command_is_told_before_what_is_behind_it(cli: Cli, home: Path, behind: list[str]) -> None:
+    ran = cli("sesions", *behind)
+    assert ran.code == 2
+    assert "There is no command sesions. Did you mean sessions?" in ran.err
+    assert ran.err.startswith("Usage: llm-tui [OPTIONS] [MODEL]\n")
+
+
 # The home folder
 
 

@@ -12,8 +12,11 @@ import pytest
 import engine.starter
 from engine.errors import DownloadError
 from engine.starter import FetchProgress
+from tests.tui.scenes import MODELS
 from tui.screens.first_run import FirstRunScreen
 from tui.screens.main.screen import MainScreen
+from tui.screens.model_picker import ModelPickerScreen
+from tui.services.models import Models
 
 if TYPE_CHECKING:
     from tests.tui.conftest import Stage
@@ -24,7 +27,7 @@ Report = Callable[[FetchProgress], None]
 async def test_without_a_model_the_app_explains_itself(stage: Stage) -> None:
     async with stage.running(model=None, size=(80, 24)) as play:
         await play.until(lambda: isinstance(play.app.screen, FirstRunScreen))
-        await play.until_shown("Fetch the starter model (98 MB)")
+        await play.until_shown("Fetch the starter model (93 MB)")
         assert "Nothing you write leaves it." in play.text()
         await play.press("escape")
         await play.until(lambda: isinstance(play.app.screen, MainScreen))
@@ -85,12 +88,30 @@ async def test_a_model_that_is_not_there_is_named(stage: Stage) -> None:
         await play.until_shown("/nowhere/model.gguf")
 
 
+async def test_who_has_models_and_names_another_one_is_offered_those(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Models, "_survey", lambda self: (MODELS, []))
+    async with stage.running(model="mistyped") as play:
+        await play.until_shown("Large-70B-Q4_0.gguf")
+        await play.until_shown("There is no model mistyped")
+        assert isinstance(play.app.screen, ModelPickerScreen)
+
+
+async def test_who_has_none_and_names_one_is_told_what_there_is_to_do(stage: Stage) -> None:
+    async with stage.running(model="mistyped") as play:
+        await play.until_shown("There is no model mistyped")
+        await play.until(lambda: isinstance(play.app.screen, FirstRunScreen))
+
+
 async def test_a_file_is_chosen_by_its_path(stage: Stage) -> None:
     async with stage.running(model=None) as play:
         await play.until_shown("Choose a file")
         await play.press("tab", "enter")
         await play.until_shown("Open a model")
         await play.until_shown("None here yet")
+        await play.press("enter")
+        assert "There is no file" not in play.text()
         await play.press(*str(stage.home / "missing.gguf"), "enter")
         await play.until_shown("There is no file")
         await play.press("home", "shift+end", "delete", *str(stage.model), "enter")

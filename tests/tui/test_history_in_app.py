@@ -245,6 +245,7 @@ async def test_a_key_before_all_is_drawn_leaves_the_found_message_in_sight(
     async with stage.ready() as play:
         monkeypatch.setattr(AnswerBody, "update", draw_later)
         transcript = play.app.screen.query_one(Transcript)
+        transcript.focus()
         await play.opening.open(session.id, at=asked.id)
         await play.until(lambda: transcript.has_focus and draws)
         await play.press("up")

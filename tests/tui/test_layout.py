@@ -58,6 +58,34 @@ async def test_on_wide_screens_the_same_keys_go_there_and_fold_away(stage: Stage
         await play.until_shown("History")
 
 
+async def test_what_has_the_focus_stays_in_sight_on_a_screen_that_becomes_narrow(stage: Stage) -> None:
+    async with stage.ready(size=(120, 40)) as play:
+        await play.press("tab")
+        slider = play.app.focused
+        assert isinstance(slider, Slider)
+        await play.pilot.resize_terminal(80, 24)
+        await play.until_shown("Sampling")
+        assert play.app.focused is slider
+        await play.press("escape")
+        await play.until(lambda: "Sampling" not in play.text())
+        await play.pilot.resize_terminal(120, 40)
+        await play.press("alt+c", "shift+tab")
+        last_slider = play.app.focused
+        assert isinstance(last_slider, Slider)
+        await play.pilot.resize_terminal(80, 12)
+        await play.until(lambda: last_slider.region in play.app.screen.region)
+
+
+async def test_a_pane_that_lost_the_focus_does_not_lie_over_a_screen_that_becomes_narrow(stage: Stage) -> None:
+    async with stage.ready(size=(120, 40)) as play:
+        await play.press("f3", "shift+tab")
+        assert isinstance(play.app.focused, PromptBox)
+        await play.pilot.resize_terminal(80, 24)
+        await play.until(lambda: "Sampling" not in play.text())
+        await play.press("x")
+        assert play.app.focused.text == "x"
+
+
 async def test_the_footer_tells_the_keys_at_80_columns(stage: Stage) -> None:
     async with stage.ready(size=(80, 24)) as play:
         await play.ask("hello")

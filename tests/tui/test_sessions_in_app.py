@@ -104,7 +104,8 @@ async def test_what_is_typed_while_another_session_opens_is_for_that_one(
             monkeypatch.setattr(play.opening, "_leave", fail)
         async with play.session_lock:
             await play.press("ctrl+n", *"new", "ctrl+n", *"er")
-            assert box.text == "newer"
+            # The second ctrl+n waits for the first one, for a while.
+            await play.until(lambda: box.text == "newer")
         if failing:
             await play.until_told("no way")
             await play.until(lambda: box.text == "half a newer")

@@ -50,6 +50,17 @@ async def test_what_is_typed_in_a_session_that_another_app_deletes_is_kept(stage
     db.close()
 
 
+async def test_attaching_the_database_itself_does_not_take_its_locks_away(stage: Stage) -> None:
+    database = user_paths().database
+    come_and_go = "import sys; from storage.database import open_database; open_database(sys.argv[1]).close()"
+    async with stage.ready() as play:
+        await play.ask("question")
+        await play.press(*f"/attach {database}", "enter")
+        await play.until_told("is not text in UTF-8")
+        subprocess.run([sys.executable, "-c", come_and_go, database], check=True)
+        assert database.with_name(f"{database.name}-wal").exists()
+
+
 async def test_a_draft_in_a_session_that_is_deleted_during_an_answer_is_kept(stage: Stage) -> None:
     stage.set_script(answers=[COUNTING], hold_after=3)
     db = open_database(user_paths().database)

@@ -20,6 +20,16 @@ class _AppCommand(click.Command):
         """Show the program's help."""
         return ctx.parent.get_help() if ctx.parent else super().get_help(ctx)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take what behind a mistyped command would be an argument too many for what belongs to that."""
+        words = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError:
+            if words and not words[0].startswith("-"):
+                _refuse_mistyped(ctx, words[0])
+            raise
+
 
 @click.command(cls=_AppCommand)
 @click.argument("model", required=False, callback=not_empty)
@@ -56,7 +66,7 @@ def _refuse_mistyped(ctx: click.Context, model: str) -> None:
     known = ctx.parent.command.list_commands(ctx) if ctx.parent and isinstance(ctx.parent.command, click.Group) else []
     close = difflib.get_close_matches(model, known, n=1, cutoff=0.75)
     if close and not os.path.exists(model):
-        raise click.UsageError(_("There is no command {model}. Did you mean {name}?", model=model, name=close[0]))
+        raise click.UsageError(_("There is no command {model}. Did you mean {name}?", model=model, name=close[0]), ctx)
 
 
 def has_terminal() -> bool:

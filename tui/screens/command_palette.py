@@ -16,10 +16,10 @@ from textual.widgets.option_list import Option
 
 from tui.language import _
 from tui.screens.spoken_keys import in_own_words
-from tui.widgets.boxes import KeysInOrder
+from tui.widgets.boxes import BoxKeys
 
 
-class PaletteBox(KeysInOrder, CommandInput):
+class PaletteBox(BoxKeys, CommandInput):
     """The line to search in."""
 
 

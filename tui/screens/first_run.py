@@ -39,7 +39,7 @@ class FirstRunScreen(FetchingDialog):
         """Text, progress and buttons."""
         from engine.starter import SMOLLM2
 
-        size = human_bytes(SMOLLM2.model_bytes)
+        size = human_bytes(SMOLLM2.wheel_bytes)
         return [
             Static(Content(_(_WELCOME)), classes="text"),
             *self.fetch_parts(self._reason),

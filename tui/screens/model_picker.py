@@ -14,6 +14,7 @@ from textual.widgets.option_list import Option
 
 from engine.remote.config import ServerConfig
 from engine.typed_path import typed_path
+from tui.in_order import BEFORE_KEYS
 from tui.language import N_, _
 from tui.screens.fetching import FetchingDialog
 from tui.services.models import Models
@@ -34,8 +35,9 @@ class ModelPickerScreen(FetchingDialog):
     DIALOG_TITLE: ClassVar[str] = N_("Open a model")
     ENTER: ClassVar[str] = "open"
 
-    def __init__(self, models: Models, fetch: str = "", base_for: str = "") -> None:
+    def __init__(self, models: Models, fetch: str = "", base_for: str = "", trouble: str = "") -> None:
         super().__init__(models)
+        self._trouble = trouble
         self._found: list[ModelInfo] = []
         self._additions: list[Unreadable] = []
         self._fetch_first = fetch
@@ -46,7 +48,7 @@ class ModelPickerScreen(FetchingDialog):
         return [
             OptionList(Option(_("Looking …"), disabled=True), markup=False),
             LineBox(placeholder=_("a file's path; to fetch: smollm2, hf:OWNER/NAME or an address"), compact=True),
-            *self.fetch_parts(),
+            *self.fetch_parts(self._trouble),
             Static(Content.styled(self._places(), "dim"), classes="text"),
         ]
 
@@ -62,7 +64,7 @@ class ModelPickerScreen(FetchingDialog):
         if self._fetch_first:
             self.fetch(self._fetch_first)
 
-    @work
+    @work(group=BEFORE_KEYS)
     async def _look(self) -> None:
         self._found, others = await self.models.survey()
         models = self.query_one_optional(OptionList)
@@ -132,7 +134,7 @@ class ModelPickerScreen(FetchingDialog):
             self.fetch(typed)
         elif typed and (os.path.isfile(path) or os.path.isdir(path)):
             self.take(path)
-        else:
+        elif typed:
             self.show_trouble(_("There is no file {path}.", path=safe_line(str(path))))
 
 

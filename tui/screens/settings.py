@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, get_args, get_origin, runtime_checkable
 
 import msgspec
-from textual import on, work
+from textual import on
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widget import Widget
@@ -87,15 +86,6 @@ ROWS = (
 )
 
 
-_writing = threading.Lock()
-
-
-def _write(file: Path, name: str, value: Any) -> Settings:
-    """Change one setting in the file, once the changes before it are in there."""
-    with _writing:
-        return save_settings(file, {name: value})
-
-
 class SettingsScreen(Dialog[None]):
     """Writes each change into the file at once."""
 
@@ -132,11 +122,11 @@ class SettingsScreen(Dialog[None]):
         return ROWS[self.query_one(OptionList).highlighted or 0]
 
     @on(OptionList.OptionSelected)
-    def _change(self) -> None:
+    async def _change(self) -> None:
         row = self._row
         value, choices = row.value(self._settings), row.choices(sorted(self.app.available_themes))
         if choices:
-            self._save(row, choices[(choices.index(value) + 1) % len(choices) if value in choices else 0])
+            await self._save(row, choices[(choices.index(value) + 1) % len(choices) if value in choices else 0])
             return
         self._typed_row = row
         typed = self.query_one(Input)
@@ -145,25 +135,25 @@ class SettingsScreen(Dialog[None]):
         typed.focus()
 
     @on(Input.Submitted)
-    def _take(self, event: Input.Submitted) -> None:
+    async def _take(self, event: Input.Submitted) -> None:
         row, text = self._typed_row or self._row, event.value.strip()
         if row.type is str or not text:
-            self._save(row, text if row.type is str else None)
+            await self._save(row, text if row.type is str else None)
             return
         number = text.replace(",", ".") if row.type != (str | None) else text
         try:
-            self._save(row, msgspec.convert(number, row.type, strict=False))
+            await self._save(row, msgspec.convert(number, row.type, strict=False))
         except msgspec.ValidationError as error:
             self._complain(f"{row.name}: {reason_of(error)}.")
 
-    def action_reset(self) -> None:
+    async def action_reset(self) -> None:
         """Take the setting out of the file."""
-        self._save(self._row, None)
+        await self._save(self._row, None)
 
-    @work()
     async def _save(self, row: Row, value: Any) -> None:
+        """Write it into the file; the next key is for what the dialog shows then."""
         try:
-            self._settings = await asyncio.to_thread(_write, self._file, row.name, value)
+            self._settings = await asyncio.to_thread(save_settings, self._file, {row.name: value})
         except SettingsError as error:
             self._complain(str(error))
             return

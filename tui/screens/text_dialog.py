@@ -46,10 +46,7 @@ class TextDialog(Dialog[str]):
         return safe_text(self.query_one(TextArea).text).strip()
 
     def action_keep(self) -> None:
-        """Return what is written, once the keys before this one have done what they do: they wait at the box."""
-        self.query_one(TextArea).call_later(self._keep)
-
-    def _keep(self) -> None:
+        """Return what is written."""
         self.dismiss(self.written)
 
     def action_close(self) -> None:

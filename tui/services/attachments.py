@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.typed_path import typed_path
+from storage.held_files import unheld
 from tui.language import _
 from tui.services.engine_session import EngineSession
 from tui.text import human_bytes, safe_line, safe_text
@@ -101,6 +102,15 @@ class Attachments:
             )
 
 
+def _read(path: Path) -> bytes:
+    with unheld(path) as may_open:
+        if not may_open:
+            # The app's own database: no text, and what must not be closed here.
+            return b"\0"
+        with path.open("rb") as file:
+            return file.read(LIMIT_BYTES)
+
+
 def _read_text(path: Path) -> str:
     """A file's text. Raises AttachError for what is no text file of a sane size."""
     name = safe_line(str(path))
@@ -121,8 +131,7 @@ def _read_text(path: Path) -> str:
                     limit=limit,
                 )
             )
-        with path.open("rb") as file:
-            data = file.read(LIMIT_BYTES)
+        data = _read(path)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise AttachError(_("{path} cannot be read: {reason}.", path=name, reason=reason)) from error

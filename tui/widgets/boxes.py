@@ -1,16 +1,20 @@
-"""Boxes to write in, and lists with keys of their own, where keys act in the order in which they were pressed."""
+"""Boxes to write in: what they do at once with keys of their own, and with characters that Textual takes for none."""
 
 from __future__ import annotations
 
 import unicodedata
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from textual import events
+from textual.message import Message
 from textual.widgets import Input, TextArea
 
 from tui.text import safe_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from textual.widget import Widget
 else:
     # Textual takes styles from a class's first base that is a widget.
@@ -20,25 +24,29 @@ _UNPRINTED_TEXT = ("Zs", "Cf")
 """Categories of characters that Python does not call printable, and keyboards write: spaces, joiners, soft hyphens."""
 
 
-class KeysInOrder(Widget):
-    """Does at once what a key is bound to in the widget. Goes before the widget among a class's bases.
+@dataclass
+class Returned(Message):
+    """A key or a paste that a box has got, and that is for whoever has the focus now. To be posted to the app."""
 
-    Textual hands such a key on to the app, which finds its binding only after the keys behind it came to the widget
-    where several come together: in a slow connection, in tmux, in a paste without marks.
+    event: events.Key | events.Paste
+
+
+@dataclass
+class AfterKeys(Message):
+    """What is to be done once all keys have acted that came before. To be posted to the app."""
+
+    do: Callable[[], object]
+
+
+class BoxKeys(Widget):
+    """Obeys the box's own keys, and writes what is text. Goes before the widget among a class's bases.
+
+    Textual would have such a key go up to the app, through the queue of a screen that may be busy drawing an answer.
     """
-
-    writes: ClassVar[bool] = True
-    """Whether the widget is a box to write in, where characters are text and no keys."""
 
     async def _on_key(self, event: events.Key) -> None:
         """Obey a key that is no text, and write what the box would leave out."""
-        focused = self.screen.focused
-        if focused is not None and focused is not self:
-            # It came behind one that moved the focus.
-            _done(event)
-            focused._forward_event(event.copy())
-            return
-        is_written = self.writes and is_text(event)
+        is_written = is_text(event)
         if is_written and event.is_printable:
             return
         bound = self.screen.active_bindings.get(event.key)
@@ -47,7 +55,7 @@ class KeysInOrder(Widget):
             await self._write(event.character or "")
         elif bound is not None and bound.node is self and await self.app.run_action(bound.binding.action, self):
             _done(event)
-        elif self.writes and event.key.startswith("alt+"):
+        elif event.key.startswith("alt+"):
             # It comes with its letter, which would be inserted.
             event.prevent_default()
 
@@ -71,9 +79,9 @@ def is_text(event: events.Key) -> bool:
     return event.is_printable or (len(character) == 1 and unicodedata.category(character) in _UNPRINTED_TEXT)
 
 
-class LineBox(KeysInOrder, Input):
+class LineBox(BoxKeys, Input):
     """One line to write in."""
 
 
-class TextBox(KeysInOrder, TextArea):
+class TextBox(BoxKeys, TextArea):
     """Several lines to write in."""

@@ -157,6 +157,11 @@ class CandidatesPane(Widget, can_focus=True):
             self._explanation = _EXPLANATION if abilities.look else _ONLY_LIVE
         self.refresh()
 
+    def forget_unread(self) -> None:
+        """There is nobody any more who could read what is not read."""
+        if self._n_unread:
+            self.clear()
+
     def clear(self) -> None:
         """Another session."""
         self._candidates = self._latest = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,21 +18,21 @@ from textual.widgets.option_list import Option
 from tui.language import _
 from tui.services.history import PAGE, Found, History, day_words
 from tui.text import safe_line, safe_text
-from tui.widgets.boxes import KeysInOrder, LineBox
+from tui.widgets.boxes import LineBox
 
 _NEAR_END = 10
 """So many lines before the last one the next page is read."""
 
+_FILLING = "history"
+"""The group of workers that fill the list."""
 
 _END_SEARCH = Binding(
     "escape", "screen.end_search", "clear", id="search.end", tooltip="End the search: all sessions again"
 )
 
 
-class SessionList(KeysInOrder, OptionList):
+class SessionList(OptionList):
     """The sessions; the arrows move, enter opens."""
-
-    writes = False
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "select", "Open", id="history.open", tooltip="Open this session"),
@@ -164,7 +165,7 @@ class HistoryPane(Vertical):
             self._draw()
             self.post_message(self.Listing(archived and not query))
 
-    @work(group="history", exclusive=True)
+    @work(group=_FILLING, exclusive=True)
     async def _fill_soon(self) -> None:
         await self._fill()
 
@@ -226,8 +227,11 @@ class HistoryPane(Vertical):
             self._fill_soon()
 
     @on(Input.Submitted, "#search")
-    def _to_list(self, event: Input.Submitted) -> None:
+    async def _to_list(self, event: Input.Submitted) -> None:
         event.stop()
+        # An enter that comes with it opens what was found for this text.
+        filling = [worker for worker in self.workers if worker.group == _FILLING and worker.node is self]
+        await asyncio.gather(*(worker.wait() for worker in filling), return_exceptions=True)
         sessions = self.query_one(SessionList)
         sessions.focus()
         sessions.action_first()
@@ -245,7 +249,7 @@ class HistoryPane(Vertical):
         if not self._complete and not self._query and event.option_index >= event.option_list.option_count - _NEAR_END:
             self._next_page()
 
-    @work(group="history", exclusive=True)
+    @work(group=_FILLING, exclusive=True)
     async def _next_page(self) -> None:
         found = self._found
         if self.history is None or not found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from textual.app import ComposeResult, RenderResult
 from textual.containers import Vertical
 from textual.content import Content
@@ -29,6 +29,8 @@ TINTED = "-tinted"
 
 _BEFORE = "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}"
 _AFTER = "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}"
+_LEAST_NAME = 4
+"""Of a name in fewer cells nobody could tell whose it is."""
 _STATE_NOTES = {
     "writing": N_("writing …"),
     "stopped": N_("stopped"),
@@ -38,10 +40,10 @@ _STATE_NOTES = {
 
 
 class MessageHeading(Widget):
-    """The line above a message."""
+    """The line above a message; the name gives way when both do not fit."""
 
     DEFAULT_CSS = """
-    MessageHeading { height: 1; width: 1fr; }
+    MessageHeading { height: 1; width: 1fr; text-wrap: nowrap; text-overflow: ellipsis; }
     MessageHeading > .heading--note { color: $foreground 65%; }
     """
     COMPONENT_CLASSES: ClassVar[set[str]] = {"heading--note"}
@@ -51,9 +53,12 @@ class MessageHeading(Widget):
 
     def render(self) -> RenderResult:
         """The name on the left, the note on the right."""
-        width = self.content_size.width
-        gap = max(width - cell_len(self.name_text) - cell_len(self.note), 1)
-        return Content.assemble((self.name_text, "bold"), " " * gap, (self.note, ".heading--note"))
+        width, name = self.content_size.width, self.name_text
+        room = width - cell_len(self.note) - 1
+        if cell_len(name) > room and self.note:
+            name = set_cell_size(name, room - 1) + "…" if room > _LEAST_NAME else ""
+        gap = max(width - cell_len(name) - cell_len(self.note), 0)
+        return Content.assemble((name, "bold"), " " * gap, (self.note, ".heading--note"))
 
 
 class MessageView(EvenLines, Vertical):

@@ -18,7 +18,7 @@ from textual.timer import Timer
 
 from tui.language import _
 from tui.text import safe_text
-from tui.widgets.boxes import TextBox, is_text
+from tui.widgets.boxes import AfterKeys, Returned, TextBox, is_text
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -103,6 +103,9 @@ class PromptBox(TextBox):
                 event.prevent_default()
         else:
             await self._hand_over()
+            if self.app.focused is not self:
+                self.app.post_message(Returned(event.copy()))
+                ends_line = True
         if ends_line:
             event.stop()
             event.prevent_default()
@@ -110,6 +113,10 @@ class PromptBox(TextBox):
     async def _on_paste(self, event: events.Paste) -> None:
         """Marked as a paste, it is no part of what an enter before it sends."""
         await self._hand_over()
+        if self.app.focused is not self:
+            event.stop()
+            event.prevent_default()
+            self.app.post_message(Returned(events.Paste(event.text)))
 
     def show_draft(self, text: str) -> None:
         """Put a text in place of what is there, and the cursor behind it."""
@@ -169,7 +176,7 @@ class PromptBox(TextBox):
         if self.menu is not None and self.menu.is_wanted(self.text):
             self._take_chosen()
             return
-        self._enter = self.set_timer(PASTE_GAP_S, self._send)
+        self._enter = self.set_timer(PASTE_GAP_S, self._pause_ended)
 
     def action_break_line(self) -> None:
         """Begin a new line."""
@@ -179,6 +186,11 @@ class PromptBox(TextBox):
         if self._enter is not None:
             self._enter.stop()
             self._enter = None
+
+    def _pause_ended(self) -> None:
+        enter = self._enter
+        # On a busy machine, a character that came at once may still wait for its turn.
+        self.app.post_message(AfterKeys(lambda: self._send() if self._enter is enter else None))
 
     def _send(self) -> Sent | None:
         self._enter = None

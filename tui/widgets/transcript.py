@@ -214,7 +214,6 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
         place = self._excerpt.show(path, from_start=from_start, at=at)
         await self._reconcile()
         if place is not None:
-            self.focus()
             self._put_cursor(place - self._excerpt.first, in_middle=True)
         elif from_start:
             self.follow()

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sentencepiece
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from engine.architecture.config import Attention
 from engine.architecture.gguf_config import config_from_gguf
@@ -18,7 +17,6 @@ from engine.checkpoints.huggingface_config import HuggingFaceConfig
 from engine.checkpoints.rows import read_rows
 from engine.checkpoints.sentencepiece_model import read_sentencepiece
 from engine.errors import EngineError, ModelFileError, UnsupportedModelError
-from engine.tokenizer import load_tokenizer
 
 
 @pytest.fixture
@@ -290,131 +288,3 @@ class TestSentencePiece:
         path.write_bytes(b"IQ== 0\nIg== 1\n")
         with pytest.raises(UnsupportedModelError, match="Llama 3 in Meta's own format"):
             read_sentencepiece(path)
-
-
-LLAMA_3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
-    r"|\s+(?!\S)|\s+"
-)
-QWEN_2 = LLAMA_3.replace("{1,3}", "")
-QWEN_35 = QWEN_2.replace(r"?\p{L}+", r"?[\p{L}\p{M}]+").replace(r"[^\s\p{L}\p{N}]", r"[^\s\p{L}\p{M}\p{N}]")
-
-
-def splits(pattern: str) -> pre_tokenizers.PreTokenizer:
-    from tokenizers import Regex
-
-    steps = [pre_tokenizers.Split(Regex(pattern), "isolated"), pre_tokenizers.ByteLevel(False, use_regex=False)]
-    return pre_tokenizers.Sequence(steps)
-
-
-class TestTokenizerJson:
-    """tokenizer.json, compared with the library that wrote it."""
-
-    TEXTS = ("Hello world's 12345 rivers,\n\n  twice  ", "Ich weiß: 3.14 é \t\r\n x", "don't STOP!!! ...")
-
-    @pytest.mark.parametrize(
-        ("pre", "pre_tokenizer", "ignore_merges"),
-        [
-            ("llama-bpe", splits(LLAMA_3), True),
-            ("dbrx", splits(LLAMA_3), False),
-            ("qwen2", splits(QWEN_2), False),
-            ("qwen35", splits(QWEN_35), False),
-            ("gpt-2", pre_tokenizers.ByteLevel(add_prefix_space=False), False),
-            (
-                "smollm",
-                pre_tokenizers.Sequence(
-                    [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(False)]
-                ),
-                False,
-            ),
-        ],
-    )
-    def test_ids_are_those_of_the_library(
-        self, folder: Path, write, tiny_llama, pre: str, pre_tokenizer, ignore_merges: bool
-    ) -> None:
-        letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-        merges = [
-            ("e", "l"),
-            ("r", "s"),
-            ("Ġ", "t"),
-            ("i", "v"),
-            ("iv", "e"),
-            ("r", "ive"),
-            ("1", "2"),
-            ("12", "3"),
-            ("Ċ", "Ċ"),
-        ]
-        vocab = {token: id_ for id_, token in enumerate([*letters, *(a + b for a, b in merges)])}
-        library = Tokenizer(models.BPE(vocab, merges, ignore_merges=ignore_merges))
-        library.pre_tokenizer = pre_tokenizer
-        library.decoder = decoders.ByteLevel()
-        library.add_special_tokens(["<|end_of_text|>"])
-        (folder / "tokenizer.model").unlink()
-        library.save(str(folder / "tokenizer.json"))
-        change(folder / "tokenizer_config.json", eos_token={"content": "<|end_of_text|>"}, add_bos_token=False)
-        metadata = open_checkpoint(folder).metadata
-        assert metadata["tokenizer.ggml.pre"] == pre
-        assert metadata["tokenizer.ggml.eos_token_id"] == library.token_to_id("<|end_of_text|>")
-        tokenizer = load_tokenizer(metadata)
-        for text in self.TEXTS:
-            ids = tokenizer.encode(text, add_bos=False, parse_special=False)
-            assert ids == library.encode(text, add_special_tokens=False).ids
-        assert tokenizer.vocab_size == 696
-
-    @pytest.mark.parametrize(
-        ("steps", "adds_prefix"),
-        [
-            ({"normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend"}, {"type": "Replace"}]}}, True),
-            ({"pre_tokenizer": {"type": "Metaspace", "prepend_scheme": "first"}}, True),
-            ({"pre_tokenizer": {"type": "Metaspace", "add_prefix_space": True}}, True),
-            ({"pre_tokenizer": {"type": "Metaspace", "prepend_scheme": "never"}}, False),
-            ({"pre_tokenizer": {"type": "Metaspace", "add_prefix_space": False}}, False),
-            ({"normalizer": {"type": "Replace"}, "pre_tokenizer": {"type": "Split"}}, False),  # Gemma's
-            ({"normalizer": [], "pre_tokenizer": {"pretokenizers": 3}}, False),
-        ],
-    )
-    def test_sentencepiece_in_this_format(self, folder: Path, tiny_llama, steps: dict, adds_prefix: bool) -> None:
-        prefix = {"tokenizer.ggml.add_space_prefix": adds_prefix}
-        expected = load_tokenizer(open_checkpoint(folder).metadata | prefix)
-        vocab = {text: id_ for id_, (text, _, _) in enumerate(tiny_llama.pieces)}
-        special = [{"id": i, "content": text, "special": True} for i, text in enumerate(("<unk>", "<s>", "</s>"))]
-        root = {"model": {"type": "BPE", "vocab": vocab, "merges": [], "byte_fallback": True}, "added_tokens": special}
-        root |= steps
-        (folder / "tokenizer.model").unlink()
-        (folder / "tokenizer.json").write_text(json.dumps(root))
-        found = load_tokenizer(open_checkpoint(folder).metadata)
-        for text in self.TEXTS:
-            options = {"add_bos": True, "parse_special": False}
-            assert found.encode(text, **options) == expected.encode(text, **options)
-
-    def test_it_counts_where_tokenizer_model_is_of_another_kind(self, folder: Path, tiny_llama) -> None:
-        vocab = {text: id_ for id_, (text, _, _) in enumerate(tiny_llama.pieces)}
-        root = {"model": {"type": "BPE", "vocab": vocab, "merges": [], "byte_fallback": True}}
-        (folder / "tokenizer.model").write_bytes(b"IQ== 0\nIg== 1\n")
-        with pytest.raises(UnsupportedModelError, match="Llama 3 in Meta's own format"):
-            open_checkpoint(folder)
-        (folder / "tokenizer.json").write_text(json.dumps(root))
-        assert open_checkpoint(folder).metadata["tokenizer.ggml.tokens"][695] == tiny_llama.pieces[695][0]
-
-    @pytest.mark.parametrize(
-        ("root", "match"),
-        [
-            ({}, "no BPE tokenizer"),
-            ({"model": {"type": "Unigram", "vocab": []}}, "no BPE tokenizer"),
-            ({"model": {"type": "BPE", "vocab": {"a": 696}}}, "the token 'a' has the id 696, but the model knows 696"),
-            ({"model": {"type": "BPE", "vocab": {"a": -1}}}, "has the id -1"),
-            ({"model": {"type": "BPE", "vocab": {"a": "0"}}}, "has the id '0'"),
-            (
-                {"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}, "pre_tokenizer": {"type": "Wordy"}},
-                "splits words",
-            ),
-            ({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}, "splits words"),
-            ({"model": {"vocab": {"a": 0}, "merges": [7]}, "pre_tokenizer": {"type": "ByteLevel"}}, "7 is no merge"),
-            ({"model": {"vocab": {"a": 0}}, "pre_tokenizer": {"type": "ByteLevel"}}, "has no merges"),
-        ],
-    )
-    def test_what_is_refused(self, folder: Path, root: dict[str, object], match: str) -> None:
-        (folder / "tokenizer.model").unlink()
-        (folder / "tokenizer.json").write_text(json.dumps(root))
-        with pytest.raises(EngineError, match=match):
-            open_checkpoint(folder)

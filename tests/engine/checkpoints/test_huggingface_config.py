@@ -39,6 +39,18 @@ def test_rope_by_kinds_of_layers() -> None:
     assert (keys["gemma3.rope.scaling.type"], keys["gemma3.rope.scaling.factor"]) == ("linear", 8.0)
 
 
+def test_gemma_3_as_it_was_given_out() -> None:
+    """With next to nothing about the part that writes text."""
+    text = {"hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 34, "sliding_window": 1024}
+    text["rope_scaling"] = {"rope_type": "linear", "factor": 8.0}
+    values = {"architectures": ["Gemma3ForConditionalGeneration"], "text_config": text, "vision_config": {"a": 1}}
+    keys = HuggingFaceConfig(values, Path("config.json")).metadata()
+    names = ("attention.head_count", "attention.head_count_kv", "attention.key_length", "context_length")
+    assert [keys[f"gemma3.{name}"] for name in names] == [8, 4, 256, 131_072]
+    assert (keys["gemma3.rope.freq_base"], keys["gemma3.attention.sliding_window"]) == (1e6, 1024)
+    assert (keys["gemma3.rope.scaling.type"], keys["gemma3.rope.scaling.factor"]) == ("linear", 8.0)
+
+
 def test_kinds_of_layers_by_name() -> None:
     kinds = ["sliding_attention", "full_attention"] * 2
     keys = metadata_of("Gemma2ForCausalLM", sliding_window=512, layer_types=kinds)
@@ -59,6 +71,8 @@ def test_the_numbers_of_yarn() -> None:
     assert keys["llama.rope.scaling.attn_factor"] == pytest.approx(1.5 / (1 + 0.1 * math.log(4.0)))
     keys = metadata_of("LlamaForCausalLM", rope_scaling={"rope_type": "yarn", "factor": 4.0})
     assert not {key for key in keys if "yarn_" in key or "attn_factor" in key}
+    keys = metadata_of("GptOssForCausalLM", rope_scaling={"rope_type": "yarn", "factor": 4.0, "truncate": False})
+    assert keys["gpt-oss.rope.scaling.yarn_truncate"] is False
 
 
 @pytest.mark.parametrize("mscale", [1.0, 0.7, 0.0])
@@ -85,7 +99,11 @@ def test_the_two_factors_of_deepseeks_yarn(mscale: float) -> None:
         {"architectures": ["Gemma2ForCausalLM"], "hidden_act": "gelu_pytorch_tanh", "query_pre_attn_scalar": 16},
         {"architectures": ["Gemma2ForCausalLM"], "num_hidden_layers": 46, "head_dim": 8, "query_pre_attn_scalar": 16},
         {"architectures": ["Gemma2ForCausalLM"], "num_hidden_layers": 42, "query_pre_attn_scalar": 224},
-        {"architectures": ["Gemma3ForCausalLM"], "hidden_activation": "gelu_pytorch_tanh", "query_pre_attn_scalar": 16},
+        {
+            "architectures": ["Gemma3ForCausalLM"],
+            "hidden_activation": "gelu_pytorch_tanh",
+            "query_pre_attn_scalar": 256,
+        },
         {"architectures": ["SmolLM3ForCausalLM"], "use_sliding_window": False, "sliding_window": 128},
         {"architectures": ["SmolLM3ForCausalLM"], "use_sliding_window": True, "sliding_window": None},
         {"architectures": ["LlamaForCausalLM"], "query_pre_attn_scalar": 3, "use_sliding_window": True},

@@ -14,7 +14,7 @@ from engine.checkpoints import Checkpoint, open_checkpoint, open_with_base
 from engine.checkpoints.derived import read_floats
 from engine.errors import ModelFileError, UnsupportedModelError
 from tests.engine import tiny_models
-from tests.engine.checkpoints.test_huggingface_architectures import EXPERT, foreign_name, from_qwen35
+from tests.engine.checkpoints.folders import expert_name, foreign_name, from_qwen35
 
 RANK, ALPHA = 4, 8.0
 QUERIES = "blk.0.attn_q.weight"
@@ -239,8 +239,9 @@ def test_experts_of_hugging_face(tmp_path: Path, write, name: str, architecture:
     base = tiny_models.write_tiny(tmp_path / "base.gguf", name, types=["Q8_0"])
     expected, tensors = values_of(open_checkpoint(base)), {}
     for part, number in (("ffn_gate", 0), ("ffn_gate", 5), ("ffn_down", 7), ("ffn_up", 1)):
-        foreign = "model.layers.1." + EXPERT[architecture][part].format(f"experts.{number}")
-        stack = expected[f"blk.1.{part}_exps.weight"]
+        key = f"blk.1.{part}_exps.weight"
+        foreign = expert_name(key, architecture).format(f"experts.{number}").removesuffix(".weight")
+        stack = expected[key]
         pair = halves(foreign, *stack[number].shape, seed=number)
         a, b = pair.values()
         stack[number] += ALPHA / RANK * b @ a

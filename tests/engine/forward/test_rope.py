@@ -66,6 +66,15 @@ def test_yarn_by_other_turns(config) -> None:
     assert (other > usual).any()
 
 
+def test_yarn_between_the_very_frequencies(config) -> None:
+    """On a line between the pair that turns 32 times and the one that turns once, neither of which is a whole one."""
+    frequencies, _ = scaled(config, type="yarn", factor=4.0, whole_pairs=False)
+    kept = (frequencies - PLAIN / 4) / (PLAIN - PLAIN / 4)
+    first, last = (64 * np.log(4096 / (2 * np.pi * turns)) / np.log(10_000) for turns in (32, 1))
+    np.testing.assert_allclose(kept, np.clip((last - np.arange(64)) / (last - first), 0, 1), atol=1e-9)
+    assert (frequencies != scaled(config, type="yarn", factor=4.0)[0]).any()
+
+
 def test_an_attention_factor_is_part_of_the_magnitude(config) -> None:
     assert scaled(config, type="yarn", factor=4.0, attn_factor=0.5)[1] == pytest.approx(0.5 * (1 + 0.1 * np.log(4)))
     assert scaled(config, type="longrope", attn_factor=1.19)[1] == 1.19

@@ -44,6 +44,8 @@ class Candidates:
             self._looking.look_at_end()
         else:
             self._looking.forget()
+            self._pane.forget_unread()
+            self._show_place(self._pane.place)
 
     def branch_changed(self, event: PathChanged) -> None:
         """The branch ends elsewhere."""

@@ -55,7 +55,7 @@ class ChatMessages:
 
     def stop(self) -> None:
         """Stop the answer."""
-        self._interaction.do(self._conversation.stop())
+        self._interaction.begin(self._conversation.stop())
 
     def answer_again(self) -> None:
         """Write another answer."""
@@ -111,11 +111,11 @@ class ChatMessages:
         item = self._chosen()
         if item is not None:
             self._switching.go(self._fork(item.message.id))
+            self._prompt.focus()
 
     async def _fork(self, message_id: str) -> None:
         await self._conversation.fork(message_id)
         self._interaction.tell(_("This is a copy, a session of its own; the other one stays as it is."))
-        self._prompt.focus()
 
     def delete(self) -> None:
         """Delete the message under the cursor, else the last one, and what follows it, after a question."""

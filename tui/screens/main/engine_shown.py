@@ -65,7 +65,7 @@ class EngineShown:
     def restart(self) -> None:
         """Start it again."""
         self._show_trouble("")
-        self._interaction.do(self._engine.restart())
+        self._interaction.begin(self._engine.restart())
 
     def show_log(self) -> None:
         """Show its last words."""

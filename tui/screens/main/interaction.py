@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from storage.errors import StorageError
+from tui.in_order import BEFORE_KEYS
 from tui.messages import Trouble
 from tui.sentences import reason
 from tui.speaking import SpeakingApp
@@ -60,8 +61,12 @@ class Interaction:
         self._screen.run_worker(begin, group=group, exclusive=exclusive)
 
     def do(self, deed: Coroutine[Any, Any, object]) -> None:
-        """Let a service do what the user wants; what goes wrong is said."""
-        self.run(partial(self._do, deed), "do")
+        """Let a service do what the user wants before the next key that is not for a text; what goes wrong is said."""
+        self.run(partial(self._do, deed), BEFORE_KEYS)
+
+    def begin(self, deed: Coroutine[Any, Any, object]) -> None:
+        """The same for what takes its time, and which no key has to wait for."""
+        self.run(partial(self._do, deed), "begun")
 
     async def _do(self, deed: Coroutine[Any, Any, object]) -> None:
         try:

@@ -58,16 +58,24 @@ class ModelOpening:
 
     def offer_first(self, event: NoModelFound) -> None:
         """There is none: explain, and offer what can be done."""
-        from tui.screens.first_run import FirstRunScreen
+        self._interaction.do(self._offer(event.reason))
 
-        self._interaction.ask(FirstRunScreen(self._models, event.reason), self.open)
+    async def _offer(self, reason: str) -> None:
+        from tui.screens.first_run import FirstRunScreen
+        from tui.screens.model_picker import ModelPickerScreen
+
+        # With a reason, it is the one that was asked for that is not there: others may be.
+        if reason and (await self._models.survey())[0]:
+            self._interaction.ask(ModelPickerScreen(self._models, trouble=reason), self.open)
+        else:
+            self._interaction.ask(FirstRunScreen(self._models, reason), self.open)
 
     def open(self, choice: Path | str | None) -> None:
         """Open the model that a dialog returned, or have the server of that name answer."""
         if isinstance(choice, str):
-            self._interaction.do(self._use_server(choice))
+            self._interaction.begin(self._use_server(choice))
         elif choice is not None:
-            self._interaction.do(self._open(choice))
+            self._interaction.begin(self._open(choice))
 
     async def _open(self, path: Path) -> None:
         """Open a model, with an engine started again where there is none."""
@@ -78,6 +86,6 @@ class ModelOpening:
     def take_fetched(self, path: Path) -> None:
         """Open a fetched model where there is none, else say that it is here."""
         if self._engine.card is None:
-            self._interaction.do(self._open(path))
+            self._interaction.begin(self._open(path))
         else:
             self._interaction.tell(_("{name} is here: f4 opens it.", name=safe_line(path.name, 60)))

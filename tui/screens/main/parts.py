@@ -61,6 +61,7 @@ class Parts:
             conversation,
             workspace.opening,
             history_pane,
+            transcript,
             self.switching,
             go_back=self.side_panes.go_back,
             interaction=interaction,

@@ -185,11 +185,14 @@ class MainScreen(Screen[None]):
         """Where there is little room, the footer is for the keys of the chat."""
         self.query_one(KeyLine).show_command_palette = self.size.width >= _NARROW
         if self.is_furnished:
+            self.parts.side_panes.size_changed()
             self.parts.candidates.look_again()
 
     def on_descendant_focus(self) -> None:
-        """The header shows when keys go to the messages."""
+        """The header shows when keys go to the messages; the pane that has them is not lost."""
         self.query_one(ChatHeader).is_reading = self.focused is self.query_one(Transcript)
+        if self.is_furnished:
+            self.parts.side_panes.focus_moved()
 
     def on_descendant_blur(self) -> None:
         """The same."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Awaitable, Callable
 
 from storage.errors import StorageError
 from tui.language import _
@@ -32,7 +31,7 @@ class Sending:
         prompts: PromptHistory,
         attached: AttachedFiles,
         opened: asyncio.Event,
-        carry_out: Callable[[Call, str], None],
+        carry_out: Callable[[Call, str], Awaitable[None]],
         interaction: Interaction,
     ) -> None:
         self._prompt = prompt
@@ -48,22 +47,25 @@ class Sending:
         """Send, or carry out a command that begins with a slash."""
         read = read_prompt(sent.text)
         if isinstance(read, str):
-            self._interaction.run(partial(self._send, sent, read), "send")
+            self._run(sent, self._send(sent.text, read), "send")
             return
         if isinstance(read, NoCommand):
             self._interaction.tell(read.sentence, "warning")
+            sent.taken.set()
         else:
             self._prompt.clear()
-            self._carry_out(read, sent.text)
-        sent.taken.set()
+            self._run(sent, self._carry_out(read, sent.text), "command")
 
-    async def _send(self, sent: PromptBox.Sent, text: str) -> None:
-        try:
-            await self._send_message(sent.text, text)
-        finally:
-            sent.taken.set()
+    def _run(self, sent: PromptBox.Sent, deed: Awaitable[None], group: str) -> None:
+        async def run() -> None:
+            try:
+                await deed
+            finally:
+                sent.taken.set()
 
-    async def _send_message(self, typed: str, text: str) -> None:
+        self._interaction.run(run, group)
+
+    async def _send(self, typed: str, text: str) -> None:
         # A question asked while the app is still opening a session belongs to that one.
         await self._opened.wait()
         try:

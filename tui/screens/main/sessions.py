@@ -12,12 +12,13 @@ from tui.services.conversation import Conversation
 from tui.services.history import Found, History
 from tui.services.opening import Opening
 from tui.widgets.history_pane import HistoryPane
+from tui.widgets.transcript import Transcript
 
 _DELETED = N_("Session deleted. u in the history brings it back, until you leave.")
 
 
 class Sessions:
-    """The stored sessions and the pane that lists them. go_back: to the prompt box, once a session was chosen."""
+    """The stored sessions and the pane that lists them. go_back: to the prompt box, when a session was chosen."""
 
     def __init__(
         self,
@@ -25,6 +26,7 @@ class Sessions:
         conversation: Conversation,
         opening: Opening,
         pane: HistoryPane,
+        transcript: Transcript,
         switching: Switching,
         go_back: Callable[[], None],
         interaction: Interaction,
@@ -33,6 +35,7 @@ class Sessions:
         self._conversation = conversation
         self._opening = opening
         self._pane = pane
+        self._transcript = transcript
         self._switching = switching
         self._go_back = go_back
         self._interaction = interaction
@@ -56,6 +59,8 @@ class Sessions:
         """Go to a stored one, to the message that was found."""
         self._switching.go(self._opening.open(session_id, at=message_id))
         self._go_back()
+        if message_id is not None:
+            self._transcript.focus()
 
     @property
     def are_searched(self) -> bool:

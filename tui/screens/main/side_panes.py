@@ -32,6 +32,20 @@ class SidePanes:
         """Whether a pane is on screen."""
         return bool(self._screen.query_one(f"#{side}").display)
 
+    def focus_moved(self) -> None:
+        """Beside the chat, the pane with the focus is the one to lie over it should the screen become narrow."""
+        focused = self._screen.focused
+        if focused is None or self._screen.has_class("-narrow"):
+            return
+        for side in ("history", "engine"):
+            has_focus = self._screen.query_one(f"#{side}") in focused.ancestors_with_self
+            self._screen.set_class(has_focus, f"-show-{side}")
+
+    def size_changed(self) -> None:
+        """What has the focus comes into sight again."""
+        if focused := self._screen.focused:
+            self._screen.call_after_refresh(focused.scroll_visible, animate=False)
+
     def toggle(self, side: Side, target: Widget) -> None:
         """Show a pane and focus a part of it; fold it away where it has the focus."""
         pane, focused = self._screen.query_one(f"#{side}"), self._screen.focused

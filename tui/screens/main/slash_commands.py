@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import ClassVar
 
 from storage.errors import StorageError
@@ -54,11 +53,8 @@ class SlashCommands:
         self._give_back = give_back
         self._interaction = interaction
 
-    def carry_out(self, call: Call, typed: str) -> None:
+    async def carry_out(self, call: Call, typed: str) -> None:
         """Do what was typed; what goes wrong is said, and what was written behind the command comes back."""
-        self._interaction.run(partial(self._carry_out, call, typed), "command")
-
-    async def _carry_out(self, call: Call, typed: str) -> None:
         word = call.command.word
         try:
             if call.rest and not call.command.takes:

@@ -100,7 +100,7 @@ class ThisSession:
         if self._conversation.session is None:
             self._interaction.tell(_(_NOTHING_TO_EXPORT))
         else:
-            self._interaction.do(self.export(wanted))
+            self._interaction.begin(self.export(wanted))
 
     async def export(self, wanted: str) -> None:
         """Write it to a file. Raises RefusedError where there is nothing to write."""

@@ -36,11 +36,11 @@ class Tints:
         from tui.widgets.message_view import TINTED
 
         self._screen.toggle_class(TINTED)
-        self._interaction.do(self._tint(self._transcript.views))
+        self._interaction.begin(self._tint(self._transcript.views))
 
     def tint(self, view: MessageView) -> None:
         """An answer has come on screen."""
-        self._interaction.do(self._tint([view]))
+        self._interaction.begin(self._tint([view]))
 
     async def _tint(self, views: list[MessageView]) -> None:
         from tui.widgets.message_view import TINTED

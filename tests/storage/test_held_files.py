@@ -1,0 +1,83 @@
+"""What this process has open stays locked for others, whatever it opens and closes beside it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from storage.database import Database, check, open_database
+from storage.errors import ForeignDatabaseError, NewerDatabaseError
+from storage.search import search
+from storage.sessions import list_sessions
+from tests.storage.filling import fill
+
+FILLING = """
+import sys
+from storage.database import open_database
+from tests.storage.filling import fill
+
+db = open_database(sys.argv[1])
+fill(db)
+db.close()
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "sessions.db"
+
+
+def fill_elsewhere(path: Path) -> None:
+    """What a command does meanwhile: were it the last one with the database, it would remove the log."""
+    subprocess.run([sys.executable, "-c", FILLING, path], check=True)
+
+
+async def test_nothing_is_lost_to_another_process_after_a_search(path: Path) -> None:
+    database = await Database.open(path)
+    await database.call(fill)
+    assert len(await database.read(search, "Danube")) == 1
+    fill_elsewhere(path)
+    await database.call(fill)
+    assert len(await database.call(list_sessions)) == 3
+    fill_elsewhere(path)
+    await database.close()
+    with closing(open_database(path)) as db:
+        assert check(db) == []
+        assert len(list_sessions(db)) == 4
+
+
+async def test_nothing_is_lost_after_what_could_only_be_read_is_opened_to_write(path: Path) -> None:
+    with closing(open_database(path)) as db:
+        fill(db)
+    read_only = await Database.open(path, read_only=True)
+    assert len(await read_only.call(list_sessions)) == 1
+    database = await Database.open(path)
+    fill_elsewhere(path)
+    await database.call(fill)
+    await read_only.close()
+    fill_elsewhere(path)
+    await database.call(fill)
+    await database.close()
+    with closing(open_database(path)) as db:
+        assert check(db) == []
+        assert len(list_sessions(db)) == 5
+
+
+def test_what_is_open_here_and_was_migrated_elsewhere_is_still_refused(path: Path) -> None:
+    with closing(open_database(path)) as db:
+        db.execute("PRAGMA user_version = 99")
+        with pytest.raises(NewerDatabaseError):
+            open_database(path)
+
+
+def test_what_is_closed_again_is_looked_at_as_before(path: Path) -> None:
+    open_database(path).close()
+    other = bytearray(path.read_bytes())
+    other[68:72] = b"othr"
+    path.write_bytes(other)
+    with pytest.raises(ForeignDatabaseError):
+        open_database(path)
