@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from .deletion import restore_session
 from .errors import NoSuchSessionError
 from .export import export_session
-from .importers.storing import said_of_it, store_sessions, update_message
+from .importers.storing import other_id, said_of_it, store_sessions, update_message
 from .nodes import move_head
-from .portable import PortableMessage, PortableSession, stored_message
+from .portable import PortableSession, stored_message
 from .transactions import reads, writes
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ def merge_session(db: SqliteDatabase, session: PortableSession, deleted_utc: str
     row = db.execute("SELECT key FROM sessions WHERE id = ?", [session.id]).fetchone()
     if row is not None:
         for message in session.messages:
-            _update(db, session.id, message)
+            if (key := _key_of(db, row[0], session.id, message.id)) is not None:
+                update_message(db, key, stored_message(message, session.id, message.id), message.tokens)
     store_sessions(db, [session])
     if deleted_utc is not None:
         _mark_deleted(db, session.id, deleted_utc)
@@ -63,16 +64,17 @@ def merge_session(db: SqliteDatabase, session: PortableSession, deleted_utc: str
     )
     head = [message.id for message in session.messages if message.on_path]
     if head:
-        key = db.execute("SELECT key FROM messages WHERE id = ?", [head[-1]]).fetchone()[0]
-        move_head(db, row[0], key)
+        move_head(db, row[0], _key_of(db, row[0], session.id, head[-1]))
 
 
 def _mark_deleted(db: SqliteDatabase, session_id: str, deleted_utc: str | None) -> None:
     db.execute("UPDATE sessions SET deleted_utc = ? WHERE id = ?", [deleted_utc, session_id])
 
 
-def _update(db: SqliteDatabase, session_id: str, message: PortableMessage) -> None:
-    found = db.execute("SELECT key FROM messages WHERE id = ?", [message.id]).fetchone()
-    if found is None:
-        return
-    update_message(db, found[0], stored_message(message, session_id, message.id), message.tokens)
+def _key_of(db: SqliteDatabase, session: int, session_id: str, message_id: str) -> int | None:
+    """The key of a message in the session, under whichever id it is there; None where it is not."""
+    row = db.execute(
+        "SELECT key FROM messages WHERE session_key = ? AND id IN (?, ?)",
+        [session, message_id, other_id(session_id, message_id)],
+    ).fetchone()
+    return None if row is None else int(row[0])
