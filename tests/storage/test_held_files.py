@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.database import Database, check, open_database
+from storage.connections import check, open_database
+from storage.database import Database
 from storage.errors import ForeignDatabaseError, NewerDatabaseError
 from storage.search import search
 from storage.sessions import list_sessions
@@ -17,7 +18,7 @@ from tests.storage.filling import fill
 
 FILLING = """
 import sys
-from storage.database import open_database
+from storage.connections import open_database
 from tests.storage.filling import fill
 
 db = open_database(sys.argv[1])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from storage.database import open_database
+from storage.connections import open_database
 from storage.export import export_session
 from storage.importers.storing import store_sessions
 from storage.merging import merge_session

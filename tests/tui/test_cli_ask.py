@@ -16,7 +16,7 @@ import pytest
 
 from storage import tree
 from storage.answer_tokens import answer_tokens
-from storage.database import open_database
+from storage.connections import open_database
 from tests.tui.conftest import CLI_ENGINE
 from tui.paths import user_paths
 

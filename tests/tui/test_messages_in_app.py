@@ -10,7 +10,7 @@ import pytest
 
 from engine.protocol import Generate, Sampling
 from storage import sessions
-from storage.database import open_database
+from storage.connections import open_database
 from tests.tui.test_engine_trouble import engine_pids
 from tui.paths import user_paths
 from tui.screens.main.palette_commands import main_commands
