@@ -11,6 +11,7 @@ from engine.protocol import Generate
 from storage.answer_tokens import AnswerTokens
 from storage.errors import CorruptDatabaseError
 from tui.services.answer import Beginning
+from tui.widgets.prompt_box import PromptBox
 
 if TYPE_CHECKING:
     from tests.tui.conftest import Stage
@@ -48,6 +49,17 @@ async def test_an_answer_that_cannot_be_shown_is_interrupted(stage: Stage) -> No
         assert (answer.role, answer.state, answer.content) == ("assistant", "interrupted", "")
         assert not play.conversation.is_busy
         assert stage.heard(Generate) == []
+        # What was asked is stored, and not to be sent once more.
+        await play.until(lambda: play.app.query_one(PromptBox).text == "")
+
+
+async def test_a_message_that_was_edited_is_kept_though_its_answer_cannot_be_shown(stage: Stage) -> None:
+    async with stage.ready() as play:
+        await play.ask("hello")
+        await play.app.workspace.store.call(interrupt_next_reading)
+        assert await play.conversation.edit(play.conversation.path[0].message.id, "good morning")
+        await play.until_told("interrupted")
+        assert [item.message.content for item in play.conversation.path] == ["good morning", ""]
 
 
 async def test_an_answer_that_was_to_go_on_and_cannot_be_shown_still_can(stage: Stage) -> None:

@@ -138,10 +138,14 @@ class Conversation:
     async def _answer_waiting(self) -> None:
         async with self._open.lock:
             if (path := self._writing.take_waiting()) is not None:
-                try:
-                    await self._writing.begin(path)
-                except StorageError as error:
-                    self._post(Trouble(reason(error)))
+                await self._answer(path)
+
+    async def _answer(self, path: Sequence[PathMessage]) -> None:
+        """Begin an answer to what is stored; that it is stays true where the answer cannot begin, which is told."""
+        try:
+            await self._writing.begin(path)
+        except StorageError as error:
+            self._post(Trouble(reason(error)))
 
     def tell_candidates(self, n_candidates: int) -> None:
         """Have so many candidates told while an answer is written."""
@@ -166,7 +170,7 @@ class Conversation:
             await self._saving.save()
             await self._open.show()
             self._post(HistoryChanged())
-            await self._writing.begin(self.path)
+            await self._answer(self.path)
         return True
 
     async def answer_again(self, message_id: str | None = None) -> bool:
@@ -193,7 +197,7 @@ class Conversation:
             await self._open.show()
             self._post(HistoryChanged())
             if message.role == "user":
-                await self._writing.begin(self.path)
+                await self._answer(self.path)
         return True
 
     async def fork(self, message_id: str | None = None) -> None:
