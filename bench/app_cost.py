@@ -20,7 +20,7 @@ from pathlib import Path
 from pseudo_terminal import read_until, running
 from starter_home import new_home, starter_model
 
-from storage.database import open_database
+from storage.connections import open_database
 
 GEN_TOKENS = 600
 PROMPT = "Write a long story about a lighthouse keeper and the sea, with many different events."

@@ -133,7 +133,7 @@ def play(model: Path, n_kills: int, engine: list[str], seed: int) -> Outcome:
 
 def look(file: Path, log: Path, sent: list[str], killed_s: float, outcome: Outcome) -> None:
     """Count what is wrong with a database after a kill."""
-    from storage.database import check, open_database
+    from storage.connections import check, open_database
     from storage.records import unpack_token_ids
 
     db = open_database(file)

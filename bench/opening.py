@@ -17,7 +17,7 @@ import time
 from sessions import N_LONG_SESSION, Writer, build
 from starter_home import new_home, starter_model
 
-from storage.database import open_database
+from storage.connections import open_database
 from storage.sessions import list_sessions
 from storage.tree import path
 from tui.app import LlmTuiApp

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from storage.answers import begin_answer, finish_answer
-from storage.database import open_database
+from storage.connections import open_database
 from storage.search import search
 from storage.sessions import create_session, get_session, list_sessions, rename_session
 from storage.transactions import transaction

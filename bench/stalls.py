@@ -25,7 +25,7 @@ os.environ["TEXTUAL_ANIMATIONS"] = "none"
 from sessions import N_LONG_SESSION, Writer, build
 from textual import events
 
-from storage.database import open_database
+from storage.connections import open_database
 from storage.sessions import list_sessions
 from tui.app import LlmTuiApp
 from tui.options import AppOptions

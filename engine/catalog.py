@@ -11,7 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from engine.architecture.architectures import ARCHITECTURES, Architecture
+from engine.architecture.architecture import Architecture
+from engine.architecture.architectures import ARCHITECTURES
 from engine.architecture.gguf_attention import layers_attention
 from engine.architecture.gguf_recurrence import recurrence_from_gguf
 from engine.architecture.recurrence import bytes_with_copies

@@ -20,7 +20,7 @@ from engine.forward.kv_cache import KVCache
 from engine.forward.rope import layer_frequencies
 from engine.forward.text_memory import TextMemory
 from engine.forward.transformer import Transformer
-from engine.forward.weights import load_weights
+from engine.forward.weight_loading import load_weights
 from engine.kept_caches import KEPT, KeptCaches, fingerprint
 from engine.machine_code import prepare
 from engine.machine_code.compilers import dismiss

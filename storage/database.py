@@ -10,15 +10,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
-from .connections import backup, check, data_version, open_database
+from .connections import data_version, open_database
 from .errors import DatabaseAccessError
 from .reader import Reader
 from .transactions import has_moved, translated
 
 if TYPE_CHECKING:
     from sqlite_utils import Database as SqliteDatabase
-
-__all__ = ["Database", "backup", "check", "data_version", "open_database"]
 
 P = ParamSpec("P")
 R = TypeVar("R")

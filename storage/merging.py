@@ -9,7 +9,7 @@ import msgspec
 from .deletion import restore_session
 from .errors import NoSuchSessionError
 from .export import export_session
-from .importers.storing import said_of_it, store_sessions, update_message
+from .importers.storing import other_id, said_of_it, store_sessions, update_message
 from .nodes import leaf_under, move_head
 from .portable import PortableMessage, PortableSession, stored_message
 from .transactions import reads, writes
@@ -59,8 +59,10 @@ def merge_session(
     if row is not None:
         known = {message.id: _said(message) for message in before.messages} if before is not None else {}
         for message in session.messages:
-            if known.get(message.id) != _said(message):
-                _update(db, session.id, message)
+            if known.get(message.id) == _said(message):
+                continue
+            if (key := _key_of(db, row[0], session.id, message.id)) is not None:
+                update_message(db, key, stored_message(message, session.id, message.id), message.tokens)
     store_sessions(db, [session])
     if deleted_utc is not None:
         _mark_deleted(db, session.id, deleted_utc)
@@ -73,8 +75,8 @@ def merge_session(
             db.execute(f"UPDATE sessions SET {column} = ? WHERE key = ?", [value, row[0]])
     head = _head(session)
     if head is not None and (before is None or head != _head(before)):
-        key = db.execute("SELECT key FROM messages WHERE id = ?", [head]).fetchone()[0]
-        move_head(db, row[0], leaf_under(db, key))
+        key = _key_of(db, row[0], session.id, head)
+        move_head(db, row[0], None if key is None else leaf_under(db, key))
 
 
 @writes
@@ -105,8 +107,10 @@ def _mark_deleted(db: SqliteDatabase, session_id: str, deleted_utc: str | None) 
     db.execute("UPDATE sessions SET deleted_utc = ? WHERE id = ?", [deleted_utc, session_id])
 
 
-def _update(db: SqliteDatabase, session_id: str, message: PortableMessage) -> None:
-    found = db.execute("SELECT key FROM messages WHERE id = ?", [message.id]).fetchone()
-    if found is None:
-        return
-    update_message(db, found[0], stored_message(message, session_id, message.id), message.tokens)
+def _key_of(db: SqliteDatabase, session: int, session_id: str, message_id: str) -> int | None:
+    """The key of a message in the session, under whichever id it is there; None where it is not."""
+    row = db.execute(
+        "SELECT key FROM messages WHERE session_key = ? AND id IN (?, ?)",
+        [session, message_id, other_id(session_id, message_id)],
+    ).fetchone()
+    return None if row is None else int(row[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from engine.architecture.architectures import Architecture, Gating
+from engine.architecture.architecture import Architecture, Gating
 from engine.architecture.recurrence import Recurrence
 
 RopeScalingType = Literal["none", "linear", "yarn", "longrope"]

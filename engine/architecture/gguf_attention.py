@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Sequence, Set
 from dataclasses import replace
 
-from engine.architecture.architectures import Architecture
+from engine.architecture.architecture import Architecture
 from engine.architecture.config import Attention
 from engine.architecture.gguf_recurrence import delta_net_layers
 from engine.checkpoints import Metadata

@@ -6,7 +6,8 @@ from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from engine.architecture.architectures import ARCHITECTURES, Architecture
+from engine.architecture.architecture import Architecture
+from engine.architecture.architectures import ARCHITECTURES
 from engine.architecture.config import Attention, Experts, ModelConfig, RopeScaling, RopeScalingType
 from engine.architecture.gguf_attention import layers_attention, sizes_of_layers
 from engine.architecture.gguf_experts import experts_from_gguf
@@ -19,6 +20,9 @@ from engine.errors import UnsupportedModelError
 from engine.kernels.sizes import BLOCK
 
 MIN_ROPE_THETA = 1.001
+LEAST_SCALE, MOST_SCALE = 1e-6, 1e6
+"""What embeddings, queries, results of layers and logits may be scaled by: numbers whose products are finite."""
+
 NORM_EPS = {"rms": "layer_norm_rms_epsilon", "layer": "layer_norm_epsilon"}
 
 
@@ -92,13 +96,18 @@ class _Scales:
     def of(cls, meta: Metadata, architecture: Architecture, dim: int, n_layers: int) -> _Scales:
         """Those of the architecture, or those that the file has."""
 
-        def scale(key: str, default: float) -> float:
-            return meta.real(f"{architecture.name}.{key}", default, low=0.0, high=1e6) or default
+        def scale(name: str, default: float) -> float:
+            """0 says as little as a key that is missing."""
+            key = f"{architecture.name}.{name}"
+            value = meta.real(key, default, low=0.0, high=MOST_SCALE)
+            if 0.0 < value < LEAST_SCALE:
+                raise meta.error(f"{key} is {value}, it should be 0 or between {LEAST_SCALE:g} and {MOST_SCALE:g}.")
+            return value or default
 
         if architecture.scaled_embedding:
             return cls(embeddings=dim**0.5)
         if architecture.multiplied_logits:
-            return cls(logits=1 / max(scale("logit_scale", 1.0), 1e-6))
+            return cls(logits=1 / scale("logit_scale", 1.0))
         if not architecture.scales_in_file:
             return cls()
         # Logits are divided by dim / 256, as llama.cpp's converter writes it for MiniCPM; where the key is missing,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from engine.architecture.architectures import Architecture, Gating
+from engine.architecture.architecture import Architecture, Gating
 from engine.architecture.config import Experts
 from engine.checkpoints import Metadata, TensorInfo
 from engine.checkpoints.limits import MAX_EXPERTS, MAX_LAYERS, MAX_WIDTH

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 
-from engine.architecture.architectures import Architecture
+from engine.architecture.architecture import Architecture
 from engine.architecture.config import Attention
 from engine.architecture.recurrence import Recurrence
 from engine.checkpoints import Metadata

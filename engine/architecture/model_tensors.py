@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from engine.architecture.architectures import Architecture
+from engine.architecture.architecture import Architecture
 from engine.architecture.config import Attention, Experts, ModelConfig
 from engine.architecture.recurrent_tensors import recurrent_shapes
 from engine.checkpoints import TensorInfo, without_leading_ones

@@ -96,6 +96,9 @@ def run(plan: Plan, threads: int, stop: Stop, report: ReportConversion) -> None:
             stop.check()
             check_sources(plan)
             file.keep()
+    except BrokenPipeError:
+        # Of the report, to which nobody listens any more.
+        raise
     except OSError as error:
         raise write_error(plan.target, error) from error
 

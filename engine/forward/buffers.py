@@ -42,9 +42,10 @@ class Buffers:
         self.units = {width: GatedBuffers(p, width) for width in widths}
         of_experts = [self.experts.unit] if self.experts is not None else []
         widest = max([*self.units.values(), *of_experts], key=lambda unit: unit.gate_up.array.size)
-        has_padding = widest.h.width % BLOCK or any(shape.head_dim % BLOCK for shape in config.shapes)
-        self.free = None if has_padding else widest.gate_up
-        self.qkv = p.floats(max(map(config.first_dim, layers)), over=self.free)
+        # Heads are read in whole blocks, also the last one of a row.
+        spare = max((-shape.head_dim % BLOCK for shape in config.shapes), default=0)
+        self.free = None if widest.h.width % BLOCK or spare else widest.gate_up
+        self.qkv = p.floats(max(map(config.first_dim, layers)) + spare, over=self.free)
         self.gates = p.floats(mixed_dim) if config.architecture.query_gates else None
         self.recurrent = recurrent_buffers(p, config, state)
         p.keep(cache, weights)

@@ -8,7 +8,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import MAXYEAR, MINYEAR, UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -29,6 +29,22 @@ __all__ = ["ImportReport", "import_file"]
 
 _SQLITE = b"SQLite format 3\0"
 _CHATGPT_MEMBER = "conversations.json"
+
+_DAMAGE: tuple[type[Exception], ...] = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
+"""What zipfile raises for an archive that it cannot read."""
+
+with suppress(ImportError):
+    # Some builds of Python lack it; zipfile refuses what is packed with it then.
+    from lzma import LZMAError
+
+    _DAMAGE += (LZMAError,)
 
 
 def import_file(db: SqliteDatabase, path: Path | str, stream: BinaryIO | None = None) -> ImportReport:
@@ -84,7 +100,7 @@ def _zipped(path: Path, file: Path) -> bytes:
             members = [name for name in archive.namelist() if PurePosixPath(name).name == _CHATGPT_MEMBER]
             if members:
                 return archive.read(min(members, key=len))
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+    except _DAMAGE as error:
         raise ImportFileError(f"{path} is a damaged archive: {error}.") from error
     raise ImportFileError(f"{path} has no {_CHATGPT_MEMBER} in it.", "Is it ChatGPT's export?")
 

@@ -47,6 +47,11 @@ def derived_id(foreign: str) -> str:
     return from_bytes(hashlib.sha256(foreign.encode("utf-8", "replace")).digest())
 
 
+def other_id(session_id: str, message_id: str) -> str:
+    """The id of a session's message whose own another session has, or had: in a copy that was edited by hand."""
+    return derived_id(f"{session_id}/{message_id}")
+
+
 @writes
 def store_sessions(db: SqliteDatabase, sessions: Sequence[PortableSession]) -> ImportReport:
     """Store sessions, their times as records keep them.
@@ -143,10 +148,9 @@ def _free_id(db: SqliteDatabase, message: PortableMessage, source: PortableSessi
     message_id = _own_id(message.id)
     if message_id in known:
         return message_id
-    # Where another session has it, or had it at an earlier import: a copy of a session, edited by hand.
-    other_id = derived_id(f"{source.id}/{message.id}")
-    if other_id in known or db.execute("SELECT 1 FROM messages WHERE id = ?", [message_id]).fetchone():
-        return other_id
+    other = other_id(source.id, message.id)
+    if other in known or db.execute("SELECT 1 FROM messages WHERE id = ?", [message_id]).fetchone():
+        return other
     return message_id
 
 

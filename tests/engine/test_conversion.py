@@ -354,6 +354,18 @@ def test_stopped_at_any_stage_it_leaves_nothing(stage, source, tmp_path):
     assert names(tmp_path) == ["source.gguf"]
 
 
+@pytest.mark.parametrize("stage", ["converting", "saving"])
+def test_a_report_that_nobody_hears_is_no_fault_of_the_file(stage, source, tmp_path):
+    def report(progress):
+        if progress.stage == stage:
+            raise BrokenPipeError
+
+    plan = plan_conversion(Conversion(source=str(source), target=str(tmp_path / "new.gguf"), type="Q4_0"))
+    with pytest.raises(BrokenPipeError):
+        run(plan, 2, Stop(), report)
+    assert names(tmp_path) == ["source.gguf"]
+
+
 @pytest.mark.parametrize(
     ("number", "words"),
     [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "only be read"), (errno.EIO, "Input/output error")],

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from storage.database import open_database
+from storage.connections import open_database
 from storage.records import Session
 from storage.sessions import create_session
 

@@ -15,7 +15,7 @@ from sqlite_utils import Database
 
 from storage.answer_tokens import MOST_BYTES, AnswerTokens, answer_tokens, pack_tokens, unpack_tokens
 from storage.answers import begin_answer, finish_answer
-from storage.database import open_database
+from storage.connections import open_database
 from storage.errors import NoSuchMessageError
 from storage.export import export_session, session_json
 from storage.importers import import_file

@@ -26,7 +26,7 @@ from tests.storage.holding import who_holds
 CLAIM = """
 import sys
 from storage.claims import claim_session
-from storage.database import open_database
+from storage.connections import open_database
 from storage.owners import this_owner
 
 db = open_database(sys.argv[1])

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from sqlite_utils import Database as SqliteDatabase
 
-from storage.database import backup, check, open_database
+from storage.connections import backup, check, open_database
 from storage.errors import (
     CorruptDatabaseError,
     DatabaseAccessError,

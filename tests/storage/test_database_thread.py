@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database as SqliteDatabase
 
-from storage.database import Database, open_database
+from storage.connections import open_database
+from storage.database import Database
 from storage.errors import (
     DatabaseAccessError,
     NewerDatabaseError,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from storage.database import check
+from storage.connections import check
 from storage.deletion import delete_session, deleted_sessions, purge_deleted, purge_session, restore_session
 from storage.errors import NoSuchMessageError, NoSuchSessionError
 from storage.export import export_session

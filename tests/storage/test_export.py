@@ -11,7 +11,7 @@ from sqlite_utils import Database
 
 from storage import sessions
 from storage.answers import begin_answer, checkpoint_answer, finish_answer
-from storage.database import open_database
+from storage.connections import open_database
 from storage.deletion import delete_session
 from storage.errors import NoSuchSessionError
 from storage.export import all_sessions_json, session_json, session_markdown

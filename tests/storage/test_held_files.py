@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.database import Database, backup, check, open_database
+from storage.connections import backup, check, open_database
+from storage.database import Database
 from storage.errors import DatabaseMovedError, ForeignDatabaseError, ImportFileError, NewerDatabaseError
 from storage.importers import import_file
 from storage.search import search
@@ -18,7 +19,7 @@ from tests.storage.filling import fill
 
 FILLING = """
 import sys
-from storage.database import open_database
+from storage.connections import open_database
 from tests.storage.filling import fill
 
 db = open_database(sys.argv[1])

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import pytest
 
-from storage.database import open_database
+from storage.connections import open_database
 from storage.errors import ForeignDatabaseError, NewerDatabaseError
 from storage.migrations import APPLICATION_ID, MIGRATIONS, copy_database, migrate, statements
 from storage.sessions import create_session, get_session

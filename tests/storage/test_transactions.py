@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database as SqliteDatabase
 
-from storage.database import open_database
+from storage.connections import open_database
 from storage.sessions import get_session, list_sessions, set_draft
 from storage.transactions import reads, transaction, writes
 from tests.storage.filling import fill

@@ -12,7 +12,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from sqlite_utils import Database
 
 from storage.answers import begin_answer, finish_answer
-from storage.database import check, open_database
+from storage.connections import check, open_database
 from storage.export import all_sessions_json
 from storage.importers import import_file
 from storage.records import Message

@@ -13,7 +13,7 @@ import pytest
 from sqlite_utils import Database
 
 from storage.answers import recover_interrupted
-from storage.database import check, data_version, open_database
+from storage.connections import check, data_version, open_database
 from storage.records import Session, unpack_token_ids
 from storage.search import search
 from storage.sessions import create_session, get_session, list_sessions
@@ -22,7 +22,7 @@ from storage.tree import all_messages, append_message
 WRITER = """
 import sys
 from storage.answers import begin_answer, checkpoint_answer, finish_answer
-from storage.database import open_database
+from storage.connections import open_database
 from storage.records import pack_token_ids
 from storage.tree import append_message
 
@@ -43,7 +43,7 @@ for turn in range(1000):
 WAITING_WRITER = """
 import sys
 from storage.answers import begin_answer
-from storage.database import open_database
+from storage.connections import open_database
 
 begin_answer(open_database(sys.argv[1]), sys.argv[2], None, model="tiny", settings={}, seed=1)
 print("begun", flush=True)

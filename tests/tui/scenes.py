@@ -12,7 +12,7 @@ import engine.starter
 from engine.catalog import ModelInfo, Unreadable
 from engine.starter import FetchProgress
 from storage import claims, sessions, tree
-from storage.database import open_database
+from storage.connections import open_database
 from storage.owners import Owner
 from tui.paths import user_paths
 from tui.screens.command_palette import Palette

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from storage import answers, claims, sessions, tree
-from storage.database import open_database
+from storage.connections import open_database
 from storage.owners import this_owner
 from tui.messages import AnswerGrew
 from tui.paths import user_paths

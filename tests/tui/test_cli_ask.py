@@ -18,7 +18,7 @@ import pytest
 from engine.protocol import Sampling, Token
 from storage import tree
 from storage.answer_tokens import answer_tokens
-from storage.database import open_database
+from storage.connections import open_database
 from storage.transactions import transaction
 from tests.tui.conftest import CLI_ENGINE
 from tui.commands.ask_session import AskSession

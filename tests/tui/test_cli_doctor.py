@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from storage.database import open_database
+from storage.connections import open_database
 from tui.commands import checks
 from tui.paths import user_paths
 

@@ -250,7 +250,7 @@ def test_a_pull_that_got_nothing_leaves_nothing(
 CLAIM = """
 import sys
 from storage.claims import claim_session
-from storage.database import open_database
+from storage.connections import open_database
 from storage.owners import this_owner
 
 db = open_database(sys.argv[1])

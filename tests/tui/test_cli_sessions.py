@@ -15,7 +15,7 @@ import pytest
 
 from engine.kept_caches import KEPT, kept_file
 from storage import answers, deletion, sessions, tree
-from storage.database import open_database
+from storage.connections import open_database
 
 Cli = Callable[..., Any]
 
@@ -269,7 +269,7 @@ def test_a_folder_that_cannot_be_written_can_be_read(cli: Cli, rivers: str, home
 def test_an_answer_whose_writer_was_killed_is_interrupted(cli: Cli, rivers: str, home: Path) -> None:
     program = (
         "import os, sys\n"
-        "from storage.database import open_database\n"
+        "from storage.connections import open_database\n"
         "from storage import answers\n"
         "db = open_database(sys.argv[1])\n"
         "answers.begin_answer(db, sys.argv[2], None, model='m', settings={}, seed=1)\n"

@@ -17,7 +17,7 @@ import pytest
 from gguf import GGUFReader, GGUFWriter
 
 from storage import sessions
-from storage.database import open_database
+from storage.connections import open_database
 
 Cli = Callable[..., Any]
 

@@ -8,7 +8,7 @@ import pytest
 
 from engine.protocol import Generate
 from storage import deletion
-from storage.database import open_database
+from storage.connections import open_database
 from tests.tui.test_boxes import press_at_once
 from tui.paths import user_paths
 from tui.widgets.prompt_box import PromptBox

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from storage import claims, deletion, sessions, tree
-from storage.database import open_database
+from storage.connections import open_database
 from storage.errors import StorageError
 from storage.owners import this_owner
 from tests.tui.conftest import PATIENCE_S

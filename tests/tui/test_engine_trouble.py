@@ -14,7 +14,7 @@ import pytest
 
 from engine.protocol import Generate, Load
 from storage import deletion, sessions
-from storage.database import open_database
+from storage.connections import open_database
 from tui.paths import user_paths
 from tui.priority import TYPING_NICENESS
 from tui.widgets.prompt_box import PromptBox

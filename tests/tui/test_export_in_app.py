@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from storage import tree
-from storage.database import open_database
+from storage.connections import open_database
 from storage.importers import import_file
 from tests.tui.conftest import Play, Stage
 from tests.tui.test_shelter import LONG, fill_disk

@@ -12,7 +12,8 @@ from textual.widgets._toast import Toast
 
 from engine.kept_caches import KEPT, kept_file
 from storage import deletion, sessions, tree
-from storage.database import Database, open_database
+from storage.connections import open_database
+from storage.database import Database
 from storage.export import all_sessions_json
 from storage.importers import import_file
 from tests.tui.test_boxes import press_at_once

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from storage import answers, sessions, tree
-from storage.database import open_database
+from storage.connections import open_database
 from tui.paths import user_paths
 
 if TYPE_CHECKING:

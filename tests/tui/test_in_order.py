@@ -92,7 +92,7 @@ async def test_letters_behind_keys_that_lead_back_are_typed_in_the_prompt_box(
             box = await back_to_prompt(play)
             press_at_once(play, *keys, *f"then {number}")
             await play.until(lambda: play.app.focused is box and box.text == f"then {number}")  # noqa: B023
-        assert play.conversation.path == []
+        await play.until(lambda: play.conversation.path == [])
 
 
 @pytest.mark.parametrize("size", [(120, 40), (80, 24)])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from storage import answers, sessions
-from storage.database import open_database
+from storage.connections import open_database
 from storage.records import pack_token_ids, unpack_token_ids
 from storage.tree import get_message
 from tests.tui.test_engine_trouble import COUNTING

@@ -12,7 +12,7 @@ import pytest
 
 from engine.protocol import Generate, Sampling
 from storage import answers, sessions, tree
-from storage.database import open_database
+from storage.connections import open_database
 from storage.errors import CorruptDatabaseError
 from tests.tui.test_engine_trouble import engine_pids
 from tui.paths import user_paths

@@ -10,7 +10,8 @@ from textual import events
 
 from engine.protocol import Generate
 from storage import answers, sessions, tree
-from storage.database import Database, open_database
+from storage.connections import open_database
+from storage.database import Database
 from storage.errors import NoSuchMessageError, StorageError
 from storage.records import pack_token_ids
 from tui.paths import user_paths

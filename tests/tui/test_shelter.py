@@ -16,7 +16,7 @@ import sqlite_utils
 
 from engine.kept_caches import kept_file
 from storage import answers, deletion, sessions, tree
-from storage.database import open_database
+from storage.connections import open_database
 from storage.deletion import delete_session, deleted_sessions, purge_deleted, restore_session
 from storage.errors import DatabaseBusyError, DatabaseMovedError, DiskFullError, ReadOnlyDatabaseError, StorageError
 from storage.export import all_sessions_json

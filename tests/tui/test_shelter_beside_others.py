@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from storage import answers, claims, sessions, tree
-from storage.database import open_database
+from storage.connections import open_database
 from storage.errors import ReadOnlyDatabaseError, StorageError
 from storage.owners import this_owner
 from tests.tui.test_shelter import LONG, begin, fill_disk, make_room, said, shelter, until

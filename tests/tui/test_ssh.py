@@ -20,7 +20,7 @@ import pyte
 import pytest
 
 from storage import tree
-from storage.database import open_database
+from storage.connections import open_database
 from storage.sessions import last_session
 from tests.tui.terminal import Terminal
 from tui.paths import user_paths

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from storage import tree
-from storage.database import open_database
+from storage.connections import open_database
 from storage.sessions import last_session
 from tui.paths import user_paths
 

@@ -11,7 +11,7 @@ import pytest
 
 from engine.protocol import Generate
 from storage import claims, deletion, sessions, tree
-from storage.database import open_database
+from storage.connections import open_database
 from storage.owners import Owner, this_owner
 from tests.storage.holding import who_holds
 from tests.tui.test_engine_trouble import COUNTING
@@ -55,7 +55,7 @@ async def test_what_is_typed_in_a_session_that_another_app_deletes_is_kept(stage
 @pytest.mark.parametrize(("command", "told"), [("attach", "is not text in UTF-8"), ("model", "is no model file")])
 async def test_naming_the_database_itself_does_not_take_its_locks_away(stage: Stage, command: str, told: str) -> None:
     database = user_paths().database
-    come_and_go = "import sys; from storage.database import open_database; open_database(sys.argv[1]).close()"
+    come_and_go = "import sys; from storage.connections import open_database; open_database(sys.argv[1]).close()"
     async with stage.ready() as play:
         await play.ask("question")
         await play.press(*f"/{command} {database}", "enter")
@@ -145,7 +145,7 @@ async def test_a_session_of_an_app_that_was_killed_is_taken_over(stage: Stage) -
     session = sessions.create_session(db, model="m", system="", settings={}, title="Shared")
     tree.append_message(db, session.id, None, "user", "said elsewhere")
     claim = (
-        "import sys; from storage import claims, owners; from storage.database import open_database;"
+        "import sys; from storage import claims, owners; from storage.connections import open_database;"
         "claims.claim_session(open_database(sys.argv[1]), sys.argv[2], owners.this_owner())"
     )
     subprocess.run([sys.executable, "-c", claim, user_paths().database, session.id], check=True)

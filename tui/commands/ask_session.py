@@ -11,7 +11,7 @@ import msgspec
 
 from engine.protocol import ChatMessage, Finished, Sampling
 from storage import answers, claims, owners, sessions, tree
-from storage.database import open_database
+from storage.connections import open_database
 from storage.errors import SessionHeldError, StorageError
 from storage.records import FinalState, Message, Session, pack_token_ids
 from tui.paths import user_paths

@@ -24,7 +24,7 @@ def command(file: str, force: bool) -> None:
     To restore a backup, close llm-tui, put FILE in the place that `llm-tui doctor` names, and remove the files beside
     it whose names go on with -wal and -shm: they belong to the database that was there before.
     """
-    from storage.database import backup
+    from storage.connections import backup
 
     if file == "-":
         raise click.UsageError(_("A backup cannot be written to standard output: name a file."))

@@ -225,7 +225,7 @@ def database(paths: Paths) -> Finding:
     """Whether the sessions are whole."""
     if not paths.database.exists():
         return Finding("Sessions", "fine", _("none yet"))
-    from storage.database import check
+    from storage.connections import check
     from tui.commands.sessions import open_to_read
 
     try:

@@ -46,7 +46,7 @@ def command() -> None:
 @contextmanager
 def _database(*, to_read: bool = False) -> Iterator[SqliteDatabase]:
     """Open the sessions; to_read: without writing, which works on a read-only disk and beside any number of apps."""
-    from storage.database import open_database
+    from storage.connections import open_database
 
     path = user_paths().database
     db = open_to_read(path) if to_read else open_database(path)
@@ -58,7 +58,7 @@ def _database(*, to_read: bool = False) -> Iterator[SqliteDatabase]:
 
 def open_to_read(path: Path) -> SqliteDatabase:
     """Open the sessions without writing, where they are of this release."""
-    from storage.database import open_database
+    from storage.connections import open_database
     from storage.errors import OlderDatabaseError
 
     if path.exists():

@@ -67,14 +67,13 @@ def command(
 
 def _open_tokenizer(model_name: str | None, base: str | None) -> Tokenizer:
     """Read the vocabulary in this process: neither NumPy nor an engine is needed for that."""
-    from engine.checkpoints import open_checkpoint, open_with_base
+    from engine.checkpoints import open_checkpoint
     from engine.tokenizer import load_tokenizer
 
     settings, paths = user_settings(), user_paths()
     path = chosen_model(model_name, settings)
     named = chosen_base(base, settings)
-    chosen = named or base_of(path, paths)
-    checkpoint = open_checkpoint(path) if chosen is None else open_with_base(chosen, path)
+    checkpoint = open_checkpoint(path, named or base_of(path, paths))
     if named is not None:
         remember_base(path, named, paths)
     return load_tokenizer(checkpoint.metadata)

@@ -251,7 +251,6 @@ class Conversation:
             kept = await self._store.call(answer_tokens, last.id)
             asked = self.path[:-1]
             await self._store.call(answers.resume_answer, last.id)
-            await self._open.show()
             await self._writing.write(Answer.going_on(last, kept), asked)
         return True
 

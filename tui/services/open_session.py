@@ -123,6 +123,18 @@ class OpenSession:
         if self.session.settings != before.settings and not self._has_unsaved_sampling:
             self.sampling = sampling_of(self.session.settings, self.default_sampling)
 
+    async def read_through(self, message_id: str | None, *, may_switch: bool) -> None:
+        """Read the branch through a message, None for the stored one. may_switch: the session comes back to it, too."""
+        assert self.session is not None
+        path = await self._store.call(tree.path, self.session.id)
+        if message_id is not None and all(item.message.id != message_id for item in path):
+            if may_switch:
+                await self._store.call(tree.switch_to, message_id)
+                path = await self._store.call(tree.path, self.session.id)
+            else:
+                path = await self._store.call(tree.path_to, message_id)
+        self.path = path
+
     async def show(self) -> None:
         """Read the session, and show it."""
         await self.read()

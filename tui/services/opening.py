@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from storage import sessions, tree
-from storage.records import PathMessage
 from tui.language import _
 from tui.messages import PathChanged, Post, SettingsShown, Trouble
 from tui.services.answer import is_resumable
@@ -52,20 +51,12 @@ class Opening:
                 if self._open.session is not None or not keep_typed:
                     await self._leave_for_another()
                 await self._open.adopt(stored)
-            self._open.path = await self._path_through(session_id, at)
+            may_switch = self._claim.held_by is None and not self._writing.is_busy
+            await self._open.read_through(at, may_switch=may_switch)
         draft = self._drafts.text if is_other else None
         session, path = self._open.session, self._open.path
         self._post(PathChanged(session, path, is_other=True, draft=draft, keeps_typed=keep_typed, at=at))
         self._post(SettingsShown())
-
-    async def _path_through(self, session_id: str, message_id: str | None) -> list[PathMessage]:
-        path = await self._store.call(tree.path, session_id)
-        if message_id is None or any(item.message.id == message_id for item in path):
-            return path
-        if self._claim.held_by is not None or self._writing.is_busy:
-            return await self._store.call(tree.path_to, message_id)
-        await self._store.call(tree.switch_to, message_id)
-        return await self._store.call(tree.path, session_id)
 
     async def new(self, *, for_good: bool = False) -> None:
         """Begin a session; nothing is stored before something is said. for_good: the open one is deleted."""

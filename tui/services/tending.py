@@ -18,6 +18,13 @@ HURRIED_TEXT, HURRIED_PERIODS = 100, 3
 is many times faster than anybody reads, and each time costs the engine something."""
 
 
+async def checkpoint(answer: Answer, store: Store) -> None:
+    """Have the disk keep what there is of an answer. Raises StorageError."""
+    ids = answer.ids
+    await store.call(answers.checkpoint_answer, answer.message_id, answer.content, pack_token_ids(ids), len(ids))
+    answer.mark_stored(len(ids))
+
+
 class Tending:
     """The care for one answer, until `end`."""
 
@@ -55,12 +62,8 @@ class Tending:
             await asyncio.sleep(CHECKPOINT_PERIOD_S)
             if answer.is_stored:
                 continue
-            ids = answer.ids
             try:
-                await self._store.call(
-                    answers.checkpoint_answer, answer.message_id, answer.content, pack_token_ids(ids), len(ids)
-                )
-                answer.mark_stored(len(ids))
+                await checkpoint(answer, self._store)
             except StorageError as error:
                 if not told:
                     self._post(Trouble(reason(error)))

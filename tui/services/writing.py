@@ -19,7 +19,7 @@ from engine.protocol import (
 )
 from storage import answers, tree
 from storage.errors import StorageError
-from storage.records import FinalState, PathMessage, pack_token_ids
+from storage.records import FinalState, PathMessage
 from tui.language import _
 from tui.messages import (
     AnswerBegan,
@@ -39,7 +39,7 @@ from tui.services.engine_events import AnswerEvent
 from tui.services.engine_session import EngineSession
 from tui.services.open_session import OpenSession
 from tui.services.store import Store
-from tui.services.tending import Tending
+from tui.services.tending import Tending, checkpoint
 
 CANDIDATES_EVERY_MS = 250
 """As often as an eye takes in new bars; finding them for every token would cost the engine a twentieth."""
@@ -116,18 +116,26 @@ class Writing:
         if beginning is not None:
             answer.earlier, answer.content = beginning.tokens, beginning.text
             answer.first_ids = [beginning.token_id]
-            ids = pack_token_ids(answer.ids)
-            await self._store.call(answers.checkpoint_answer, message.id, answer.content, ids, len(answer.ids))
-            answer.mark_stored(len(answer.ids))
         if last.role == "assistant" and not last.content:
             # Nothing came of it that would be worth a version. Not before: the end of an older one would be shown.
             with suppress(StorageError):
                 await self._store.call(tree.delete_message, last.id)
-        await self._open.show()
         await self.write(answer, asked)
 
     async def write(self, answer: Answer, asked: Sequence[PathMessage]) -> None:
-        """Have the engine write an answer, which is stored already, to what was asked."""
+        """Show an answer that is in the database, and have the engine write it to what was asked. Raises StorageError.
+
+        It is interrupted then: nobody is writing it.
+        """
+        try:
+            if not answer.is_stored:
+                await checkpoint(answer, self._store)
+            await self._open.show()
+        except StorageError:
+            with suppress(StorageError):
+                await self._store_end(answer, "interrupted", None)
+                await self._open.show()
+            raise
         self.answer = answer
         self._answer_over.clear()
         self._tending = Tending(answer, self._store, self._post, self._show_period_s)
@@ -197,14 +205,7 @@ class Writing:
         """Store an answer that is over, and show it as the database has it."""
         if self.is_cut_off and state == "stopped":
             state = "interrupted"
-        await self._store.call(
-            answers.finish_answer,
-            answer.message_id,
-            answer.content,
-            state,
-            settings=msgspec.to_builtins(self._open.sampling),
-            **answer.as_stored(finished),
-        )
+        await self._store_end(answer, state, finished)
         if self._open.session is not None:
             await self._open.read()
         ended = next((item for item in self._open.path if item.message.id == answer.message_id), None)
@@ -213,6 +214,16 @@ class Writing:
             self._post(AnswerEnded(ended, is_resumable(ended.message), notes))
         else:
             self._post(PathChanged(self._open.session, self._open.path))
+
+    async def _store_end(self, answer: Answer, state: FinalState, finished: Finished | None) -> None:
+        await self._store.call(
+            answers.finish_answer,
+            answer.message_id,
+            answer.content,
+            state,
+            settings=msgspec.to_builtins(self._open.sampling),
+            **answer.as_stored(finished),
+        )
 
     async def end(self) -> None:
         """Stop the answer and wait until it is stored; an engine that does not react is not waited for."""

@@ -313,6 +313,20 @@ def test_numbers_of_other_models_that_do_not_fit(
         config_from_gguf(checkpoint.metadata, checkpoint.tensors)
 
 
+@pytest.mark.parametrize("name", ["granite", "minicpm", "command-r"])
+@pytest.mark.parametrize("scale", [5e-324, 1e-162, 9e-7])
+def test_scales_too_small_to_compute_with(tmp_path: Path, name: str, scale: float) -> None:
+    checkpoint = open_checkpoint(tiny_models.write_tiny(tmp_path / "tiny.gguf", name))
+    key = f"{name}.{'logit_scale' if name == 'command-r' else 'residual_scale'}"
+    checkpoint.metadata[key] = scale
+    with pytest.raises(ModelFileError, match=rf"{key} is {scale}, it should be 0 or between 1e-06 and 1e\+06"):
+        config_from_gguf(checkpoint.metadata, checkpoint.tensors)
+    checkpoint.metadata[key] = 0.0
+    as_usual = config_from_gguf(checkpoint.metadata, checkpoint.tensors)
+    del checkpoint.metadata[key]
+    assert config_from_gguf(checkpoint.metadata, checkpoint.tensors) == as_usual
+
+
 def test_layers_that_turn_where_others_have_a_window(tmp_path: Path) -> None:
     def turned(name: str, **changes: object) -> list[bool]:
         config = config_of(tiny_models.write_tiny(tmp_path / "tiny.gguf", name, layers=4, **changes))

@@ -12,7 +12,7 @@ import pytest
 
 from engine.architecture.gguf_config import config_from_gguf
 from engine.checkpoints import open_checkpoint
-from engine.forward.weights import load_weights
+from engine.forward.weight_loading import load_weights
 from engine.new_file import part_path
 from engine.panels import PanelFolder, header, store, windows
 from engine.prepared_files import SUFFIX, list_prepared, make_room, prepared_name

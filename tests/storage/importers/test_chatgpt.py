@@ -261,9 +261,11 @@ def test_conversations_that_are_not_in_its_form_are_left_out_and_counted(db: Dat
         import_file(db, file)
 
 
-def test_a_damaged_archive_is_said_to_be_damaged(db: Database, tmp_path: Path) -> None:
+@pytest.mark.parametrize("module, packing", [("zlib", zipfile.ZIP_DEFLATED), ("lzma", zipfile.ZIP_LZMA)])
+def test_a_damaged_archive_is_said_to_be_damaged(db: Database, tmp_path: Path, module: str, packing: int) -> None:
+    pytest.importorskip(module)
     file = tmp_path / "export.zip"
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(file, "w", packing) as archive:
         archive.writestr("conversations.json", json.dumps([conversation(*start(), current="q")]))
     whole = file.read_bytes()
     directory = whole.rindex(b"PK\x01\x02")

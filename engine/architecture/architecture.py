@@ -1,0 +1,136 @@
+"""What tells one architecture from another."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from typing import Literal
+
+RopeOrder = Literal["normal", "neox"]
+Activation = Literal["silu", "gelu", "clamped", "relu2"]
+Norm = Literal["rms", "layer"]
+Gating = Literal["softmax", "sigmoid"]
+Recurrent = Literal["convolution", "delta net"]
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """What tells one architecture from another; the defaults are LLaMA's."""
+
+    name: str
+    """What GGUF calls it; its keys begin so."""
+    _: KW_ONLY
+
+    # Norms of the residual stream, and of what is added to it.
+    norm: Norm = "rms"
+    """With "layer", the mean is taken away first; each head's queries and keys are normed so too, by its own weight."""
+    norm_biases: bool = False
+    """The residual stream's norms have biases."""
+    pre_norms: bool = True
+    """What attention and the feed-forward layer read is normed."""
+    post_norms: bool = False
+    """The results of both are normed before they are added."""
+    parallel: bool | None = False
+    """Attention and the feed-forward layer read the same; None: if there is no norm for the second."""
+    parallel_in_file: bool = False
+    """They read the same, but by norms of their own, if the file says so."""
+    ffn_norm: str = "ffn_norm"
+    """What the norm before the feed-forward layer is called in the file."""
+    output_norm: str = "output_norm"
+    """What the last norm is called in the file."""
+
+    # Queries, keys and values.
+    qk_norms: bool | None = False
+    """Each head's queries and keys are normed before they are turned; None: if the file has such norms."""
+    wide_qk_norms: bool = False
+    """Those of all heads are normed together, by one weight."""
+    late_qk_norms: bool = False
+    """Queries and keys are normed after they are turned."""
+    unscaled_queries: bool = False
+    """Queries are not divided by anything."""
+    wide_queries_at: int | None = None
+    """A model of so many layers divides queries by the root of dim / n_heads, not of head_dim; None: no model does."""
+    unit_values: bool = False
+    """Values are normed without a weight; where a layer has no matrix for them, they are the keys' product."""
+    shared_keys: bool = False
+    """The last layers may read the keys and values of others, as many as the file says."""
+    query_gates: bool = False
+    """Every query has a gate beside it, for what its head's attention gives."""
+    sinks: bool = False
+    """Each head has a logit without a value, which takes a share of its attention."""
+    attn_softcap: float | None = None
+    """If the file does not say; 0: off. None: there is none, whatever the file says (llama.cpp writes one into every
+    file that it saves)."""
+
+    # Positions: which of them a layer sees, and how queries and keys are turned by theirs.
+    rope_order: RopeOrder
+    """Which numbers turn together: with "normal" neighbouring ones, with "neox" those of a head's two halves."""
+    window: int = 0
+    """The sliding window if the file does not say; 0: none."""
+    window_every: int = 0
+    """Of so many layers the last has no window, 1: none has one, 0: all have it."""
+    local_rope_theta: float | None = None
+    """Layers with a window turn by this base, without scaling; 0: by the others' base. None: they turn as others do."""
+    unturned_every: int = 0
+    """Of so many layers the last does not turn (NoPE), 0: all do."""
+    unturned_without_window: bool = False
+    """Where some layers have a window, the others do not turn."""
+    turning_in_file: bool = False
+    """The file may say that no layer turns; others write the same key, but mean something else by it."""
+
+    # The feed-forward layer.
+    activation: Activation = "silu"
+    """Of the gate."""
+    ungated: bool = False
+    """There is no gate; the activation is of up."""
+    gate_in_up: bool = False
+    """One tensor has the rows of gate, then those of up."""
+
+    # Experts in its place, in models that have some.
+    gating: Gating = "softmax"
+    """What makes probabilities of the router's results."""
+    normed_shares: bool = True
+    """The probabilities of the experts chosen are made to add up to one."""
+    routing_in_file: bool = False
+    """Both are as the file says; where it does not say gating, it is as here."""
+    gated_shared: bool = False
+    """What all tokens go through beside the experts counts as much as a row of the router's says."""
+    dense_beside_experts: bool = False
+    """Each token goes through an ordinary feed-forward layer and through experts, with norms of their own."""
+
+    # Something else in place of attention, in layers that the file names.
+    recurrent: Recurrent | None = None
+    """What stands there."""
+    grouped_gates: bool = False
+    """A delta net's gates are grouped by its key heads, and so are its value heads."""
+
+    # Factors, and logits.
+    scaled_embedding: bool = False
+    """Embeddings are multiplied by sqrt(dim)."""
+    layer_scales: bool = False
+    """Each layer's sum is multiplied by a number, if the file has it."""
+    scales_in_file: bool = False
+    """The file says by what embeddings, queries and a layer's results are multiplied, and logits divided."""
+    minicpm_scales: bool = False
+    """Where the file does not say them, they are MiniCPM's."""
+    multiplied_logits: bool = False
+    """What the file has for logits multiplies them, rather than dividing."""
+    output_bias: bool = False
+    """Logits have a bias."""
+    final_softcap: float | None = None
+    """Of logits, as attn_softcap."""
+
+    @property
+    def ffn_is_normed(self) -> bool:
+        """Whether there is a norm before the feed-forward layer that attention does not have."""
+        return self.pre_norms and (self.parallel_in_file or not self.parallel)
+
+    @property
+    def long_qk_norms(self) -> bool:
+        """Whether the norms of queries and keys have weights for all heads."""
+        return self.wide_qk_norms or (bool(self.qk_norms) and self.norm == "layer")
+
+    def query_width(self, n_layers: int, dim: int, n_heads: int, head_dim: int) -> int:
+        """By the root of which queries are divided."""
+        if self.unscaled_queries:
+            return 1
+        return dim // n_heads if n_layers == self.wide_queries_at else head_dim

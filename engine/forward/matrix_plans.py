@@ -1,0 +1,108 @@
+"""Which of a file's tensors make which of the model's matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from engine.architecture.config import Experts, ModelConfig
+from engine.architecture.model_tensors import QKV
+from engine.architecture.recurrent_tensors import input_matrices, output_matrix
+from engine.checkpoints import TensorInfo
+from engine.panels import MatrixPlan, plan_matrix
+from engine.panels.layout import plan_side_by_side
+
+PER_LAYER = ("per_layer_token_embd", "per_layer_model_proj")
+"""The matrices of what each layer gets of a token."""
+
+Plans = dict[str, list[MatrixPlan]]
+"""By the weights' names; what reads the same input is as few matrices as its types allow."""
+
+
+def matrix_plans(config: ModelConfig, tensors: Mapping[str, TensorInfo]) -> Plans:
+    """All matrices in the order of the prepared file. Names are those of ModelWeights; a layer's follow on blk.N."""
+    plans = {"embedding": [plan_matrix("embedding", tensors["token_embd.weight"])]}
+    if not config.tied:
+        plans["output"] = [plan_matrix("output", tensors["output.weight"])]
+    for i in range(config.n_layers):
+        plans |= {f"blk.{i}.{name}": group for name, group in _Layer(i, config, tensors).plans().items()}
+    if config.per_layer_dim:
+        plans |= {name: [plan_matrix(name, tensors[f"{name}.weight"])] for name in PER_LAYER}
+    return plans
+
+
+class _Layer:
+    """The plans of a layer's matrices, by the names that LayerWeights has for them."""
+
+    def __init__(self, index: int, config: ModelConfig, tensors: Mapping[str, TensorInfo]) -> None:
+        self._index = index
+        self._config = config
+        self._tensors = tensors
+
+    def plans(self) -> Plans:
+        experts = self._config.experts_of(self._index)
+        plans = self._attention()
+        if self._config.per_layer_dim:
+            parts = ("inp_gate", "proj")
+            plans["per_layer"] = [self._matrix(f"per_layer.{part}", self._tensor(part)) for part in parts]
+        if experts is not None:
+            plans |= self._experts(experts)
+        return plans | self._feed_forward(experts)
+
+    def _attention(self) -> Plans:
+        """Or what stands in its place."""
+        config, attention = self._config, self._config.attention[self._index]
+        qkv: Sequence[str] = QKV[: len(attention.widths)]
+        output = "attn_output"
+        if config.qkv_in_one and len(qkv) == len(QKV):
+            qkv = ["attn_qkv"]
+        if config.recurrence is not None and not attention.n_kv_heads:
+            qkv, output = input_matrices(config.recurrence), output_matrix(config.recurrence)
+        return {
+            "wqkv": self._side_by_side("wqkv", *map(self._tensor, qkv)),
+            "wo": [self._matrix("wo", self._tensor(output))],
+        }
+
+    def _experts(self, experts: Experts) -> Plans:
+        router = [self._tensor("ffn_gate_inp")]
+        if experts.shared_dim and self._config.architecture.gated_shared:
+            router.append(replace(self._tensor("ffn_gate_inp_shexp"), shape=(1, self._config.dim)))
+        return {
+            "router": self._side_by_side("router", *router),
+            "w_gate_up_exps": [self._stack(part) for part in (("gate_up",) if experts.in_one else ("gate", "up"))],
+            "w_down_exps": [self._stack("down")],
+        }
+
+    def _feed_forward(self, experts: Experts | None) -> Plans:
+        """What all tokens go through, alone or beside experts."""
+        architecture = self._config.architecture
+        if experts is None:
+            up_alone = architecture.gate_in_up or architecture.ungated
+            return self._unit(["ffn_up"] if up_alone else ["ffn_gate", "ffn_up"], "ffn_down", "")
+        if architecture.dense_beside_experts:
+            return self._unit(["ffn_gate", "ffn_up"], "ffn_down", "_beside")
+        if experts.shared_dim:
+            return self._unit(["ffn_gate_shexp", "ffn_up_shexp"], "ffn_down_shexp", "_shexp")
+        return {}
+
+    def _unit(self, gate_up: Sequence[str], down: str, ending: str) -> Plans:
+        """The matrices of a gated unit; the ending tells them from those of experts."""
+        return {
+            "w_gate_up": self._side_by_side(f"w_gate_up{ending}", *map(self._tensor, gate_up)),
+            "w_down": [self._matrix(f"w_down{ending}", self._tensor(down))],
+        }
+
+    def _stack(self, part: str) -> MatrixPlan:
+        """One matrix, expert below expert."""
+        stacked = self._tensor(f"ffn_{part}_exps")
+        n_experts, rows, columns = stacked.shape
+        return self._matrix(f"w_{part}", replace(stacked, shape=(n_experts * rows, columns)))
+
+    def _tensor(self, name: str) -> TensorInfo:
+        return self._tensors[f"blk.{self._index}.{name}.weight"]
+
+    def _matrix(self, name: str, source: TensorInfo) -> MatrixPlan:
+        return plan_matrix(f"{self._index}.{name}", source)
+
+    def _side_by_side(self, name: str, *sources: TensorInfo) -> list[MatrixPlan]:
+        return plan_side_by_side(f"{self._index}.{name}", *sources)

@@ -1,0 +1,197 @@
+"""From a file's tensors to the model's weights, under the field's names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.architecture.config import ModelConfig
+from engine.architecture.model_tensors import tensor_shapes
+from engine.checkpoints import Checkpoint, TensorInfo
+from engine.checkpoints.rows import read_rows
+from engine.errors import UnsupportedModelError
+from engine.forward.matrix_plans import PER_LAYER, matrix_plans
+from engine.forward.weights import (
+    ExpertNorms,
+    ExpertWeights,
+    LayerWeights,
+    ModelWeights,
+    PerLayerTable,
+    PerLayerWeights,
+    RecurrentWeights,
+    Vector,
+)
+from engine.kernels.sizes import BLOCK
+from engine.panels import Matrix, PanelFolder, open_panels
+from engine.reports import ReportBytes
+
+
+def load_weights(
+    checkpoint: Checkpoint, config: ModelConfig, folder: PanelFolder | None, threads: int, report: ReportBytes
+) -> ModelWeights:
+    """Weights from a checkpoint, in panels: mapped from `folder`, or in memory without one."""
+    tensors = _as_configured(checkpoint.tensors, config)
+    plans = matrix_plans(config, tensors)
+    store = open_panels(checkpoint, [plan for group in plans.values() for plan in group], folder, threads, report)
+    matrices = {name: [store.matrices[plan.name] for plan in group] for name, group in plans.items()}
+    model = _Reader(config, tensors, matrices)
+    embedding = model.matrix("embedding")
+    rope_divisors = "rope_freqs.weight" if "rope_freqs.weight" in tensors else "rope_factors_short.weight"
+    return ModelWeights(
+        embedding=embedding,
+        layers=[_layer(replace(model, begin=f"blk.{i}."), i) for i in range(config.n_layers)],
+        output_norm=model.norm(config.architecture.output_norm) / np.float32(config.logit_divisor),
+        output=embedding if config.tied else model.matrix("output"),
+        output_bias=model.vector("output.bias"),
+        per_layer=_per_layer_table(model) if config.per_layer_dim else None,
+        rope_divisors=model.vector(rope_divisors),
+        long_rope_divisors=model.vector("rope_factors_long.weight"),
+        store=store,
+    )
+
+
+def _as_configured(tensors: Mapping[str, TensorInfo], config: ModelConfig) -> dict[str, TensorInfo]:
+    """The tensors in the shapes of the configuration, which they may have without their leading ones."""
+    shapes = {name: shape for name, shape in tensor_shapes(config) if name in tensors}
+    return {**tensors, **{name: replace(tensors[name], shape=shape) for name, shape in shapes.items()}}
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Weights by name. begin: what their names begin with, as those of a layer do."""
+
+    config: ModelConfig
+    tensors: Mapping[str, TensorInfo]
+    panels: Mapping[str, list[Matrix]]
+    begin: str = ""
+
+    def matrices(self, name: str) -> list[Matrix]:
+        """Those that read the same input; none if there is no such weight."""
+        return self.panels.get(self.begin + name, [])
+
+    def matrix(self, name: str) -> Matrix:
+        """The only one of that name."""
+        (matrix,) = self.panels[self.begin + name]
+        return matrix
+
+    def values(self, name: str) -> Vector | None:
+        """A tensor as it is, not padded; None if there is none."""
+        tensor = self.tensors.get(self.begin + name)
+        return None if tensor is None else _values(tensor)
+
+    def vector(self, *names: str) -> Vector | None:
+        """The vectors that there are, side by side; None if there is none."""
+        found = [values for name in names if (values := self.values(name)) is not None]
+        return _padded(np.concatenate(found, axis=-1)) if found else None
+
+    def norm(self, name: str) -> Vector:
+        """A norm's weight; where the mean is taken away, its bias behind it, zeros if it has none."""
+        weight = _padded(_values(self.tensors[f"{self.begin}{name}.weight"]))
+        if self.config.architecture.norm == "rms":
+            return weight
+        bias = self.vector(f"{name}.bias")
+        return np.concatenate([weight, np.zeros_like(weight) if bias is None else bias])
+
+
+def _layer(layer: _Reader, index: int) -> LayerWeights:
+    config, architecture = layer.config, layer.config.architecture
+    scale = layer.vector("layer_output_scale.weight")
+    return LayerWeights(
+        attn_norm=layer.norm("attn_norm") if architecture.pre_norms else None,
+        wqkv=layer.matrices("wqkv"),
+        wo=layer.matrix("wo"),
+        ffn_norm=layer.norm(architecture.ffn_norm) if architecture.ffn_is_normed else None,
+        w_gate_up=layer.matrices("w_gate_up"),
+        w_down=next(iter(layer.matrices("w_down")), None),
+        qkv_bias=layer.vector("attn_qkv.bias", "attn_q.bias", "attn_k.bias", "attn_v.bias"),
+        wo_bias=layer.vector("attn_output.bias"),
+        gate_up_bias=layer.vector("ffn_gate.bias", "ffn_up.bias"),
+        down_bias=layer.vector("ffn_down.bias"),
+        q_norm=layer.vector("attn_q_norm.weight"),
+        k_norm=layer.vector("attn_k_norm.weight"),
+        attn_post_norm=layer.vector("post_attention_norm.weight") if architecture.post_norms else None,
+        ffn_post_norm=layer.vector("post_ffw_norm.weight"),
+        sinks=layer.vector("attn_sinks.weight"),
+        experts=_experts(layer) if config.experts_of(index) is not None else None,
+        recurrent=_recurrent(layer),
+        per_layer=_per_layer(layer) if config.per_layer_dim else None,
+        scale=1.0 if scale is None else float(scale[0]),
+    )
+
+
+def _experts(layer: _Reader) -> ExpertWeights:
+    return ExpertWeights(
+        router=layer.matrices("router"),
+        w_gate_up=layer.matrices("w_gate_up_exps"),
+        w_down=layer.matrix("w_down_exps"),
+        router_bias=layer.vector("ffn_gate_inp.bias"),
+        choice_bias=layer.vector("exp_probs_b.bias"),
+        gate_up_bias=layer.vector("ffn_gate_exps.bias", "ffn_up_exps.bias"),
+        down_bias=layer.vector("ffn_down_exps.bias"),
+        scales=layer.vector("ffn_down_exps.scale"),
+        norms=_expert_norms(layer),
+    )
+
+
+def _expert_norms(layer: _Reader) -> ExpertNorms | None:
+    router = layer.vector("ffn_gate_inp.scale")
+    if router is None:
+        return None
+    return ExpertNorms(
+        router=router * np.float32(layer.config.dim**-0.5),
+        before=layer.norm("pre_ffw_norm_2"),
+        after=layer.norm("post_ffw_norm_2"),
+        beside=layer.norm("post_ffw_norm_1"),
+    )
+
+
+def _recurrent(layer: _Reader) -> RecurrentWeights | None:
+    """None if the layer attends."""
+    taps = layer.values("shortconv.conv.weight")
+    if taps is None:
+        taps = layer.values("ssm_conv1d.weight")
+    if taps is None:
+        return None
+    return RecurrentWeights(
+        taps=np.ascontiguousarray(taps.T),
+        time_bias=layer.values("ssm_dt.bias"),
+        time_scale=layer.values("ssm_a"),
+        head_norm=layer.values("ssm_norm.weight"),
+    )
+
+
+def _per_layer_table(model: _Reader) -> PerLayerTable:
+    embedding, projection = map(model.matrix, PER_LAYER)
+    return PerLayerTable(embedding, projection, model.norm("per_layer_proj_norm") / np.float32(2**0.5))
+
+
+def _per_layer(layer: _Reader) -> PerLayerWeights:
+    gate, projection = layer.matrices("per_layer")
+    return PerLayerWeights(gate, projection, layer.norm("post_norm"))
+
+
+def _values(tensor: TensorInfo) -> Vector:
+    """A tensor of plain numbers as float32."""
+    raw = read_rows(tensor, 0, tensor.n_rows)
+    values: Vector
+    match tensor.type.name:
+        case "F32":
+            values = raw.view(np.float32)
+        case "F16":
+            values = raw.view(np.float16).astype(np.float32)
+        case "BF16":
+            values = (raw.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+        case other:
+            raise UnsupportedModelError(
+                f"{tensor.path}: {tensor.name} is a vector stored as {other}.", "Choose another file."
+            )
+    return values.reshape(tensor.shape)
+
+
+def _padded(values: NDArray[np.float32]) -> Vector:
+    padded = np.zeros(-(-values.size // BLOCK) * BLOCK, np.float32)
+    padded[: values.size] = values.ravel()
+    return padded
