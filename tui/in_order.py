@@ -18,7 +18,7 @@ from textual.message_pump import MessagePump
 from textual.widget import Widget
 from textual.widgets import Input, TextArea
 
-from tui.widgets.boxes import AfterKeys, Returned, is_text
+from tui.widgets.boxes import AfterKeys, BoxKeys, Returned
 
 ACTING_LIMIT_S = 10.0
 """A key waits so long until the one before it has acted. That takes milliseconds, unless the machine is very busy."""
@@ -76,7 +76,7 @@ class OrderlyApp(App[int]):
         self._waiting = None
         while self._came and self._waiting is None:
             event = self._came[0]
-            if not (has_waited or self._is_text(event) or isinstance(event, events.MouseEvent)):
+            if not (has_waited or self._stays_in_box(event) or isinstance(event, events.MouseEvent)):
                 self._wait_for(self._ready_for(event), has_waited=True)
                 return
             has_waited = False
@@ -84,14 +84,14 @@ class OrderlyApp(App[int]):
             if isinstance(event, AfterKeys):
                 event.do()
                 continue
-            is_written = self._is_text(event)
+            stays = self._stays_in_box(event)
             await super().on_event(event)
-            if isinstance(event, events.Key | events.Paste) and not is_written:
+            if isinstance(event, events.Key | events.Paste) and not stays:
                 self._wait_for(self._acted(self.focused or self.screen))
 
-    def _is_text(self, event: events.Event | AfterKeys) -> bool:
-        """Whether it only writes in a box: the box's queue keeps such keys in order, and none moves the focus."""
-        return isinstance(event, events.Key) and is_text(event) and isinstance(self.focused, Input | TextArea)
+    def _stays_in_box(self, event: events.Event | AfterKeys) -> bool:
+        """Whether it is only for the text of a box: the box's queue keeps such keys in order."""
+        return isinstance(event, events.Key) and isinstance(self.focused, BoxKeys) and self.focused.keeps(event)
 
     def _wait_for(self, what: Coroutine[Any, Any, None], *, has_waited: bool = False) -> None:
         async def wait() -> None:

@@ -42,6 +42,7 @@ class SparingApp(App[int]):
         self._pen_case: PenCase | None = None
         self._drawn_by: PatientWriter | None = None
         self._is_late = False
+        self._n_keys = 0
 
     def action_repaint(self) -> None:
         """Draw the whole anew, whatever the terminal shows: something else may have written there."""
@@ -54,9 +55,13 @@ class SparingApp(App[int]):
         await super().on_event(event)
         if isinstance(event, events.Key) and self.focused is not None:
             # Behind the key in the same queue.
-            self.focused.call_later(self._show_effect, self.focused)
+            self._n_keys += 1
+            self.focused.call_later(self._show_effect, self.focused, self._n_keys)
 
-    def _show_effect(self, widget: Widget) -> None:
+    def _show_effect(self, widget: Widget, n_keys: int) -> None:
+        if n_keys < self._n_keys:
+            # Of keys that come together, the last one's is shown.
+            return
         if self._exit or widget.screen is not self.screen or not widget._repaint_required or widget._layout_required:
             return
         screen = self.screen

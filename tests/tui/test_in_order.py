@@ -180,6 +180,25 @@ async def test_what_hangs_holds_keys_up_for_a_while_and_not_for_ever(
         await play.until(lambda: play.conversation.session is None)
 
 
+async def test_a_key_that_is_held_down_in_a_box_is_not_drawn_each_time(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with stage.ready() as play:
+        box = play.app.query_one(PromptBox)
+        n_drawn = 0
+        draw = box.screen._compositor.render_partial_update
+
+        def count() -> object:
+            nonlocal n_drawn
+            n_drawn += 1
+            return draw()
+
+        monkeypatch.setattr(box.screen._compositor, "render_partial_update", count)
+        press_at_once(play, *"word " * 20, *["left"] * 60, *["right"] * 10, *["backspace"] * 40, "X")
+        await play.until(lambda: box.text == f"{('word ' * 20)[:10]}X{('word ' * 20)[50:]}")
+        assert n_drawn < 40
+
+
 async def test_escape_stops_the_answer_that_the_key_before_it_asked_for(stage: Stage) -> None:
     stage.set_script(answers=["never ending"], hold_after=1)
     async with stage.ready() as play:

@@ -23,6 +23,9 @@ else:
 _UNPRINTED_TEXT = ("Zs", "Cf")
 """Categories of characters that Python does not call printable, and keyboards write: spaces, joiners, soft hyphens."""
 
+_WITHIN = ("cursor_", "delete_")
+"""What actions are called that change nothing but a box's text and the place in it."""
+
 
 @dataclass
 class Returned(Message):
@@ -58,6 +61,13 @@ class BoxKeys(Widget):
         elif event.key.startswith("alt+"):
             # It comes with its letter, which would be inserted.
             event.prevent_default()
+
+    def keeps(self, event: events.Key) -> bool:
+        """Whether a key writes here, erases or moves the cursor, and does nothing else."""
+        if is_text(event):
+            return True
+        bound = self.screen.active_bindings.get(event.key)
+        return bound is not None and bound.node is self and bound.binding.action.startswith(_WITHIN)
 
     async def _write(self, character: str) -> None:
         """Write a character as if it had been pasted: one that turns the order of others becomes visible."""

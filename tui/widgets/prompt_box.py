@@ -89,6 +89,10 @@ class PromptBox(TextBox):
         self.offer: Callable[[str], Awaitable[None]] | None = None
         """Has the menu show how this text may go on."""
 
+    def keeps(self, event: events.Key) -> bool:
+        """An enter that waits is sent by the key behind it, which then is for whatever that opens."""
+        return (is_text(event) or self._enter is None) and super().keeps(event)
+
     async def _on_key(self, event: events.Key) -> None:
         """A character or line that follows enter at once shows that the enter was pasted; other keys follow it."""
         # The two make one line break: in pasted text from Windows, whichever of them sends.
