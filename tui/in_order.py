@@ -11,12 +11,14 @@ from collections import deque
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+from weakref import WeakSet
 
 from textual import events
 from textual.app import App, ScreenStackError
 from textual.message_pump import MessagePump
 from textual.widget import Widget
 from textual.widgets import Input, TextArea
+from textual.worker import Worker
 
 from tui.widgets.boxes import AfterKeys, BoxKeys, Returned
 
@@ -40,6 +42,7 @@ class OrderlyApp(App[int]):
         super().__init__()
         self._came: deque[events.Event | AfterKeys] = deque()
         self._waiting: asyncio.Task[None] | None = None
+        self._hanging: WeakSet[Worker[Any]] = WeakSet()
         self._is_ours = asyncio.Event()
         self._is_ours.set()
 
@@ -105,7 +108,8 @@ class OrderlyApp(App[int]):
     async def _ready_for(self, event: events.Event | AfterKeys) -> None:
         """Wait until what was typed before is written, and a key that may be about what was begun comes behind it."""
         await _worked_off(self.focused or self.screen)
-        deeds = [worker for worker in self.workers if worker.group == BEFORE_KEYS and not worker.is_finished]
+        begun = {worker for worker in self.workers if worker.group == BEFORE_KEYS and not worker.is_finished}
+        deeds = begun.difference(self._hanging)
         if not deeds or not isinstance(event, events.Key):
             return
         bound = self.screen.active_bindings.get(event.key)
@@ -113,7 +117,11 @@ class OrderlyApp(App[int]):
             return
         done = asyncio.gather(*(deed.wait() for deed in deeds), return_exceptions=True)
         # Whoever waits for a worker no longer would cancel it.
-        await asyncio.wait_for(asyncio.shield(done), DEEDS_LIMIT_S)
+        try:
+            await asyncio.wait_for(asyncio.shield(done), DEEDS_LIMIT_S)
+        except TimeoutError:
+            # The keys behind this one do not wait for them anew.
+            self._hanging.update(deeds)
 
     async def _acted(self, target: Widget) -> None:
         """Wait until a key has done what it does where it was handed to, or above, and the focus stays."""

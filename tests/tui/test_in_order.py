@@ -13,6 +13,7 @@ from tests.tui.test_history_in_app import make_sessions
 from tui import in_order
 from tui.screens.command_palette import Palette
 from tui.screens.edit_message import EditMessageScreen
+from tui.screens.help import HelpScreen
 from tui.screens.main.screen import MainScreen
 from tui.screens.model_picker import ModelPickerScreen
 from tui.screens.rename import RenameScreen
@@ -178,6 +179,19 @@ async def test_what_hangs_holds_keys_up_for_a_while_and_not_for_ever(
             await play.until(lambda: isinstance(play.app.screen, SystemPromptScreen))
             await play.until(lambda: text_of(play.app.focused).startswith("brief"))
         await play.until(lambda: play.conversation.session is None)
+
+
+async def test_what_hangs_holds_only_one_key_up(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with stage.ready() as play:
+        await play.ask("hi")
+        async with play.session_lock:
+            monkeypatch.setattr(in_order, "DEEDS_LIMIT_S", 0.01)
+            press_at_once(play, "ctrl+n", "f9")
+            await play.until(lambda: isinstance(play.app.screen, SystemPromptScreen))
+            for limit in ("DEEDS_LIMIT_S", "ACTING_LIMIT_S"):
+                monkeypatch.setattr(in_order, limit, 1000.0)
+            press_at_once(play, "escape", "f9", "escape", "f1")
+            await play.until(lambda: isinstance(play.app.screen, HelpScreen))
 
 
 async def test_a_key_that_is_held_down_in_a_box_is_not_drawn_each_time(
