@@ -12,7 +12,7 @@ from engine.checkpoints.delta_net_order import as_delta_net
 from engine.checkpoints.derived import as_floats, constant_vector, rotary_order
 from engine.checkpoints.experts import stack_experts
 from engine.checkpoints.fused import taken_apart
-from engine.checkpoints.huggingface_config import HuggingFaceConfig
+from engine.checkpoints.huggingface_config import DELTA_NETS, HuggingFaceConfig
 from engine.checkpoints.huggingface_options import check_options
 from engine.checkpoints.limits import MAX_WIDTH
 from engine.checkpoints.metadata import Metadata
@@ -38,9 +38,7 @@ _TURNED = {2: (".attn_q.weight", ".attn_k.weight"), 1: (".attn_q.bias", ".attn_k
 _TURNING = ("llama", "mistral3", "smollm3", "granite", "granitemoe", "arcee", "minicpm", "deepseek")
 """The architectures of which that is true. Source: llama.cpp's converter, whose classes for these permute both."""
 
-_DELTA_NETS = ("qwen35", "qwen35moe", "qwen3next")
-
-_SHIFTED_NORMS = ("gemma", "gemma2", "gemma3", "nemotron", *_DELTA_NETS)
+_SHIFTED_NORMS = ("gemma", "gemma2", "gemma3", "nemotron", *DELTA_NETS)
 """The architectures whose norms are stored as what they exceed 1 by; Gemma 4's are not. Source: the same."""
 
 
@@ -153,7 +151,7 @@ def as_gguf(tensor: TensorInfo, metadata: Metadata) -> TensorInfo:
         return rotary_order(tensor, n_heads)
     if name.endswith(".shortconv.conv.weight") and len(tensor.shape) == 3 and tensor.shape[1] == 1:
         return replace(tensor, shape=(tensor.shape[0], tensor.shape[2]))
-    if arch in _DELTA_NETS and name.startswith("blk."):
+    if arch in DELTA_NETS and name.startswith("blk."):
         tensor = as_delta_net(tensor, metadata)
     if arch in _SHIFTED_NORMS and name.endswith("norm.weight") and not name.endswith("ssm_norm.weight"):
         return as_floats(tensor, "F32", plus=1.0)

@@ -64,9 +64,11 @@ DELTA_NET_SIZES = (
 _WINDOWED = ("llama", "gemma2", "gemma3", "phi3", "gpt-oss", "gemma4", "olmo2", "exaone4", "cohere2", "starcoder2")
 """Architectures whose window counts; Qwen's configurations name one that is not used."""
 
-_DELTA_NETS = ("qwen35", "qwen35moe", "qwen3next")
+DELTA_NETS = ("qwen35", "qwen35moe", "qwen3next")
+"""Architectures most of whose layers are delta nets."""
+
 _TURNED_SHARES = {
-    **dict.fromkeys((*_DELTA_NETS, "gemma4", "stablelm"), 0.25),
+    **dict.fromkeys((*DELTA_NETS, "gemma4", "stablelm"), 0.25),
     **dict.fromkeys(("glm4moe", "bailingmoe2", "phi2", "nemotron"), 0.5),
 }
 """The part of a head that is turned, if the configuration does not say."""
@@ -139,7 +141,7 @@ class HuggingFaceConfig:
             keys |= {f"{arch}.attention.key_length": self.head_dim, f"{arch}.attention.value_length": self.head_dim}
         if arch in ("lfm2", "lfm2moe"):
             keys |= self._convolutions()
-        if arch in _DELTA_NETS:
+        if arch in DELTA_NETS:
             keys |= self._delta_nets()
         if arch == "minicpm":
             keys |= self._minicpm_scales()
