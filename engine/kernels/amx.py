@@ -25,6 +25,7 @@ from engine.kernels.number_formats import LINE
 from engine.kernels.records import X_BLOCK_BYTES
 from engine.kernels.simd import emitted
 from engine.kernels.sizes import BLOCK, LANES, TOKEN_PAD
+from engine.kernels.unpacking import address
 
 TOKENS = TOKEN_PAD
 """Tokens that go together: as many as a register has rows, and buffers have whole groups of."""
@@ -87,7 +88,7 @@ def multiply_block(
 ) -> None:
     """Multiply a block of a tile with that of each token, rows `stride` bytes apart, and store the products."""
     tiled: TileFormat = args[0].value
-    at, weights_at = e.at(x, e.b.mul(block, I64(X_BLOCK_BYTES[tiled.reads]))), tiled.address(e, tile, block)
+    at, weights_at = e.at(x, e.b.mul(block, I64(X_BLOCK_BYTES[tiled.reads]))), address(tiled, e, tile, block)
     target = _products(e, tiled, products, block)
     columns = BLOCK // tiled.groups
     for group in range(tiled.groups):

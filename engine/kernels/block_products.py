@@ -32,6 +32,7 @@ from engine.kernels.records import FLOAT_SUM_AT, SCALE_AT, SUM_AT, WORD_SCALE_AT
 from engine.kernels.simd import emitted
 from engine.kernels.sizes import BLOCK, LANES
 from engine.kernels.static import Static
+from engine.kernels.unpacking import float_column, quant_bytes, quant_scales, word_pair, word_scale
 
 
 class Together(Static):
@@ -194,7 +195,7 @@ def add_scaled_quants(
         sum_of = [_group_sum(e, fmt, row, group) for row in rows]
         totals = totals_of(group, sum_of)
         for p, place in enumerate(places):
-            d, m = fmt.scales(e, *place, group)
+            d, m = quant_scales(fmt, e, *place, group)
             for t, row in enumerate(rows):
                 i = p * len(rows) + t
                 number, before = e.b.sitofp(totals[i], F32X16), inner[i]
@@ -223,7 +224,7 @@ def _dot_group(
     count = len(places) * len(rows)
     running, used = (_biases(e, offset, sum_of) * len(places) if wide else [dot.zero()] * count), 0
     parts: list[list[ir.Value]] = []
-    for weights in zip(*(fmt.quants(e, *place, group) for place in places), strict=True):
+    for weights in zip(*(quant_bytes(fmt, e, *place, group) for place in places), strict=True):
         step = weights[0][0]
         fours = [e.b.bitcast(e.splat(e.load(row, I32, 4 * step)), U8X64) for row in rows]
         pairs = [(vector, four) for _, vector in weights for four in fours]
@@ -266,10 +267,10 @@ def add_scaled_words(
     e: Emit, fmt: Words, sums: ir.Value, places: list[Place], rows: list[ir.Value], *, in_turn: bool
 ) -> ir.Value:
     """Add a block of words, times their scales, to the sums. in_turn: see `Together`."""
-    scales = [fmt.scale(e, *place) for place in places]
+    scales = [word_scale(fmt, e, *place) for place in places]
     totals = [splat_constant(I32X16, 0)] * (len(places) * len(rows))
     for index in range(PAIRS):
-        weights = [fmt.pair(e, *place, index) for place in places]
+        weights = [word_pair(fmt, e, *place, index) for place in places]
         twos = [e.b.bitcast(e.splat(e.load(row, I32, 4 * index)), I16X32) for row in rows]
         pairs = [(vector, two) for vector in weights for two in twos]
         totals = [add_word_products(e, total, *pair) for total, pair in zip(totals, pairs, strict=True)]
@@ -286,7 +287,7 @@ def add_scaled_words(
 def _add_floats(e: Emit, fmt: FloatFormat, sums: ir.Value, places: list[Place], rows: list[ir.Value]) -> ir.Value:
     halves = [[splat_constant(F32X16, 0.0)] * 2 for _ in range(len(places) * len(rows))]
     for column in range(BLOCK):
-        weights = [fmt.column(e, *place, column) for place in places]
+        weights = [float_column(fmt, e, *place, column) for place in places]
         for t, row in enumerate(rows):
             x = e.splat(e.load(row, F32, 4 * column))
             for p, vector in enumerate(weights):

@@ -15,14 +15,14 @@ from llvmlite import ir
 from numba import types
 
 from engine.kernels import lanes
-from engine.kernels.emit import F32X16, I8, I16, I32X16, Emit, splat_constant
+from engine.kernels.emit import F32X16, I8, I8X16, I16, I16X16, I32X16, Emit, splat_constant
 from engine.kernels.formats import FP4_CODEBOOK, IQ4_CODEBOOK
 from engine.kernels.jit import exported, inner
 from engine.kernels.memory import load_f32x16, store_f32x16
 from engine.kernels.simd import emitted
 from engine.kernels.sizes import LANES
 from engine.kernels.static import Static
-from engine.kernels.tiles import I8X16, I16X16, VECTOR, absolute, constant, load_bf16x16, load_f16x16, maximum
+from engine.kernels.tiles import VECTOR, absolute, constant, load_bf16x16, load_f16x16, maximum
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from engine.kernels.sizes import LANES
 I1, I8, I16, I32, I64 = (ir.IntType(n) for n in (1, 8, 16, 32, 64))
 F16, F32 = ir.HalfType(), ir.FloatType()
 U8X64 = ir.VectorType(I8, 64)
+I8X16 = ir.VectorType(I8, LANES)
+I16X16 = ir.VectorType(I16, LANES)
 I16X32 = ir.VectorType(I16, 32)
 I32X16 = ir.VectorType(I32, LANES)
 F32X16 = ir.VectorType(F32, LANES)

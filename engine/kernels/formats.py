@@ -1,22 +1,11 @@
-"""How each weight type lies in a panel, and how a block of it is unpacked; number_formats has those of plain numbers.
-
-A quantised block gives, for each `step` of four columns, one vector of 64 unsigned bytes (byte 4r + j: row r, column
-4·step + j), and per row a scale d and perhaps a minimum m:
-
-    weight = d · (byte - offset) + m
-"""
+"""How each weight type lies in a panel; number_formats has those of plain numbers, `unpacking` takes blocks out."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from llvmlite import ir
-
-from engine.kernels.emit import F32X16, I8, U8X64, Emit, splat_constant
-from engine.kernels.number_formats import BF16, F16, F32, I8X16, I16X16, WORD_TILE, PanelFormat, Words
+from engine.kernels.number_formats import BF16, F16, F32, WORD_TILE, PanelFormat, Words
 from engine.kernels.sizes import BLOCK, LANES
 
 STEPS = BLOCK // 4
@@ -27,7 +16,7 @@ SIX = 6
 
 
 @dataclass(frozen=True)
-class QuantFormat(PanelFormat, ABC):
+class QuantFormat(PanelFormat):
     """Small integers with scales. bits: of the unsigned byte; offset: what it exceeds the signed value by.
 
     groups: parts of a block that have scales of their own, 1 or 2.
@@ -37,14 +26,6 @@ class QuantFormat(PanelFormat, ABC):
     offset: int
     has_min: bool
     groups: int = 1
-
-    @abstractmethod
-    def scales(self, e: Emit, panel: ir.Value, block: ir.Value, group: int) -> tuple[ir.Value, ir.Value | None]:
-        """D and m of a group as float32 lanes; m is None without has_min."""
-
-    @abstractmethod
-    def quants(self, e: Emit, panel: ir.Value, block: ir.Value, group: int) -> Iterator[tuple[int, ir.Value]]:
-        """The (step, byte vector) pairs of a group, in any order."""
 
 
 @dataclass(frozen=True)
@@ -95,106 +76,18 @@ class BlockFormat(QuantFormat):
         """Bytes of a super-block."""
         return self.head_bytes + self.per_super * self.inner_bytes
 
-    def super_address(self, e: Emit, panel: ir.Value, block: ir.Value) -> ir.Value:
-        """Where the super-block of a block begins."""
-        if self.per_super == 1:
-            return e.at(panel, e.b.mul(block, block.type(self.super_bytes)))
-        index = e.b.sdiv(block, block.type(self.per_super))
-        return e.at(panel, e.b.mul(index, block.type(self.super_bytes)))
-
-    def address(self, e: Emit, panel: ir.Value, block: ir.Value) -> ir.Value:
-        """Where a block's own part begins."""
-        at = e.at(self.super_address(e, panel, block), self.head_bytes)
-        if self.per_super == 1:
-            return at
-        index = e.b.srem(block, block.type(self.per_super))
-        return e.at(at, e.b.mul(index, block.type(self.inner_bytes)))
-
-    def scales(self, e: Emit, panel: ir.Value, block: ir.Value, group: int) -> tuple[ir.Value, ir.Value | None]:
-        """The halves, times the block's scale bytes."""
-        if self.scale_kind == "exponents":
-            return e.half_power_of_two(e.load(self.address(e, panel, block), I8X16)), None
-        top = self.super_address(e, panel, block)
-        halves = [e.half_to_float(e.load(top, I16X16, i * 2 * LANES)) for i in range(self.halves)]
-        d, m = halves[0], halves[1] if self.halves > 1 else None
-        if self.scale_kind == "none":
-            return d, m
-        if self.scale_kind == "sixes":
-            assert m is not None
-            scale, least = (e.b.uitofp(six, F32X16) for six in self._sixes(e, top, block))
-            return e.b.fmul(d, scale), e.b.fneg(e.b.fmul(m, least))
-        at = self.address(e, panel, block)
-        if self.scale_kind == "signed":
-            raw = e.load(at, I8X16, group * LANES if self.groups > 1 else 0)
-            return e.b.fmul(d, e.b.sitofp(raw, F32X16)), None
-        assert m is not None
-        raw = e.load(at, I8X16, group * LANES)
-        parts = [e.b.and_(raw, splat_constant(I8X16, 15)), e.b.lshr(raw, splat_constant(I8X16, 4))]
-        scale, least = (e.b.uitofp(part, F32X16) for part in parts)
-        return e.b.fmul(d, scale), e.b.fneg(e.b.fmul(m, least))
-
-    def _sixes(self, e: Emit, top: ir.Value, block: ir.Value) -> tuple[ir.Value, ir.Value]:
-        """A block's scale and minimum."""
-        b, kind = e.b, block.type
-        index = b.srem(block, kind(self.per_super))
-        at = e.at(top, 2 * LANES * self.halves)
-        own = e.load(at, I8X16, b.mul(index, kind(LANES)))
-        shared = e.load(at, I8X16, b.mul(b.add(kind(self.per_super), b.sdiv(index, kind(2))), kind(LANES)))
-        by = e.splat(b.trunc(b.mul(b.srem(index, kind(2)), kind(4)), I8))
-        rest = b.and_(b.lshr(shared, by), splat_constant(I8X16, 15))
-        least = b.or_(b.lshr(own, splat_constant(I8X16, SIX)), b.shl(rest, splat_constant(I8X16, 8 - SIX)))
-        return b.and_(own, splat_constant(I8X16, 63)), least
-
-    def quants(self, e: Emit, panel: ir.Value, block: ir.Value, group: int) -> Iterator[tuple[int, ir.Value]]:
-        """Low and high bits put together, or looked up in the codebook."""
-        high_at = e.at(self.address(e, panel, block), self.scale_bytes * LANES)
-        low_at = e.at(high_at, BLOCK * self.high // 8 * LANES)
-        for step in self._steps(group):
-            weights = self._low_bits(e, low_at, step)
-            if self.high:
-                weights = e.b.or_(weights, self._high_bits(e, high_at, step))
-            if self.codebook:
-                weights = e.lookup(weights, [value + self.offset for value in self.codebook])
-            yield step, weights
-
-    def _steps(self, group: int) -> list[int]:
-        """A group's steps; both nibbles of a byte one after the other."""
+    def steps(self, group: int) -> list[int]:
+        """A group's fours of columns; both nibbles of a byte one after the other."""
         if self.groups > 1:
             return list(range(group * STEPS // 2, (group + 1) * STEPS // 2))
         if self.low == 4:
             return [step for i in range(STEPS // 2) for step in (i, i + STEPS // 2)]
         return list(range(STEPS))
 
-    def _low_bits(self, e: Emit, at: ir.Value, step: int) -> ir.Value:
-        if self.low == 8:
-            return e.b.xor(e.load(at, U8X64, step * 64), splat_constant(U8X64, 0x80))
-        if self.low == 4:
-            packed = e.load(at, U8X64, step % 4 * 64)
-            return e.shifted_bits(packed, 4 if step >= STEPS // 2 else 0, 0, 15)
-        return e.shifted_bits(e.load(at, U8X64, step // 4 * 64), 2 * (step % 4), 0, 3)
-
-    def _high_bits(self, e: Emit, at: ir.Value, step: int) -> ir.Value:
-        if self.high == 1:
-            return e.shifted_bits(e.load(at, U8X64), step, self.low, 1)
-        return e.shifted_bits(e.load(at, U8X64, step // 4 * 64), 2 * (step % 4), self.low, 3)
-
 
 @dataclass(frozen=True)
 class TileFormat(QuantFormat):
     """A block of any quantised type, unpacked: what the matrix product for prompts reads from the cache."""
-
-    def scales(self, e: Emit, panel: ir.Value, block: ir.Value, group: int) -> tuple[ir.Value, ir.Value | None]:
-        """D and m, stored as float32 lanes behind the bytes."""
-        at = self.address(e, panel, block)
-        offset = STEPS * 64 + group * 64 * (1 + self.has_min)
-        return e.load(at, F32X16, offset), e.load(at, F32X16, offset + 64) if self.has_min else None
-
-    def quants(self, e: Emit, panel: ir.Value, block: ir.Value, group: int) -> Iterator[tuple[int, ir.Value]]:
-        """Byte vectors in the order of their columns."""
-        at = self.address(e, panel, block)
-        each = STEPS // self.groups
-        for step in range(group * each, (group + 1) * each):
-            yield step, e.load(at, U8X64, step * 64)
 
 
 def tile_of(fmt: PanelFormat) -> PanelFormat:

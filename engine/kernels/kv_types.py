@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from llvmlite import ir
-
-from engine.kernels.emit import F32X16, I16X32, U8X64, Emit
-from engine.kernels.formats import STEPS, QuantFormat
-from engine.kernels.number_formats import I8X16, I16X16, LINE, PAIRS, FloatFormat, PanelFormat, WordFormat, Words
+from engine.kernels.formats import QuantFormat
+from engine.kernels.number_formats import LINE, PAIRS, FloatFormat, PanelFormat, WordFormat, Words
 from engine.kernels.records import X_BLOCK_BYTES
 from engine.kernels.sizes import BLOCK, LANES, RANGE, head_blocks, value_panels_of
 from engine.kernels.static import Static
@@ -23,16 +19,6 @@ STEP_BYTES = 64
 class Keys8(QuantFormat):
     """Keys in 8 bits: LANES scales, then bytes that exceed the signed value by 128."""
 
-    def scales(self, e: Emit, panel: ir.Value, block: ir.Value, group: int) -> tuple[ir.Value, ir.Value | None]:
-        """The scales of a block, no minima."""
-        return e.half_to_float(e.load(self.address(e, panel, block), I16X16)), None
-
-    def quants(self, e: Emit, panel: ir.Value, block: ir.Value, group: int) -> Iterator[tuple[int, ir.Value]]:
-        """Byte vectors in the order of their columns."""
-        at = e.at(self.address(e, panel, block), 2 * LANES)
-        for step in range(STEPS):
-            yield step, e.load(at, U8X64, step * STEP_BYTES)
-
 
 @dataclass(frozen=True)
 class Values8(FloatFormat):
@@ -40,14 +26,10 @@ class Values8(FloatFormat):
 
     pitch: int
 
-    def address(self, e: Emit, panel: ir.Value, block: ir.Value) -> ir.Value:
-        """Where a block of positions begins."""
-        return e.at(panel, e.b.mul(block, block.type(self.block_bytes // LINE * self.pitch)))
-
-    def column(self, e: Emit, panel: ir.Value, block: ir.Value, index: int) -> ir.Value:
-        """A position's LANES dimensions as float32."""
-        line, byte = divmod(index * LANES, LINE)
-        return e.b.sitofp(e.load(self.address(e, panel, block), I8X16, line * self.pitch + byte), F32X16)
+    @property
+    def block_pitch(self) -> int:
+        """Other panels' lines lie between."""
+        return self.block_bytes // LINE * self.pitch
 
 
 @dataclass(frozen=True)
@@ -56,17 +38,10 @@ class Values16(Words):
 
     pitch: int
 
-    def address(self, e: Emit, panel: ir.Value, block: ir.Value) -> ir.Value:
-        """Where a block of positions begins."""
-        return e.at(panel, e.b.mul(block, block.type(PAIRS * self.pitch)))
-
-    def scale(self, e: Emit, panel: ir.Value, block: ir.Value) -> None:
-        """None that the panels know of."""
-        return None
-
-    def pair(self, e: Emit, panel: ir.Value, block: ir.Value, index: int) -> ir.Value:
-        """Two positions."""
-        return e.load(self.address(e, panel, block), I16X32, index * self.pitch)
+    @property
+    def block_pitch(self) -> int:
+        """As above."""
+        return PAIRS * self.pitch
 
 
 _KEYS = {

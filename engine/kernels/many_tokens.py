@@ -26,6 +26,7 @@ from engine.kernels.number_formats import LINE, PAIRS, FloatFormat, PanelFormat,
 from engine.kernels.records import X_BLOCK_BYTES
 from engine.kernels.simd import emitted
 from engine.kernels.sizes import BLOCK, LANES, TILE_BLOCKS
+from engine.kernels.unpacking import address, float_column, quant_bytes, quant_scales, word_pair, word_scale
 
 
 @emitted(
@@ -46,14 +47,14 @@ def unpack_block(
     """Write a block of a panel to place `index` of a tile, in the tile's format."""
     fmt: PanelFormat = args[0].value
     tiled: PanelFormat = args[1].value
-    at = tiled.address(e, tile, index)
+    at = address(tiled, e, tile, index)
     if isinstance(fmt, QuantFormat):
         assert isinstance(tiled, QuantFormat)
         _unpack_quants(e, fmt, panel, block, at, fmt.offset - tiled.offset)
     elif isinstance(fmt, Words):
         for pair in range(PAIRS):
-            e.store(fmt.pair(e, panel, block, pair), at, pair * 64)
-        e.store(fmt.scale(e, panel, block), at, PAIRS * 64)
+            e.store(word_pair(fmt, e, panel, block, pair), at, pair * 64)
+        e.store(word_scale(fmt, e, panel, block), at, PAIRS * 64)
     else:
         _unpack_columns(e, fmt, panel, block, at)
 
@@ -71,14 +72,14 @@ def unpack_weights(e: Emit, args: Any, _fmt: ir.Value, panel: ir.Value, block: i
 def _unpack_columns(e: Emit, fmt: PanelFormat, panel: ir.Value, block: ir.Value, at: ir.Value) -> None:
     assert isinstance(fmt, FloatFormat)
     for column in range(BLOCK):
-        e.store(fmt.column(e, panel, block, column), at, column * LANES * 4)
+        e.store(float_column(fmt, e, panel, block, column), at, column * LANES * 4)
 
 
 def _unpack_quants(e: Emit, fmt: QuantFormat, panel: ir.Value, block: ir.Value, at: ir.Value, less: int = 0) -> None:
     for group in range(fmt.groups):
-        for step, weights in fmt.quants(e, panel, block, group):
+        for step, weights in quant_bytes(fmt, e, panel, block, group):
             e.store(e.b.sub(weights, splat_constant(U8X64, less)) if less else weights, at, step * 64)
-        for i, scale in enumerate(fmt.scales(e, panel, block, group)):
+        for i, scale in enumerate(quant_scales(fmt, e, panel, block, group)):
             if scale is not None:
                 e.store(scale, at, 512 + (group * (1 + fmt.has_min) + i) * 64)
 

@@ -37,6 +37,7 @@ from engine.kernels.records import (
 )
 from engine.kernels.simd import emitted
 from engine.kernels.sizes import BLOCK, LANES
+from engine.kernels.unpacking import address
 
 AHEAD = 8192
 """How far ahead of the block in work weights are fetched, in bytes."""
@@ -47,7 +48,7 @@ def fetch_ahead(e: Emit, args: Any, _fmt: ir.Value, _together: ir.Value, panel: 
     """Ask for the weights of a later block, where that pays."""
     fmt: PanelFormat = args[0].value
     if asks_ahead(args[1].value.tokens):
-        at = fmt.address(e, panel, block)
+        at = address(fmt, e, panel, block)
         for line in range(0, fmt.block_bytes, LINE):
             e.prefetch(at, AHEAD + line, into=Emit.SECOND_CACHE)
 

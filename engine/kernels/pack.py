@@ -12,11 +12,11 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from engine.kernels.emit import I8, I16, I32, Emit
+from engine.kernels.emit import I8, I16, I16X16, I32, Emit
 from engine.kernels.formats import FORMATS, BlockFormat
 from engine.kernels.jit import exported, inner
 from engine.kernels.memory import load_u8
-from engine.kernels.number_formats import BF16, F16, I16X16, WordFormat
+from engine.kernels.number_formats import BF16, F16, WordFormat
 from engine.kernels.simd import emitted
 from engine.kernels.sizes import BLOCK, LANES
 from engine.kernels.words import write_row

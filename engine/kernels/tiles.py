@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 
 from engine.kernels import lanes
-from engine.kernels.emit import F32X16, I8, I16, I32, I32X16, Emit, splat_constant
+from engine.kernels.emit import F32X16, I8, I8X16, I16X16, I32, I32X16, Emit, splat_constant
 from engine.kernels.jit import inner
 from engine.kernels.memory import load_f32x16
 from engine.kernels.simd import emitted, f32x16
@@ -22,8 +22,6 @@ from engine.kernels.sizes import LANES
 VECTOR = 4 * LANES
 """Bytes of a vector."""
 
-I8X16 = ir.VectorType(I8, LANES)
-I16X16 = ir.VectorType(I16, LANES)
 LARGEST = 3.4028234663852886e38
 
 

@@ -7,11 +7,12 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from engine.kernels.emit import F32, F32X16, I8, I32, I32X16, Emit, splat_constant
-from engine.kernels.number_formats import I8X16, I16X16, WordFormat
+from engine.kernels.emit import F32, F32X16, I8, I8X16, I16X16, I32, I32X16, Emit, splat_constant
+from engine.kernels.number_formats import WordFormat
 from engine.kernels.records import WORD_SCALE_AT
 from engine.kernels.simd import emitted, f32x16
 from engine.kernels.sizes import LANES
+from engine.kernels.unpacking import address, exponents, in_lines
 
 LARGEST = 8191
 """The size of an activation that is the largest of its block."""
@@ -49,11 +50,11 @@ def write_row(
     b = e.b
     sizes = [b.and_(b.bitcast(half, I32X16), splat_constant(I32X16, 0x7FFFFFFF)) for half in halves]
     exponent = exponent_for(e, b.select(b.icmp_signed(">", *sizes), *sizes))
-    pairs = b.bitcast(fmt.in_lines(e, e.join(*(_words(e, half, exponent) for half in halves))), I32X16)
-    at = e.at(fmt.address(e, panel, block), b.mul(lane, lane.type(4)))
+    pairs = b.bitcast(in_lines(fmt, e, e.join(*(_words(e, half, exponent) for half in halves))), I32X16)
+    at = e.at(address(fmt, e, panel, block), b.mul(lane, lane.type(4)))
     for i in range(fmt.lines):
         e.store(b.extract_element(pairs, I32(i)), at, i * fmt.pitch)
-    e.store(b.trunc(exponent, I8), e.at(fmt.exponents(e, panel, block), lane))
+    e.store(b.trunc(exponent, I8), e.at(exponents(fmt, e, panel, block), lane))
 
 
 @emitted(lambda fmt, x, panel, block, lane: types.void(fmt, types.int64, types.int64, types.int64, types.int64))
