@@ -65,7 +65,7 @@ def run_app(model: str, script: str, report: str, profile: str) -> None:
         while True:
             wall, cpu = time.perf_counter(), time.thread_time()
             await asyncio.sleep(TICK_S)
-            if app.workspace is not None and app.workspace.conversation.is_busy:
+            if app.workspace is not None and app.workspace.writing.is_busy:
                 worst["wall_ms"] = max(worst["wall_ms"], (time.perf_counter() - wall - TICK_S) * 1000)
                 worst["cpu_ms"] = max(worst["cpu_ms"], (time.thread_time() - cpu) * 1000)
 

@@ -41,16 +41,14 @@ async def take(file: Path, model: Path, size: tuple[int, int], theme: str) -> No
     async with app.run_test(size=size) as pilot:
         app.theme = theme
         await until(lambda: app.workspace and app.workspace.engine.is_ready and app.workspace.is_open)
-        conversation = app.workspace.conversation
+        open_session, writing = app.workspace.open_session, app.workspace.writing
         for question in QUESTIONS:
             await app.workspace.opening.new()
             # The empty box comes after the session does, and takes away what is typed before.
             await pilot.pause()
             await pilot.press(*("space" if c == " " else c for c in question), "enter")
             await until(
-                lambda: (
-                    conversation.path and conversation.path[-1].message.state == "complete" and not conversation.answer
-                )
+                lambda: open_session.path and open_session.path[-1].message.state == "complete" and not writing.answer
             )
         await pilot.pause(1.0)
         app.save_screenshot(str(file))

@@ -250,7 +250,7 @@ def run(options: AppOptions, *, engine_command: Sequence[str] | None = None) -> 
         _say(
             _("What could not be stored is in {file}. To store it later: llm-tui sessions import {file}", file=rescued)
         )
-    session = app.workspace.conversation.session if app.workspace else None
+    session = app.workspace.open_session.session if app.workspace else None
     if session is not None and rescued is None:
         _say(_("Go on with this session: llm-tui --resume {id}", id=session.id))
     return app.return_code or 0
@@ -283,7 +283,7 @@ def _leave(app: LlmTuiApp, number: signal.Signals) -> None:
             if stream is not None:
                 os.dup2(nowhere, stream.fileno())
     if app.workspace is not None:
-        app.workspace.conversation.cut_off()
+        app.workspace.writing.is_cut_off = True
     code = 128 + number
     watchdog = threading.Timer(EXIT_GRACE_S, os._exit, (code,))
     watchdog.daemon = True

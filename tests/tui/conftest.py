@@ -24,8 +24,11 @@ from tests.tui import idle
 from tests.tui.terminal import Terminal
 from tui.app import LlmTuiApp
 from tui.options import AppOptions
+from tui.services.claim import Claim
 from tui.services.conversation import Conversation
+from tui.services.open_session import OpenSession
 from tui.services.opening import Opening
+from tui.services.writing import Writing
 from tui.widgets.prompt_box import PASTE_GAP_S
 
 SCRIPTED_ENGINE = Path(__file__).with_name("scripted_engine.py")
@@ -45,8 +48,23 @@ class Play:
 
     @property
     def conversation(self) -> Conversation:
-        """The open session."""
+        """What a user does in the open session."""
         return self.app.workspace.conversation
+
+    @property
+    def open_session(self) -> OpenSession:
+        """The open session."""
+        return self.app.workspace.open_session
+
+    @property
+    def claim(self) -> Claim:
+        """Whether this app may write in the open session."""
+        return self.app.workspace.claim
+
+    @property
+    def writing(self) -> Writing:
+        """The answer that is being written in the open session."""
+        return self.app.workspace.writing
 
     @property
     def opening(self) -> Opening:
@@ -56,7 +74,7 @@ class Play:
     @property
     def session_lock(self) -> asyncio.Lock:
         """Whatever is done to the session waits while a test holds it."""
-        return self.opening._open.lock
+        return self.open_session.lock
 
     async def until(self, condition: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
         """Let the app work until a condition holds; fail when it does not in time."""
@@ -90,22 +108,21 @@ class Play:
 
     async def say(self, text: str) -> None:
         """Type a message and send it."""
-        before = len(self.conversation.path)
+        before = len(self.open_session.path)
         await self.press(*text, "enter")
-        await self.until(lambda: len(self.conversation.path) > before)
+        await self.until(lambda: len(self.open_session.path) > before)
 
     async def answered(self) -> None:
         """Wait for the end of the answer, on screen and on disk."""
-        conversation = self.conversation
-        await self.until(lambda: conversation.path and not conversation.is_busy)
-        await self.until(lambda: conversation.path[-1].message.role == "assistant")
-        await self.until(lambda: conversation.path[-1].message.state != "writing")
+        await self.until(lambda: self.open_session.path and not self.writing.is_busy)
+        await self.until(lambda: self.open_session.path[-1].message.role == "assistant")
+        await self.until(lambda: self.open_session.path[-1].message.state != "writing")
 
     async def ask(self, text: str) -> str:
         """Send a message and return the answer."""
         await self.say(text)
         await self.answered()
-        return self.conversation.path[-1].message.content
+        return self.open_session.path[-1].message.content
 
 
 @dataclass

@@ -205,7 +205,7 @@ async def branch(play: Play) -> None:
     await chat(play)
     await look_back(play)
     await play.press("enter")
-    await play.until(lambda: play.conversation.path[-1].sibling_count == 2)
+    await play.until(lambda: play.open_session.path[-1].sibling_count == 2)
     await play.answered()
     await play.press("escape")
     await play.until_shown("2/2")

@@ -62,8 +62,8 @@ async def hold_an_answer(play: Play) -> tuple[Transcript, str]:
     """Ask; the transcript, and the id of an answer of which N_HELD words are there."""
     await play.say("count")
     await play.until(lambda: any(body.source == HELD for body in play.app.screen.query(AnswerBody)))
-    assert play.conversation.answer is not None
-    return play.app.screen.query_one(Transcript), play.conversation.answer.message_id
+    assert play.writing.answer is not None
+    return play.app.screen.query_one(Transcript), play.writing.answer.message_id
 
 
 def sources(transcript: Transcript, message_id: str) -> list[str]:
@@ -96,7 +96,7 @@ async def test_what_came_of_an_answer_is_there_when_the_reader_comes_back(stage:
         await play.until(lambda: sources(transcript, answer_id) == [f"{HELD} while away and after"])
         await play.press("escape")
         await play.answered()
-        await play.until(lambda: sources(transcript, answer_id) == [play.conversation.path[-1].message.content])
+        await play.until(lambda: sources(transcript, answer_id) == [play.open_session.path[-1].message.content])
 
 
 async def test_what_the_database_does_not_have_yet_stays_when_the_session_is_shown_again(stage: Stage) -> None:
@@ -105,7 +105,7 @@ async def test_what_the_database_does_not_have_yet_stays_when_the_session_is_sho
         transcript, answer_id = await hold_an_answer(play)
         play.app.screen.post_message(AnswerGrew(answer_id, " not stored", []))
         await play.until(lambda: sources(transcript, answer_id) == [f"{HELD} not stored"])
-        await play.opening._open.show()
+        await play.open_session.show()
         play.app.screen.post_message(AnswerGrew(answer_id, " more", []))
         await play.until(lambda: sources(transcript, answer_id) == [f"{HELD} not stored more"])
 

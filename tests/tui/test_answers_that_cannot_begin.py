@@ -45,9 +45,9 @@ async def test_an_answer_that_cannot_be_shown_is_interrupted(stage: Stage) -> No
         await play.app.workspace.store.call(interrupt_next_reading)
         await play.press(*"hello", "enter")
         await play.until_told("interrupted")
-        answer = play.conversation.path[-1].message
+        answer = play.open_session.path[-1].message
         assert (answer.role, answer.state, answer.content) == ("assistant", "interrupted", "")
-        assert not play.conversation.is_busy
+        assert not play.writing.is_busy
         assert stage.heard(Generate) == []
         # What was asked is stored, and not to be sent once more.
         await play.until(lambda: play.app.query_one(PromptBox).text == "")
@@ -57,9 +57,9 @@ async def test_a_message_that_was_edited_is_kept_though_its_answer_cannot_be_sho
     async with stage.ready() as play:
         await play.ask("hello")
         await play.app.workspace.store.call(interrupt_next_reading)
-        assert await play.conversation.edit(play.conversation.path[0].message.id, "good morning")
+        assert await play.conversation.edit(play.open_session.path[0].message.id, "good morning")
         await play.until_told("interrupted")
-        assert [item.message.content for item in play.conversation.path] == ["good morning", ""]
+        assert [item.message.content for item in play.open_session.path] == ["good morning", ""]
 
 
 async def test_an_answer_that_was_to_go_on_and_cannot_be_shown_still_can(stage: Stage) -> None:
@@ -72,9 +72,9 @@ async def test_an_answer_that_was_to_go_on_and_cannot_be_shown_still_can(stage: 
         await play.app.workspace.store.call(interrupt_next_reading)
         await play.press("ctrl+g")
         await play.until_told("interrupted")
-        answer = play.conversation.path[-1].message
+        answer = play.open_session.path[-1].message
         assert (answer.state, answer.content) == ("interrupted", "one two")
-        assert play.conversation.can_go_on
+        assert play.writing.can_go_on
         assert len(stage.heard(Generate)) == 1
 
 
@@ -85,7 +85,7 @@ async def test_a_branch_whose_beginning_cannot_be_stored_is_interrupted_and_show
         beginning = Beginning(AnswerTokens(ids=[0], lengths=[5], chances=[None]), "Paris", 1)
         with pytest.raises(CorruptDatabaseError):
             await play.conversation.branch(beginning)
-        answer = play.conversation.path[-1]
+        answer = play.open_session.path[-1]
         assert (answer.message.state, answer.message.content) == ("interrupted", "Paris")
         assert (answer.sibling_index, answer.sibling_count) == (1, 2)
         assert len(stage.heard(Generate)) == 1

@@ -51,7 +51,7 @@ async def test_lines_that_come_as_ctrl_j_do_not_send_where_it_sends(stage: Stage
         press_at_once(play, "a", "ctrl+j", "ctrl+j", "b", "ctrl+j", "c")
         box = play.app.query_one(PromptBox)
         await play.until(lambda: box.text == "a\n\nb\nc")
-        assert play.conversation.path == []
+        assert play.open_session.path == []
 
 
 async def test_in_the_search_box(stage: Stage) -> None:
@@ -106,7 +106,7 @@ async def test_a_text_is_kept_with_all_that_was_typed_before(stage: Stage) -> No
         await play.until(lambda: not isinstance(play.app.screen, MainScreen) and play.app.screen.focused is not None)
         press_at_once(play, "end", "ctrl+u", *"Be brief.", "ctrl+s")
         await play.until(lambda: isinstance(play.app.screen, MainScreen))
-        assert play.conversation.system == "Be brief."
+        assert play.open_session.system == "Be brief."
 
 
 async def test_alt_with_a_letter_is_no_text_in_a_dialog(stage: Stage) -> None:
@@ -117,7 +117,7 @@ async def test_alt_with_a_letter_is_no_text_in_a_dialog(stage: Stage) -> None:
         press_at_once(play, "y")
         area = play.app.screen.query_one(TextArea)
         await play.until(lambda: area.text.startswith("y"))
-        assert area.text == f"y{play.conversation.system}"
+        assert area.text == f"y{play.open_session.system}"
 
 
 def test_in_one_read_of_a_terminal(stage: Stage, open_terminal: Callable[..., Terminal]) -> None:

@@ -63,9 +63,9 @@ async def test_going_back_shows_what_else_was_likely_and_enter_branches(stage: S
         await play.press("enter")
         await play.until_shown("That is what followed here")
         await play.press("down", "enter")
-        await play.until(lambda: play.conversation.path[-1].sibling_count == 2)
+        await play.until(lambda: play.open_session.path[-1].sibling_count == 2)
         await play.answered()
-        answer = play.conversation.path[-1]
+        answer = play.open_session.path[-1]
         assert answer.message.content == "Paris is the Lyon of France."
         assert (answer.sibling_index, answer.message.state) == (1, "complete")
         asked = stage.heard(Generate)[-1]
@@ -73,7 +73,7 @@ async def test_going_back_shows_what_else_was_likely_and_enter_branches(stage: S
         await play.until_shown("Paris is the Lyon of France.")
         await play.until(lambda: at_place(play, "6/6"))
         await play.press("alt+left")
-        await play.until(lambda: play.conversation.path[-1].message.content == "Paris is the capital of France.")
+        await play.until(lambda: play.open_session.path[-1].message.content == "Paris is the capital of France.")
         await play.until(lambda: stage.heard(Look)[-1].prompt is not None)
 
 
@@ -93,7 +93,7 @@ async def test_a_branch_in_a_list_shows_what_stands_before_it_also_while_it_is_w
         await play.until(lambda: at_place(play, f"{n_tokens - 3}/{n_tokens}"))
         await play.press("down", "enter")
         await play.until_shown("stays Lyon one")
-        assert play.conversation.is_busy
+        assert play.writing.is_busy
         assert "1. The Danube is long." in play.text()
         play.conversation.set_sampling(Sampling(temperature=0.6))
         await play.answered()
@@ -144,7 +144,7 @@ async def test_an_opened_session_is_looked_at_once_the_model_is_ready(stage: Sta
     gate = stage.home / "gate"
     stage.set_script(gate=str(gate))
     async with stage.running(continue_last=True) as play:
-        await play.until(lambda: play.conversation.path)
+        await play.until(lambda: play.open_session.path)
         n_before = len(stage.heard(Look))
         await play.press("alt+c", "left", "enter")
         gate.touch()
@@ -197,9 +197,9 @@ async def test_a_mouse_chooses_and_takes(stage: Stage) -> None:
         await play.pilot.click(CandidatesPane, offset=(2, 0))
         await play.until(lambda: at_place(play, "5/6"))
         await play.pilot.click(CandidatesPane, offset=(4, 2), times=2)
-        await play.until(lambda: play.conversation.path[-1].sibling_count == 2)
+        await play.until(lambda: play.open_session.path[-1].sibling_count == 2)
         await play.answered()
-        assert play.conversation.path[-1].message.content == "Paris is the capital of Lyon"
+        assert play.open_session.path[-1].message.content == "Paris is the capital of Lyon"
 
 
 @pytest.mark.parametrize("width", [1, 3, 9, 14])

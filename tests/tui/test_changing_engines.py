@@ -51,13 +51,13 @@ async def test_a_restart_ends_the_answer_and_keeps_what_came_of_it(stage: Stage)
         await play.until_shown("number2")
         stage.set_script(answers=[COUNTING])
         await play.app.workspace.engine.restart()
-        assert not play.conversation.is_busy
-        message = play.conversation.path[-1].message
+        assert not play.writing.is_busy
+        message = play.open_session.path[-1].message
         assert (message.content, message.state) == ("number0 number1 number2", "interrupted")
         await play.until(lambda: play.app.workspace.engine.is_ready)
         assert await play.conversation.go_on()
         await play.answered()
-        message = play.conversation.path[-1].message
+        message = play.open_session.path[-1].message
         assert (message.content, message.state) == (COUNTING, "complete")
         await play.ask("again")
 
@@ -73,7 +73,7 @@ async def test_going_to_a_server_ends_the_answer(stage: Stage, scripted_server: 
         await play.until_shown("number2")
         await play.app.workspace.use_server("cluster")
         await play.answered()
-        assert play.conversation.path[-1].message.state == "interrupted"
+        assert play.open_session.path[-1].message.state == "interrupted"
         await play.until(lambda: play.app.workspace.engine.is_ready)
         assert await play.ask("Capital?") == "Paris."
 
@@ -93,7 +93,7 @@ async def test_what_is_sent_during_a_restart_waits_for_the_model(stage: Stage, m
         sent.set()
         await restarting
         await play.answered()
-        assert play.conversation.path[-1].message.state == "complete"
+        assert play.open_session.path[-1].message.state == "complete"
 
 
 async def test_a_question_beside_the_conversation_ends_with_the_engine(stage: Stage) -> None:
@@ -135,10 +135,10 @@ async def test_what_comes_late_of_an_earlier_run_is_not_taken_for_the_next_ones(
                 seed=1,
             )
         )
-        assert play.conversation.is_busy
+        assert play.writing.is_busy
         await play.press("escape")
         await play.answered()
-        message = play.conversation.path[-1].message
+        message = play.open_session.path[-1].message
         assert (message.content, message.state) == ("number0 number1 number2", "stopped")
 
 

@@ -38,9 +38,9 @@ async def test_the_speed_of_an_answer_does_not_count_the_token_that_reading_the_
     async with stage.ready() as play:
         await play.ask("count")
         # In the script, each token but the first takes 8.5 ms.
-        assert play.conversation.path[-1].message.tokens_per_second == pytest.approx(1 / 0.0085)
+        assert play.open_session.path[-1].message.tokens_per_second == pytest.approx(1 / 0.0085)
         await play.ask("less")
-        assert play.conversation.path[-1].message.tokens_per_second is None
+        assert play.open_session.path[-1].message.tokens_per_second is None
 
 
 async def test_the_next_question_carries_the_whole_conversation(stage: Stage) -> None:
@@ -57,7 +57,7 @@ async def test_what_an_answer_was_written_without_is_said_at_it(stage: Stage) ->
         await play.ask("first")
         await play.until_shown("without the oldest 3 turns")
         await play.until_told("chat template failed: never.")
-        session = play.conversation.session
+        session = play.open_session.session
         await play.press("ctrl+n")
         await play.until(lambda: "without the oldest" not in play.text())
         assert session is not None
@@ -77,7 +77,7 @@ async def test_an_answer_that_meets_the_end_of_the_context_can_go_on(stage: Stag
     async with stage.ready() as play:
         await play.ask("count")
         await play.until_told("The context is full: ctrl+g goes on")
-        assert play.conversation.path[-1].message.state == "stopped"
+        assert play.open_session.path[-1].message.state == "stopped"
         await play.press("ctrl+g")
         await play.until(lambda: len(stage.heard(Generate)) == 2)
         assert stage.heard(Generate)[-1].prompt.answer_ids == [0, 1]
@@ -86,9 +86,9 @@ async def test_an_answer_that_meets_the_end_of_the_context_can_go_on(stage: Stag
 async def test_an_answer_of_so_many_tokens_as_were_asked_for_is_complete(stage: Stage) -> None:
     stage.set_script(answers=["one two"], reason="length")
     async with stage.ready() as play:
-        play.conversation.set_sampling(msgspec.structs.replace(play.conversation.sampling, max_new_tokens=2))
+        play.conversation.set_sampling(msgspec.structs.replace(play.open_session.sampling, max_new_tokens=2))
         await play.ask("count")
-        assert play.conversation.path[-1].message.state == "complete"
+        assert play.open_session.path[-1].message.state == "complete"
 
 
 async def test_text_streams_before_the_answer_ends(stage: Stage) -> None:
@@ -96,7 +96,7 @@ async def test_text_streams_before_the_answer_ends(stage: Stage) -> None:
     async with stage.ready() as play:
         await play.say("count")
         await play.until_shown("number2")
-        assert play.conversation.is_busy
+        assert play.writing.is_busy
         assert "number3" not in play.text()
 
 
@@ -107,7 +107,7 @@ async def test_escape_stops_and_keeps_what_came(stage: Stage) -> None:
         await play.until_shown("number2")
         await play.press("escape")
         await play.answered()
-        message = play.conversation.path[-1].message
+        message = play.open_session.path[-1].message
         assert (message.content, message.state) == ("number0 number1 number2", "stopped")
         assert len(stage.heard(Stop)) == 1
         assert "number2" in play.text()
@@ -124,7 +124,7 @@ async def test_a_stopped_answer_goes_on_with_the_same_tokens(stage: Stage) -> No
         await play.press("ctrl+g")
         await play.until(lambda: len(stage.heard(Generate)) == 2)
         assert stage.heard(Generate)[-1].prompt.answer_ids == [0, 1]
-        assert len(play.conversation.path) == 2
+        assert len(play.open_session.path) == 2
 
 
 @pytest.mark.parametrize("stopped_at", [2, 5 * PIECE_LINES, 7 * PIECE_LINES + 3])
@@ -134,11 +134,11 @@ async def test_an_answer_stopped_in_a_long_block_of_code_goes_on_in_it(stage: St
     stage.set_script(answers=[f"```python\n{code}\n```\n\nThat is all."], hold_after=stopped_at)
     async with stage.ready() as play:
         await play.say("code")
-        await play.until(lambda: play.conversation.answer and len(play.conversation.answer.new_ids) == stopped_at)
+        await play.until(lambda: play.writing.answer and len(play.writing.answer.new_ids) == stopped_at)
         await play.press("escape")
         await play.answered()
         await play.press("ctrl+g")
-        await play.until(lambda: play.conversation.answer)
+        await play.until(lambda: play.writing.answer)
         # It waits there again, for a move of a slider.
         await play.press("f3", "home")
         await play.until_shown("That is all.")
@@ -158,7 +158,7 @@ async def test_a_slider_moved_while_writing_reaches_the_engine(stage: Stage) -> 
         await play.answered()
         assert [tune.sampling.temperature for tune in stage.heard(Tune)] == [0.0]
         assert stage.heard(Tune)[0].request_id == stage.heard(Generate)[-1].request_id
-        assert play.conversation.path[-1].message.content == COUNTING
+        assert play.open_session.path[-1].message.content == COUNTING
 
 
 async def test_many_moves_are_few_tunes_and_the_last_one_counts(stage: Stage) -> None:
@@ -178,11 +178,11 @@ async def test_settings_are_kept_with_the_session(stage: Stage) -> None:
     async with stage.ready() as play:
         await play.ask("hello")
         await play.press("f3", "end", "down", "home")
-        session_id = play.conversation.session.id
+        session_id = play.open_session.session.id
     async with stage.ready(resume=session_id) as play:
         await play.until_shown("2.00")
-        assert play.conversation.sampling.temperature == 2.0
-        assert play.conversation.sampling.top_k == 0
+        assert play.open_session.sampling.temperature == 2.0
+        assert play.open_session.sampling.top_k == 0
 
 
 async def test_another_answer_stands_beside_the_first(stage: Stage) -> None:
@@ -217,12 +217,12 @@ async def test_a_refused_answer_says_why_and_can_be_tried_again(stage: Stage) ->
     async with stage.ready() as play:
         await play.say("hello")
         await play.until_shown("The template wrote without end.")
-        assert play.conversation.path[-1].message.state == "failed"
+        assert play.open_session.path[-1].message.state == "failed"
         assert play.app.screen.check_action("again", ())
         # It stays where the answer would be, also when the session is left and opened again, until there is another.
         play.app.clear_notifications()
         await play.until_shown("The template wrote without end.")
-        session = play.conversation.session
+        session = play.open_session.session
         await play.press("ctrl+n")
         await play.until(lambda: "The template" not in play.text())
         await play.opening.open(session.id)
@@ -241,11 +241,11 @@ async def test_why_an_answer_failed_is_not_said_once_it_has_gone_on(stage: Stage
     async with stage.ready() as play:
         await play.say("count")
         await play.until_shown("number2")
-        answer = play.conversation.answer
+        answer = play.writing.answer
         failed = Failed(request_id=answer.request_id, kind="", message="Out of order.")
         await play.app.workspace.engine.on_answer(failed)
         await play.answered()
-        ended = play.conversation.path[-1].message
+        ended = play.open_session.path[-1].message
         assert ended.tokens_per_second and ended.first_token_ms == answer.first_token_ms
         play.app.clear_notifications()
         await play.until_shown("Out of order.")
@@ -256,7 +256,7 @@ async def test_why_an_answer_failed_is_not_said_once_it_has_gone_on(stage: Stage
         # The engine goes on with other settings.
         play.conversation.set_sampling(Sampling(temperature=0.5))
         await play.answered()
-        assert play.conversation.path[-1].message.content == COUNTING
+        assert play.open_session.path[-1].message.content == COUNTING
 
 
 async def test_the_system_prompt_is_shown_and_changed(stage: Stage) -> None:
@@ -266,8 +266,8 @@ async def test_the_system_prompt_is_shown_and_changed(stage: Stage) -> None:
         await play.until_shown("System: Answer in French.")
         await play.ask("hello")
         assert stage.last_prompt()[0] == ("system", "Answer in French.")
-        assert play.conversation.session.system == "Answer in French."
+        assert play.open_session.session.system == "Answer in French."
         await play.press("f9")
         await play.until_shown("System prompt of this session")
         await play.press("ctrl+a", *"Be brief.", "ctrl+s")
-        await play.until(lambda: play.conversation.system.startswith("Be brief."))
+        await play.until(lambda: play.open_session.system.startswith("Be brief."))

@@ -29,11 +29,11 @@ async def test_an_unknown_command_says_so_and_sends_nothing(stage: Stage) -> Non
     async with stage.ready() as play:
         await play.press(*"/usr is", "enter")
         await play.until_shown("There is no command /usr.")
-        assert play.conversation.path == []
+        assert play.open_session.path == []
         assert play.app.query_one(PromptBox).text == "/usr is"
         await play.press("home", "space", "enter")
         await play.answered()
-        assert play.conversation.path[0].message.content == "/usr is"
+        assert play.open_session.path[0].message.content == "/usr is"
 
 
 async def test_tab_and_enter_complete_and_the_arrows_choose(stage: Stage) -> None:
@@ -56,7 +56,7 @@ async def test_tab_and_enter_complete_and_the_arrows_choose(stage: Stage) -> Non
         await play.press("enter")
         assert box.text == chosen.text
         await play.press("enter")
-        await play.until(lambda: play.conversation.template == chosen.word)
+        await play.until(lambda: play.open_session.template == chosen.word)
         assert box.text == ""
         await play.until(lambda: box.menu and not box.menu.is_open)
         await play.ask("hi")
@@ -79,7 +79,7 @@ async def test_a_tab_right_behind_the_beginning_of_a_command_completes_it(stage:
     async with stage.ready() as play:
         box = play.app.query_one(PromptBox)
         press_at_once(play, *"/tem", "tab", *"zeph", "tab", "enter")
-        await play.until(lambda: play.conversation.template == "zephyr")
+        await play.until(lambda: play.open_session.template == "zephyr")
         press_at_once(play, *"/mo", "tab", "x")
         await play.until(lambda: box.text == "/model x")
 
@@ -95,18 +95,18 @@ async def test_a_tab_behind_a_slash_that_begins_no_command_leaves_the_box(stage:
 async def test_the_template_is_kept_with_the_session_and_auto_takes_it_back(stage: Stage) -> None:
     async with stage.ready() as play:
         await command(play, "/template vicuna")
-        await play.until(lambda: play.conversation.template == "vicuna")
+        await play.until(lambda: play.open_session.template == "vicuna")
         await play.ask("hi")
-        session = play.conversation.session
+        session = play.open_session.session
         await play.press("ctrl+n")
-        await play.until(lambda: play.conversation.session is None)
-        assert play.conversation.template is None
+        await play.until(lambda: play.open_session.session is None)
+        assert play.open_session.template is None
         await play.opening.open(session.id)
         await play.until(lambda: "Paris" in play.text())
-        assert play.conversation.template == "vicuna"
+        assert play.open_session.template == "vicuna"
         await command(play, "/template auto")
-        await play.until(lambda: play.conversation.template is None)
-        assert play.conversation.session.template is None
+        await play.until(lambda: play.open_session.template is None)
+        assert play.open_session.session.template is None
         await command(play, "/template nonsense")
         await play.until_shown("There is no chat format nonsense")
 
@@ -114,13 +114,13 @@ async def test_the_template_is_kept_with_the_session_and_auto_takes_it_back(stag
 async def test_system_title_new_and_help(stage: Stage) -> None:
     async with stage.ready() as play:
         await command(play, "/system Be brief.")
-        await play.until(lambda: play.conversation.system == "Be brief.")
+        await play.until(lambda: play.open_session.system == "Be brief.")
         await play.ask("hi")
         assert stage.last_prompt()[0] == ("system", "Be brief.")
         await command(play, "/title Mine")
-        await play.until(lambda: play.conversation.session.title == "Mine")
+        await play.until(lambda: play.open_session.session.title == "Mine")
         await command(play, "/new")
-        await play.until(lambda: play.conversation.session is None)
+        await play.until(lambda: play.open_session.session is None)
         await command(play, "/help")
         await play.until_shown("Everything works from the keyboard")
 
@@ -153,12 +153,12 @@ async def test_an_attached_file_is_counted_and_goes_with_the_message(stage: Stag
         await command(play, f"/attach {file}")
         await play.until_shown("notes.txt 4 tokens")
         await play.ask("What is this?")
-        content = play.conversation.path[0].message.content
+        content = play.open_session.path[0].message.content
         assert content == "What is this?\n\nFile notes.txt:\n\n````\none two three\n```\nfour\n````"
-        assert play.conversation.session.title == "What is this?"
+        assert play.open_session.session.title == "What is this?"
         await play.until(lambda: "notes.txt 4 tokens" not in play.text())
         await play.ask("And?")
-        assert play.conversation.path[2].message.content == "And?"
+        assert play.open_session.path[2].message.content == "And?"
 
 
 async def test_attached_files_are_taken_back(stage: Stage) -> None:
@@ -223,18 +223,18 @@ async def test_a_preset_moves_the_sliders(stage: Stage) -> None:
     async with stage.ready() as play:
         assert "Sampling · balanced" in play.text()
         await command(play, "/preset creative")
-        await play.until(lambda: play.conversation.sampling.temperature == 1.2)
+        await play.until(lambda: play.open_session.sampling.temperature == 1.2)
         await play.until_told("creative: ")
         play.app.clear_notifications()
         await play.until_shown("Sampling · creative")
         await play.press("alt+p")
         await play.until_shown("Presets of the sliders")
         await play.press("end", "enter")
-        await play.until(lambda: play.conversation.sampling.temperature == 0)
+        await play.until(lambda: play.open_session.sampling.temperature == 0)
         await play.until_told("cold: ")
         play.app.clear_notifications()
         await play.until_shown("Sampling · cold")
-        assert play.conversation.sampling.top_k == 40
+        assert play.open_session.sampling.top_k == 40
         await play.press("f3", "right")
         await play.until(lambda: "Sampling · cold" not in play.text())
         await play.press("escape")
@@ -269,7 +269,7 @@ async def test_a_refused_command_of_a_session_that_goes_on_comes_back(
         await play.until_told("cannot be written")
         assert play.app.query_one(PromptBox).text == "/export /nonexistent/here.md"
         db = open_database(user_paths().database)
-        deletion.delete_session(db, play.conversation.session.id)
+        deletion.delete_session(db, play.open_session.session.id)
         db.close()
         await command(play, "/system Be brief.")
         await play.until_told("There is no session")

@@ -85,7 +85,7 @@ async def test_choosing_twice_in_the_palette_carries_a_command_out_once(stage: S
 async def test_a_text_that_is_closed_is_offered_again(stage: Stage) -> None:
     async with stage.ready() as play:
         await play.ask("hello")
-        for key, before in (("f9", play.conversation.system), ("ctrl+o", "hello")):
+        for key, before in (("f9", play.open_session.system), ("ctrl+o", "hello")):
             await open_dialog(play, key)
             await play.press("end", *"!?", "escape")
             await play.until(lambda: isinstance(play.app.screen, MainScreen))

@@ -51,10 +51,10 @@ async def test_a_fork_of_a_held_session_gets_what_was_typed_in_it(stage: Stage) 
         await play.press("enter")
         await play.until_shown("not sent")
         await play.press("ctrl+t")
-        await play.until(lambda: play.conversation.session.id != session_id)
+        await play.until(lambda: play.open_session.session.id != session_id)
         await play.until(lambda: box(play).text == "mine")
         await play.press("ctrl+n")
-        await play.until(lambda: play.conversation.session is None)
+        await play.until(lambda: play.open_session.session is None)
         await play.opening.open(session_id)
         await play.until(lambda: box(play).text == "theirs")
 
@@ -65,7 +65,7 @@ async def test_what_is_typed_in_a_held_session_comes_back_with_it_and_is_a_sessi
         await play.until_shown("Open in another llm-tui")
         box(play).show_draft("mine")
         await play.press("ctrl+n")
-        await play.until(lambda: play.conversation.session is None)
+        await play.until(lambda: play.open_session.session is None)
         await play.until(lambda: box(play).text == "")
         await play.opening.open(session_id)
         await play.until(lambda: box(play).text == "mine")
@@ -78,7 +78,7 @@ async def test_what_is_typed_in_a_session_that_was_deleted_elsewhere_is_one_of_i
         box(play).show_draft("still in the box")
         await play.until(lambda: stored_drafts() == {"first": "still in the box"})
         db = open_database(user_paths().database)
-        deletion.delete_session(db, play.conversation.session.id)
+        deletion.delete_session(db, play.open_session.session.id)
         db.close()
         # Whether the app has noticed by now or not.
         await play.press("ctrl+n")
@@ -117,10 +117,10 @@ async def test_a_setting_that_cannot_be_stored_at_once_is_stored_when_the_sessio
 
     async with stage.ready() as play:
         await play.ask("first")
-        session = play.conversation.session
+        session = play.open_session.session
         with monkeypatch.context() as patch:
             patch.setattr(sessions, "set_settings", refuse)
-            play.conversation.set_sampling(msgspec.structs.replace(play.conversation.sampling, temperature=0.25))
+            play.conversation.set_sampling(msgspec.structs.replace(play.open_session.sampling, temperature=0.25))
             await play.until(lambda: refused)
         await play.opening.new()
         stored = await play.app.workspace.store.call(sessions.get_session, session.id)

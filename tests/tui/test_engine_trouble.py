@@ -44,7 +44,7 @@ async def test_an_engine_killed_midway_loses_nothing_and_comes_back_on_a_key(sta
         (pid,) = engine_pids()
         os.kill(pid, signal.SIGKILL)
         await play.answered()
-        message = play.conversation.path[-1].message
+        message = play.open_session.path[-1].message
         assert (message.content, message.state) == ("number0 number1 number2", "interrupted")
         await play.until_shown("f5 starts it again")
         assert "number2" in play.text()
@@ -56,8 +56,8 @@ async def test_an_engine_killed_midway_loses_nothing_and_comes_back_on_a_key(sta
         await play.until(lambda: len(stage.heard(Generate)) == 2)
         await play.answered()
         assert stage.heard(Generate)[-1].prompt.answer_ids == [0, 1, 2]
-        assert play.conversation.path[-1].message.content == COUNTING
-        assert play.conversation.path[-1].message.state == "complete"
+        assert play.open_session.path[-1].message.content == COUNTING
+        assert play.open_session.path[-1].message.state == "complete"
 
 
 async def test_the_engines_last_words_are_a_key_away(stage: Stage) -> None:
@@ -102,7 +102,7 @@ async def test_an_answer_that_was_cut_short_is_told_in_its_session_alone(stage: 
         await play.press("escape")
         await play.until_shown("Cut short")
         await play.press("ctrl+n")
-        await play.until(lambda: play.conversation.session is None)
+        await play.until(lambda: play.open_session.session is None)
         await play.until(lambda: "Cut short" not in play.text())
 
 
@@ -121,13 +121,13 @@ async def test_one_can_type_and_send_while_the_model_loads(stage: Stage, tmp_pat
         await play.until_shown("45 %")
         await play.say("early bird")
         await play.until_shown("as soon as the model is ready")
-        assert [item.message.content for item in play.conversation.path] == ["early bird"]
+        assert [item.message.content for item in play.open_session.path] == ["early bird"]
         assert stage.heard(Generate) == []
         gate.touch()
         await play.answered()
         await play.until_shown("Paris is the capital of France.")
         assert "as soon as the model is ready" not in play.text()
-        session = play.conversation.session
+        session = play.open_session.session
         stored = await play.app.workspace.store.call(sessions.get_session, session.id)
         assert stored.model == "Tiny 135M Q4_1"
 
@@ -139,7 +139,7 @@ async def test_what_waits_for_the_model_can_be_called_off(stage: Stage, tmp_path
         await play.until(lambda: play.app.workspace.is_open)
         await play.say("early bird")
         await play.press("escape")
-        await play.until(lambda: not play.conversation.waiting)
+        await play.until(lambda: not play.writing.waiting)
         gate.touch()
         await play.until(lambda: play.app.workspace.engine.is_ready)
         assert stage.heard(Generate) == []
@@ -157,10 +157,10 @@ async def test_what_waits_for_the_model_in_a_session_that_is_deleted_elsewhere_i
         await play.until(lambda: play.app.workspace.is_open)
         await play.say("early bird")
         with closing(open_database(user_paths().database)) as db:
-            deletion.delete_session(db, play.conversation.session.id)
+            deletion.delete_session(db, play.open_session.session.id)
         gate.touch()
         await play.until_told("There is no session")
-        await play.until(lambda: not play.conversation.is_busy and play.conversation.session is None)
+        await play.until(lambda: not play.writing.is_busy and play.open_session.session is None)
         assert await play.ask("once more") == "Paris is the capital of France."
 
 

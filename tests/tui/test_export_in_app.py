@@ -57,7 +57,7 @@ async def test_json_of_what_is_only_in_memory_can_be_imported(stage: Stage) -> N
         await play.app.workspace.store.call(fill_disk)
         assert await play.conversation.send(LONG)
         await play.answered()
-        session = play.conversation.session
+        session = play.open_session.session
         assert session is not None
         file = stage.home / "saved.json"
         await export(play, str(file))

@@ -179,7 +179,7 @@ async def test_numbers_are_typed_with_a_comma_too(french_stage: Stage) -> None:
         await play.press("f3")
         await play.until(lambda: isinstance(play.app.focused, Slider))
         await play.press(*"1,25", "enter")
-        await play.until(lambda: play.conversation.sampling.temperature == 1.25)
+        await play.until(lambda: play.open_session.sampling.temperature == 1.25)
         assert "1,25" in play.text()
 
 

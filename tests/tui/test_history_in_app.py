@@ -218,7 +218,7 @@ async def test_a_search_opens_the_session_at_the_message_on_its_branch(stage: St
         await play.until_shown("the Okavango delta")
         transcript = play.app.screen.query_one(Transcript)
         await play.until(lambda: transcript.cursor_item and transcript.cursor_item.message.id == okavango.id)
-        assert [item.message.id for item in play.conversation.path].count(other.id) == 0
+        assert [item.message.id for item in play.open_session.path].count(other.id) == 0
         await play.until_shown("line 62")
         assert "line 199" not in play.text()
         await play.press("end")
@@ -255,7 +255,7 @@ async def test_a_key_before_all_is_drawn_leaves_the_found_message_in_sight(
         assert transcript.scroll_y == 0
         await play.press("end")
         await play.until(lambda: transcript.scroll_y == transcript.max_scroll_y)
-        assert play.conversation.path[-1].message.id == answer.id
+        assert play.open_session.path[-1].message.id == answer.id
 
 
 async def test_a_slow_search_does_not_hide_a_newer_one(stage: Stage) -> None:

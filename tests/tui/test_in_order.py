@@ -93,7 +93,7 @@ async def test_letters_behind_keys_that_lead_back_are_typed_in_the_prompt_box(
             box = await back_to_prompt(play)
             press_at_once(play, *keys, *f"then {number}")
             await play.until(lambda: play.app.focused is box and box.text == f"then {number}")  # noqa: B023
-        await play.until(lambda: play.conversation.path == [])
+        await play.until(lambda: play.open_session.path == [])
 
 
 @pytest.mark.parametrize("size", [(120, 40), (80, 24)])
@@ -115,8 +115,8 @@ async def test_what_is_found_is_opened_by_keys_that_came_with_the_search(stage: 
         press_at_once(play, "f2", "slash", *"lakes", "enter", "enter", *"more")
         box = play.app.query_one(PromptBox)
         await play.until(lambda: play.app.focused is box and box.text == "more")
-        await play.until(lambda: play.conversation.session is not None)
-        assert play.conversation.session.title == "Lakes"
+        await play.until(lambda: play.open_session.session is not None)
+        assert play.open_session.session.title == "Lakes"
 
 
 async def test_keys_behind_one_that_opens_a_found_message_are_for_the_message(stage: Stage) -> None:
@@ -135,7 +135,7 @@ async def test_a_paste_behind_a_key_goes_where_that_leads(stage: Stage) -> None:
         press_at_once(play, *"brief.", "ctrl+s", "f2", "slash")
         play.app.post_message(events.Paste("lakes"))
         await play.until(lambda: play.app.query_one(SearchBox).value == "lakes")
-        assert play.conversation.system == "Be brief."
+        assert play.open_session.system == "Be brief."
         assert play.app.query_one(PromptBox).text == ""
 
 
@@ -163,7 +163,7 @@ async def test_letters_do_not_wait_for_a_session_that_is_being_opened_and_keys_a
             press_at_once(play, "f10", *"d")
             await play.until(lambda: play.app._waiting is not None and not play.app._waiting.done())
             assert isinstance(play.app.screen, MainScreen)
-            assert play.conversation.session is not None
+            assert play.open_session.session is not None
         await play.until_told("A session gets its title with its first message.")
         await play.until(lambda: box.text == "acd")
 
@@ -178,7 +178,7 @@ async def test_what_hangs_holds_keys_up_for_a_while_and_not_for_ever(
             press_at_once(play, "ctrl+n", "f9", *"brief")
             await play.until(lambda: isinstance(play.app.screen, SystemPromptScreen))
             await play.until(lambda: text_of(play.app.focused).startswith("brief"))
-        await play.until(lambda: play.conversation.session is None)
+        await play.until(lambda: play.open_session.session is None)
 
 
 async def test_what_hangs_holds_only_one_key_up(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,8 +222,8 @@ async def test_escape_stops_the_answer_that_the_key_before_it_asked_for(stage: S
         press_at_once(play, "ctrl+r", "escape", *"then")
         await play.until(lambda: play.app.query_one(PromptBox).text == "then")
         await play.answered()
-        assert play.conversation.path[-1].sibling_count == 2
-        assert play.conversation.path[-1].message.state == "stopped"
+        assert play.open_session.path[-1].sibling_count == 2
+        assert play.open_session.path[-1].message.state == "stopped"
 
 
 F2, F9 = "\x1bOQ", "\x1b[20~"

@@ -69,13 +69,13 @@ async def test_changed_keys_work_and_what_is_wrong_is_said_at_the_start(stage: S
         await play.say("hi")
         await play.until_shown("Paris is")
         await play.press("escape")
-        assert play.conversation.is_busy
+        assert play.writing.is_busy
         await play.press("f11")
         await play.answered()
         await play.press("f2", "escape")
         assert isinstance(play.app.focused, PromptBox)
         await play.press("f12")
-        await play.until(lambda: play.conversation.session is None)
+        await play.until(lambda: play.open_session.session is None)
 
 
 def test_doctor_tells_of_the_keys(home: Path) -> None:

@@ -60,7 +60,7 @@ async def test_an_answers_tokens_reach_the_disk_while_it_is_written(
     async with stage.ready() as play:
         await play.say("count")
         with closing(open_database(user_paths().database)) as db:
-            message_id = play.conversation.path[-1].message.id
+            message_id = play.open_session.path[-1].message.id
             await play.until(lambda: unpack_token_ids(get_message(db, message_id).token_ids or b"") == [0, 1, 2])
             kept = get_message(db, message_id)
         assert (kept.content, kept.state) == ("number0 number1 number2", "writing")

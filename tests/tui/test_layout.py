@@ -146,8 +146,8 @@ async def test_the_reader_who_scrolled_up_is_left_alone(stage: Stage) -> None:
         transcript.focus()
         await play.press("home")
         await play.until(lambda: transcript.scroll_y == 0)
-        assert play.conversation.is_busy
-        play.conversation.set_sampling(play.conversation.sampling)
+        assert play.writing.is_busy
+        play.conversation.set_sampling(play.open_session.sampling)
         await play.answered()
         await play.pilot.pause()
         assert transcript.scroll_y == 0

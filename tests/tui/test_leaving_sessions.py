@@ -59,9 +59,9 @@ async def test_a_new_session_while_an_answer_is_stored_stays_new(stage: Stage, s
         slow_disk.ready.set()
         await leaving
         await play.pilot.pause()
-        assert (play.conversation.session, play.conversation.path) == (None, [])
+        assert (play.open_session.session, play.open_session.path) == (None, [])
         await play.ask("another")
-        assert [item.message.content for item in play.conversation.path][:1] == ["another"]
+        assert [item.message.content for item in play.open_session.path][:1] == ["another"]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ async def test_an_answer_that_is_being_stored_is_not_over(stage: Stage, slow_dis
     async with stage.ready() as play:
         await play.say("question")
         await play.until(slow_disk.begun.is_set)
-        assert play.conversation.is_busy
+        assert play.writing.is_busy
         assert not await play.conversation.send("too soon")
         slow_disk.ready.set()
         await play.answered()
@@ -109,7 +109,7 @@ async def test_an_answer_that_is_being_stored_is_not_over(stage: Stage, slow_dis
 async def test_an_answer_that_ends_in_a_branch_that_is_not_shown_is_over_too(stage: Stage) -> None:
     async with stage.ready() as play:
         await play.ask("question")
-        first = play.conversation.path[-1].message.id
+        first = play.open_session.path[-1].message.id
         stage.set_script(answers=[COUNTING], hold_after=3)
         await play.app.workspace.engine.restart()
         await play.until(lambda: play.app.workspace.engine.is_ready)
@@ -118,8 +118,8 @@ async def test_an_answer_that_ends_in_a_branch_that_is_not_shown_is_over_too(sta
         # As another app would: this one does not while an answer is written.
         await play.app.workspace.store.call(tree.switch_to, first)
         await play.press("escape")
-        await play.until(lambda: not play.conversation.is_busy)
-        assert play.conversation.path[-1].message.id == first
+        await play.until(lambda: not play.writing.is_busy)
+        assert play.open_session.path[-1].message.id == first
         await play.until_shown("Paris is the capital of France.")
         await play.until(lambda: not play.app.screen.query_one(StatusLine).busy)
         assert await play.conversation.send("still there?")
@@ -129,16 +129,16 @@ async def test_an_answer_that_ends_in_a_branch_that_is_not_shown_is_over_too(sta
 async def test_an_answer_that_fails_unseen_while_its_prompt_is_read_leaves_no_word_of_it(stage: Stage) -> None:
     async with stage.ready() as play:
         await play.ask("question")
-        first = play.conversation.path[-1].message.id
+        first = play.open_session.path[-1].message.id
         stage.set_script(hold_prompt=True)
         await play.app.workspace.engine.restart()
         await play.until(lambda: play.app.workspace.engine.is_ready)
         await play.conversation.answer_again()
         await play.until_shown("4 of 12 tokens")
         await play.app.workspace.store.call(tree.switch_to, first)
-        failed = Failed(request_id=play.conversation.answer.request_id, kind="", message="Out of order.")
+        failed = Failed(request_id=play.writing.answer.request_id, kind="", message="Out of order.")
         await play.app.workspace.engine.on_answer(failed)
-        await play.until(lambda: not play.conversation.is_busy)
+        await play.until(lambda: not play.writing.is_busy)
         await play.until(lambda: not play.app.screen.query_one(StatusLine).busy)
 
 
@@ -146,10 +146,10 @@ async def test_an_answer_that_fails_unseen_while_its_prompt_is_read_leaves_no_wo
 async def test_a_change_of_a_session_that_is_left_at_once_does_not_bring_it_back(stage: Stage, change: Any) -> None:
     async with stage.ready() as play:
         await play.ask("question")
-        session = play.conversation.session
+        session = play.open_session.session
         assert session is not None
         await asyncio.gather(change(play.conversation, "chatml"), play.opening.new())
-        assert (play.conversation.session, play.conversation.path) == (None, [])
+        assert (play.open_session.session, play.open_session.path) == (None, [])
         stored = await play.app.workspace.store.call(sessions.get_session, session.id)
         assert "chatml" in (stored.title, stored.template)
 
@@ -190,7 +190,7 @@ async def test_a_servers_token_that_cannot_be_one_does_no_harm(stage: Stage, scr
     scripted_server.plays = [scripted_server.stream({"choices": [choice]})]
     async with stage.ready(server="cluster", model=None) as play:
         assert await play.ask("Capital?") == "Paris."
-        assert play.conversation.path[-1].message.state == "complete"
+        assert play.open_session.path[-1].message.state == "complete"
 
 
 async def test_the_end_of_the_app_reaches_everything_whatever_fails(

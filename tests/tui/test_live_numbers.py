@@ -25,7 +25,7 @@ async def test_the_context_is_the_shown_sessions(stage: Stage) -> None:
         await play.until(lambda: figure(play, "context") == "-")
         assert "context" not in play.shown(StatusLine)
         await play.ask("hello")
-        first = play.conversation.session.id
+        first = play.open_session.session.id
         await play.until(lambda: "context 31 %" in play.shown(StatusLine))
         assert figure(play, "context").endswith(" 31 %")
         await play.conversation.rename("Another title")
@@ -49,11 +49,11 @@ async def test_the_first_tokens_time_is_the_answers_that_is_written(stage: Stage
         await play.say("count")
         await play.until_shown("number2")
         await play.until(lambda: figure(play, "first token").endswith(" s"))
-        answer, shown = play.conversation.answer, figure(play, "first token")
+        answer, shown = play.writing.answer, figure(play, "first token")
         await play.press("escape")
         await play.answered()
         await play.until(lambda: not play.shown(StatusLine).strip().startswith("Stopping"))
-        assert play.conversation.path[-1].message.first_token_ms == answer.first_token_ms
+        assert play.open_session.path[-1].message.first_token_ms == answer.first_token_ms
         assert figure(play, "first token") == shown
         stage.set_script(hold_prompt=True)
         await play.app.workspace.engine.restart()
@@ -118,4 +118,4 @@ async def test_a_stop_is_seen_before_the_engine_gets_to_it(stage: Stage) -> None
         Path(f"{stage.script}.chunk").touch()
         await play.answered()
         await play.until(lambda: not play.app.screen.query_one(StatusLine).busy)
-        assert play.conversation.path[-1].message.state == "stopped"
+        assert play.open_session.path[-1].message.state == "stopped"

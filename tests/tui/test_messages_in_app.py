@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def said(play: Play) -> list[str]:
     """The shown branch."""
-    return [item.message.content for item in play.conversation.path]
+    return [item.message.content for item in play.open_session.path]
 
 
 async def two_turns(play: Play) -> None:
@@ -70,7 +70,7 @@ async def test_what_is_stored_and_cannot_be_answered_is_not_in_the_box_to_be_sen
 async def test_what_is_being_sent_or_edited_when_the_app_is_left_is_stored_once(stage: Stage) -> None:
     async with stage.ready() as play:
         await play.ask("first")
-        conversation, question = play.conversation, play.conversation.path[0].message.id
+        conversation, question = play.conversation, play.open_session.path[0].message.id
         for deed in (lambda: conversation.send("sent"), lambda: conversation.edit(question, "edited")):
             with closing(open_database(user_paths().database)) as other:
                 other.execute("BEGIN IMMEDIATE")
@@ -124,9 +124,9 @@ async def test_an_earlier_message_whose_answer_is_called_off_is_not_where_the_co
         await play.until(lambda: said(play) == ["first", "One.", "second", "Two."])
         play.app.screen.query_one(Transcript).focus()
         await play.press("k", "k", "k", "k", "r")
-        await play.until(lambda: play.conversation.waiting)
+        await play.until(lambda: play.writing.waiting)
         await play.press("escape")
-        await play.until(lambda: not play.conversation.waiting)
+        await play.until(lambda: not play.writing.waiting)
         await play.press("escape")
         await play.say("third")
         await play.until(lambda: said(play) == ["first", "One.", "second", "Two.", "third"])
@@ -136,9 +136,9 @@ async def test_a_fork_is_a_session_of_its_own(stage: Stage) -> None:
     stage.set_script(answers=["One.", "Two.", "Three."])
     async with stage.ready() as play:
         await two_turns(play)
-        before = play.conversation.session.id
+        before = play.open_session.session.id
         await play.press("k", "k", "k", "f")
-        await play.until(lambda: play.conversation.session.id != before)
+        await play.until(lambda: play.open_session.session.id != before)
         await play.until(lambda: said(play) == ["first", "One."])
         await play.ask("third")
         assert said(play) == ["first", "One.", "third", "Three."]
@@ -222,14 +222,14 @@ async def test_an_answer_that_was_stopped_before_its_first_token_is_no_version(
         await play.until(lambda: stage.heard(Generate))
         await play.press("escape")
         await play.answered()
-        assert play.conversation.path[-1].message.content == ""
+        assert play.open_session.path[-1].message.content == ""
         await play.press(*again)
         await play.until(lambda: len(stage.heard(Generate)) == 2)
-        await play.until(lambda: play.conversation.is_busy)
+        await play.until(lambda: play.writing.is_busy)
         await play.press("escape", "escape")
         await play.answered()
-        assert play.conversation.path[-1].sibling_count == 1
-        assert len(play.conversation.path) == 2
+        assert play.open_session.path[-1].sibling_count == 1
+        assert len(play.open_session.path) == 2
 
 
 @pytest.mark.parametrize("again", [("ctrl+r",), ("shift+tab", "k", "r"), ("shift+tab", "k", "k", "r")])
@@ -250,7 +250,7 @@ async def test_what_replaces_an_empty_version_answers_the_same_question(stage: S
         assert stage.last_prompt()[1:] == [("user", "first")]
         play.conversation.set_sampling(Sampling(temperature=0.5))
         await play.until(lambda: said(play) == ["first", "Three."])
-        assert play.conversation.path[-1].sibling_count == 2
+        assert play.open_session.path[-1].sibling_count == 2
 
 
 async def test_an_empty_answer_is_replaced_once_the_engine_is_back(stage: Stage) -> None:
@@ -262,8 +262,8 @@ async def test_an_empty_answer_is_replaced_once_the_engine_is_back(stage: Stage)
         await play.until(lambda: play.app.workspace.engine.phase == "dead")
         await play.answered()
         await play.press("ctrl+r")
-        await play.until(lambda: play.conversation.waiting)
+        await play.until(lambda: play.writing.waiting)
         stage.set_script()
         await play.press("f5")
         await play.until(lambda: said(play) == ["hello", "Paris is the capital of France."])
-        assert play.conversation.path[-1].sibling_count == 1
+        assert play.open_session.path[-1].sibling_count == 1

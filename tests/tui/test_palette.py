@@ -67,7 +67,7 @@ async def test_a_command_of_the_focused_pane_works_from_the_palette(stage: Stage
         await play.press("ctrl+p", *"the lowest value")
         await play.until_shown("The lowest value")
         await play.press("enter")
-        await play.until(lambda: play.conversation.sampling.temperature == 0)
+        await play.until(lambda: play.open_session.sampling.temperature == 0)
 
 
 async def test_the_cursor_of_the_palette_does_not_blink(stage: Stage) -> None:
@@ -84,4 +84,4 @@ async def test_an_enter_right_behind_the_search_chooses_from_what_it_finds(stage
         await play.until_shown("Answer this message again")
         press_at_once(play, *"the lowest value", *["backspace"] * 16, *"what the model is told", "enter", *"xy")
         await play.until(lambda: isinstance(play.app.screen, SystemPromptScreen))
-        assert len(play.conversation.path) == 2
+        assert len(play.open_session.path) == 2

@@ -18,7 +18,7 @@ async def test_ctrl_j_and_alt_enter_break_the_line(stage: Stage) -> None:
     async with stage.ready() as play:
         await play.press("a", "ctrl+j", "b", "alt+enter", "c", "enter")
         await play.answered()
-        assert play.conversation.path[0].message.content == "a\nb\nc"
+        assert play.open_session.path[0].message.content == "a\nb\nc"
 
 
 async def test_a_pasted_text_of_many_lines_is_not_sent(stage: Stage) -> None:
@@ -27,7 +27,7 @@ async def test_a_pasted_text_of_many_lines_is_not_sent(stage: Stage) -> None:
         play.app.post_message(events.Paste("one\r\ntwo\n\x1b[31mthree\n"))
         await play.until(lambda: box.text)
         assert box.text == "one\ntwo\n␛[31mthree\n"
-        assert play.conversation.path == []
+        assert play.open_session.path == []
 
 
 async def test_a_paste_that_comes_as_keys_is_not_sent(stage: Stage) -> None:
@@ -37,7 +37,7 @@ async def test_a_paste_that_comes_as_keys_is_not_sent(stage: Stage) -> None:
             play.app.post_message(events.Key(key, character))
         await play.until(lambda: "b" in box.text)
         assert box.text == "a\n\nb"
-        assert play.conversation.path == []
+        assert play.open_session.path == []
 
 
 @pytest.mark.parametrize("enter_sends", [True, False])
@@ -49,7 +49,7 @@ async def test_a_line_break_of_windows_is_one_in_a_paste_that_comes_as_keys(stag
         press_at_once(play, "a", "enter", "ctrl+j", "b", "enter", "ctrl+j", "enter", "ctrl+j", "c")
         await play.until(lambda: box.text.endswith("c"))
         assert box.text == "a\nb\n\nc"
-        assert play.conversation.path == []
+        assert play.open_session.path == []
 
 
 async def test_a_tab_at_the_beginning_of_a_line_is_pasted_too(stage: Stage) -> None:
@@ -58,7 +58,7 @@ async def test_a_tab_at_the_beginning_of_a_line_is_pasted_too(stage: Stage) -> N
         press_at_once(play, "a", "enter", "tab", "b")
         await play.until(lambda: box.text == "a\n\tb")
         assert play.app.focused is box
-        assert play.conversation.path == []
+        assert play.open_session.path == []
 
 
 @pytest.mark.parametrize("keys", [("backspace", "backspace", "d"), ("ctrl+u", "d"), ("left", "left", "d"), ("up",)])
@@ -67,7 +67,7 @@ async def test_a_key_that_is_no_text_acts_behind_the_enter_before_it(stage: Stag
         box = play.app.query_one(PromptBox)
         press_at_once(play, *"abc", "enter", *keys)
         await play.answered()
-        assert play.conversation.path[0].message.content == "abc"
+        assert play.open_session.path[0].message.content == "abc"
         await play.until(lambda: box.text == ("abc" if keys == ("up",) else "d"))
 
 
@@ -77,7 +77,7 @@ async def test_what_is_pasted_behind_an_enter_is_not_sent_with_it(stage: Stage) 
         press_at_once(play, *"abc", "enter")
         play.app.post_message(events.Paste("def\nghi"))
         await play.answered()
-        assert play.conversation.path[0].message.content == "abc"
+        assert play.open_session.path[0].message.content == "abc"
         assert box.text == "def\nghi"
 
 
@@ -86,7 +86,7 @@ async def test_a_command_is_carried_out_before_the_key_behind_it_acts(stage: Sta
         box = play.app.query_one(PromptBox)
         await play.ask("hi")
         press_at_once(play, *"/title Mine", "enter", "backspace", "d")
-        await play.until(lambda: play.conversation.session.title == "Mine")
+        await play.until(lambda: play.open_session.session.title == "Mine")
         await play.until(lambda: box.text == "d")
 
 
@@ -94,8 +94,8 @@ async def test_nothing_is_not_sent(stage: Stage) -> None:
     async with stage.ready() as play:
         await play.press("space", "enter", "x", "enter")
         await play.answered()
-        assert len(play.conversation.path) == 2
-        assert play.conversation.path[0].message.content == "x"
+        assert len(play.open_session.path) == 2
+        assert play.open_session.path[0].message.content == "x"
 
 
 async def test_it_grows_to_a_third_of_the_screen(stage: Stage) -> None:
@@ -116,7 +116,7 @@ async def test_enter_and_ctrl_j_can_be_swapped(stage: Stage) -> None:
         assert "ctrl+j send" in play.text()
         await play.press("ctrl+j")
         await play.answered()
-        assert play.conversation.path[0].message.content == "a\nb"
+        assert play.open_session.path[0].message.content == "a\nb"
 
 
 async def test_up_on_the_first_line_brings_back_what_was_asked_and_down_what_was_typed(stage: Stage) -> None:
@@ -124,7 +124,7 @@ async def test_up_on_the_first_line_brings_back_what_was_asked_and_down_what_was
         box = play.app.query_one(PromptBox)
         await play.ask("first")
         await play.press("ctrl+n")
-        await play.until(lambda: not play.conversation.path)
+        await play.until(lambda: not play.open_session.path)
         await play.press("t", "w", "o", "ctrl+j", "l", "i", "n", "e", "s", "enter")
         await play.answered()
         await play.press(*"draft", "up")
@@ -161,6 +161,6 @@ async def test_letters_right_behind_up_are_written_behind_what_comes_back(stage:
         press_at_once(play, "up", "up", *" more")
         await play.until(lambda: box.text == "one more")
         press_at_once(play, "up", "down", "backspace", "enter", "up")
-        await play.until(lambda: len(play.conversation.path) == 6)
-        assert play.conversation.path[4].message.content == "one mor"
+        await play.until(lambda: len(play.open_session.path) == 6)
+        assert play.open_session.path[4].message.content == "one mor"
         await play.until(lambda: box.text == "one mor")

@@ -24,16 +24,16 @@ async def test_the_starter_model_answers_stops_and_remembers(stage: Stage, start
         assert "Paris" in await play.ask("What is the capital of France?")
         await play.until_shown("tok/s")
         await play.say("Write a long story about the sea.")
-        await play.until(lambda: play.conversation.answer and len(play.conversation.answer.new_ids) > 5)
+        await play.until(lambda: play.writing.answer and len(play.writing.answer.new_ids) > 5)
         await play.press("escape")
         await play.answered()
-        stopped = play.conversation.path[-1].message
+        stopped = play.open_session.path[-1].message
         assert stopped.content
-        session_id = play.conversation.session.id
+        session_id = play.open_session.session.id
     async with stage.play(LlmTuiApp(AppOptions(model=None, resume=session_id))) as play:
-        await play.until(lambda: play.app.workspace.engine.is_ready and play.conversation.path)
-        assert play.conversation.path[-1].message.content == stopped.content
-        assert "Paris" in play.conversation.path[1].message.content
+        await play.until(lambda: play.app.workspace.engine.is_ready and play.open_session.path)
+        assert play.open_session.path[-1].message.content == stopped.content
+        assert "Paris" in play.open_session.path[1].message.content
         await play.until_shown("What is the capital")
 
 
@@ -53,7 +53,7 @@ async def test_the_sliders_move_the_candidates_and_an_answer_branches_at_a_token
         assert first.startswith(pane.place.before + pane.place.token)
         cold = pane.shown
         assert [candidate.sampler_p for candidate in cold if candidate.sampler_p] == [1]
-        play.conversation.set_sampling(msgspec.structs.replace(play.conversation.sampling, temperature=2, top_k=3))
+        play.conversation.set_sampling(msgspec.structs.replace(play.open_session.sampling, temperature=2, top_k=3))
         play.app.workspace.looking.again()
         await play.until(lambda: pane.shown != cold)
         warm = pane.shown
@@ -62,10 +62,10 @@ async def test_the_sliders_move_the_candidates_and_an_answer_branches_at_a_token
         followed = [candidate.id for candidate in warm].index(pane.place.followed_by)
         shared, other = pane.place.before, warm[1 - followed].text
         await play.press("down" if followed == 0 else "up", "enter")
-        await play.until(lambda: play.conversation.path[-1].sibling_count == 2)
+        await play.until(lambda: play.open_session.path[-1].sibling_count == 2)
         await play.answered()
-        second = play.conversation.path[-1].message.content
+        second = play.open_session.path[-1].message.content
         assert second.startswith(shared + other)
         assert second != first
         await play.press("alt+left")
-        await play.until(lambda: play.conversation.path[-1].message.content == first)
+        await play.until(lambda: play.open_session.path[-1].message.content == first)

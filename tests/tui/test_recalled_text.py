@@ -26,7 +26,7 @@ async def test_a_recalled_text_is_sent_as_text_again(stage: Stage, typed: str) -
         await play.press("up")
         await play.until(lambda: box.text == "//new")
         await play.press("enter")
-        await play.until(lambda: len(play.conversation.path) == 4)
+        await play.until(lambda: len(play.open_session.path) == 4)
         await play.answered()
         assert [role for role, _ in stage.last_prompt()][-1] == "user"
         assert stage.last_prompt()[-1] == ("user", "/new")

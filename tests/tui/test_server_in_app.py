@@ -30,7 +30,7 @@ async def test_a_server_answers_in_the_place_of_this_machine(stage: Stage, serve
     async with stage.ready(server="cluster", model=None) as play:
         assert await play.ask("Capital?") == "Paris."
         await play.until_shown("tiny")
-        message = play.conversation.path[-1].message
+        message = play.open_session.path[-1].message
     assert (message.state, message.model) == ("complete", "tiny")
     assert server.asked[0].body["messages"][-1] == {"role": "user", "content": "Capital?"}
 
@@ -54,10 +54,10 @@ async def test_a_lost_connection_keeps_the_answer_and_it_goes_on(stage: Stage, s
     server.plays = [server.stream("The capital is", then="break"), server.stream(" Paris.", STOP)]
     async with stage.ready(server="cluster", model=None) as play:
         assert await play.ask("Capital?") == "The capital is"
-        assert play.conversation.path[-1].message.state == "failed"
+        assert play.open_session.path[-1].message.state == "failed"
         assert await play.conversation.go_on()
         await play.answered()
-        message = play.conversation.path[-1].message
+        message = play.open_session.path[-1].message
     assert (message.content, message.state) == ("The capital is Paris.", "complete")
     assert server.asked[1].body["messages"][-1] == {"role": "assistant", "content": "The capital is"}
 
@@ -66,10 +66,10 @@ async def test_a_moved_slider_says_that_it_holds_from_the_next_answer_on(stage: 
     server.plays = [server.stream("One", then="stall"), server.stream("Two", STOP)]
     async with stage.ready(server="cluster", model=None) as play:
         await play.say("a")
-        await play.until(lambda: play.conversation.answer and play.conversation.answer.content)
+        await play.until(lambda: play.writing.answer and play.writing.answer.content)
         play.conversation.set_sampling(Sampling(temperature=0.25))
         await play.until(lambda: any("from the next one on" in note.message for note in play.app._notifications))
-        await play.conversation.stop()
+        await play.writing.stop()
         await play.answered()
         assert await play.ask("b") == "Two"
     assert [request.body["temperature"] for request in server.asked] == [0.8, 0.25]

@@ -70,16 +70,16 @@ async def test_a_plain_start_begins_anew_and_lists_what_was(stage: Stage) -> Non
     async with stage.ready() as play:
         await play.until_shown("Capital of France")
         assert "Today" in play.text()
-        assert play.conversation.path == []
+        assert play.open_session.path == []
 
 
 async def test_the_draft_of_each_session_is_kept(stage: Stage) -> None:
     async with stage.ready() as play:
         await play.ask("first")
-        first = play.conversation.session.id
+        first = play.open_session.session.id
         await play.press(*"half a thought")
         await play.press("ctrl+n")
-        await play.until(lambda: play.conversation.session is None)
+        await play.until(lambda: play.open_session.session is None)
         await play.until(lambda: play.app.query_one(PromptBox).text == "")
         await play.press(*"another one")
     async with stage.ready(resume=first) as play:
@@ -94,7 +94,7 @@ async def test_what_is_typed_while_another_session_opens_is_for_that_one(
 ) -> None:
     async with stage.ready() as play:
         await play.ask("first")
-        first = play.conversation.session
+        first = play.open_session.session
         box = play.app.query_one(PromptBox)
         await play.press(*"half a ")
         if failing:
@@ -111,12 +111,12 @@ async def test_what_is_typed_while_another_session_opens_is_for_that_one(
             await play.until_told("no way")
             await play.until(lambda: box.text == "half a newer")
             return
-        await play.until(lambda: play.conversation.session is None)
+        await play.until(lambda: play.open_session.session is None)
         await play.press(*"!")
         assert box.text == "newer!"
         await play.press("f2", "enter", *"thought")
-        await play.until(lambda: play.conversation.session is not None and box.text == "half a thought")
-        assert play.conversation.session.id == first.id
+        await play.until(lambda: play.open_session.session is not None and box.text == "half a thought")
+        assert play.open_session.session.id == first.id
     async with stage.ready(resume=first.id) as play:
         await play.until(lambda: play.app.query_one(PromptBox).text == "half a thought")
 
@@ -132,11 +132,11 @@ async def test_opening_a_session_twice_at_once_takes_no_text_along(stage: Stage)
     async with stage.ready() as play:
         box = play.app.query_one(PromptBox)
         await play.ask("first")
-        first = play.conversation.session.id
+        first = play.open_session.session.id
         await play.press(*"of the first", "ctrl+n")
-        await play.until(lambda: play.conversation.session is None)
+        await play.until(lambda: play.open_session.session is None)
         await play.ask("second")
-        second = play.conversation.session.id
+        second = play.open_session.session.id
         await play.press(*"of the second")
         pane = play.app.screen.query_one(HistoryPane)
         async with play.session_lock:
@@ -152,7 +152,7 @@ async def test_opening_a_session_twice_at_once_takes_no_text_along(stage: Stage)
 async def test_what_is_typed_before_the_session_opens_stays(stage: Stage) -> None:
     async with stage.ready() as play:
         await play.ask("first")
-        session_id = play.conversation.session.id
+        session_id = play.open_session.session.id
     async with stage.running(resume=session_id) as play:
         await play.press(*"quick")
         await play.until(lambda: play.app.workspace.is_open)
@@ -165,7 +165,7 @@ async def test_the_history_opens_another_session(stage: Stage) -> None:
     async with stage.ready() as play:
         await play.ask("question a")
         await play.press("ctrl+n")
-        await play.until(lambda: play.conversation.session is None)
+        await play.until(lambda: play.open_session.session is None)
         await play.ask("question b")
         await play.press("f2", "down", "enter")
         await play.until_shown("Alpha.")
@@ -178,7 +178,7 @@ async def test_search_finds_words_of_answers(stage: Stage) -> None:
     async with stage.ready() as play:
         await play.ask("question a")
         await play.press("ctrl+n")
-        await play.until(lambda: play.conversation.session is None)
+        await play.until(lambda: play.open_session.session is None)
         await play.ask("question b")
         await play.press("f2", "slash", *"zeb")
         await play.until(lambda: "question b" not in play.shown("#sessions"))
@@ -201,15 +201,15 @@ async def test_a_session_that_there_is_not_leaves_the_others(stage: Stage) -> No
 async def test_a_message_that_is_gone_is_not_gone_to(stage: Stage) -> None:
     async with stage.ready() as play:
         await play.ask("first")
-        other = play.conversation.session
+        other = play.open_session.session
         await play.press("ctrl+n")
-        await play.until(lambda: play.conversation.session is None)
+        await play.until(lambda: play.open_session.session is None)
         await play.ask("second")
         with pytest.raises(NoSuchMessageError):
             await play.opening.open(other.id, at="0123456789abcdef")
-        assert play.conversation.session.title == "second"
+        assert play.open_session.session.title == "second"
         await play.ask("third")
-        assert [item.message.content for item in play.conversation.path][::2] == ["second", "third"]
+        assert [item.message.content for item in play.open_session.path][::2] == ["second", "third"]
 
 
 async def test_a_deleted_session_comes_back(stage: Stage) -> None:
@@ -217,7 +217,7 @@ async def test_a_deleted_session_comes_back(stage: Stage) -> None:
         await play.ask("precious")
         await play.press("f2", "d")
         await play.until(lambda: "precious" not in play.shown("#sessions"))
-        await play.until(lambda: play.conversation.session is None)
+        await play.until(lambda: play.open_session.session is None)
         play.app.screen.action_restore_session()
         await play.until(lambda: "precious" in play.shown("#sessions"))
         await play.until_shown("Paris is")
@@ -241,7 +241,7 @@ async def test_a_start_after_a_crash_comes_back_to_the_answer_and_goes_on(stage:
         await play.press("ctrl+g")
         await play.until(lambda: stage.heard(Generate))
         await play.answered()
-        assert play.conversation.path[-1].message.content == "one two three four"
+        assert play.open_session.path[-1].message.content == "one two three four"
 
 
 async def test_the_answer_is_on_disk_while_it_is_written(stage: Stage) -> None:
@@ -250,7 +250,7 @@ async def test_the_answer_is_on_disk_while_it_is_written(stage: Stage) -> None:
         await play.say("count")
         await play.until_shown("one two")
         reader = await Database.open(user_paths().database)
-        session_id = play.conversation.session.id
+        session_id = play.open_session.session.id
 
         async def stored() -> str:
             return (await reader.call(tree.path, session_id))[-1].message.content
@@ -266,7 +266,7 @@ async def test_leaving_the_app_keeps_the_answer(stage: Stage) -> None:
     async with stage.ready() as play:
         await play.say("count")
         await play.until_shown("one two")
-        session_id = play.conversation.session.id
+        session_id = play.open_session.session.id
         await play.press("ctrl+q")
     database = await Database.open(user_paths().database)
     message = (await database.call(tree.path, session_id))[-1].message
@@ -278,7 +278,7 @@ async def test_text_typed_just_before_leaving_is_kept(stage: Stage) -> None:
     stage.set_script(answers=["one"])
     async with stage.ready() as play:
         await play.ask("count")
-        session_id = play.conversation.session.id
+        session_id = play.open_session.session.id
         for letter in "and on":
             play.app.post_message(events.Key("space" if letter == " " else letter, letter))
         play.app.post_message(events.Key("ctrl+q", None))
@@ -344,15 +344,15 @@ def may_open(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
 async def test_a_question_asked_while_the_session_opens_is_asked_in_it(stage: Stage, may_open: asyncio.Event) -> None:
     async with stage.ready() as play:
         await play.ask("first")
-        session_id = play.conversation.session.id
+        session_id = play.open_session.session.id
     async with stage.running(continue_last=True) as play:
         await play.press(*"second", "enter")
         await play.until(lambda: any(worker.group == "send" for worker in play.app.workers))
         may_open.set()
-        await play.until(lambda: len(play.conversation.path) == 4)
+        await play.until(lambda: len(play.open_session.path) == 4)
         await play.answered()
-        assert play.conversation.session.id == session_id
-        assert [item.message.content for item in play.conversation.path][::2] == ["first", "second"]
+        assert play.open_session.session.id == session_id
+        assert [item.message.content for item in play.open_session.path][::2] == ["first", "second"]
 
 
 async def test_what_is_typed_while_the_session_opens_stays_in_the_box(stage: Stage, may_open: asyncio.Event) -> None:
@@ -362,10 +362,10 @@ async def test_what_is_typed_while_the_session_opens_stays_in_the_box(stage: Sta
     async with stage.running(continue_last=True) as play:
         await play.press(*"half")
         may_open.set()
-        await play.until(lambda: play.app.workspace.is_open and play.conversation.path)
+        await play.until(lambda: play.app.workspace.is_open and play.open_session.path)
         await play.press(*"done")
         await play.until(lambda: play.app.screen.query_one(PromptBox).text == "halfdone")
-        assert len(play.conversation.path) == 2
+        assert len(play.open_session.path) == 2
 
 
 async def test_the_archive_is_listed_though_the_session_still_opens(stage: Stage, may_open: asyncio.Event) -> None:

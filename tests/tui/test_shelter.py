@@ -330,19 +330,19 @@ async def test_the_chat_goes_on_with_a_full_disk(stage: Stage) -> None:
         store = play.app.workspace.store
         store._retry_s = 0.05
         first_answer = await play.ask("List three rivers")
-        first = play.conversation.session
+        first = play.open_session.session
         assert first is not None
         await store.call(fill_disk)
         await play.opening.new()
         assert await play.conversation.send(LONG)
         await play.answered()
-        second = play.conversation.session
+        second = play.open_session.session
         assert second is not None
         await play.until_told("kept in memory")
-        answer = play.conversation.path[-1].message.content
+        answer = play.open_session.path[-1].message.content
         # Another session can be looked at, and gone on with.
         await play.opening.open(first.id)
-        assert play.conversation.path[-1].message.content == first_answer
+        assert play.open_session.path[-1].message.content == first_answer
         await play.pilot.pause()
         await play.ask("more")
         assert store.is_sheltering

@@ -21,7 +21,7 @@ async def test_the_session_goes_on_with_the_other_model(stage: Stage) -> None:
     other.write_bytes(b"GGUF")
     async with stage.ready() as play:
         await play.ask("first question")
-        session = play.conversation.session
+        session = play.open_session.session
         await play.press("f4")
         await play.until_shown("None here yet")
         await play.press(*str(other), "enter")
@@ -29,10 +29,10 @@ async def test_the_session_goes_on_with_the_other_model(stage: Stage) -> None:
         await play.until(lambda: play.app.workspace.engine.is_ready)
         assert "first question" in play.text()
         await play.ask("second question")
-        assert play.conversation.session.id == session.id
+        assert play.open_session.session.id == session.id
         assert [text for role, text in stage.last_prompt() if role == "user"] == ["first question", "second question"]
         assert stage.heard(Generate)[-1].session == stage.heard(Generate)[0].session
-        answers = [at.message for at in play.conversation.path if at.message.role == "assistant"]
+        answers = [at.message for at in play.open_session.path if at.message.role == "assistant"]
         assert [answer.model for answer in answers] == ["Tiny 135M Q4_1", "Other 1B Q8_0"]
 
 

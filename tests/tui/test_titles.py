@@ -43,7 +43,7 @@ async def test_the_model_makes_the_title_of_the_first_exchange(stage: Stage, tit
         await play.ask("name a river")
         await play.until(lambda: "Rivers of Europe" in play.shown("#sessions"))
         assert "Rivers of Europe" in play.shown("ChatHeader")
-        assert len(play.conversation.path) == 2
+        assert len(play.open_session.path) == 2
         asked = stage.heard(Generate)[-1]
         assert asked.sampling.temperature == 0
         assert asked.sampling.max_new_tokens <= 32
@@ -75,7 +75,7 @@ async def test_thoughts_alone_are_no_title(stage: Stage, titles: None, text: str
         await play.ask("name a river")
         await play.until(lambda: len(stage.heard(Generate)) == 2)
         await play.until(lambda: play.app.workspace.housekeeping._title.done())
-        assert play.conversation.session.title == "name a river"
+        assert play.open_session.session.title == "name a river"
 
 
 async def test_the_users_title_stays(stage: Stage, titles: None) -> None:
@@ -98,4 +98,4 @@ async def test_nobody_waits_for_a_title(stage: Stage, titles: None) -> None:
         await play.until(lambda: stage.heard(Stop))
         assert stage.heard(Stop)[-1].request_id == stage.heard(Generate)[1].request_id
         await play.answered()
-        assert play.conversation.session.title == "first"
+        assert play.open_session.session.title == "first"

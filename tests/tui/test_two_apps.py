@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 async def test_what_another_app_does_is_seen(stage: Stage) -> None:
     async with stage.ready() as play:
         await play.ask("mine")
-        session_id = play.conversation.session.id
+        session_id = play.open_session.session.id
         db = open_database(user_paths().database)
         sessions.create_session(db, model="m", system="", settings={}, title="Theirs")
         await play.until(lambda: "Theirs" in play.shown("#sessions"))
@@ -45,7 +45,7 @@ async def test_what_is_typed_in_a_session_that_another_app_deletes_is_kept(stage
         deletion.delete_session(db, session.id)
         await play.until_told("This session was deleted elsewhere.")
         await play.until(lambda: "said before" not in play.text())
-        assert play.conversation.session is None
+        assert play.open_session.session is None
         assert "not sent yet" in play.shown("PromptBox")
         await play.ask("")
     assert [session.title for session in sessions.list_sessions(db)] == ["not sent yet"]
@@ -69,14 +69,14 @@ async def test_a_draft_in_a_session_that_is_deleted_during_an_answer_is_kept(sta
     db = open_database(user_paths().database)
     async with stage.ready() as play:
         await play.say("question")
-        session = play.conversation.session
+        session = play.open_session.session
         await play.press(*"not sent")
         await play.until(lambda: sessions.get_session(db, session.id).draft == "not sent")
-        assert play.conversation.is_busy
+        assert play.writing.is_busy
         deletion.purge_session(db, session.id)
     (left,) = sessions.list_sessions(db)
     assert (left.title, left.draft) == ("not sent", "not sent")
-    assert play.conversation.session.id == left.id
+    assert play.open_session.session.id == left.id
     db.close()
 
 
@@ -93,9 +93,9 @@ async def test_a_session_that_another_app_has_open_is_read_and_forked(stage: Sta
         await play.until_shown("said later")
         await play.press(*"no", "enter")
         await play.until_shown("not sent")
-        assert len(play.conversation.path) == 2
+        assert len(play.open_session.path) == 2
         await play.press("ctrl+t")
-        await play.until(lambda: play.conversation.session.id != session.id)
+        await play.until(lambda: play.open_session.session.id != session.id)
         await play.until(lambda: "Open in another" not in play.text())
         assert await play.ask("here") == "Paris is the capital of France."
         assert len(tree.path(db, session.id)) == 2
@@ -112,7 +112,7 @@ async def test_a_session_is_free_again_once_the_other_app_leaves_it(stage: Stage
         await play.until_shown("Open in another llm-tui")
         claims.release_session(db, session.id, other)
         await play.until(lambda: "Open in another" not in play.text())
-        assert play.conversation.held_by is None
+        assert play.claim.held_by is None
         assert who_holds(db, session.id).pid == os.getpid()
         await play.opening.new()
         assert who_holds(db, session.id) is None
@@ -131,7 +131,7 @@ async def test_how_answers_are_written_is_as_the_app_before_has_left_it(stage: S
         sessions.set_settings(db, session.id, {"temperature": 0.25})
         await play.until_shown("System: Rhyme.")
         claims.release_session(db, session.id, other)
-        await play.until(lambda: play.conversation.held_by is None)
+        await play.until(lambda: play.claim.held_by is None)
         await play.ask("mine")
         asked = stage.heard(Generate)[-1]
         assert (asked.prompt.messages[0].content, asked.prompt.template) == ("Rhyme.", "zephyr")
@@ -150,7 +150,7 @@ async def test_a_session_of_an_app_that_was_killed_is_taken_over(stage: Stage) -
     )
     subprocess.run([sys.executable, "-c", claim, user_paths().database, session.id], check=True)
     async with stage.ready(resume=session.id) as play:
-        assert play.conversation.held_by is None
+        assert play.claim.held_by is None
         assert play.app.screen.query_one(Transcript).query_one(".held").display is False
     db.close()
 
@@ -163,7 +163,7 @@ async def test_a_held_session_offers_nothing_that_it_refuses(stage: Stage) -> No
         await play.press("escape")
         await play.answered()
         await play.until_shown("ctrl+g go on")
-        session = play.conversation.session
+        session = play.open_session.session
         assert session is not None
     db = open_database(user_paths().database)
     claims.claim_session(db, session.id, Owner("other", "elsewhere", 4711, 0.0))

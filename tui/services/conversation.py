@@ -1,21 +1,19 @@
-"""The conversation: what the user does in the open session, and what others get to know of it."""
+"""The conversation: what the user does in the open session."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
-from engine.protocol import ChatPrompt, Sampling
+from engine.protocol import Sampling
 from storage import answers, sessions, tree
 from storage.answer_tokens import answer_tokens
 from storage.errors import StorageError
-from storage.owners import Owner
-from storage.records import PathMessage, Session
 from tui.messages import HistoryChanged, Post, SettingsShown, Trouble
 from tui.sentences import reason
 from tui.services import background
-from tui.services.answer import Answer, Beginning, is_resumable
+from tui.services.answer import Answer, Beginning
 from tui.services.claim import Claim
 from tui.services.drafts import Drafts
 from tui.services.engine_session import EngineSession
@@ -55,85 +53,15 @@ class Conversation:
         self._open_other = open_other
         self._answering: asyncio.Task[None] | None = None
 
-    # What is to be known of it
-
-    @property
-    def session(self) -> Session | None:
-        """The open session, None while nothing was said in it yet."""
-        return self._open.session
-
-    @property
-    def path(self) -> list[PathMessage]:
-        """The messages of the branch that is shown."""
-        return self._open.path
-
-    @property
-    def system(self) -> str:
-        """The session's system prompt, "" for none."""
-        return self._open.system
-
-    @property
-    def template(self) -> str | None:
-        """The family in whose format the session is written, None for the model's own."""
-        return self._open.template
-
-    @property
-    def sampling(self) -> Sampling:
-        """How the session's next token is chosen."""
-        return self._open.sampling
-
-    @property
-    def default_sampling(self) -> Sampling:
-        """What a new session would begin with."""
-        return self._open.default_sampling
-
-    @property
-    def held_by(self) -> Owner | None:
-        """Another running app that writes in the session; it is only looked at here then."""
-        return self._claim.held_by
-
-    @property
-    def answer(self) -> Answer | None:
-        """The answer that is being written or stored."""
-        return self._writing.answer
-
-    @property
-    def waiting(self) -> bool:
-        """Whether a message is to be answered once a model is open."""
-        return self._writing.waiting
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether an answer is being written, is being stored or waits for the model."""
-        return self._writing.is_busy
-
-    @property
-    def can_go_on(self) -> bool:
-        """Whether the last answer was cut short and nothing else is under way."""
-        return not self.is_busy and bool(self.path) and is_resumable(self.path[-1].message)
-
-    async def at_rest(self) -> bool:
-        """Wait for what is being done to the session; True where no answer came of it."""
-        async with self._open.lock:
-            return not self.is_busy
-
-    def prompt_for(self, asked: Sequence[PathMessage]) -> ChatPrompt:
-        """What the engine is told before it answers."""
-        return self._open.prompt_for(asked)
-
-    def take_changed(self, session: Session) -> None:
-        """A session was given another title; perhaps this one."""
-        self._open.take_changed(session)
-
     # The model
 
     def model_ready(self) -> None:
         """A model is open: take over what it recommends, and have it answer what waits."""
         card = self._engine.card
         if self._open.take_recommended(card.sampling if card else Sampling()):
-            self.set_sampling(self.default_sampling)
+            self.set_sampling(self._open.default_sampling)
             self._post(SettingsShown())
-        if self.waiting:
+        if self._writing.waiting:
             self._answering = background.begin(self._answer_waiting(), "answer what waits", self._post)
 
     async def _answer_waiting(self) -> None:
@@ -149,10 +77,6 @@ class Conversation:
         except StorageError as error:
             self._post(Trouble(reason(error)))
 
-    def tell_candidates(self, n_candidates: int) -> None:
-        """Have so many candidates told while an answer is written."""
-        self._writing.n_candidates = n_candidates
-
     # What the user does
 
     def set_draft(self, text: str) -> None:
@@ -166,10 +90,10 @@ class Conversation:
 
     async def _send(self, text: str) -> bool:
         async with self._open.lock:
-            if self.is_busy:
+            if self._writing.is_busy:
                 return False
             self._claim.check(self._open.id)
-            session = self.session or await self._open.create(first_line(text))
+            session = self._open.session or await self._open.create(first_line(text))
             await self._store.call(tree.append_message, session.id, self._open.head_id, "user", text)
             self._drafts.clear()
             # It is said now: what goes wrong from here on is no reason to say it again.
@@ -177,18 +101,18 @@ class Conversation:
                 await self._saving.save()
                 await self._open.show()
                 self._post(HistoryChanged())
-                await self._writing.begin(self.path)
+                await self._writing.begin(self._open.path)
         return True
 
     async def answer_again(self, message_id: str | None = None) -> bool:
         """Write another answer in the place of an earlier one, or to an earlier message; None: the last one."""
         async with self._open.lock:
-            if self.is_busy or self.session is None or not self.path:
+            if self._writing.is_busy or self._open.session is None or not self._open.path:
                 return False
             self._claim.check(self._open.id)
-            last = self.path[-1].message
+            last = self._open.path[-1].message
             here = [last.id, last.parent_id] if last.role == "assistant" else [last.id]
-            path = self.path
+            path = self._open.path
             if message_id is not None and message_id not in here:
                 path = await self._store.call(tree.path_to, message_id)
             await self._writing.begin(path)
@@ -200,7 +124,7 @@ class Conversation:
 
     async def _edit(self, message_id: str, text: str) -> bool:
         async with self._open.lock:
-            if self.is_busy:
+            if self._writing.is_busy:
                 return False
             self._claim.check(self._open.id)
             message = await self._store.call(tree.edit_message, message_id, text)
@@ -208,17 +132,17 @@ class Conversation:
                 await self._open.show()
                 self._post(HistoryChanged())
                 if message.role == "user":
-                    await self._writing.begin(self.path)
+                    await self._writing.begin(self._open.path)
         return True
 
     async def fork(self, message_id: str | None = None) -> None:
         """Copy the session up to a message (None: all of the shown branch) into one of its own, and open that."""
-        if self.session is None or not self.path:
+        if self._open.session is None or not self._open.path:
             return
-        last = message_id or self.path[-1].message.id
-        forked = await self._store.call(tree.fork_session, self.session.id, last)
+        last = message_id or self._open.path[-1].message.id
+        forked = await self._store.call(tree.fork_session, self._open.session.id, last)
         self._post(HistoryChanged())
-        if self.held_by is not None:
+        if self._claim.held_by is not None:
             # The one that is left could not keep what was typed in it.
             self._drafts.hand_over(forked.id)
         await self._open_other(forked.id)
@@ -226,30 +150,22 @@ class Conversation:
     async def delete_message(self, message_id: str) -> None:
         """Delete a message and all that follows it, in all branches."""
         async with self._open.lock:
-            if self.is_busy or self.session is None:
+            if self._writing.is_busy or self._open.session is None:
                 return
             self._claim.check(self._open.id)
             await self._store.call(tree.delete_message, message_id)
             await self._open.show()
         self._post(HistoryChanged())
 
-    async def stop(self) -> None:
-        """End the answer after its current token; what came stays."""
-        await self._writing.stop()
-
-    def cut_off(self) -> None:
-        """Nobody wants the answer to end that is ended from now on: the next start comes back to it."""
-        self._writing.is_cut_off = True
-
     async def go_on(self) -> bool:
         """Continue the last answer where it was cut short, with the same tokens."""
         async with self._open.lock:
-            if not (self.can_go_on and self._engine.is_ready):
+            if not (self._writing.can_go_on and self._engine.is_ready):
                 return False
             self._claim.check(self._open.id)
-            last = self.path[-1].message
+            last = self._open.path[-1].message
             kept = await self._store.call(answer_tokens, last.id)
-            asked = self.path[:-1]
+            asked = self._open.path[:-1]
             await self._store.call(answers.resume_answer, last.id)
             await self._writing.write(Answer.going_on(last, kept), asked)
         return True
@@ -260,21 +176,23 @@ class Conversation:
         False, with nothing done, while an answer is under way or no model is ready.
         """
         async with self._open.lock:
-            if self.is_busy or not self.path or not self._engine.is_ready:
+            if self._writing.is_busy or not self._open.path or not self._engine.is_ready:
                 return False
             self._claim.check(self._open.id)
-            await self._writing.begin(self.path, beginning)
+            await self._writing.begin(self._open.path, beginning)
         return True
 
     async def switch_sibling(self, message_id: str | None, step: int) -> None:
         """Show the version so many places on from the one of a message that is shown by then; None: of the last one."""
         async with self._open.lock:
             if message_id is None:
-                message_id = next((item.message.id for item in reversed(self.path) if item.sibling_count > 1), None)
-            if self.is_busy or message_id is None:
+                message_id = next(
+                    (item.message.id for item in reversed(self._open.path) if item.sibling_count > 1), None
+                )
+            if self._writing.is_busy or message_id is None:
                 return
             siblings = [sibling.id for sibling in await self._store.call(tree.siblings, message_id)]
-            shown = next((item.message.id for item in self.path if item.message.id in siblings), message_id)
+            shown = next((item.message.id for item in self._open.path if item.message.id in siblings), message_id)
             at = siblings.index(shown) + step
             if 0 <= at < len(siblings):
                 self._claim.check(self._open.id)
@@ -299,6 +217,6 @@ class Conversation:
 
     async def rename(self, title: str) -> None:
         """Give the session the user's own title."""
-        if self.session is not None and title:
-            self._open.take_changed(await self._store.call(sessions.rename_session, self.session.id, title))
+        if self._open.session is not None and title:
+            self._open.take_changed(await self._store.call(sessions.rename_session, self._open.session.id, title))
             self._post(HistoryChanged())

@@ -11,11 +11,11 @@ from tui.before_textual import tidy_up
 from tui.log import start_log
 from tui.messages import HistoryChanged, Post
 from tui.services import background
-from tui.services.conversation import Conversation
 from tui.services.history import History
 from tui.services.opening import Opening
 from tui.services.store import Store
 from tui.services.titles import Titles
+from tui.services.writing import Writing
 
 LOOK_PERIOD_S = 0.5
 """Two apps see each other's sessions within a second."""
@@ -36,14 +36,14 @@ class Housekeeping:
     def __init__(
         self,
         store: Store,
-        conversation: Conversation,
+        writing: Writing,
         opening: Opening,
         history: History,
         titles: Titles | None,
         post: Post,
     ) -> None:
         self._store = store
-        self._conversation = conversation
+        self._writing = writing
         self._opening = opening
         self._history = history
         self._titles = titles
@@ -77,7 +77,7 @@ class Housekeeping:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(LOOK_PERIOD_S)
-            if self._conversation.is_busy:
+            if self._writing.is_busy:
                 self.touch()
             await self._try(self._look)
             if time.monotonic() - self._beaten_s > BEAT_PERIOD_S:

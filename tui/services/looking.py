@@ -20,7 +20,9 @@ from tui.services import background
 from tui.services.answer import Beginning
 from tui.services.conversation import Conversation
 from tui.services.engine_session import EngineSession
+from tui.services.open_session import OpenSession
 from tui.services.store import Store
+from tui.services.writing import Writing
 
 LOOK_PERIOD_S = 0.05
 """A dragged slider or a held arrow key asks at most once in this time; the last position always arrives."""
@@ -49,8 +51,18 @@ class Looking:
     is_watched: whether anybody sees it; nothing is asked otherwise.
     """
 
-    def __init__(self, engine: EngineSession, conversation: Conversation, store: Store, post: Post) -> None:
+    def __init__(
+        self,
+        engine: EngineSession,
+        open_session: OpenSession,
+        writing: Writing,
+        conversation: Conversation,
+        store: Store,
+        post: Post,
+    ) -> None:
         self._engine = engine
+        self._open = open_session
+        self._writing = writing
         self._conversation = conversation
         self._store = store
         self._post = post
@@ -116,8 +128,8 @@ class Looking:
             await asyncio.sleep(LOOK_PERIOD_S)
 
     async def _look(self, reads: bool) -> None:
-        card, conversation = self._engine.card, self._conversation
-        if not (self.is_watched() and await conversation.at_rest() and conversation.path):
+        card = self._engine.card
+        if not (self.is_watched() and await self._writing.at_rest() and self._open.path):
             return
         if card is None or not card.abilities.look or not self._engine.is_ready:
             return
@@ -126,7 +138,7 @@ class Looking:
             look = Look(
                 prompt=None if self._is_told else source.prompt,
                 at=self._at,
-                sampling=conversation.sampling,
+                sampling=self._open.sampling,
                 n_candidates=N_LOOKED,
                 read=reads,
                 session=source.session_id,
@@ -141,15 +153,15 @@ class Looking:
 
     async def _find(self) -> _Source:
         """The conversation to look at. Raises StorageError."""
-        path, session = self._conversation.path, self._conversation.session
+        path, session = self._open.path, self._open.session
         last = path[-1].message
         if last.role != "assistant":
-            prompt, kept = self._conversation.prompt_for(path), None
+            prompt, kept = self._open.prompt_for(path), None
         else:
             kept = await self._store.call(answer_tokens, last.id)
             ids = list(kept.ids) if kept is not None else unpack_token_ids(last.token_ids or b"")
             prompt = msgspec.structs.replace(
-                self._conversation.prompt_for(path[:-1]),
+                self._open.prompt_for(path[:-1]),
                 answer_ids=[] if UNKNOWN_TOKEN in ids else ids,
                 answer_text=last.content,
             )

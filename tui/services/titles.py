@@ -10,9 +10,11 @@ from engine.protocol import ChatMessage
 from storage import sessions
 from storage.records import Session
 from tui.messages import HistoryChanged, Post
-from tui.services.conversation import Conversation
+from tui.services.claim import Claim
 from tui.services.engine_session import EngineSession
+from tui.services.open_session import OpenSession
 from tui.services.store import Store
+from tui.services.writing import Writing
 from tui.text import safe_line
 
 MAX_TITLE_TOKENS = 24
@@ -39,10 +41,20 @@ def sane_title(text: str) -> str | None:
 class Titles:
     """Gives the open session a title, once; one that the user gave stays."""
 
-    def __init__(self, store: Store, engine: EngineSession, conversation: Conversation, post: Post) -> None:
+    def __init__(
+        self,
+        store: Store,
+        engine: EngineSession,
+        open_session: OpenSession,
+        claim: Claim,
+        writing: Writing,
+        post: Post,
+    ) -> None:
         self._store = store
         self._engine = engine
-        self._conversation = conversation
+        self._open = open_session
+        self._claim = claim
+        self._writing = writing
         self._post = post
         self._tried: set[str] = set()
 
@@ -52,14 +64,13 @@ class Titles:
 
         Servers are not asked: somebody may pay for every question.
         """
-        conversation = self._conversation
-        session = conversation.session
+        session = self._open.session
         if session is None or session.title_source != "auto" or session.id in self._tried:
             return None
-        asked = conversation.path
-        ready = self._engine.is_ready and self._engine.is_local and not conversation.is_busy
+        asked = self._open.path
+        ready = self._engine.is_ready and self._engine.is_local and not self._writing.is_busy
         has_answer = 2 <= len(asked) <= MAX_MESSAGES and asked[-1].message.state == "complete"
-        return session if ready and has_answer and conversation.held_by is None else None
+        return session if ready and has_answer and self._claim.held_by is None else None
 
     async def make(self) -> None:
         """Ask the model and store what it says, if that is a title. Raises StorageError."""
@@ -71,8 +82,8 @@ class Titles:
         from engine.chat.thoughts import THINK_BEGIN, THINK_END, without_thoughts
 
         # The conversation comes first as the engine has read it, so that it neither reads it again now nor later.
-        path = self._conversation.path
-        read = self._conversation.prompt_for(path)
+        path = self._open.path
+        read = self._open.prompt_for(path)
         # A model that thinks would have no token left for the title: for it, the thinking is over.
         thought = THINK_BEGIN + THINK_END if path[-1].message.content.startswith(THINK_BEGIN) else ""
         asked = [*read.messages, ChatMessage(role="user", content=_QUESTION)]
@@ -82,5 +93,5 @@ class Titles:
         if title is None:
             return
         renamed = await self._store.call(sessions.rename_session, session.id, title, "model")
-        self._conversation.take_changed(renamed)
+        self._open.take_changed(renamed)
         self._post(HistoryChanged())

@@ -63,10 +63,11 @@ class Workspace:
         self.models = Models(post, paths, settings)
         self.history = History(self.store, post, paths.cache_dir / KEPT)
 
-        drafts, claim = Drafts(self.store), Claim(self.store, post)
-        open_session = OpenSession(self.store, self.engine, claim, drafts, post, defaults)
+        drafts = Drafts(self.store)
+        self.claim = claim = Claim(self.store, post)
+        self.open_session = open_session = OpenSession(self.store, self.engine, claim, drafts, post, defaults)
         saving = Saving(self.store, open_session, claim, drafts, post)
-        writing = Writing(self.store, self.engine, open_session, post, show_period_s)
+        self.writing = writing = Writing(self.store, self.engine, open_session, post, show_period_s)
         self.opening = Opening(self.store, open_session, claim, drafts, saving, writing, post)
         self.conversation = Conversation(
             self.store,
@@ -82,9 +83,10 @@ class Workspace:
         self.engine.on_answer = writing.take
         self.engine.on_ready.append(self.conversation.model_ready)
 
-        titles = Titles(self.store, self.engine, self.conversation, post) if settings.chat.model_titles else None
-        self.housekeeping = Housekeeping(self.store, self.conversation, self.opening, self.history, titles, post)
-        self.looking = Looking(self.engine, self.conversation, self.store, post)
+        wants_titles = settings.chat.model_titles
+        titles = Titles(self.store, self.engine, open_session, claim, writing, post) if wants_titles else None
+        self.housekeeping = Housekeeping(self.store, writing, self.opening, self.history, titles, post)
+        self.looking = Looking(self.engine, open_session, writing, self.conversation, self.store, post)
         self.presets = Presets(settings.presets)
         self.prompts = PromptHistory(self.store)
         self.attachments = Attachments(self.engine)

@@ -82,6 +82,17 @@ class Writing:
         """Whether an answer is being written, is being stored or waits for the model."""
         return self.answer is not None or self.waiting
 
+    @property
+    def can_go_on(self) -> bool:
+        """Whether the last answer was cut short and nothing else is under way."""
+        path = self._open.path
+        return not self.is_busy and bool(path) and is_resumable(path[-1].message)
+
+    async def at_rest(self) -> bool:
+        """Wait for what is being done to the session; True where no answer came of it."""
+        async with self._open.lock:
+            return not self.is_busy
+
     async def stop(self) -> None:
         """End the answer after its current token; what came stays."""
         self.take_waiting()

@@ -15,7 +15,7 @@ from tui.messages import (
     PromptAdvanced,
 )
 from tui.screens.main.interaction import Interaction
-from tui.services.conversation import Conversation
+from tui.services.writing import Writing
 from tui.widgets.candidates_pane import CandidatesPane
 from tui.widgets.engine_pane import EnginePane
 from tui.widgets.live_numbers import LiveNumbers
@@ -33,14 +33,14 @@ class AnswerShown:
 
     def __init__(
         self,
-        conversation: Conversation,
+        writing: Writing,
         transcript: Transcript,
         status: StatusLine,
         engine_pane: EnginePane,
         on_ended: Callable[[], None],
         interaction: Interaction,
     ) -> None:
-        self._conversation = conversation
+        self._writing = writing
         self._transcript = transcript
         self._status = status
         self._numbers = engine_pane.query_one(LiveNumbers)
@@ -68,7 +68,7 @@ class AnswerShown:
     async def grow(self, event: AnswerGrew) -> None:
         """New text."""
         self._candidates_pane.take(event.candidates)
-        answer = self._conversation.answer
+        answer = self._writing.answer
         if answer is not None and answer.first_token_ms is not None:
             self._numbers.show_first_token(answer.first_token_ms)
         await self._transcript.grow(event.message_id, event.text)
@@ -98,8 +98,8 @@ class AnswerShown:
 
     def branch_changed(self, event: PathChanged) -> None:
         """Another answer stands at the end, which may go on."""
-        if not self._conversation.is_busy and self._status.busy_with == "answer":
-            self._show_rest(is_resumable=self._conversation.can_go_on)
+        if not self._writing.is_busy and self._status.busy_with == "answer":
+            self._show_rest(is_resumable=self._writing.can_go_on)
 
     def _show_rest(self, *, is_resumable: bool) -> None:
         self._status.show_busy("answer", _(_CUT_SHORT) if is_resumable else "")

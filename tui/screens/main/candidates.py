@@ -7,8 +7,8 @@ from collections.abc import Callable
 from tui.language import _
 from tui.messages import AnswerBegan, AnswerEnded, EngineChanged, PathChanged, Place, Weighed
 from tui.screens.main.interaction import Interaction
-from tui.services.conversation import Conversation
 from tui.services.looking import Looking
+from tui.services.writing import Writing
 from tui.widgets.candidates_pane import N_CANDIDATES, CandidatesPane
 from tui.widgets.engine_pane import EnginePane
 from tui.widgets.transcript import Transcript
@@ -23,19 +23,19 @@ class Candidates:
     def __init__(
         self,
         looking: Looking,
-        conversation: Conversation,
+        writing: Writing,
         engine_pane: EnginePane,
         transcript: Transcript,
         is_seen: Callable[[], bool],
         interaction: Interaction,
     ) -> None:
         self._looking = looking
-        self._conversation = conversation
+        self._writing = writing
         self._engine_pane = engine_pane
         self._pane = engine_pane.query_one(CandidatesPane)
         self._transcript = transcript
         self._interaction = interaction
-        conversation.tell_candidates(N_CANDIDATES)
+        writing.n_candidates = N_CANDIDATES
         looking.is_watched = is_seen
 
     def model_changed(self, event: EngineChanged) -> None:
@@ -69,7 +69,7 @@ class Candidates:
 
     def show(self, event: Weighed) -> None:
         """What is likely at a place."""
-        if not self._conversation.is_busy:
+        if not self._writing.is_busy:
             self._pane.show_weighed(event)
             self._show_place(event.place)
             self._interaction.keys_changed()

@@ -7,7 +7,10 @@ from tui.language import _
 from tui.screens.main.interaction import Interaction
 from tui.screens.main.switching import Switching
 from tui.screens.main.unkept_texts import UnkeptTexts
+from tui.services.claim import Claim
 from tui.services.conversation import Conversation
+from tui.services.open_session import OpenSession
+from tui.services.writing import Writing
 from tui.widgets.prompt_box import PromptBox
 from tui.widgets.transcript import Transcript
 
@@ -18,6 +21,9 @@ class ChatMessages:
     def __init__(
         self,
         conversation: Conversation,
+        open_session: OpenSession,
+        claim: Claim,
+        writing: Writing,
         transcript: Transcript,
         prompt: PromptBox,
         switching: Switching,
@@ -25,6 +31,9 @@ class ChatMessages:
         interaction: Interaction,
     ) -> None:
         self._conversation = conversation
+        self._open = open_session
+        self._claim = claim
+        self._writing = writing
         self._transcript = transcript
         self._prompt = prompt
         self._switching = switching
@@ -36,26 +45,26 @@ class ChatMessages:
     @property
     def are_answered(self) -> bool:
         """Whether an answer is being written, or waited for."""
-        return self._conversation.is_busy
+        return self._writing.is_busy
 
     @property
     def can_go_on(self) -> bool:
         """Whether the last answer was cut short, and is ours to go on with."""
-        return self._conversation.can_go_on and self._conversation.held_by is None
+        return self._writing.can_go_on and self._claim.held_by is None
 
     @property
     def can_fork(self) -> bool:
         """Whether there is anything to copy, and nothing under way."""
-        return bool(self._conversation.path) and not self._conversation.is_busy
+        return bool(self._open.path) and not self._writing.is_busy
 
     @property
     def can_change(self) -> bool:
         """Whether another version of a message can be written."""
-        return self.can_fork and self._conversation.held_by is None
+        return self.can_fork and self._claim.held_by is None
 
     def stop(self) -> None:
         """Stop the answer."""
-        self._interaction.begin(self._conversation.stop())
+        self._interaction.begin(self._writing.stop())
 
     def answer_again(self) -> None:
         """Write another answer."""
@@ -71,11 +80,11 @@ class ChatMessages:
 
     def _chosen(self) -> PathMessage | None:
         """The message under the cursor, else the last one."""
-        path = self._conversation.path
+        path = self._open.path
         item = self._transcript.cursor_item or (path[-1] if path else None)
         if item is None:
             self._interaction.tell(_("Nothing was said yet."))
-        elif self._conversation.is_busy:
+        elif self._writing.is_busy:
             self._interaction.tell(_("The answer is still being written: esc stops it."))
             return None
         return item
@@ -88,7 +97,7 @@ class ChatMessages:
         if item is None:
             return
         if self._transcript.cursor_item is None:
-            path = self._conversation.path
+            path = self._open.path
             item = next((one for one in reversed(path) if one.message.role == "user"), item)
         message = item.message
 

@@ -49,7 +49,8 @@ class Parts:
         header, status = screen.query_one(ChatHeader), screen.query_one(StatusLine)
         transcript, prompt = screen.query_one(Transcript), screen.query_one(PromptBox)
         history_pane, engine_pane = screen.query_one(HistoryPane), screen.query_one(EnginePane)
-        conversation, engine, looking = workspace.conversation, workspace.engine, workspace.looking
+        conversation, open_session, writing = workspace.conversation, workspace.open_session, workspace.writing
+        engine, looking = workspace.engine, workspace.looking
 
         self.interaction = interaction = Interaction(screen)
         unkept = UnkeptTexts(interaction)
@@ -58,7 +59,7 @@ class Parts:
 
         self.sessions = Sessions(
             workspace.history,
-            conversation,
+            open_session,
             workspace.opening,
             history_pane,
             transcript,
@@ -66,9 +67,9 @@ class Parts:
             go_back=self.side_panes.go_back,
             interaction=interaction,
         )
-        self.this_session = ThisSession(conversation, engine, workspace.store, unkept, interaction)
+        self.this_session = ThisSession(conversation, open_session, engine, workspace.store, unkept, interaction)
         self.session_shown = SessionShown(
-            conversation,
+            open_session,
             header,
             transcript,
             prompt,
@@ -76,9 +77,19 @@ class Parts:
             list_sessions=self.sessions.show,
             interaction=interaction,
         )
-        self.chat_messages = ChatMessages(conversation, transcript, prompt, self.switching, unkept, interaction)
-        self.answer_shown = AnswerShown(
+        self.chat_messages = ChatMessages(
             conversation,
+            open_session,
+            workspace.claim,
+            writing,
+            transcript,
+            prompt,
+            self.switching,
+            unkept,
+            interaction,
+        )
+        self.answer_shown = AnswerShown(
+            writing,
             transcript,
             status,
             engine_pane,
@@ -88,10 +99,10 @@ class Parts:
         self.tints = Tints(screen, chat, transcript, workspace.store, interaction)
 
         self.engine_shown = EngineShown(engine, header, status, engine_pane, interaction)
-        self.sliders = Sliders(conversation, workspace.presets, looking, engine_pane, interaction)
+        self.sliders = Sliders(conversation, open_session, workspace.presets, looking, engine_pane, interaction)
         self.candidates = Candidates(
             looking,
-            conversation,
+            writing,
             engine_pane,
             transcript,
             is_seen=lambda: self.side_panes.is_shown("engine"),
@@ -131,6 +142,7 @@ class Parts:
             prompt,
             transcript,
             conversation,
+            writing,
             workspace.prompts,
             self.attached_files,
             opened=workspace.opened,

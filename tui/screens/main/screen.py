@@ -85,7 +85,7 @@ class MainScreen(Screen[None]):
         workspace = self._make_workspace()
         with self.app.batch_update():
             await self.query_one("#history").mount(HistoryPane())
-            await self.query_one("#engine").mount(EnginePane(workspace.conversation.sampling))
+            await self.query_one("#engine").mount(EnginePane(workspace.open_session.sampling))
             await self.query_one(Transcript).furnish()
         self._parts = Parts(self, workspace)
         self._parts.switching.keep_draft()

@@ -12,6 +12,7 @@ from tui.screens.main.interaction import Interaction
 from tui.sentences import reason
 from tui.services.conversation import Conversation
 from tui.services.prompt_history import PromptHistory
+from tui.services.writing import Writing
 from tui.slash import Call, NoCommand, read_prompt
 from tui.widgets.prompt_box import PromptBox
 from tui.widgets.transcript import Transcript
@@ -28,6 +29,7 @@ class Sending:
         prompt: PromptBox,
         transcript: Transcript,
         conversation: Conversation,
+        writing: Writing,
         prompts: PromptHistory,
         attached: AttachedFiles,
         opened: asyncio.Event,
@@ -37,6 +39,7 @@ class Sending:
         self._prompt = prompt
         self._transcript = transcript
         self._conversation = conversation
+        self._writing = writing
         self._prompts = prompts
         self._attached = attached
         self._opened = opened
@@ -78,7 +81,7 @@ class Sending:
         if not is_sent:
             waits = _("The answer before waits for the model: esc stops it, then enter sends.")
             writes = _("The answer before is still being written: esc stops it, then enter sends.")
-            self._interaction.tell(waits if self._conversation.waiting else writes)
+            self._interaction.tell(waits if self._writing.waiting else writes)
             return
         self._attached.message_sent()
         self._prompts.forget_place()

@@ -8,7 +8,7 @@ from tui.language import _
 from tui.messages import HeldElsewhere, PathChanged, SettingsShown, TitleChanged
 from tui.screens.main.interaction import Interaction
 from tui.screens.main.switching import Switching
-from tui.services.conversation import Conversation
+from tui.services.open_session import OpenSession
 from tui.widgets.chat_header import ChatHeader
 from tui.widgets.prompt_box import PromptBox
 from tui.widgets.transcript import Transcript
@@ -19,7 +19,7 @@ class SessionShown:
 
     def __init__(
         self,
-        conversation: Conversation,
+        open_session: OpenSession,
         header: ChatHeader,
         transcript: Transcript,
         prompt: PromptBox,
@@ -27,7 +27,7 @@ class SessionShown:
         list_sessions: Callable[[], Awaitable[None]],
         interaction: Interaction,
     ) -> None:
-        self._conversation = conversation
+        self._open = open_session
         self._header = header
         self._transcript = transcript
         self._prompt = prompt
@@ -44,7 +44,7 @@ class SessionShown:
 
     def show_system(self, event: SettingsShown) -> None:
         """What the model is told first."""
-        self._transcript.show_system(self._conversation.system)
+        self._transcript.show_system(self._open.system)
 
     def show_holder(self, event: HeldElsewhere) -> None:
         """Another app writes in it, or no longer does."""

@@ -8,8 +8,8 @@ from tui.language import N_, _
 from tui.messages import HistoryChanged
 from tui.screens.main.interaction import Interaction
 from tui.screens.main.switching import Switching
-from tui.services.conversation import Conversation
 from tui.services.history import Found, History
+from tui.services.open_session import OpenSession
 from tui.services.opening import Opening
 from tui.widgets.history_pane import HistoryPane
 from tui.widgets.transcript import Transcript
@@ -23,7 +23,7 @@ class Sessions:
     def __init__(
         self,
         history: History,
-        conversation: Conversation,
+        open_session: OpenSession,
         opening: Opening,
         pane: HistoryPane,
         transcript: Transcript,
@@ -32,7 +32,7 @@ class Sessions:
         interaction: Interaction,
     ) -> None:
         self._history = history
-        self._conversation = conversation
+        self._open = open_session
         self._opening = opening
         self._pane = pane
         self._transcript = transcript
@@ -47,8 +47,7 @@ class Sessions:
 
     async def show(self) -> None:
         """Read the list anew."""
-        session = self._conversation.session
-        await self._pane.show(session.id if session else None)
+        await self._pane.show(self._open.id)
 
     def begin(self) -> None:
         """Go to a new one."""
@@ -95,7 +94,7 @@ class Sessions:
             self._interaction.ask(RenameScreen(found.title), rename)
 
     async def _rename(self, session_id: str, title: str) -> None:
-        self._conversation.take_changed(await self._history.rename(session_id, title))
+        self._open.take_changed(await self._history.rename(session_id, title))
         await self.show()
 
     def pin(self) -> None:
@@ -127,8 +126,7 @@ class Sessions:
             self._interaction.do(self._delete(found.session_id))
 
     async def _delete(self, session_id: str) -> None:
-        session = self._conversation.session
-        if session is not None and session.id == session_id:
+        if self._open.id == session_id:
             await self._opening.new(for_good=True)
         await self._history.delete(session_id)
         self._interaction.tell(_(_DELETED))

@@ -9,6 +9,7 @@ from tui.presets import Presets
 from tui.screens.main.interaction import Interaction, RefusedError
 from tui.services.conversation import Conversation
 from tui.services.looking import Looking
+from tui.services.open_session import OpenSession
 from tui.widgets.engine_pane import EnginePane
 from tui.widgets.sampling_pane import SamplingPane
 
@@ -19,12 +20,14 @@ class Sliders:
     def __init__(
         self,
         conversation: Conversation,
+        open_session: OpenSession,
         presets: Presets,
         looking: Looking,
         engine_pane: EnginePane,
         interaction: Interaction,
     ) -> None:
         self._conversation = conversation
+        self._open = open_session
         self._presets = presets
         self._looking = looking
         self._engine_pane = engine_pane
@@ -41,7 +44,7 @@ class Sliders:
         self._show()
 
     def _show(self) -> None:
-        self._sampling_pane.show_sampling(self._conversation.sampling, self._conversation.default_sampling)
+        self._sampling_pane.show_sampling(self._open.sampling, self._open.default_sampling)
         self.show_preset()
 
     def show_preset(self) -> None:
@@ -50,7 +53,7 @@ class Sliders:
         self._looking.again()
 
     def _preset_now(self) -> str:
-        return self._presets.name_of(self._conversation.sampling, self._conversation.default_sampling)
+        return self._presets.name_of(self._open.sampling, self._open.default_sampling)
 
     def choose_preset(self) -> None:
         """Ask for a preset."""
@@ -67,10 +70,9 @@ class Sliders:
 
     def _take_preset(self, name: str | None) -> None:
         """Move all of them to a preset; None leaves them."""
-        conversation, presets = self._conversation, self._presets
-        sampling = presets.sampling(name or "", conversation.sampling, conversation.default_sampling)
+        sampling = self._presets.sampling(name or "", self._open.sampling, self._open.default_sampling)
         if name is None or sampling is None:
             return
-        conversation.set_sampling(sampling)
+        self._conversation.set_sampling(sampling)
         self._show()
-        self._interaction.tell(f"{name}: {presets.words(name)}")
+        self._interaction.tell(f"{name}: {self._presets.words(name)}")

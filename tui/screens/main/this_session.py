@@ -7,6 +7,7 @@ from tui.screens.main.interaction import Interaction, RefusedError
 from tui.screens.main.unkept_texts import UnkeptTexts
 from tui.services.conversation import Conversation
 from tui.services.engine_session import EngineSession
+from tui.services.open_session import OpenSession
 from tui.services.store import Store
 from tui.text import short_path
 
@@ -20,12 +21,14 @@ class ThisSession:
     def __init__(
         self,
         conversation: Conversation,
+        open_session: OpenSession,
         engine: EngineSession,
         store: Store,
         unkept: UnkeptTexts,
         interaction: Interaction,
     ) -> None:
         self._conversation = conversation
+        self._open = open_session
         self._engine = engine
         self._store = store
         self._unkept = unkept
@@ -35,14 +38,13 @@ class ThisSession:
         """Let what the model is told first be written."""
         from tui.screens.system_prompt import SystemPromptScreen
 
-        conversation = self._conversation
-        about = f"system:{conversation.session.id if conversation.session else ''}"
+        about = f"system:{self._open.id or ''}"
 
         def change(text: str | None) -> None:
             if text is not None:
-                self._interaction.do(self._unkept.take(about, text, conversation.set_system(text)))
+                self._interaction.do(self._unkept.take(about, text, self._conversation.set_system(text)))
 
-        self._interaction.ask(SystemPromptScreen(conversation.system, about, self._unkept.by_what), change)
+        self._interaction.ask(SystemPromptScreen(self._open.system, about, self._unkept.by_what), change)
 
     async def set_system(self, text: str) -> None:
         """Tell the model this first."""
@@ -52,7 +54,7 @@ class ThisSession:
         """Let another title be written."""
         from tui.screens.rename import RenameScreen
 
-        session = self._conversation.session
+        session = self._open.session
         if session is None:
             self._interaction.tell(_(_NO_TITLE_YET))
         else:
@@ -65,7 +67,7 @@ class ThisSession:
 
     async def rename(self, title: str) -> None:
         """Give it another title. Raises RefusedError where it has none yet."""
-        if self._conversation.session is None:
+        if self._open.session is None:
             raise RefusedError(_(_NO_TITLE_YET))
         await self._conversation.rename(title)
 
@@ -92,12 +94,12 @@ class ThisSession:
         card = self._engine.card
         own = _("the model's own, {template}", template=card.template) if card is not None else _("the model's own")
         self._interaction.tell(
-            _("Chat format: {name}. /template NAME chooses another.", name=self._conversation.template or own)
+            _("Chat format: {name}. /template NAME chooses another.", name=self._open.template or own)
         )
 
     def begin_export(self, wanted: str) -> None:
         """Write it to a file, by the name of a format."""
-        if self._conversation.session is None:
+        if self._open.session is None:
             self._interaction.tell(_(_NOTHING_TO_EXPORT))
         else:
             self._interaction.begin(self.export(wanted))
@@ -106,7 +108,7 @@ class ThisSession:
         """Write it to a file. Raises RefusedError where there is nothing to write."""
         from tui.services.export_file import export_session_file
 
-        session = self._conversation.session
+        session = self._open.session
         if session is None:
             raise RefusedError(_(_NOTHING_TO_EXPORT))
         path = await export_session_file(self._store, session, wanted)
