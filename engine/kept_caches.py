@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from engine.new_file import NewFile, clear_parts
+from engine.shared_prefix import LEAST_GAIN_TOKENS, common_prefix_length
 
 if TYPE_CHECKING:
     from engine.checkpoints import Checkpoint
@@ -37,12 +38,8 @@ HEADER_BYTES = 4096
 LEAST_TOKENS = 256
 """Shorter sessions are read faster than a file is worth."""
 
-LEAST_GAIN_TOKENS = 64
-"""A file is taken when it spares at least so many tokens more than what the cache holds already."""
-
 LIMIT_BYTES = 4 << 30
 """All files together; the oldest are removed beyond."""
-
 
 FORGOTTEN_S = 24 * 3600.0
 """For so long engines are told that a session is forgotten; they write a cache about a second after the answer."""
@@ -82,12 +79,6 @@ def fingerprint(checkpoint: Checkpoint, layout: str) -> str:
     from engine.checkpoints.identity import identity
 
     return hashlib.sha256(layout.encode() + identity(checkpoint.files)).hexdigest()
-
-
-def common_prefix_length(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many ids the two have in common at their beginning."""
-    n = min(len(a), len(b))
-    return next((i for i in range(n) if a[i] != b[i]), n)
 
 
 class KeptCaches:

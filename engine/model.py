@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.checkpoints import Metadata
-from engine.kept_caches import common_prefix_length
 from engine.protocol import ModelCard
+from engine.shared_prefix import common_prefix_length
 from engine.tokenizer import Tokenizer
 
 if TYPE_CHECKING:

@@ -1,12 +1,17 @@
-"""What a process imports decides how soon it paints and what can kill it: looked at in real processes."""
+"""What a process imports decides how soon it paints and what can kill it: looked at in real processes.
+
+And what imports what has an order, in which the files can be read.
+"""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
 
 HEAVY = {"numpy", "numba", "llvmlite", "sqlite_utils", "tokenizers", "sentencepiece", "jinja2"}
@@ -102,3 +107,10 @@ def test_the_engine_computes_without_a_compiler_in_its_process(starter_model: Pa
     found = imported_by(program, str(starter_model), str(tmp_path))
     assert "numpy" in found
     assert found & {"numba", "llvmlite"} == set()
+
+
+def test_no_file_imports_itself_through_others() -> None:
+    """Neither when it is loaded, nor within a function, nor for its types: a CycleError would name the files."""
+    graph = grimp.build_graph("engine", "storage", "tui", cache_dir=None)
+    order = TopologicalSorter({file: graph.find_modules_directly_imported_by(file) for file in graph.modules})
+    assert {"engine.kept_caches", "tui.app"} <= set(order.static_order())

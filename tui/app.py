@@ -22,6 +22,7 @@ from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
 from tui import keyboard, output
+from tui.app_keys import APP_KEYS
 from tui.in_order import OrderlyApp
 from tui.language import _, choose_language, language_setting, speak
 from tui.options import AppOptions
@@ -53,11 +54,7 @@ class LlmTuiApp(SpeakingApp, OrderlyApp, SparingApp):
     TITLE = "llm-tui"
     # Textual reads the style of the first screen from here, not from the screen.
     CSS_PATH: ClassVar[CSSPathType | None] = ["app.tcss", "screens/main/screen.tcss"]
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            "ctrl+q", "quit", "Quit", id="app.quit", tooltip="Leave; everything is stored", show=False, priority=True
-        ),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*APP_KEYS]
 
     def __init__(
         self, options: AppOptions, *, paths: Paths | None = None, engine_command: Sequence[str] | None = None

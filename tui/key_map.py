@@ -7,7 +7,6 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from itertools import combinations
 
-from textual.app import App
 from textual.binding import Binding
 from textual.dom import DOMNode
 from textual.keys import Keys, _character_to_key
@@ -146,7 +145,7 @@ def _one_by_one(bindings: Iterable[Binding]) -> Iterable[Binding]:
 
 def _places() -> dict[str, list[Binding]]:
     """All actions that may get other keys, by the place where their keys hold."""
-    from tui.app import LlmTuiApp
+    from tui.app_keys import APP_KEYS
     from tui.screens.dialog import Dialog
     from tui.screens.edit_message import EditMessageScreen
     from tui.screens.main.keys import MAIN_KEYS
@@ -160,11 +159,11 @@ def _places() -> dict[str, list[Binding]]:
 
     kinds: list[type[DOMNode]] = [PromptBox, Transcript, SearchBox, SessionList, Slider, CandidatesPane]
     dialogs: list[type[DOMNode]] = [EditMessageScreen, SettingsScreen, SystemPromptScreen]
-    places = {_EVERYWHERE: [*_own(LlmTuiApp), *MAIN_KEYS]}
+    places = {_EVERYWHERE: [*APP_KEYS, *MAIN_KEYS]}
     places |= {kind.__name__: _own(kind) for kind in kinds}
     places |= {kind.__name__: [*_own(Dialog), *_own(kind)] for kind in dialogs}
     return places
 
 
-def _own(kind: type[DOMNode] | type[App[int]]) -> list[Binding]:
+def _own(kind: type[DOMNode]) -> list[Binding]:
     return [binding for binding in vars(kind).get("BINDINGS", ()) if isinstance(binding, Binding) and binding.id]

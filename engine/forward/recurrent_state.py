@@ -20,9 +20,9 @@ from engine.architecture.recurrence import n_copies
 from engine.forward.kv_cache import sum_of_words
 from engine.forward.program import aligned_zeros, float_bits
 from engine.forward.weights import ModelWeights, RecurrentWeights, Vector
-from engine.kept_caches import LEAST_GAIN_TOKENS, common_prefix_length
 from engine.kernels import recurrence as records
 from engine.kernels.records import FEW_TOKENS
+from engine.shared_prefix import LEAST_GAIN_TOKENS, common_prefix_length
 
 MOST_SAVED = 2
 """States of a text that go to the disk."""

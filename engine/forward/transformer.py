@@ -16,10 +16,10 @@ from engine.forward.program import Program
 from engine.forward.recurrent_state import recurrent_state
 from engine.forward.team import Team
 from engine.forward.weights import ModelWeights
-from engine.kept_caches import LEAST_GAIN_TOKENS
 from engine.kernels.records import FEW_TOKENS
 from engine.kernels.sizes import TILE_BYTES, attention_scratch_bytes
 from engine.reports import ReportKernels
+from engine.shared_prefix import LEAST_GAIN_TOKENS
 
 
 class Transformer:

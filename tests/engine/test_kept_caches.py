@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from engine import kept_caches
-from engine.kept_caches import LEAST_TOKENS, common_prefix_length, forget, kept_file
+from engine.kept_caches import LEAST_TOKENS, forget, kept_file
 from engine.loading import load
 from engine.protocol import Load
+from engine.shared_prefix import common_prefix_length
 from tests.engine import tiny_models
 
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from engine.chat import choose_format
 from engine.checkpoints.metadata import Metadata
-from engine.kept_caches import common_prefix_length
 from engine.protocol import ModelCard
+from engine.shared_prefix import common_prefix_length
 from engine.tokenizer import Tokenizer
 from engine.tokenizer.vocabulary import Vocabulary
 

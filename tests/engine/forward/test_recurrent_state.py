@@ -10,12 +10,13 @@ import pytest
 
 from engine.answers.generation import generate
 from engine.answers.looking import Looker
-from engine.kept_caches import LEAST_GAIN_TOKENS, LEAST_TOKENS, kept_file
+from engine.kept_caches import LEAST_TOKENS, kept_file
 from engine.kernels.records import FEW_TOKENS
 from engine.loading import load
 from engine.model import LanguageModel
 from engine.process.inbox import Control
 from engine.protocol import ChatMessage, ChatPrompt, Finished, Generate, Load, Look, Sampling, Token, TokenPrompt
+from engine.shared_prefix import LEAST_GAIN_TOKENS
 from tests.engine import tiny_models
 
 NAMES = ["lfm2", "qwen35", "qwen35-shared"]
