@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
 import re
-import struct
-import subprocess
-import termios
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +12,7 @@ from pathlib import Path
 from queue import Empty, Queue
 
 import pyte
+from pseudo_terminal import start
 
 ROOT = Path(__file__).parents[1]
 PATIENCE_S = 60.0
@@ -38,12 +34,7 @@ class EmulatedTerminal:
     """A program and its screen. n_bytes: what it has sent so far."""
 
     def __init__(self, command: list[str], size: tuple[int, int], environment: dict[str, str]) -> None:
-        self._master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
-        self.process = subprocess.Popen(
-            command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True, env=environment, cwd=ROOT
-        )
-        os.close(slave)
+        self.process, self._terminal = start(command, size, environment, ROOT)
         self.n_bytes = 0
         self._came: Queue[tuple[float, bytes]] = Queue()
         threading.Thread(target=self._receive, daemon=True).start()
@@ -58,7 +49,7 @@ class EmulatedTerminal:
     def _receive(self) -> None:
         """Note when bytes come, also while the screen is busy with those before."""
         with suppress(OSError):
-            while data := os.read(self._master, 65536):
+            while data := os.read(self._terminal, 65536):
                 self._came.put((time.monotonic(), data))
 
     def read(self, for_s: float = 0.05) -> float | None:
@@ -93,7 +84,7 @@ class EmulatedTerminal:
 
     def type(self, keys: str) -> None:
         """Send keys."""
-        os.write(self._master, keys.encode())
+        os.write(self._terminal, keys.encode())
 
     def close(self) -> None:
         """Leave the app in order."""
@@ -104,4 +95,4 @@ class EmulatedTerminal:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
-        os.close(self._master)
+        os.close(self._terminal)

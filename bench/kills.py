@@ -10,24 +10,21 @@ missing, and no process is left behind. The exit code is 1 where that does not h
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import os
-import pty
 import random
 import select
 import shlex
 import signal
-import struct
 import subprocess
 import sys
 import tempfile
-import termios
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+from pseudo_terminal import start
 
 PATIENCE_S = 60.0
 KILLS_A_SESSION = 8
@@ -65,15 +62,10 @@ class Terminal:
     """The app on a pseudo-terminal of its own."""
 
     def __init__(self, arguments: list[str]) -> None:
-        self.master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
         # The size is the terminal's, whatever these say.
         environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
         environment["TERM"] = "xterm-256color"
-        self.process = subprocess.Popen(
-            arguments, stdin=slave, stdout=slave, stderr=slave, start_new_session=True, env=environment
-        )
-        os.close(slave)
+        self.process, self.master = start(arguments, (100, 30), environment)
         self.output = b""
 
     def read(self, for_s: float) -> None:

@@ -1,4 +1,4 @@
-"""A program in a pseudo-terminal of 120 by 40 that is read as fast as it writes."""
+"""A program in a pseudo-terminal: started at its other side, and read as fast as it writes."""
 
 from __future__ import annotations
 
@@ -6,30 +6,47 @@ import fcntl
 import os
 import pty
 import select
-import signal
 import struct
+import subprocess
 import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 ROWS, COLUMNS = 40, 120
 PATIENCE_S = 180.0
 
 
+def start(
+    command: list[str],
+    size: tuple[int, int],
+    environment: dict[str, str] | None = None,
+    folder: Path | None = None,
+) -> tuple[subprocess.Popen[bytes], int]:
+    """Start a program in a terminal of its own; give its process, and the side at which it is read and typed to.
+
+    size: columns and rows. environment, folder: None for ours.
+    """
+    terminal, inner = pty.openpty()
+    fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
+    process = subprocess.Popen(
+        command, stdin=inner, stdout=inner, stderr=inner, start_new_session=True, env=environment, cwd=folder
+    )
+    os.close(inner)
+    return process, terminal
+
+
 @contextmanager
 def running(command: list[str]) -> Iterator[int]:
-    """Start a program and give its terminal; afterwards it is ended in order."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execv(command[0], command)
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+    """Start a program and give its terminal of 120 by 40; afterwards it is ended in order."""
+    process, terminal = start(command, (COLUMNS, ROWS))
     try:
         yield terminal
     finally:
-        os.kill(pid, signal.SIGTERM)
-        read_until(terminal, lambda _: os.waitpid(pid, os.WNOHANG)[0] == pid)
+        process.terminate()
+        read_until(terminal, lambda _: process.poll() is not None)
         os.close(terminal)
 
 

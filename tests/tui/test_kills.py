@@ -40,7 +40,10 @@ def test_kills_cost_no_message_damage_nothing_and_leave_no_process(stage: Stage)
     assert found["messages_sent"] >= 3
 
 
-def test_what_a_kill_costs_is_the_time_from_the_first_token_that_is_not_stored(home: Path) -> None:
+def test_what_a_kill_costs_is_the_time_from_the_first_token_that_is_not_stored(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(CHECKOUT / "bench")
     script = runpy.run_path(str(CHECKOUT / "bench" / "kills.py"))
     log, outcome = home / "tokens", script["Outcome"]()
     log.write_text("0.5 title-1\n1.0 answer-1\n2.0 answer-1\n3.0 answer-1\n4.0 answer-1\n6.0 answer-1\n")
