@@ -28,7 +28,7 @@ from tui.language import _, choose_language, language_setting, speak
 from tui.options import AppOptions
 from tui.paths import Paths, user_paths
 from tui.screens.main.screen import MainScreen
-from tui.settings import load_settings
+from tui.settings import Settings, SettingsFile
 from tui.sparing import SparingApp
 from tui.speaking import SpeakingApp
 from tui.terminal import show_period_s
@@ -64,18 +64,22 @@ class LlmTuiApp(SpeakingApp, OrderlyApp, SparingApp):
             self.register_theme(theme)
         self._paths = paths or user_paths()
         speak(choose_language(language_setting(self._paths.settings_file), os.environ))
-        loaded = load_settings(self._paths.settings_file)
-        self._problems = loaded.problems
-        self.settings = loaded.settings
+        self._settings_file = SettingsFile(self._paths.settings_file)
+        self._problems = self._settings_file.problems
         self._options = options
         self._engine_command = engine_command
         self.workspace: Workspace | None = None
         self._main: MainScreen | None = None
         self._unobeyed = Unobeyed()
 
+    @property
+    def settings(self) -> Settings:
+        """What stands in settings.toml now."""
+        return self._settings_file.settings
+
     def get_default_screen(self) -> Screen[None]:
         """The main screen is the first one, so that the first frame is the real one."""
-        self._main = MainScreen(self._make_workspace, self.settings.chat.system_prompt)
+        self._main = MainScreen(self._make_workspace, self._settings_file)
         return self._main
 
     def _make_workspace(self) -> Workspace:

@@ -204,6 +204,23 @@ def save_settings(path: Path, changes: Mapping[str, Any]) -> Settings:
     return load_settings(path).settings
 
 
+class SettingsFile:
+    """settings.toml, and what stands in it as far as this app knows; problems: what could not be used at the start."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        loaded = load_settings(path)
+        self.settings, self.problems = loaded.settings, loaded.problems
+
+    def read(self) -> None:
+        """Take over what others have changed in it."""
+        self.settings = load_settings(self.path).settings
+
+    def change(self, name: str, value: Any) -> None:
+        """Change a setting as `save_settings` does. Raises SettingsError."""
+        self.settings = save_settings(self.path, {name: value})
+
+
 def _refuse_invalid(path: Path, table: dict[str, Any], changes: Mapping[str, Any]) -> None:
     """Raise SettingsError if one of the changes is unknown or has a value that does not fit."""
     unknown = {".".join(keys) for keys in unknown_keys(table, Settings)}

@@ -108,6 +108,14 @@ async def test_the_theme_changes_at_once(stage: Stage) -> None:
         assert in_file(stage)["app"]["theme"] == play.app.theme == play.app.settings.app.theme
 
 
+async def test_what_was_changed_by_hand_holds_for_copies_once_the_screen_shows_it(stage: Stage) -> None:
+    async with stage.ready((80, 24)) as play:
+        (stage.home / "settings.toml").write_text("[app]\nclipboard = 'tmux'\n")
+        await play.press(*"/settings", "enter")
+        await play.until_shown("app.clipboard  tmux")
+        assert play.app.settings.app.clipboard == "tmux"
+
+
 async def test_a_file_that_cannot_be_changed_is_said(stage: Stage) -> None:
     async with opened(stage, "chat.enter_sends") as play:
         (stage.home / "settings.toml").write_text("[[[")

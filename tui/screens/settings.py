@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, get_args, get_origin, runtime_checkable
+from typing import Any, ClassVar, Literal, get_args, get_origin
 
 import msgspec
 from textual import on
@@ -18,19 +17,12 @@ from textual.widgets.option_list import Option
 from tui.language import N_, _
 from tui.screens.dialog import Dialog
 from tui.setting_reasons import reason_of
-from tui.settings import Settings, SettingsError, load_settings, save_settings
+from tui.settings import Settings, SettingsError, SettingsFile
 from tui.text import safe_line
 from tui.widgets.boxes import LineBox
 
 _NEW_SESSION = N_("For a new session; empty: as the model's makers recommend.")
 _EXPLANATION = N_("Enter changes a setting. Theme and copying change at once, the rest with the next start. The file:")
-
-
-@runtime_checkable
-class KeepsSettings(Protocol):
-    """An app that looks its settings up as they are now."""
-
-    settings: Settings
 
 
 @dataclass(frozen=True)
@@ -95,10 +87,10 @@ class SettingsScreen(Dialog[None]):
         Binding("delete", "reset", "default", id="settings.reset", tooltip="Give the setting its default back"),
     ]
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: SettingsFile) -> None:
         super().__init__()
         self._file = file
-        self._settings = load_settings(file).settings
+        file.read()
         # What is being typed; the mouse may have highlighted another row meanwhile.
         self._typed_row: Row | None = None
 
@@ -108,11 +100,11 @@ class SettingsScreen(Dialog[None]):
         rows.highlighted = 0
         typed = LineBox(compact=True)
         typed.display = False
-        explanation = Content.assemble((_(_EXPLANATION), "dim"), " ", safe_line(str(self._file)))
+        explanation = Content.assemble((_(_EXPLANATION), "dim"), " ", safe_line(str(self._file.path)))
         return [rows, typed, Static("", classes="trouble", markup=False), Static(explanation, classes="text")]
 
     def _line(self, row: Row) -> Content:
-        value = row.value(self._settings)
+        value = row.value(self._file.settings)
         words = {True: _("yes"), False: _("no"), None: "-"}
         shown = words[value] if isinstance(value, bool | None) else safe_line(str(value), 40)
         return Content.assemble(row.name, "  ", (shown, "bold"), "\n  ", (_(row.about), "dim"))
@@ -124,7 +116,7 @@ class SettingsScreen(Dialog[None]):
     @on(OptionList.OptionSelected)
     async def _change(self) -> None:
         row = self._row
-        value, choices = row.value(self._settings), row.choices(sorted(self.app.available_themes))
+        value, choices = row.value(self._file.settings), row.choices(sorted(self.app.available_themes))
         if choices:
             await self._save(row, choices[(choices.index(value) + 1) % len(choices) if value in choices else 0])
             return
@@ -153,7 +145,7 @@ class SettingsScreen(Dialog[None]):
     async def _save(self, row: Row, value: Any) -> None:
         """Write it into the file; the next key is for what the dialog shows then."""
         try:
-            self._settings = await asyncio.to_thread(save_settings, self._file, {row.name: value})
+            await asyncio.to_thread(self._file.change, row.name, value)
         except SettingsError as error:
             self._complain(str(error))
             return
@@ -162,10 +154,8 @@ class SettingsScreen(Dialog[None]):
         self.query_one(".trouble").remove_class("-shown")
         typed.display = False
         rows.focus()
-        if self._settings.app.theme in self.app.available_themes:
-            self.app.theme = self._settings.app.theme
-        if isinstance(self.app, KeepsSettings):
-            self.app.settings = self._settings
+        if (theme := self._file.settings.app.theme) in self.app.available_themes:
+            self.app.theme = theme
 
     def _complain(self, sentence: str) -> None:
         trouble = self.query_one(".trouble", Static)

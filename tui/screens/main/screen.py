@@ -28,6 +28,7 @@ from tui.widgets.transcript import Transcript
 if TYPE_CHECKING:
     from tui.screens.main.parts import Parts
     from tui.services.workspace import Workspace
+    from tui.settings import SettingsFile
     from tui.widgets.candidates_pane import CandidatesPane
     from tui.widgets.completion_menu import CompletionMenu
     from tui.widgets.history_pane import HistoryPane
@@ -51,11 +52,11 @@ class MainScreen(Screen[None]):
     VERTICAL_BREAKPOINTS = [(0, "-short"), (_SHORT, "-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [*MAIN_KEYS]
 
-    def __init__(self, make_workspace: Callable[[], Workspace], system_prompt: str) -> None:
+    def __init__(self, make_workspace: Callable[[], Workspace], settings_file: SettingsFile) -> None:
         super().__init__()
         self._compositor = FrugalCompositor()
         self._make_workspace = make_workspace
-        self._system_prompt = system_prompt
+        self._settings_file = settings_file
         self._parts: Parts | None = None
 
     def compose(self) -> ComposeResult:
@@ -74,7 +75,7 @@ class MainScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """Furnish the side panes once the first frame is on screen."""
-        self.query_one(Transcript).show_system(self._system_prompt)
+        self.query_one(Transcript).show_system(self._settings_file.settings.chat.system_prompt)
         self.call_after_refresh(self._furnish)
 
     async def _furnish(self) -> None:
@@ -371,7 +372,6 @@ class MainScreen(Screen[None]):
 
     def action_settings(self) -> None:
         """Change the settings."""
-        from tui.paths import user_paths
         from tui.screens.settings import SettingsScreen
 
-        self.app.push_screen(SettingsScreen(user_paths().settings_file))
+        self.app.push_screen(SettingsScreen(self._settings_file))
