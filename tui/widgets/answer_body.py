@@ -63,8 +63,6 @@ class AnswerBody(EvenLines, Markdown):
 
     DEFAULT_CSS = """
     AnswerBody { padding: 0; }
-    AnswerBody > MarkdownParagraph { margin: 0 0 1 0; }
-    AnswerBody MarkdownList MarkdownParagraph { margin: 0; }
     AnswerBody MarkdownFence { margin: 0 0 1 0; }
     AnswerBody MarkdownFence > Label { padding: 0 1; }
     AnswerBody MarkdownHeader { margin: 0 0 1 0; }

@@ -160,7 +160,7 @@ class AnswerTable(MarkdownBlock):
     """A table; `kept` rows are final, an update brings the rows behind them."""
 
     DEFAULT_CSS = """
-    AnswerTable { height: auto; width: 1fr; margin: 0 0 1 0; }
+    AnswerTable { margin: 0 0 1 0; }
     """
 
     def __init__(self, markdown: Markdown, token: Token) -> None:

@@ -84,9 +84,7 @@ class HistoryPane(Vertical):
     """Search box and list; tells which session the user wants. history: what it lists."""
 
     DEFAULT_CSS = """
-    HistoryPane { height: 1fr; }
-    HistoryPane > Input { border: none; height: 1; padding: 0 1; margin-bottom: 1; background: $foreground 6%; }
-    HistoryPane > Input:ansi { background: ansi_default; }
+    HistoryPane > Input { margin-bottom: 1; background: $foreground 6%; }
     HistoryPane > SessionList { border: none; height: 1fr; padding: 0; background: transparent; }
     HistoryPane > SessionList { scrollbar-size-vertical: 1; text-wrap: nowrap; text-overflow: ellipsis; }
     HistoryPane > SessionList:focus { border: none; }

@@ -69,7 +69,7 @@ class MessageView(EvenLines, Vertical):
     MessageView.-user MessageHeading { color: $text-accent; }
     MessageView.-assistant MessageHeading { color: $text-primary; }
     MessageView.-user > .text { margin-bottom: 1; }
-    MessageView > .text { height: auto; width: 1fr; }
+    MessageView > .text { width: 1fr; }
     MessageView > .failure { height: auto; width: 1fr; margin-bottom: 1; color: $text-error; }
     MessageView.-cursor { border-left: outer $accent; background: $boost; }
     MessageView:nocolor.-cursor MessageHeading { text-style: reverse; }

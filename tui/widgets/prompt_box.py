@@ -39,7 +39,6 @@ class PromptBox(TextBox):
     PromptBox {
         height: auto; min-height: 3; max-height: 34vh;
         border: round $foreground 30%;
-        padding: 0 1;
         background: $background;
         scrollbar-size-vertical: 1;
     }

@@ -33,8 +33,8 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
     """The messages of one branch, each a MessageView; only those around the reader are mounted."""
 
     DEFAULT_CSS = """
-    Transcript { height: 1fr; scrollbar-size-vertical: 1; scrollbar-gutter: stable; }
-    Transcript > Static { color: $text-muted; padding: 0 1 1 2; height: auto; }
+    Transcript { scrollbar-size-vertical: 1; scrollbar-gutter: stable; }
+    Transcript > Static { color: $text-muted; padding: 0 1 1 2; }
     Transcript > .earlier, Transcript > .later { display: none; }
     Transcript > .held, Transcript > .waiting { color: $text-warning; display: none; }
     Transcript.-waiting > .waiting { display: block; }

@@ -61,7 +61,7 @@ class MainScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         """The first frame."""
-        with Horizontal(id="panes"):
+        with Horizontal():
             history = Vertical(id="history")
             history.border_title = _("History")
             yield history
