@@ -71,6 +71,11 @@ class LlmTuiApp(SpeakingApp, OrderlyApp, SparingApp):
         self.workspace: Workspace | None = None
         self._main: MainScreen | None = None
         self._unobeyed = Unobeyed()
+        self._few_colors: list[LineFilter] = []
+        if self.console.color_system == "256":
+            from tui.drawing.palette import FewColors
+
+            self._few_colors.append(FewColors())
 
     @property
     def settings(self) -> Settings:
@@ -151,8 +156,8 @@ class LlmTuiApp(SpeakingApp, OrderlyApp, SparingApp):
         await super().on_event(event)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        """Let no drawn line carry anything that the terminal would obey."""
-        return [*super().get_line_filters(), self._unobeyed]
+        """Let no drawn line carry anything that the terminal would obey, nor colours that it would have to guess."""
+        return [*super().get_line_filters(), *self._few_colors, self._unobeyed]
 
     def copy_to_clipboard(self, text: str, which: str = "") -> None:
         """Send a text to the terminal's clipboard, as the settings say, and tell what became of it.
