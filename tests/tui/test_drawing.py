@@ -30,6 +30,7 @@ LISTS = (
     "\n- a\n\n  ---\n\n  b\n- c\n\n> quoted\n> ***\n> on\n\n* d\n\n**e**\n"
     "\n| l | r |\n|---|--:|\n| long | long |\n| x | y |\n\nThe end."
 )
+BRACKETS = "9) nine\n10) ten\n    1. in it\n\nand\n\n1. other\n"
 PROSE = "\n\n".join(" ".join(f"word{n}" for n in range(40)) for _ in range(20))
 
 
@@ -181,3 +182,17 @@ async def test_a_screen_that_draws_no_more_holds_no_answer_up(monkeypatch: pytes
             await asked.wait()
             await app.body.settle("the whole")
         assert app.body.source == "the whole"
+
+
+async def test_numbers_have_the_mark_behind_them_that_was_written() -> None:
+    growing, whole = await drawn_in_pieces(BRACKETS, [3, 10, 20, 30])
+    assert growing == whole
+    assert [line.strip() for line in whole if line] == ["9) nine", "10) ten", "1. in it", "and", "1. other"]
+    assert whole[0].index(")") == whole[1].index(")")
+
+
+async def test_headings_begin_where_the_text_does_and_quotes_end_with_theirs() -> None:
+    _, whole = await drawn_in_pieces("# Title\n\n> one\n>\n> two\n> > three\n\nabove\n\n---\n\nbelow", [])
+    quote = ["▌ one", "▌", "▌ two", "▌", "▌ ▌ three"]
+    lines = ["Title", "", *quote, "", "above", "", "─" * 50, "", "below"]
+    assert whole[: len(lines)] == lines

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from markdown_it.token import Token
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.geometry import Size
 from textual.message import Message
@@ -16,7 +18,10 @@ from textual.reactive import Reactive
 from textual.widgets import Markdown
 from textual.widgets._markdown import (  # not exported; Textual is pinned
     MarkdownBlock,
+    MarkdownBullet,
     MarkdownHorizontalRule,
+    MarkdownListItem,
+    MarkdownOrderedList,
     MarkdownParagraph,
 )
 
@@ -54,6 +59,21 @@ class AnswerParagraph(MarkdownParagraph):
         self.update(content, layout=self.is_attached and not same_height)
 
 
+class NumberedList(MarkdownOrderedList):
+    """A list with the mark behind its numbers that was written: 1. or 1)."""
+
+    def compose(self) -> ComposeResult:
+        """The items; Textual's own always have points behind their numbers."""
+        items = [block for block in self._blocks if isinstance(block, MarkdownListItem)]
+        first = int(items[0].bullet) if items else 1
+        numbers = [f" {number}{self._token.markup} " for number in range(first, first + len(items))]
+        for number, item in zip(numbers, items, strict=True):
+            bullet = MarkdownBullet()
+            bullet.symbol = number.rjust(len(numbers[-1]))
+            yield Horizontal(bullet, Vertical(*item._blocks))
+        self._blocks.clear()
+
+
 class AnswerBody(EvenLines, Markdown):
     """Markdown that grows: what came since the last drawing is drawn together, the whole once more at the end.
 
@@ -66,7 +86,16 @@ class AnswerBody(EvenLines, Markdown):
     AnswerBody MarkdownFence { margin: 0 0 1 0; }
     AnswerBody MarkdownFence > Label { padding: 0 1; }
     AnswerBody MarkdownHeader { margin: 0 0 1 0; }
+    AnswerBody MarkdownH1 { content-align: left middle; color: $text-primary; text-style: bold underline; }
+    AnswerBody MarkdownH2 { color: $text-primary; text-style: bold; }
+    AnswerBody MarkdownH3 { color: $foreground; text-style: bold; }
+    AnswerBody MarkdownH4 { color: $text-muted; text-style: bold; }
     AnswerBody MarkdownBlockQuote { margin: 0 0 1 0; }
+    AnswerBody MarkdownBlockQuote > MarkdownParagraph { margin: 0 0 1 0; }
+    AnswerBody MarkdownBlockQuote > MarkdownBlock:last-child { margin-bottom: 0; }
+    AnswerBody MarkdownHorizontalRule {
+        margin: 1 0; padding: 0; border-bottom: none; border-top: solid $secondary;
+    }
     """
 
     BLOCKS = {  # noqa: RUF012 - no ClassVar in Textual
@@ -74,6 +103,7 @@ class AnswerBody(EvenLines, Markdown):
         "paragraph_open": AnswerParagraph,
         "fence": CodeFence,
         "code_block": CodeFence,
+        "ordered_list_open": NumberedList,
     }
     virtual_size = Reactive(Size(0, 0))
 
