@@ -37,6 +37,28 @@ async def test_without_a_model_the_app_explains_itself(stage: Stage) -> None:
         assert "f5" not in play.text().splitlines()[-1]
 
 
+async def test_it_says_what_to_do_and_all_ways_out_are_seen_where_there_is_little_room(stage: Stage) -> None:
+    async with stage.running(model=None, size=(60, 20)) as play:
+        await play.until(lambda: isinstance(play.app.screen, FirstRunScreen))
+        await play.until_shown("Enter fetches the starter")
+        for label in ("Fetch the starter model (93 MB)", "Choose a file", "Later"):
+            assert f" {label} " in play.text(), play.text()
+        await play.pilot.resize_terminal(80, 24)
+        await play.until_shown("Choose a file   Later")
+
+
+async def test_arrows_go_from_button_to_button(stage: Stage) -> None:
+    async with stage.running(model=None, size=(80, 24)) as play:
+        await play.until(lambda: isinstance(play.app.screen, FirstRunScreen))
+        await play.until(lambda: play.app.focused is not None and play.app.focused.id == "fetch")
+        await play.press("right", "down")
+        assert play.app.focused.id == "later"
+        await play.press("left")
+        assert play.app.focused.id == "choose"
+        await play.press("right", "enter")
+        await play.until(lambda: isinstance(play.app.screen, MainScreen))
+
+
 async def test_where_a_model_cannot_be_opened_the_last_line_offers_another_one(stage: Stage) -> None:
     stage.set_script(load_error="The file ends too early.")
     async with stage.running(size=(80, 24)) as play:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+from rich.cells import cell_len
 from textual import on
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.content import Content
 from textual.widget import Widget
@@ -20,9 +22,12 @@ from tui.text import human_bytes
 _WELCOME = N_("""\
 llm-tui talks with language models that run on this machine's own processor. Nothing you write leaves it.
 
-It needs a model file first. The starter model, SmolLM2 with 135 million parameters, is small and quick: \
-good to look around. Any GGUF file that you have already opens as it is.\
+It needs a model first. Enter fetches the starter model, SmolLM2 with 135 million parameters: small and quick, good to \
+look around. Or go to the next button with tab: any GGUF file that you have already opens as it is.\
 """)
+
+_WIDEST, _FRAME, _BUTTON = 80, 4, 3
+"""Cells of the box, of its frame, and of a button beside its words."""
 
 
 class FirstRunScreen(FetchingDialog):
@@ -30,6 +35,16 @@ class FirstRunScreen(FetchingDialog):
 
     DIALOG_TITLE: ClassVar[str] = "Welcome"
     ENTER: ClassVar[str] = "choose"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("tab,right,down", "app.focus_next", "next", id="first_run.next", tooltip="To the next button"),
+        Binding(
+            "shift+tab,left,up",
+            "app.focus_previous",
+            id="first_run.previous",
+            tooltip="To the button before",
+            show=False,
+        ),
+    ]
 
     def __init__(self, models: Models, reason: str = "") -> None:
         super().__init__(models)
@@ -50,6 +65,14 @@ class FirstRunScreen(FetchingDialog):
                 classes="buttons",
             ),
         ]
+
+    def on_resize(self) -> None:
+        """Where they do not fit side by side, the buttons stand one below the other."""
+        super().on_resize()
+        # In cells, as the lists: the box has not got its new size yet.
+        room = min(self.size.width, _WIDEST) - _FRAME
+        needed = sum(cell_len(str(button.label)) + _BUTTON for button in self.query(Button))
+        self.query_one(".buttons").set_class(needed > room, "-stacked")
 
     @on(Button.Pressed, "#fetch")
     def _fetch(self) -> None:
