@@ -34,6 +34,10 @@ def drawn(code: CodeText, width: int) -> list[str]:
         ("\tabc\nx", ["        ab", "↳ c", "x"]),
         ("漢字漢字漢字", ["漢字漢字漢", "↳ 字"]),
         ("a\n\nb\n", ["a", "", "b", ""]),
+        ("か\u3099" * 7, ["か\u3099" * 5, "↳ か\u3099か\u3099"]),
+        ("e\u0301" * 10, ["e\u0301" * 10]),
+        ("👩\u200d👩\u200d👧" * 6, ["👩\u200d👩\u200d👧" * 5, "↳ 👩\u200d👩\u200d👧"]),
+        ("x" + "e\u0301" * 10, ["x" + "e\u0301" * 9, "↳ e\u0301"]),
     ],
 )
 def test_long_lines_go_on_below(code: str, wanted: list[str]) -> None:

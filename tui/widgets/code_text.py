@@ -14,6 +14,9 @@ from textual.style import Style
 GOES_ON = "↳ "
 _MARK = Content.styled(GOES_ON, "dim")
 
+_MOST_CODES = 3
+"""As many code points are looked at for each cell of a row: a letter and its marks, or a family of joined emoji."""
+
 
 class CodeText(Content):
     """Content whose lines break where they must rather than between words, so that no space is lost.
@@ -55,13 +58,21 @@ class CodeText(Content):
 def _breaks(line: str, width: int) -> Iterator[int]:
     """Where the rows of a line begin, but the first: behind a space in the half before, or where a row is full.
 
-    Indentation is no place to break at.
+    Neither indentation nor the inside of a character with its marks is a place to break at.
     """
     start, room = 0, max(width, 1)
-    while len(line) - start > room or cell_len(line[start:]) > room:
-        fitting = chop_cells(line[start : start + room], room)
-        full = start + max(len(fitting[0]) if fitting else 0, 1)
+    most = 1 if line.isascii() else _MOST_CODES
+    while True:
+        ahead = line[start : start + room * most]
+        if start + len(ahead) == len(line) and cell_len(ahead) <= room:
+            return
+        fitting = chop_cells(ahead, room)
+        full = start + max(len(next(filter(None, fitting), "")), 1)
+        while full < len(line) and not cell_len(line[full]):
+            full += 1
         behind = line.rfind(" ", (start + full) // 2, full) + 1
         start = behind if line[start:behind].strip() else full
+        if start >= len(line):
+            return
         yield start
         room = max(width - len(GOES_ON), 2)
