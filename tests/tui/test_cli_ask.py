@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from engine.protocol import Sampling, Token
 from storage import tree
 from storage.answer_tokens import answer_tokens
 from storage.connections import open_database
+from storage.errors import DatabaseAccessError
 from storage.transactions import transaction
 from tests.tui.conftest import CLI_ENGINE
 from tui.commands.ask_session import AskSession
@@ -241,6 +242,60 @@ def test_a_signal_stops_keeps_what_came_and_leaves_no_engine(cli: Cli, model: Pa
     session = json.loads(cli("sessions", "list", "--json").out)
     answer = json.loads(cli("sessions", "show", session["id"], "--json").out)["messages"][-1]
     assert (answer["content"], answer["state"]) == ("Paris", "stopped")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_was_answered_until_a_signal_is_told_as_json(cli: Cli, model: Path, home: Path, number: int) -> None:
+    program = (
+        f"import engine.client; engine.client.ENGINE_COMMAND = {CLI_ENGINE!r}\nfrom tui.__main__ import main; main()"
+    )
+    with (
+        closing(open_database(user_paths().database)) as db,
+        subprocess.Popen(
+            [sys.executable, "-c", program, "ask", "-m", str(model), "--save", "--json", "--logprobs", "1", "WAIT"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+        ) as process,
+    ):
+        while not db.execute("SELECT 1 FROM messages WHERE content = 'Paris'").fetchall():
+            with suppress(subprocess.TimeoutExpired):
+                pytest.fail(f"it ended with {process.wait(0.02)}")
+        process.send_signal(number)
+        out, _ = process.communicate(timeout=60)
+        [(session,)] = db.execute("SELECT id FROM sessions").fetchall()
+    assert process.returncode == 130
+    told = json.loads(out)
+    assert told.pop("prompt_ms") > 0
+    assert told == {
+        "text": "Paris",
+        "model": "Scripted",
+        "session": session,
+        "prompt_tokens": 5,
+        "generated_tokens": 1,
+        "finish_reason": "stopped",
+        "generate_ms": 0.0,
+        "tokens": [{"id": 0, "text": "Paris", "logprob": -0.5, "top": [[0, -0.5]]}],
+    }
+
+
+def test_what_was_answered_until_the_engine_died_is_told_as_json(cli: Cli, model: Path) -> None:
+    ran = cli("ask", "-m", model, "--json", "DIE")
+    told = json.loads(ran.out)
+    assert (ran.code, told["text"], told["finish_reason"]) == (1, "Paris", "failed")
+    assert "exit code 3" in ran.err
+    assert cli("ask", "-m", model, "--json", "FAIL").out == ""
+
+
+def test_an_answer_that_cannot_be_stored_is_told_as_json(
+    cli: Cli, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise DatabaseAccessError("The disk is full.", "Make room.")
+
+    monkeypatch.setattr("storage.answers.finish_answer", full)
+    ran = cli("ask", "-m", model, "--save", "--json", "x")
+    assert (ran.code, ran.err) == (1, "llm-tui: The disk is full. Make room.\n")
+    assert json.loads(ran.out)["finish_reason"] == "stop"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

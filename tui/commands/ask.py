@@ -7,7 +7,6 @@ from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 from engine.errors import EngineGoneError
 from engine.interface import Engine
@@ -16,6 +15,7 @@ from engine.protocol import (
     ChatPrompt,
     Failed,
     Finished,
+    FinishReason,
     Generate,
     ModelCard,
     Notice,
@@ -23,6 +23,7 @@ from engine.protocol import (
     TextPrompt,
     Token,
 )
+from tui.commands.ask_result import Written
 from tui.commands.configured import chosen_load, user_settings
 from tui.commands.engine_run import loaded_engine, server_engine
 from tui.commands.options import (
@@ -43,26 +44,11 @@ from tui.language import _, ngettext
 from tui.model_choice import remember_model
 from tui.paths import user_paths
 from tui.sentences import sentence, sentences
-from tui.services.answer import Answer
 from tui.settings import Settings
 
 if TYPE_CHECKING:
     from storage.records import FinalState
     from tui.commands.ask_session import AskSession
-
-
-class AskResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer as `--json` writes it; the field names are a promise."""
-
-    text: str
-    model: str
-    session: str | None
-    prompt_tokens: int
-    generated_tokens: int
-    finish_reason: str
-    prompt_ms: float
-    generate_ms: float
-    tokens: list[dict[str, object]] | msgspec.UnsetType = msgspec.UNSET
 
 
 @click.command()
@@ -117,10 +103,8 @@ async def _ask(question: Question) -> int:
         async with _engine(question, settings) as (client, card):
             if question.save:
                 session = _new_session(stack, question, settings, card)
-            answer = await _answer(client, question, _generate(question, settings, session, card), card, session)
-    if question.as_json:
-        write_json(answer)
-    return 1 if answer.finish_reason == "failed" else 0
+            why = await _answer(client, question, _generate(question, settings, session, card), card, session)
+    return 1 if why == "failed" else 0
 
 
 @asynccontextmanager
@@ -187,15 +171,15 @@ def _generate(question: Question, settings: Settings, session: AskSession | None
 
 async def _answer(
     client: Engine, question: Question, generate: Generate, card: ModelCard, session: AskSession | None
-) -> AskResult:
-    answer = Answer("")
-    tokens: list[dict[str, object]] = []
+) -> FinishReason:
+    """Have the answer written, and stored and told as far as it came; returns why it has ended."""
+    written = Written()
     finished: Finished | None = None
     state: FinalState = "stopped"
     if session is not None:
         session.ask(question.text, card.name, generate.sampling, system=question.system)
     try:
-        finished = await _write(client, generate, answer, tokens, session, shown=not question.as_json)
+        finished = await _write(client, generate, written, session, shown=not question.as_json)
     except CommandError:
         state = "failed"
         raise
@@ -203,41 +187,49 @@ async def _answer(
         state = "interrupted"
         raise
     finally:
-        if session is not None:
-            session.finish(answer, finished, state)
-    return AskResult(
-        text=answer.content,
-        model=card.name,
-        session=session.id if session is not None else None,
-        prompt_tokens=finished.prompt_tokens,
-        generated_tokens=finished.generated_tokens,
-        finish_reason=finished.reason,
-        prompt_ms=round(finished.prompt_ms, 3),
-        generate_ms=round(finished.generate_ms, 3),
-        tokens=msgspec.UNSET if question.n_logprobs is None else tokens,
+        try:
+            if session is not None:
+                session.finish(written.answer, finished, state)
+        finally:
+            # Of an answer that failed before it began, there is nothing to tell but why.
+            if question.as_json and (finished is not None or state == "stopped" or written.begun):
+                _write_result(written, finished, state, question, card, session)
+    return finished.reason
+
+
+def _write_result(
+    written: Written,
+    finished: Finished | None,
+    state: FinalState,
+    question: Question,
+    card: ModelCard,
+    session: AskSession | None,
+) -> None:
+    write_json(
+        written.result(
+            finished,
+            "stopped" if state == "stopped" else "failed",
+            model=card.name,
+            session=None if session is None else session.id,
+            with_tokens=question.n_logprobs is not None,
+        )
     )
 
 
 async def _write(
-    client: Engine,
-    generate: Generate,
-    answer: Answer,
-    tokens: list[dict[str, object]],
-    session: AskSession | None,
-    *,
-    shown: bool,
+    client: Engine, generate: Generate, written: Written, session: AskSession | None, *, shown: bool
 ) -> Finished:
-    """Take in the answer's events, showing the text as it comes. tokens: gets each as `--json` writes it."""
+    """Take in the answer's events, showing the text as it comes."""
+    answer = written.answer
     with ProgressLine() as line:
         async for event in client.ask(generate):
             match event:
                 case PromptProgress():
+                    written.read(event)
                     line.show(_("Reading the prompt … {percent}", percent=percent(event.done, event.total)))
                 case Token():
                     line.clear()
-                    top = [[leader.id, leader.logprob] for leader in event.top]
-                    tokens.append({"id": event.id, "text": event.text, "logprob": event.logprob, "top": top})
-                    answer.add(event)
+                    written.add(event)
                     if shown:
                         write_text(answer.take_unshown(), newline=False)
                     if session is not None and session.is_due:
