@@ -36,7 +36,7 @@ def check_readable(path: Path) -> None:
     program may have left changes beside the file (a ``-wal``), it asks SQLite, which merges them into what it reads.
     """
     # Looked for first: another app may just be making this database one with a log.
-    had_log = _has_log(path)
+    had_log = has_log(path)
     with unheld(path) as may_look:
         header = _header(path) if may_look else None
     if header is not None:
@@ -50,7 +50,7 @@ def check_readable(path: Path) -> None:
         )
         if had_log and header[18:19] == _VERSION_WITHOUT_LOG:
             raise StrayLogError(str(path))
-    if _has_log(path):
+    if has_log(path):
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as conn:
             _check_version(path, _pragma(conn, "application_id"), _pragma(conn, "user_version"), len(MIGRATIONS))
 
@@ -60,11 +60,20 @@ def _header(path: Path) -> bytes:
         return file.read(_HEADER_BYTES)
 
 
-def _has_log(path: Path) -> bool:
+def has_log(path: Path) -> bool:
+    """Whether changes may lie beside the database that are not in it yet."""
     try:
         return path.with_name(path.name + "-wal").stat().st_size > 0
     except FileNotFoundError:
         return False
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a SQLite database, which must not be open in this process, is this program's, of whatever version."""
+    if not has_log(path):
+        return int.from_bytes(_header(path)[68:72], "big") == APPLICATION_ID
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as conn:
+        return _pragma(conn, "application_id") == APPLICATION_ID
 
 
 def check_current(conn: sqlite3.Connection, path: Path) -> None:

@@ -1,9 +1,10 @@
-"""Take sessions in: our own JSON, ChatGPT's export, the logs of the llm command line tool."""
+"""Take sessions in: our own JSON or database, ChatGPT's export, the logs of the llm command line tool."""
 
 from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 import tempfile
 import zipfile
 import zlib
@@ -17,9 +18,10 @@ import msgspec
 
 from ..errors import ImportFileError
 from ..held_files import unheld
+from ..migrations import is_ours
 from ..portable import PortableSession
 from ..records import format_utc
-from . import chatgpt, llm_logs, own_json
+from . import chatgpt, llm_logs, own_database, own_json
 from .storing import ImportReport, store_sessions
 
 if TYPE_CHECKING:
@@ -69,15 +71,23 @@ def read_sessions(path: Path, stream: BinaryIO | None = None) -> tuple[list[Port
         with _at_rest(path, stream) as file:
             with unheld(file) as may_open:
                 if not may_open:
-                    raise ImportFileError(f"{path} is a database, but not one that the llm tool logs to.")
+                    raise ImportFileError(f"{path} is the database itself: what is in it need not be imported.")
             with file.open("rb") as opened:
                 start = opened.read(len(_SQLITE))
             if start == _SQLITE:
-                return llm_logs.read(path, file), 0
+                return _from_database(path, file), 0
             data = _zipped(path, file) if zipfile.is_zipfile(file) else file.read_bytes()
     except OSError as error:
         raise ImportFileError(f"{path} cannot be read: {error.strerror or error}.") from error
     return _from_json(path, data)
+
+
+def _from_database(path: Path, file: Path) -> list[PortableSession]:
+    try:
+        ours = is_ours(file)
+    except sqlite3.Error as error:
+        raise ImportFileError(f"{path} cannot be read: {error}.") from error
+    return own_database.read(path, file) if ours else llm_logs.read(path, file)
 
 
 @contextmanager
@@ -145,6 +155,6 @@ def _utc(text: str) -> str:
 
 
 _KNOWN = (
-    "What can be imported: JSON of `llm-tui sessions export`, ChatGPT's conversations.json (or the archive with it),"
-    " and llm's logs.db."
+    "What can be imported: JSON of `llm-tui sessions export`, a backup or another sessions.db of llm-tui, ChatGPT's"
+    " conversations.json (or the archive with it), and llm's logs.db."
 )

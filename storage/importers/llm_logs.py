@@ -52,7 +52,7 @@ def read(path: Path, file: Path) -> list[PortableSession]:
             conn.row_factory = sqlite3.Row
             rows = list(_rows(conn))
             if not rows and not any(_columns(conn, table) >= _NEEDED for table in _TABLES):
-                raise ImportFileError(f"{path} is a database, but not one that the llm tool logs to.")
+                raise ImportFileError(f"{path} is a database, but neither llm-tui's nor one that the llm tool logs to.")
             names = dict(conn.execute("SELECT id, name FROM conversations")) if _columns(conn, "conversations") else {}
             extras = _Extras(conn)
             rows.sort(key=lambda row: (row["conversation_id"] or row["id"], row["datetime_utc"] or "", row["id"]))

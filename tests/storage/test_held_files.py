@@ -72,7 +72,7 @@ async def test_nothing_is_lost_after_what_could_only_be_read_is_opened_to_write(
 def test_nothing_is_lost_when_the_database_itself_is_to_be_imported(path: Path) -> None:
     with closing(open_database(path)) as db:
         fill(db)
-        with pytest.raises(ImportFileError, match="not one that the llm tool logs to"):
+        with pytest.raises(ImportFileError, match="is the database itself"):
             import_file(db, path)
         fill_elsewhere(path)
         fill(db)

@@ -192,7 +192,9 @@ def export(session_id: str | None, every: bool, form: str | None) -> None:
 @click.argument("file", type=click.Path(allow_dash=True), callback=not_empty)
 @json_option
 def import_command(file: str, as_json: bool) -> None:
-    """Take in sessions: this program's own JSON, ChatGPT's export, or the `llm` tool's logs.db; - is standard input.
+    """Take in sessions from FILE; - is standard input.
+
+    It may be this program's own JSON, a backup or another sessions.db, ChatGPT's export, or the `llm` tool's logs.db.
 
     What was imported before is recognised and not doubled.
     """

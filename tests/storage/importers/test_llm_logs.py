@@ -116,7 +116,7 @@ def test_a_second_import_adds_nothing(db: Database, tmp_path: Path) -> None:
 def test_another_database_is_refused(db: Database, tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "recipes.db")) as conn:
         conn.execute("CREATE TABLE recipes (name)")
-    with pytest.raises(ImportFileError, match="not one that the llm tool"):
+    with pytest.raises(ImportFileError, match="neither llm-tui's nor one that the llm tool"):
         import_file(db, tmp_path / "recipes.db")
     (tmp_path / "broken.db").write_bytes(b"SQLite format 3\0" + b"\xff" * 4096)
     with pytest.raises(ImportFileError, match="cannot be read"):
