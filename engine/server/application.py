@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -35,6 +36,9 @@ from engine.server.waiting_line import TooManyWaitingError, WaitingLine
 
 MAX_BODY_BYTES = 16 << 20
 """A context of a million tokens has less."""
+
+BODY_PIECE_S = 30.0
+"""Whoever sends nothing of a request for so long, or of its end, has gone without a word; a slow line is no slower."""
 
 MAX_TEXT_BYTES = 2 << 20
 MAX_IDS = 1_000_000
@@ -193,18 +197,31 @@ def application(
         TooManyWaitingError: _told,
         ClientDisconnect: _nobody,
         404: _no_address,
-        405: _no_address,
+        405: _no_method,
     }
     return Guard(Starlette(routes=routes, exception_handlers=handlers), key)
 
 
 async def _read(request: Request, kind: type[_R]) -> _R:
+    # What is too long is not waited for; whoever says nothing, or no number, is counted.
+    if request.headers.get("content-length", "").isdecimal():
+        _check_size(int(request.headers["content-length"]))
     body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MAX_BODY_BYTES:
-            raise RequestError(413, f"A request may have {MAX_BODY_BYTES >> 20} MB.", "too_large")
-    return read_request(bytes(body), kind)
+    pieces = aiter(request.stream())
+    try:
+        while True:
+            async with asyncio.timeout(BODY_PIECE_S):
+                body += await anext(pieces)
+            _check_size(len(body))
+    except StopAsyncIteration:
+        return read_request(bytes(body), kind)
+    except TimeoutError:
+        raise RequestError(408, "The rest of the request did not come.", "timeout") from None
+
+
+def _check_size(n_bytes: int) -> None:
+    if n_bytes > MAX_BODY_BYTES:
+        raise RequestError(413, f"A request may have {MAX_BODY_BYTES >> 20} MB.", "too_large")
 
 
 def _caller(request: Request, user: str | None = None) -> str:
@@ -220,6 +237,9 @@ def _json(content: Any) -> Response:
 async def _told(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestError | EngineError | TooManyWaitingError)
     status, content, headers = error_content(error)
+    if status in (408, 413):
+        # What still comes of this request would have to be read before the next one.
+        headers["Connection"] = "close"
     return JSONResponse(content, status, headers)
 
 
@@ -232,3 +252,12 @@ async def _no_address(request: Request, error: Exception) -> Response:
     there = "/v1/chat/completions, /v1/completions, /v1/models, /health"
     message = f"There is no {request.method} {request.url.path} here. There are: {there}."
     return await _told(request, RequestError(404, message, "not_found"))
+
+
+async def _no_method(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException) and error.headers is not None
+    allowed = error.headers["Allow"]
+    message = f"{request.url.path} takes {allowed}, not {request.method}."
+    answer = await _told(request, RequestError(405, message, "method_not_allowed"))
+    answer.headers["Allow"] = allowed
+    return answer

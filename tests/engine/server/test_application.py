@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import httpx
 import pytest
@@ -116,3 +117,50 @@ async def test_a_large_question_waits_its_turn_and_a_small_one_does_not() -> Non
         command = await engine.commands.get()
         engine.say(Tokenized(request_id=command.request_id, ids=[2]))
         assert (await large).json() == {"tokens": [2]}
+
+
+def _chat_scope(**headers: str) -> dict[str, Any]:
+    return {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "POST",
+        "path": "/v1/chat/completions",
+        "raw_path": b"/v1/chat/completions",
+        "query_string": b"",
+        "scheme": "http",
+        "server": ("localhost", 80),
+        "client": ("127.0.0.1", 1),
+        "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
+    }
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"), [({"content_length": "99999999999"}, 413), ({"content_length": "50"}, 408), ({}, 408)]
+)
+async def test_a_request_of_which_no_more_comes_is_not_waited_for(
+    headers: dict[str, str], status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.server.application.BODY_PIECE_S", 0.01)
+    sent: list[Any] = []
+    coming = [{"type": "http.request", "body": b"{", "more_body": True}]
+
+    async def receive() -> Any:
+        return coming.pop() if coming else await asyncio.Future()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async with asyncio.timeout(PATIENCE_S):
+        await application(SilentEngine(), CARD, Sampling())(_chat_scope(**headers), receive, send)
+    assert (sent[0]["status"], dict(sent[0]["headers"])[b"connection"]) == (status, b"close")
+    assert bool(coming) == (status == 413)
+
+
+async def test_a_method_that_an_address_does_not_take_is_named_with_those_that_it_does() -> None:
+    transport = httpx.ASGITransport(application(SilentEngine(), CARD, Sampling()))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        answer = await client.get("/v1/chat/completions")
+        nowhere = await client.get("/v1/chat")
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
+    assert answer.json()["error"]["message"] == "/v1/chat/completions takes POST, not GET."
+    assert nowhere.status_code == 404
