@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Literal
 
+import msgspec
+
 from engine.chat.channels import CHANNEL, has_channels
 from engine.chat.families import FAMILIES, Family, Slot, recognise
 from engine.chat.markers import defuse, restore, unused_mark
 from engine.chat.templates import ChatTemplate
 from engine.chat.thoughts import without_thoughts
+from engine.chat.tools import are_told, fields_of, has_tools, mapped, texts_of, told_plainly
 from engine.checkpoints.metadata import Metadata
 from engine.errors import TemplateError
 from engine.protocol import ChatMessage
@@ -75,7 +78,7 @@ class ChatFormat:
         if not has_channels(tokenizer):
             return messages
         return [
-            ChatMessage(role=each.role, content=without_thoughts(each.content)) if each.role == "assistant" else each
+            msgspec.structs.replace(each, content=without_thoughts(each.content)) if each.role == "assistant" else each
             for each in messages
         ]
 
@@ -85,13 +88,11 @@ class ChatFormat:
         Special tokens written inside a message stay plain text. Raises TemplateError.
         """
         messages = self.kept(tokenizer, messages)
-        mark = unused_mark([*(message.content for message in messages), self._fixed_text()])
+        mark = unused_mark([*(text for message in messages for text in texts_of(message)), self._fixed_text()])
         markers = tokenizer.marker_texts
-        defused = [
-            ChatMessage(role=message.role, content=defuse(message.content, markers, mark)) for message in messages
-        ]
+        defused = [mapped(message, lambda text: defuse(text, markers, mark)) for message in messages]
         if isinstance(self.body, Family):
-            parts = _family_parts(self.body, tokenizer, defused)
+            parts = _family_parts(self.body, tokenizer, told_plainly(defused) if has_tools(defused) else defused)
         else:
             parts = tokenizer.split(_rendered(self.body, tokenizer, defused), parse_special=True)
         parts = restore(parts, mark)
@@ -159,8 +160,19 @@ def _family_parts(family: Family, tokenizer: Tokenizer, messages: Sequence[ChatM
 
 
 def _rendered(template: ChatTemplate, tokenizer: Tokenizer, messages: Sequence[ChatMessage]) -> str:
-    """The template's text; where it refuses or drops the system message, that goes into the user's first one."""
+    """The template's text; where it refuses tools or drops what they said, that is told in plain words."""
     special = tokenizer.vocabulary.special_texts
+    if has_tools(messages):
+        with contextlib.suppress(TemplateError):
+            text = _with_system(template, special, messages)
+            if are_told(messages, text):
+                return text
+        messages = told_plainly(messages)
+    return _with_system(template, special, messages)
+
+
+def _with_system(template: ChatTemplate, special: Mapping[str, str], messages: Sequence[ChatMessage]) -> str:
+    """The template's text; where it refuses or drops the system message, that goes into the user's first one."""
     system = [message.content.strip() for message in messages if message.role == "system"]
     try:
         text = _with_the_question(template, special, messages)
@@ -182,12 +194,12 @@ def _with_the_question(template: ChatTemplate, special: Mapping[str, str], messa
     question = next((message.content.strip() for message in reversed(messages) if message.role == "user"), "")
     text, failed = "", None
     try:
-        text = template.render([{"role": m.role, "content": m.content} for m in messages], special)
+        text = template.render([{"role": m.role, "content": m.content, **fields_of(m)} for m in messages], special)
         if question in text:
             return text
     except TemplateError as error:
         failed = error
-    parts = [{"role": m.role, "content": [{"type": "text", "text": m.content}]} for m in messages]
+    parts = [{"role": m.role, "content": [{"type": "text", "text": m.content}], **fields_of(m)} for m in messages]
     with contextlib.suppress(TemplateError):
         of_parts = template.render(parts, special)
         written_out = any(str(each["content"]) in of_parts for each in parts)

@@ -28,6 +28,7 @@ from engine.protocol.commands import (
     TextPrompt,
     Tokenize,
     TokenPrompt,
+    ToolCall,
     Tune,
     Unload,
 )
@@ -109,6 +110,7 @@ __all__ = [
     "TokenPrompt",
     "Tokenize",
     "Tokenized",
+    "ToolCall",
     "Tune",
     "Unload",
     "Unloaded",

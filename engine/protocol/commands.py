@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
 
 
-class ChatMessage(msgspec.Struct, frozen=True):
-    """One turn of a conversation, as the chat template sees it."""
+class ToolCall(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A tool that an answer calls. arguments: by name, or as the model wrote them where they are no JSON object."""
+
+    name: str
+    arguments: dict[str, Any] | str
+    id: str = ""
+
+
+class ChatMessage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One turn of a conversation, as the chat template sees it.
+
+    tool_calls: an assistant's; tool_call_id, name: of the call and the tool that a message of the role `tool` is of.
+    """
 
     role: Role
     content: str
+    tool_calls: list[ToolCall] = []
+    tool_call_id: str = ""
+    name: str = ""
 
 
 class ChatPrompt(msgspec.Struct, frozen=True, kw_only=True, tag="chat"):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from engine.protocol import ChatMessage, ChatPrompt, Generate, Prompt, Role, Sampling, TextPrompt, TokenPrompt
+from engine.protocol import ChatMessage, ChatPrompt, Generate, Prompt, Role, Sampling, TextPrompt, TokenPrompt, ToolCall
 
 MAX_STOPS = 16
 MAX_LOGPROBS = 20
@@ -20,7 +20,13 @@ Factor = Annotated[float, msgspec.Meta(ge=0.01, le=100)]
 """With a penalty outside of this, logits leave the range of numbers, and the model would be blamed."""
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
-_ROLES: dict[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+_ROLES: dict[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+}
 _R = TypeVar("_R", bound=msgspec.Struct)
 
 
@@ -45,7 +51,32 @@ class TextPart(msgspec.Struct):
     """A part of a message; text is the only kind that a language model reads."""
 
     type: str
-    text: str = ""
+    text: str | None = None
+
+
+class CalledFunction(msgspec.Struct):
+    """What a tool's call has: the function's name, and its arguments as a JSON text or as an object."""
+
+    name: str
+    arguments: str | dict[str, Any] | None = None
+
+
+class CalledTool(msgspec.Struct):
+    """A tool that an earlier answer called."""
+
+    function: CalledFunction
+    id: str | None = None
+
+    def command(self) -> ToolCall:
+        """The engine's own form; templates expect an object, which clients send as a text."""
+        arguments = self.function.arguments or {}
+        if isinstance(arguments, str):
+            try:
+                arguments = msgspec.json.decode(arguments, type=dict[str, Any])
+            except (msgspec.DecodeError, RecursionError):
+                # A model that was cut short, or erred, did write that.
+                pass
+        return ToolCall(name=self.function.name, arguments=arguments, id=self.id or "")
 
 
 class Message(msgspec.Struct):
@@ -53,6 +84,9 @@ class Message(msgspec.Struct):
 
     role: str
     content: str | list[TextPart] | None = None
+    tool_calls: list[CalledTool] | None = None
+    tool_call_id: str | None = None
+    name: str | None = None
 
 
 class ResponseFormat(msgspec.Struct):
@@ -166,6 +200,9 @@ class ChatRequest(_Request, kw_only=True):
         if not self.messages:
             raise RequestError(400, "There is no message to answer.", param="messages")
         messages = [_message(at, message) for at, message in enumerate(self.messages)]
+        if messages[-1].tool_calls:
+            param = f"messages[{len(messages) - 1}]"
+            raise RequestError(400, "After a call of tools, there has to be what the tools said.", param=param)
         begun = messages.pop().content if messages[-1].role == "assistant" else ""
         limit = self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
         prompt = ChatPrompt(messages=messages, answer_text=begun, whole=True)
@@ -232,13 +269,27 @@ def _message(at: int, message: Message) -> ChatMessage:
     role = _ROLES.get(message.role)
     if role is None:
         raise RequestError(400, f"This server knows no role {message.role}.", param=f"messages[{at}].role")
-    content = message.content or ""
+    where = f"messages[{at}].content"
+    content = message.content
     if isinstance(content, list):
-        for part in content:
-            if part.type not in ("text", "input_text"):
-                raise RequestError(400, f"This model reads text, no {part.type}.", param=f"messages[{at}].content")
-        content = "".join(part.text for part in content)
-    return ChatMessage(role=role, content=content)
+        content = "".join(_text(part, where) for part in content)
+    elif content is None:
+        # An answer may have been nothing but calls.
+        if role != "assistant":
+            raise RequestError(400, f"A message of the role {message.role} needs a content.", param=where)
+        content = ""
+    calls = [call.command() for call in message.tool_calls or []] if role == "assistant" else []
+    if role != "tool":
+        return ChatMessage(role=role, content=content, tool_calls=calls)
+    return ChatMessage(role=role, content=content, tool_call_id=message.tool_call_id or "", name=message.name or "")
+
+
+def _text(part: TextPart, where: str) -> str:
+    if part.type not in ("text", "input_text"):
+        raise RequestError(400, f"This model reads text, no {part.type}.", param=where)
+    if part.text is None:
+        raise RequestError(400, "A part of the type text needs a text.", param=where)
+    return part.text
 
 
 def _completion_prompt(prompt: Any) -> Prompt:

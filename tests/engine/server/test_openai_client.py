@@ -178,6 +178,20 @@ async def test_ten_clients_at_once_get_their_own_answers(client: openai.OpenAI, 
     assert await asyncio.gather(*map(together, questions)) == alone
 
 
+def test_what_a_tool_said_is_read(client: openai.OpenAI) -> None:
+    call: Any = {"id": "c1", "type": "function", "function": {"name": "capital_of", "arguments": '{"country": "Peru"}'}}
+    messages: Any = [
+        {"role": "user", "content": "What is the capital of Peru?"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "The capital is Lima."},
+    ]
+    n_read = [
+        client.chat.completions.create(model="any", messages=messages[:n], max_tokens=1).usage.prompt_tokens
+        for n in (1, 3)
+    ]
+    assert n_read[1] > n_read[0] + 20
+
+
 def test_errors_are_those_that_the_client_knows(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="no n") as refused:
         ask(client, "Hello", n=2)

@@ -7,11 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.protocol import ChatMessage, ChatPrompt, Generate, Prompt, Sampling, TextPrompt, TokenPrompt
+from engine.protocol import ChatMessage, ChatPrompt, Generate, Prompt, Sampling, TextPrompt, TokenPrompt, ToolCall
 from engine.server.requests import ChatRequest, CompletionRequest, RequestError, read_request
 
 DEFAULTS = Sampling(temperature=0.3, top_k=7)
 HELLO = [{"role": "user", "content": "hello"}]
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}
 
 
 def chat(**fields: Any) -> Generate:
@@ -69,6 +70,24 @@ def test_an_answer_that_has_begun_is_gone_on_with() -> None:
     begun = {"role": "assistant", "content": "Well, "}
     assert chat(messages=[*HELLO, begun]).prompt == ChatPrompt(
         messages=[ChatMessage("user", "hello")], answer_text="Well, ", whole=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "arguments"),
+    [('{"x": [1]}', {"x": [1]}), ({"x": 1}, {"x": 1}), ("", {}), ('{"x', '{"x'), ("[1]", "[1]")],
+)
+def test_tools_that_were_called_are_part_of_the_conversation(written: Any, arguments: Any) -> None:
+    call = {**CALL, "function": {"name": "f", "arguments": written}}
+    said = {"role": "tool", "tool_call_id": "c", "content": [{"type": "text", "text": "one"}]}
+    messages = [*HELLO, {"role": "assistant", "content": None, "tool_calls": [call]}, said]
+    assert chat(messages=messages).prompt == ChatPrompt(
+        messages=[
+            ChatMessage("user", "hello"),
+            ChatMessage("assistant", "", tool_calls=[ToolCall(name="f", arguments=arguments, id="c")]),
+            ChatMessage("tool", "one", tool_call_id="c"),
+        ],
+        whole=True,
     )
 
 
@@ -141,7 +160,14 @@ def test_a_stream_tells_the_counts_to_whom_wants_them(given: dict[str, Any], wan
         ({"stop": ["x"] * 17}, "stop"),
         ({"messages": []}, "messages"),
         ({"messages": "hello"}, "messages"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"role": "function", "name": "f", "content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"role": "user"}]}, "messages[0].content"),
+        ({"messages": [*HELLO, {"role": "user", "content": None}]}, "messages[1].content"),
+        ({"messages": [{"role": "system"}, *HELLO]}, "messages[0].content"),
+        ({"messages": [*HELLO, {"role": "tool", "tool_call_id": "c"}]}, "messages[1].content"),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content"),
+        ({"messages": [*HELLO, {"role": "assistant", "tool_calls": [CALL]}]}, "messages[1]"),
+        ({"messages": [*HELLO, {"role": "assistant", "tool_calls": [{"id": "c"}]}]}, "messages[1].tool_calls[0]"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content"),
     ],
 )
