@@ -33,8 +33,12 @@ class Architecture:
     """Attention and the feed-forward layer read the same; None: if there is no norm for the second."""
     parallel_in_file: bool = False
     """They read the same, but by norms of their own, if the file says so."""
+    attn_norm: str = "attn_norm"
+    """What the norm before attention is called in the file."""
     ffn_norm: str = "ffn_norm"
     """What the norm before the feed-forward layer is called in the file."""
+    second_attn_norm: bool = False
+    """Where the file has attn_norm_2, attention reads by that one, and the feed-forward layer by attn_norm."""
     output_norm: str = "output_norm"
     """What the last norm is called in the file."""
 
@@ -92,6 +96,8 @@ class Architecture:
     """The probabilities of the experts chosen are made to add up to one."""
     routing_in_file: bool = False
     """Both are as the file says; where it does not say gating, it is as here."""
+    choice_bias: str = "exp_probs_b.bias"
+    """What the tensor is called that is added to probabilities for the choice of experts alone."""
     gated_shared: bool = False
     """What all tokens go through beside the experts counts as much as a row of the router's says."""
     dense_beside_experts: bool = False

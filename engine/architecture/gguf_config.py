@@ -23,6 +23,9 @@ MIN_ROPE_THETA = 1.001
 LEAST_SCALE, MOST_SCALE = 1e-6, 1e6
 """What embeddings, queries, results of layers and logits may be scaled by: numbers whose products are finite."""
 
+LEAST_STRETCH, MOST_STRETCH = 1e-3, 1e6
+"""What positions may be divided by, and turned queries and keys multiplied by."""
+
 NORM_EPS = {"rms": "layer_norm_rms_epsilon", "layer": "layer_norm_epsilon"}
 
 
@@ -98,11 +101,7 @@ class _Scales:
 
         def scale(name: str, default: float) -> float:
             """0 says as little as a key that is missing."""
-            key = f"{architecture.name}.{name}"
-            value = meta.real(key, default, low=0.0, high=MOST_SCALE)
-            if 0.0 < value < LEAST_SCALE:
-                raise meta.error(f"{key} is {value}, it should be 0 or between {LEAST_SCALE:g} and {MOST_SCALE:g}.")
-            return value or default
+            return _zero_or(meta, f"{architecture.name}.{name}", default, LEAST_SCALE, MOST_SCALE) or default
 
         if architecture.scaled_embedding:
             return cls(embeddings=dim**0.5)
@@ -117,6 +116,14 @@ class _Scales:
             scale("embedding_scale", usual.embeddings), scale("attention.scale", 0.0),
             scale("residual_scale", usual.residuals), scale("logit_scale", usual.logits),
         )  # fmt: skip
+
+
+def _zero_or(meta: Metadata, key: str, default: float, least: float, most: float) -> float:
+    """A number within these limits, or 0; one that is hardly more than 0 would make others infinite."""
+    value = meta.real(key, default, low=0.0, high=most)
+    if 0.0 < value < least:
+        raise meta.error(f"{key} is {value}, it should be 0 or between {least:g} and {most:g}.")
+    return value
 
 
 def _without_guessing(tensors: Mapping[str, TensorInfo], layers: range) -> Mapping[str, TensorInfo]:
@@ -143,6 +150,8 @@ def _architecture(meta: Metadata, tensors: Mapping[str, TensorInfo]) -> Architec
         architecture = replace(architecture, parallel=not has(".ffn_norm.weight"))
     if architecture.parallel_in_file:
         architecture = replace(architecture, parallel=meta.flag(f"{name}.use_parallel_residual", True))
+    if architecture.second_attn_norm and has(".attn_norm_2.weight"):
+        architecture = replace(architecture, attn_norm="attn_norm_2", ffn_norm="attn_norm", parallel_in_file=True)
     sections = meta.get(f"{name}.rope.dimension_sections")
     if isinstance(sections, array) and any(sections):
         # Made for images, whose places have several numbers; all models for these turn halves.
@@ -172,9 +181,11 @@ def _rope_scaling(meta: Metadata, arch: str, max_seq_len: int) -> RopeScaling:
             f"{meta.path or 'The model'} stretches positions by {kind!r}, which this engine does not know.",
             "Choose another model.",
         )
-    factor = meta.real(f"{scaling}.factor", 0.0, low=0.0, high=1e6) or meta.real(
-        f"{arch}.rope.scale_linear", 0.0, low=0.0, high=1e6
+    factor, older = (
+        _zero_or(meta, key, 0.0, LEAST_STRETCH, MOST_STRETCH)
+        for key in (f"{scaling}.factor", f"{arch}.rope.scale_linear")
     )
+    factor = factor or older
     if kind == "none" or (kind == "linear" and factor in (0.0, 1.0)):
         kind, factor = "none", 1.0
     known: RopeScalingType = kind  # type: ignore[assignment]
@@ -182,7 +193,7 @@ def _rope_scaling(meta: Metadata, arch: str, max_seq_len: int) -> RopeScaling:
         type=known,
         factor=factor or 1.0,
         original_max_seq_len=meta.integer(f"{scaling}.original_context_length", max_seq_len, low=1, high=MAX_CONTEXT),
-        attn_factor=meta.real(f"{scaling}.attn_factor", 1.0, low=0.0, high=1e6),
+        attn_factor=_zero_or(meta, f"{scaling}.attn_factor", 1.0, LEAST_STRETCH, MOST_STRETCH) or 1.0,
         beta_fast=meta.real(f"{scaling}.yarn_beta_fast", 32.0, low=1e-3, high=1e6),
         beta_slow=meta.real(f"{scaling}.yarn_beta_slow", 1.0, low=1e-3, high=1e6),
         log_multiplier=meta.real(f"{scaling}.yarn_log_multiplier", 0.0, low=0.0, high=1e6),
@@ -210,7 +221,7 @@ def _per_layer_dim(meta: Metadata, arch: str) -> int:
 
 
 def _softcap(meta: Metadata, key: str, default: float | None) -> float:
-    return 0.0 if default is None else meta.real(key, default, low=0.0, high=1e6)
+    return 0.0 if default is None else _zero_or(meta, key, default, LEAST_SCALE, MOST_SCALE)
 
 
 def _hidden_dims(meta: Metadata, architecture: Architecture, n_layers: int, experts: Experts | None) -> tuple[int, ...]:

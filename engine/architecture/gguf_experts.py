@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from engine.architecture.architecture import Architecture, Gating
 from engine.architecture.config import Experts
+from engine.architecture.gguf_attention import sizes_of_layers
 from engine.checkpoints import Metadata, TensorInfo
 from engine.checkpoints.limits import MAX_EXPERTS, MAX_LAYERS, MAX_WIDTH
 from engine.errors import UnsupportedModelError
@@ -30,7 +31,7 @@ def experts_from_gguf(
     layers = _layers(meta, arch, n_layers)
     if not any(layers):
         return None
-    hidden_dim = _hidden_dim(meta, arch, tensors)
+    hidden_dim = _hidden_dim(meta, arch, layers, tensors)
     groups, groups_used = _groups(meta, arch, count, used)
     return Experts(
         layers=layers,
@@ -54,13 +55,22 @@ def _layers(meta: Metadata, arch: str, n_layers: int) -> tuple[bool, ...]:
     return tuple(i >= dense and (i + 1) % every == 0 for i in range(n_layers))
 
 
-def _hidden_dim(meta: Metadata, arch: str, tensors: Mapping[str, TensorInfo]) -> int:
+def _hidden_dim(meta: Metadata, arch: str, layers: Sequence[bool], tensors: Mapping[str, TensorInfo]) -> int:
     """The width of an expert; where the file does not say it, or says 0, the one that its tensors have.
 
-    That is the feed-forward width where any of them has it, else what most have: an odd one is not believed.
+    That is the feed-forward width where any of them has it, else what most have: an odd one is not believed. layers:
+    whether each has experts. A list of widths, one for each layer, has to have the same for all of these.
     """
-    width = meta.integer(f"{arch}.expert_feed_forward_length", 0, low=0, high=MAX_WIDTH)
-    if width:
+    key = f"{arch}.expert_feed_forward_length"
+    of_layers = sizes_of_layers(meta, key, len(layers), [0] * len(layers), low=0, high=MAX_WIDTH)
+    widths = {width for width, has_experts in zip(of_layers, layers, strict=True) if has_experts}
+    if len(widths) > 1:
+        raise UnsupportedModelError(
+            f"{meta.path or 'The model'} has experts of {min(widths)} to {max(widths)} rows ({key}); this engine wants "
+            "the same in all layers.",
+            "Choose another model.",
+        )
+    if width := widths.pop():
         return width
     down = (tensor for name, tensor in tensors.items() if name.endswith(".ffn_down_exps.weight"))
     found = Counter(tensor.shape[-1] for tensor in down if tensor.shape and tensor.shape[-1] <= MAX_WIDTH)

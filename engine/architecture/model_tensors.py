@@ -40,7 +40,10 @@ def biased_matrices(architecture: Architecture, tensors: Iterable[str]) -> froze
     """
     if architecture.unit_values:
         return frozenset()
-    found = {name.split(".")[-2] for name in tensors if name.startswith("blk.") and name.endswith(".bias")}
+    names = [name for name in tensors if name.startswith("blk.")]
+    found = {name.split(".")[-2] for name in names if name.endswith(".bias")}
+    if any(name.endswith(f".{architecture.choice_bias}") for name in names):
+        found.add("exp_probs_b")
     return frozenset(name for group in BIASED if found & set(group) for name in group)
 
 
@@ -69,7 +72,7 @@ def _attention(config: ModelConfig, attention: Attention) -> Shapes:
     dim, q_dim = config.dim, attention.q_dim
     architecture = config.architecture
     if architecture.pre_norms:
-        yield from _norm(config, "attn_norm")
+        yield from _norm(config, architecture.attn_norm)
     stores, parts = attention.shared_from is None, dict(zip(QKV, attention.widths, strict=False))
     if architecture.query_gates:
         parts["attn_q"] = 2 * q_dim
@@ -135,7 +138,7 @@ def _feed_forward(config: ModelConfig, hidden: int, experts: Experts | None) -> 
 def _experts(config: ModelConfig, experts: Experts) -> Shapes:
     yield from _matrix(config, "ffn_gate_inp", experts.count, config.dim)
     if "exp_probs_b" in config.biases:
-        yield "exp_probs_b.bias", (experts.count,)
+        yield config.architecture.choice_bias, (experts.count,)
     if experts.in_one:
         yield "ffn_gate_up_exps.weight", (experts.count, 2 * experts.hidden_dim, config.dim)
         yield "ffn_down_exps.weight", (experts.count, config.dim, experts.hidden_dim)

@@ -38,6 +38,9 @@ _EXPERTS = {
 _DELTA_NET = "linear_attn.in_proj_qkvz"
 """Of every key head its queries, its keys, and then its value heads' values and gates."""
 
+_FIRST_MATRIX = re.compile(r"(blk\.\d{1,4}\.)ssm_in\.weight")
+"""The same in the first GGUFs of Qwen3-Next."""
+
 _IN_TURN = ("gpt-oss",)
 """Architectures whose rows of gate and up alternate, and whose experts' matrices always lie with their inputs first."""
 
@@ -77,6 +80,17 @@ def taken_apart(foreign_name: str, tensors: Mapping[str, TensorInfo], metadata: 
     in_turn = metadata.text("general.architecture") in _IN_TURN
     halves = (rows[::2], rows[1::2]) if in_turn else (rows[: len(rows) // 2], rows[len(rows) // 2 :])
     return [rows_of_each(tensor, name, half, axis) for name, half in zip(names, halves, strict=True)]
+
+
+def delta_nets_taken_apart(tensors: Mapping[str, TensorInfo], metadata: Metadata) -> Mapping[str, TensorInfo]:
+    """A GGUF's tensors as later ones have them, where a Qwen3-Next is one of the first. Raises as taken_apart."""
+    if metadata.get("general.architecture") != "qwen3next":
+        return tensors
+    taken: dict[str, TensorInfo] = {}
+    for name, tensor in tensors.items():
+        found = _FIRST_MATRIX.fullmatch(name)
+        taken |= {part.name: part for part in (_delta_net(tensor, found[1], metadata) if found else [tensor])}
+    return taken
 
 
 def _has_inputs_first(tensor: TensorInfo, part: str, metadata: Metadata) -> bool:

@@ -19,6 +19,7 @@ from typing import overload
 from engine.checkpoints.checkpoint import Checkpoint, TensorInfo, without_leading_ones
 from engine.checkpoints.cursor import Cursor, open_cursor
 from engine.checkpoints.experts import stack_experts
+from engine.checkpoints.fused import delta_nets_taken_apart
 from engine.checkpoints.metadata import Metadata
 from engine.checkpoints.splits import part_paths
 from engine.checkpoints.tensor_types import TYPE_BY_ID, TensorType
@@ -196,7 +197,8 @@ def open_gguf(path: Path) -> Checkpoint:
     expected = metadata.optional_integer("split.tensors.count", low=0, high=2**31 - 1)
     if expected is not None and len(paths) > 1 and expected != len(tensors):
         raise metadata.error(f"split.tensors.count promises {expected} tensors, the parts have {len(tensors)}.")
-    return Checkpoint(path, f"GGUF v{parts[0].version}", metadata, stack_experts(tensors), tuple(paths))
+    today = stack_experts(delta_nets_taken_apart(tensors, metadata))
+    return Checkpoint(path, f"GGUF v{parts[0].version}", metadata, today, tuple(paths))
 
 
 def check_extent(path: Path) -> None:

@@ -100,7 +100,7 @@ def _layer(layer: _Reader, index: int) -> LayerWeights:
     config, architecture = layer.config, layer.config.architecture
     scale = layer.vector("layer_output_scale.weight")
     return LayerWeights(
-        attn_norm=layer.norm("attn_norm") if architecture.pre_norms else None,
+        attn_norm=layer.norm(architecture.attn_norm) if architecture.pre_norms else None,
         wqkv=layer.matrices("wqkv"),
         wo=layer.matrix("wo"),
         ffn_norm=layer.norm(architecture.ffn_norm) if architecture.ffn_is_normed else None,
@@ -128,7 +128,7 @@ def _experts(layer: _Reader) -> ExpertWeights:
         w_gate_up=layer.matrices("w_gate_up_exps"),
         w_down=layer.matrix("w_down_exps"),
         router_bias=layer.vector("ffn_gate_inp.bias"),
-        choice_bias=layer.vector("exp_probs_b.bias"),
+        choice_bias=layer.vector(layer.config.architecture.choice_bias),
         gate_up_bias=layer.vector("ffn_gate_exps.bias", "ffn_up_exps.bias"),
         down_bias=layer.vector("ffn_down_exps.bias"),
         scales=layer.vector("ffn_down_exps.scale"),

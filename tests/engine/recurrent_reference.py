@@ -27,10 +27,21 @@ def short_convolution(t, block, x):
     ].T
 
 
+def first_matrices(t, block, n_keys, dim):
+    """What makes queries, keys and values, and gates; in early files both of each key head are one below the other."""
+    if block + "ssm_in.weight" not in t:
+        return t[block + "attn_qkv.weight"], t[block + "attn_gate.weight"]
+    heads = t[block + "ssm_in.weight"].reshape(n_keys, -1, t[block + "ssm_in.weight"].shape[1])
+    ends = [dim, 2 * dim, (heads.shape[1] + 2 * dim) // 2]
+    *qkv, gates = (part.reshape(-1, heads.shape[2]) for part in np.split(heads, ends, axis=1))
+    return np.concatenate(qkv), gates
+
+
 def delta_net(t, block, x, get):
     """get: a key of the file, without the architecture's name."""
     n_keys, n_values, dim = get("ssm.group_count"), get("ssm.time_step_rank"), get("ssm.state_size")
-    mixed = silu(convolve(x @ t[block + "attn_qkv.weight"].T, t[block + "ssm_conv1d.weight"]))
+    qkv_rows, gate_rows = first_matrices(t, block, n_keys, dim)
+    mixed = silu(convolve(x @ qkv_rows.T, t[block + "ssm_conv1d.weight"]))
     parts = np.split(mixed, [n_keys * dim, 2 * n_keys * dim], axis=1)
     q, k, v = (part.reshape(len(x), -1, dim).astype(np.float64) for part in parts)
     eps = get("attention.layer_norm_rms_epsilon")
@@ -53,5 +64,5 @@ def delta_net(t, block, x, get):
         state += np.einsum("hk,hv->hkv", k[i], beta[i][:, None] * (v[i] - said))
         out[i] = np.einsum("hkv,hk->hv", state, q[i])
     out = out / np.sqrt((out * out).mean(-1, keepdims=True) + eps) * t[block + "ssm_norm.weight"]
-    gates = silu(x @ t[block + "attn_gate.weight"].T)
+    gates = silu(x @ gate_rows.T)
     return (out.reshape(len(x), -1) * gates).astype(np.float32) @ t[block + "ssm_out.weight"].T

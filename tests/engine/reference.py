@@ -7,7 +7,7 @@ from gguf import GGUFReader
 from gguf.quants import dequantize
 
 from tests.engine.recurrent_reference import delta_net, short_convolution
-from tests.engine.tiny_keys import CENTRED, UNGATED
+from tests.engine.tiny_keys import CENTRED, CHOICE_BIAS, UNGATED
 from tests.engine.tiny_recurrent import CONVOLUTIONS, DELTA_NETS
 
 NEIGHBOURS = {
@@ -26,6 +26,9 @@ NEIGHBOURS = {
     "deepseek",
     "command-r",
     "cohere2",
+    "bailingmoe",
+    "maincoder",
+    "xverse",
 }
 """Architectures that turn neighbouring pairs."""
 
@@ -61,13 +64,15 @@ class ReferenceModel:
         self.final_softcap = get("final_logit_softcapping", 0.0)
         self.window = get("attention.sliding_window", 0)
         windows_every = {"gemma2": 2, "gemma3": 6, "gpt-oss": 2, "olmo2": 4, "exaone4": 4, "cohere2": 4}
+        windows_every |= {"exaone-moe": 4, "mellum": 4}
         self.window_every = windows_every.get(arch, 1)
         norm_before_ffn = ("gpt-oss", "glm4moe", "seed_oss", *DELTA_NETS)
         self.ffn_norm = "post_attention_norm" if arch in norm_before_ffn else "ffn_norm"
         self.n_experts = get("expert_count", 0)
         self.n_experts_used = get("expert_used_count", 0)
-        in_file = arch in ("glm4moe", "bailingmoe2", "dots1")
-        self.gating = softmax if get("expert_gating_func", 2 if in_file or arch == "lfm2moe" else 1) == 1 else sigmoid
+        in_file = arch in ("glm4moe", "bailingmoe", "bailingmoe2", "dots1", "exaone-moe", "hy_v3")
+        in_doubt = sigmoid if (in_file and arch != "bailingmoe") or arch == "lfm2moe" else softmax
+        self.gating = {0: in_doubt, 1: softmax, 2: sigmoid}[get("expert_gating_func", 0)]
         self.shares_normed = (
             get("expert_weights_norm", False) if in_file else arch not in ("qwen2moe", "olmoe", "deepseek")
         )
@@ -86,7 +91,7 @@ class ReferenceModel:
         self.residual_scale = get("residual_scale", 1.4 / self.n_layers**0.5 if mini else 1.0)
         self.logit_divisor = get("logit_scale", self.dim / 256 if mini else 1.0) ** (-1 if self.centred else 1)
         self.parallel = arch == "gptneox" and get("use_parallel_residual", True)
-        self.gelu = self.gemma or arch in ("phi2", "starcoder2", "gptneox")
+        self.gelu = self.gemma or arch in ("phi2", "starcoder2", "gptneox", "falcon")
         self.log_multiplier = get("rope.scaling.yarn_log_multiplier", 0.0)
         self.turns = arch != "granite" or get("rope.scaling.finetuned", True)
         self.has_sections = get("rope.dimension_sections") is not None
@@ -98,6 +103,8 @@ class ReferenceModel:
         for layer in range(self.n_layers):
             block = f"blk.{layer}."
             y = both = self.pre_norm(x, block + "attn_norm.weight")
+            if block + "attn_norm_2.weight" in t:
+                y = self.pre_norm(x, block + "attn_norm_2.weight")
             if block + "shortconv.conv.weight" in t:
                 y = short_convolution(t, block, y)
             elif block + "ssm_conv1d.weight" in t:
@@ -138,16 +145,17 @@ class ReferenceModel:
     def attention(self, x, layer):
         t, n, block = self.tensors, len(x), f"blk.{layer}."
         q, k, v = self.qkv(x, block)
-        gates, late = 1.0, self.arch.startswith("hunyuan")
+        gates, late = 1.0, self.arch.startswith(("hunyuan", "maincoder"))
         if self.arch in DELTA_NETS:
             q, gates = np.split(q.reshape(n, self.n_heads, -1), 2, axis=-1)
         if not late:
             names = f"{block}attn_q_norm.weight", f"blk.{self.stored_by(layer)}.attn_k_norm.weight"
             q, k = (self.qk_norm(part, name) for part, name in zip((q, k), names, strict=True))
         windowed = self.window and (self.window_every == 1 or layer % self.window_every < self.window_every - 1)
-        angles, magnitude = self.angles(n, local=windowed and self.arch in ("gemma3", "gemma4", "olmo2"))
+        angles, magnitude = self.angles(n, local=windowed and self.arch in ("gemma3", "gemma4", "olmo2", "mellum"))
         turn = rotate_pairs if self.arch in NEIGHBOURS and not self.has_sections else rotate_halves
-        unturned = layer % 4 == 3 if self.arch == "smollm3" else self.arch in ("exaone4", "cohere2") and not windowed
+        everywhere = self.arch not in ("exaone4", "exaone-moe", "cohere2")
+        unturned = layer % 4 == 3 if self.arch == "smollm3" else not (everywhere or windowed)
         if self.turns and not (unturned and (self.window or self.arch == "smollm3")):
             q, k = (turn(part, angles, magnitude) for part in (q, k))
         if late:
@@ -203,7 +211,8 @@ class ReferenceModel:
         unit = clamped if self.arch == "gpt-oss" else lambda gate, up: silu(gate) * up
         logits = x @ self.tensors[block + "ffn_gate_inp.weight"].T + self.tensors.get(block + "ffn_gate_inp.bias", 0)
         probabilities = self.gating(logits)
-        scores = self.in_best_groups(probabilities + self.tensors.get(block + "exp_probs_b.bias", 0))
+        choice = self.tensors.get(block + CHOICE_BIAS.get(self.arch, "exp_probs_b.bias"), 0)
+        scores = self.in_best_groups(probabilities + choice)
         out = self.shared(x, block)
         for i, row in enumerate(x):
             chosen = np.argsort(-scores[i], kind="stable")[: self.n_experts_used]
@@ -243,7 +252,7 @@ class ReferenceModel:
         """Angle of each pair at each position, (n, rope_dim / 2), and what cosines and sines are multiplied by."""
         pairs = np.arange(0, self.rope_dim, 2) / self.rope_dim
         if local:
-            theta = self.theta if self.arch == "olmo2" else 10000.0
+            theta = self.theta if self.arch in ("olmo2", "mellum") else 10000.0
             return np.arange(n)[:, None] * theta**-pairs, 1.0
         frequencies = self.theta**-pairs
         lengths = "long" if self.long_context else "short"

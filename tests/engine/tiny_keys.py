@@ -36,6 +36,17 @@ GEMMA_4 = {
 }
 """Windows and heads of half the width in every other layer; layers without a window have no matrix of values."""
 
+QWEN_3_NEXT = {
+    **EXPERTS,
+    **DELTA_NET_KEYS,
+    "layers": 4,
+    "ssm.group_count": 2,
+    "rope.dimension_sections": None,
+    "expert_feed_forward_length": 48,
+    "expert_shared_feed_forward_length": 48,
+    "shared": 48,
+}
+
 MODELS = {
     "llama": {},
     "llama-untied": {"untied": True, "head_count_kv": 4},
@@ -231,6 +242,67 @@ MODELS = {
         "leading_dense_block_count": 1,
         "expert_weights_scale": 1.0,
     },
+    "exaone-moe": {
+        **EXPERTS,
+        **SCALED_SHARES,
+        "layers": 5,
+        "untied": True,
+        "attention.sliding_window": 16,
+        "expert_gating_func": 2,
+        "expert_feed_forward_length": 48,
+        "expert_shared_count": 1,
+        "expert_shared_feed_forward_length": 48,
+        "shared": 48,
+        "leading_dense_block_count": 1,
+        "biases": ("exp_probs_b",),
+    },
+    "hy_v3": {
+        **EXPERTS,
+        **SCALED_SHARES,
+        "expert_used_count": 3,
+        "layers": 3,
+        "ignored": 1,
+        "nextn_predict_layers": 1,
+        "expert_feed_forward_length": [48] * 4,
+        "expert_shared_feed_forward_length": 48,
+        "shared": 48,
+        "leading_dense_block_count": 1,
+        "biases": ("exp_probs_b",),
+    },
+    "bailingmoe": {
+        **EXPERTS,
+        "untied": True,
+        "expert_weights_norm": True,
+        "expert_feed_forward_length": 48,
+        "expert_shared_count": 2,
+        "shared": 96,
+    },
+    "minimax-m2": {
+        **EXPERTS,
+        "untied": True,
+        "head_dim": 32,
+        "rope.dimension_count": 16,
+        "expert_gating_func": 2,
+        "expert_feed_forward_length": 96,
+        "biases": ("exp_probs_b",),
+    },
+    "mellum": {
+        **EXPERTS,
+        "untied": True,
+        "layers": 5,
+        "attention.sliding_window": 16,
+        "expert_feed_forward_length": [48] * 5,
+        "rope.freq_base": 500_000.0,
+        "rope.scaling.type": "yarn",
+        "rope.scaling.factor": 8.0,
+        "rope.scaling.original_context_length": 64,
+    },
+    "maincoder": {"head_dim": 32},
+    "pangu-embedded": {"biases": (*QKV, "attn_output")},
+    "xverse": {"untied": True},
+    "orion": {"untied": True},
+    "falcon": {"head_count_kv": 1, "in_one": True, "ffn_norms": False},
+    "falcon-40b": {"in_one": True, "untied": True, "ffn_norms": False, "second_attn_norm": True},
     "hunyuan-moe": {**EXPERTS, "expert_feed_forward_length": 96, "expert_shared_feed_forward_length": 80, "shared": 80},
     "hunyuan-dense": {"head_dim": 32},
     "seed_oss": {"head_dim": 32, "untied": True, "biases": QKV},
@@ -280,16 +352,8 @@ MODELS = {
         "expert_shared_feed_forward_length": 80,
         "shared": 80,
     },
-    "qwen3next": {
-        **EXPERTS,
-        **DELTA_NET_KEYS,
-        "layers": 4,
-        "ssm.group_count": 2,
-        "rope.dimension_sections": None,
-        "expert_feed_forward_length": 48,
-        "expert_shared_feed_forward_length": 48,
-        "shared": 48,
-    },
+    "qwen3next": QWEN_3_NEXT,
+    "qwen3next-first": {**QWEN_3_NEXT, "first_matrix": True},
     "qwen35": {**DELTA_NET_KEYS, "layers": 5, "full_attention_interval": 2},
     "qwen35-grouped": {
         **DELTA_NET_KEYS,
@@ -314,6 +378,9 @@ ARCHITECTURES = {
     "mixtral": "llama",
     "mixtral-apart": "llama",
     "ernie4_5-moe": "ernie4_5-moe",
+    "exaone-moe": "exaone-moe",
+    "minimax-m2": "minimax-m2",
+    "pangu-embedded": "pangu-embedded",
     "hunyuan-moe": "hunyuan-moe",
     "hunyuan-dense": "hunyuan-dense",
     "command-r": "command-r",
@@ -329,6 +396,11 @@ NORMED = (
     "gemma3",
     "bailingmoe2",
     "dots1",
+    "exaone-moe",
+    "hy_v3",
+    "minimax-m2",
+    "mellum",
+    "maincoder",
     "olmoe",
     "olmo2",
     "exaone4",
@@ -339,13 +411,13 @@ NORMED = (
 )
 """Architectures with norms of queries and keys."""
 
-WIDE_NORMED = ("olmoe", "olmo2")
+WIDE_NORMED = ("olmoe", "olmo2", "minimax-m2")
 """Of those, the ones that norm all heads together."""
 
 WITHOUT_PRE_NORMS = ("olmo2", "exaone4")
 """Architectures that norm results alone."""
 
-BIASED_NORMS = ("stablelm", "phi2", "starcoder2", "nemotron", "gptneox")
+BIASED_NORMS = ("stablelm", "phi2", "starcoder2", "nemotron", "gptneox", "falcon", "orion")
 """Architectures whose norms take the mean away and add something afterwards."""
 
 CENTRED = ("command-r", "cohere2", *BIASED_NORMS)
@@ -354,8 +426,11 @@ CENTRED = ("command-r", "cohere2", *BIASED_NORMS)
 WITHOUT_FFN_NORMS = (*WITHOUT_PRE_NORMS, "command-r", "cohere2", "phi2")
 """Architectures that do not norm what feed-forward layers read, or once for these and attention."""
 
-UNGATED = ("arcee", "phi2", "starcoder2", "nemotron", "gptneox")
+UNGATED = ("arcee", "phi2", "starcoder2", "nemotron", "gptneox", "falcon")
 """Architectures whose feed-forward layers have no gate."""
 
 LEADING_ONES = ("exp_probs_b.bias", "ffn_gate_inp_shexp.weight")
 """Endings of the vectors that llama.cpp's converter writes as matrices of one row."""
+
+CHOICE_BIAS = {"hy_v3": "exp_probs_b"}
+"""Architectures that have another name for it."""

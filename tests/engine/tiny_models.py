@@ -15,6 +15,7 @@ from tests.engine.tiny_keys import (
     ARCHITECTURES,
     BIASED_NORMS,
     CENTRED,
+    CHOICE_BIAS,
     LEADING_ONES,
     MODELS,
     NORMED,
@@ -54,6 +55,8 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
     of_one_row = LEADING_ONES if options.pop("leading_ones", False) else ()
     ignored, qk_norms = options.pop("ignored", 0), options.pop("qk_norms", arch in NORMED)
     ffn_norms = options.pop("ffn_norms", arch not in WITHOUT_FFN_NORMS)
+    first_matrix = options.pop("first_matrix", False)
+    second_attn_norm = options.pop("second_attn_norm", False)
     pieces = json.loads(VOCABULARY.read_text("utf-8"))
     keys = {
         "block_count": layers + ignored,
@@ -97,7 +100,7 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
         kv_dim=(max(kv_heads) if isinstance(kv_heads, list) else kv_heads) * head_dim,
         head_dim=head_dim,
         hidden=hidden,
-        expert_hidden=options.get("expert_feed_forward_length", hidden),
+        expert_hidden=int(np.max(options.get("expert_feed_forward_length", hidden))),
         shared=shared,
         vocab=len(pieces),
         experts=options.get("expert_count", 0),
@@ -108,6 +111,8 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
         biases=biases,
         qk_norms=qk_norms,
         ffn_norms=ffn_norms,
+        first_matrix=first_matrix,
+        second_attn_norm=second_attn_norm,
         keys=keys,
         recurrent=recurrent_layers(keys, layers),
     )
@@ -154,7 +159,12 @@ def tensors(m):
             yield block + "nextn.hnorm.weight", (m.dim,), 0.2
         if m.arch not in WITHOUT_PRE_NORMS:
             yield from norm(m, block + "attn_norm")
-        yield from recurrent_tensors(m.arch, block, m.keys) if layer in m.recurrent else attention(m, block)
+        if m.second_attn_norm:
+            yield from norm(m, block + "attn_norm_2")
+        if layer in m.recurrent:
+            yield from recurrent_tensors(m.arch, block, m.keys, m.first_matrix)
+        else:
+            yield from attention(m, block)
         yield from feed_forward(m, block, m.experts if layer >= m.dense else 0)
 
 
@@ -190,7 +200,7 @@ def feed_forward(m, block, experts):
     if experts:
         yield from matrix(block, "ffn_gate_inp", (experts, m.dim), even, m.biases)
         if "exp_probs_b" in m.biases:
-            yield block + "exp_probs_b.bias", (experts,), 0.3
+            yield block + CHOICE_BIAS.get(m.arch, "exp_probs_b.bias"), (experts,), 0.3
         yield from gated(m, block, "_exps", m.expert_hidden, 4 * even if m.arch == "gpt-oss" else even, experts)
         if m.shared:
             yield from gated(m, block, "_shexp", m.shared, even)

@@ -28,8 +28,11 @@ def recurrent_layers(keys, n_layers):
     return {i for i in range(n_layers) if every and (i + 1) % every}
 
 
-def recurrent_tensors(arch, block, keys):
-    """(name, shape, standard deviation) of what such a layer has instead of attention, without its norm."""
+def recurrent_tensors(arch, block, keys, first_matrix=False):
+    """(name, shape, standard deviation) of what such a layer has instead of attention, without its norm.
+
+    first_matrix: its first two matrices are one, as in early files.
+    """
     dim = keys["embedding_length"]
     even = dim**-0.5
     if "shortconv.l_cache" in keys:
@@ -39,8 +42,11 @@ def recurrent_tensors(arch, block, keys):
         return
     heads, values = keys["ssm.time_step_rank"], keys["ssm.inner_size"]
     channels = 2 * keys["ssm.group_count"] * keys["ssm.state_size"] + values
-    yield block + "attn_qkv.weight", (channels, dim), 1.5 * even
-    yield block + "attn_gate.weight", (values, dim), 1.5 * even
+    if first_matrix:
+        yield block + "ssm_in.weight", (channels + values, dim), 1.5 * even
+    else:
+        yield block + "attn_qkv.weight", (channels, dim), 1.5 * even
+        yield block + "attn_gate.weight", (values, dim), 1.5 * even
     if arch == "qwen3next":
         yield block + "ssm_ba.weight", (2 * heads, dim), even
     else:

@@ -265,6 +265,7 @@ def test_keys_that_a_layer_of_gemma_4_does_not_use_are_left(tmp_path: Path) -> N
         ({"expert_group_used_count": 1}, "6 experts a token cannot be chosen from 1 groups of 4"),
         ({"expert_weights_scale": float("nan")}, "expert_weights_scale is nan"),
         ({"expert_weights_scale": -1.0}, "expert_weights_scale is -1"),
+        ({"expert_feed_forward_length": array("i", [48])}, "expert_feed_forward_length has 1 elements"),
         ({"expert_weights_norm": 1}, "expert_weights_norm should be true or false"),
         ({"expert_gating_func": 7}, r"weighs experts in a way .*expert_gating_func is 7"),
         ({"expert_gating_func": "softly"}, "expert_gating_func should be an integer"),
@@ -310,6 +311,23 @@ def test_numbers_of_other_models_that_do_not_fit(
         if value is not None:
             checkpoint.metadata[f"{name}.{key}"] = value
     with pytest.raises(ModelFileError, match=match):
+        config_from_gguf(checkpoint.metadata, checkpoint.tensors)
+
+
+@pytest.mark.parametrize("key", ["rope.scaling.factor", "rope.scale_linear", "rope.scaling.attn_factor"])
+@pytest.mark.parametrize("factor", [5e-324, 1e-20, 9e-4])
+def test_positions_are_not_stretched_beyond_all_numbers(tmp_path: Path, write_model, key: str, factor: float) -> None:
+    checkpoint = open_checkpoint(write_model(tmp_path / "tiny.gguf"))
+    checkpoint.metadata[f"llama.{key}"] = factor
+    with pytest.raises(ModelFileError, match=rf"{key} is {factor}, it should be 0 or between 0.001 and 1e\+06"):
+        config_from_gguf(checkpoint.metadata, checkpoint.tensors)
+
+
+@pytest.mark.parametrize("key", ["attn_logit_softcapping", "final_logit_softcapping"])
+def test_a_cap_that_leaves_nothing(tmp_path: Path, key: str) -> None:
+    checkpoint = open_checkpoint(tiny_models.write_tiny(tmp_path / "tiny.gguf", "gemma2"))
+    checkpoint.metadata[f"gemma2.{key}"] = 1e-39
+    with pytest.raises(ModelFileError, match=rf"{key} is 1e-39, it should be 0 or between 1e-06 and 1e\+06"):
         config_from_gguf(checkpoint.metadata, checkpoint.tensors)
 
 
