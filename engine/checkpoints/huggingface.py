@@ -10,6 +10,7 @@ from pathlib import Path
 from engine.checkpoints.checkpoint import Checkpoint, TensorInfo
 from engine.checkpoints.delta_net_order import as_delta_net
 from engine.checkpoints.derived import as_floats, constant_vector, rotary_order
+from engine.checkpoints.eight_bits import with_scales
 from engine.checkpoints.experts import stack_experts
 from engine.checkpoints.fused import taken_apart
 from engine.checkpoints.huggingface_config import DELTA_NETS, HuggingFaceConfig
@@ -49,7 +50,10 @@ def open_hugging_face(folder: Path) -> Checkpoint:
     check_options(config)
     kind, weight_files = find_weights(folder)
     keys = Metadata(config.metadata(), config_path)
-    tensors = _translated(read_weights(weight_files), config, keys)
+    weights = read_weights(weight_files)
+    if config.eight_bits is not None:
+        weights = with_scales(weights, config.eight_bits)
+    tensors = _translated(weights, config, keys)
     if "token_embd.weight" not in tensors or len(tensors["token_embd.weight"].shape) != 2:
         raise ModelFileError(f"{folder}: the embedding model.embed_tokens.weight is missing.", "Fetch all files again.")
     for name, divisors in config.rope_divisors().items():

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.architecture.architectures import ARCHITECTURES
+from engine.checkpoints.eight_bits import eight_bit_block
 from engine.checkpoints.huggingface_classes import CLASSES, architecture_of
 from engine.checkpoints.huggingface_experts import expert_keys
 from engine.checkpoints.huggingface_gemma4 import gemma4_keys, proportional_divisors, wide_head_dim
@@ -98,7 +99,9 @@ class HuggingFaceConfig:
             raise UnsupportedModelError(
                 f"{path}: the architecture {name!r} is not known here.", f"These are: {', '.join(CLASSES)}."
             )
-        if "quantization_config" in self.values and not self._is_mxfp4():
+        how = self.values.get("quantization_config", {})
+        self.eight_bits = eight_bit_block(how, self.values) if isinstance(how, dict) else None
+        if "quantization_config" in self.values and not self._is_mxfp4() and self.eight_bits is None:
             raise UnsupportedModelError(
                 f"{path}: the weights are quantised for a GPU.", "Choose the original weights of the model, or a GGUF."
             )

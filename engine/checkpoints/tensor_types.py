@@ -78,4 +78,5 @@ _TABLE = (
 )
 
 TYPE_BY_ID: dict[int, TensorType] = {t.id: t for t in _TABLE}
-TYPE_BY_NAME: dict[str, TensorType] = {t.name: t for t in _TABLE}
+TYPE_BY_NAME: dict[str, TensorType] = {t.name: t for t in (*_TABLE, TensorType(-1, "F8_E4M3", 1, 1))}
+"""Those, and what only safetensors files have."""

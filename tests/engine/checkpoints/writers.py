@@ -342,9 +342,14 @@ def write_safetensors(path: Path, tensors: Tensors) -> Path:
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     at = 0
     for name, tensor in tensors.items():
-        kind = {"float16": "F16", "float32": "F32", "uint16": "BF16", "float64": "F64", "uint8": "U8"}[
-            str(tensor.dtype)
-        ]
+        kind = {
+            "float16": "F16",
+            "float32": "F32",
+            "uint16": "BF16",
+            "float64": "F64",
+            "uint8": "U8",
+            "int8": "F8_E4M3",
+        }[str(tensor.dtype)]
         header[name] = {"dtype": kind, "shape": list(tensor.shape), "data_offsets": [at, at + tensor.nbytes]}
         at += tensor.nbytes
     raw = json.dumps(header).encode()
