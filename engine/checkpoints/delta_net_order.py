@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from engine.checkpoints.checkpoint import TensorInfo
 from engine.checkpoints.derived import derived, float_bytes, read_floats
+from engine.checkpoints.head_order import columns_of_heads, rows_of_heads
 from engine.checkpoints.limits import MAX_WIDTH
 from engine.checkpoints.metadata import Metadata
 from engine.checkpoints.tensor_types import TYPE_BY_NAME
@@ -48,7 +49,9 @@ def as_delta_net(tensor: TensorInfo, metadata: Metadata) -> TensorInfo:
             "Choose the model as GGUF; merge an adapter first.",
         )
     order = [group * (n_values // n_keys) + i for i in range(n_values // n_keys) for group in range(n_keys)]
-    return _rows(tensor, begin, width, order) if part in _BY_ROWS else _columns(tensor, order)
+    if part in _BY_ROWS:
+        return rows_of_heads(tensor, begin, width, order)
+    return columns_of_heads(tensor, len(order), order)
 
 
 def _negative_exponential(tensor: TensorInfo) -> TensorInfo:
@@ -60,37 +63,3 @@ def _negative_exponential(tensor: TensorInfo) -> TensorInfo:
         return float_bytes(-np.exp(read_floats(tensor, first, count)), kind)
 
     return derived(tensor, make_rows, shape=tensor.shape, kind=kind)
-
-
-def _rows(tensor: TensorInfo, begin: int, width: int, order: list[int]) -> TensorInfo:
-    """Heads of `width` rows, from row `begin` on, in this order."""
-
-    def make_rows(first: int, count: int) -> NDArray[np.uint8]:
-        import numpy as np
-
-        from engine.checkpoints.rows import read_rows
-
-        pieces, row = [], first
-        while row < first + count:
-            head, inside = divmod(row - begin, width)
-            n = min(first + count, begin if row < begin else row + width - inside) - row
-            source = row if row < begin else begin + order[head] * width + inside
-            pieces.append(np.asarray(read_rows(tensor, source, n)))
-            row += n
-        return np.concatenate(pieces)
-
-    return derived(tensor, make_rows, shape=tensor.shape, kind=tensor.type)
-
-
-def _columns(tensor: TensorInfo, order: list[int]) -> TensorInfo:
-    """Heads, each some columns of plain numbers, in this order."""
-
-    def make_rows(first: int, count: int) -> NDArray[np.uint8]:
-        import numpy as np
-
-        from engine.checkpoints.rows import read_rows
-
-        rows = np.asarray(read_rows(tensor, first, count))
-        return np.ascontiguousarray(rows.reshape(len(rows), len(order), -1)[:, order]).reshape(rows.shape)
-
-    return derived(tensor, make_rows, shape=tensor.shape, kind=tensor.type)

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from engine.checkpoints.attention_groups import groups_apart
 from engine.checkpoints.checkpoint import Checkpoint, TensorInfo
 from engine.checkpoints.delta_net_order import as_delta_net
 from engine.checkpoints.derived import as_floats, constant_vector, rotary_order
 from engine.checkpoints.eight_bits import with_scales
 from engine.checkpoints.experts import stack_experts
 from engine.checkpoints.fused import taken_apart
+from engine.checkpoints.head_norms import join_head_norms
 from engine.checkpoints.huggingface_config import DELTA_NETS, HuggingFaceConfig
 from engine.checkpoints.huggingface_options import check_options
 from engine.checkpoints.limits import MAX_WIDTH
@@ -36,7 +38,7 @@ _KINDS = (
 _TURNED = {2: (".attn_q.weight", ".attn_k.weight"), 1: (".attn_q.bias", ".attn_k.bias")}
 """By their dimensions, the tensors whose rows lie in another order than GGUF's."""
 
-_TURNING = ("llama", "mistral3", "smollm3", "granite", "granitemoe", "arcee", "minicpm", "deepseek")
+_TURNING = ("llama", "mistral3", "smollm3", "granite", "granitemoe", "arcee", "minicpm", "deepseek", "internlm2")
 """The architectures of which that is true. Source: llama.cpp's converter, whose classes for these permute both."""
 
 _SHIFTED_NORMS = ("gemma", "gemma2", "gemma3", "nemotron", *DELTA_NETS)
@@ -126,6 +128,8 @@ def _translated(foreign: Mapping[str, TensorInfo], config: HuggingFaceConfig, ke
         if is_no_weight(foreign_name) or layer_of(foreign_name) in config.guessing_layers:
             continue
         parts = taken_apart(foreign_name, foreign, keys)
+        if parts is None and (heads := groups_apart(foreign_name, tensor, keys)) is not None:
+            parts = [as_gguf(part, keys) for part in heads]
         if parts is not None:
             tensors |= {part.name: part for part in parts}
             continue
@@ -137,7 +141,7 @@ def _translated(foreign: Mapping[str, TensorInfo], config: HuggingFaceConfig, ke
             )
         if name != "output.weight" or not config.tied:
             tensors[name] = as_gguf(replace(tensor, name=name), keys)
-    return stack_experts(tensors)
+    return stack_experts(join_head_norms(tensors))
 
 
 def as_gguf(tensor: TensorInfo, metadata: Metadata) -> TensorInfo:

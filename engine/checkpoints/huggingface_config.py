@@ -16,6 +16,7 @@ from engine.checkpoints.eight_bits import eight_bit_block
 from engine.checkpoints.huggingface_classes import CLASSES, architecture_of
 from engine.checkpoints.huggingface_experts import expert_keys
 from engine.checkpoints.huggingface_gemma4 import gemma4_keys, proportional_divisors, wide_head_dim
+from engine.checkpoints.huggingface_other_names import with_usual_names
 from engine.checkpoints.limits import MAX_CONTEXT, MAX_LAYERS, MAX_WIDTH
 from engine.checkpoints.llama import llama_3_divisors
 from engine.checkpoints.metadata import Metadata
@@ -62,14 +63,17 @@ DELTA_NET_SIZES = (
 )  # fmt: skip
 """What a configuration has behind `linear_`, and what transformers has where it has nothing."""
 
-_WINDOWED = ("llama", "gemma2", "gemma3", "phi3", "gpt-oss", "gemma4", "olmo2", "exaone4", "cohere2", "starcoder2")
+_WINDOWED = (
+    "llama", "gemma2", "gemma3", "phi3", "gpt-oss", "gemma4", "olmo2", "exaone4", "exaone-moe", "cohere2", "starcoder2",
+    "mellum",
+)  # fmt: skip
 """Architectures whose window counts; Qwen's configurations name one that is not used."""
 
 DELTA_NETS = ("qwen35", "qwen35moe", "qwen3next")
 """Architectures most of whose layers are delta nets."""
 
 _TURNED_SHARES = {
-    **dict.fromkeys((*DELTA_NETS, "gemma4", "stablelm"), 0.25),
+    **dict.fromkeys((*DELTA_NETS, "gemma4", "stablelm", "gptneox"), 0.25),
     **dict.fromkeys(("glm4moe", "bailingmoe2", "phi2", "nemotron"), 0.5),
 }
 """The part of a head that is turned, if the configuration does not say."""
@@ -94,6 +98,7 @@ class HuggingFaceConfig:
             values = {**text, **values} | {key: text[key] for key in text if key not in _OF_THE_WHOLE}
         name, architecture = architecture_of(values)
         given = {key: value for key, value in values.items() if value is not None}
+        given = with_usual_names(given, architecture or "")
         self.values = Metadata({**_DEFAULTS.get(architecture or "", {}), **given}, path)
         if architecture is None:
             raise UnsupportedModelError(
@@ -114,13 +119,16 @@ class HuggingFaceConfig:
         self.n_heads = self.values.integer("num_attention_heads", low=1, high=self.dim)
         self.n_kv_heads = self.values.integer("num_key_value_heads", self.n_heads, low=1, high=self.n_heads)
         self.head_dim = self.values.integer("head_dim", self.dim // self.n_heads, low=1, high=MAX_WIDTH)
-        tied = self.values.flag("tie_embedding", self.architecture.startswith(("gemma", "lfm2", "starcoder2")))
+        tied = self.values.flag(
+            "tie_embedding", self.architecture.startswith(("gemma", "lfm2", "starcoder2", "falcon"))
+        )
         self.tied = self.values.flag("tie_word_embeddings", tied)
         self.rope = self._rope_parameters()
         turned = _TURNED_SHARES.get(self.architecture, 1.0)
         source = self.rope if "partial_rotary_factor" in self.rope else self.values
         self.turned_share = source.real("partial_rotary_factor", turned, low=0.0, high=1.0)
-        self.rope_dim = int(self.head_dim * self.turned_share)
+        rope_dim = int(self.head_dim * self.turned_share)
+        self.rope_dim = self.values.integer("rotary_dim", rope_dim, low=0, high=self.head_dim)
         self.rope_theta = self._rope_theta()
 
     def metadata(self) -> dict[str, object]:
@@ -265,7 +273,11 @@ class HuggingFaceConfig:
         for name, key in _OPTIONAL_REALS.items():
             if name in self.values:
                 keys[f"{self.architecture}.{key}"] = self.values.real(name, low=0.0, high=1e12)
-        if "sliding_window" in self.values and self.architecture in _WINDOWED:
+        if ARCHITECTURES[self.architecture].parallel_in_file and "use_parallel_residual" in self.values:
+            key = f"{self.architecture}.use_parallel_residual"
+            keys[key] = self.values.flag("use_parallel_residual", True)
+        used = self.architecture in _WINDOWED and self.values.flag("use_sliding_window", True)
+        if "sliding_window" in self.values and used:
             window = self.values.integer("sliding_window", low=0, high=MAX_CONTEXT)
             keys[f"{self.architecture}.attention.sliding_window"] = window
             if windowed := self._windowed_layers():

@@ -38,6 +38,7 @@ def check_options(config: HuggingFaceConfig) -> None:
         _check_query_scale,
         _check_windows,
         _check_turning,
+        _check_falcon,
     ):
         check(config)
 
@@ -135,3 +136,14 @@ def _check_turning(config: HuggingFaceConfig) -> None:
             "here.",
             "Choose another model.",
         )
+
+
+def _check_falcon(config: HuggingFaceConfig) -> None:
+    """Falcon RW's positions, and layers whose halves follow one another."""
+    usual = (("alibi", False), ("parallel_attn", True))
+    for option, own in usual if config.architecture == "falcon" else ():
+        if config.values.flag(option, own) != own:
+            raise UnsupportedModelError(
+                f"{config.path}: {option} is {str(not own).lower()}, which is not run here in a falcon model.",
+                "Choose another model.",
+            )

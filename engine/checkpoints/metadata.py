@@ -52,7 +52,7 @@ class Metadata(dict[str, object]):
         return self.integer(key, low=low, high=high) if key in self else None
 
     def real(self, key: str, default: float | None = None, *, low: float, high: float) -> float:
-        """A finite number within low..high; required without a default."""
+        """A finite number within low..high, 0 without a sign, since kernels read it; required without a default."""
         value = self.get(key, default)
         if value is None:
             raise self._missing(key)
@@ -60,7 +60,7 @@ class Metadata(dict[str, object]):
             raise self.error(f"{key} should be a number, it is {_describe(value)}.")
         if not (math.isfinite(value) and low <= value <= high):
             raise self.error(f"{key} is {value}, it should be between {low:g} and {high:g}.")
-        return float(value)
+        return float(value) + 0.0
 
     def flag(self, key: str, default: bool) -> bool:
         """A truth value."""

@@ -31,6 +31,15 @@ _HUGGING_FACE_OUTSIDE = {
     "word_embeddings.weight": "token_embd.weight",
     "lm_head.weight": "output.weight",
     "lm_head.bias": "output.bias",
+    "embed_in.weight": "token_embd.weight",
+    "embed_out.weight": "output.weight",
+    "final_layer_norm.weight": "output_norm.weight",
+    "final_layer_norm.bias": "output_norm.bias",
+    "tok_embeddings.weight": "token_embd.weight",
+    "output.weight": "output.weight",
+    "wte.weight": "token_embd.weight",
+    "ln_f.weight": "output_norm.weight",
+    "ln_f.bias": "output_norm.bias",
     "embed_tokens_per_layer.weight": "per_layer_token_embd.weight",
     "per_layer_model_projection.weight": "per_layer_model_proj.weight",
     "per_layer_projection_norm.weight": "per_layer_proj_norm.weight",
@@ -129,6 +138,40 @@ _BAILING = {
     "attention.key_layernorm": "attn_k_norm",
 }
 
+_GPT_NEOX = {
+    "attention.query_key_value": "attn_qkv",
+    "attention.dense": "attn_output",
+    "mlp.dense_h_to_4h": "ffn_up",
+    "mlp.dense_4h_to_h": "ffn_down",
+}
+_FALCON = {
+    "self_attention.query_key_value": "attn_qkv",
+    "self_attention.dense": "attn_output",
+    "mlp.dense_h_to_4h": "ffn_up",
+    "mlp.dense_4h_to_h": "ffn_down",
+    "ln_mlp": "attn_norm",
+    "ln_attn": "attn_norm_2",
+}
+_INTERNLM2 = {
+    "attention.wo": "attn_output",
+    "attention_norm": "attn_norm",
+    "ffn_norm": "ffn_norm",
+    "feed_forward.w1": "ffn_gate",
+    "feed_forward.w2": "ffn_down",
+    "feed_forward.w3": "ffn_up",
+}
+_EXAONE = {
+    "ln_1": "attn_norm",
+    "ln_2": "ffn_norm",
+    "attn.attention.q_proj": "attn_q",
+    "attn.attention.k_proj": "attn_k",
+    "attn.attention.v_proj": "attn_v",
+    "attn.attention.out_proj": "attn_output",
+    "mlp.c_fc_0": "ffn_gate",
+    "mlp.c_fc_1": "ffn_up",
+    "mlp.c_proj": "ffn_down",
+}
+
 _VECTORS = {
     "linear_attn.A_log": "ssm_a",
     "linear_attn.dt_bias": "ssm_dt.bias",
@@ -137,6 +180,9 @@ _VECTORS = {
     "mlp.gate.e_score_correction_bias": "exp_probs_b.bias",
     "mlp.moe_statics.e_score_correction_bias": "exp_probs_b.bias",
     "feed_forward.expert_bias": "exp_probs_b.bias",
+    "mlp.e_score_correction_bias": "exp_probs_b.bias",
+    "block_sparse_moe.e_score_correction_bias": "exp_probs_b.bias",
+    "mlp.expert_bias": "exp_probs_b",
     "layer_scalar": "layer_output_scale.weight",
     "router.scale": "ffn_gate_inp.scale",
     "router.per_expert_scale": "ffn_down_exps.scale",
@@ -150,6 +196,11 @@ _OTHERWISE = {
     "qwen35moe": _QWEN35,
     "qwen3next": _QWEN3_NEXT,
     "bailingmoe2": _BAILING,
+    "gptneox": _GPT_NEOX,
+    "falcon": _FALCON,
+    "internlm2": _INTERNLM2,
+    "exaone": _EXAONE,
+    "hy_v3": {"mlp.router.gate": "ffn_gate_inp"},
     "gemma2": _GEMMA,
     "gemma3": _GEMMA,
     "gemma4": _GEMMA4,
@@ -174,16 +225,19 @@ _EXPERT_PARTS = {
     "up_proj": "ffn_up",
 }
 
+_HEAD_NORM = re.compile(r"self_attn\.([qk])_layernorm\.norms\.(\d{1,4})")
+"""The norm of one head of several."""
+
 _NOT_WEIGHTS = re.compile(
-    r"rope\.freqs$|rotary_emb\.inv_freq$|\.masked_bias$|attn\.bias$|^(?:model\.)?mtp[._]"
+    r"rope\.freqs$|rotary_emb\.inv_freq$|rotary\.inv_freq$|\.masked_bias$|(?<!ln_)att(?:entio)?n\.bias$|^(?:model\.)?mtp[._]"
     r"|^(?:model\.)?(?:visual|(?:vision|audio)_(?:tower|embedder)|embed_(?:vision|audio)|multi_modal_projector)\."
 )
 
-_PREFIXES = re.compile(r"^(?:(?:language_)?model\.)*")
+_PREFIXES = re.compile(r"^(?:(?:(?:language_)?model|gpt_neox|transformer)\.)*")
 
-_VECTOR = re.compile(rf"layers\.(\d{{1,4}})\.({'|'.join(map(re.escape, _VECTORS))})")
-_ANY_LAYER = re.compile(r"layers\.(\d{1,4})\.")
-_LAYER = re.compile(r"layers\.(\d{1,4})\.(.+)\.(weight|bias)")
+_VECTOR = re.compile(rf"(?:layers|h)\.(\d{{1,4}})\.({'|'.join(map(re.escape, _VECTORS))})")
+_ANY_LAYER = re.compile(r"(?:layers|h)\.(\d{1,4})\.")
+_LAYER = re.compile(r"(?:layers|h)\.(\d{1,4})\.(.+)\.(weight|bias)")
 
 
 def from_meta(name: str) -> str | None:
@@ -230,7 +284,9 @@ def _translated(name: str, outside: Mapping[str, str], layer: Mapping[str, str])
 
 
 def _expert_part(part: str) -> str | None:
-    """One of several feed-forward layers, of which each token goes through some."""
+    """One of several feed-forward layers, of which each token goes through some; or one of several heads' norms."""
+    if head := _HEAD_NORM.fullmatch(part):
+        return f"attn_{head[1]}_norm.{int(head[2])}"
     found = _EXPERT.fullmatch(part)
     name = _EXPERT_PARTS.get(found[2]) if found else None
     return f"{name}.{int(found[1])}" if found and name else None

@@ -31,6 +31,8 @@ def sentencepiece_metadata(path: Path, n_vocab: int, added: Mapping[int, AddedTo
         types.append(token.type if token else TokenType.UNUSED)
     for id_, token in added.items():
         if id_ < n_vocab and token.special:
+            # Some models put what begins a turn into the place of a piece that nobody needs.
+            tokens[id_] = token.text
             types[id_] = types[id_] if types[id_] == TokenType.UNKNOWN else TokenType.CONTROL
     keys: dict[str, object] = {
         PREFIX + "model": "llama",

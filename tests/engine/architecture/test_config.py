@@ -34,6 +34,11 @@ def test_a_sound_model(tmp_path: Path, write_model) -> None:
     assert config.query_scale == 8**-0.5
 
 
+def test_a_negative_zero_has_no_sign(tmp_path: Path, write_model) -> None:
+    key = "llama.attention.layer_norm_rms_epsilon"
+    assert str(config_of(write_model(tmp_path / "tiny.gguf", set_keys={key: -0.0})).norm_eps) == "0.0"
+
+
 def test_an_output_matrix_and_divisors(tmp_path: Path, write_model) -> None:
     more = {"output.weight": np.zeros((705, 32), np.float32), "rope_freqs.weight": np.ones(4, np.float32)}
     assert not config_of(write_model(tmp_path / "tiny.gguf", set_tensors=more)).tied

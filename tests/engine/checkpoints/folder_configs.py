@@ -308,5 +308,77 @@ MODELS = {
     "starcoder2": ("Starcoder2ForCausalLM", {"norm_epsilon": 1e-5, "hidden_act": "gelu_pytorch_tanh"}),
     "nemotron": ("NemotronForCausalLM", {"norm_eps": 1e-5, "hidden_act": "relu2", "head_dim": 16}),
     "glm4": ("Glm4ForCausalLM", {"partial_rotary_factor": 0.5, "attention_bias": True, "head_dim": 16}),
+    "gptneox": ("GPTNeoXForCausalLM", {"rotary_pct": 0.25, "hidden_act": "gelu"}),
+    "gptneox-in-turn": ("GPTNeoXForCausalLM", {"rotary_pct": 0.25, "use_parallel_residual": False}),
+    "stablelm-parallel": (
+        "StableLmForCausalLM",
+        {"use_parallel_residual": True, "qk_layernorm": True, "rope_parameters": {"partial_rotary_factor": 0.25}},
+    ),
+    "internlm2": ("InternLM2ForCausalLM", {"bias": False, "rope_scaling": {"type": "dynamic", "factor": 2.0}}),
+    "exaone": ("ExaoneForCausalLM", {"num_layers": 2, "activation_function": "silu"}),
+    "falcon": (
+        "RWForCausalLM",
+        {"n_head": 4, "n_layer": 2, "multi_query": True, "alibi": False, "ffn_hidden_size": 96, "bias": False},
+    ),
+    "falcon-40b": (
+        "FalconForCausalLM",
+        {
+            "num_attention_heads": 4,
+            "num_hidden_layers": 2,
+            "num_kv_heads": 2,
+            "ffn_hidden_size": 96,
+            "new_decoder_architecture": True,
+        },
+    ),
+    "exaone-moe": (
+        "ExaoneMoEForCausalLM",
+        {
+            **DEEPSEEK,
+            "num_experts": 8,
+            "num_shared_experts": 1,
+            "first_k_dense_replace": 1,
+            "sliding_window": 16,
+            "sliding_window_pattern": "LLLG",
+            "layer_types": window_types(True, True, True, False, True),
+        },
+    ),
+    "hy_v3": (
+        "HYV3ForCausalLM",
+        {
+            **EXPERTS,
+            "num_experts_per_tok": 3,
+            "num_shared_experts": 1,
+            "first_k_dense_replace": 1,
+            "route_norm": True,
+            "router_scaling_factor": 2.5,
+            "num_nextn_predict_layers": 1,
+        },
+    ),
+    "minimax-m2": (
+        "MiniMaxM2ForCausalLM",
+        {**MIXTRAL, "head_dim": 32, "rotary_dim": 16, "scoring_func": "sigmoid", "use_routing_bias": True},
+    ),
+    "mellum": (
+        "MellumForCausalLM",
+        {
+            **EXPERTS,
+            "norm_topk_prob": True,
+            "use_sliding_window": True,
+            "sliding_window": 16,
+            "layer_types": window_types(True, True, True, False, True),
+            "rope_parameters": {
+                "full_attention": {
+                    "rope_type": "yarn",
+                    "rope_theta": 500_000.0,
+                    "factor": 8.0,
+                    "original_max_position_embeddings": 64,
+                },
+                "sliding_attention": {"rope_type": "default", "rope_theta": 500_000.0},
+            },
+        },
+    ),
+    "maincoder": ("MaincoderForCausalLM", {"head_dim": 32}),
+    "pangu-embedded": ("PanguEmbeddedForCausalLM", {"bias": True}),
+    "orion": ("OrionForCausalLM", {"rms_norm_eps": 1e-5}),
 }
 """Names in tiny_models.py, and what their config.json has beside the usual."""

@@ -83,7 +83,49 @@ QWEN35_LAYER = {
     "ssm_dt.bias": "linear_attn.dt_bias",
 }
 HUNYUAN = {"attn_q_norm": "self_attn.query_layernorm", "attn_k_norm": "self_attn.key_layernorm"}
+NEOX = {
+    "attn_output": "attention.dense",
+    "ffn_up": "mlp.dense_h_to_4h",
+    "ffn_down": "mlp.dense_4h_to_h",
+}
+FALCON = NEOX | {"attn_output": "self_attention.dense"}
+GROUPED = {
+    "gptneox": "attention.query_key_value",
+    "falcon": "self_attention.query_key_value",
+    "internlm2": "attention.wqkv",
+}
+"""What has the queries, keys and values of each group of heads one below the other."""
+INTERNLM2 = {
+    "attn_output": "attention.wo",
+    "attn_norm": "attention_norm",
+    "ffn_norm": "ffn_norm",
+    "ffn_gate": "feed_forward.w1",
+    "ffn_down": "feed_forward.w2",
+    "ffn_up": "feed_forward.w3",
+}
+EXAONE = {
+    "attn_norm": "ln_1",
+    "ffn_norm": "ln_2",
+    "attn_q": "attn.attention.q_proj",
+    "attn_k": "attn.attention.k_proj",
+    "attn_v": "attn.attention.v_proj",
+    "attn_output": "attn.attention.out_proj",
+    "ffn_gate": "mlp.c_fc_0",
+    "ffn_up": "mlp.c_fc_1",
+    "ffn_down": "mlp.c_proj",
+}
 NAMES = {
+    "gptneox": NEOX,
+    "falcon": FALCON,
+    "falcon-40b": FALCON | {"attn_norm": "ln_mlp", "attn_norm_2": "ln_attn"},
+    "internlm2": INTERNLM2,
+    "exaone": EXAONE,
+    "exaone-moe": shared("shared_experts") | {"exp_probs_b.bias": "mlp.e_score_correction_bias"},
+    "hy_v3": shared("shared_mlp") | {"ffn_gate_inp": "mlp.router.gate", "exp_probs_b": "mlp.expert_bias"},
+    "minimax-m2": {
+        "ffn_gate_inp": "block_sparse_moe.gate",
+        "exp_probs_b.bias": "block_sparse_moe.e_score_correction_bias",
+    },
     "llama": {"ffn_gate_inp": "block_sparse_moe.gate"},
     "phi3": {"ffn_up": "mlp.gate_up_proj"},
     "chatglm": {"ffn_up": "mlp.gate_up_proj"},
@@ -127,6 +169,7 @@ NAMES = {
 
 MIXTRAL_EXPERT = {"ffn_gate": "w1", "ffn_down": "w2", "ffn_up": "w3"}
 EXPERT = {
+    "minimax-m2": {part: f"block_sparse_moe.{{}}.{name}" for part, name in MIXTRAL_EXPERT.items()},
     "llama": {part: f"block_sparse_moe.{{}}.{name}" for part, name in MIXTRAL_EXPERT.items()},
     "lfm2moe": {part: f"feed_forward.{{}}.{name}" for part, name in MIXTRAL_EXPERT.items()},
 }
@@ -146,20 +189,39 @@ OUTSIDE = {
 }
 OUTSIDE_OTHERWISE = {
     ("bailingmoe2", "token_embd.weight"): "model.word_embeddings.weight",
+    ("gptneox", "token_embd.weight"): "gpt_neox.embed_in.weight",
+    ("gptneox", "output_norm.weight"): "gpt_neox.final_layer_norm.weight",
+    ("gptneox", "output_norm.bias"): "gpt_neox.final_layer_norm.bias",
+    ("gptneox", "output.weight"): "embed_out.weight",
+    ("falcon", "token_embd.weight"): "transformer.word_embeddings.weight",
+    ("falcon", "output_norm.weight"): "transformer.ln_f.weight",
+    ("falcon", "output_norm.bias"): "transformer.ln_f.bias",
+    ("exaone", "token_embd.weight"): "transformer.wte.weight",
+    ("exaone", "output_norm.weight"): "transformer.ln_f.weight",
+    ("internlm2", "token_embd.weight"): "model.tok_embeddings.weight",
+    ("internlm2", "output.weight"): "output.weight",
     ("phi2", "output_norm.weight"): "model.final_layernorm.weight",
     ("phi2", "output_norm.bias"): "model.final_layernorm.bias",
 }
+LAYERS = {"gptneox": "gpt_neox.layers", "falcon": "transformer.h", "exaone": "transformer.h"}
+LEFT_OUT = {
+    "exaone": ("num_hidden_layers",),
+    "falcon": ("num_attention_heads", "num_key_value_heads", "num_hidden_layers", "intermediate_size"),
+}
+"""What the first configurations of an architecture do not have, by that name."""
 NORM_EPS = {"rms": "rms_norm_eps", "layer": "layer_norm_eps"}
-TURNED = "llama mistral3 smollm3 granite granitemoe arcee minicpm deepseek".split()
+TURNED = "llama mistral3 smollm3 granite granitemoe arcee minicpm deepseek internlm2".split()
 
 
-def foreign_name(name: str, architecture: str) -> str:
+def foreign_name(name: str, architecture: str, model: str = "") -> str:
+    """model: its name in MODELS, where that has other names than most of its architecture."""
     if not name.startswith("blk."):
         return OUTSIDE_OTHERWISE.get((architecture, name), OUTSIDE[name])
     _, layer, part, *rest = name.split(".")
-    names = LAYER | NAMES.get(architecture, {})
+    names = LAYER | NAMES.get(model, NAMES.get(architecture, {}))
+    layers = LAYERS.get(architecture, "model.layers")
     whole = names.get(".".join([part, *rest]))
-    return ".".join(["model.layers", layer, whole] if whole else ["model.layers", layer, names.get(part, part), *rest])
+    return ".".join([layers, layer, whole] if whole else [layers, layer, names.get(part, part), *rest])
 
 
 def expert_name(name: str, architecture: str) -> str:
@@ -187,13 +249,13 @@ def write_folder(folder: Path, twin, write, name: str) -> Path:
         values = values[:, None] if "shortconv.conv." in gguf_name else values
         if architecture in ("qwen35", "qwen35moe", "qwen3next"):
             values = from_qwen35(values, gguf_name, config.recurrence)
-        if (fused := fused_tensor(gguf_name, twin, config)) is not None:
+        if (fused := fused_tensor(gguf_name, twin, config, write)) is not None:
             tensors |= fused
         elif "_exps." in gguf_name and architecture != "gemma4":
             place = expert_name(gguf_name, architecture)
             tensors |= {place.format(f"experts.{i}"): each for i, each in reversed(list(enumerate(values)))}
         else:
-            tensors[foreign_name(gguf_name, architecture)] = values
+            tensors[foreign_name(gguf_name, architecture, name)] = values
     write.write_safetensors(folder / "model.safetensors", tensors)
     values = {
         "architectures": [class_name],
@@ -206,6 +268,7 @@ def write_folder(folder: Path, twin, write, name: str) -> Path:
         **({} if architecture in ("starcoder2", "nemotron") else {NORM_EPS[config.architecture.norm]: 1e-5}),
         "tie_word_embeddings": config.tied,
     }
+    values = {key: value for key, value in values.items() if key not in LEFT_OUT.get(architecture, ())}
     (folder / "config.json").write_text(json.dumps(values | options, default=list))
     tokens, scores = twin.metadata["tokenizer.ggml.tokens"], twin.metadata["tokenizer.ggml.scores"]
     pieces = list(zip(tokens, scores, twin.metadata["tokenizer.ggml.token_type"], strict=True))
@@ -213,9 +276,36 @@ def write_folder(folder: Path, twin, write, name: str) -> Path:
     return folder
 
 
-def fused_tensor(name, twin, config):
+def grouped_heads(name, twin, config, write):
+    """Queries that share a key, it, and its value, for each key."""
+    architecture, (_, layer, part, kind) = config.architecture.name, name.split(".")
+    attention = config.attention[0]
+    if part == "attn_qkv":
+        ends = [attention.q_dim, attention.q_dim + attention.kv_dim]
+        parts = np.split(values_of(twin, name), ends)
+    else:
+        q, k, v = (values_of(twin, f"blk.{layer}.attn_{each}.{kind}") for each in "qkv")
+        parts = [write.from_rotary_order(q, attention.n_heads), write.from_rotary_order(k, attention.n_kv_heads), v]
+    groups = [part.reshape(attention.n_kv_heads, -1, *part.shape[1:]) for part in parts]
+    joined = np.concatenate(groups, axis=1)
+    place = f"{LAYERS.get(architecture, 'model.layers')}.{layer}.{GROUPED[architecture]}.{kind}"
+    return {place: joined.reshape(-1, *joined.shape[2:])}
+
+
+def norms_of_heads(name, twin):
+    """A norm for each head, the last one first."""
+    (_, layer, part, _), norms = name.split("."), values_of(twin, name)
+    place = f"model.layers.{layer}.self_attn.{part.split('_')[1]}_layernorm.norms"
+    return {f"{place}.{i}.weight": norms[i] for i in reversed(range(len(norms)))}
+
+
+def fused_tensor(name, twin, config, write):
     """What has in one tensor what a GGUF has in this one and another: nothing for the second, None for all others."""
     architecture, (_, layer, part, *_) = config.architecture.name, [*name.split("."), "", ""]
+    if architecture in GROUPED and part in ("attn_q", "attn_k", "attn_v", "attn_qkv"):
+        return grouped_heads(name, twin, config, write) if part in ("attn_q", "attn_qkv") else {}
+    if architecture == "stablelm" and part in ("attn_q_norm", "attn_k_norm"):
+        return norms_of_heads(name, twin)
     if architecture == "qwen3next" and f"blk.{layer}.ssm_a" in twin.tensors and part in ("attn_qkv", "attn_gate"):
         return delta_net_rows(layer, twin, config) if part == "attn_qkv" else {}
     if not (architecture == "gpt-oss" and "_exps" in part) and not (

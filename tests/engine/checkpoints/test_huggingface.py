@@ -269,6 +269,14 @@ class TestSentencePiece:
         assert list(metadata["tokenizer.ggml.tokens"][-3:]) == ["<|im_start|>", "[PAD]", "[PAD695]"]
         assert list(metadata["tokenizer.ggml.token_type"][-3:]) == [3, 3, 5]
 
+    def test_added_tokens_in_the_place_of_pieces(self, folder: Path, tiny_llama) -> None:
+        """As InternLM 2 has what begins a turn."""
+        added = {"690": {"content": "<|im_start|>", "special": True}, "691": {"content": "plain", "special": False}}
+        change(folder / "tokenizer_config.json", added_tokens_decoder=added)
+        metadata = open_checkpoint(folder).metadata
+        assert metadata["tokenizer.ggml.tokens"][690:692] == ["<|im_start|>", tiny_llama.pieces[691][0]]
+        assert metadata["tokenizer.ggml.token_type"][690] == 3
+
     def test_one_of_another_model(self, folder: Path, write, tiny_llama) -> None:
         write.write_tokenizer(folder / "tokenizer.model", [*tiny_llama.pieces, ("more", -900.0, 1)])
         with pytest.raises(ModelFileError, match="has 697 tokens, but the model knows 696"):

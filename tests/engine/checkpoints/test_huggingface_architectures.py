@@ -196,6 +196,30 @@ def test_a_delta_nets_first_matrix_that_does_not_fit(tmp_path: Path, write) -> N
         open_checkpoint(folder)
 
 
+def test_groups_of_heads_that_do_not_fit(tmp_path: Path, write) -> None:
+    twin = open_checkpoint(tiny_models.write_tiny(tmp_path / "twin.gguf", "internlm2"))
+    folder = write_folder(tmp_path / "model", twin, write, "internlm2")
+    config = json.loads((folder / "config.json").read_text()) | {"num_key_value_heads": 4}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(
+        ModelFileError, match=r"wqkv\.weight, of shape .128, 64., is not 4 heads of 16 with keys and val"
+    ):
+        open_checkpoint(folder)
+
+
+def test_norms_of_heads_of_which_one_is_missing(tmp_path: Path, write) -> None:
+    twin = open_checkpoint(tiny_models.write_tiny(tmp_path / "twin.gguf", "stablelm-parallel"))
+    folder = write_folder(tmp_path / "model", twin, write, "stablelm-parallel")
+    tensors = {
+        name: read_floats(tensor, 0, tensor.n_rows).reshape(tensor.shape)
+        for name, tensor in read_weights([folder / "model.safetensors"]).items()
+        if "layers.1.self_attn.q_layernorm.norms.2." not in name
+    }
+    write.write_safetensors(folder / "model.safetensors", tensors)
+    with pytest.raises(ModelFileError, match=r"the norms of heads blk\.1\.attn_q_norm\.weight are not whole"):
+        open_checkpoint(folder)
+
+
 SLIDING = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}
 
 

@@ -138,3 +138,29 @@ def test_qwen_3_5_without_gates_is_refused() -> None:
     values = {"architectures": ["Qwen3_5ForCausalLM"], **SIZES, "attn_output_gate": False}
     with pytest.raises(UnsupportedModelError, match="has no gates"):
         check_options(HuggingFaceConfig(values, Path("config.json")))
+
+
+def test_falcon_as_it_was_given_out() -> None:
+    """7B's first and second configuration, and 40B's."""
+    first = {"n_head": 71, "n_layer": 32, "multi_query": True, "layer_norm_epsilon": 1e-5}
+    second = {"num_attention_heads": 71, "num_hidden_layers": 32, "num_kv_heads": 71, "multi_query": True}
+    for values in (first, second):
+        values |= {"architectures": ["FalconForCausalLM"], "hidden_size": 4544, "alibi": False}
+        keys = HuggingFaceConfig(values, Path("config.json")).metadata()
+        names = ("attention.head_count", "attention.head_count_kv", "feed_forward_length", "context_length")
+        assert [keys[f"falcon.{name}"] for name in names] == [71, 1, 18_176, 2048]
+    larger = {"num_kv_heads": 8, "new_decoder_architecture": True, "multi_query": True, "num_attention_heads": 128}
+    assert metadata_of("FalconForCausalLM", **larger | {"hidden_size": 8192})["falcon.attention.head_count_kv"] == 8
+
+
+@pytest.mark.parametrize(("option", "value"), [("alibi", True), ("parallel_attn", False)])
+def test_falcons_that_are_otherwise(option: str, value: bool) -> None:
+    config = HuggingFaceConfig({"architectures": ["RWForCausalLM"], **SIZES, option: value}, Path("config.json"))
+    with pytest.raises(UnsupportedModelError, match=f"{option} is {str(value).lower()}, which is not run here"):
+        check_options(config)
+
+
+def test_windows_that_are_not_used() -> None:
+    kinds = ["sliding_attention"] * 4
+    keys = metadata_of("MellumForCausalLM", sliding_window=512, use_sliding_window=False, layer_types=kinds)
+    assert not any("sliding" in key for key in keys)

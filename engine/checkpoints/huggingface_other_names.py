@@ -1,0 +1,48 @@
+"""Settings in Hugging Face's `config.json` under the names that most models have for them.
+
+Source: the configurations in the transformers repository, and those that came with models of their own code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_OTHER_NAMES = {
+    "exaone": {
+        "num_layers": "num_hidden_layers",
+        "activation_function": "hidden_act",
+        "layer_norm_epsilon": "rms_norm_eps",
+    },
+    "falcon": {
+        "n_layer": "num_hidden_layers",
+        "n_head": "num_attention_heads",
+        "n_head_kv": "num_key_value_heads",
+        "num_kv_heads": "num_key_value_heads",
+        "layer_norm_epsilon": "layer_norm_eps",
+        "ffn_hidden_size": "intermediate_size",
+        "activation": "hidden_act",
+    },
+    "gptneox": {"rotary_pct": "partial_rotary_factor", "rotary_emb_base": "rope_theta"},
+    "hy_v3": {"route_norm": "norm_topk_prob", "router_scaling_factor": "routed_scaling_factor"},
+}
+"""By architecture."""
+
+
+def with_usual_names(values: Mapping[str, object], architecture: str) -> dict[str, object]:
+    """The same settings; one that has its usual name already keeps it."""
+    other = _OTHER_NAMES.get(architecture, {})
+    named = {other[name]: value for name, value in values.items() if name in other} | dict(values)
+    return _falcon(named) if architecture == "falcon" else named
+
+
+def _falcon(values: dict[str, object]) -> dict[str, object]:
+    """Falcon's, with the sizes that follow from others.
+
+    Where all queries share one key, the first configurations say no number of keys, and later ones another.
+    """
+    if values.get("multi_query", True) is True and values.get("new_decoder_architecture") is not True:
+        values["num_key_value_heads"] = 1
+    dim = values.get("hidden_size")
+    if "intermediate_size" not in values and isinstance(dim, int):
+        values["intermediate_size"] = 4 * dim
+    return values
