@@ -97,6 +97,15 @@ _SPLITS: tuple[tuple[str, Split], ...] = (
     ("viking", Split((_BLOOM, r"\p{N}"))),
     ("superbpe", Split((r"\p{N}+", r"(?=(\d{3})+(?!\d))"))),
     (
+        "exaone-moe",
+        Split(
+            (
+                rf"{_CONTRACTION}|[^\r\n\p{{L}}\p{{N}}]?(?:\p{{L}}\p{{M}}*(?: \p{{L}}\p{{M}}*)*)+|\p{{N}}"
+                r"| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+",
+            )
+        ),
+    ),
+    (
         "bailingmoe bailingmoe2 llada-moe",
         Split(
             (

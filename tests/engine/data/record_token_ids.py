@@ -1,8 +1,9 @@
-"""Records what llama.cpp makes of hard texts; needs xllamacpp and gguf: `record_token_ids.py STARTER.gguf`.
+"""Records what llama.cpp makes of hard texts; needs xllamacpp and gguf: `record_token_ids.py STARTER.gguf [NAME …]`.
 
 Writes token_ids.json beside itself: for the starter's vocabulary with every way to split words that this project knows,
 and for the SentencePiece vocabulary in spm_vocabulary.json, with scores and with merges. Writes random_texts.json too,
-and random_token_ids.json: of what llama.cpp makes of each of those, a checksum.
+and random_token_ids.json: of what llama.cpp makes of each of those, a checksum. With names, those alone are recorded,
+the others' ids stay.
 """
 
 # ruff: noqa: RUF001 - the texts have characters that look like ASCII ones
@@ -26,7 +27,7 @@ from gguf import GGUFReader, GGUFValueType, GGUFWriter
 HERE = Path(__file__).parent
 SPLITS = (
     "smollm default llama-bpe qwen2 qwen35 tekken gpt-4o gpt-2 falcon deepseek-llm deepseek-coder deepseek-v3 "
-    "bloom viking superbpe bailingmoe seed-coder dbrx minicpm5 ufakzeka tiny_aya"
+    "bloom viking superbpe bailingmoe seed-coder dbrx minicpm5 ufakzeka tiny_aya exaone-moe"
 ).split()
 DIM = 32
 N_RANDOM = 250
@@ -165,7 +166,11 @@ def merged_vocabulary() -> list[tuple[str, Any, GGUFValueType]]:
 def main() -> None:
     texts = json.loads((HERE / "hard_texts.json").read_text("utf-8"))
     strange = random_texts()
-    recorded, checksums = {}, {}
+    named = sys.argv[2:]
+    recorded, checksums = (
+        json.loads((HERE / name).read_text("utf-8")) if named else {}
+        for name in ("token_ids.json", "random_token_ids.json")
+    )
 
     def record_all(name: str, model: Path) -> None:
         recorded[name] = record(model, texts)
@@ -173,13 +178,13 @@ def main() -> None:
         checksums[name] = [checksum(plain, special) for plain, special in zip(*found.values(), strict=True)]
 
     with tempfile.TemporaryDirectory() as folder:
-        for split in SPLITS:
+        for split in named or SPLITS:
             vocabulary = starter_vocabulary(sys.argv[1])
             model = Path(folder) / f"{split}.gguf"
             n_tokens = next(len(value) for key, value, _ in vocabulary if key == "tokenizer.ggml.tokens")
             write_model(model, [*vocabulary, ("tokenizer.ggml.pre", split, GGUFValueType.STRING)], n_tokens)
             record_all(split, model)
-        for name, pieces in (("sentencepiece", spm_vocabulary()), ("gemma4", merged_vocabulary())):
+        for name, pieces in () if named else (("sentencepiece", spm_vocabulary()), ("gemma4", merged_vocabulary())):
             model = Path(folder) / f"{name}.gguf"
             write_model(model, pieces, len(pieces[1][1]))
             record_all(name, model)
