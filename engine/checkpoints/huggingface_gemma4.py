@@ -13,9 +13,6 @@ from engine.checkpoints.metadata import Metadata
 WIDE_HEAD = 512
 """Of layers without a window, if the configuration does not say."""
 
-TURNED_SHARE = 0.25
-"""Of the pairs of such a head; the others stay as they are."""
-
 LEFT_ALONE = 1e30
 """What a frequency is divided by so that nothing turns."""
 
