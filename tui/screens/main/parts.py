@@ -45,112 +45,138 @@ class Parts:
     """All of them, made once the panes are mounted and the services are there; each is handed those that it needs."""
 
     def __init__(self, screen: Screen[None], workspace: Workspace) -> None:
-        chat = screen.query_one("#chat", Vertical)
-        header, status = screen.query_one(ChatHeader), screen.query_one(StatusLine)
-        transcript, prompt = screen.query_one(Transcript), screen.query_one(PromptBox)
-        history_pane, engine_pane = screen.query_one(HistoryPane), screen.query_one(EnginePane)
-        conversation, open_session, writing = workspace.conversation, workspace.open_session, workspace.writing
-        engine, looking = workspace.engine, workspace.looking
+        self._screen, self._workspace = screen, workspace
+        self._header, self._status = screen.query_one(ChatHeader), screen.query_one(StatusLine)
+        self._transcript, self._prompt = screen.query_one(Transcript), screen.query_one(PromptBox)
+        self._history_pane, self._engine_pane = screen.query_one(HistoryPane), screen.query_one(EnginePane)
+        self._chat = screen.query_one("#chat", Vertical)
 
-        self.interaction = interaction = Interaction(screen)
-        unkept = UnkeptTexts(interaction)
-        self.side_panes = SidePanes(screen, prompt, on_shown=looking.again)
-        self.switching = Switching(prompt, conversation, interaction)
+        self.interaction = Interaction(screen)
+        self._unkept = UnkeptTexts(self.interaction)
+        self.side_panes = SidePanes(screen, self._prompt, on_shown=workspace.looking.again)
+        self.switching = Switching(self._prompt, workspace.conversation, self.interaction)
 
+        self._make_those_of_sessions()
+        self._make_those_of_messages()
+        self._make_those_of_the_engine()
+        self._make_those_of_the_prompt_box()
+        self.receivers = self._receivers()
+
+    def _make_those_of_sessions(self) -> None:
+        workspace = self._workspace
         self.sessions = Sessions(
             workspace.history,
-            open_session,
+            workspace.open_session,
             workspace.opening,
-            history_pane,
-            transcript,
+            self._history_pane,
+            self._transcript,
             self.switching,
             go_back=self.side_panes.go_back,
-            interaction=interaction,
+            interaction=self.interaction,
         )
-        self.this_session = ThisSession(conversation, open_session, engine, workspace.store, unkept, interaction)
+        self.this_session = ThisSession(
+            workspace.conversation,
+            workspace.open_session,
+            workspace.engine,
+            workspace.store,
+            self._unkept,
+            self.interaction,
+        )
         self.session_shown = SessionShown(
-            open_session,
-            header,
-            transcript,
-            prompt,
+            workspace.open_session,
+            self._header,
+            self._transcript,
+            self._prompt,
             self.switching,
             list_sessions=self.sessions.show,
-            interaction=interaction,
+            interaction=self.interaction,
         )
+
+    def _make_those_of_messages(self) -> None:
+        workspace = self._workspace
         self.chat_messages = ChatMessages(
-            conversation,
-            open_session,
+            workspace.conversation,
+            workspace.open_session,
             workspace.claim,
-            writing,
-            transcript,
-            prompt,
+            workspace.writing,
+            self._transcript,
+            self._prompt,
             self.switching,
-            unkept,
-            interaction,
+            self._unkept,
+            self.interaction,
         )
         self.answer_shown = AnswerShown(
-            writing,
-            transcript,
-            status,
-            engine_pane,
+            workspace.writing,
+            self._transcript,
+            self._status,
+            self._engine_pane,
             on_ended=workspace.housekeeping.answer_ended,
-            interaction=interaction,
+            interaction=self.interaction,
         )
-        self.tints = Tints(screen, chat, transcript, workspace.store, interaction)
+        self.tints = Tints(self._screen, self._chat, self._transcript, workspace.store, self.interaction)
 
-        self.engine_shown = EngineShown(engine, header, status, engine_pane, interaction)
-        self.sliders = Sliders(conversation, open_session, workspace.presets, looking, engine_pane, interaction)
-        self.candidates = Candidates(
-            looking,
-            writing,
+    def _make_those_of_the_engine(self) -> None:
+        workspace, engine_pane = self._workspace, self._engine_pane
+        self.engine_shown = EngineShown(workspace.engine, self._header, self._status, engine_pane, self.interaction)
+        self.sliders = Sliders(
+            workspace.conversation,
+            workspace.open_session,
+            workspace.presets,
+            workspace.looking,
             engine_pane,
-            transcript,
+            self.interaction,
+        )
+        self.candidates = Candidates(
+            workspace.looking,
+            workspace.writing,
+            engine_pane,
+            self._transcript,
             is_seen=lambda: self.side_panes.is_shown("engine"),
-            interaction=interaction,
+            interaction=self.interaction,
         )
         self.model_opening = ModelOpening(
             workspace.models,
-            engine,
+            workspace.engine,
             use_server=workspace.use_server,
             load_model=workspace.load_model,
-            status=status,
-            interaction=interaction,
+            status=self._status,
+            interaction=self.interaction,
         )
         self.fetches = Fetches(
-            workspace.models, status, take_fetched=self.model_opening.take_fetched, interaction=interaction
+            workspace.models, self._status, take_fetched=self.model_opening.take_fetched, interaction=self.interaction
         )
 
+    def _make_those_of_the_prompt_box(self) -> None:
+        workspace = self._workspace
         self.prompting = Prompting(
-            prompt,
-            chat,
+            self._prompt,
+            self._chat,
             workspace.prompts,
             find_completions=partial(completions, workspace=workspace),
             on_typed=workspace.housekeeping.touch,
-            interaction=interaction,
+            interaction=self.interaction,
         )
-        self.attached_files = AttachedFiles(workspace.attachments, chat, prompt, interaction)
+        self.attached_files = AttachedFiles(workspace.attachments, self._chat, self._prompt, self.interaction)
         commands = SlashCommands(
             self.attached_files,
             self.model_opening,
             self.this_session,
             self.sliders,
-            run_action=partial(screen.app.run_action, default_namespace=screen),
+            run_action=partial(self._screen.app.run_action, default_namespace=self._screen),
             give_back=self.prompting.give_back,
-            interaction=interaction,
+            interaction=self.interaction,
         )
         self.sending = Sending(
-            prompt,
-            transcript,
-            conversation,
-            writing,
+            self._prompt,
+            self._transcript,
+            workspace.conversation,
+            workspace.writing,
             workspace.prompts,
             self.attached_files,
             opened=workspace.opened,
             carry_out=commands.carry_out,
-            interaction=interaction,
+            interaction=self.interaction,
         )
-
-        self.receivers = self._receivers()
 
     def _receivers(self) -> Receivers:
         """Whom each message of the services concerns."""
