@@ -27,7 +27,7 @@ def main() -> None:
     faulthandler.enable(sys.stderr)
     leave_out()
 
-    from engine.process.worker import serve
+    from engine.process.serving import serve
 
     serve(commands, events)
 

@@ -89,7 +89,7 @@ def test_tokenizing_needs_no_numpy(starter_model: Path, home: Path) -> None:
 
 
 def test_the_engine_is_one_process_that_knows_no_screen() -> None:
-    found = imported_by("import engine.process.worker, engine.client")
+    found = imported_by("import engine.process.serving, engine.client")
     assert found & {"textual", "sqlite3", "sqlite_utils", "tui", "storage"} == set()
 
 

@@ -71,6 +71,6 @@ def open_model(command: Load, report) -> FakeModel:
 
 if __name__ == "__main__":
     commands, events = take_wire()
-    from engine.process.worker import serve
+    from engine.process.serving import serve
 
     serve(commands, events, open_model, prepare=lambda: None)

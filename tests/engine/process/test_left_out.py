@@ -11,7 +11,7 @@ from engine.process.left_out import leave_out
 {before}
 leave_out()
 import hashlib, sys
-import engine.process.worker
+import engine.process.serving
 print(hashlib.sha256(b"weights").hexdigest(), sys.modules.get("_hashlib") is not None)
 """
 

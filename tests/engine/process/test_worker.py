@@ -96,7 +96,7 @@ async def test_it_works_on_when_what_it_imports_ahead_fails(tmp_path: Path):
         "from fake_model import FakeModel\n"
         "from engine.__main__ import take_wire\n"
         "commands, events = take_wire()\n"
-        "from engine.process.worker import serve\n"
+        "from engine.process.serving import serve\n"
         "def broken(): raise ImportError('half an installation')\n"
         "serve(commands, events, lambda command, report: FakeModel('Paris.'), prepare=broken)\n"
     )
@@ -114,9 +114,9 @@ async def test_hello_comes_before_numpy(tmp_path: Path):
     code = (
         "import sys, os\n"
         "sys.argv[0] = 'engine'\n"
-        "from engine.process import worker\n"
+        "from engine.process import serving\n"
         "assert not {'numpy', 'numba', 'psutil'} & set(sys.modules), sorted(sys.modules)\n"
-        "worker.serve(sys.stdin.buffer, sys.stdout.buffer, prepare=lambda: None)\n"
+        "serving.serve(sys.stdin.buffer, sys.stdout.buffer, prepare=lambda: None)\n"
     )
     client = await EngineClient.start([sys.executable, "-c", code], log_path=tmp_path / "engine.log")
     await client.close()
