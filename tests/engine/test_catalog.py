@@ -10,10 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine import catalog
+from engine import model_info
 from engine.catalog import (
     find_model,
-    inspect_model,
     list_models,
     near_names,
     require_model,
@@ -22,6 +21,7 @@ from engine.catalog import (
 )
 from engine.checkpoints import Checkpoint, open_checkpoint
 from engine.errors import EngineError, ModelFileError, UnsupportedModelError
+from engine.model_info import inspect_model
 from tests.engine import tiny_models
 
 FIELDS = (
@@ -42,7 +42,7 @@ def test_what_is_told(tmp_path: Path, write_model) -> None:
     assert info.kv_bytes_per_token == 2 * 2 * 2 * 2 * 8
     assert info.size_bytes == path.stat().st_size
     assert info.fits
-    assert info.needs_bytes == info.weights_bytes + catalog.ENGINE_BYTES + 128 * info.kv_bytes_per_token
+    assert info.needs_bytes == info.weights_bytes + model_info.ENGINE_BYTES + 128 * info.kv_bytes_per_token
 
 
 def test_key_value_heads_of_each_layer(tmp_path: Path, write_model) -> None:
@@ -78,12 +78,12 @@ def test_an_architecture_that_does_not_run_is_told_all_the_same(tmp_path: Path, 
 
 @pytest.mark.parametrize(
     ("available", "context", "fits"),
-    [(10**9, None, True), (10**6, None, False), (10**9, 128, True), (catalog.ENGINE_BYTES + 10**5, 128, False)],
+    [(10**9, None, True), (10**6, None, False), (10**9, 128, True), (model_info.ENGINE_BYTES + 10**5, 128, False)],
 )
 def test_whether_it_fits(
     tmp_path: Path, write_model, monkeypatch: pytest.MonkeyPatch, available: int, context: int | None, fits: bool
 ) -> None:
-    monkeypatch.setattr(catalog, "available_bytes", lambda: available)
+    monkeypatch.setattr(model_info, "available_bytes", lambda: available)
     info = inspect_model(write_model(tmp_path / "tiny.gguf"), context=context)
     assert (info.fits, info.available_bytes) == (fits, available)
 
@@ -92,7 +92,7 @@ def test_a_long_context_does_not_keep_a_model_from_fitting(
     tmp_path: Path, write_model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_model(tmp_path / "long.gguf", set_keys={"llama.context_length": 1 << 24})
-    monkeypatch.setattr(catalog, "available_bytes", lambda: 1 << 29)
+    monkeypatch.setattr(model_info, "available_bytes", lambda: 1 << 29)
     assert inspect_model(path).fits
     assert inspect_model(path).context == 1 << 24
     asked = inspect_model(path, context=1 << 24)
@@ -221,7 +221,7 @@ def test_one_odd_file_hides_no_other(
 
     for name in ("a", "odd", "z"):
         write_model(tmp_path / f"{name}.gguf")
-    monkeypatch.setattr(catalog, "open_checkpoint", open_most)
+    monkeypatch.setattr(model_info, "open_checkpoint", open_most)
     models, unreadable = survey([tmp_path])
     assert [model.name for model in models] == ["a", "z"]
     assert [file.name for file in unreadable] == ["odd"]
@@ -250,7 +250,7 @@ def test_a_file_that_goes_away_while_it_is_read(tmp_path: Path, write_model, mon
         checkpoint.path.unlink()
         return checkpoint
 
-    monkeypatch.setattr(catalog, "open_checkpoint", open_and_lose)
+    monkeypatch.setattr(model_info, "open_checkpoint", open_and_lose)
     with pytest.raises(ModelFileError, match="went away"):
         inspect_model(write_model(tmp_path / "tiny.gguf"))
 
@@ -261,5 +261,5 @@ def test_layers_without_attention_have_no_cache_but_a_state(tmp_path: Path) -> N
     assert short.kv_bytes_per_token == 2 * 2 * 2 * 2 * 16
     delta = inspect_model(tiny_models.write_tiny(tmp_path / "delta.gguf", "qwen35"))
     assert delta.kv_bytes_per_token == 2 * 2 * 2 * 2 * 32
-    state = delta.needs_bytes - delta.weights_bytes - catalog.ENGINE_BYTES - 256 * delta.kv_bytes_per_token
+    state = delta.needs_bytes - delta.weights_bytes - model_info.ENGINE_BYTES - 256 * delta.kv_bytes_per_token
     assert state >= 7 * 3 * 4 * 32 * 32 * 4

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import engine.starter
-from engine.catalog import ModelInfo, Unreadable
+from engine.catalog import Unreadable
+from engine.model_info import ModelInfo
 from engine.starter import FetchProgress
 from storage import claims, sessions, tree
 from storage.connections import open_database

@@ -27,7 +27,7 @@ from tui.stages import FETCHING
 from tui.text import human_bytes, human_count, safe_line
 
 if TYPE_CHECKING:
-    from engine.catalog import ModelInfo
+    from engine.model_info import ModelInfo
 
 
 @click.group()
@@ -85,7 +85,7 @@ def _row(model: ModelInfo) -> list[str]:
 @json_option
 def info(file: str, context: int | None, base: str | None, as_json: bool) -> None:
     """Tell what a model is, and whether it fits into this machine's memory; no weight is loaded."""
-    from engine.catalog import inspect_model
+    from engine.model_info import inspect_model
 
     settings, paths = user_settings(), user_paths()
     path = chosen_model(file, settings)

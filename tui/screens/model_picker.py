@@ -22,7 +22,8 @@ from tui.text import human_bytes, safe_line
 from tui.widgets.boxes import LineBox
 
 if TYPE_CHECKING:
-    from engine.catalog import ModelInfo, Unreadable
+    from engine.catalog import Unreadable
+    from engine.model_info import ModelInfo
 
 
 _SERVER = "server:"

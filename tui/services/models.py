@@ -19,7 +19,8 @@ from tui.services.fetching import Fetching
 from tui.settings import Settings
 
 if TYPE_CHECKING:
-    from engine.catalog import ModelInfo, Unreadable
+    from engine.catalog import Unreadable
+    from engine.model_info import ModelInfo
 
     Survey = tuple[list[ModelInfo], list[Unreadable]]
 

@@ -192,7 +192,7 @@ def test_headers_need_no_numpy(tmp_path: Path, write, tiny_llama) -> None:
         write.write_hugging_face(tmp_path / "koala", tiny_llama, kind="bin", n_parts=2),
     ]
     code = (
-        "import sys; from engine.catalog import inspect_model\n"
+        "import sys; from engine.model_info import inspect_model\n"
         "for path in sys.argv[1:]: assert inspect_model(path).parameters > 10**6\n"
         "print([name for name in ('numpy', 'numba', 'sentencepiece', 'tokenizers') if name in sys.modules])"
     )

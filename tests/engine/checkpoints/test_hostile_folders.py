@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.architecture.gguf_config import config_from_gguf
-from engine.catalog import inspect_model
 from engine.checkpoints import open_checkpoint
 from engine.errors import EngineError
+from engine.model_info import inspect_model
 from engine.tokenizer import load_tokenizer
 
 SETTINGS = settings(

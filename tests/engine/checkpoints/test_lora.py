@@ -153,7 +153,7 @@ def test_looking_at_it_needs_no_numpy(adapter: Path, write, tiny_llama) -> None:
     """What the app's process does when it lists models."""
     write.write_gguf(adapter.with_name("base.gguf") if adapter.is_file() else adapter / "base.gguf", tiny_llama, "F16")
     code = (
-        "import sys; from engine.catalog import inspect_model; inspect_model(sys.argv[1]);"
+        "import sys; from engine.model_info import inspect_model; inspect_model(sys.argv[1]);"
         "print([name for name in ('numpy', 'numba', 'sentencepiece', 'tokenizers') if name in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code, str(adapter)], capture_output=True, text=True, check=True)
