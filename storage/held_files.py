@@ -30,6 +30,10 @@ class HoldingConnection(sqlite3.Connection):
         """Let go of a file that is held when this is closed."""
         self._file, self._path = file, path
 
+    def is_of_same_file_as(self, other: HoldingConnection) -> bool:
+        """Whether both were opened on one file, and not on two that had the same name one after the other."""
+        return self._file == other._file
+
     @property
     def has_moved(self) -> bool:
         """Whether the open file is not in its place any more: what is written in it, nobody finds."""

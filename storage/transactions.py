@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import wraps
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from .errors import DatabaseMovedError, translate
 from .held_files import HoldingConnection
@@ -19,10 +19,19 @@ R = TypeVar("R")
 _TO_WRITE = "BEGIN IMMEDIATE"
 Function = Callable[Concatenate["SqliteDatabase", P], R]
 
+_reading: set[Callable[..., Any]] = set()
+
 
 def reads(function: Function[P, R]) -> Function[P, R]:
     """Make all that a function reads come from one moment."""
-    return _transactional(function, "BEGIN")
+    inside = _transactional(function, "BEGIN")
+    _reading.add(inside)
+    return inside
+
+
+def only_reads(function: Callable[..., Any]) -> bool:
+    """Tell whether a function is one of those that `reads` has marked."""
+    return function in _reading
 
 
 def writes(function: Function[P, R]) -> Function[P, R]:

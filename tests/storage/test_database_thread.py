@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database as SqliteDatabase
 
+from storage import patience
 from storage.connections import open_database
 from storage.database import Database
 from storage.errors import (
     DatabaseAccessError,
+    DatabaseBusyError,
+    DatabaseMovedError,
     NewerDatabaseError,
     NoSuchSessionError,
     ReadOnlyDatabaseError,
@@ -146,3 +149,60 @@ async def test_a_long_read_does_not_delay_a_write_and_ends_with_the_waiting(path
     with pytest.raises(DatabaseAccessError, match="closed"):
         await database.read(list_sessions)
     assert [file.name for file in path.parent.iterdir()] == ["sessions.db"]
+
+
+async def test_a_look_does_not_wait_for_a_call_that_another_program_holds_up(path: Path) -> None:
+    database = await Database.open(path)
+    session_id = await database.call(fill)
+    with closing(open_database(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        writing = asyncio.create_task(database.call(set_draft, session_id, "written later"))
+        searching = asyncio.create_task(database.read(read_forever, threading.Event()))
+        assert (await database.look(get_session, session_id)).draft == ""
+        assert not writing.done()
+        other.execute("ROLLBACK")
+    await writing
+    assert (await database.look(get_session, session_id)).draft == "written later"
+    assert not searching.done()
+    await database.close()
+    with pytest.raises(DatabaseAccessError, match="interrupted"):
+        await searching
+
+
+async def test_a_lock_that_was_not_given_up_in_time_is_hardly_waited_for_until_it_is(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def waits_ms(db: SqliteDatabase) -> int:
+        return int(db.execute("PRAGMA busy_timeout").fetchone()[0])
+
+    monkeypatch.setattr(patience, "FIRST_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(patience, "HELD_TIMEOUT_S", 0.003)
+    database = await Database.open(path)
+    session_id = await database.call(fill)
+    with closing(open_database(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(DatabaseBusyError):
+            await database.call(set_draft, session_id, "refused")
+        # What does not take the lock does not say that it is free.
+        await database.call(get_session, session_id)
+        with pytest.raises(DatabaseBusyError):
+            await database.call(set_draft, session_id, "refused")
+        other.execute("ROLLBACK")
+    assert await database.call(waits_ms) == 3
+    assert await database.call(waits_ms) == 10
+    await database.call(set_draft, session_id, "stored")
+    await database.close()
+
+
+async def test_what_was_put_in_the_place_of_an_open_database_is_not_read(path: Path) -> None:
+    other_path = path.with_name("other.db")
+    ids = []
+    for file in (path, other_path):
+        with closing(open_database(file)) as db:
+            ids.append(fill(db))
+    database = await Database.open(path)
+    other_path.replace(path)
+    assert [session.id for session in await database.look(list_sessions)] == ids[:1]
+    with pytest.raises(DatabaseMovedError):
+        await database.read(search, "danube")
+    await database.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from textual.widgets import Markdown
@@ -17,6 +17,7 @@ from storage.database import Database
 from storage.export import all_sessions_json
 from storage.importers import import_file
 from tests.tui.test_boxes import press_at_once
+from tui.in_order import BEFORE_KEYS
 from tui.paths import user_paths
 from tui.services.history import PAGE, Found, History, day_words
 from tui.widgets.answer_body import AnswerBody
@@ -65,27 +66,41 @@ async def test_a_session_is_renamed_pinned_and_put_away(stage: Stage) -> None:
         await play.until(lambda: listed(play) == ["Pinned", "Seas", "Today", "Rivers"])
 
 
+@pytest.mark.parametrize("keys", [("end",), ("pagedown", "pagedown")])
 async def test_a_page_that_comes_late_is_not_put_below_another_list(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, keys: tuple[str, ...]
 ) -> None:
     make_sessions(*(f"Session {n}" for n in range(PAGE + 1)))
     wanted, allowed, page = asyncio.Event(), asyncio.Event(), History.page
 
-    async def slow_page(history: History, after: str | None = None, *, archived: bool = False) -> list[Found]:
+    async def slow_page(history: History, after: str | None = None, **options: Any) -> list[Found] | None:
         if after is not None:
             wanted.set()
             await allowed.wait()
-        return await page(history, after, archived=archived)
+        return await page(history, after, **options)
 
     monkeypatch.setattr(History, "page", slow_page)
     async with stage.ready() as play:
-        await play.press("f2", "end")
+        await play.until(lambda: listed(play))
+        await play.press("f2", *keys)
         await play.until(wanted.is_set)
         await play.press("v")
         await play.until(lambda: "Nothing is archived." in listed(play))
         allowed.set()
-        await play.until(lambda: all(worker.group != "history" for worker in play.app.workers))
+        await play.until(lambda: all(worker.group not in ("history", BEFORE_KEYS) for worker in play.app.workers))
         assert play.app.screen.query_one(SessionList).option_count == 1
+
+
+@pytest.mark.parametrize("key", ["end", "up"])
+async def test_the_end_of_the_history_is_the_oldest_session(stage: Stage, key: str) -> None:
+    make_sessions(*(f"Session {n}" for n in range(3 * PAGE)))
+    async with stage.ready() as play:
+        await play.until(lambda: len(listed(play)) > 1)
+        press_at_once(play, "f2", "home", key, "enter", *"then")
+        await play.until(lambda: play.app.query_one(PromptBox).text == "then")
+        await play.until(lambda: play.conversation.session is not None)
+        assert play.conversation.session.title == "Session 0"
+        await play.until(lambda: listed(play)[-1] == "▸ Session 0")
 
 
 async def test_what_a_search_found_is_put_away_and_taken_back(stage: Stage) -> None:

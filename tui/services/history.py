@@ -18,6 +18,8 @@ from tui.sentences import reason
 from tui.services.store import Store
 
 PAGE = 60
+ALL = -1
+"""As SQLite takes a limit: all there are."""
 
 UNDO_S = 600.0
 """A deleted session can be brought back for so long, in whichever app; then it is overwritten."""
@@ -67,8 +69,8 @@ class Found:
 class History:
     """Reads the list of sessions, and changes one that is not open.
 
-    page and search say a storage error on screen and return what there is, and purge_own lets a later start do what it
-    cannot; all others raise StorageError.
+    page and search say a storage error on screen and return None, and purge_own lets a later start do what it cannot;
+    all others raise StorageError.
     """
 
     def __init__(self, store: Store, post: Post, kept_caches: Path) -> None:
@@ -77,17 +79,26 @@ class History:
         self._kept_caches = kept_caches
         self._deleted: list[str] = []
         self._purged = False
+        self._told = ""
 
-    async def page(self, after: str | None = None, *, archived: bool = False) -> list[Found]:
-        """The next page of sessions, newest first."""
+    async def page(self, after: str | None = None, *, limit: int = PAGE, archived: bool = False) -> list[Found] | None:
+        """The next so many sessions, newest first. limit: ALL for the rest."""
         try:
-            page = await self._store.call(sessions.list_sessions, limit=PAGE, after=after, archived=archived)
+            page = await self._store.call(sessions.list_sessions, limit=limit, after=after, archived=archived)
         except StorageError as error:
-            self._post(Trouble(reason(error)))
-            return []
+            self._tell_unread(error)
+            return None
+        self._told = ""
         return [_found(session) for session in page]
 
-    async def search(self, text: str) -> list[Found]:
+    def _tell_unread(self, error: StorageError) -> None:
+        """Say once what keeps the list from being read; it is tried again with every change."""
+        told = reason(error)
+        if told != self._told:
+            self._post(Trouble(told))
+        self._told = told
+
+    async def search(self, text: str) -> list[Found] | None:
         """Sessions whose title or messages have these words."""
         # The search module comes with the full-text index; both load after the first paint.
         from storage.search import search
@@ -95,8 +106,9 @@ class History:
         try:
             hits = await self._store.read(search, text, limit=PAGE)
         except StorageError as error:
-            self._post(Trouble(reason(error)))
-            return []
+            self._tell_unread(error)
+            return None
+        self._told = ""
         return [
             Found(
                 hit.session_id,

@@ -120,7 +120,7 @@ class Shelter:
         """Copy the session that a call is about, if there is one yet. Raises StorageError where it cannot be read."""
         for session_id in await _sessions_of(real, arguments):
             if not await self.holds((session_id,)):
-                await self._database.call(merge_session, await real.call(export_session, session_id))
+                await self._database.call(merge_session, await real.look(export_session, session_id))
                 taken = self._taken_in[session_id] = await self._database.call(export_session, session_id)
                 await self._database.call(set_setting, _SAID_BEFORE + session_id, said_of_it(taken))
 
@@ -131,7 +131,7 @@ class Shelter:
         """
         if function is claims.claim_session:
             # Here is nobody else who could hold it.
-            holder = await real.call(claims.holder_of, arguments[0])
+            holder = await real.look(claims.holder_of, arguments[0])
             if holder is not None and holder.id != arguments[1].id:
                 return holder
         if function in IN_BOTH and await _sessions_of(real, arguments):
@@ -175,7 +175,7 @@ async def _sessions_of(database: Database, arguments: tuple[Any, ...]) -> list[s
     """The sessions of a database that a call is about: its first argument is an id, or several."""
     first = arguments[0] if arguments else None
     ids = first if isinstance(first, list) else [first]
-    found = [await database.call(session_of, id_) for id_ in ids if isinstance(id_, str)]
+    found = [await database.look(session_of, id_) for id_ in ids if isinstance(id_, str)]
     return [session_id for session_id in found if session_id is not None]
 
 

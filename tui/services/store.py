@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 from storage.errors import StorageError
+from storage.transactions import only_reads
 from tui.language import _
 from tui.messages import Post
 from tui.services import background
@@ -135,9 +136,9 @@ class Store:
     async def call(
         self, function: Callable[Concatenate[sqlite_utils.Database, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        """Run a function of the storage package on the database's thread. Raises StorageError.
+        """Run a function of the storage package: on the database's thread, or beside it what only reads.
 
-        What it is about, an id or several, comes first and by its place: the shelter looks there.
+        Raises StorageError. What it is about, an id or several, comes first and by its place: the shelter looks there.
         """
         if not args and not _IDS.isdisjoint(kwargs):
             raise TypeError(f"{function.__name__} has to be told by place what it is about.")
@@ -146,6 +147,8 @@ class Store:
             async with self._sheltering:
                 if self._shelter is not None and await self._shelter.holds(args):
                     return cast(R, await self._shelter.call(await self._opened(), function, *args, **kwargs))
+        if only_reads(function):
+            return await database.look(function, *args, **kwargs)
         try:
             return await database.call(function, *args, **kwargs)
         except StorageError as error:

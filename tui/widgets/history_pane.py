@@ -15,13 +15,17 @@ from textual.message import Message
 from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
+from tui.in_order import BEFORE_KEYS
 from tui.language import _
-from tui.services.history import PAGE, Found, History, day_words
+from tui.services.history import ALL, PAGE, Found, History, day_words
 from tui.text import safe_line, safe_text
 from tui.widgets.boxes import LineBox
 
 _NEAR_END = 10
 """So many lines before the last one the next page is read."""
+
+_MOST_UNSEEN = 5 * PAGE
+"""A longer list is read to its end only while the user is in it."""
 
 _FILLING = "history"
 """The group of workers that fill the list."""
@@ -59,10 +63,29 @@ class SessionList(OptionList):
         ),
     ]
 
+    @dataclass
+    class EndWanted(Message):
+        """The user wants to see the last one, which may not be read yet."""
+
     def on_focus(self) -> None:
         """Keys mean the session under the cursor, so there is always one."""
         if self.highlighted is None:
             self.action_first()
+
+    def action_last(self) -> None:
+        """To the last of all sessions."""
+        self.post_message(self.EndWanted())
+
+    def action_cursor_up(self) -> None:
+        """To the session above; from the first one to the last."""
+        before = self.highlighted
+        super().action_cursor_up()
+        if before is not None and self.highlighted is not None and self.highlighted > before:
+            self.action_last()
+
+    def show_last(self) -> None:
+        """To the last one that is listed."""
+        super().action_last()
 
     def action_search(self) -> None:
         """To the search box."""
@@ -116,6 +139,7 @@ class HistoryPane(Vertical):
         self._complete = False
         self._query = ""
         self._current: str | None = None
+        self._is_outdated = self._is_reading = False
         self.archived = False
 
     def compose(self) -> ComposeResult:
@@ -145,6 +169,25 @@ class HistoryPane(Vertical):
         self._current = current
         await self._fill()
 
+    def show_soon(self, current: str | None) -> None:
+        """The same, and nobody waits for it: the database may be another program's for a while."""
+        self._current = current
+        self._draw()
+        self._is_outdated = True
+        if not self._is_reading:
+            self._is_reading = True
+            self._read_changes()
+
+    @work
+    async def _read_changes(self) -> None:
+        try:
+            # One after the other, and none is given up for the next: changes may come faster than they are read.
+            while self._is_outdated:
+                self._is_outdated = False
+                await self._fill()
+        finally:
+            self._is_reading = False
+
     async def show_archived(self, archived: bool) -> None:
         """Show the archived sessions instead of the others, or these again."""
         self.archived, self._found = archived, []
@@ -153,29 +196,22 @@ class HistoryPane(Vertical):
     async def _fill(self) -> None:
         assert self.history is not None
         wanted = query, archived = self._query, self.archived
+        n_wanted = max(len(self._found), PAGE)
+        if n_wanted > _MOST_UNSEEN and not self.query_one(SessionList).has_focus:
+            n_wanted = PAGE
         if query:
-            found, complete = await self.history.search(query), True
+            found, n_wanted = await self.history.search(query), ALL
         else:
-            found, complete = await self._pages(max(len(self._found), PAGE), archived)
-        # The user may have typed on while this was read.
-        if wanted == (self._query, self.archived):
-            self._found, self._complete = found, complete
+            found = await self.history.page(limit=n_wanted, archived=archived)
+        # The user may have typed on while this was read. What cannot be read stays as it was shown.
+        if found is not None and wanted == (self._query, self.archived):
+            self._found, self._complete = found, n_wanted == ALL or len(found) < n_wanted
             self._draw()
             self.post_message(self.Listing(archived and not query))
 
     @work(group=_FILLING, exclusive=True)
     async def _fill_soon(self) -> None:
         await self._fill()
-
-    async def _pages(self, n_wanted: int, archived: bool) -> tuple[list[Found], bool]:
-        assert self.history is not None
-        found: list[Found] = []
-        while len(found) < n_wanted:
-            page = await self.history.page(found[-1].session_id if found else None, archived=archived)
-            found += page
-            if len(page) < PAGE:
-                return found, True
-        return found, False
 
     def _draw(self) -> None:
         drawn = (self._found, self._current, self._query, self.archived)
@@ -225,14 +261,18 @@ class HistoryPane(Vertical):
             self._fill_soon()
 
     @on(Input.Submitted, "#search")
-    async def _to_list(self, event: Input.Submitted) -> None:
+    def _to_list(self, event: Input.Submitted) -> None:
         event.stop()
-        # An enter that comes with it opens what was found for this text.
+        # At once, since the keys behind this one are for the list.
+        self.screen.set_focus(self.query_one(SessionList))
+        self._to_found()
+
+    @work(group=BEFORE_KEYS)
+    async def _to_found(self) -> None:
+        """To the first that is found for what was typed: an enter that came with it opens that."""
         filling = [worker for worker in self.workers if worker.group == _FILLING and worker.node is self]
         await asyncio.gather(*(worker.wait() for worker in filling), return_exceptions=True)
-        sessions = self.query_one(SessionList)
-        sessions.focus()
-        sessions.action_first()
+        self.query_one(SessionList).action_first()
 
     @on(OptionList.OptionSelected)
     def _choose(self, event: OptionList.OptionSelected) -> None:
@@ -249,14 +289,30 @@ class HistoryPane(Vertical):
 
     @work(group=_FILLING, exclusive=True)
     async def _next_page(self) -> None:
-        found = self._found
-        if self.history is None or not found:
-            return
-        page = await self.history.page(found[-1].session_id, archived=self.archived)
+        if self._found:
+            await self._read_on(PAGE)
+
+    @on(SessionList.EndWanted)
+    def _to_end(self, event: SessionList.EndWanted) -> None:
+        event.stop()
+        self._read_to_end()
+
+    @work(group=BEFORE_KEYS)
+    async def _read_to_end(self) -> None:
+        while not (self._complete or self._query) and await self._read_on(ALL):
+            pass
+        self.query_one(SessionList).show_last()
+
+    async def _read_on(self, limit: int) -> bool:
+        """Read what follows what is listed; False where that cannot be read."""
+        assert self.history is not None
+        found, archived = self._found, self.archived
+        page = await self.history.page(found[-1].session_id if found else None, limit=limit, archived=archived)
         # Another list may have been read meanwhile, which does not go on with this.
-        if self._found is found:
-            self._found, self._complete = found + page, len(page) < PAGE
+        if page is not None and self._found is found and archived == self.archived:
+            self._found, self._complete = found + page, limit == ALL or len(page) < limit
             self._draw()
+        return page is not None
 
 
 def _option_id(found: Found) -> str:

@@ -13,7 +13,7 @@ from textual.widget import Widget
 
 from tui.text import safe_line
 
-Work = Literal["answer", "model", "fetch"]
+Work = Literal["answer", "model", "fetch", "send"]
 
 
 class StatusLine(Widget):

@@ -88,7 +88,7 @@ class Parts:
             self._transcript,
             self._prompt,
             self.switching,
-            list_sessions=self.sessions.show,
+            list_sessions=self.sessions.show_soon,
             interaction=self.interaction,
         )
 
@@ -169,6 +169,7 @@ class Parts:
         self.sending = Sending(
             self._prompt,
             self._transcript,
+            self._status,
             workspace.conversation,
             workspace.writing,
             workspace.prompts,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,11 @@ from tui.widgets.prompt_box import PromptBox
 
 if TYPE_CHECKING:
     from textual.app import App
+
+
+RECALL_LIMIT_S = 0.25
+"""Keys wait so long for a text that is brought back: reading it takes milliseconds, unless the database is another
+program's for a while."""
 
 
 class Prompting:
@@ -37,6 +44,7 @@ class Prompting:
         self._find_completions = find_completions
         self._on_typed = on_typed
         self._interaction = interaction
+        self._is_recalling = False
         # The box lets keys wait for these.
         prompt.recall = self._recall
         prompt.offer = self._offer
@@ -46,13 +54,29 @@ class Prompting:
         self._prompt.show_draft("\n".join(text for text in (typed, self._prompt.text) if text))
 
     async def _recall(self, older: bool) -> None:
-        """Bring back what was asked before what is shown, or after it."""
+        """Bring back what was asked before what is shown, or after it: before the next key, or as soon as it is read.
+
+        Until then, more keys for the same are left out.
+        """
+        if self._is_recalling:
+            return
+        self._is_recalling = True
+        over = asyncio.Event()
+        self._interaction.run(partial(self._bring_back, self._prompt.text, older, over), "recall")
+        with suppress(TimeoutError):
+            await asyncio.wait_for(over.wait(), RECALL_LIMIT_S)
+
+    async def _bring_back(self, shown: str, older: bool, over: asyncio.Event) -> None:
         try:
-            found = await self._prompts.step(self._prompt.text, older)
+            found = await self._prompts.step(shown, older)
         except StorageError as error:
             self._interaction.tell_trouble(reason(error))
             return
-        if found is not None:
+        finally:
+            self._is_recalling = False
+            over.set()
+        # What was typed meanwhile stays.
+        if found is not None and self._prompt.text == shown:
             self._prompt.show_draft(found)
 
     def text_changed(self, text: str) -> None:

@@ -15,7 +15,11 @@ from tui.services.prompt_history import PromptHistory
 from tui.services.writing import Writing
 from tui.slash import Call, NoCommand, read_prompt
 from tui.widgets.prompt_box import PromptBox
+from tui.widgets.status_line import StatusLine
 from tui.widgets.transcript import Transcript
+
+STORING_SHOWN_S = 0.5
+"""What takes longer to store is said to be under way: the database may be another program's for a while."""
 
 
 class Sending:
@@ -28,6 +32,7 @@ class Sending:
         self,
         prompt: PromptBox,
         transcript: Transcript,
+        status: StatusLine,
         conversation: Conversation,
         writing: Writing,
         prompts: PromptHistory,
@@ -38,6 +43,7 @@ class Sending:
     ) -> None:
         self._prompt = prompt
         self._transcript = transcript
+        self._status = status
         self._conversation = conversation
         self._writing = writing
         self._prompts = prompts
@@ -45,6 +51,7 @@ class Sending:
         self._opened = opened
         self._carry_out = carry_out
         self._interaction = interaction
+        self._being_sent: set[str] = set()
 
     def take(self, sent: PromptBox.Sent) -> None:
         """Send, or carry out a command that begins with a slash."""
@@ -69,15 +76,25 @@ class Sending:
         self._interaction.run(run, group)
 
     async def _send(self, typed: str, text: str) -> None:
-        # A question asked while the app is still opening a session belongs to that one.
-        await self._opened.wait()
+        if typed in self._being_sent:
+            # Another enter, since the box still shows it.
+            return
+        self._being_sent.add(typed)
+        hint = asyncio.get_running_loop().call_later(STORING_SHOWN_S, self._show_storing)
         try:
+            # A question asked while the app is still opening a session belongs to that one.
+            await self._opened.wait()
             is_sent = await self._conversation.send(self._attached.message(text))
         except StorageError as error:
             self._interaction.tell_trouble(
                 _("The message was not sent, it is still in the box. {reason}", reason=reason(error))
             )
             return
+        finally:
+            self._being_sent.discard(typed)
+            hint.cancel()
+            if self._status.busy_with == "send":
+                self._status.show_busy("send", "")
         if not is_sent:
             waits = _("The answer before waits for the model: esc stops it, then enter sends.")
             writes = _("The answer before is still being written: esc stops it, then enter sends.")
@@ -85,6 +102,17 @@ class Sending:
             return
         self._attached.message_sent()
         self._prompts.forget_place()
-        if self._prompt.text.rstrip() == typed:
-            self._prompt.clear()
+        self._take_out(typed)
         self._transcript.follow()
+
+    def _show_storing(self) -> None:
+        if not self._status.busy:
+            self._status.show_busy("send", _("Storing the message …"))
+
+    def _take_out(self, typed: str) -> None:
+        """Leave in the box what was written behind a message while that was stored."""
+        text = self._prompt.text
+        if text.rstrip() == typed:
+            self._prompt.clear()
+        elif text.startswith(typed):
+            self._prompt.show_draft(text.removeprefix(typed).lstrip())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from tui.language import _
 from tui.messages import HeldElsewhere, PathChanged, SettingsShown, TitleChanged
@@ -24,7 +24,7 @@ class SessionShown:
         transcript: Transcript,
         prompt: PromptBox,
         switching: Switching,
-        list_sessions: Callable[[], Awaitable[None]],
+        list_sessions: Callable[[], None],
         interaction: Interaction,
     ) -> None:
         self._open = open_session
@@ -58,7 +58,7 @@ class SessionShown:
         await self._transcript.show_path(event.path, from_start=event.is_other, at=event.at)
         self._show_draft(event)
         if event.is_other:
-            await self._list_sessions()
+            self._list_sessions()
         self._interaction.keys_changed()
 
     def _show_draft(self, event: PathChanged) -> None:

@@ -41,12 +41,15 @@ class Sessions:
         self._interaction = interaction
         pane.history = history
 
-    async def list_changed(self, event: HistoryChanged) -> None:
+    def list_changed(self, event: HistoryChanged) -> None:
         """Sessions were added, renamed, removed or moved."""
-        await self.show()
+        self.show_soon()
 
-    async def show(self) -> None:
-        """Read the list anew."""
+    def show_soon(self) -> None:
+        """Have the list read anew; what is done meanwhile does not wait for it."""
+        self._pane.show_soon(self._open.id)
+
+    async def _show(self) -> None:
         await self._pane.show(self._open.id)
 
     def begin(self) -> None:
@@ -95,7 +98,7 @@ class Sessions:
 
     async def _rename(self, session_id: str, title: str) -> None:
         self._open.take_changed(await self._history.rename(session_id, title))
-        await self.show()
+        await self._show()
 
     def pin(self) -> None:
         """Keep the chosen one on top, or let it go again."""
@@ -105,7 +108,7 @@ class Sessions:
 
     async def _pin(self, session_id: str) -> None:
         await self._history.pin(session_id)
-        await self.show()
+        await self._show()
 
     def archive(self) -> None:
         """Put the chosen one out of sight, or back."""
@@ -115,7 +118,7 @@ class Sessions:
 
     async def _archive(self, session_id: str) -> None:
         archived = await self._history.archive(session_id)
-        await self.show()
+        await self._show()
         back = _("The session is back among the others.")
         self._interaction.tell(_("The session is archived; v shows the archived ones.") if archived else back)
 
@@ -130,7 +133,7 @@ class Sessions:
             await self._opening.new(for_good=True)
         await self._history.delete(session_id)
         self._interaction.tell(_(_DELETED))
-        await self.show()
+        await self._show()
 
     def restore(self) -> None:
         """Bring the one back that was deleted last."""

@@ -1,0 +1,125 @@
+"""Another program stays in the database: keys act meanwhile, lists show what can be read, nothing is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from textual.widgets._toast import Toast
+
+from storage import patience, tree
+from storage.connections import open_database
+from tests.tui.test_boxes import press_at_once
+from tests.tui.test_history_in_app import listed, make_sessions
+from tui import in_order
+from tui.paths import user_paths
+from tui.screens.help import HelpScreen
+from tui.screens.main import sending
+from tui.screens.main.screen import MainScreen
+from tui.widgets.history_pane import SearchBox, SessionList
+from tui.widgets.prompt_box import PromptBox
+
+if TYPE_CHECKING:
+    from tests.tui.conftest import Stage
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Another program that writes, for as long as the block takes."""
+    with closing(open_database(user_paths().database)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+
+
+@pytest.fixture
+def endless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever waits for the database waits until the other program lets go of it."""
+    monkeypatch.setattr(patience, "FIRST_TIMEOUT_S", 1000.0)
+    monkeypatch.setattr(in_order, "DEEDS_LIMIT_S", 0.01)
+    monkeypatch.setattr(in_order, "ACTING_LIMIT_S", 1000.0)
+
+
+@pytest.mark.usefixtures("endless")
+async def test_keys_act_and_lists_are_read_while_what_is_written_waits(stage: Stage) -> None:
+    make_sessions("Lakes", "Rivers")
+    async with stage.ready() as play:
+        box = play.app.query_one(PromptBox)
+        await play.ask("hi")
+        with held():
+            press_at_once(play, *"draft")
+            await play.until(lambda: box.text == "draft")
+            press_at_once(play, "ctrl+n")
+            await play.until(lambda: play.session_lock.locked())
+            press_at_once(play, "up", *"!")
+            await play.until(lambda: box.text == "hi!")
+            press_at_once(play, "ctrl+u", "f1")
+            await play.until(lambda: isinstance(play.app.screen, HelpScreen))
+            press_at_once(play, "escape", "f2", "slash", *"lakes")
+            await play.until(lambda: isinstance(play.app.screen, MainScreen))
+            await play.until(lambda: listed(play)[:1] == ["Lakes"])
+            assert play.app.query_one(SearchBox).value == "lakes"
+            press_at_once(play, "enter")
+            await play.until(lambda: isinstance(play.app.focused, SessionList))
+            press_at_once(play, "escape", "escape", *"typed")
+            await play.until(lambda: box.text == "typed")
+        await play.until(lambda: play.conversation.session is None)
+
+
+@pytest.mark.usefixtures("endless")
+async def test_what_is_typed_behind_a_message_that_waits_to_be_stored_stays(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "STORING_SHOWN_S", 0.0)
+    async with stage.ready() as play:
+        box = play.app.query_one(PromptBox)
+        await play.ask("hi")
+        with held():
+            await play.press(*"question", "enter")
+            await play.until_shown("Storing the message …")
+            await play.press("enter", *" and more")
+            assert box.text == "question and more"
+        await play.until(lambda: len(play.conversation.path) > 2)
+        await play.answered()
+        assert [shown.message.content for shown in play.conversation.path if shown.message.role == "user"] == [
+            "hi",
+            "question",
+        ]
+        assert box.text == "and more"
+        assert "Storing the message" not in play.text()
+        assert not play.app.screen.query(Toast)
+
+
+async def test_a_list_that_cannot_be_read_stays_as_it_was_shown(stage: Stage) -> None:
+    make_sessions("Lakes")
+    async with stage.ready() as play:
+        await play.until(lambda: listed(play) == ["Today", "Lakes"])
+        with closing(open_database(user_paths().database)) as other:
+            other.execute("ALTER TABLE sessions RENAME TO hidden")
+            await play.until_told("could not be used")
+            await play.press("f2", "end")
+            assert listed(play) == ["Today", "Lakes"]
+            other.execute("ALTER TABLE hidden RENAME TO sessions")
+        make_sessions("Rivers")
+        await play.until(lambda: listed(play) == ["Today", "Rivers", "Lakes"])
+
+
+async def test_who_has_waited_in_vain_is_told_soon_the_next_time(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "FIRST_TIMEOUT_S", 0.01)
+    async with stage.ready() as play:
+        await play.ask("hi")
+        with held():
+            await play.ask("more")
+            await play.until_told("kept in memory")
+            # Nobody gets to know of the other program before a millennium has passed, unless something was learned.
+            monkeypatch.setattr(patience, "FIRST_TIMEOUT_S", 1e6)
+            await play.press("f2", "p")
+            await play.until_told("Close the other program")
+        await play.until_told("Everything is stored again")
+        session = play.conversation.session
+        assert session is not None
+    with closing(open_database(user_paths().database)) as db:
+        contents = [shown.message.content for shown in tree.path(db, session.id)]
+    assert contents[0::2] == ["hi", "more"]
