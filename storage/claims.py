@@ -46,9 +46,16 @@ def release_session(db: SqliteDatabase, session_id: str, owner: Owner) -> None:
 
 
 @writes
-def beat(db: SqliteDatabase, owner: Owner) -> None:
-    """Renew an app's claims; every 10 s is often enough."""
-    db.execute("UPDATE claims SET heartbeat_s = ? WHERE owner_id = ?", [time.time(), owner.id])
+def hold_only(db: SqliteDatabase, owner: Owner, session_id: str | None) -> Owner | None:
+    """Renew an app's claim on the one session that it writes in, and give back what is left of others.
+
+    Every 10 s is often enough. What could not be claimed or given back before, when the database was another program's
+    for a while, is then. Returns who holds the session now as claim_session does; None where there is no such session.
+    """
+    row = db.execute("SELECT key FROM sessions WHERE id = ? AND deleted_utc IS NULL", [session_id]).fetchone()
+    key = None if row is None else row[0]
+    db.execute("DELETE FROM claims WHERE owner_id = ? AND session_key IS NOT ?", [owner.id, key])
+    return None if session_id is None or key is None else claim_session(db, session_id, owner)
 
 
 def refuse_held(db: SqliteDatabase, key: int, session_id: str) -> None:

@@ -14,12 +14,12 @@ import pytest
 from sqlite_utils import Database
 
 from storage.answers import begin_answer
-from storage.claims import beat, claim_session, release_session
+from storage.claims import claim_session, hold_only, release_session
 from storage.deletion import purge_session
 from storage.errors import NoSuchSessionError, SessionHeldError
 from storage.owners import this_owner
 from storage.records import Session
-from storage.sessions import rename_session
+from storage.sessions import create_session, rename_session
 from storage.tree import append_message, delete_message, edit_message, fork_session, switch_to
 from tests.storage.holding import who_holds
 
@@ -99,7 +99,7 @@ def test_an_app_on_another_host_holds_while_its_heart_beats(db: Database, sessio
     assert who_holds(db, session.id) == elsewhere
     db.execute("UPDATE claims SET heartbeat_s = heartbeat_s - 3600")
     assert who_holds(db, session.id) is None
-    beat(db, elsewhere)
+    assert hold_only(db, elsewhere, session.id) == elsewhere
     assert who_holds(db, session.id) == elsewhere
 
 
@@ -110,3 +110,17 @@ def test_a_live_app_survives_a_clock_that_was_set_back(db: Database, session: Se
         holder = who_holds(db, session.id)
         assert holder is not None
         assert holder.pid == process.pid
+
+
+def test_an_app_holds_the_session_that_it_has_open_and_no_other(db: Database, session: Session) -> None:
+    """Giving the one back, or claiming the other, may have failed when the database was another program's."""
+    mine, other = this_owner(), this_owner()
+    opened = create_session(db, model="m", system="", settings={})
+    claim_session(db, session.id, mine)
+    assert hold_only(db, mine, opened.id) == mine
+    assert who_holds(db, session.id) is None
+    assert who_holds(db, opened.id) == mine
+    assert hold_only(db, other, opened.id) == mine
+    assert hold_only(db, other, "nowhere") is None
+    assert hold_only(db, mine, None) is None
+    assert who_holds(db, opened.id) is None

@@ -8,12 +8,15 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from textual.message import Message
 
 from storage import answers, sessions, tree
 from storage.connections import open_database
+from storage.deletion import purge_session
 from storage.errors import CorruptDatabaseError, DatabaseBusyError, StorageError
 from tests.tui.conftest import Stage
 from tests.tui.test_shelter import LONG, begin, fill_disk, stored, until
+from tui.messages import Trouble
 from tui.services.shelter_folder import ShelterFolder
 from tui.services.store import Store
 
@@ -127,6 +130,22 @@ async def test_what_a_killed_app_had_in_memory_is_stored_at_the_next_start(tmp_p
     assert (session.title, session.draft) == ("Renamed since", "not sent")
     await store.close()
     assert ShelterFolder.left_for(path) == []
+
+
+async def test_what_is_deleted_before_the_next_start_stays_deleted(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.db"
+    command = [sys.executable, "-c", KILLED, str(path)]
+    session_id = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    posted: list[Message] = []
+    with closing(open_database(path)) as db:
+        purge_session(db, session_id)
+        store = Store(lambda error: None, post=posted.append)
+        await store.open(path)
+        [kept] = sessions.list_sessions(db)
+        assert kept.draft == "not sent"
+        assert [message.content for message in tree.all_messages(db, kept.id)] == ["cut " * 20_000]
+    assert [type(message) for message in posted] == [Trouble]
+    await store.close()
 
 
 async def test_what_no_file_takes_at_the_end_is_stored_at_the_next_start(

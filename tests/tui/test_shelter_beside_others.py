@@ -5,16 +5,26 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from sqlite_utils import Database
+from textual.message import Message
 
 from storage import answers, claims, sessions, tree
 from storage.connections import open_database
+from storage.deletion import delete_session, purge_session
 from storage.errors import ReadOnlyDatabaseError, StorageError
 from storage.owners import this_owner
 from tests.tui.test_shelter import LONG, begin, fill_disk, make_room, said, shelter, until
+from tui.messages import Trouble
 from tui.services.history import History
 from tui.services.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.tui.conftest import Stage
 
 
 @pytest.fixture
@@ -28,9 +38,14 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def store(path: Path, told: list[StorageError | None]) -> AsyncIterator[Store]:
+def posted() -> list[Message]:
+    return []
+
+
+@pytest.fixture
+async def store(path: Path, told: list[StorageError | None], posted: list[Message]) -> AsyncIterator[Store]:
     """A store that tries again at once."""
-    store = Store(told.append, retry_s=0.01)
+    store = Store(told.append, retry_s=0.01, post=posted.append)
     await store.open(path)
     yield store
     await store.close()
@@ -98,3 +113,86 @@ async def test_a_deletion_can_still_be_undone_after_that_was_refused_once(store:
     await store.call(lambda db: db.execute("PRAGMA query_only = OFF"))
     assert await history.restore_last() == session_id
     assert await said(store, session_id) == ["short"]
+
+
+@pytest.mark.parametrize("delete", [delete_session, purge_session])
+async def test_what_is_deleted_elsewhere_stays_deleted_and_what_was_said_since_is_a_session_of_its_own(
+    store: Store,
+    told: list[StorageError | None],
+    posted: list[Message],
+    path: Path,
+    delete: Callable[[Database, str], None],
+) -> None:
+    session_id, untouched = await begin(store), await begin(store)
+    head = (await store.call(tree.path, session_id))[-1].message.id
+    await store.call(fill_disk)
+    question = await store.call(tree.append_message, session_id, head, "user", LONG)
+    answer = await store.call(answers.begin_answer, session_id, question.id, model="m", settings={}, seed=None)
+    # Only its title has changed, and that is deleted with it.
+    await store.call(sessions.rename_session, untouched, LONG)
+    with closing(open_database(path)) as other:
+        for id_ in (session_id, untouched):
+            delete(other, id_)
+        await store.call(make_room)
+        await until(lambda: told[-1] is None)
+        [kept] = sessions.list_sessions(other)
+        assert kept.id != session_id
+        assert kept.title == LONG.strip()[:60]
+        # Whoever has the old one open goes on in this.
+        assert (await store.call(sessions.get_session, session_id)).id == kept.id
+        await store.call(answers.checkpoint_answer, answer.id, "half", None, 1)
+        await store.call(tree.append_message, session_id, answer.id, "user", "and further")
+        assert [message.content for message in tree.all_messages(other, kept.id)] == [LONG, "half", "and further"]
+        assert (kept.model, kept.system) == ("m", "s")
+    [trouble] = [message for message in posted if isinstance(message, Trouble)]
+    assert trouble.sentence.startswith("“First” was deleted elsewhere and stays deleted.")
+
+
+async def test_a_message_that_is_deleted_elsewhere_stays_deleted(
+    store: Store, told: list[StorageError | None], path: Path
+) -> None:
+    session_id = await begin(store)
+    first = (await store.call(tree.path, session_id))[-1].message.id
+    second = await store.call(tree.append_message, session_id, first, "user", "second")
+    await store.call(fill_disk)
+    await store.call(tree.append_message, session_id, second.id, "user", LONG)
+    with closing(open_database(path)) as other:
+        tree.delete_message(other, second.id)
+        await store.call(make_room)
+        await until(lambda: told[-1] is None)
+        assert [shown.message.content for shown in tree.path(other, session_id)] == ["short", LONG]
+
+
+async def test_a_draft_that_was_typed_since_the_session_was_deleted_elsewhere_is_kept(
+    store: Store, told: list[StorageError | None], path: Path
+) -> None:
+    session_id = await begin(store)
+    await store.call(fill_disk)
+    await store.call(sessions.set_draft, session_id, LONG)
+    with closing(open_database(path)) as other:
+        purge_session(other, session_id)
+        await store.call(make_room)
+        await until(lambda: told[-1] is None)
+        [kept] = sessions.list_sessions(other)
+        assert (kept.draft, kept.n_messages) == (LONG, 0)
+
+
+async def test_who_goes_on_in_a_session_that_is_deleted_elsewhere_sees_what_was_said_since(stage: Stage) -> None:
+    async with stage.ready() as play:
+        store = play.app.workspace.store
+        store._retry_s = 0.01
+        await play.ask("before")
+        deleted = play.conversation.session
+        assert deleted is not None
+        await store.call(fill_disk)
+        await play.conversation.send(LONG)
+        await play.answered()
+        with closing(open_database(stage.home / "data" / "sessions.db")) as other:
+            delete_session(other, deleted.id)
+        await store.call(make_room)
+        await play.until_told("was deleted elsewhere and stays deleted")
+        await play.until(lambda: play.conversation.session.id != deleted.id)
+        await play.until(lambda: "before" not in play.shown("#transcript"))
+        await play.ask("after")
+        contents = [shown.message.content for shown in play.conversation.path]
+        assert (contents[0], contents[2]) == (LONG, "after")

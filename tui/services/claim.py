@@ -31,9 +31,11 @@ class Claim:
         holder = await self._store.call(claims.claim_session, session_id, self._owner)
         self._set_held(None if holder.id == self._owner.id else holder)
 
-    async def renew(self) -> None:
-        """Let other apps see that this one still runs."""
-        await self._store.call(claims.beat, self._owner)
+    async def renew(self, session_id: str | None) -> None:
+        """Let other apps see that this one still runs, and where it writes; perhaps one of them was there first."""
+        holder = await self._store.call(claims.hold_only, self._owner, session_id)
+        if holder is not None:
+            self._set_held(None if holder.id == self._owner.id else holder)
 
     async def release(self, session_id: str | None) -> None:
         """Let others write in the session."""

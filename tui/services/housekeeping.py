@@ -67,6 +67,10 @@ class Housekeeping:
         self.touch()
         self._is_untidy = True
 
+    def stored_again(self) -> None:
+        """What was in memory is in the database, where others may have written: the open session is read anew."""
+        self._is_outdated = True
+
     async def stop(self) -> None:
         """End it, and what it has begun."""
         for task in (self._task, self._title):

@@ -115,8 +115,5 @@ class Opening:
 
     async def beat(self) -> None:
         """Renew the claim, or take it over from an app that is gone."""
-        if self._claim.held_by is None:
-            await self._claim.renew()
-        else:
-            async with self._open.lock:
-                await self._claim.take(self._open.id)
+        async with self._open.lock:
+            await self._claim.renew(self._open.id)

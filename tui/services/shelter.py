@@ -31,7 +31,7 @@ from storage.errors import (
 )
 from storage.export import all_sessions_json, export_session, session_ids
 from storage.importers.storing import said_of_it
-from storage.merging import merge_session, session_of, store_left_session, take_session
+from storage.merging import merge_session, session_of, store_left_session, take_session, texts_of
 from storage.portable import PortableSession
 from tui.log import start_log
 from tui.services.shelter_folder import MEMORY, ShelterFolder
@@ -43,7 +43,8 @@ _PASSING = (DiskFullError, ReadOnlyDatabaseError, DatabaseBusyError, DatabaseAcc
 """What may be over in a while."""
 
 _SAID_BEFORE = "said_before:"
-"""What the shelter's own database keeps of a session that it took in, under this and its id: for the next start."""
+_TEXTS_BEFORE = "texts_before:"
+"""What the shelter's own database keeps of a session that it took in, under these and its id: for the next start."""
 
 WRITES: frozenset[Callable[..., Any]] = frozenset(
     [
@@ -77,6 +78,10 @@ IN_BOTH: frozenset[Callable[..., Any]] = frozenset(
     ]
 )
 """What is done in the database first, and not at all where that refuses it."""
+
+
+TellDeleted = Callable[[PortableSession, str | None], None]
+"""Called with a session and the id of the one that has what was said in it since, None where that is nothing."""
 
 
 def can_pass(error: StorageError) -> bool:
@@ -123,6 +128,7 @@ class Shelter:
                 await self._database.call(merge_session, await real.look(export_session, session_id))
                 taken = self._taken_in[session_id] = await self._database.call(export_session, session_id)
                 await self._database.call(set_setting, _SAID_BEFORE + session_id, said_of_it(taken))
+                await self._database.call(set_setting, _TEXTS_BEFORE + session_id, texts_of(taken))
 
     async def call(self, real: Database, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Run a function of the storage package on what is here, and on the database where both must agree.
@@ -140,15 +146,18 @@ class Shelter:
                 await real.call(function, *arguments, **options)
         return await self._database.call(function, *arguments, **options)
 
-    async def give_back(self, real: Database) -> None:
+    async def give_back(self, real: Database, tell_deleted: TellDeleted) -> None:
         """Store what is here in the database. Raises StorageError when that cannot be; the rest then stays here.
 
         What was deleted goes too, as deleted: it can still be brought back. What others have changed there meanwhile
-        stays where it was not changed here, like an answer that another app has ended.
+        stays where it was not changed here, like an answer that another app has ended. tell_deleted: called for each
+        session that was deleted there meanwhile.
         """
         for session_id in [*await self._database.call(session_ids), *await self._database.call(deleted_sessions)]:
             session, deleted_utc = await self._database.call(take_session, session_id)
-            await real.call(merge_session, session, deleted_utc, self._taken_in.get(session_id))
+            stored_id = await real.call(merge_session, session, deleted_utc, self._taken_in.get(session_id))
+            if stored_id != session_id:
+                tell_deleted(session, stored_id)
             await self._database.call(purge_session, session_id)
 
     async def rescue(self) -> Path | None:
@@ -179,11 +188,11 @@ async def _sessions_of(database: Database, arguments: tuple[Any, ...]) -> list[s
     return [session_id for session_id in found if session_id is not None]
 
 
-async def take_over(folders: Iterable[ShelterFolder], real: Database) -> None:
-    """Store what killed apps have left in memory; what was changed in the database since stays."""
+async def take_over(folders: Iterable[ShelterFolder], real: Database, tell_deleted: TellDeleted) -> None:
+    """Store what killed apps have left in memory; what was changed or deleted in the database since stays so."""
     for folder in folders:
         try:
-            await _take_over(folder, real)
+            await _take_over(folder, real, tell_deleted)
         except (StorageError, OSError) as error:
             start_log().error("What an app has left in %s was not stored: %s", folder.database, error)
             folder.leave()
@@ -191,14 +200,19 @@ async def take_over(folders: Iterable[ShelterFolder], real: Database) -> None:
             folder.remove()
 
 
-async def _take_over(folder: ShelterFolder, real: Database) -> None:
+async def _take_over(folder: ShelterFolder, real: Database, tell_deleted: TellDeleted) -> None:
     left = await Database.open(folder.database)
     try:
         # An answer grows only where nobody writes it.
         await real.call(answers.recover_interrupted)
         for session_id in await left.call(session_ids):
-            before = await left.call(get_setting, _SAID_BEFORE + session_id)
-            await real.call(store_left_session, await left.call(export_session, session_id), before)
+            before, texts_before = [
+                await left.call(get_setting, about + session_id) for about in (_SAID_BEFORE, _TEXTS_BEFORE)
+            ]
+            session = await left.call(export_session, session_id)
+            stored_id = await real.call(store_left_session, session, before, texts_before)
+            if stored_id != session_id:
+                tell_deleted(session, stored_id)
     finally:
         await left.close()
 

@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 from storage.errors import StorageError
 from storage.transactions import only_reads
 from tui.language import _
-from tui.messages import Post
+from tui.messages import Post, Trouble
 from tui.services import background
 from tui.services.shelter_folder import ShelterFolder
+from tui.text import safe_line
 
 if TYPE_CHECKING:
     import sqlite_utils
 
     from storage.database import Database
+    from storage.portable import PortableSession
     from tui.services.shelter import Shelter
 
 RETRY_S = 5.0
@@ -53,6 +55,7 @@ class Store:
         self._post = post
         self._retry_s = retry_s
         self._shelter: Shelter | None = None
+        self._became: dict[str, str] = {}
         self._sheltering = asyncio.Lock()
         self._retrying: asyncio.Task[None] | None = None
         self.is_read_only = False
@@ -118,7 +121,7 @@ class Store:
         if left := ShelterFolder.left_for(self._path):
             from tui.services.shelter import take_over
 
-            await take_over(left, database)
+            await take_over(left, database, self._tell_deleted)
         return database
 
     async def _reopen(self) -> None:
@@ -142,11 +145,14 @@ class Store:
         """
         if not args and not _IDS.isdisjoint(kwargs):
             raise TypeError(f"{function.__name__} has to be told by place what it is about.")
+        args = self._followed(args)
         database = await self._opened()
         if self._shelter is not None:
             async with self._sheltering:
                 if self._shelter is not None and await self._shelter.holds(args):
                     return cast(R, await self._shelter.call(await self._opened(), function, *args, **kwargs))
+            # What was in memory may be stored by now.
+            args = self._followed(args)
         if only_reads(function):
             return await database.look(function, *args, **kwargs)
         try:
@@ -157,6 +163,12 @@ class Store:
             if not can_shelter(function, error):
                 raise
             return cast(R, await self._call_in_shelter(error, function, *args, **kwargs))
+
+    def _followed(self, args: Any) -> Any:
+        """What a call is about, with the ids that sessions have by now."""
+        if self._became and args and isinstance(args[0], str):
+            return (self._became.get(args[0], args[0]), *args[1:])
+        return args
 
     async def _opened(self) -> Database:
         if self._database is None:
@@ -202,10 +214,26 @@ class Store:
             await self._reopen()
         async with self._sheltering:
             if self._shelter is not None:
-                await self._shelter.give_back(await self._opened())
+                await self._shelter.give_back(await self._opened(), self._tell_deleted)
                 shelter, self._shelter = self._shelter, None
                 await shelter.close()
         self._tell(None)
+
+    def _tell_deleted(self, session: PortableSession, became: str | None) -> None:
+        """A session that was kept in memory was deleted elsewhere. became: the one that has what was said in it since.
+
+        Whoever still goes on in it goes on in that.
+        """
+        if became is None:
+            return
+        self._became[session.id] = became
+        if self._post is not None:
+            told = _(
+                "“{title}” was deleted elsewhere and stays deleted."
+                " What was said in it since then is a session of its own.",
+                title=safe_line(session.title, 60),
+            )
+            self._post(Trouble(told, "warning"))
 
     async def read(
         self, function: Callable[Concatenate[sqlite_utils.Database, P], R], *args: P.args, **kwargs: P.kwargs

@@ -198,6 +198,7 @@ class Workspace:
 
     def _tell_stored(self, error: StorageError | None) -> None:
         if error is None:
+            self.housekeeping.stored_again()
             self._post(Trouble(_("Everything is stored again."), severity="information"))
             self._post(HistoryChanged())
         else:
