@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from .errors import DatabaseAccessError, DatabaseBusyError, ForeignDatabaseError, translate
 from .held_files import connect, unheld
 from .lean_import import sqlite_database_class
-from .migrations import check_current, check_readable, copy_database, migrate
+from .migrations import check_current, check_readable, copy_database, migrate, tidy_up
 from .transactions import translated
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def _connect(file: Path) -> sqlite3.Connection:
         # SQLite opens what it may not write without a word; better said now than when the user has written something.
         conn.execute("BEGIN IMMEDIATE")
         conn.execute("ROLLBACK")
+        tidy_up(file)
     except BaseException:
         conn.close()
         raise

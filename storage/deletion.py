@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from .app_settings import get_setting, set_setting
 from .claims import refuse_held
 from .errors import DatabaseAccessError, NoSuchSessionError
-from .migrations import copies_of
+from .migrations import copies_of, left_parts
 from .records import format_utc, now_utc
 from .rows import session_key
 from .transactions import database_path, reads, transaction, translated, writes
@@ -135,7 +135,8 @@ def _remove(db: SqliteDatabase, key: int) -> None:
 
 def _remove_copies(db: SqliteDatabase) -> None:
     """Remove the copies that migrations made of the database: what is deleted for good may still be in them."""
-    for copy in copies_of(Path(database_path(db))):
+    path = Path(database_path(db))
+    for copy in [*copies_of(path), *left_parts(path)]:
         try:
             copy.unlink(missing_ok=True)
         except OSError as error:

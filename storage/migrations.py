@@ -115,6 +115,20 @@ def copies_of(path: Path) -> list[Path]:
     return [file for file in _beside(path) if file.name.startswith(start) and file.name[len(start) :].isdecimal()]
 
 
+def left_parts(path: Path) -> list[Path]:
+    """What is left of such copies whose making was killed: no less than a whole one, it may have what was deleted."""
+    start = f"{path.name}{_COPY}"
+    names = [(file, file.name.removeprefix(start).partition(".")) for file in _beside(path)]
+    return [file for file, (version, _, rest) in names if version.isdecimal() and _is_left(rest)]
+
+
+def tidy_up(path: Path) -> None:
+    """Remove them, where that is possible."""
+    with suppress(OSError):
+        for part in left_parts(path):
+            part.unlink(missing_ok=True)
+
+
 def copy_database(conn: sqlite3.Connection, target: Path, version: int | None = None) -> None:
     """Copy a database that may be in use to a file of its own; the file appears when the copy is whole.
 
@@ -141,9 +155,15 @@ def _tidy_parts(target: Path) -> None:
     # Whoever makes the next copy need not be who may do that.
     with suppress(OSError):
         for file in _beside(target):
-            begun = _PART.fullmatch(file.name.removeprefix(f"{target.name}."))
-            if begun and not is_running(int(begun[1])):
+            if _is_left(file.name.removeprefix(f"{target.name}.")):
                 file.unlink(missing_ok=True)
+
+
+def _is_left(name: str) -> bool:
+    """Whether a name's end is that of a part which nobody is writing any more."""
+    begun = _PART.fullmatch(name)
+    # In a container, an app that was started anew often gets the number of the one that was killed.
+    return begun is not None and (int(begun[1]) == os.getpid() or not is_running(int(begun[1])))
 
 
 def _remove(part: Path) -> None:

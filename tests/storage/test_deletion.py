@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -132,11 +134,15 @@ def test_of_many_only_those_are_purged_that_are_deleted_still(db: Database, path
 def test_the_copy_that_a_migration_made_goes_with_the_first_session(db: Database, path: Path) -> None:
     kept, secret = fill(db, "lakes"), fill(db, SECRET)
     copy, foreign = (path.with_name(f"{path.name}.before-v{version}") for version in ("2", "acation"))
-    for file in (copy, foreign):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    part = path.with_name(f"{copy.name}.{dead.pid}.part")
+    for file in (copy, part, foreign):
         file.write_text("what was there before")
     assert purge_deleted(db)
     assert copy.exists()
     purge_session(db, secret.id)
     assert not copy.exists()
+    assert not part.exists()
     assert foreign.exists()
     assert get_session(db, kept.id) == kept

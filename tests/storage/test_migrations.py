@@ -124,6 +124,19 @@ def test_what_a_copy_that_was_killed_has_left_is_tidied_up(path: Path) -> None:
     assert target.exists()
 
 
+def test_what_a_migration_that_was_killed_has_left_is_gone_with_the_next_start(path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    # This process has begun none; in a container, the one before it may have had its number.
+    left = [f"before-v2.{dead.pid}.part", f"before-v3.{dead.pid}.part-journal", f"before-v2.{os.getpid()}.part"]
+    others = [f"before-v2.{os.getppid()}.part", f"before-vx.{dead.pid}.part", f"{dead.pid}.part", "before-v2"]
+    for name in left + others:
+        path.with_name(f"{path.name}.{name}").touch()
+    with closing(open_database(path)):
+        assert [path.with_name(f"{path.name}.{name}").exists() for name in left] == [False] * 3
+        assert [path.with_name(f"{path.name}.{name}").exists() for name in others] == [True] * 4
+
+
 def test_a_copy_that_fails_leaves_nothing(path: Path) -> None:
     class Failing:
         def backup(self, copy: sqlite3.Connection) -> None:
