@@ -76,9 +76,13 @@ class StatsArrived(Told):
 
 @dataclass(eq=False, repr=False)
 class NoModelFound(Told):
-    """There is nothing to load; reason: why not, where a model was asked for by name."""
+    """There is nothing to load; reason: why not, where a model was asked for by name.
+
+    may_come: it is worth to look again, since its file may have been put back.
+    """
 
     reason: str = ""
+    may_come: bool = False
 
 
 @dataclass(eq=False, repr=False)

@@ -15,6 +15,7 @@ import pytest
 from engine.protocol import Generate, Load
 from storage import deletion, sessions
 from storage.connections import open_database
+from tui.model_choice import remember_model
 from tui.paths import user_paths
 from tui.priority import TYPING_NICENESS
 from tui.widgets.prompt_box import PromptBox
@@ -82,6 +83,36 @@ async def test_an_engine_that_does_not_start_leaves_the_app_usable(stage: Stage)
         await play.press("f5")
         await play.until(lambda: play.app.workspace.engine.is_ready)
         assert "did not start" not in play.shown(StatusLine)
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+async def test_a_model_whose_file_was_put_back_opens_on_a_key(stage: Stage, is_named: bool) -> None:
+    away = stage.model.with_name("away")
+    remember_model(stage.model, user_paths())
+    stage.model.rename(away)
+    async with stage.running(model=str(stage.model) if is_named else None) as play:
+        await play.until(lambda: len(play.app.screen_stack) > 1)
+        await play.press("escape")
+        await play.until_shown("f5 restart")
+        away.rename(stage.model)
+        await play.press("f5")
+        await play.until(lambda: play.app.workspace.engine.is_ready)
+        assert [load.path for load in stage.heard(Load)] == [str(stage.model)]
+        assert len(engine_pids()) == 1
+        await play.until(lambda: not play.app.screen.query_one(StatusLine).trouble)
+
+
+async def test_a_model_that_did_not_open_is_opened_on_a_key_once_its_file_is_another_one(stage: Stage) -> None:
+    stage.set_script(load_error="The file ends too early.")
+    async with stage.running() as play:
+        await play.until_shown("The file ends too early.")
+        await play.until(lambda: play.app.workspace.engine.phase == "empty")
+        await play.press("f5")
+        stage.set_script()
+        stage.model.write_bytes(b"GGUF, and the rest of it")
+        await play.press("f5")
+        await play.until(lambda: play.app.workspace.engine.is_ready)
+        assert [load.path for load in stage.heard(Load)] == [str(stage.model)] * 2
 
 
 async def test_a_model_that_is_chosen_starts_an_engine_that_died(stage: Stage) -> None:

@@ -94,7 +94,7 @@ class EngineSession:
     @property
     def has_asked_for_model(self) -> bool:
         """Whether there is a model that a restart would open."""
-        return self._state.wanted is not None
+        return self._state.has_asked_for_model
 
     def key_came(self) -> None:
         """Let the screen go before the engine for a while: what somebody types has to show at once."""
@@ -143,7 +143,8 @@ class EngineSession:
             await self._send(wanted)
 
     async def restart(self) -> None:
-        """Start the engine anew, and open the same model."""
+        """Start the engine anew, and open the same model, also one that did not open before."""
+        self._state.want_again()
         await self.start()
 
     async def generate(self, generate: Generate) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import count
 from pathlib import Path
 
@@ -24,6 +25,8 @@ class EngineState:
         self.phase: EnginePhase = "starting"
         self.card: ModelCard | None = None
         self.wanted: Load | None = None
+        self._given_up: Load | None = None
+        self._given_up_file: tuple[int, int, int] | None = None
         self.is_local = True
 
     def enter(self, phase: EnginePhase, card: ModelCard | None = None, reason: str = "") -> None:
@@ -33,6 +36,7 @@ class EngineState:
 
     def want(self, load: Load) -> Load:
         """Note which model is to be open; returns its Load, which can be told from the ones before."""
+        self._given_up = None
         self.wanted = msgspec.structs.replace(load, request_id=f"load-{next(_load_numbers)}")
         return self.wanted
 
@@ -42,10 +46,36 @@ class EngineState:
 
     def give_up_wanted(self) -> None:
         """It did not open. A file will not do so by itself; a server may be back in a moment, and stays wanted."""
-        if self.is_local:
+        if self.is_local and self.wanted is not None:
+            self._given_up, self._given_up_file = self.wanted, _look_of(self.wanted.path)
             self.wanted = None
+
+    def want_again(self) -> None:
+        """Have the one opened that did not open, where its file is another one by now."""
+        if self._may_open_by_now and self._given_up is not None:
+            self.want(self._given_up)
+
+    @property
+    def has_asked_for_model(self) -> bool:
+        """Whether there is a model that is wanted, or would be if it were tried again."""
+        return self.wanted is not None or self._may_open_by_now
+
+    @property
+    def _may_open_by_now(self) -> bool:
+        """Whether what did not open was put back, or mended, since."""
+        given_up = self._given_up
+        return self.wanted is None and given_up is not None and _look_of(given_up.path) != self._given_up_file
 
     @property
     def model_file(self) -> Path | None:
         """The file of this machine that is wanted, None where there is none or a server answers."""
         return Path(self.wanted.path) if self.wanted is not None and self.is_local else None
+
+
+def _look_of(path: str) -> tuple[int, int, int] | None:
+    """What tells a file, or a folder, from another one in its place; None where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns

@@ -13,7 +13,7 @@ from engine.protocol import Load
 from storage.errors import StorageError
 from tui.language import _
 from tui.messages import HistoryChanged, ModelChosen, NoModelFound, Post, Trouble
-from tui.model_choice import ModelChoiceError
+from tui.model_choice import ModelChoiceError, last_model
 from tui.options import AppOptions
 from tui.paths import Paths
 from tui.presets import Presets
@@ -117,12 +117,22 @@ class Workspace:
             if self._options.base is not None:
                 await self.models.choose_base(path, self._options.base)
         except ModelChoiceError as error:
-            self._post(NoModelFound(str(error) if error.wanted else ""))
+            had_one = bool(error.wanted) or last_model(self._paths) is not None
+            self._post(NoModelFound(str(error) if error.wanted else "", may_come=had_one))
             return None
         except EngineError as error:
-            self._post(NoModelFound(reason(error)))
+            self._post(NoModelFound(reason(error), may_come=True))
             return None
         return path
+
+    async def restart_engine(self) -> None:
+        """Start the engine again, and open the same model; one that was not there is looked for anew."""
+        if self.engine.has_asked_for_model:
+            await self.engine.restart()
+            return
+        path, _ = await asyncio.gather(self._choose_model(), self.engine.restart())
+        if path is not None:
+            await self.load_model(path)
 
     async def use_server(self, name: str, model: str = "") -> None:
         """Let a server of the settings answer from now on. model: "" for the settings', or the server's only one."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
+from typing import Any
+
 from engine.protocol import Abilities
 from tui.language import N_, _
 from tui.messages import (
@@ -30,17 +33,22 @@ _PHASE_WORDS = {"starting": N_("Starting the engine …"), "loading": N_("Openin
 
 
 class EngineShown:
-    """What an engine tells, in the header, the status line and the pane beside the chat; and its restart."""
+    """What an engine tells, in the header, the status line and the pane beside the chat; and its restart.
+
+    start_again: starts it again with the same model.
+    """
 
     def __init__(
         self,
         engine: EngineSession,
+        start_again: Callable[[], Coroutine[Any, Any, None]],
         header: ChatHeader,
         status: StatusLine,
         pane: EnginePane,
         interaction: Interaction,
     ) -> None:
         self._engine = engine
+        self._start_again = start_again
         self._header = header
         self._status = status
         self._numbers = pane.query_one(LiveNumbers)
@@ -48,6 +56,7 @@ class EngineShown:
         self._candidates_pane = pane.query_one(CandidatesPane)
         self._interaction = interaction
         self._no_model = ""
+        self._may_come = False
         self._trouble = ""
         self._log_tail: list[str] = []
         self._session_id = ""
@@ -60,12 +69,13 @@ class EngineShown:
     @property
     def can_restart(self) -> bool:
         """Whether a restart is of any use."""
-        return self._engine.phase == "dead" or (bool(self._trouble) and self._engine.has_asked_for_model)
+        asked = self._engine.has_asked_for_model or self._may_come
+        return self._engine.phase == "dead" or (bool(self._trouble) and asked)
 
     def restart(self) -> None:
         """Start it again."""
         self._show_trouble("")
-        self._interaction.begin(self._engine.restart())
+        self._interaction.begin(self._start_again())
 
     def show_log(self) -> None:
         """Show its last words."""
@@ -94,12 +104,13 @@ class EngineShown:
 
     def show_no_model(self, event: NoModelFound) -> None:
         """There is nothing to open."""
+        self._may_come = event.may_come
         self._no_model = event.reason or _("There is no model yet: f4 opens one.")
         self._show_trouble(self._no_model)
 
     def show_opening(self, event: ModelChosen) -> None:
         """A model is being opened."""
-        self._no_model = ""
+        self._no_model, self._may_come = "", False
         if self._engine.phase != "dead":
             self._status.show_busy("model", _("Opening {name} …", name=event.name))
             self._show_trouble("")

@@ -117,7 +117,9 @@ class Parts:
 
     def _make_those_of_the_engine(self) -> None:
         workspace, engine_pane = self._workspace, self._engine_pane
-        self.engine_shown = EngineShown(workspace.engine, self._header, self._status, engine_pane, self.interaction)
+        self.engine_shown = EngineShown(
+            workspace.engine, workspace.restart_engine, self._header, self._status, engine_pane, self.interaction
+        )
         self.sliders = Sliders(
             workspace.conversation,
             workspace.open_session,
