@@ -21,13 +21,14 @@ COMPANIONS = re.compile(
 LATER_PART = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
 """How the names of a split model's files end, but for the first one's."""
 
+_PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE | re.DOTALL)
 _PARTS_OF_FOLDERS = re.compile(r"(consolidated\..*\.pth|.*\.safetensors|pytorch_model.*\.bin)", re.IGNORECASE)
 _REPOSITORY = re.compile(r"models(?:--.+)?--(.+)")
 _OLD_MAGICS = frozenset({b"lmgg", b"fmgg", b"tjgg", b"algg"})
 
 
 def model_paths(directory: Path) -> Iterator[Path]:
-    """Everything below a folder that looks like a model, of a split one the first part.
+    """Everything below a folder that looks like a model, of a split one the first part that is there.
 
     Folders that may not be read or are not whole yet are passed over; links to folders are not followed, so that there
     is an end.
@@ -39,9 +40,10 @@ def model_paths(directory: Path) -> Iterator[Path]:
         if ADAPTER_CONFIG in names:
             folders.clear()
             continue
+        there = set(names)
         for name in names:
             path = Path(folder, name)
-            if _is_model_file(path):
+            if _is_model_file(path) and not (LATER_PART.search(name) and _has_earlier_part(name, there)):
                 yield path
 
 
@@ -61,6 +63,39 @@ def is_model_folder(path: Path) -> bool:
         return False
 
 
+def files_by_name(path: Path) -> tuple[Path, ...]:
+    """The files of a model that need not open, as their names tell: all parts of a split one that are there.
+
+    None of what does not look like a model. Raises OSError.
+    """
+    if path.is_dir():
+        names = sorted(os.listdir(path))
+        if not _are_of_a_model(set(names)):
+            return ()
+        of_it = [name for name in names if COMPANIONS.fullmatch(name) or _PARTS_OF_FOLDERS.fullmatch(name)]
+        return tuple(file for name in of_it if (file := path / name).is_file())
+    if not _is_model_file(path):
+        return ()
+    if (part := _PART.fullmatch(path.name)) is None:
+        return (path,)
+    beside = sorted(os.listdir(path.parent))
+    return tuple(path.with_name(name) for name in beside if _number_of(name, part["stem"], part["count"]) is not None)
+
+
+def _has_earlier_part(name: str, names: Set[str]) -> bool:
+    part = _PART.fullmatch(name)
+    if part is None:
+        return False
+    numbers = (_number_of(other, part["stem"], part["count"]) for other in names)
+    return any(number is not None and number < int(part["number"]) for number in numbers)
+
+
+def _number_of(name: str, stem: str, count: str) -> int | None:
+    """Which part of a split model a file is, None if of no such one."""
+    part = _PART.fullmatch(name)
+    return int(part["number"]) if part is not None and (part["stem"], part["count"]) == (stem, count) else None
+
+
 def _are_of_a_model(names: Set[str]) -> bool:
     """Whether weights lie together with what says what they are."""
     if ADAPTER_CONFIG in names:
@@ -71,7 +106,7 @@ def _are_of_a_model(names: Set[str]) -> bool:
 def _is_model_file(path: Path) -> bool:
     suffix = path.suffix.lower()
     if suffix == ".gguf":
-        return not LATER_PART.search(path.name) and os.path.isfile(path)
+        return os.path.isfile(path)
     if suffix != ".bin" or not os.path.isfile(path):
         return False
     try:

@@ -205,6 +205,40 @@ def split_gguf(number: int, count: int) -> bytes:
     return b"GGUF" + struct.pack("<IQQ", 3, 0, 2) + key("split.no", number - 1) + key("split.count", count)
 
 
+@pytest.mark.parametrize("missing", [1, 2, 3])
+def test_remove_takes_what_is_there_of_a_split_model(cli: Cli, home: Path, missing: int) -> None:
+    models = home / "models"
+    models.mkdir()
+    for number in {1, 2, 3} - {missing}:
+        (models / f"big-{number:05d}-of-00003.gguf").write_bytes(split_gguf(number, 3))
+    other = models / "big-00002-of-00002.gguf.txt"
+    other.touch()
+    listed = cli("models", "list").err
+    assert listed.count(f"big-{missing:05d}-of-00003.gguf is missing") == listed.count(" is one of 3 parts") == 1
+    assert cli("models", "remove", "big").code == 0
+    assert list(models.iterdir()) == [other]
+
+
+@pytest.mark.parametrize("content", [b"", b"GGUF", b"GGUF" + bytes(100), b"<html>"])
+def test_remove_takes_what_does_not_open(cli: Cli, home: Path, content: bytes) -> None:
+    models = home / "models"
+    models.mkdir()
+    (models / "broken.gguf").write_bytes(content)
+    (models / "notes.txt").write_bytes(content)
+    assert cli("models", "remove", "broken").code == 0
+    assert cli("models", "remove", models / "notes.txt").code == 1
+    assert [path.name for path in models.iterdir()] == ["notes.txt"]
+
+
+def test_remove_takes_the_model_of_a_folder_that_does_not_open(cli: Cli, home: Path) -> None:
+    folder = home / "models" / "Broken"
+    folder.mkdir(parents=True)
+    for name in ("config.json", "tokenizer.json", "model-00001-of-00002.safetensors", "notes.txt"):
+        (folder / name).write_text("{}")
+    assert cli("models", "remove", "Broken").code == 0
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+
+
 def test_remove_does_not_guess(cli: Cli, model: Path, home: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()

@@ -238,16 +238,22 @@ def _to_be_removed(name: str, folders: list[Path], models_dir: Path) -> Path:
 
 
 def _files_to_remove(path: Path) -> tuple[Path, ...]:
-    """Return what lies among the models: the link itself where it leads to a folder, or to what does not open."""
-    from engine.checkpoints import files_of
+    """Return what lies among the models: the link itself where it leads to a folder.
 
-    if not path.is_symlink():
-        return files_of(path)
+    The files of what is damaged, or lacks a part, are told by their names.
+    """
+    from engine.checkpoints import files_of
+    from engine.checkpoints.finding import files_by_name
+
+    if path.is_symlink() and path.is_dir():
+        return (path,)
     try:
-        return (path,) if path.is_dir() else files_of(path)
+        return files_of(path)
     except EngineError:
         # Whatever it leads to, a link can go.
-        return (path,)
+        if files := files_by_name(path) or ((path,) if path.is_symlink() else ()):
+            return files
+        raise
 
 
 def _room_of(path: Path) -> int:
