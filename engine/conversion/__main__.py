@@ -51,13 +51,16 @@ def main() -> int:
     conversion = msgspec.json.decode(requests.readline(), type=Conversion)
     stop = _stop_asked_by(requests)
     try:
-        tell(_convert(conversion, stop, tell))
+        done = _convert(conversion, stop, tell)
     except BrokenPipeError:
         return STOPPED
     except EngineError as error:
         with contextlib.suppress(BrokenPipeError):
             tell(ConversionFailed(text=error.message, hint=error.hint))
         return STOPPED if isinstance(error, StoppedError) else FAILED
+    # Whoever asked may be gone by now: the new file is there all the same.
+    with contextlib.suppress(BrokenPipeError):
+        tell(done)
     return DONE
 
 

@@ -69,6 +69,31 @@ def test_what_was_done_is_told(start, source, tmp_path):
     assert names(tmp_path) == ["log", "new.gguf", "source.gguf"]
 
 
+def test_who_has_gone_when_the_file_is_there_finds_it_done(start, monkeypatch, source, tmp_path):
+    program = """
+import sys
+from engine.conversion import __main__ as conversion
+take_wire = conversion.take_wire
+class Wire:
+    def __init__(self, wire):
+        self.wire = wire
+        self.flush = wire.flush
+    def write(self, line):
+        if b'"converted"' in line:
+            raise BrokenPipeError
+        self.wire.write(line)
+def taken():
+    requests, wire = take_wire()
+    return requests, Wire(wire)
+conversion.take_wire = taken
+sys.exit(conversion.main())
+"""
+    monkeypatch.setattr(client, "COMMAND", (sys.executable, "-P", "-c", program))
+    with pytest.raises(ConversionFailedError, match="exit code 0"):
+        start(threads=1)
+    assert len(open_checkpoint(tmp_path / "new.gguf").tensors) == len(open_checkpoint(source).tensors)
+
+
 def test_what_was_lost_before_is_noted(start, tmp_path):
     start(kind="Q8_0")
     messages = []
