@@ -61,16 +61,15 @@ def serve(
     logging.raiseExceptions = False
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     worker = Worker(Wire(wire), open_model, prepare)
-    for number in TERMINATING:
-        signal.signal(number, _terminate)
     ended_by = None
     try:
+        for number in TERMINATING:
+            signal.signal(number, _terminate)
         worker.start()
         worker.read(commands)
+        _leave_signals()
     except _TerminatedError as termination:
         ended_by = termination.number
-    for number in TERMINATING:
-        signal.signal(number, signal.SIG_DFL)
     worker.finish()
     clear_temporary()
     if ended_by is not None:
@@ -80,4 +79,11 @@ def serve(
 
 
 def _terminate(number: int, _frame: object) -> NoReturn:
+    # A second one, however soon it comes, ends the process at once.
+    _leave_signals()
     raise _TerminatedError(number)
+
+
+def _leave_signals() -> None:
+    for number in TERMINATING:
+        signal.signal(number, signal.SIG_DFL)

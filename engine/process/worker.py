@@ -121,7 +121,9 @@ class Worker:
         """Stop what is running, and wait for it a little."""
         for removed in self._inbox.close():
             self._emit(never_run(removed))
-        self._thread.join(EXIT_GRACE_S)
+        # The end may come before the thread is started.
+        if self._thread.is_alive():
+            self._thread.join(EXIT_GRACE_S)
 
     def _work(self) -> None:
         """Work until the inbox closes. Any other end of this thread is the process's: the app hears that it died."""

@@ -374,6 +374,31 @@ async def test_signals_end_it_in_order(start: Start, number: signal.Signals):
     assert [event.reason for event in before if isinstance(event, Finished)] == ["stopped"]
 
 
+def test_a_second_signal_right_behind_the_first_ends_it_without_a_traceback():
+    """As soon as that: before the first one's handler has put the second one's out of place."""
+    program = """
+import signal, sys
+from engine.process import worker
+put = signal.signal
+def signalled(number, handler):
+    if handler is signal.SIG_DFL:
+        signal.signal = put
+        signal.raise_signal(signal.SIGINT)
+    return put(number, handler)
+def prepare():
+    pass
+signal.signal = signalled
+worker.serve(sys.stdin.buffer, sys.stdout.buffer, prepare=prepare)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None and b"hello" in process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=PATIENCE_S)
+    assert (-process.returncode in (signal.SIGTERM, signal.SIGINT), said) == (True, b"")
+
+
 @pytest.mark.parametrize("model", ["fake.gguf", "stuck.gguf"])
 async def test_closing_ends_it_in_the_middle_of_anything(start: Start, model: str):
     client = await start(model=model)
