@@ -125,3 +125,32 @@ def test_in_one_read_of_a_terminal(stage: Stage, open_terminal: Callable[..., Te
     terminal.wait_for("ready")
     terminal.do("abc\x7fd\x1b[D\x1b[DX", "aXbd")
     terminal.do("\x05\nline two\nline three", "aXbd", "line two", "line three")
+
+
+SEEN = ["か\u309a", "が", "e\u0301", "👩\u200d👩\u200d👧", "👍🏽", "❤\ufe0f", "x", "字"]
+"""Each one character on screen, most of several code points."""
+
+
+@pytest.mark.parametrize("opened", [("f2", "slash"), ()], ids=["search", "prompt"])
+async def test_the_cursor_goes_over_whole_characters(stage: Stage, opened: tuple[str, ...]) -> None:
+    async with stage.ready() as play:
+        await play.press(*opened)
+        play.app.post_message(events.Paste("".join(SEEN)))
+        box = play.app.screen.query_one(SearchBox if opened else PromptBox)
+        await play.until(lambda: _written(box) == "".join(SEEN))
+        for n in range(len(SEEN) - 1, -1, -1):
+            await play.press("left")
+            assert _before_cursor(box) == "".join(SEEN[:n])
+        await play.press("delete", "right", "right", "backspace")
+        assert _written(box) == "".join([SEEN[1], *SEEN[3:]])
+        await play.press("shift+right", "shift+right", "backspace")
+        assert _written(box) == "".join([SEEN[1], *SEEN[5:]])
+        assert _before_cursor(box) == SEEN[1]
+
+
+def _written(box: Input | TextArea) -> str:
+    return box.text if isinstance(box, TextArea) else box.value
+
+
+def _before_cursor(box: Input | TextArea) -> str:
+    return _written(box)[: box.cursor_location[1] if isinstance(box, TextArea) else box.cursor_position]

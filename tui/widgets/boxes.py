@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from textual import events
 from textual.message import Message
 from textual.widgets import Input, TextArea
+from textual.widgets.input import Selection
 
 from tui.text import safe_text
+from tui.widgets.characters import end_after, start_before
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,6 +94,50 @@ def is_text(event: events.Key) -> bool:
 class LineBox(BoxKeys, Input):
     """One line to write in."""
 
+    def action_cursor_left(self, select: bool = False) -> None:
+        """Go to the beginning of the character before."""
+        if not (select or self.selection.is_empty):
+            super().action_cursor_left()
+        else:
+            self._go(start_before(self.value, self.cursor_position), select)
+
+    def action_cursor_right(self, select: bool = False) -> None:
+        """Go to the end of the character behind."""
+        if not (select or self.selection.is_empty):
+            super().action_cursor_right()
+        else:
+            self._go(end_after(self.value, self.cursor_position), select)
+
+    def _go(self, at: int, select: bool) -> None:
+        self.selection = Selection(self.selection.start if select else at, at)
+
+    def action_delete_left(self) -> None:
+        """Erase the character before, or what is selected."""
+        self._erase(start_before(self.value, self.cursor_position), self.cursor_position)
+
+    def action_delete_right(self) -> None:
+        """Erase the character behind, or what is selected."""
+        self._erase(self.cursor_position, end_after(self.value, self.cursor_position))
+
+    def _erase(self, start: int, end: int) -> None:
+        if self.selection.is_empty:
+            self.delete(start, end)
+        else:
+            self.delete_selection()
+
 
 class TextBox(BoxKeys, TextArea):
     """Several lines to write in."""
+
+    def get_cursor_left_location(self) -> tuple[int, int]:
+        """The beginning of the character before the cursor, or the end of the line before."""
+        row, column = self.cursor_location
+        if not column:
+            return super().get_cursor_left_location()
+        return row, start_before(self.document.get_line(row), column)
+
+    def get_cursor_right_location(self) -> tuple[int, int]:
+        """The end of the character behind the cursor, or the beginning of the line behind."""
+        row, column = self.cursor_location
+        line = self.document.get_line(row)
+        return (row, end_after(line, column)) if column < len(line) else super().get_cursor_right_location()
