@@ -20,7 +20,25 @@ _UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]
 _HEAD = r"[^\r\n\p{L}\p{N}]?"
 _REST_WITH_SLASH = r" ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
+_CASED, _CASED_LETTERS = "cased letters", "\\s?[A-Za-z\u00b5\u00c0-\u00d6\u00d8-\u00f6\u00f8-"
+"""DeepSeek's list of letters that have a case, and how it begins."""
+_DEEPSEEK = (
+    r"[\r\n]",
+    _CASED,
+    "\\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+",
+    r"\s+$",
+    "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+",
+)
+
 _SPLITS = {
+    (*_DEEPSEEK, "digits"): "deepseek-llm",
+    (*_DEEPSEEK, "Digits"): "deepseek-llm",
+    (r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", _DEEPSEEK[-1], "digits"): "deepseek-coder",
+    ("Punctuation", "bytes", "Digits", "[0-9][0-9][0-9]"): "falcon",
+    (
+        rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?(?:\p{{L}}\p{{M}}*(?: \p{{L}}\p{{M}}*)*)+|\p{{N}}"
+        r"| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+",
+    ): "exaone-moe",
     ("bytes",): "gpt-2",
     ("digits", "bytes"): "smollm",
     (rf"{_CONTRACTIONS}|{_WORDS}|\p{{N}}{{1,3}}|{_REST}",): "llama-bpe",
@@ -44,7 +62,8 @@ _SPLITS = {
 }
 """How a text is cut into words before merging, in the words of tokenizer.json, and GGUF's name for it.
 
-"bytes": GPT-2's pattern; "digits": each digit alone. Line breaks stand in some files as they are; here as escapes.
+"bytes": GPT-2's pattern; "digits": each digit alone; "Digits": all together; DeepSeek's digits have no merges, so that
+it does not matter. Line breaks stand in some files as they are; here as escapes.
 """
 
 _WITHOUT_IGNORED_MERGES = {"llama-bpe": "dbrx"}
@@ -214,7 +233,8 @@ def _steps(step: object) -> Iterator[str]:
     elif kind == "Split":
         pattern = step.get("pattern")
         text = str(pattern.get("Regex") or pattern.get("String")) if isinstance(pattern, dict) else "split"
-        yield text.replace("\r", r"\r").replace("\n", r"\n")
+        text = text.replace("\r", r"\r").replace("\n", r"\n")
+        yield _CASED if text.startswith(_CASED_LETTERS) else text
     elif kind == "ByteLevel":
         if step.get("use_regex", True) is True:
             yield "bytes"

@@ -43,12 +43,27 @@ DEEPSEEK_3 = (
     r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"""
     r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
 )
+DEEPSEEK_1 = (
+    "[\r\n]",
+    r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯ]+",
+    "\\s?[!-/:-~！-／：-～‘-‟\u3000-。]+",
+    r"\s+$",
+    "[一-龥ࠀ-一가-\ud7ff]+",
+)
+EXAONE_MOE = QWEN_2.replace(r"\p{L}+", r"(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+", 1)
+EXAONE_MOE = EXAONE_MOE.replace(r"[\r\n]*", r"[\r\n/]?").replace(r"\s*[\r\n]+", r"\s*[\r\n]")
 QWEN_35 = QWEN_2.replace(r"?\p{L}+", r"?[\p{L}\p{M}]+").replace(r"[^\s\p{L}\p{N}]", r"[^\s\p{L}\p{M}\p{N}]")
 
 
 def splits(*patterns: str) -> pre_tokenizers.PreTokenizer:
     steps = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in patterns]
     return pre_tokenizers.Sequence([*steps, pre_tokenizers.ByteLevel(False, use_regex=False)])
+
+
+def deepseek_1(*patterns: str, individual: bool = True) -> pre_tokenizers.PreTokenizer:
+    steps = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in patterns]
+    digits = pre_tokenizers.Digits(individual_digits=individual)
+    return pre_tokenizers.Sequence([*steps, digits, pre_tokenizers.ByteLevel(False, use_regex=False)])
 
 
 class TestTokenizerJson:
@@ -67,6 +82,21 @@ class TestTokenizerJson:
             ("seed-coder", splits(SEED.replace(r"\r", "\r").replace(r"\n", "\n")), False),
             ("bailingmoe2", splits(LING), False),
             ("deepseek-v3", splits(*DEEPSEEK_3), False),
+            ("deepseek-llm", deepseek_1(*DEEPSEEK_1, individual=False), False),
+            ("deepseek-coder", deepseek_1("[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", DEEPSEEK_1[-1]), False),
+            ("exaone-moe", splits(EXAONE_MOE), False),
+            (
+                "falcon",
+                pre_tokenizers.Sequence(
+                    [
+                        pre_tokenizers.Punctuation("contiguous"),
+                        pre_tokenizers.ByteLevel(add_prefix_space=False),
+                        pre_tokenizers.Digits(individual_digits=False),
+                        pre_tokenizers.Split(Regex("[0-9][0-9][0-9]"), "isolated"),
+                    ]
+                ),
+                False,
+            ),
             ("gpt-2", pre_tokenizers.ByteLevel(add_prefix_space=False), False),
             (
                 "smollm",
