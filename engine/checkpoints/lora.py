@@ -11,10 +11,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.checkpoints.attention_groups import groups_apart
 from engine.checkpoints.checkpoint import Checkpoint, TensorInfo, without_leading_ones
 from engine.checkpoints.dequantizable import DEQUANTIZABLE
 from engine.checkpoints.derived import derived, float_bytes, read_floats
 from engine.checkpoints.experts import place_in_stack
+from engine.checkpoints.fused import taken_apart
 from engine.checkpoints.huggingface import as_gguf
 from engine.checkpoints.metadata import Metadata
 from engine.checkpoints.names import from_hugging_face
@@ -62,17 +64,16 @@ def with_adapter(base: Checkpoint, adapter: Adapter) -> Checkpoint:
     base = replace(base, tensors=_with_output(base.tensors))
     changes: dict[str, dict[int, LoraPair]] = {}
     for foreign, pair in adapter.pairs.items():
-        name = _gguf_name(base, adapter, foreign)
-        _check_shape(base, adapter, name, (pair.b.shape[0], pair.a.shape[1]))
-        place, number = place_in_stack(name) or (name, 0)
-        b = _in_order(base, adapter, replace(pair.b, name=name))
-        changes.setdefault(place, {})[number] = replace(pair, b=b)
+        for b in _as_gguf(base, adapter, foreign, pair.b):
+            _check_shape(base, adapter, b.name, (b.shape[0], pair.a.shape[1]))
+            place, number = place_in_stack(b.name) or (b.name, 0)
+            changes.setdefault(place, {})[number] = replace(pair, b=b)
     for name, pairs in changes.items():
         tensors[name] = _adapted(base.tensors[name], pairs)
     for foreign, tensor in adapter.replaced.items():
-        name = _gguf_name(base, adapter, foreign)
-        _check_shape(base, adapter, name, tensor.shape)
-        tensors[name] = _in_order(base, adapter, replace(tensor, name=name))
+        for part in _as_gguf(base, adapter, foreign, tensor):
+            _check_shape(base, adapter, part.name, part.shape)
+            tensors[part.name] = part
     metadata = Metadata(base.metadata, adapter.path)
     metadata.pop("general.file_type", None)
     metadata["general.name"] = adapter.path.name if adapter.path.is_dir() else adapter.path.stem
@@ -146,9 +147,17 @@ def _gguf_name(base: Checkpoint, adapter: Adapter, foreign: str) -> str:
     return name
 
 
-def _in_order(base: Checkpoint, adapter: Adapter, tensor: TensorInfo) -> TensorInfo:
-    """The tensor as the base model has it."""
-    return as_gguf(tensor, base.metadata) if adapter.hugging_face_order else tensor
+def _as_gguf(base: Checkpoint, adapter: Adapter, foreign: str, tensor: TensorInfo) -> list[TensorInfo]:
+    """What the base model has for a tensor, or for the outputs of a matrix: one, or several that are one there."""
+    metadata = base.metadata
+    if adapter.hugging_face_names:
+        parts = taken_apart(foreign, {foreign: tensor}, metadata) or []
+        if parts and not any("_exps." in part.name for part in parts):
+            return parts
+        if (heads := groups_apart(foreign, tensor, metadata)) is not None:
+            return [as_gguf(part, metadata) for part in heads]
+    named = replace(tensor, name=_gguf_name(base, adapter, foreign))
+    return [as_gguf(named, metadata) if adapter.hugging_face_order else named]
 
 
 def _check_shape(base: Checkpoint, adapter: Adapter, name: str, shape: tuple[int, ...]) -> None:

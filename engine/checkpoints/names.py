@@ -129,7 +129,7 @@ _QWEN3_NEXT = {
     "linear_attn.norm": "ssm_norm",
     "linear_attn.out_proj": "ssm_out",
 }
-"""Of the matrix in_proj_qkvz GGUF makes two, with the rows in another order: an adapter of it is refused."""
+"""Of the matrix in_proj_qkvz GGUF makes two, with the rows in another order: see fused.py."""
 
 _BAILING = {
     "attention.query_key_value": "attn_qkv",

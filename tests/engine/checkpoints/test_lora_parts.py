@@ -12,9 +12,10 @@ from gguf import GGUFWriter
 from engine.architecture.gguf_config import config_from_gguf
 from engine.checkpoints import Checkpoint, open_checkpoint, open_with_base
 from engine.checkpoints.derived import read_floats
+from engine.checkpoints.huggingface import read_weights
 from engine.errors import ModelFileError, UnsupportedModelError
 from tests.engine import tiny_models
-from tests.engine.checkpoints.folders import expert_name, foreign_name, from_qwen35
+from tests.engine.checkpoints.folders import expert_name, foreign_name, from_qwen35, write_folder
 
 RANK, ALPHA = 4, 8.0
 QUERIES = "blk.0.attn_q.weight"
@@ -170,6 +171,37 @@ def test_an_adapter_with_nothing_in_it_is_damaged(tmp_path: Path, write) -> None
         open_with_base(
             tiny_models.write_tiny(tmp_path / "base.gguf", "llama"), write_peft(tmp_path / "adapter", write, {})
         )
+
+
+@pytest.mark.parametrize(
+    ("name", "foreign"),
+    [
+        ("gptneox", "gpt_neox.layers.1.attention.query_key_value"),
+        ("falcon", "transformer.h.1.self_attention.query_key_value"),
+        ("internlm2", "model.layers.1.attention.wqkv"),
+        ("qwen3next", "model.layers.1.linear_attn.in_proj_qkvz"),
+        ("granitemoe-shared", "model.layers.1.shared_mlp.input_linear"),
+    ],
+)
+def test_matrices_that_are_several_or_lie_otherwise_in_a_gguf(tmp_path: Path, write, name: str, foreign: str) -> None:
+    """The base as GGUF with the adapter is the folder with the merged matrix."""
+    base = tiny_models.write_tiny(tmp_path / "base.gguf", name)
+    folder = write_folder(tmp_path / "merged", open_checkpoint(base), write, name)
+    merged = {
+        key: read_floats(tensor, 0, tensor.n_rows).reshape(tensor.shape)
+        for key, tensor in read_weights([folder / "model.safetensors"]).items()
+    }
+    pair = halves(foreign, *merged[f"{foreign}.weight"].shape)
+    change = pair[f"{foreign}.lora_B.weight"] @ pair[f"{foreign}.lora_A.weight"] * np.float32(ALPHA / RANK)
+    write.write_safetensors(
+        folder / "model.safetensors", merged | {f"{foreign}.weight": merged[f"{foreign}.weight"] + change}
+    )
+    plain, expected = values_of(open_checkpoint(base)), values_of(open_checkpoint(folder))
+    found = values_of(open_with_base(base, write_peft(tmp_path / "adapter", write, pair)))
+    changed = {key for key in plain if not np.allclose(plain[key], expected[key], atol=1e-6)}
+    assert changed
+    for key, values in found.items():
+        np.testing.assert_allclose(values, expected[key], atol=2e-5, err_msg=key)
 
 
 @pytest.mark.parametrize(
