@@ -20,6 +20,7 @@ from engine.checkpoints.huggingface_options import check_options
 from engine.checkpoints.limits import MAX_WIDTH
 from engine.checkpoints.metadata import Metadata
 from engine.checkpoints.names import from_hugging_face, is_no_weight, layer_of
+from engine.checkpoints.packed_words import unpacked
 from engine.checkpoints.safetensors import read_safetensors
 from engine.checkpoints.small_files import plain_name, read_json_object
 from engine.checkpoints.tokenizer_files import TokenizerFolder
@@ -55,6 +56,8 @@ def open_hugging_face(folder: Path) -> Checkpoint:
     weights = read_weights(weight_files)
     if config.eight_bits is not None:
         weights = with_scales(weights, config.eight_bits)
+    if config.packing is not None:
+        weights = unpacked(weights, config.packing)
     tensors = _translated(weights, config, keys)
     if "token_embd.weight" not in tensors or len(tensors["token_embd.weight"].shape) != 2:
         raise ModelFileError(f"{folder}: the embedding model.embed_tokens.weight is missing.", "Fetch all files again.")

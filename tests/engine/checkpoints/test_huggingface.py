@@ -96,7 +96,7 @@ class TestConfig:
         [
             ({"architectures": ["GPT2LMHeadModel"]}, "GPT2LMHeadModel"),
             ({"architectures": None}, "None"),
-            ({"quantization_config": {"quant_method": "gptq"}}, "quantised for a GPU"),
+            ({"quantization_config": {"quant_method": "bitsandbytes"}}, "quantised for a GPU"),
             ({"rope_scaling": {"rope_type": "spiral", "factor": 2.0}}, "spiral"),
             ({"rope_scaling": {"rope_type": "longrope", "short_factor": [1.0]}}, "a list of 16 numbers"),
             (

@@ -349,6 +349,7 @@ def write_safetensors(path: Path, tensors: Tensors) -> Path:
             "float64": "F64",
             "uint8": "U8",
             "int8": "F8_E4M3",
+            "int32": "I32",
         }[str(tensor.dtype)]
         header[name] = {"dtype": kind, "shape": list(tensor.shape), "data_offsets": [at, at + tensor.nbytes]}
         at += tensor.nbytes

@@ -1,0 +1,183 @@
+"""Weights of a few bits in 32-bit words, as GPTQ and AWQ pack them for GPUs, as plain numbers.
+
+A matrix is a tensor of words, `qweight`; for every group of inputs, `qzeros` are taken away from its numbers, and
+`scales` multiply what is left. Source: GPTQ (Frantar et al. 2022) and AWQ (Lin et al. 2023), as AutoGPTQ, GPTQModel
+and AutoAWQ write them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from engine.checkpoints.checkpoint import TensorInfo
+from engine.checkpoints.derived import derived, float_bytes, read_floats
+from engine.checkpoints.limits import MAX_WIDTH
+from engine.checkpoints.metadata import Metadata
+from engine.checkpoints.tensor_types import TYPE_BY_NAME
+from engine.errors import ModelFileError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+WORD_BITS = 32
+_WORDS, _SCALES, _ZEROS, _GROUPS = ".qweight", ".scales", ".qzeros", ".g_idx"
+_PARTS = (_WORDS, _SCALES, _ZEROS, _GROUPS)
+
+_AWQ_ORDER = (0, 4, 1, 5, 2, 6, 3, 7)
+"""Which of a word's eight numbers, from the lowest bits on, each of eight neighbouring outputs has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """How a model's words are made.
+
+    bits: of a weight. group: so many inputs share scales, 0 for all. by_outputs: a word has neighbouring outputs, in
+    AWQ's order, else neighbouring inputs. less_one: zeros are stored less one.
+    """
+
+    bits: int
+    group: int
+    by_outputs: bool
+    less_one: bool
+
+    @property
+    def per_word(self) -> int:
+        """How many numbers a word has."""
+        return WORD_BITS // self.bits
+
+
+def packing_of(how: Mapping[str, object], values: Metadata) -> Packing | None:
+    """How weights are packed by a `quantization_config`; None where they are kept in another way, not known here."""
+    method, settings = how.get("quant_method"), Metadata(how, values.path)
+    if method not in ("gptq", "awq"):
+        return None
+    bits = settings.integer("w_bit" if "w_bit" in how else "bits", low=1, high=WORD_BITS)
+    group = settings.integer("q_group_size" if "q_group_size" in how else "group_size", -1, low=-1, high=MAX_WIDTH)
+    if method == "awq":
+        is_known = bits == 4 and str(how.get("version", "gemm")).lower() == "gemm"
+        return Packing(bits, max(group, 0), by_outputs=True, less_one=False) if is_known else None
+    less_one = how.get("checkpoint_format", "gptq") == "gptq"
+    return Packing(bits, max(group, 0), by_outputs=False, less_one=less_one) if bits in (2, 4, 8) else None
+
+
+def unpacked(tensors: Mapping[str, TensorInfo], packing: Packing) -> dict[str, TensorInfo]:
+    """The tensors with one of F16 (outputs, inputs) in the place of each packed one. Raises ModelFileError."""
+    whole: dict[str, TensorInfo] = {}
+    for name, tensor in tensors.items():
+        if name.endswith(_WORDS):
+            matrix = _Matrix.of(name.removesuffix(_WORDS), tensors, packing)
+            whole[matrix.name] = matrix.unpacked()
+        elif not name.endswith(_PARTS):
+            whole[name] = tensor
+    return whole
+
+
+@dataclass(frozen=True, slots=True)
+class _Matrix:
+    """A packed matrix; groups: which group each input is in, None for as many neighbours each."""
+
+    name: str
+    words: TensorInfo
+    scales: TensorInfo
+    zeros: TensorInfo
+    groups: TensorInfo | None
+    packing: Packing
+    n_inputs: int
+    n_outputs: int
+
+    @classmethod
+    def of(cls, name: str, tensors: Mapping[str, TensorInfo], packing: Packing) -> _Matrix:
+        words = tensors[name + _WORDS]
+        if name + _SCALES not in tensors or name + _ZEROS not in tensors:
+            raise ModelFileError(
+                f"{words.path}: {name} has words without scales or zeros.", "Fetch all parts of the model."
+            )
+        scales, zeros, groups = tensors[name + _SCALES], tensors[name + _ZEROS], tensors.get(name + _GROUPS)
+        per_word = packing.per_word
+        sizes = words.shape if len(words.shape) == 2 else (0, 0)
+        n_inputs, n_outputs = (sizes[0], sizes[1] * per_word) if packing.by_outputs else (sizes[0] * per_word, sizes[1])
+        group = packing.group or n_inputs
+        n_groups = -(-n_inputs // group) if group else 0
+        fits = (
+            n_groups > 0
+            and n_outputs % per_word == 0
+            and {words.type.name, zeros.type.name} == {"I32"}
+            and scales.type.is_float
+            and scales.shape == (n_groups, n_outputs)
+            and zeros.shape == (n_groups, n_outputs // per_word)
+            and (groups is None or (groups.type.name == "I32" and groups.shape == (n_inputs,)))
+        )
+        if not fits:
+            raise ModelFileError(
+                f"{words.path}: {words.name}, of shape {words.shape}, does not fit scales of shape {scales.shape}, "
+                f"zeros of shape {zeros.shape} and groups of {packing.group or 'all'} inputs.",
+                "The configuration and the weights disagree: fetch both again.",
+            )
+        return cls(f"{name}.weight", words, scales, zeros, groups, packing, n_inputs, n_outputs)
+
+    def unpacked(self) -> TensorInfo:
+        kind = TYPE_BY_NAME["F16"]
+
+        def make_rows(first: int, count: int) -> NDArray[np.uint8]:
+            return float_bytes(self._rows(first, count), kind)
+
+        named = replace(self.words, name=self.name)
+        return derived(named, make_rows, shape=(self.n_outputs, self.n_inputs), kind=kind)
+
+    def _rows(self, first: int, count: int) -> NDArray[np.float32]:
+        """The weights of some outputs."""
+        import numpy as np
+
+        per_word = self.packing.per_word
+        group_of = self._group_of_inputs()
+        # Outputs that share a word are taken together.
+        begin, end = first // per_word * per_word, -(-(first + count) // per_word) * per_word
+        words = _words(self.words)
+        if self.packing.by_outputs:
+            numbers = self._along_outputs(words[:, begin // per_word : end // per_word])
+        else:
+            numbers = self._split(words[:, begin:end]).transpose(0, 2, 1).reshape(self.n_inputs, end - begin)
+        zeros = self._along_outputs(_words(self.zeros)[:, begin // per_word : end // per_word])
+        scales = read_floats(self.scales, 0, self.scales.n_rows)[:, begin:end]
+        offsets = zeros.astype(np.float32) + np.float32(self.packing.less_one)
+        weights = scales[group_of] * (numbers.astype(np.float32) - offsets[group_of])
+        return np.ascontiguousarray(weights.T[first - begin : first - begin + count])
+
+    def _group_of_inputs(self) -> NDArray[np.int64]:
+        import numpy as np
+
+        n_groups = self.scales.shape[0]
+        if self.groups is None:
+            return np.arange(self.n_inputs) // (self.packing.group or self.n_inputs)
+        found = _words(self.groups).reshape(-1).astype(np.int64)
+        if found.max() >= n_groups:
+            raise ModelFileError(
+                f"{self.groups.path}: {self.groups.name} names a group beyond the {n_groups} that there are.",
+                "The file is damaged: fetch it again.",
+            )
+        return found
+
+    def _along_outputs(self, words: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        """(rows, words) → (rows, numbers), in the order of the outputs."""
+        numbers = self._split(words)
+        return (numbers[:, :, list(_AWQ_ORDER)] if self.packing.by_outputs else numbers).reshape(len(words), -1)
+
+    def _split(self, words: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        """(rows, words) → (rows, words, numbers), from the lowest bits on."""
+        import numpy as np
+
+        bits = self.packing.bits
+        shifts = np.arange(0, WORD_BITS, bits, dtype=np.uint32)
+        return (words[:, :, None] >> shifts) & np.uint32((1 << bits) - 1)
+
+
+def _words(tensor: TensorInfo) -> NDArray[np.uint32]:
+    """All words of a tensor, (rows, columns); of a vector, one row."""
+    import numpy as np
+
+    from engine.checkpoints.rows import read_rows
+
+    return np.asarray(read_rows(tensor, 0, tensor.n_rows)).view(np.uint32)
