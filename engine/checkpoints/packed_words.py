@@ -143,7 +143,9 @@ class _Matrix:
         zeros = self._along_outputs(_words(self.zeros)[:, begin // per_word : end // per_word])
         scales = read_floats(self.scales, 0, self.scales.n_rows)[:, begin:end]
         offsets = zeros.astype(np.float32) + np.float32(self.packing.less_one)
-        weights = scales[group_of] * (numbers.astype(np.float32) - offsets[group_of])
+        weights = numbers.astype(np.float32)
+        weights -= offsets[group_of]
+        weights *= scales[group_of]
         return np.ascontiguousarray(weights.T[first - begin : first - begin + count])
 
     def _group_of_inputs(self) -> NDArray[np.int64]:
@@ -160,18 +162,21 @@ class _Matrix:
             )
         return found
 
-    def _along_outputs(self, words: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    def _along_outputs(self, words: NDArray[np.uint32]) -> NDArray[np.uint8]:
         """(rows, words) → (rows, numbers), in the order of the outputs."""
         numbers = self._split(words)
         return (numbers[:, :, list(_AWQ_ORDER)] if self.packing.by_outputs else numbers).reshape(len(words), -1)
 
-    def _split(self, words: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    def _split(self, words: NDArray[np.uint32]) -> NDArray[np.uint8]:
         """(rows, words) → (rows, words, numbers), from the lowest bits on."""
         import numpy as np
 
         bits = self.packing.bits
-        shifts = np.arange(0, WORD_BITS, bits, dtype=np.uint32)
-        return (words[:, :, None] >> shifts) & np.uint32((1 << bits) - 1)
+        raw = np.ascontiguousarray(words).view(np.uint8).reshape(*words.shape, WORD_BITS // 8)
+        numbers = np.empty((*raw.shape, 8 // bits), np.uint8)
+        for i in range(8 // bits):
+            numbers[..., i] = raw >> (bits * i) & ((1 << bits) - 1)
+        return numbers.reshape(*words.shape, -1)
 
 
 def _words(tensor: TensorInfo) -> NDArray[np.uint32]:
