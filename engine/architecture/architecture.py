@@ -59,6 +59,8 @@ class Architecture:
     """The last layers may read the keys and values of others, as many as the file says."""
     query_gates: bool = False
     """Every query has a gate beside it, for what its head's attention gives."""
+    gate_matrix: bool = False
+    """Those gates have a matrix of their own."""
     sinks: bool = False
     """Each head has a logit without a value, which takes a share of its attention."""
     attn_softcap: float | None = None

@@ -20,6 +20,9 @@ ROPE_DIVISORS = ("rope_freqs.weight", "rope_factors_short.weight", "rope_factors
 QKV = ("attn_q", "attn_k", "attn_v")
 """What makes queries, keys and values."""
 
+QUERY_GATES = "attn_gate"
+"""What makes gates for attention's results, where it is not the matrix of queries."""
+
 BIASED = (
     ("attn_qkv",), QKV, ("attn_output",), ("ffn_gate", "ffn_up"), ("ffn_down",),
     ("ffn_gate_inp",), ("ffn_gate_exps", "ffn_up_exps"), ("ffn_down_exps",), ("exp_probs_b",),
@@ -74,7 +77,9 @@ def _attention(config: ModelConfig, attention: Attention) -> Shapes:
     if architecture.pre_norms:
         yield from _norm(config, architecture.attn_norm)
     stores, parts = attention.shared_from is None, dict(zip(QKV, attention.widths, strict=False))
-    if architecture.query_gates:
+    if architecture.gate_matrix:
+        yield from _matrix(config, QUERY_GATES, q_dim, dim)
+    elif architecture.query_gates:
         parts["attn_q"] = 2 * q_dim
     if config.qkv_in_one and len(parts) == len(QKV):
         yield from _matrix(config, "attn_qkv", sum(parts.values()), dim)

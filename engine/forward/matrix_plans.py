@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from engine.architecture.config import Experts, ModelConfig
-from engine.architecture.model_tensors import QKV
+from engine.architecture.model_tensors import QKV, QUERY_GATES
 from engine.architecture.recurrent_tensors import input_matrices, output_matrix
 from engine.checkpoints import TensorInfo
 from engine.panels import MatrixPlan, plan_matrix
@@ -58,6 +58,8 @@ class _Layer:
             qkv = ["attn_qkv"]
         if config.recurrence is not None and not attention.n_kv_heads:
             qkv, output = input_matrices(config.recurrence), output_matrix(config.recurrence)
+        elif config.architecture.gate_matrix:
+            qkv = [qkv[0], QUERY_GATES, *qkv[1:]]
         return {
             "wqkv": self._side_by_side("wqkv", *map(self._tensor, qkv)),
             "wo": [self._matrix("wo", self._tensor(output))],

@@ -10,10 +10,12 @@ from engine.machine_code import step
 
 
 def add_query_split(p: Program, config: ModelConfig, index: int, qkv: Rows, gates: Rows | None) -> None:
-    """A step: gates, (q_dim,) per token, out of qkv, where each head has them behind its query."""
+    """A step: gates, (q_dim,) per token, out of qkv, where each head has them behind its query, or all behind all."""
     if gates is not None:
         attention = config.attention[index]
-        sizes = (attention.n_heads, attention.head_dim, 2 * attention.kv_dim)
+        in_turn = not config.architecture.gate_matrix
+        heads = (attention.n_heads, attention.head_dim) if in_turn else (1, attention.q_dim)
+        sizes = (*heads, 2 * attention.kv_dim)
         where = (qkv.address, qkv.stride, gates.address, gates.stride)
         p.add(step("query_gates.split_gates"), PER_TOKEN, 0, ROWS_TOGETHER, *where, *sizes)
 

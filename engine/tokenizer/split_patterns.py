@@ -46,6 +46,11 @@ _CASED_LETTERS = (
     "\U000104fb\U00010c80-\U00010cb2\U00010cc0-\U00010cf2\U000118a0-\U000118df\U0001e900-\U0001e943"
 )
 _CJK = r"(?:(?!\s)[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff])+"
+_ASIAN = (
+    "[\u4e00-\u9fff\u3400-\u4dbf\u8c48-\ufaff\u3040-\u309f\u30a0-\u30ff\uff65-\uff9f\u2f00-\u2fdf\u0e40-\u0e7f"
+    "\u0e80-\u0eff\u1780-\u17ff\u1000-\u109f\uaa60-\uaa7f\ua9e0-\ua9ff\uac00-\ud7af\u1100-\u11ff]+"
+)
+"""Arcee's scripts that write words without spaces, as llama.cpp has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,7 @@ _SPLITS: tuple[tuple[str, Split], ...] = (
     ),
     ("deepseek-coder", Split((r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", _CJK, r"\p{N}"))),
     ("deepseek-v3 hunyuan-dense", Split((r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u30ff]+", _DEEPSEEK3))),
+    ("afmoe", Split((_DIGITS_FROM_THE_RIGHT, _ASIAN, _DEEPSEEK3))),
     ("poro-chat bloom gpt3-finnish", Split((_BLOOM,))),
     ("viking", Split((_BLOOM, r"\p{N}"))),
     ("superbpe", Split((r"\p{N}+", r"(?=(\d{3})+(?!\d))"))),

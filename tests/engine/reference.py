@@ -49,6 +49,7 @@ class ReferenceModel:
             return default if field is None else field.contents()
 
         self.gemma = arch.startswith("gemma")
+        scaled = self.gemma or arch == "afmoe"
         self.get = get
         self.n_layers = get("block_count") - get("nextn_predict_layers", 0)
         self.n_heads = get("attention.head_count")
@@ -64,13 +65,13 @@ class ReferenceModel:
         self.final_softcap = get("final_logit_softcapping", 0.0)
         self.window = get("attention.sliding_window", 0)
         windows_every = {"gemma2": 2, "gemma3": 6, "gpt-oss": 2, "olmo2": 4, "exaone4": 4, "cohere2": 4}
-        windows_every |= {"exaone-moe": 4, "mellum": 4}
+        windows_every |= {"exaone-moe": 4, "mellum": 4, "afmoe": 4}
         self.window_every = windows_every.get(arch, 1)
         norm_before_ffn = ("gpt-oss", "glm4moe", "seed_oss", *DELTA_NETS)
         self.ffn_norm = "post_attention_norm" if arch in norm_before_ffn else "ffn_norm"
         self.n_experts = get("expert_count", 0)
         self.n_experts_used = get("expert_used_count", 0)
-        in_file = arch in ("glm4moe", "bailingmoe", "bailingmoe2", "dots1", "exaone-moe", "hy_v3")
+        in_file = arch in ("glm4moe", "bailingmoe", "bailingmoe2", "dots1", "exaone-moe", "hy_v3", "afmoe")
         in_doubt = sigmoid if (in_file and arch != "bailingmoe") or arch == "lfm2moe" else softmax
         self.gating = {0: in_doubt, 1: softmax, 2: sigmoid}[get("expert_gating_func", 0)]
         self.shares_normed = (
@@ -87,7 +88,7 @@ class ReferenceModel:
         self.query_scale = get("attention.scale", (self.dim // self.n_heads if wide else self.head_dim) ** -0.5)
         self.query_growth = get("attention.temperature_scale", 0.0)
         mini = arch == "minicpm"
-        self.embedding_scale = get("embedding_scale", self.dim**0.5 if self.gemma else 12.0 if mini else 1.0)
+        self.embedding_scale = get("embedding_scale", self.dim**0.5 if scaled else 12.0 if mini else 1.0)
         self.residual_scale = get("residual_scale", 1.4 / self.n_layers**0.5 if mini else 1.0)
         self.logit_divisor = get("logit_scale", self.dim / 256 if mini else 1.0) ** (-1 if self.centred else 1)
         self.parallel = arch == "gptneox" and get("use_parallel_residual", True)
@@ -148,6 +149,8 @@ class ReferenceModel:
         gates, late = 1.0, self.arch.startswith(("hunyuan", "maincoder"))
         if self.arch in DELTA_NETS:
             q, gates = np.split(q.reshape(n, self.n_heads, -1), 2, axis=-1)
+        if block + "attn_gate.weight" in t:
+            gates = (x @ t[block + "attn_gate.weight"].T).reshape(q.shape)
         if not late:
             names = f"{block}attn_q_norm.weight", f"blk.{self.stored_by(layer)}.attn_k_norm.weight"
             q, k = (self.qk_norm(part, name) for part, name in zip((q, k), names, strict=True))
@@ -155,8 +158,9 @@ class ReferenceModel:
         angles, magnitude = self.angles(n, local=windowed and self.arch in ("gemma3", "gemma4", "olmo2", "mellum"))
         turn = rotate_pairs if self.arch in NEIGHBOURS and not self.has_sections else rotate_halves
         everywhere = self.arch not in ("exaone4", "exaone-moe", "cohere2")
-        unturned = layer % 4 == 3 if self.arch == "smollm3" else not (everywhere or windowed)
-        if self.turns and not (unturned and (self.window or self.arch == "smollm3")):
+        fourth = self.arch in ("smollm3", "afmoe")
+        unturned = layer % 4 == 3 if fourth else not (everywhere or windowed)
+        if self.turns and not (unturned and (self.window or fourth)):
             q, k = (turn(part, angles, magnitude) for part in (q, k))
         if late:
             q, k = (self.qk_norm(part, f"{block}attn_{c}_norm.weight") for part, c in ((q, "q"), (k, "k")))
@@ -175,7 +179,7 @@ class ReferenceModel:
         rounded = in_blocks(weights * step[:, :, 0].T[:, None], as_activations) / step[:, :, 0].T[:, None]
         rounded /= weights.sum(-1, keepdims=True) + np.exp(sinks - top)
         out = np.einsum("hqk,khd->qhd", rounded, v)
-        out = (out * sigmoid(gates) if self.arch in DELTA_NETS else out).reshape(n, -1).astype(np.float32)
+        out = (out * sigmoid(gates) if np.ndim(gates) else out).reshape(n, -1).astype(np.float32)
         return out @ t[block + "attn_output.weight"].T + t.get(block + "attn_output.bias", 0)
 
     def qk_norm(self, x, name):

@@ -179,6 +179,8 @@ def attention(m, block):
     else:
         for name, count in zip(QKV, rows, strict=True):
             yield from matrix(block, name, (count, m.dim), 1.5 * even, m.biases)
+    if m.arch == "afmoe":
+        yield f"{block}attn_gate.weight", (m.q_dim, m.dim), 1.5 * even
     if m.qk_norms:
         for part, width in (("q", m.q_dim), ("k", m.kv_dim)):
             each = (width // m.head_dim, m.head_dim) if m.arch in CENTRED else (m.head_dim,)
@@ -194,7 +196,7 @@ def feed_forward(m, block, experts):
     ffn_norm = "post_attention_norm" if m.arch in ("gpt-oss", "glm4moe", "seed_oss", *DELTA_NETS) else "ffn_norm"
     if m.ffn_norms:
         yield from norm(m, block + ffn_norm)
-    if m.arch in ("gemma2", "gemma3", "glm4", *WITHOUT_PRE_NORMS):
+    if m.arch in ("gemma2", "gemma3", "glm4", "afmoe", *WITHOUT_PRE_NORMS):
         yield block + "post_attention_norm.weight", (m.dim,), 0.2
         yield block + "post_ffw_norm.weight", (m.dim,), 0.2
     if experts:
