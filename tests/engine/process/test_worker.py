@@ -378,7 +378,7 @@ def test_a_second_signal_right_behind_the_first_ends_it_without_a_traceback():
     """As soon as that: before the first one's handler has put the second one's out of place."""
     program = """
 import signal, sys
-from engine.process import worker
+from engine.process import serving
 put = signal.signal
 def signalled(number, handler):
     if handler is signal.SIG_DFL:
@@ -388,7 +388,7 @@ def signalled(number, handler):
 def prepare():
     pass
 signal.signal = signalled
-worker.serve(sys.stdin.buffer, sys.stdout.buffer, prepare=prepare)
+serving.serve(sys.stdin.buffer, sys.stdout.buffer, prepare=prepare)
 """
     with subprocess.Popen(
         [sys.executable, "-P", "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
