@@ -65,7 +65,7 @@ async def test_keys_act_and_lists_are_read_while_what_is_written_waits(stage: St
             await play.until(lambda: isinstance(play.app.focused, SessionList))
             press_at_once(play, "escape", "escape", *"typed")
             await play.until(lambda: box.text == "typed")
-        await play.until(lambda: play.conversation.session is None)
+        await play.until(lambda: play.open_session.session is None)
 
 
 @pytest.mark.usefixtures("endless")
@@ -81,9 +81,9 @@ async def test_what_is_typed_behind_a_message_that_waits_to_be_stored_stays(
             await play.until_shown("Storing the message …")
             await play.press("enter", *" and more")
             assert box.text == "question and more"
-        await play.until(lambda: len(play.conversation.path) > 2)
+        await play.until(lambda: len(play.open_session.path) > 2)
         await play.answered()
-        assert [shown.message.content for shown in play.conversation.path if shown.message.role == "user"] == [
+        assert [shown.message.content for shown in play.open_session.path if shown.message.role == "user"] == [
             "hi",
             "question",
         ]
@@ -118,7 +118,7 @@ async def test_who_has_waited_in_vain_is_told_soon_the_next_time(stage: Stage, m
             await play.press("f2", "p")
             await play.until_told("Close the other program")
         await play.until_told("Everything is stored again")
-        session = play.conversation.session
+        session = play.open_session.session
         assert session is not None
     with closing(open_database(user_paths().database)) as db:
         contents = [shown.message.content for shown in tree.path(db, session.id)]

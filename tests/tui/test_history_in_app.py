@@ -98,8 +98,8 @@ async def test_the_end_of_the_history_is_the_oldest_session(stage: Stage, key: s
         await play.until(lambda: len(listed(play)) > 1)
         press_at_once(play, "f2", "home", key, "enter", *"then")
         await play.until(lambda: play.app.query_one(PromptBox).text == "then")
-        await play.until(lambda: play.conversation.session is not None)
-        assert play.conversation.session.title == "Session 0"
+        await play.until(lambda: play.open_session.session is not None)
+        assert play.open_session.session.title == "Session 0"
         await play.until(lambda: listed(play)[-1] == "▸ Session 0")
 
 

@@ -182,7 +182,7 @@ async def test_who_goes_on_in_a_session_that_is_deleted_elsewhere_sees_what_was_
         store = play.app.workspace.store
         store._retry_s = 0.01
         await play.ask("before")
-        deleted = play.conversation.session
+        deleted = play.open_session.session
         assert deleted is not None
         await store.call(fill_disk)
         await play.conversation.send(LONG)
@@ -191,8 +191,8 @@ async def test_who_goes_on_in_a_session_that_is_deleted_elsewhere_sees_what_was_
             delete_session(other, deleted.id)
         await store.call(make_room)
         await play.until_told("was deleted elsewhere and stays deleted")
-        await play.until(lambda: play.conversation.session.id != deleted.id)
+        await play.until(lambda: play.open_session.session.id != deleted.id)
         await play.until(lambda: "before" not in play.shown("#transcript"))
         await play.ask("after")
-        contents = [shown.message.content for shown in play.conversation.path]
+        contents = [shown.message.content for shown in play.open_session.path]
         assert (contents[0], contents[2]) == (LONG, "after")
