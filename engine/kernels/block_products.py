@@ -13,6 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import models, register_model
 
+from engine.kernels.dots import ByteDot, add_word_products
 from engine.kernels.emit import (
     F32,
     F32X16,
@@ -21,9 +22,7 @@ from engine.kernels.emit import (
     I32X16,
     I64,
     U8X64,
-    ByteDot,
     Emit,
-    add_word_products,
     splat_constant,
 )
 from engine.kernels.formats import QuantFormat
