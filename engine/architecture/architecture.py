@@ -11,6 +11,8 @@ Norm = Literal["rms", "layer"]
 Gating = Literal["softmax", "sigmoid"]
 Recurrent = Literal["convolution", "delta net"]
 
+USUAL_CHOICE_BIAS = "exp_probs_b.bias"
+
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
@@ -98,7 +100,7 @@ class Architecture:
     """The probabilities of the experts chosen are made to add up to one."""
     routing_in_file: bool = False
     """Both are as the file says; where it does not say gating, it is as here."""
-    choice_bias: str = "exp_probs_b.bias"
+    choice_bias: str = USUAL_CHOICE_BIAS
     """What the tensor is called that is added to probabilities for the choice of experts alone."""
     gated_shared: bool = False
     """What all tokens go through beside the experts counts as much as a row of the router's says."""

@@ -51,6 +51,7 @@ CLASSES = {
     "Olmo2ForCausalLM": "olmo2",
     "Olmo3ForCausalLM": "olmo2",
     "OlmoeForCausalLM": "olmoe",
+    "AfmoeForCausalLM": "afmoe",
     "MellumForCausalLM": "mellum",
     "MiniMaxM2ForCausalLM": "minimax-m2",
     "HYV3ForCausalLM": "hy_v3",

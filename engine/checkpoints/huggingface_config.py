@@ -66,7 +66,7 @@ DELTA_NET_SIZES = (
 
 _WINDOWED = (
     "llama", "gemma2", "gemma3", "phi3", "gpt-oss", "gemma4", "olmo2", "exaone4", "exaone-moe", "cohere2", "starcoder2",
-    "mellum",
+    "mellum", "afmoe",
 )  # fmt: skip
 """Architectures whose window counts; Qwen's configurations name one that is not used."""
 

@@ -38,7 +38,7 @@ def check_options(config: HuggingFaceConfig) -> None:
         _check_query_scale,
         _check_windows,
         _check_turning,
-        _check_falcon,
+        _check_yes_and_no,
     ):
         check(config)
 
@@ -138,12 +138,15 @@ def _check_turning(config: HuggingFaceConfig) -> None:
         )
 
 
-def _check_falcon(config: HuggingFaceConfig) -> None:
-    """Falcon RW's positions, and layers whose halves follow one another."""
-    usual = (("alibi", False), ("parallel_attn", True))
-    for option, own in usual if config.architecture == "falcon" else ():
+_USUAL = {"falcon": {"alibi": False, "parallel_attn": True}, "afmoe": {"mup_enabled": True}}
+"""Falcon RW has positions of another kind, and layers whose halves follow one another; Trinity scales embeddings."""
+
+
+def _check_yes_and_no(config: HuggingFaceConfig) -> None:
+    for option, own in _USUAL.get(config.architecture, {}).items():
         if config.values.flag(option, own) != own:
             raise UnsupportedModelError(
-                f"{config.path}: {option} is {str(not own).lower()}, which is not run here in a falcon model.",
+                f"{config.path}: {option} is {str(not own).lower()}, which is not run here in a "
+                f"{config.architecture} model.",
                 "Choose another model.",
             )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _OTHER_NAMES = {
+    "afmoe": {"route_norm": "norm_topk_prob", "route_scale": "routed_scaling_factor", "score_func": "scoring_func"},
     "exaone": {
         "num_layers": "num_hidden_layers",
         "activation_function": "hidden_act",

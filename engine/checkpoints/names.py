@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from engine.architecture.architecture import USUAL_CHOICE_BIAS
+from engine.architecture.architectures import ARCHITECTURES
+
 _META_OUTSIDE = {
     "tok_embeddings.weight": "token_embd.weight",
     "norm.weight": "output_norm.weight",
@@ -182,7 +185,7 @@ _VECTORS = {
     "feed_forward.expert_bias": "exp_probs_b.bias",
     "mlp.e_score_correction_bias": "exp_probs_b.bias",
     "block_sparse_moe.e_score_correction_bias": "exp_probs_b.bias",
-    "mlp.expert_bias": "exp_probs_b",
+    "mlp.expert_bias": "exp_probs_b.bias",
     "layer_scalar": "layer_output_scale.weight",
     "router.scale": "ffn_gate_inp.scale",
     "router.per_expert_scale": "ffn_down_exps.scale",
@@ -201,6 +204,12 @@ _OTHERWISE = {
     "internlm2": _INTERNLM2,
     "exaone": _EXAONE,
     "hy_v3": {"mlp.router.gate": "ffn_gate_inp"},
+    "afmoe": {
+        "self_attn.gate_proj": "attn_gate",
+        "post_attention_layernorm": "post_attention_norm",
+        "pre_mlp_layernorm": "ffn_norm",
+        "mlp.router.gate": "ffn_gate_inp",
+    },
     "gemma2": _GEMMA,
     "gemma3": _GEMMA,
     "gemma4": _GEMMA4,
@@ -248,7 +257,10 @@ def from_meta(name: str) -> str | None:
 def from_hugging_face(name: str, architecture: str) -> str | None:
     """GGUF's name of a tensor that transformers calls `name`, None if there is none."""
     layer = _HUGGING_FACE_LAYER | _OTHERWISE.get(architecture, {})
-    return _translated(without_prefixes(name), _HUGGING_FACE_OUTSIDE, layer)
+    found = _translated(without_prefixes(name), _HUGGING_FACE_OUTSIDE, layer)
+    if found is not None and found.endswith(f".{USUAL_CHOICE_BIAS}") and architecture in ARCHITECTURES:
+        return found.removesuffix(USUAL_CHOICE_BIAS) + ARCHITECTURES[architecture].choice_bias
+    return found
 
 
 def layer_of(name: str) -> int:

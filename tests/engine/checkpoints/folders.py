@@ -122,6 +122,15 @@ NAMES = {
     "exaone": EXAONE,
     "exaone-moe": shared("shared_experts") | {"exp_probs_b.bias": "mlp.e_score_correction_bias"},
     "hy_v3": shared("shared_mlp") | {"ffn_gate_inp": "mlp.router.gate", "exp_probs_b": "mlp.expert_bias"},
+    "afmoe": {
+        **shared("shared_experts"),
+        "attn_gate": "self_attn.gate_proj",
+        "post_attention_norm": "post_attention_layernorm",
+        "ffn_norm": "pre_mlp_layernorm",
+        "post_ffw_norm": "post_mlp_layernorm",
+        "ffn_gate_inp": "mlp.router.gate",
+        "exp_probs_b.bias": "mlp.expert_bias",
+    },
     "minimax-m2": {
         "ffn_gate_inp": "block_sparse_moe.gate",
         "exp_probs_b.bias": "block_sparse_moe.e_score_correction_bias",

@@ -160,6 +160,12 @@ def test_falcons_that_are_otherwise(option: str, value: bool) -> None:
         check_options(config)
 
 
+def test_a_trinity_without_scaled_embeddings() -> None:
+    values = {"architectures": ["AfmoeForCausalLM"], **SIZES, "mup_enabled": False}
+    with pytest.raises(UnsupportedModelError, match="mup_enabled is false, which is not run here in a afmoe model"):
+        check_options(HuggingFaceConfig(values, Path("config.json")))
+
+
 def test_windows_that_are_not_used() -> None:
     kinds = ["sliding_attention"] * 4
     keys = metadata_of("MellumForCausalLM", sliding_window=512, use_sliding_window=False, layer_types=kinds)
