@@ -13,7 +13,7 @@ UNFINISHED = ".part"
 """The ending of a folder that a model is being fetched into."""
 
 COMPANIONS = re.compile(
-    r"(config|adapter_config|params|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens"
+    r"(config|quantize_config|adapter_config|params|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens"
     r"|chat_template|(model\.safetensors|pytorch_model\.bin)\.index)\.json|tokenizer\.model|chat_template\.jinja"
 )
 """The small files beside weights that say what these are and how they speak."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from engine.checkpoints.attention_groups import groups_apart
 from engine.checkpoints.checkpoint import Checkpoint, TensorInfo
@@ -28,6 +29,8 @@ from engine.checkpoints.torch_zip import read_torch
 from engine.errors import ModelFileError, UnsupportedModelError
 
 CONFIG = "config.json"
+GPTQ_CONFIG = "quantize_config.json"
+"""What AutoGPTQ wrote beside it, before its settings had a place there."""
 
 _KINDS = (
     ("safetensors", "model.safetensors.index.json", "model.safetensors", re.compile(r"model-\d+-of-\d+\.safetensors")),
@@ -35,6 +38,9 @@ _KINDS = (
 )
 """What weights are kept in, the index of their files, the name of the one file, and names of several without index."""
 
+
+_BY_AUTO_GPTQ = re.compile(r"gptq_model-.*\.safetensors")
+"""The one file of weights that has the settings of its quantization in its name."""
 
 _TURNED = {2: (".attn_q.weight", ".attn_k.weight"), 1: (".attn_q.bias", ".attn_k.bias")}
 """By their dimensions, the tensors whose rows lie in another order than GGUF's."""
@@ -49,7 +55,7 @@ _SHIFTED_NORMS = ("gemma", "gemma2", "gemma3", "nemotron", *DELTA_NETS)
 def open_hugging_face(folder: Path) -> Checkpoint:
     """Read the headers of a model in a folder."""
     config_path = folder / CONFIG
-    config = HuggingFaceConfig(read_json_object(config_path), config_path)
+    config = HuggingFaceConfig(_settings(config_path), config_path)
     check_options(config)
     kind, weight_files = find_weights(folder)
     keys = Metadata(config.metadata(), config_path)
@@ -72,6 +78,14 @@ def open_hugging_face(folder: Path) -> Checkpoint:
     return Checkpoint(folder, f"Hugging Face ({kind}){parts}", metadata, tensors, files)
 
 
+def _settings(config_path: Path) -> dict[str, Any]:
+    """The configuration, with how weights are quantised from the file beside it where it does not say."""
+    values, beside = read_json_object(config_path), config_path.with_name(GPTQ_CONFIG)
+    if "quantization_config" not in values and beside.is_file():
+        values["quantization_config"] = {"quant_method": "gptq", **read_json_object(beside)}
+    return values
+
+
 def find_weights(folder: Path) -> tuple[str, list[Path]]:
     """What a folder's weights are kept in, and their files in order: by the index, or by their names."""
     for kind, index, single, numbered in _KINDS:
@@ -82,6 +96,9 @@ def find_weights(folder: Path) -> tuple[str, list[Path]]:
         found = sorted(path for path in folder.iterdir() if numbered.fullmatch(path.name) and path.is_file())
         if found:
             return kind, _all_of(found)
+    named = [path for path in folder.iterdir() if _BY_AUTO_GPTQ.fullmatch(path.name) and path.is_file()]
+    if len(named) == 1:
+        return "safetensors", named
     raise ModelFileError(f"{folder} has no weights: no {_KINDS[0][2]}, no {_KINDS[1][2]}.", "Fetch the whole model.")
 
 

@@ -31,7 +31,9 @@ _NOT_MODELS = (
 )
 """How other files begin that are taken for models."""
 
-_HUGGING_FACE_WEIGHTS = re.compile(r"model.*\.safetensors(\.index\.json)?|pytorch_model.*\.bin(\.index\.json)?")
+_HUGGING_FACE_WEIGHTS = re.compile(
+    r"model.*\.safetensors(\.index\.json)?|pytorch_model.*\.bin(\.index\.json)?|gptq_model.*\.safetensors"
+)
 _META_WEIGHTS = re.compile(r"consolidated\.\d\d\.pth")
 
 

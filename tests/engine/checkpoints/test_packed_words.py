@@ -11,7 +11,9 @@ import pytest
 
 from engine.checkpoints import open_checkpoint
 from engine.checkpoints.derived import read_floats
+from engine.checkpoints.finding import is_model_folder
 from engine.checkpoints.huggingface import read_weights
+from engine.checkpoints.opening import files_of
 from engine.checkpoints.rows import read_rows
 from engine.errors import EngineError, ModelFileError, UnsupportedModelError
 from tests.engine import tiny_models
@@ -123,6 +125,26 @@ def test_words_that_do_not_fit(tmp_path: Path, write, how: Any, kind: type[Engin
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(kind, match=match):
         open_checkpoint(folder)
+
+
+def test_a_folder_of_2023(tmp_path: Path, write) -> None:
+    """The weights' name says how they are packed, and so does a file beside config.json."""
+    folder = packed_folder(tmp_path / "model", write, "llama", GPTQ, shuffled=True)
+    tensors = open_checkpoint(folder).tensors
+    expected = {key: np.array(read_rows(tensor, 0, tensor.n_rows)) for key, tensor in tensors.items()}
+    config = json.loads((folder / "config.json").read_text())
+    del config["quantization_config"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UnsupportedModelError, match=r"q_proj\.qweight is not part of a llama model"):
+        open_checkpoint(folder)
+    (folder / "quantize_config.json").write_text(json.dumps({"bits": 4, "group_size": 32, "damp_percent": 0.01}))
+    (folder / "model.safetensors").rename(folder / "gptq_model-4bit-32g.safetensors")
+    found = open_checkpoint(folder)
+    assert is_model_folder(folder)
+    assert folder / "quantize_config.json" in files_of(folder)
+    assert found.tensors.keys() == expected.keys()
+    for key, tensor in found.tensors.items():
+        np.testing.assert_array_equal(read_rows(tensor, 0, tensor.n_rows), expected[key], key)
 
 
 def test_words_without_scales(tmp_path: Path, write) -> None:
