@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from contextlib import closing
@@ -110,6 +111,31 @@ async def test_what_is_said_beside_a_database_that_is_usable_at_the_end_is_in_it
     await store.close()
     assert store.rescued is None
     assert [content for _, content, _ in stored(path, session_id)] == ["short"]
+
+
+@pytest.mark.usefixtures("impatience")
+async def test_a_database_that_cannot_even_be_read_at_the_start_is_there_as_soon_as_it_can(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.db"
+    known = make_session(path)
+    told: list[StorageError | None] = []
+    store = Store(told.append, retry_s=0.01)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(DatabaseBusyError) as caught:
+            await store.open(path)
+        await store.open_temporary(caught.value)
+        session_id = await begin(store)
+        answered = (await store.call(tree.path, session_id))[-1].message.id
+        assert [session.id for session in await store.call(sessions.list_sessions)] == [session_id]
+        other.execute("ROLLBACK")
+    await until(lambda: told == [None])
+    assert {session.id for session in await store.call(sessions.list_sessions)} == {known, session_id}
+    await store.call(tree.append_message, session_id, answered, "user", "afterwards")
+    assert [content for _, content, _ in stored(path, session_id)] == ["short", "afterwards"]
+    await store.close()
+    assert store.rescued is None
+    assert ShelterFolder.left_for(path) == []
 
 
 async def test_what_a_killed_app_had_in_memory_is_stored_at_the_next_start(tmp_path: Path) -> None:

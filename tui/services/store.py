@@ -1,7 +1,7 @@
 """The database, opened in the background on its own thread: everybody may call it before it is there.
 
 What it cannot take for the moment is kept in a shelter in memory, and tried again. Where it cannot be written from the
-start, it is read meanwhile; where it cannot even be read, all is in memory.
+start, it is read meanwhile; where it cannot even be read, all is in memory until it can.
 """
 
 from __future__ import annotations
@@ -66,18 +66,21 @@ class Store:
         """Whether something is in memory that the database could not take."""
         return self._shelter is not None
 
-    async def open_temporary(self) -> None:
+    async def open_temporary(self, error: StorageError | None = None) -> None:
         """Open an empty database in memory, where the real one cannot be used. Raises StorageError.
 
-        At the end, the real one is tried again.
+        At the end, the real one is tried again. error: why it cannot be used; if that may pass, it is tried from time
+        to time.
         """
-        from tui.services.shelter import Shelter
+        from tui.services.shelter import Shelter, can_pass
 
         try:
             self._temporary = await Shelter.open(self._path)
         except OSError as error:
             raise _not_opened(error.filename, error) from error
         self._database = _result(self._temporary.database)
+        if error is not None and can_pass(error):
+            self._retry_soon()
 
     async def open(self, path: Path) -> None:
         """Open the database, creating it and its folder where there is none. Raises StorageError."""
@@ -125,7 +128,10 @@ class Store:
         return database
 
     async def _reopen(self) -> None:
-        """Open the database for writing, too. Raises StorageError where it still cannot be written."""
+        """Open the database for writing, too. Raises StorageError where it still cannot be written.
+
+        What was said in the temporary one is then to be given back.
+        """
         from storage.answers import recover_interrupted
 
         assert self._database is not None
@@ -133,6 +139,8 @@ class Store:
         # Calls may be under way in the other one.
         self._replaced, self._database = self._database.result(), _result(database)
         self.is_read_only = False
+        if self._temporary is not None:
+            self._shelter, self._temporary = self._temporary, None
         with suppress(StorageError):
             await database.call(recover_interrupted)
 
@@ -204,13 +212,18 @@ class Store:
             self._retrying = background.begin(self._retry(), "store what is in memory", self._post)
 
     async def _retry(self) -> None:
-        while self._shelter is not None or self.is_read_only:
+        while self._shelter is not None or self._lacks_real_one:
             await asyncio.sleep(self._retry_s)
             with suppress(StorageError):
                 await self._give_back()
 
+    @property
+    def _lacks_real_one(self) -> bool:
+        """Whether there is no database that can be written, but for one in memory."""
+        return self.is_read_only or self._temporary is not None
+
     async def _give_back(self) -> None:
-        if self.is_read_only:
+        if self._lacks_real_one:
             await self._reopen()
         async with self._sheltering:
             if self._shelter is not None:
@@ -267,11 +280,11 @@ class Store:
 
     async def _save_last(self) -> None:
         """Store what is still in memory, or write it to a file; where neither works, the next start has it."""
-        if self._temporary is not None:
-            self._shelter, self.is_read_only = self._temporary, True
-        if self._shelter is not None:
+        if self._shelter is not None or self._temporary is not None:
             with suppress(StorageError):
                 await self._give_back()
+        if self._temporary is not None:
+            self._shelter, self._temporary = self._temporary, None
         if self._shelter is not None:
             self.rescued = await self._shelter.rescue()
             await self._shelter.close()

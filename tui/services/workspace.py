@@ -195,16 +195,18 @@ class Workspace:
         try:
             await self.store.open(self._paths.database)
         except StorageError as error:
-            self._post(
-                Trouble(
-                    _(
-                        "{reason} Until then, what is said is kept in memory;"
-                        " when you leave, it is stored, or written to a file where that does not work.",
-                        reason=reason(error),
-                    )
+            from tui.services.shelter import can_pass
+
+            if can_pass(error):
+                self._tell_stored(error)
+            else:
+                told = _(
+                    "{reason} Until then, what is said is kept in memory;"
+                    " when you leave, it is stored, or written to a file where that does not work.",
+                    reason=reason(error),
                 )
-            )
-            await self.store.open_temporary()
+                self._post(Trouble(told))
+            await self.store.open_temporary(error)
 
     def _tell_stored(self, error: StorageError | None) -> None:
         if error is None:
