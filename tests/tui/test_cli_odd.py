@@ -211,6 +211,13 @@ def test_a_models_name_that_is_not_utf8_is_written_as_json(cli: Cli, home: Path,
 # Options and addresses
 
 
+def test_a_penalty_that_no_number_survives_is_wrong_usage(cli: Cli, model: Path) -> None:
+    ran = cli("ask", "-m", model, "--repeat-penalty", "1e-300", "Hello")
+    assert (ran.code, ran.out) == (2, "")
+    assert "1e-300 is not in the range 0.01<=x<=5" in ran.err
+    assert cli("ask", "-m", model, "--repeat-penalty", "0.01", "Hello").code == 0
+
+
 @pytest.mark.parametrize("option", ["--temperature", "--top-p", "--min-p", "--repeat-penalty"])
 @pytest.mark.parametrize("value", ["nan", "NaN", "-nan", "inf", "-1"])
 def test_what_is_no_number_of_the_range_is_wrong_usage(option: str, value: str, cli: Cli, home: Path) -> None:

@@ -97,7 +97,7 @@ def sampling_options(command: _Command) -> _Command:
             click.option("--top-k", type=click.IntRange(min=0), help="Only the K most likely tokens; 0 for all."),
             click.option("--top-p", type=NumberRange(0, 1, min_open=True), help="Only the most likely share P."),
             click.option("--min-p", type=NumberRange(0, 1), help="Only tokens P times as likely as the first."),
-            click.option("--repeat-penalty", type=NumberRange(0, 5, min_open=True), help="1 for none."),
+            click.option("--repeat-penalty", type=NumberRange(0.01, 5), help="1 for none."),
             click.option(
                 "--max-tokens", type=click.IntRange(min=1), help="Length of the answer; else the context's end."
             ),

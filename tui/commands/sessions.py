@@ -164,7 +164,7 @@ def rename(session_id: str, title: str) -> None:
 
 
 @command.command()
-@click.argument("session_id", type=TEXT, metavar="ID", required=False, callback=not_empty)
+@click.argument("session_id", type=TEXT, metavar="[ID]", required=False, callback=not_empty)
 @click.option("--all", "every", is_flag=True, help="All sessions, as one document.")
 @click.option(
     "--format",
