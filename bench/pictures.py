@@ -9,6 +9,7 @@ Without names: all of them. `make pictures` takes them anew.
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from pathlib import Path
 
@@ -43,7 +44,9 @@ def main() -> None:
             if wanted.size not in (None, size) or wanted.theme not in (None, theme):
                 continue
             width = int(size.partition("x")[0])
-            console = Console(width=width, record=bool(wanted.svg), quiet=bool(wanted.svg), highlight=False)
+            # A quiet console would record nothing.
+            file = None if wanted.svg is None else io.StringIO()
+            console = Console(width=width, record=bool(wanted.svg), file=file, highlight=False)
             title = f"{name} {size} {theme}"
             if wanted.svg is None:
                 console.rule(title)
