@@ -383,7 +383,7 @@ SCENES = {
     "system_prompt": Scene(system_prompt, SystemPromptScreen),
     "rename": Scene(after_chat("f10", shows="Title of this session"), RenameScreen),
     "edit_message": Scene(after_chat("ctrl+o", shows="Another version"), EditMessageScreen),
-    "delete": Scene(after_chat("shift+tab", "k", "d", shows="For good"), ConfirmScreen),
+    "delete": Scene(after_chat("shift+tab", "k", "d", shows="Delete for good"), ConfirmScreen),
 }
 
 IN_FRENCH: dict[str, tuple[type[Screen[Any]], *tuple[str, ...]]] = {

@@ -80,3 +80,25 @@ async def test_a_click_presses_the_key_under_it():
         assert app.told == ["two"]
         await pilot.hover(KeyLine, offset=(3, 0))
         assert app.line.tooltip == "Says two"
+
+
+class WayOut(Keys):
+    """The same with more keys, and one that leads out behind them."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *[Binding(f"f{n}", f"tell('{n}')", "A long word") for n in range(5, 9)],
+        Binding("escape", "tell('out')", "Back"),
+    ]
+
+
+async def test_the_key_that_leads_out_is_always_there():
+    app = WayOut()
+    async with app.run_test(size=(50, 5)) as pilot:
+        app.line.show_command_palette = False
+        await pilot.pause()
+        assert text_of(app.line).rstrip() == "f2 two  f5 a long word  f6 a long word  esc back"
+        await pilot.click(KeyLine, offset=(46, 0))
+        assert app.told == ["out"]
+        await pilot.resize_terminal(120, 5)
+        await pilot.pause()
+        assert text_of(app.line).rstrip().endswith("f8 a long word  esc back")

@@ -290,4 +290,4 @@ async def test_the_last_line_tells_what_enter_and_arrows_do(stage: Stage, keys: 
     async with stage.ready(size=(80, 24)) as play:
         await play.ask("hello")
         await play.press(*keys)
-        await play.until(lambda: hint in play.text().splitlines()[-1])
+        await play.until(lambda: hint in play.text().rpartition("\n")[2])

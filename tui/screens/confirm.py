@@ -1,4 +1,4 @@
-"""A question before something that cannot be undone."""
+"""A question before something is deleted for good."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tui.screens.dialog import Dialog
 class ConfirmScreen(Dialog[bool]):
     """Returns True when the user wants it."""
 
-    DIALOG_TITLE: ClassVar[str] = "For good"
+    DIALOG_TITLE: ClassVar[str] = "Delete for good"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "confirm", "do it", id="confirm.yes", tooltip="Do it"),
+        Binding("enter", "confirm", "delete", id="confirm.yes", tooltip="Delete it"),
     ]
 
     def __init__(self, question: str) -> None:
@@ -29,5 +29,5 @@ class ConfirmScreen(Dialog[bool]):
         return [Static(Content(self._question), classes="text")]
 
     def action_confirm(self) -> None:
-        """Do it."""
+        """Delete it."""
         self.dismiss(True)

@@ -64,6 +64,9 @@ class Dialog(ModalScreen[Result | None], Generic[Result]):
         enter = active.get("enter")
         if self.ENTER and enter is not None and not enter.binding.show:
             active["enter"] = shown_as(enter, self.ENTER)
+        # What is done here comes first, the way out last.
+        if (way_out := active.pop("escape", None)) is not None:
+            active["escape"] = way_out
         return in_own_words(active)
 
     def dismiss(self, result: Result | None = None) -> AwaitComplete:

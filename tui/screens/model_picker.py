@@ -48,7 +48,7 @@ class ModelPickerScreen(FetchingDialog):
         """The list, a line for a path or an address, and what there is to say about a download."""
         return [
             OptionList(Option(_("Looking …"), disabled=True), markup=False),
-            LineBox(placeholder=_("a file's path; to fetch: smollm2, hf:OWNER/NAME or an address"), compact=True),
+            LineBox(placeholder=_("path, or to fetch: smollm2, hf:OWNER/NAME, an address"), compact=True),
             *self.fetch_parts(self._trouble),
             Static(Content.styled(self._places(), "dim"), classes="text"),
         ]

@@ -6,6 +6,7 @@ and ends changes them a few times, and what that costs is taken from the engine.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import accumulate
 from typing import TYPE_CHECKING, ClassVar
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from textual.screen import Screen
 
 _BETWEEN = "  "
+_WAY_OUT = "escape"
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -37,8 +39,18 @@ class Key(msgspec.Struct, frozen=True):
         return cell_len(f"{self.shown} {self.word}")
 
 
+def _fitting(keys: Iterable[Key], room: int) -> list[Key]:
+    """The first of them, as many as fit side by side."""
+    keys = list(keys)
+    ends = accumulate(key.width + len(_BETWEEN) for key in keys)
+    return [key for key, end in zip(keys, ends, strict=True) if end - len(_BETWEEN) <= room]
+
+
 class KeyLine(Widget, can_focus=False):
-    """Keys from left to right, as many as fit; on the right the command palette's, with which all others are found."""
+    """Keys from left to right, as many as fit, and always the one that leads out.
+
+    On the right the command palette's, with which all others are found.
+    """
 
     ALLOW_SELECT = False
     DEFAULT_CSS = """
@@ -83,8 +95,11 @@ class KeyLine(Widget, can_focus=False):
         """The keys that fit, and the palette's if it is wanted."""
         palette = self.palette if self.show_command_palette else None
         room = self.content_size.width - (palette.width + len(_BETWEEN) if palette else 0)
-        ends = accumulate(key.width + len(_BETWEEN) for key in self.keys)
-        return [key for key, end in zip(self.keys, ends, strict=True) if end - len(_BETWEEN) <= room], palette
+        fitting = _fitting(self.keys, room)
+        way_out = next((key for key in self.keys if key.key == _WAY_OUT), None)
+        if way_out is not None and way_out not in fitting:
+            fitting = [*_fitting(self.keys, room - len(_BETWEEN) - way_out.width), way_out]
+        return fitting, palette
 
     def render(self) -> RenderResult:
         """One line of text."""

@@ -38,10 +38,12 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
     Transcript > .earlier, Transcript > .later { display: none; }
     Transcript > .held, Transcript > .waiting { color: $text-warning; display: none; }
     Transcript.-waiting > .waiting { display: block; }
+    Transcript > KeyHints { display: none; }
+    Transcript.-empty > KeyHints { display: block; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("k,shift+up", "cursor(-1)", "Message above", id="chat.cursor_up", tooltip="To the message above"),
-        Binding("j,shift+down", "cursor(1)", "Message below", id="chat.cursor_down", tooltip="To the message below"),
+        Binding("k,shift+up", "cursor(-1)", "Above", id="chat.cursor_up", tooltip="To the message above"),
+        Binding("j,shift+down", "cursor(1)", "Below", id="chat.cursor_down", tooltip="To the message below"),
         Binding("e", "screen.edit_message", "Edit", id="chat.edit", tooltip="Write another version of this message"),
         Binding("r", "screen.again_here", "Again", id="chat.again", tooltip="Have this message answered again"),
         Binding("f", "screen.fork", "Fork", id="chat.fork", tooltip="A session of its own with all up to this message"),
@@ -106,7 +108,10 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
             "held": "",
             "waiting": _("The answer begins as soon as the model is ready."),
         }
+        from tui.widgets.key_hints import KeyHints
+
         await self.mount_all(Static(text, classes=name, markup=False) for name, text in notes.items())
+        await self.mount(KeyHints())
 
     def on_mount(self) -> None:
         """Follow the end from the moment on at which there is more than fits."""
@@ -194,6 +199,10 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
         shown = _("System: {prompt}", prompt=safe_line(text, 300)) if text else _("No system prompt.")
         self.query_one(".system", Static).update(Content(shown))
 
+    def show_hints(self, shown: bool) -> None:
+        """Name some keys where nothing was said yet."""
+        self.set_class(shown, "-empty")
+
     def show_holder(self, holder: str) -> None:
         """Say who else writes in this session; "" where nobody does."""
         held = self.query_one(".held", Static)
@@ -209,6 +218,7 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
 
         from_start: another session, which begins with its end. at: the message to begin at instead.
         """
+        self.show_hints(not path)
         if from_start:
             self._cursor = self._goal = None
         place = self._excerpt.show(path, from_start=from_start, at=at)

@@ -87,7 +87,8 @@ class EngineShown:
         """Its process or model is another."""
         self._numbers.show_phase(event.phase)
         self._status.figures = self._numbers.in_short
-        self._header.model = model_words(event.card)
+        opens = event.phase in ("starting", "loading") and self._engine.has_asked_for_model
+        self._header.model = _("opening …") if opens and event.card is None else model_words(event.card)
         if event.card is not None:
             self._show_abilities(event.card.abilities)
         self._show_trouble(event.reason or (self._no_model if event.phase == "empty" else ""))
@@ -112,6 +113,7 @@ class EngineShown:
         """A model is being opened."""
         self._no_model, self._may_come = "", False
         if self._engine.phase != "dead":
+            self._header.model = _("opening …")
             self._status.show_busy("model", _("Opening {name} …", name=event.name))
             self._show_trouble("")
 

@@ -211,7 +211,7 @@ class Parts:
         to.set(messages.TitleChanged, session.show_title)
         to.set(messages.HeldElsewhere, session.show_holder)
         to.set(messages.SettingsShown, self.sliders.show_settings, session.show_system)
-        to.set(messages.HistoryChanged, self.sessions.list_changed)
+        to.set(messages.HistoryChanged, self.sessions.list_changed, session.show_hints)
         to.set(messages.Weighed, self.candidates.show)
         to.set(messages.Trouble, self.interaction.show_trouble)
         return to

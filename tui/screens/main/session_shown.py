@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tui.language import _
-from tui.messages import HeldElsewhere, PathChanged, SettingsShown, TitleChanged
+from tui.messages import HeldElsewhere, HistoryChanged, PathChanged, SettingsShown, TitleChanged
 from tui.screens.main.interaction import Interaction
 from tui.screens.main.switching import Switching
 from tui.services.open_session import OpenSession
@@ -41,6 +41,10 @@ class SessionShown:
 
     def _show_title(self, title: str) -> None:
         self._header.session_title = title or _("New session")
+
+    def show_hints(self, event: HistoryChanged) -> None:
+        """The sessions are there, and with them whether one goes on or a new one waits for its first message."""
+        self._transcript.show_hints(not self._conversation.path)
 
     def show_system(self, event: SettingsShown) -> None:
         """What the model is told first."""
