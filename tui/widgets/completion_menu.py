@@ -18,6 +18,10 @@ from tui.text import safe_line
 
 _MOST_LINES = 6
 _WORD_WIDTH = 24
+_ABOVE, _BELOW = "▴", "▾"
+"""Marks at the end of a line behind which there are more."""
+
+_MARK_WIDTH = 2
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,9 @@ class CompletionMenu(Widget, can_focus=False):
     def _first(self) -> int:
         return max(0, min(self.at - _MOST_LINES // 2, len(self.choices) - _MOST_LINES))
 
+    def _n_below(self, first: int) -> int:
+        return max(len(self.choices) - first - _MOST_LINES, 0)
+
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         """A line a choice. What is drawn is as wide as we were before, and would not say it."""
         return min(len(self.choices), _MOST_LINES)
@@ -97,13 +104,16 @@ class CompletionMenu(Widget, can_focus=False):
         first = self._first()
         shown = self.choices[first : first + _MOST_LINES]
         width = min(max((cell_len(choice.word) for choice in shown), default=0), _WORD_WIDTH)
-        room = max(self.content_size.width - width - 2, 0)
+        marks = {first: _ABOVE if first else "", first + len(shown) - 1: _BELOW if self._n_below(first) else ""}
+        room = max(self.content_size.width - width - 2 - (_MARK_WIDTH if any(marks.values()) else 0), 0)
         lines = []
         for number, choice in enumerate(shown, start=first):
             word = set_cell_size(safe_line(choice.word), width)
             about = safe_line(choice.about)
             if cell_len(about) > room:
                 about = set_cell_size(about, max(room - 1, 0)) + "…"
+            if mark := marks.get(number):
+                about = f"{set_cell_size(about, room)} {mark}"
             if number == self.at:
                 # Of a component's styles, "reverse" does not come through.
                 chosen = Content.styled(word, ".menu--chosen").stylize("reverse")
