@@ -44,7 +44,7 @@ class SessionShown:
 
     def show_hints(self, event: HistoryChanged) -> None:
         """The sessions are there, and with them whether one goes on or a new one waits for its first message."""
-        self._transcript.show_hints(not self._conversation.path)
+        self._transcript.show_hints(not self._open.path)
 
     def show_system(self, event: SettingsShown) -> None:
         """What the model is told first."""
