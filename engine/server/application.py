@@ -237,8 +237,8 @@ def _json(content: Any) -> Response:
 async def _told(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestError | EngineError | TooManyWaitingError)
     status, content, headers = error_content(error)
-    if status in (408, 413):
-        # What still comes of this request would have to be read before the next one.
+    if status == 408:
+        # Where more is still being sent, as after 413, closing now could take the answer away from who sends it.
         headers["Connection"] = "close"
     return JSONResponse(content, status, headers)
 

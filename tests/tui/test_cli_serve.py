@@ -165,7 +165,7 @@ def test_wrong_requests_are_told_what_is_wrong(serve: Callable[..., Served]) -> 
     assert refused.json()["error"]["param"] == "temperature"
     assert served.get("/v1/nothing").status_code == 404
     assert served.get("/v1/models/other").json()["error"]["code"] == "model_not_found"
-    assert served.get("/v1/chat/completions").status_code == 404
+    assert served.get("/v1/chat/completions").status_code == 405
     huge = httpx.post(f"{served.url}/chat/completions", content=b" " * (17 << 20), timeout=LIMIT_S, trust_env=False)
     assert huge.status_code == 413
 
