@@ -49,6 +49,15 @@ with suppress(ImportError):
     _DAMAGE += (LZMAError,)
 
 
+class _UnknownFormError(ImportFileError):
+    """The file is none of those that we read."""
+
+    hint = (
+        "What can be imported: JSON of `llm-tui sessions export`, a backup or another sessions.db of llm-tui, ChatGPT's"
+        " conversations.json (or the archive with it), and llm's logs.db."
+    )
+
+
 def import_file(db: SqliteDatabase, path: Path | str, stream: BinaryIO | None = None) -> ImportReport:
     """Import a file in any form that we read: all of it, or (with an error) nothing.
 
@@ -120,12 +129,12 @@ def _from_json(path: Path, data: bytes) -> tuple[list[PortableSession], int]:
         # Unlike msgspec, takes the half characters that other programs leave where they cut a title.
         document: Any = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise ImportFileError(f"{path} is not JSON: {error}.", _KNOWN) from error
+        raise _UnknownFormError(f"{path} is not JSON: {error}.") from error
     if chatgpt.recognises(document):
         return chatgpt.read(path, document)
     if own_json.recognises(document):
         return own_json.read(path, document), 0
-    raise ImportFileError(f"{path} has no sessions in it that we can read.", _KNOWN)
+    raise _UnknownFormError(f"{path} has no sessions in it that we can read.")
 
 
 def _rewrite_times(path: Path, session: PortableSession) -> None:
@@ -152,9 +161,3 @@ def _utc(text: str) -> str:
     if moment.year in (MINYEAR, MAXYEAR):
         return ""
     return format_utc(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
-
-
-_KNOWN = (
-    "What can be imported: JSON of `llm-tui sessions export`, a backup or another sessions.db of llm-tui, ChatGPT's"
-    " conversations.json (or the archive with it), and llm's logs.db."
-)
