@@ -14,6 +14,7 @@ from textual.message import Message
 from engine import download
 from tui.messages import FetchAdvanced, FetchEnded
 from tui.paths import user_paths
+from tui.services.fetching import Fetching
 from tui.services.models import Models
 from tui.settings import Settings
 
@@ -95,6 +96,19 @@ def test_who_waits_can_be_stopped_too_and_the_next_waits_for_both(server: Silent
             server.told("ending")
     server.answer()
     assert server.ended().path is not None
+
+
+def test_what_is_stopped_before_it_begins_asks_the_server_for_nothing(server: Silent, models: Models) -> None:
+    """As one that has waited for another, which ends in the moment in which it is stopped itself."""
+    fetching = Fetching(server.url, user_paths().models_dir, server.posted.put)
+    fetching.stop()
+    fetching.start()
+    fetching.join(WITHIN_S)
+    assert not fetching.is_alive
+    server.listening.settimeout(0.0)
+    with pytest.raises(BlockingIOError):
+        server.accept()
+    assert server.posted.empty()
 
 
 def test_another_download_does_not_wait_for_one_that_was_stopped(server: Silent, models: Models) -> None:

@@ -86,6 +86,8 @@ class Fetching:
                 self._tell("ending", 0, 0, self.name.rpartition("/")[2])
                 each.join(POLL_S)
         self._before = ()
+        if self._ended.is_set():
+            raise _StoppedError
 
     def _report(self, progress: FetchProgress) -> None:
         self._tell(progress.stage, progress.done, progress.total, progress.name or self.name)
