@@ -291,3 +291,15 @@ async def test_the_last_line_tells_what_enter_and_arrows_do(stage: Stage, keys: 
         await play.ask("hello")
         await play.press(*keys)
         await play.until(lambda: hint in play.text().rpartition("\n")[2])
+
+
+@pytest.mark.parametrize("n_words", [200, 250])
+async def test_the_end_is_followed_again_after_a_time_in_which_all_was_seen(stage: Stage, n_words: int) -> None:
+    stage.set_script(answers=[" ".join(f"word{n}" for n in range(n_words))])
+    async with stage.ready(size=(60, 20)) as play:
+        await play.ask("hello")
+        transcript = play.app.screen.query_one(Transcript)
+        for width, height in [(20, 6), (100, 40), (60, 14)]:
+            await play.pilot.resize_terminal(width, height)
+            await play.until(lambda size=(width, height): play.app.size == size)
+        await play.until(lambda: transcript.max_scroll_y and transcript.scroll_y == transcript.max_scroll_y)

@@ -131,7 +131,8 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
         elif longer != self.is_anchored:
             self.anchor(longer)
             if not longer:
-                self.scroll_to(y=0, animate=False)
+                # At once: later it would take away the end that is followed again by then.
+                self.scroll_to(y=0, animate=False, immediate=True)
         if self._goal is not None:
             self._show_goal()
 
