@@ -2,7 +2,8 @@
 
 Marked are the arguments of `_`, `N_` and ngettext. Without a mark count: what a Binding, a Scale, a SlashCommand
 or a Finding says, the class variables HELP, DIALOG_TITLE and ENTER, the help of commands and their options, and in
-engine and storage the sentences of errors and notices, which know no language; the values in them become {places}.
+engine and storage the sentences of errors and notices, which know no language, also those that the file has under a
+name; the values in them become {places}.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,10 +63,16 @@ def all_texts() -> list[Text]:
 def texts_of(source: str, file: str) -> Iterator[Text]:
     """The texts of one file."""
     is_silent = not file.startswith("tui/")
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    named = {
+        each.targets[0].id: each.value
+        for each in tree.body
+        if isinstance(each, ast.Assign) and isinstance(each.targets[0], ast.Name)
+    }
+    for node in ast.walk(tree):
         yield from _marked(node, file)
         if is_silent:
-            yield from _said(node, file)
+            yield from _said(node, named, file)
         else:
             yield from _unmarked(node, file)
 
@@ -94,8 +101,8 @@ def _unmarked(node: ast.AST, file: str) -> Iterator[Text]:
         yield Text(inspect.cleandoc(ast.get_docstring(node) or ""), file=file)
 
 
-def _said(node: ast.AST, file: str) -> Iterator[Text]:
-    """Sentences of the engine and the storage."""
+def _said(node: ast.AST, named: Mapping[str, ast.expr], file: str) -> Iterator[Text]:
+    """Sentences of the engine and the storage. named: what the file's own names stand for."""
     values: list[ast.expr] = []
     if isinstance(node, ast.Call) and _ERROR_CALLS.search(_name(node)):
         values = [*node.args, *(keyword.value for keyword in node.keywords)]
@@ -107,7 +114,7 @@ def _said(node: ast.AST, file: str) -> Iterator[Text]:
         values = [node.value] if node.targets[0].id.lower().strip("_") in _ERROR_NAMES else []
     for value in values:
         for part in _alternatives(value):
-            form = sentence_form(part)
+            form = sentence_form(named.get(part.id, part) if isinstance(part, ast.Name) else part)
             if _WORDS.search(form):
                 yield Text(form, context=ERRORS, file=file)
 

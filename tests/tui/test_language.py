@@ -167,6 +167,14 @@ def test_every_text_of_the_sources_is_in_the_catalogue_and_translated(found_text
     assert missing == [], "`make texts` takes them into tui/locale; then put what they are in French there"
 
 
+def test_sentences_of_errors_are_found_under_the_names_that_files_give_them(found_texts: Any) -> None:
+    source = (
+        'ADVICE = "Fetch it again."\nOTHER = "No words of ours."\nraise ModelFileError(f"{path} is damaged.", ADVICE)\n'
+    )
+    texts = [(text.message, text.context) for text in found_texts.texts_of(source, "engine/some.py")]
+    assert texts == [("{path} is damaged.", "error"), ("Fetch it again.", "error")]
+
+
 def test_nothing_in_the_catalogue_is_gone_from_the_sources(found_texts: Any, catalog: Catalog) -> None:
     there = {(text.message, text.context) for text in found_texts.all_texts()}
     gone = [
