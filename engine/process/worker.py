@@ -229,14 +229,14 @@ class Worker:
     def _tokenize(self, command: Tokenize) -> None:
         tokenizer = self._need_model().tokenizer
         ids = tokenizer.encode(command.text, add_bos=command.add_bos, parse_special=command.parse_special)
-        pieces = [tokenizer.piece_text(token_id) for token_id in ids] if command.with_pieces else []
+        pieces = [tokenizer.token_text(token_id) for token_id in ids] if command.with_pieces else []
         self._emit(Tokenized(request_id=command.request_id, ids=ids, pieces=pieces))
 
     def _detokenize(self, command: Detokenize) -> None:
         tokenizer = self._need_model().tokenizer
         text = tokenizer.decode(command.ids)
         wanted = command.ids if command.with_pieces else []
-        stand_for = [tokenizer.piece_bytes(i) or tokenizer.piece_text(i).encode() for i in wanted]
+        stand_for = [tokenizer.piece_bytes(i) or tokenizer.token_text(i).encode() for i in wanted]
         self._emit(Detokenized(request_id=command.request_id, text=text, pieces=stand_for))
 
     def _need_model(self) -> LanguageModel:

@@ -134,11 +134,15 @@ class Tokenizer(ABC):
             return self.vocabulary.tokens[token_id].encode()
         return self._token_bytes(token_id)
 
-    def piece_text(self, token_id: int) -> str:
-        """A token for people to look at: control characters and half characters made visible."""
+    def token_text(self, token_id: int) -> str:
+        """What a token stands for, of a control token its name; half characters as escapes of their bytes."""
         if self.vocabulary.types[token_id] in _SILENT:
-            return visible(self.vocabulary.tokens[token_id])
-        return visible(self.piece_bytes(token_id).decode("utf-8", "backslashreplace"))
+            return self.vocabulary.tokens[token_id]
+        return self.piece_bytes(token_id).decode("utf-8", "backslashreplace")
+
+    def piece_text(self, token_id: int) -> str:
+        """The same for people to look at: control characters made visible."""
+        return visible(self.token_text(token_id))
 
     @abstractmethod
     def _encode_text(self, text: str, after_special: bool) -> list[int]:

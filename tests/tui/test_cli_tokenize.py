@@ -44,6 +44,14 @@ def test_a_vocabulary_without_tensors_is_enough(cli: Cli, vocabulary: Path, home
     assert cli("tokenize", "-m", vocabulary, stdin="ab").out == "1 264\n"
 
 
+def test_pieces_are_the_text_itself(cli: Cli, starter_model: Path, home: Path) -> None:
+    """Scripts get control characters as JSON writes them, not as pictures for people."""
+    told = json.loads(cli("tokenize", "-m", starter_model, "--json", stdin="a\nb\tc é").out)
+    assert told["pieces"] == ["a", "\n", "b", "\t", "c", " é"]
+    halves = json.loads(cli("tokenize", "-m", starter_model, "--json", stdin="\u2603").out)["pieces"]
+    assert halves == ["\\xe2", "\\x98", "\\x83"]
+
+
 def test_special_tokens_in_the_text(cli: Cli, vocabulary: Path, home: Path) -> None:
     assert cli("tokenize", "-m", vocabulary, "--no-bos", stdin="</s>").out == "2\n"
     plain = json.loads(cli("tokenize", "-m", vocabulary, "--no-bos", "--no-special", "--json", stdin="</s>").out)

@@ -60,7 +60,7 @@ def command(
         parse_special=not no_special,
     )
     if as_json:
-        write_json({"ids": ids, "pieces": [tokenizer.piece_text(token_id) for token_id in ids]})
+        write_json({"ids": ids, "pieces": [tokenizer.token_text(token_id) for token_id in ids]})
     else:
         write_text(" ".join(map(str, ids)))
 
