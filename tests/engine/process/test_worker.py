@@ -346,7 +346,7 @@ async def test_an_answer_that_nobody_waits_for_any_more_is_stopped(start: Start)
         async for event in answer:
             if is_token(event):
                 break
-    await until(client, lambda event: isinstance(event, EngineStats) and event.state == "writing")
+        await until(client, lambda event: isinstance(event, EngineStats) and event.state == "writing")
     await until(client, lambda event: isinstance(event, EngineStats) and event.state == "ready")
     assert not client._requests
 
