@@ -13,15 +13,20 @@ UNFINISHED = ".part"
 """The ending of a folder that a model is being fetched into."""
 
 COMPANIONS = re.compile(
-    r"(config|quantize_config|adapter_config|params|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens"
-    r"|chat_template|(model\.safetensors|pytorch_model\.bin)\.index)\.json|tokenizer\.model|chat_template\.jinja"
+    r"(config|quantize_config|adapter_config|params|generation_config|tokenizer|tokenizer_config"
+    r"|special_tokens_map|added_tokens|chat_template|(model\.safetensors|pytorch_model\.bin)\.index)\.json|tokenizer\.model|chat_template\.jinja"
 )
 """The small files beside weights that say what these are and how they speak."""
+
+BY_AUTO_GPTQ = re.compile(r"gptq_model-.*\.safetensors")
+"""Weights that have the settings of their quantization in their name: the whole model, whatever lies beside it."""
+
+PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE | re.DOTALL)
+"""What the files of a split model are called."""
 
 LATER_PART = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
 """How the names of a split model's files end, but for the first one's."""
 
-_PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE | re.DOTALL)
 _PARTS_OF_FOLDERS = re.compile(r"(consolidated\..*\.pth|.*\.safetensors|pytorch_model.*\.bin)", re.IGNORECASE)
 _REPOSITORY = re.compile(r"models(?:--.+)?--(.+)")
 _OLD_MAGICS = frozenset({b"lmgg", b"fmgg", b"tjgg", b"algg"})
@@ -76,14 +81,14 @@ def files_by_name(path: Path) -> tuple[Path, ...]:
         return tuple(file for name in of_it if (file := path / name).is_file())
     if not _is_model_file(path):
         return ()
-    if (part := _PART.fullmatch(path.name)) is None:
+    if (part := PART.fullmatch(path.name)) is None:
         return (path,)
     beside = sorted(os.listdir(path.parent))
     return tuple(path.with_name(name) for name in beside if _number_of(name, part["stem"], part["count"]) is not None)
 
 
 def _has_earlier_part(name: str, names: Set[str]) -> bool:
-    part = _PART.fullmatch(name)
+    part = PART.fullmatch(name)
     if part is None:
         return False
     numbers = (_number_of(other, part["stem"], part["count"]) for other in names)
@@ -92,7 +97,7 @@ def _has_earlier_part(name: str, names: Set[str]) -> bool:
 
 def _number_of(name: str, stem: str, count: str) -> int | None:
     """Which part of a split model a file is, None if of no such one."""
-    part = _PART.fullmatch(name)
+    part = PART.fullmatch(name)
     return int(part["number"]) if part is not None and (part["stem"], part["count"]) == (stem, count) else None
 
 

@@ -14,6 +14,7 @@ from engine.checkpoints.delta_net_order import as_delta_net
 from engine.checkpoints.derived import as_floats, constant_vector, rotary_order
 from engine.checkpoints.eight_bits import with_scales
 from engine.checkpoints.experts import stack_experts
+from engine.checkpoints.finding import BY_AUTO_GPTQ
 from engine.checkpoints.fused import taken_apart
 from engine.checkpoints.head_norms import join_head_norms
 from engine.checkpoints.huggingface_config import DELTA_NETS, HuggingFaceConfig
@@ -38,10 +39,6 @@ _KINDS = (
 )
 """What weights are kept in, the index of their files, the name of the one file, and names of several without index."""
 
-
-_BY_AUTO_GPTQ = re.compile(r"gptq_model-.*\.safetensors")
-"""The one file of weights that has the settings of its quantization in its name."""
-
 _TURNED = {2: (".attn_q.weight", ".attn_k.weight"), 1: (".attn_q.bias", ".attn_k.bias")}
 """By their dimensions, the tensors whose rows lie in another order than GGUF's."""
 
@@ -55,7 +52,8 @@ _SHIFTED_NORMS = ("gemma", "gemma2", "gemma3", "nemotron", *DELTA_NETS)
 def open_hugging_face(folder: Path) -> Checkpoint:
     """Read the headers of a model in a folder."""
     config_path = folder / CONFIG
-    config = HuggingFaceConfig(_settings(config_path), config_path)
+    settings, settings_files = _settings(config_path)
+    config = HuggingFaceConfig(settings, config_path)
     check_options(config)
     kind, weight_files = find_weights(folder)
     keys = Metadata(config.metadata(), config_path)
@@ -74,16 +72,17 @@ def open_hugging_face(folder: Path) -> Checkpoint:
     tokenizer, tokenizer_files = TokenizerFolder(folder, config.values, by_characters).metadata(n_vocab)
     metadata = Metadata({"general.name": folder.absolute().name} | keys | tokenizer, folder)
     parts = f", {len(weight_files)} parts" if len(weight_files) > 1 else ""
-    files = (*weight_files, config_path, *tokenizer_files)
+    files = (*weight_files, *settings_files, *tokenizer_files)
     return Checkpoint(folder, f"Hugging Face ({kind}){parts}", metadata, tensors, files)
 
 
-def _settings(config_path: Path) -> dict[str, Any]:
-    """The configuration, with how weights are quantised from the file beside it where it does not say."""
+def _settings(config_path: Path) -> tuple[dict[str, Any], tuple[Path, ...]]:
+    """The configuration, and its files: how weights are quantised stands beside it where it does not say."""
     values, beside = read_json_object(config_path), config_path.with_name(GPTQ_CONFIG)
-    if "quantization_config" not in values and beside.is_file():
-        values["quantization_config"] = {"quant_method": "gptq", **read_json_object(beside)}
-    return values
+    if values.get("quantization_config") is not None or not beside.is_file():
+        return values, (config_path,)
+    values["quantization_config"] = {"quant_method": "gptq", **read_json_object(beside)}
+    return values, (config_path, beside)
 
 
 def find_weights(folder: Path) -> tuple[str, list[Path]]:
@@ -96,8 +95,11 @@ def find_weights(folder: Path) -> tuple[str, list[Path]]:
         found = sorted(path for path in folder.iterdir() if numbered.fullmatch(path.name) and path.is_file())
         if found:
             return kind, _all_of(found)
-    named = [path for path in folder.iterdir() if _BY_AUTO_GPTQ.fullmatch(path.name) and path.is_file()]
-    if len(named) == 1:
+    named = sorted(path for path in folder.iterdir() if BY_AUTO_GPTQ.fullmatch(path.name) and path.is_file())
+    if len(named) > 1:
+        names = ", ".join(path.name for path in named)
+        raise ModelFileError(f"{folder} has {len(named)} models: {names}.", "Leave one of them there.")
+    if named:
         return "safetensors", named
     raise ModelFileError(f"{folder} has no weights: no {_KINDS[0][2]}, no {_KINDS[1][2]}.", "Fetch the whole model.")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.checkpoints.checkpoint import Checkpoint
-from engine.checkpoints.finding import COMPANIONS, LATER_PART
+from engine.checkpoints.finding import BY_AUTO_GPTQ, COMPANIONS, LATER_PART
 from engine.errors import DifferenceError, ModelFileError, UnsupportedModelError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _NOT_MODELS = (
 """How other files begin that are taken for models."""
 
 _HUGGING_FACE_WEIGHTS = re.compile(
-    r"model.*\.safetensors(\.index\.json)?|pytorch_model.*\.bin(\.index\.json)?|gptq_model.*\.safetensors"
+    rf"model.*\.safetensors(\.index\.json)?|pytorch_model.*\.bin(\.index\.json)?|{BY_AUTO_GPTQ.pattern}"
 )
 _META_WEIGHTS = re.compile(r"consolidated\.\d\d\.pth")
 

@@ -29,6 +29,9 @@ _PARTS = (_WORDS, _SCALES, _ZEROS, _GROUPS)
 _AWQ_ORDER = (0, 4, 1, 5, 2, 6, 3, 7)
 """Which of a word's eight numbers, from the lowest bits on, each of eight neighbouring outputs has."""
 
+_LESS_ONE = {"gptq": True, "gptq_v2": False}
+"""By what GPTQModel calls the formats in which words are as GPTQ had them: whether zeros are stored less one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Packing:
@@ -59,8 +62,10 @@ def packing_of(how: Mapping[str, object], values: Metadata) -> Packing | None:
     if method == "awq":
         is_known = bits == 4 and str(how.get("version", "gemm")).lower() == "gemm"
         return Packing(bits, max(group, 0), by_outputs=True, less_one=False) if is_known else None
-    less_one = how.get("checkpoint_format", "gptq") == "gptq"
-    return Packing(bits, max(group, 0), by_outputs=False, less_one=less_one) if bits in (2, 4, 8) else None
+    less_one = _LESS_ONE.get(str(how.get("checkpoint_format", "gptq")))
+    if less_one is None or bits not in (2, 4, 8):
+        return None
+    return Packing(bits, max(group, 0), by_outputs=False, less_one=less_one)
 
 
 def unpacked(tensors: Mapping[str, TensorInfo], packing: Packing) -> dict[str, TensorInfo]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
+from engine.checkpoints.finding import PART
 from engine.checkpoints.metadata import Metadata
 from engine.errors import ModelFileError
 
 MAX_PARTS = 99_999
-_PART_NAME = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE | re.DOTALL)
 
 
 def part_paths(path: Path, metadata: Metadata) -> list[Path]:
@@ -17,7 +16,7 @@ def part_paths(path: Path, metadata: Metadata) -> list[Path]:
     count = metadata.integer("split.count", 0, low=0, high=MAX_PARTS)
     if count <= 1:
         return [path]
-    name = _PART_NAME.fullmatch(path.name)
+    name = PART.fullmatch(path.name)
     number = metadata.integer("split.no", low=0, high=count - 1)
     if name is None or int(name["count"]) != count or int(name["number"]) != number + 1:
         raise metadata.error(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from engine.checkpoints.finding import COMPANIONS
+from engine.checkpoints.finding import BY_AUTO_GPTQ, COMPANIONS, PART
 from engine.errors import DownloadError
 from engine.hub.reference import HubReference
 
@@ -26,11 +26,11 @@ _TYPE = re.compile(
 _MADE_HOW = re.compile(r"(?<![A-Za-z0-9])(UD|i1|imat)(?![A-Za-z0-9])", re.IGNORECASE)
 """Marks of how a file was quantised, beside its type."""
 
-_PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
 _NO_MODEL = re.compile(r"(.*[-._])?(mmproj|imatrix|clip)([-._].*)?", re.IGNORECASE)
 _OLD_GGML = re.compile(r"(?!pytorch_model).*(ggml|gpt4all|[-._]q\d(_\d)?\b).*\.bin", re.IGNORECASE)
 _FOLDER_WEIGHTS = (
     re.compile(r"model(-\d+-of-\d+)?\.safetensors"),
+    BY_AUTO_GPTQ,
     re.compile(r"pytorch_model(-\d+-of-\d+)?\.bin"),
     re.compile(r"consolidated\.\d\d\.pth"),
 )
@@ -103,7 +103,7 @@ def _plain_type(name: str) -> str:
 
 def _title(name: str) -> str:
     """A file's name without what differs between the types of one model."""
-    part = _PART.fullmatch(name)
+    part = PART.fullmatch(name)
     stem = part["stem"] if part else name.rpartition(".")[0]
     return re.sub(r"[-._]", "", _MADE_HOW.sub("", _TYPE.sub("", stem))).casefold()
 
@@ -126,7 +126,12 @@ def _named(files: Sequence[HubFile], wanted: HubReference) -> Choice:
         raise _which(f"{wanted.repo} has {len(found)} files {path}", found, wanted)
     file = found[0]
     if file.name in _ADAPTER_WEIGHTS or any(kind.fullmatch(file.name) for kind in _FOLDER_WEIGHTS):
-        beside = [other for other in files if other.folder == file.folder]
+        # A model of AutoGPTQ's is whole: another one may lie beside it, but never belongs to it.
+        beside = [
+            other
+            for other in files
+            if other.folder == file.folder and (other is file or not BY_AUTO_GPTQ.fullmatch(other.name))
+        ]
         folder = _folder(beside, file.folder, wanted)
         if folder is not None and file in folder.files:
             return folder
@@ -138,7 +143,7 @@ def _groups(files: Iterable[HubFile]) -> list[tuple[HubFile, ...]]:
     groups: dict[tuple[str, int], list[HubFile]] = {}
     for file in sorted(files, key=lambda file: file.path):
         if file.name.lower().endswith(".gguf") and not _NO_MODEL.fullmatch(file.name[: -len(".gguf")]):
-            part = _PART.fullmatch(file.path)
+            part = PART.fullmatch(file.path)
             key = (part["stem"], int(part["count"])) if part else (file.path, 1)
             groups.setdefault(key, []).append(file)
     return [tuple(group) for (_, count), group in groups.items() if len(group) == count]
@@ -157,7 +162,7 @@ def _preferred(models: Sequence[tuple[HubFile, ...]], wanted: HubReference) -> t
 
 
 def _folder(files: Iterable[HubFile], folder: str, wanted: HubReference) -> Choice | None:
-    """An adapter, or weights with all that lies beside them."""
+    """An adapter, or weights with all that lies beside them. Raises DownloadError where they are of several models."""
     here = {file.name: file for file in files if file.folder == folder}
     name = (folder or wanted.repo).rpartition("/")[2]
     small = [file for file_name, file in sorted(here.items()) if COMPANIONS.fullmatch(file_name)]
@@ -167,6 +172,8 @@ def _folder(files: Iterable[HubFile], folder: str, wanted: HubReference) -> Choi
     for kind in _FOLDER_WEIGHTS:
         says = "params.json" if "pth" in kind.pattern else "config.json"
         weights = [file for file_name, file in sorted(here.items()) if kind.fullmatch(file_name)]
+        if kind is BY_AUTO_GPTQ and len(weights) > 1 and says in here:
+            raise _which(f"{wanted.repo} has {len(weights)} models", weights, wanted)
         if weights and says in here:
             return Choice(files=(*small, *weights), folder=name)
     return None

@@ -112,6 +112,7 @@ def test_words_become_weights(tmp_path: Path, write, decode, name: str, how: dic
         (GPTQ | {"group_size": 16}, ModelFileError, "does not fit scales of shape .* groups of 16 inputs"),
         (GPTQ | {"bits": 8}, ModelFileError, "q_proj.qweight, of shape .*, does not fit scales"),
         (GPTQ | {"bits": 3}, UnsupportedModelError, "quantised for a GPU"),
+        (GPTQ | {"checkpoint_format": "marlin"}, UnsupportedModelError, "quantised for a GPU"),
         (GPTQ | {"bits": 0}, ModelFileError, "bits is 0"),
         (GPTQ | {"group_size": "all"}, ModelFileError, "group_size should be an integer"),
         (AWQ | {"version": "gemv"}, UnsupportedModelError, "quantised for a GPU"),
@@ -133,7 +134,7 @@ def test_a_folder_of_2023(tmp_path: Path, write) -> None:
     tensors = open_checkpoint(folder).tensors
     expected = {key: np.array(read_rows(tensor, 0, tensor.n_rows)) for key, tensor in tensors.items()}
     config = json.loads((folder / "config.json").read_text())
-    del config["quantization_config"]
+    config["quantization_config"] = None
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(UnsupportedModelError, match=r"q_proj\.qweight is not part of a llama model"):
         open_checkpoint(folder)
@@ -142,9 +143,14 @@ def test_a_folder_of_2023(tmp_path: Path, write) -> None:
     found = open_checkpoint(folder)
     assert is_model_folder(folder)
     assert folder / "quantize_config.json" in files_of(folder)
+    # What is kept of the weights under these files' looks is of no use with other settings.
+    assert folder / "quantize_config.json" in found.files
     assert found.tensors.keys() == expected.keys()
     for key, tensor in found.tensors.items():
         np.testing.assert_array_equal(read_rows(tensor, 0, tensor.n_rows), expected[key], key)
+    (folder / "gptq_model-4bit-64g.safetensors").touch()
+    with pytest.raises(ModelFileError, match=r"has 2 models: gptq_model-4bit-32g\.safetensors, gptq_model-4bit-64g\.s"):
+        open_checkpoint(folder)
 
 
 def test_words_without_scales(tmp_path: Path, write) -> None:

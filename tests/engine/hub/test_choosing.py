@@ -81,6 +81,17 @@ def test_older_folders_and_adapters() -> None:
     assert chosen(["adapter_config.json", "adapter_model.bin"], "hf:o/Some-Model/adapter_model.bin") == adapter
 
 
+def test_folders_of_auto_gptq() -> None:
+    small = ["config.json", "quantize_config.json", "tokenizer.json"]
+    one, other = "gptq_model-4bit-128g.safetensors", "gptq_model-4bit-32g.safetensors"
+    assert chosen([*small, one, "README.md"]) == ([*small, one], "Some-Model")
+    assert chosen([*small, one], f"hf:o/Some-Model/{one}") == ([*small, one], "Some-Model")
+    assert chosen([*small, one, other], f"hf:o/Some-Model/{other}") == ([*small, other], "Some-Model")
+    assert chosen([*small, one, "model.safetensors"])[0] == [*small, "model.safetensors"]
+    assert f"has 2 models. There is {one}, {other}. Choose one" in refused([*small, one, other])
+    assert "no model that opens here" in refused([one])
+
+
 def test_what_cannot_be_decided_is_listed() -> None:
     said = refused(["small-Q4_K_M.gguf", "large-Q4_K_M.gguf"])
     assert "has 2 models" in said
