@@ -11,6 +11,8 @@ from engine.protocol import ChatMessage, ChatPrompt, Generate, Prompt, Role, Sam
 
 MAX_STOPS = 16
 MAX_LOGPROBS = 20
+MAX_ARGUMENT_DEPTH = 64
+"""How far lists and objects in the arguments of a call may lie in one another; whoever goes through them recurses."""
 COMPLETION_TOKENS = 16
 """How long a completion is where nobody says: the interface's own default."""
 
@@ -67,8 +69,8 @@ class CalledTool(msgspec.Struct):
     function: CalledFunction
     id: str | None = None
 
-    def command(self) -> ToolCall:
-        """The engine's own form; templates expect an object, which clients send as a text."""
+    def command(self, where: str) -> ToolCall:
+        """The engine's own form; templates expect an object, which clients send as a text. Raises RequestError."""
         arguments = self.function.arguments or {}
         if isinstance(arguments, str):
             try:
@@ -76,6 +78,8 @@ class CalledTool(msgspec.Struct):
             except (msgspec.DecodeError, RecursionError):
                 # A model that was cut short, or erred, did write that.
                 pass
+        if _is_deeper(arguments, MAX_ARGUMENT_DEPTH):
+            raise RequestError(400, f"Arguments may be {MAX_ARGUMENT_DEPTH} deep in one another.", param=where)
         return ToolCall(name=self.function.name, arguments=arguments, id=self.id or "")
 
 
@@ -278,10 +282,25 @@ def _message(at: int, message: Message) -> ChatMessage:
         if role != "assistant":
             raise RequestError(400, f"A message of the role {message.role} needs a content.", param=where)
         content = ""
-    calls = [call.command() for call in message.tool_calls or []] if role == "assistant" else []
+    calls = []
+    if role == "assistant":
+        calls = [call.command(f"messages[{at}].tool_calls") for call in message.tool_calls or []]
     if role != "tool":
         return ChatMessage(role=role, content=content, tool_calls=calls)
     return ChatMessage(role=role, content=content, tool_call_id=message.tool_call_id or "", name=message.name or "")
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    """Whether more than so many lists and objects lie in one another."""
+    level = [value]
+    for _ in range(depth):
+        level = [
+            each
+            for outer in level
+            if isinstance(outer, dict | list)
+            for each in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return any(isinstance(each, dict | list) for each in level)
 
 
 def _text(part: TextPart, where: str) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from engine.chat.tools import mapped
 from engine.protocol import ChatMessage, ChatPrompt, Generate, Prompt, Sampling, TextPrompt, TokenPrompt, ToolCall
-from engine.server.requests import ChatRequest, CompletionRequest, RequestError, read_request
+from engine.server.requests import MAX_ARGUMENT_DEPTH, ChatRequest, CompletionRequest, RequestError, read_request
 
 DEFAULTS = Sampling(temperature=0.3, top_k=7)
 HELLO = [{"role": "user", "content": "hello"}]
@@ -18,6 +19,12 @@ CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{
 def chat(**fields: Any) -> Generate:
     body = msgspec.json.encode({"model": "any", "messages": HELLO, **fields})
     return read_request(body, ChatRequest).command(DEFAULTS)
+
+
+def calling(depth: int) -> dict[str, Any]:
+    """A call whose arguments are so deep."""
+    arguments = f'{{"x": {"[" * (depth - 1)}{"]" * (depth - 1)}}}'
+    return {"role": "assistant", "tool_calls": [CALL | {"function": {"name": "f", "arguments": arguments}}]}
 
 
 def completion(**fields: Any) -> Generate:
@@ -89,6 +96,14 @@ def test_tools_that_were_called_are_part_of_the_conversation(written: Any, argum
         ],
         whole=True,
     )
+
+
+def test_arguments_may_be_deep() -> None:
+    """As deep as is taken, the engine can go through them."""
+    prompt = chat(messages=[*HELLO, calling(MAX_ARGUMENT_DEPTH), *HELLO]).prompt
+    assert isinstance(prompt, ChatPrompt)
+    assert isinstance(prompt.messages[1].tool_calls[0].arguments, dict)
+    assert mapped(prompt.messages[1], str.swapcase).tool_calls[0].name == "F"
 
 
 @pytest.mark.parametrize(
@@ -168,6 +183,7 @@ def test_a_stream_tells_the_counts_to_whom_wants_them(given: dict[str, Any], wan
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content"),
         ({"messages": [*HELLO, {"role": "assistant", "tool_calls": [CALL]}]}, "messages[1]"),
         ({"messages": [*HELLO, {"role": "assistant", "tool_calls": [{"id": "c"}]}]}, "messages[1].tool_calls[0]"),
+        ({"messages": [*HELLO, calling(MAX_ARGUMENT_DEPTH + 1), *HELLO]}, "messages[1].tool_calls"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content"),
     ],
 )
