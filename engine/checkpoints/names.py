@@ -238,7 +238,8 @@ _HEAD_NORM = re.compile(r"self_attn\.([qk])_layernorm\.norms\.(\d{1,4})")
 """The norm of one head of several."""
 
 _NOT_WEIGHTS = re.compile(
-    r"rope\.freqs$|rotary_emb\.inv_freq$|rotary\.inv_freq$|\.masked_bias$|(?<!ln_)att(?:entio)?n\.bias$|^(?:model\.)?mtp[._]"
+    r"rope\.freqs$|rotary_emb\.inv_freq$|rotary\.inv_freq$|\.masked_bias$|(?<!ln_)att(?:entio)?n\.bias$"
+    r"|^(?:model\.)?mtp[._]"
     r"|^(?:model\.)?(?:visual|(?:vision|audio)_(?:tower|embedder)|embed_(?:vision|audio)|multi_modal_projector)\."
 )
 
@@ -291,11 +292,11 @@ def _translated(name: str, outside: Mapping[str, str], layer: Mapping[str, str])
     found = _LAYER.fullmatch(name)
     if found is None:
         return None
-    part = layer.get(found[2]) or _expert_part(found[2])
+    part = layer.get(found[2]) or _numbered_part(found[2])
     return f"blk.{int(found[1])}.{part}.{found[3]}" if part else None
 
 
-def _expert_part(part: str) -> str | None:
+def _numbered_part(part: str) -> str | None:
     """One of several feed-forward layers, of which each token goes through some; or one of several heads' norms."""
     if head := _HEAD_NORM.fullmatch(part):
         return f"attn_{head[1]}_norm.{int(head[2])}"

@@ -28,7 +28,7 @@ class Values8(FloatFormat):
 
     @property
     def block_pitch(self) -> int:
-        """Other panels' lines lie between."""
+        """Bytes from block to block; other panels' lines lie between."""
         return self.block_bytes // LINE * self.pitch
 
 
@@ -40,7 +40,7 @@ class Values16(Words):
 
     @property
     def block_pitch(self) -> int:
-        """As above."""
+        """Bytes from block to block; other panels' lines lie between."""
         return PAIRS * self.pitch
 
 
