@@ -51,4 +51,5 @@ async def test_where_all_are_seen_there_are_none(count: int) -> None:
     async with app.run_test(size=(40, 12)) as pilot:
         app.query_one(CompletionMenu).show(completions(count))
         await pilot.pause()
+        assert len(app.lines()) == count
         assert not {"▴", "▾"} & set("".join(app.lines()))

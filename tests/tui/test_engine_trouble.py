@@ -115,6 +115,31 @@ async def test_a_model_that_did_not_open_is_opened_on_a_key_once_its_file_is_ano
         assert [load.path for load in stage.heard(Load)] == [str(stage.model)] * 2
 
 
+@pytest.mark.parametrize(
+    ("opened", "mended"),
+    [("big-00001-of-00002.gguf", "big-00002-of-00002.gguf"), ("Folder", "Folder/config.json")],
+    ids=["a part is put back", "a file of a folder is mended"],
+)
+async def test_a_model_of_several_files_is_opened_on_a_key_once_one_of_them_is_another(
+    stage: Stage, opened: str, mended: str
+) -> None:
+    models = stage.model.parent
+    (models / "big-00001-of-00002.gguf").write_bytes(b"GGUF")
+    (models / "Folder").mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (models / "Folder" / name).write_bytes(b"{")
+    stage.set_script(load_error="It is not whole.")
+    async with stage.running(model=str(models / opened)) as play:
+        await play.until_shown("It is not whole.")
+        await play.until(lambda: play.app.workspace.engine.phase == "empty")
+        assert not play.app.workspace.engine.has_asked_for_model
+        stage.set_script()
+        (models / mended).write_bytes(b"{}")
+        await play.press("f5")
+        await play.until(lambda: play.app.workspace.engine.is_ready)
+        assert [load.path for load in stage.heard(Load)] == [str(models / opened)] * 2
+
+
 async def test_a_model_that_is_chosen_starts_an_engine_that_died(stage: Stage) -> None:
     async with stage.ready() as play:
         (pid,) = engine_pids()

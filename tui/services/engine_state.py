@@ -13,6 +13,9 @@ from tui.messages import EngineChanged, EnginePhase, Post
 
 _load_numbers = count(1)
 
+_Look = list[tuple[Path, int, int, int]]
+"""Of each file of a model: its inode, size and time."""
+
 
 class EngineState:
     """The phase, which is posted whenever it changes, and the model.
@@ -26,7 +29,7 @@ class EngineState:
         self.card: ModelCard | None = None
         self.wanted: Load | None = None
         self._given_up: Load | None = None
-        self._given_up_file: tuple[int, int, int] | None = None
+        self._given_up_files: _Look | None = None
         self.is_local = True
 
     def enter(self, phase: EnginePhase, card: ModelCard | None = None, reason: str = "") -> None:
@@ -47,11 +50,11 @@ class EngineState:
     def give_up_wanted(self) -> None:
         """It did not open. A file will not do so by itself; a server may be back in a moment, and stays wanted."""
         if self.is_local and self.wanted is not None:
-            self._given_up, self._given_up_file = self.wanted, _look_of(self.wanted.path)
+            self._given_up, self._given_up_files = self.wanted, _look_of(self.wanted.path)
             self.wanted = None
 
     def want_again(self) -> None:
-        """Have the one opened that did not open, where its file is another one by now."""
+        """Have the one opened that did not open, where its files are others by now."""
         if self._may_open_by_now and self._given_up is not None:
             self.want(self._given_up)
 
@@ -64,7 +67,7 @@ class EngineState:
     def _may_open_by_now(self) -> bool:
         """Whether what did not open was put back, or mended, since."""
         given_up = self._given_up
-        return self.wanted is None and given_up is not None and _look_of(given_up.path) != self._given_up_file
+        return self.wanted is None and given_up is not None and _look_of(given_up.path) != self._given_up_files
 
     @property
     def model_file(self) -> Path | None:
@@ -72,10 +75,12 @@ class EngineState:
         return Path(self.wanted.path) if self.wanted is not None and self.is_local else None
 
 
-def _look_of(path: str) -> tuple[int, int, int] | None:
-    """What tells a file, or a folder, from another one in its place; None where there is none."""
+def _look_of(path: str) -> _Look | None:
+    """What tells a model's files from others in their place, and from more or fewer; None where there are none."""
+    from engine.checkpoints.finding import files_by_name
+
     try:
-        found = os.stat(path)
+        stats = [(file, os.stat(file)) for file in files_by_name(Path(path)) or (Path(path),)]
     except OSError:
         return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return [(file, found.st_ino, found.st_size, found.st_mtime_ns) for file, found in stats]

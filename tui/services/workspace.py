@@ -107,7 +107,7 @@ class Workspace:
         if self._options.server is not None:
             await self.use_server(self._options.server, self._options.model or "")
             return
-        path, _ = await asyncio.gather(self._choose_model(), self.engine.start())
+        path, _started = await asyncio.gather(self._choose_model(), self.engine.start())
         if path is not None:
             await self.load_model(path)
 
@@ -130,7 +130,7 @@ class Workspace:
         if self.engine.has_asked_for_model:
             await self.engine.restart()
             return
-        path, _ = await asyncio.gather(self._choose_model(), self.engine.restart())
+        path, _started = await asyncio.gather(self._choose_model(), self.engine.restart())
         if path is not None:
             await self.load_model(path)
 
