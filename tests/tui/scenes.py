@@ -229,8 +229,8 @@ async def history(play: Play) -> None:
 
 async def search(play: Play) -> None:
     await history(play)
-    await play.press("slash", *"danub")
-    await play.until(lambda: "Danube" in play.shown("#sessions"))
+    await play.press("slash", *"rivers")
+    await play.until(lambda: play.shown("#sessions").count("rivers") == 3)
 
 
 async def long_session(play: Play) -> None:

@@ -240,6 +240,50 @@ async def test_a_search_opens_the_session_at_the_message_on_its_branch(stage: St
         await play.until_shown("line 199")
 
 
+def talk(title: str, *texts: str) -> list[str]:
+    """A session of these messages; returns their ids."""
+    db = open_database(user_paths().database)
+    session = sessions.create_session(db, model="m", system="", settings={}, title=title)
+    ids: list[str] = []
+    for text in texts:
+        ids.append(tree.append_message(db, session.id, ids[-1] if ids else None, "user", text).id)
+    db.close()
+    return ids
+
+
+async def test_a_title_is_listed_once_above_all_that_is_found_in_its_session(stage: Stage) -> None:
+    upper = talk("Europe", "a river one", "nothing", "a river three")
+    lower = talk("The river", "nothing", "a river in town")
+    async with stage.ready() as play:
+        await play.press("f2", "slash", *"river")
+        await play.until(
+            lambda: listed(play) == ["The river", "a river in town", "Europe", "a river three", "a river one"]
+        )
+        await play.press("enter")
+        transcript = play.app.screen.query_one(Transcript)
+        for message_id in (lower[1], upper[2], upper[0]):
+            await play.until(lambda: isinstance(play.app.focused, SessionList))
+            await play.press("down", "enter")
+            await play.until(
+                lambda at=message_id: transcript.cursor_item is not None and transcript.cursor_item.message.id == at
+            )
+            await play.press("f2")
+        assert [text for text in listed(play) if "Europe" in text] == ["▸ Europe"]
+
+
+async def test_a_click_on_what_is_found_opens_that_and_on_the_title_above_the_first(stage: Stage) -> None:
+    (first, _, third) = talk("Europe", "a river one", "nothing", "a river three")
+    async with stage.ready() as play:
+        await play.press("f2", "slash", *"river")
+        await play.until(lambda: listed(play) == ["Europe", "a river three", "a river one"])
+        transcript = play.app.screen.query_one(Transcript)
+        for line, message_id in ((2, first), (0, third), (2, first), (1, third)):
+            await play.pilot.click("#sessions", offset=(6, line))
+            await play.until(
+                lambda at=message_id: transcript.cursor_item is not None and transcript.cursor_item.message.id == at
+            )
+
+
 async def test_a_key_before_all_is_drawn_leaves_the_found_message_in_sight(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 
 from engine.kept_caches import forget
@@ -99,7 +100,7 @@ class History:
         self._told = told
 
     async def search(self, text: str) -> list[Found] | None:
-        """Sessions whose title or messages have these words."""
+        """Sessions whose title or messages have these words; what is found in one session is together."""
         # The search module comes with the full-text index; both load after the first paint.
         from storage.search import search
 
@@ -109,8 +110,9 @@ class History:
             self._tell_unread(error)
             return None
         self._told = ""
-        return [
-            Found(
+        in_sessions: dict[str, list[Found]] = {}
+        for hit in hits:
+            found = Found(
                 hit.session_id,
                 hit.title,
                 hit.created_utc,
@@ -118,8 +120,8 @@ class History:
                 matches=tuple(hit.matches),
                 message_id=hit.message_id,
             )
-            for hit in hits
-        ]
+            in_sessions.setdefault(hit.session_id, []).append(found)
+        return list(chain.from_iterable(in_sessions.values()))
 
     async def recover(self) -> str | None:
         """Mark answers that a crash cut short; the last session, when it ends with an answer that was cut short."""

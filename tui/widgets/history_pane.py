@@ -220,9 +220,12 @@ class HistoryPane(Vertical):
         self._drawn = drawn
         sessions = self.query_one(SessionList)
         before = sessions.highlighted_option
-        keep = (before.id if before is not None and sessions.has_focus else None) or self._current
+        chosen = self.highlighted
+        # Whoever comes back from a message that a search found goes on from there.
+        is_kept = sessions.has_focus or (chosen is not None and chosen.session_id == self._current)
+        keep = (before.id if before is not None and is_kept else None) or self._current
         options: list[Option] = []
-        heading = ""
+        heading = session_id = ""
         highlighted: int | None = None
         for found in self._found:
             day = _("Pinned") if found.pinned else day_words(found.updated_utc)
@@ -231,7 +234,8 @@ class HistoryPane(Vertical):
                 options.append(Option(day, disabled=True))
             if keep in (_option_id(found), found.session_id) and highlighted is None:
                 highlighted = len(options)
-            options.append(Option(self._line(found), id=_option_id(found)))
+            options.append(Option(self._line(found, titled=found.session_id != session_id), id=_option_id(found)))
+            session_id = found.session_id
         if not options:
             options.append(Option(self._nothing(), disabled=True))
         with self.app.batch_update():
@@ -246,10 +250,12 @@ class HistoryPane(Vertical):
             return _("Nothing found.")
         return _("Nothing is archived.") if self.archived else _("No sessions yet.")
 
-    def _line(self, found: Found) -> Content:
+    def _line(self, found: Found, *, titled: bool) -> Content:
+        """The session's title, unless a line above has it, and what a search found in its message."""
         mark = "▸ " if found.session_id == self._current else "  "
-        line = Content.assemble(mark, safe_line(found.title) or _("Untitled"))
-        return Content.assemble(line, "\n  ", _snippet(found)) if found.snippet else line
+        title = [Content.assemble(mark, safe_line(found.title) or _("Untitled"))] if titled else []
+        snippet = [Content.assemble("    ", _snippet(found))] if found.snippet else []
+        return Content("\n").join(title + snippet)
 
     @on(Input.Changed, "#search")
     def _search(self, event: Input.Changed) -> None:
