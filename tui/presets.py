@@ -1,4 +1,4 @@
-"""Named positions of all sliders: three of ours, and the user's own from the settings."""
+"""Named positions of all sliders: ours, and the user's own from the settings."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ BUILT_IN: dict[str, SamplingSettings] = {
     "precise": SamplingSettings(temperature=0.2, top_k=40, top_p=0.9, min_p=0.1, repeat_penalty=1.0),
     "balanced": SamplingSettings(temperature=0.8, top_k=40, top_p=0.95, min_p=0.05, repeat_penalty=1.0),
     "creative": SamplingSettings(temperature=1.2, top_k=0, top_p=1.0, min_p=0.08, repeat_penalty=1.05),
+    "default": SamplingSettings(),
 }
-"""High temperatures are held together by min-p, which follows how sure the model is."""
+"""High temperatures are held together by min-p, which follows how sure the model is. Default leaves everything out."""
 
 _NAMES = {
     "temperature": N_("temperature"),
@@ -55,12 +56,15 @@ class Presets:
         """The preset that the sliders stand at, "" for none."""
         return next((name for name in self._by_name if self.sampling(name, now, new_session) == now), "")
 
-    def words(self, name: str) -> str:
-        """What a preset sets, in a line."""
-        wanted = msgspec.structs.asdict(self._by_name[name])
-        told = [
-            _("{setting} {value:g}", setting=_(_NAMES[key]), value=value)
-            for key, value in wanted.items()
-            if value is not None and value != _OFF.get(key)
-        ]
-        return " · ".join(told) or _("as a new session")
+    def words(self, name: str, new_session: Sampling) -> str:
+        """What a preset sets, in a line; of one that leaves everything out, what a new session has."""
+        preset = self._by_name[name]
+        wanted = msgspec.structs.asdict(preset)
+        if preset == SamplingSettings():
+            # No slider shows how far back the penalty looks.
+            wanted = msgspec.structs.asdict(new_session) | {"repeat_last_n": None}
+        return " · ".join(
+            _("{setting} {value:g}", setting=_(_NAMES[key]), value=wanted[key])
+            for key in _NAMES
+            if wanted.get(key) is not None and wanted[key] != _OFF.get(key)
+        )

@@ -32,7 +32,7 @@ SLASH_COMMANDS = {
         SlashCommand("help", "", "keys and what they do"),
         SlashCommand("model", "[NAME]", "open another model"),
         SlashCommand("new", "", "begin a session"),
-        SlashCommand("preset", "[NAME]", "precise, balanced, creative or your own"),
+        SlashCommand("preset", "[NAME]", "precise, creative, default or your own"),
         SlashCommand("quit", "", "leave; everything is stored"),
         SlashCommand("retry", "", "write another answer"),
         SlashCommand("settings", "", "change the settings"),

@@ -237,7 +237,12 @@ async def test_a_preset_moves_the_sliders(stage: Stage) -> None:
         assert play.open_session.sampling.top_k == 40
         await play.press("f3", "right")
         await play.until(lambda: "Sampling · cold" not in play.text())
-        await play.press("escape")
+        await play.press("escape", *"/preset d")
+        await play.until_shown("temperature 0.8 · top-k 40")
+        await play.press("tab", "enter")
+        await play.until(lambda: play.open_session.sampling == play.open_session.default_sampling)
+        await play.until_told("default: temperature 0.8")
+        play.app.clear_notifications()
         await command(play, "/preset lukewarm")
         await play.until_shown("There is no preset lukewarm")
 

@@ -25,8 +25,17 @@ def test_the_usual_sampling_is_balanced_and_a_moved_slider_is_no_preset() -> Non
 
 def test_the_users_own_go_before_ours() -> None:
     presets = Presets({"precise": SamplingSettings(temperature=0.0)})
-    assert presets.names == ["precise", "balanced", "creative"]
+    assert presets.names == ["precise", "balanced", "creative", "default"]
     found = presets.sampling("precise", NEW, NEW)
     assert found is not None
     assert found.temperature == 0.0
-    assert presets.words("precise") == "temperature 0"
+    assert presets.words("precise", NEW) == "temperature 0"
+
+
+def test_default_goes_back_to_a_new_session_and_says_what_that_has() -> None:
+    presets = Presets({})
+    moved = presets.sampling("creative", Sampling(max_new_tokens=7), NEW)
+    assert moved is not None
+    assert presets.sampling("default", moved, NEW) == Sampling(temperature=0.3, top_p=0.9, max_new_tokens=7)
+    assert presets.words("default", NEW) == "temperature 0.3 · top-k 40 · top-p 0.9 · min-p 0.05"
+    assert presets.name_of(NEW, NEW) == "default"

@@ -24,7 +24,7 @@ def use(terminal: Terminal) -> None:
     terminal.type("hello\r")
     terminal.wait_for("capital of France.")
     terminal.type("/pre")
-    terminal.wait_for("creative or your own")
+    terminal.wait_for("default or your own")
     terminal.type("\x11")
     assert terminal.wait_for_end() == 0
     assert b"Traceback" not in terminal.output

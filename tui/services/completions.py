@@ -57,7 +57,8 @@ async def _arguments(command: str, typed: str, workspace: Workspace) -> list[tup
             return _beginning(names, typed)
         case "preset":
             presets = workspace.presets
-            return _beginning([(name, presets.words(name)) for name in presets.names], typed)
+            new_session = workspace.open_session.default_sampling
+            return _beginning([(name, presets.words(name, new_session)) for name in presets.names], typed)
         case "template":
             return _beginning(await asyncio.to_thread(_templates), typed)
         case "model":

@@ -25,7 +25,10 @@ class EnginePane(VerticalScroll, can_focus=False):
     EnginePane > .box:focus-within { border: round $accent; }
     EnginePane > .box.-fill { min-height: 8; height: 1fr; }
     """
-    HELP = "Tab goes from slider to slider; arrows move one, digits and enter set it, r resets it."
+    HELP = (
+        "Tab goes from slider to slider; arrows move one, digits and enter set it, r resets it."
+        " alt+p sets all of them to a preset; default is what a new session begins with."
+    )
 
     def __init__(self, defaults: Sampling) -> None:
         super().__init__()

@@ -59,7 +59,9 @@ class Sliders:
         """Ask for a preset."""
         from tui.screens.preset_picker import PresetPickerScreen
 
-        self._interaction.ask(PresetPickerScreen(self._presets, self._preset_now()), self._take_preset)
+        self._interaction.ask(
+            PresetPickerScreen(self._presets, self._preset_now(), self._open.default_sampling), self._take_preset
+        )
 
     def take_named(self, name: str) -> None:
         """Move all of them to the preset that was named. Raises RefusedError where there is none."""
@@ -75,4 +77,4 @@ class Sliders:
             return
         self._conversation.set_sampling(sampling)
         self._show()
-        self._interaction.tell(f"{name}: {self._presets.words(name)}")
+        self._interaction.tell(f"{name}: {self._presets.words(name, self._open.default_sampling)}")
