@@ -96,14 +96,20 @@ class Database:
         return await reader.call(lambda db: function(db, *args, **kwargs))
 
     async def changed_elsewhere(self) -> bool:
-        """Tell whether another connection has written since this was last asked."""
+        """Tell whether another connection has written since this was last asked. Raises StorageError."""
         self._refuse_closed()
 
         def look() -> bool:
-            before, self._seen_version = self._seen_version, data_version(self._opened())
+            with translated(str(self.path)):
+                before, self._seen_version = self._seen_version, data_version(self._opened())
             return before != self._seen_version
 
         return await self._run(look)
+
+    async def settle(self) -> None:
+        """Wait until the calls that were made by now have ended, in whichever way."""
+        self._refuse_closed()
+        await self._run(lambda: None)
 
     async def close(self) -> None:
         """Finish what was asked for, fold the log into the file, and let go of it; nothing can be asked any more."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -20,6 +21,7 @@ from storage.errors import (
     NewerDatabaseError,
     NoSuchSessionError,
     ReadOnlyDatabaseError,
+    StorageError,
 )
 from storage.search import search
 from storage.sessions import get_session, list_sessions, set_draft
@@ -101,6 +103,16 @@ async def test_what_another_app_writes_is_noticed(path: Path) -> None:
 def read_forever(db: SqliteDatabase, started: threading.Event) -> None:
     started.set()
     db.execute("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT sum(i) FROM n").fetchone()
+
+
+async def test_a_log_that_is_cut_off_is_told_as_an_error_of_ours(path: Path) -> None:
+    database = await Database.open(path)
+    with closing(open_database(path)) as other:
+        fill(other)
+        os.truncate(path.with_name(path.name + "-wal"), 0)
+        with pytest.raises(StorageError):
+            await database.changed_elsewhere()
+    await database.close()
 
 
 async def test_closing_does_not_wait_for_a_long_read(path: Path) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -130,6 +131,35 @@ async def test_a_session_goes_on_in_memory_and_comes_back(
     )  # fmt: skip
     assert stored(file, session_id)[-1] == ("assistant", "whole", "complete")
     assert len(told) == 2
+
+
+async def test_what_is_written_while_a_session_goes_to_memory_is_there_and_goes_on(
+    store: Store, told: list[StorageError | None]
+) -> None:
+    session_id = await begin(store)
+    gate = threading.Event()
+
+    def say(db: sqlite_utils.Database, session_id: str) -> str:
+        """A call that is carried out a while after the one before it has failed."""
+        gate.wait(20)
+        return tree.append_message(db, session_id, None, "user", "said behind").id
+
+    await store.call(fill_disk)
+    renaming = asyncio.create_task(store.call(sessions.rename_session, session_id, LONG))
+    saying = asyncio.create_task(store.call(say, session_id))
+    with suppress(TimeoutError):
+        # Not before it is in memory, if that could be.
+        async with asyncio.timeout(0.5):
+            await until(lambda: store.is_sheltering)
+    gate.set()
+    await renaming
+    assert store.is_sheltering
+    said_id = await saying
+    assert [shown.message.id for shown in await store.call(tree.path, session_id)] == [said_id]
+    await store.call(answers.begin_answer, session_id, said_id, model="m", settings={}, seed=None)
+    await store.call(make_room)
+    await until(lambda: told[-1] is None)
+    assert [shown.message.parent_id for shown in await store.call(tree.path, session_id)] == [None, said_id]
 
 
 async def test_what_was_written_before_is_brought_up_to_date(store: Store, told: list[StorageError | None]) -> None:

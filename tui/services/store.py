@@ -155,7 +155,8 @@ class Store:
             raise TypeError(f"{function.__name__} has to be told by place what it is about.")
         args = self._followed(args)
         database = await self._opened()
-        if self._shelter is not None:
+        # What is written while a session is being taken into the shelter must not miss it there.
+        if self._shelter is not None or (self._sheltering.locked() and not only_reads(function)):
             async with self._sheltering:
                 if self._shelter is not None and await self._shelter.holds(args):
                     return cast(R, await self._shelter.call(await self._opened(), function, *args, **kwargs))
@@ -195,6 +196,8 @@ class Store:
             except (StorageError, OSError):
                 raise error from None
             try:
+                # A call behind the one that failed may still be carried out: the copy is to have that, too.
+                await database.settle()
                 await shelter.take_in(database, args)
             except StorageError:
                 if self._shelter is None:
