@@ -155,6 +155,34 @@ async def test_a_session_of_an_app_that_was_killed_is_taken_over(stage: Stage) -
     db.close()
 
 
+async def test_the_answer_of_an_app_that_is_killed_can_go_on_in_another_that_runs(stage: Stage) -> None:
+    db = open_database(user_paths().database)
+    session = sessions.create_session(db, model="m", system="", settings={}, title="Shared")
+    asked = tree.append_message(db, session.id, None, "user", "said elsewhere")
+    write = (
+        "import sys; from storage import answers, claims, owners; from storage.connections import open_database;"
+        "from storage.records import pack_token_ids; db = open_database(sys.argv[1]);"
+        "claims.claim_session(db, sys.argv[2], owners.this_owner());"
+        "answer = answers.begin_answer(db, *sys.argv[2:], model='m', settings={}, seed=None);"
+        "answers.checkpoint_answer(db, answer.id, 'Half an answer', pack_token_ids([1, 2]), 2);"
+        "print(flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", write, str(user_paths().database), session.id, asked.id]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        async with stage.ready(resume=session.id) as play:
+            await play.until_shown("Half an answer")
+            assert play.claim.held_by is not None
+            other.kill()
+            other.wait()
+            await play.opening.beat()
+            await play.until_shown("interrupted")
+            assert play.claim.held_by is None
+            assert play.writing.can_go_on
+    db.close()
+
+
 async def test_a_held_session_offers_nothing_that_it_refuses(stage: Stage) -> None:
     stage.set_script(hold_after=2)
     async with stage.ready() as play:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from storage import sessions, tree
+from storage import answers, sessions, tree
 from tui.language import _
 from tui.messages import PathChanged, Post, SettingsShown, Trouble
 from tui.services.answer import is_resumable
@@ -114,6 +114,9 @@ class Opening:
         return True
 
     async def beat(self) -> None:
-        """Renew the claim, or take it over from an app that is gone."""
+        """Renew the claim, or take it over from an app that is gone; end the answers that such apps have left."""
         async with self._open.lock:
             await self._claim.renew(self._open.id)
+            ended = await self._store.call(answers.recover_interrupted)
+            if any(answer.session_id == self._open.id for answer in ended) and not self._writing.is_busy:
+                await self._open.show()
