@@ -42,7 +42,7 @@ def eight_bit_block(how: Mapping[str, object], values: Metadata) -> Block | None
     """What shares a scale by a `quantization_config`; None where weights are kept in another way, not known here."""
     method = how.get("quant_method")
     if method == "fp8":
-        return _block(how.get("weight_block_size"), values)
+        return _block(how, "weight_block_size", values)
     groups = how.get("config_groups")
     if method != "compressed-tensors" or how.get("format") != "float-quantized" or not isinstance(groups, dict):
         return None
@@ -51,19 +51,18 @@ def eight_bit_block(how: Mapping[str, object], values: Metadata) -> Block | None
         return None
     kind = weights[0].get("type"), weights[0].get("num_bits"), weights[0].get("strategy")
     if kind == ("float", 8, "block"):
-        return _block(weights[0].get("block_structure"), values)
+        return _block(weights[0], "block_structure", values)
     return Block(1, ANY) if kind in (("float", 8, "channel"), ("float", 8, "tensor")) else None
 
 
-def _block(sizes: object, values: Metadata) -> Block:
+def _block(how: Mapping[str, object], key: str, values: Metadata) -> Block:
+    """The rows and columns that a setting has; without it, all of a row share one, or all of the matrix."""
+    sizes = how.get(key)
     if sizes is None:
         return Block(1, ANY)
     if not isinstance(sizes, list) or len(sizes) != 2:
-        raise values.error("weight_block_size should be two numbers.")
-    rows, columns = (
-        Metadata({"weight_block_size": size}, values.path).integer("weight_block_size", low=1, high=MAX_WIDTH)
-        for size in sizes
-    )
+        raise values.error(f"{key} should be two numbers.")
+    rows, columns = (Metadata({key: size}, values.path).integer(key, low=1, high=MAX_WIDTH) for size in sizes)
     return Block(rows, columns)
 
 

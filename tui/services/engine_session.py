@@ -143,7 +143,7 @@ class EngineSession:
             await self._send(wanted)
 
     async def restart(self) -> None:
-        """Start the engine anew, and open the same model, also one that did not open before."""
+        """Start the engine anew, and open the same model; one that did not open, if its files are others by now."""
         self._state.want_again()
         await self.start()
 
