@@ -100,6 +100,19 @@ async def test_an_answer_is_corrected_and_the_conversation_goes_on_from_there(st
         assert [text for _, text in stage.last_prompt()][1:] == ["first", "One and a half.", "more"]
 
 
+async def test_the_key_that_takes_another_version_says_whether_it_is_sent(stage: Stage) -> None:
+    stage.set_script(answers=["One."])
+    async with stage.ready() as play:
+        await play.ask("first")
+        play.app.screen.query_one(Transcript).focus()
+        for up, word in (("k", "keep"), ("k", "send")):
+            await play.press(up, "e")
+            await play.until_shown("Another version of this message")
+            await play.until(lambda at=word: f"ctrl+s {at}  esc close" in play.shown("KeyLine"))
+            await play.press("escape")
+            await play.until(lambda: play.app.focused is play.app.screen.query_one(Transcript))
+
+
 async def test_an_earlier_answer_is_written_again(stage: Stage) -> None:
     stage.set_script(answers=["One.", "Two.", "Three."])
     async with stage.ready() as play:

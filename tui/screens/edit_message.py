@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from textual.binding import Binding, BindingType
+from textual.binding import ActiveBinding, Binding, BindingType
 from textual.widget import Widget
 from textual.widgets import TextArea
 
 from storage.records import Message
 from tui.language import N_, _
+from tui.screens.spoken_keys import shown_as
 from tui.screens.text_dialog import TextDialog
 
 _WHAT_FOLLOWS = {
@@ -29,6 +30,16 @@ class EditMessageScreen(TextDialog):
     def __init__(self, message: Message, unkept: dict[str, str]) -> None:
         super().__init__(message.content, message.id, unkept)
         self._role = message.role
+
+    @property
+    def active_bindings(self) -> dict[str, ActiveBinding]:
+        """The keys; only a message of the user's is sent."""
+        active = super().active_bindings
+        if self._role != "user":
+            for key, keep in active.items():
+                if keep.binding.id == "edit.keep":
+                    active[key] = shown_as(keep, _("keep"))
+        return active
 
     def contents(self) -> list[Widget]:
         """A box to edit."""
