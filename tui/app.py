@@ -72,10 +72,11 @@ class LlmTuiApp(SpeakingApp, OrderlyApp, SparingApp):
         self._main: MainScreen | None = None
         self._unobeyed = Unobeyed()
         self._few_colors: list[LineFilter] = []
-        if self.console.color_system == "256":
+        # Textual sends all colours to a terminal of which nothing is known (TERM=dumb).
+        if (n_colors := {"256": 256, "standard": 16, None: 16}.get(self.console.color_system)) is not None:
             from tui.drawing.palette import FewColors
 
-            self._few_colors.append(FewColors())
+            self._few_colors.append(FewColors(n_colors))
 
     @property
     def settings(self) -> Settings:

@@ -1,7 +1,8 @@
-"""Where a terminal has 256 colours, it shows those of the themes as what they look like."""
+"""Where a terminal has 256 colours or 16, it shows those of the themes as what they look like."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.color import Color as ScreenColor
 
-from tui.drawing.palette import FewColors, nearest
+from tui.drawing.palette import FewColors, nearest, nearest_of_16
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,3 +65,35 @@ def test_the_panels_are_grey_in_a_terminal_of_256_colours(
     assert b"48;5;236" in terminal.output
     assert b"8;2;" not in terminal.output
     assert b"48;5;17m" not in terminal.output
+
+
+@pytest.mark.parametrize("multiplexer", ["", "x"])
+@pytest.mark.parametrize("kind", ["linux", "xterm", "screen"])
+def test_an_accent_of_orange_is_no_red_where_there_are_16_colours(
+    stage: Stage, open_terminal: Callable[..., Terminal], kind: str, multiplexer: str
+) -> None:
+    terminal = open_terminal(TERM=kind, COLORTERM="", TMUX=multiplexer, SSH_CONNECTION="", STY="")
+    terminal.wait_for("Tiny 135M Q4_1")
+    colors = {number for codes in re.findall(rb"\x1b\[([0-9;]*)m", terminal.output) for number in codes.split(b";")}
+    assert b"33" in colors
+    assert not colors & {b"31", b"91", b"41", b"101", b"38", b"48"}
+
+
+@pytest.mark.parametrize(
+    ("color", "number"),
+    [("#ffa62b", 3), ("#fe640b", 3), ("#ba3c5b", 9), ("#fb4934", 9), ("#d20f39", 1), ("#ffc473", 11), ("#121212", 0)],
+)
+def test_of_16_colours_orange_is_yellow_and_an_error_stays_red(color: str, number: int) -> None:
+    triplet = Color.parse(color).triplet
+    assert triplet is not None
+    assert nearest_of_16(*triplet) == number
+
+
+@pytest.mark.parametrize("multiplexer", ["", "x"])
+def test_a_dumb_terminal_gets_no_more_colours_than_any_has(
+    stage: Stage, open_terminal: Callable[..., Terminal], multiplexer: str
+) -> None:
+    terminal = open_terminal(TERM="dumb", COLORTERM="", TMUX=multiplexer, SSH_CONNECTION="", STY="")
+    terminal.wait_for("Tiny 135M Q4_1")
+    assert b"8;2;" not in terminal.output
+    assert b"8;5;" not in terminal.output

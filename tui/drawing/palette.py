@@ -1,6 +1,7 @@
-"""Colours for terminals that have 256 of them: the one that looks most alike, where the nearest by numbers would not.
+"""Colours for terminals that have 256 or 16: the one that looks most alike, where the nearest by numbers would not.
 
-Rich takes the nearest corner of a coarse cube: dark greys with a hint of blue become a deep blue there.
+Of 256, Rich takes the nearest corner of a coarse cube: dark greys with a hint of blue become a deep blue there. Of 16,
+it takes a bright red for orange, which looks like an error.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
-from rich.color import Color, ColorType
+from rich.color import Color, ColorSystem, ColorType
 from rich.segment import Segment
 from rich.style import Style
 from textual.color import Color as ScreenColor
@@ -20,6 +21,11 @@ GREY_CHROMA = 0.035
 HUE_WEIGHT = 3.0
 """How much worse another hue is than another brightness: blue must not become green."""
 
+ORANGE = (math.radians(38), math.radians(100))
+"""From which hue to which the reds end and the yellows have not begun: no colour of 16 is between them."""
+
+_RED, _YELLOW, _BRIGHT_RED = 1, 3, 9
+
 _LEVELS = (0, 95, 135, 175, 215, 255)
 
 Look = tuple[float, float, float]
@@ -27,26 +33,31 @@ Look = tuple[float, float, float]
 
 
 class FewColors(LineFilter):
-    """Puts colours of the terminal's palette in place of those that it would have to guess."""
+    """Puts colours of the terminal's palette in place of those that it would have to guess. n_colors: 256 or 16."""
+
+    def __init__(self, n_colors: int = 256) -> None:
+        super().__init__()
+        self._n_colors = n_colors
 
     def apply(self, segments: list[Segment], background: ScreenColor) -> list[Segment]:
         """The same line; colours that the terminal has are left alone."""
         return [
-            Segment(text, style if style is None else _in_palette(style), control) for text, style, control in segments
+            Segment(text, style if style is None else _in_palette(style, self._n_colors), control)
+            for text, style, control in segments
         ]
 
 
 @lru_cache(maxsize=4096)
-def _in_palette(style: Style) -> Style:
+def _in_palette(style: Style, n_colors: int) -> Style:
     ink, paper = style.color, style.bgcolor
-    return style + Style(color=ink and _known(ink), bgcolor=paper and _known(paper))
+    return style + Style(color=ink and _known(ink, n_colors), bgcolor=paper and _known(paper, n_colors))
 
 
 @lru_cache(maxsize=4096)
-def _known(color: Color) -> Color:
+def _known(color: Color, n_colors: int) -> Color:
     if color.type is not ColorType.TRUECOLOR or color.triplet is None:
         return color
-    return Color.from_ansi(nearest(*color.triplet))
+    return Color.from_ansi((nearest if n_colors == 256 else nearest_of_16)(*color.triplet))
 
 
 def nearest(red: int, green: int, blue: int) -> int:
@@ -55,6 +66,16 @@ def nearest(red: int, green: int, blue: int) -> int:
     is_grey = _chroma(look) < GREY_CHROMA
     numbers = (number for number, other in _palette().items() if (_chroma(other) < GREY_CHROMA) == is_grey)
     return min(numbers, key=lambda number: _distance(look, _palette()[number]))
+
+
+def nearest_of_16(red: int, green: int, blue: int) -> int:
+    """The number of one of the first 16 colours, which differ from terminal to terminal; orange is yellow, not red."""
+    number = Color.from_rgb(red, green, blue).downgrade(ColorSystem.STANDARD).number
+    assert number is not None
+    look = _look(red, green, blue)
+    is_orange = ORANGE[0] < math.atan2(look[2], look[1]) < ORANGE[1]
+    # The dark one: it is brown or orange on consoles, and what is called bright is a grey in some themes of terminals.
+    return _YELLOW if is_orange and number in (_RED, _BRIGHT_RED) else number
 
 
 @lru_cache(maxsize=1)
