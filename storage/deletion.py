@@ -86,6 +86,9 @@ def deleted_sessions(db: SqliteDatabase, *, older_than_s: float = 0) -> list[str
 
 
 def _utc_ago(older_than_s: float) -> str:
+    if not older_than_s:
+        # The clock may have been set back since something was deleted; deleted it is.
+        return format_utc(datetime.max.replace(tzinfo=UTC))
     return format_utc(datetime.now(UTC) - timedelta(seconds=older_than_s))
 
 

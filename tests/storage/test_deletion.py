@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from storage.deletion import delete_session, deleted_sessions, purge_deleted, pu
 from storage.errors import NoSuchMessageError, NoSuchSessionError
 from storage.export import export_session
 from storage.importers.storing import store_sessions
-from storage.records import Session
+from storage.records import Session, format_utc
 from storage.search import search
 from storage.sessions import create_session, get_session, last_session, list_sessions, rename_session
 from storage.transactions import transaction
@@ -146,3 +147,14 @@ def test_the_copy_that_a_migration_made_goes_with_the_first_session(db: Database
     assert not part.exists()
     assert foreign.exists()
     assert get_session(db, kept.id) == kept
+
+
+def test_what_was_deleted_before_the_clock_was_set_back_is_gone_for_good_too(db: Database) -> None:
+    session = create_session(db, model="m", system="", settings={}, title="Secret")
+    delete_session(db, session.id)
+    in_an_hour = format_utc(datetime.now(UTC) + timedelta(hours=1))
+    db.execute("UPDATE sessions SET deleted_utc = ?", [in_an_hour])
+    assert deleted_sessions(db, older_than_s=600) == []
+    assert deleted_sessions(db) == [session.id]
+    assert purge_deleted(db, [session.id])
+    assert db.execute("SELECT count(*) FROM sessions").fetchone()[0] == 0
