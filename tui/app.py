@@ -158,7 +158,8 @@ class LlmTuiApp(SpeakingApp, OrderlyApp, SparingApp):
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Let no drawn line carry anything that the terminal would obey, nor colours that it would have to guess."""
-        return [*super().get_line_filters(), *self._few_colors, self._unobeyed]
+        few_colors = () if self.is_headless else self._few_colors
+        return [*super().get_line_filters(), *few_colors, self._unobeyed]
 
     def copy_to_clipboard(self, text: str, which: str = "") -> None:
         """Send a text to the terminal's clipboard, as the settings say, and tell what became of it.

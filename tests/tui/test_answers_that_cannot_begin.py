@@ -10,24 +10,33 @@ from sqlite_utils import Database
 from engine.protocol import Generate
 from storage.answer_tokens import AnswerTokens
 from storage.errors import CorruptDatabaseError
+from storage.transactions import reads
 from tui.services.answer import Beginning
 from tui.widgets.prompt_box import PromptBox
 
 if TYPE_CHECKING:
-    from tests.tui.conftest import Stage
+    from tests.tui.conftest import Play, Stage
 
 
-def interrupt_next_reading(db: Database) -> None:
+async def interrupt_next_reading(play: Play) -> None:
     """Have SQLite break off the first reading of a branch after an answer was begun or taken up again."""
     expected = ["INTO unfinished", "RECURSIVE"]
 
-    def look(statement: str) -> None:
-        if expected and expected[0] in statement:
-            expected.pop(0)
-            if not expected:
-                db.conn.interrupt()
+    def watch_writing(db: Database) -> None:
+        db.conn.set_trace_callback(lambda statement: has_come(statement, "INTO unfinished"))
 
-    db.conn.set_trace_callback(look)
+    @reads
+    def watch_reading(db: Database) -> None:
+        db.conn.set_trace_callback(lambda statement: db.conn.interrupt() if has_come(statement, "RECURSIVE") else None)
+
+    def has_come(statement: str, part: str) -> bool:
+        if expected[:1] != [part] or part not in statement:
+            return False
+        expected.pop(0)
+        return True
+
+    await play.app.workspace.store.call(watch_writing)
+    await play.app.workspace.store.call(watch_reading)
 
 
 def damage_what_is_written(db: Database) -> None:
@@ -42,7 +51,7 @@ def damage_what_is_written(db: Database) -> None:
 
 async def test_an_answer_that_cannot_be_shown_is_interrupted(stage: Stage) -> None:
     async with stage.ready() as play:
-        await play.app.workspace.store.call(interrupt_next_reading)
+        await interrupt_next_reading(play)
         await play.press(*"hello", "enter")
         await play.until_told("interrupted")
         answer = play.open_session.path[-1].message
@@ -56,7 +65,7 @@ async def test_an_answer_that_cannot_be_shown_is_interrupted(stage: Stage) -> No
 async def test_a_message_that_was_edited_is_kept_though_its_answer_cannot_be_shown(stage: Stage) -> None:
     async with stage.ready() as play:
         await play.ask("hello")
-        await play.app.workspace.store.call(interrupt_next_reading)
+        await interrupt_next_reading(play)
         assert await play.conversation.edit(play.open_session.path[0].message.id, "good morning")
         await play.until_told("interrupted")
         assert [item.message.content for item in play.open_session.path] == ["good morning", ""]
@@ -69,7 +78,7 @@ async def test_an_answer_that_was_to_go_on_and_cannot_be_shown_still_can(stage: 
         await play.until_shown("one two")
         await play.press("escape")
         await play.answered()
-        await play.app.workspace.store.call(interrupt_next_reading)
+        await interrupt_next_reading(play)
         await play.press("ctrl+g")
         await play.until_told("interrupted")
         answer = play.open_session.path[-1].message

@@ -97,3 +97,11 @@ def test_a_dumb_terminal_gets_no_more_colours_than_any_has(
     terminal.wait_for("Tiny 135M Q4_1")
     assert b"8;2;" not in terminal.output
     assert b"8;5;" not in terminal.output
+
+
+async def test_what_is_drawn_for_no_terminal_keeps_all_colours(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Like pictures, whatever the terminal in which they are taken."""
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.delenv("COLORTERM", raising=False)
+    async with stage.ready() as play:
+        assert not any(isinstance(each, FewColors) for each in play.app.get_line_filters())
