@@ -48,7 +48,7 @@ async def test_calls_run_on_one_thread_in_order(path: Path) -> None:
 async def test_a_call_that_nobody_waits_for_is_carried_out(path: Path) -> None:
     database = await Database.open(path)
     gate = threading.Event()
-    waiting = asyncio.create_task(database.call(lambda db: gate.wait(10)))
+    waiting = asyncio.create_task(database.call(lambda db: gate.wait(60)))
     writing = asyncio.create_task(database.call(fill))
     await asyncio.sleep(0)
     writing.cancel()
@@ -130,7 +130,7 @@ async def test_nothing_can_be_asked_of_a_database_that_is_being_closed(path: Pat
     database = await Database.open(path)
     await database.read(list_sessions)
     gate = threading.Event()
-    before = asyncio.create_task(database.call(lambda db: gate.wait(10)))
+    before = asyncio.create_task(database.call(lambda db: gate.wait(60)))
     await asyncio.sleep(0)
     closing_it = asyncio.create_task(database.close())
     await asyncio.sleep(0)

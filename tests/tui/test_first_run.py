@@ -12,6 +12,7 @@ import pytest
 import engine.starter
 from engine.errors import DownloadError
 from engine.starter import FetchProgress
+from tests.tui.conftest import PATIENCE_S
 from tests.tui.scenes import MODELS
 from tui.screens.first_run import FirstRunScreen
 from tui.screens.main.screen import MainScreen
@@ -76,7 +77,7 @@ async def test_the_starter_model_is_fetched_with_progress_and_opened(
     def fetch(models_dir: Path, report: Report) -> Path:
         report(FetchProgress("downloading", 46_000_000, 92_000_000))
         halfway.set()
-        go_on.wait(20)
+        go_on.wait(PATIENCE_S)
         return stage.model
 
     monkeypatch.setattr(engine.starter, "fetch", fetch)

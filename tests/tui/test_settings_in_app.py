@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import tomllib
 from collections.abc import AsyncIterator
@@ -12,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from textual.widgets import Input, OptionList
 
+from tests.tui.conftest import PATIENCE_S
+from tests.tui.idle import worked_off
+from tests.tui.test_boxes import press_at_once
 from tui import settings
 from tui.screens.settings import ROWS, SettingsScreen
 from tui.settings import Settings, load_settings
@@ -130,14 +134,16 @@ async def test_a_change_made_while_the_one_before_is_written_keeps_that(
 
     def replace_when_allowed(path: Path, text: str) -> None:
         begun.set()
-        allowed.wait(30)
+        allowed.wait(PATIENCE_S)
         replace(path, text)
 
     monkeypatch.setattr(settings, "_replace_file", replace_when_allowed)
     async with opened(stage, "chat.enter_sends") as play:
-        await play.press("enter")
-        await play.until(begun.is_set)
-        await play.press("down", "enter")
+        # The pilot's own keys would wait for what the first one does.
+        press_at_once(play, "enter")
+        assert await asyncio.to_thread(begun.wait, PATIENCE_S)
+        press_at_once(play, "down", "enter")
+        await worked_off()
         allowed.set()
         await play.until_shown("chat.enter_sends  no")
         await play.until_shown("chat.model_titles  yes")

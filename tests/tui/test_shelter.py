@@ -22,7 +22,7 @@ from storage.deletion import delete_session, deleted_sessions, purge_deleted, re
 from storage.errors import DatabaseBusyError, DatabaseMovedError, DiskFullError, ReadOnlyDatabaseError, StorageError
 from storage.export import all_sessions_json
 from storage.importers import import_file
-from tests.tui.conftest import Stage
+from tests.tui.conftest import PATIENCE_S, Stage
 from tui.services.history import History
 from tui.services.shelter import IN_BOTH, WRITES
 from tui.services.store import Store
@@ -141,7 +141,7 @@ async def test_what_is_written_while_a_session_goes_to_memory_is_there_and_goes_
 
     def say(db: sqlite_utils.Database, session_id: str) -> str:
         """A call that is carried out a while after the one before it has failed."""
-        gate.wait(20)
+        gate.wait(PATIENCE_S)
         return tree.append_message(db, session_id, None, "user", "said behind").id
 
     await store.call(fill_disk)
