@@ -46,15 +46,23 @@ class OrderlyApp(App[int]):
         self._is_ours = asyncio.Event()
         self._is_ours.set()
 
+    def hold_keys(self) -> None:
+        """Let what comes wait: another program gets the terminal, and whoever gives it that lets keys go on after."""
+        self._is_ours.clear()
+
+    def let_keys_go_on(self) -> None:
+        """Have act what came meanwhile."""
+        self._is_ours.set()
+
     @contextmanager
     def suspend(self) -> Iterator[None]:
         """Give the terminal to another program; keys that came before act when it is ours again."""
-        self._is_ours.clear()
+        self.hold_keys()
         try:
             with super().suspend():
                 yield
         finally:
-            self._is_ours.set()
+            self.let_keys_go_on()
 
     async def on_event(self, event: events.Event) -> None:
         """Have what the user does wait for its turn."""
@@ -78,6 +86,9 @@ class OrderlyApp(App[int]):
     async def _go_on(self, *, has_waited: bool = False) -> None:
         self._waiting = None
         while self._came and self._waiting is None:
+            if not self._is_ours.is_set():
+                self._wait_for(self._is_ours.wait())
+                return
             event = self._came[0]
             if not (has_waited or self._stays_in_box(event) or isinstance(event, events.MouseEvent)):
                 self._wait_for(self._ready_for(event), has_waited=True)
@@ -96,7 +107,7 @@ class OrderlyApp(App[int]):
         """Whether it is only for the text of a box: the box's queue keeps such keys in order."""
         return isinstance(event, events.Key) and isinstance(self.focused, BoxKeys) and self.focused.keeps(event)
 
-    def _wait_for(self, what: Coroutine[Any, Any, None], *, has_waited: bool = False) -> None:
+    def _wait_for(self, what: Coroutine[Any, Any, object], *, has_waited: bool = False) -> None:
         async def wait() -> None:
             with suppress(TimeoutError, ScreenStackError):
                 await asyncio.wait_for(what, ACTING_LIMIT_S)

@@ -5,6 +5,7 @@ This is the one file that reaches into how Textual reads.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Generator, Iterable
 from contextlib import suppress
 
@@ -12,6 +13,7 @@ from textual import events
 from textual._parser import ParseEOF, Parser, ParseTimeout, Peek1, Read1, TokenCallback
 from textual._xterm_parser import BRACKETED_PASTE_END, BRACKETED_PASTE_START, XTermParser
 from textual.drivers import linux_driver
+from textual.drivers.linux_driver import LinuxDriver
 from textual.message import Message
 
 ESCAPE = "\x1b"
@@ -73,6 +75,33 @@ def _pasted() -> Generator[Read1 | Peek1, str, str]:
     return "".join(text)
 
 
+class LeavingDriver(LinuxDriver):
+    """Leaves keys that nobody has read to the program that the terminal is given to. Textual throws them away."""
+
+    _is_giving = False
+
+    def suspend_application_mode(self) -> None:
+        """Give the terminal away."""
+        self._is_giving = True
+        try:
+            super().suspend_application_mode()
+        finally:
+            self._is_giving = False
+
+    def disable_input(self) -> None:
+        """Read no more."""
+        if not self._is_giving:
+            super().disable_input()
+            return
+        signal.signal(signal.SIGWINCH, signal.SIG_DFL)
+        self._disable_mouse_support()
+        self.exit_event.set()
+        if self._key_thread is not None:
+            self._key_thread.join()
+        self.exit_event.clear()
+
+
 def install() -> None:
     """Let Textual read through this from now on."""
     setattr(linux_driver, "XTermParser", KeyParser)  # noqa: B010 - the driver does not export it
+    setattr(linux_driver, "LinuxDriver", LeavingDriver)  # noqa: B010 - the app asks for it by this name

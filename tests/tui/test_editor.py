@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import string
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,5 +86,43 @@ def test_nothing_is_drawn_over_the_editor(stage: Stage, open_terminal: Callable[
     assert "number" not in drawn
     terminal.type("now\r")
     terminal.wait_for("of mine")
+    terminal.type("\x11")
+    assert terminal.wait_for_end() == 0
+
+
+READS_AHEAD = """\
+import os, sys, termios
+as_it_was = termios.tcgetattr(0)
+raw = termios.tcgetattr(0)
+raw[3] &= ~(termios.ICANON | termios.ECHO)
+termios.tcsetattr(0, termios.TCSADRAIN, raw)
+print("EDITING", flush=True)
+typed = ""
+while "." not in typed:
+    typed += os.read(0, 4096).decode()
+termios.tcsetattr(0, termios.TCSADRAIN, as_it_was)
+open(sys.argv[1], "a").write(f"<{typed}>")
+"""
+
+
+def test_what_is_typed_before_the_editor_is_there_is_for_it_or_stays_in_the_box(
+    stage: Stage, open_terminal: Callable[..., Terminal]
+) -> None:
+    script = stage.home / "editor.py"
+    script.write_text(READS_AHEAD)
+    terminal = open_terminal(EDITOR=f"{sys.executable} {script}", size=(200, 60))
+    terminal.wait_for("ready")
+    terminal.type("draft \x1be")
+    typed = ""
+    while "EDITING" not in terminal.text():
+        typed += string.ascii_letters[len(typed) % len(string.ascii_letters)]
+        terminal.type(typed[-1])
+        terminal.read(0.005)
+    terminal.do(".", ".>")
+    terminal.do("?", "?")
+    lines = re.findall(r"│ (\S.*?) *│", terminal.picture.text())
+    box = "".join(lines[lines.index(next(line for line in lines if line.startswith("draft"))) :])
+    to_editor, to_box = re.findall(r"<(\w*)\.>(\w*)\?", box)[0]
+    assert to_box + to_editor == typed
     terminal.type("\x11")
     assert terminal.wait_for_end() == 0

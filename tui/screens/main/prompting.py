@@ -18,8 +18,7 @@ from tui.widgets.completion_menu import Completion, CompletionMenu
 from tui.widgets.prompt_box import PromptBox
 
 if TYPE_CHECKING:
-    from textual.app import App
-
+    from tui.in_order import OrderlyApp
 
 RECALL_LIMIT_S = 0.25
 """Keys wait so long for a text that is brought back: reading it takes milliseconds, unless the database is another
@@ -104,11 +103,13 @@ class Prompting:
         self._prompt.show_draft(completion.text)
         self._prompt.focus()
 
-    def edit_elsewhere(self, app: App[int]) -> None:
+    def edit_elsewhere(self, app: OrderlyApp) -> None:
         """Let the message be written in the user's editor, which gets the app's terminal."""
+        # The text that the editor leaves takes the place of what is in the box: what is typed from now on comes behind.
+        app.hold_keys()
         self._interaction.run(partial(self._edit_elsewhere, app), "editor", exclusive=True)
 
-    async def _edit_elsewhere(self, app: App[int]) -> None:
+    async def _edit_elsewhere(self, app: OrderlyApp) -> None:
         from tui.services.editor import EditorError, edit_text
 
         try:
@@ -116,5 +117,7 @@ class Prompting:
         except EditorError as error:
             self._interaction.tell_trouble(reason(error))
             return
+        finally:
+            app.let_keys_go_on()
         self._prompt.show_draft(text)
         self._prompt.focus()

@@ -15,6 +15,7 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
 
 from tui.drawing.composing import FrugalCompositor
+from tui.in_order import OrderlyApp
 from tui.language import N_, _
 from tui.screens.main.keys import MAIN_KEYS
 from tui.screens.spoken_keys import in_own_words, shown_as
@@ -220,6 +221,7 @@ class MainScreen(Screen[None]):
 
     def action_editor(self) -> None:
         """Write the message in the user's editor."""
+        assert isinstance(self.app, OrderlyApp)
         self.parts.prompting.edit_elsewhere(self.app)
 
     # Messages and answers
