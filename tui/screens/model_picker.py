@@ -20,6 +20,7 @@ from tui.screens.fetching import FetchingDialog
 from tui.services.models import Models
 from tui.text import human_bytes, safe_line
 from tui.widgets.boxes import LineBox
+from tui.widgets.entry import Entry
 
 if TYPE_CHECKING:
     from engine.catalog import Unreadable
@@ -139,27 +140,24 @@ class ModelPickerScreen(FetchingDialog):
             self.show_trouble(_("There is no file {path}.", path=safe_line(str(path))))
 
 
-def _server_line(name: str, config: ServerConfig) -> Content:
+def _server_line(name: str, config: ServerConfig) -> Entry:
     figures = " · ".join(part for part in (_("server"), config.host, config.model) if part)
-    return Content.assemble(safe_line(name, 60), "\n  ", (safe_line(figures), "dim"))
+    return _entry(name, figures)
 
 
-def _addition_line(addition: Unreadable) -> Content:
-    return Content.assemble(
-        safe_line(Path(addition.path).name, 60), "\n  ", (_("is added to another model; enter asks to which"), "dim")
-    )
+def _addition_line(addition: Unreadable) -> Entry:
+    return _entry(Path(addition.path).name, _("is added to another model; enter asks to which"))
 
 
-def _line(model: ModelInfo) -> Content:
+def _line(model: ModelInfo) -> Entry:
     """Its name, and below what it is and whether it fits."""
     figures = [model.quantization, human_bytes(model.size_bytes), model.format]
     figures += [_("{n} tokens", n=model.context), model.template]
     needs, has = human_bytes(model.needs_bytes), human_bytes(model.available_bytes)
     slow = "" if model.fits else _("runs from disk, slowly: needs {needs}, has {has}", needs=needs, has=has)
-    return Content.assemble(
-        safe_line(Path(model.path).name, 60),
-        "\n  ",
-        (safe_line(" · ".join(figure for figure in figures if figure)), "dim"),
-        ("\n  " if slow else "", ""),
-        (slow, "bold"),
-    )
+    warnings = [Content.styled(slow, "bold")] if slow else []
+    return _entry(Path(model.path).name, " · ".join(figure for figure in figures if figure), *warnings)
+
+
+def _entry(name: str, figures: str, *warnings: Content) -> Entry:
+    return Entry(Content(safe_line(name, 60)), Content.styled(safe_line(figures), "dim"), *warnings)

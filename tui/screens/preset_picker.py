@@ -15,6 +15,7 @@ from tui.language import N_, _
 from tui.presets import Presets
 from tui.screens.dialog import Dialog
 from tui.text import safe_line
+from tui.widgets.entry import Entry
 
 _EXPLANATION = N_(
     "default is what a new session begins with: what your settings say, else what the model's makers recommend."
@@ -38,7 +39,9 @@ class PresetPickerScreen(Dialog[str]):
         """The presets with what they set; the cursor on the one that holds now."""
         names = self._presets.names
         options = [
-            Option(Content.assemble(safe_line(name, 60), "\n  ", (self._presets.words(name, self._new_session), "dim")))
+            Option(
+                Entry(Content(safe_line(name, 60)), Content.styled(self._presets.words(name, self._new_session), "dim"))
+            )
             for name in names
         ]
         presets = OptionList(*options, markup=False)

@@ -20,6 +20,7 @@ from tui.setting_reasons import reason_of
 from tui.settings import Settings, SettingsError, SettingsFile
 from tui.text import safe_line
 from tui.widgets.boxes import LineBox
+from tui.widgets.entry import Entry
 
 _NEW_SESSION = N_("For a new session; empty: as the model's makers recommend.")
 _EXPLANATION = N_("Enter changes a setting. Theme and copying change at once, the rest with the next start. The file:")
@@ -103,11 +104,11 @@ class SettingsScreen(Dialog[None]):
         explanation = Content.assemble((_(_EXPLANATION), "dim"), " ", safe_line(str(self._file.path)))
         return [rows, typed, Static("", classes="trouble", markup=False), Static(explanation, classes="text")]
 
-    def _line(self, row: Row) -> Content:
+    def _line(self, row: Row) -> Entry:
         value = row.value(self._file.settings)
         words = {True: _("yes"), False: _("no"), None: "-"}
         shown = words[value] if isinstance(value, bool | None) else safe_line(str(value), 40)
-        return Content.assemble(row.name, "  ", (shown, "bold"), "\n  ", (_(row.about), "dim"))
+        return Entry(Content.assemble(row.name, "  ", (shown, "bold")), Content.styled(_(row.about), "dim"))
 
     @property
     def _row(self) -> Row:
