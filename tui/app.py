@@ -191,6 +191,10 @@ class LlmTuiApp(SpeakingApp, OrderlyApp, SparingApp):
             from tui.screens.main.palette_commands import main_commands
 
             yield from main_commands(self._main)
+        else:
+            from tui.screens.key_commands import key_commands
+
+            yield from key_commands(screen, of=(screen, screen.focused))
 
     def get_key_display(self, binding: Binding) -> str:
         """Spell keys as people say them: ctrl+r, not ^r."""

@@ -17,6 +17,8 @@ from tui.language import _
 from tui.text import short_path
 from tui.textual_texts import KEY_NAMES
 
+_OF_LARGE_SCREENS = ("Keys", "Maximize", "Minimize")
+
 
 class SpeakingApp(App[int]):
     """Textual's commands, palettes and notes, translated; tui/textual_texts.py has what they say."""
@@ -33,8 +35,10 @@ class SpeakingApp(App[int]):
             self._unnotify(told[-1])
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """Textual's own commands, in the user's words."""
+        """Textual's own commands, in the user's words; over a dialog without those that would take it apart."""
         for title, about, run, *discover in super().get_system_commands(screen):
+            if screen.is_modal and title in _OF_LARGE_SCREENS:
+                continue
             wanted = self.action_screenshot_here if title == "Screenshot" else run
             yield SystemCommand(_(title), _(about), wanted, *discover)
 

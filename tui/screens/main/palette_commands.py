@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from functools import partial
 
 from textual.app import SystemCommand
-from textual.binding import Binding
 from textual.screen import Screen
 
 from tui.language import N_, _
+from tui.screens.key_commands import explain, key_commands
 from tui.screens.main.keys import MAIN_KEYS
 
 
@@ -18,8 +18,8 @@ def main_commands(screen: Screen[None]) -> Iterable[SystemCommand]:
     for binding in MAIN_KEYS:
         if _does_something(screen, binding.action):
             title = _(binding.tooltip or binding.description)
-            yield SystemCommand(title, _explain(screen, binding), partial(screen.run_action, binding.action))
-    yield from _of_pane(screen)
+            yield SystemCommand(title, explain(screen, binding), partial(screen.run_action, binding.action))
+    yield from key_commands(screen, of=(screen.focused,))
     for title, explanation, action in WITHOUT_KEY:
         if _does_something(screen, action):
             yield SystemCommand(_(title), _(explanation), partial(screen.run_action, action))
@@ -27,21 +27,6 @@ def main_commands(screen: Screen[None]) -> Iterable[SystemCommand]:
 
 def _does_something(screen: Screen[None], action: str) -> bool:
     return bool(screen.check_action(action.partition("(")[0].removeprefix("app."), ()))
-
-
-def _of_pane(screen: Screen[None]) -> Iterable[SystemCommand]:
-    app, told = screen.app, set()
-    for active in screen.active_bindings.values():
-        binding = active.binding
-        if active.node is screen.focused and binding.id and active.enabled and binding.id not in told:
-            told.add(binding.id)
-            run = partial(app.run_action, binding.action, active.node)
-            yield SystemCommand(binding.tooltip, _explain(screen, binding), run)
-
-
-def _explain(screen: Screen[None], binding: Binding) -> str:
-    """The key, and the name under which the settings may give it another."""
-    return _("Key: {key} · in the settings: {name}", key=screen.app.get_key_display(binding), name=binding.id)
 
 
 WITHOUT_KEY = (
