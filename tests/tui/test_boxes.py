@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import TYPE_CHECKING
 
 import pytest
+from rich.cells import cell_len
 from textual import events
 from textual.keys import _character_to_key, key_to_character
 from textual.widgets import Input, TextArea
@@ -146,6 +148,45 @@ async def test_the_cursor_goes_over_whole_characters(stage: Stage, opened: tuple
         await play.press("shift+right", "shift+right", "backspace")
         assert _written(box) == "".join([SEEN[1], *SEEN[5:]])
         assert _before_cursor(box) == SEEN[1]
+
+
+async def test_clicks_and_the_lines_above_and_below_lead_to_whole_characters(stage: Stage) -> None:
+    async with stage.ready() as play:
+        box = play.app.screen.query_one(PromptBox)
+        seen = "".join(SEEN)
+        play.app.post_message(events.Paste(f"{seen}\n{'.' * 20}\n{seen}"))
+        await play.until(lambda: box.text.count("\n") == 2)
+        at, begin = 0, len("│ ")
+        for n, character in enumerate(SEEN):
+            for cell in range(at, at + cell_len(character)):
+                await play.pilot.click(box, offset=(begin + cell, 1))
+                assert box.cursor_location == (0, len("".join(SEEN[:n]))), (cell, character)
+                await play.pilot.click(box, offset=(begin + cell, 2))
+                assert box.cursor_location == (1, cell)
+                await play.press("up")
+                assert box.cursor_location == (0, len("".join(SEEN[:n]))), (cell, character)
+                await play.pilot.click(box, offset=(begin + cell, 2))
+                await play.press("down")
+                assert box.cursor_location == (2, len("".join(SEEN[:n]))), (cell, character)
+            at += cell_len(character)
+        await play.pilot.click(box, offset=(begin + at, 1))
+        assert box.cursor_location == (0, len(seen))
+
+
+async def test_a_letters_marks_are_no_word_of_their_own(stage: Stage) -> None:
+    async with stage.ready() as play:
+        box = play.app.screen.query_one(PromptBox)
+        text = "cafe\u0301 noir"
+        play.app.post_message(events.Paste(text))
+        await play.until(lambda: box.text == text)
+        stops = {0, len("cafe\u0301"), len("cafe\u0301 "), len(text)} | {len("caf")}
+        for key in ("ctrl+left", "ctrl+right"):
+            for _ in range(5):
+                await play.press(key)
+                assert box.cursor_location[1] in stops
+        assert box.cursor_location[1] == len(text)
+        await play.press("ctrl+w", "ctrl+w", "ctrl+w")
+        assert unicodedata.normalize("NFC", box.text) == box.text
 
 
 def _written(box: Input | TextArea) -> str:

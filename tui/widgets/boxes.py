@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from textual import events
+from textual.document import _wrapped_document
 from textual.message import Message
 from textual.widgets import Input, TextArea
 from textual.widgets.input import Selection
 
 from tui.text import safe_text
-from tui.widgets.characters import end_after, start_before
+from tui.widgets.characters import column_at, end_after, end_of, start_before, start_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 else:
     # Textual takes styles from a class's first base that is a widget.
     Widget = object
+
+# Clicks, and keys that go up and down, would land within characters of several code points.
+setattr(_wrapped_document, "cell_width_to_column_index", column_at)  # noqa: B010 - Textual does not export it
 
 _UNPRINTED_TEXT = ("Zs", "Cf")
 """Categories of characters that Python does not call printable, and keyboards write: spaces, joiners, soft hyphens."""
@@ -141,3 +145,13 @@ class TextBox(BoxKeys, TextArea):
         row, column = self.cursor_location
         line = self.document.get_line(row)
         return (row, end_after(line, column)) if column < len(line) else super().get_cursor_right_location()
+
+    def get_cursor_word_left_location(self) -> tuple[int, int]:
+        """The word's beginning, or the end of what is before it: a letter's marks are no word of their own."""
+        row, column = super().get_cursor_word_left_location()
+        return row, start_of(self.document.get_line(row), column)
+
+    def get_cursor_word_right_location(self) -> tuple[int, int]:
+        """The word's end, or the beginning of what is behind it."""
+        row, column = super().get_cursor_word_right_location()
+        return row, end_of(self.document.get_line(row), column)
