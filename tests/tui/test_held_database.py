@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from tui.paths import user_paths
 from tui.screens.help import HelpScreen
 from tui.screens.main import sending
 from tui.screens.main.screen import MainScreen
+from tui.services.history import History
 from tui.widgets.history_pane import SearchBox, SessionList
 from tui.widgets.prompt_box import PromptBox
 
@@ -72,7 +74,7 @@ async def test_keys_act_and_lists_are_read_while_what_is_written_waits(stage: St
 async def test_what_is_typed_behind_a_message_that_waits_to_be_stored_stays(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sending, "STORING_SHOWN_S", 0.0)
+    monkeypatch.setattr(sending, "WAIT_SHOWN_S", 0.0)
     async with stage.ready() as play:
         box = play.app.query_one(PromptBox)
         await play.ask("hi")
@@ -90,6 +92,27 @@ async def test_what_is_typed_behind_a_message_that_waits_to_be_stored_stays(
         assert box.text == "and more"
         assert "Storing the message" not in play.text()
         assert not play.app.screen.query(Toast)
+
+
+async def test_what_is_sent_while_the_session_is_being_opened_is_not_said_to_be_stored(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "WAIT_SHOWN_S", 0.0)
+    recover, may_open = History.recover, asyncio.Event()
+
+    async def recover_late(history: History) -> str | None:
+        await may_open.wait()
+        return await recover(history)
+
+    monkeypatch.setattr(History, "recover", recover_late)
+    async with stage.running() as play:
+        await play.until(lambda: play.app.workspace.engine.is_ready)
+        await play.press(*"question", "enter")
+        await play.until_shown("Opening the session …")
+        assert "Storing the message" not in play.text()
+        may_open.set()
+        await play.answered()
+        assert "Opening the session" not in play.text()
 
 
 async def test_a_list_that_cannot_be_read_stays_as_it_was_shown(stage: Stage) -> None:

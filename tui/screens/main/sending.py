@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 from storage.errors import StorageError
 from tui.language import _
@@ -18,8 +19,8 @@ from tui.widgets.prompt_box import PromptBox
 from tui.widgets.status_line import StatusLine
 from tui.widgets.transcript import Transcript
 
-STORING_SHOWN_S = 0.5
-"""What takes longer to store is said to be under way: the database may be another program's for a while."""
+WAIT_SHOWN_S = 0.5
+"""What takes longer is said to be under way: the database may be another program's for a while."""
 
 
 class Sending:
@@ -80,11 +81,12 @@ class Sending:
             # Another enter, since the box still shows it.
             return
         self._being_sent.add(typed)
-        hint = asyncio.get_running_loop().call_later(STORING_SHOWN_S, self._show_storing)
         try:
             # A question asked while the app is still opening a session belongs to that one.
-            await self._opened.wait()
-            is_sent = await self._conversation.send(self._attached.message(text))
+            with self._shown_when_long(_("Opening the session …")):
+                await self._opened.wait()
+            with self._shown_when_long(_("Storing the message …")):
+                is_sent = await self._conversation.send(self._attached.message(text))
         except StorageError as error:
             self._interaction.tell_trouble(
                 _("The message was not sent, it is still in the box. {reason}", reason=reason(error))
@@ -92,9 +94,6 @@ class Sending:
             return
         finally:
             self._being_sent.discard(typed)
-            hint.cancel()
-            if self._status.busy_with == "send":
-                self._status.show_busy("send", "")
         if not is_sent:
             waits = _("The answer before waits for the model: esc stops it, then enter sends.")
             writes = _("The answer before is still being written: esc stops it, then enter sends.")
@@ -105,9 +104,21 @@ class Sending:
         self._take_out(typed)
         self._transcript.follow()
 
-    def _show_storing(self) -> None:
-        if not self._status.busy:
-            self._status.show_busy("send", _("Storing the message …"))
+    @contextmanager
+    def _shown_when_long(self, what: str) -> Iterator[None]:
+        """Say what goes on, once that takes long and unless something else is said."""
+
+        def show() -> None:
+            if not self._status.busy:
+                self._status.show_busy("send", what)
+
+        hint = asyncio.get_running_loop().call_later(WAIT_SHOWN_S, show)
+        try:
+            yield
+        finally:
+            hint.cancel()
+            if self._status.busy_with == "send":
+                self._status.show_busy("send", "")
 
     def _take_out(self, typed: str) -> None:
         """Leave in the box what was written behind a message while that was stored."""
