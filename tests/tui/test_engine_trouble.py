@@ -15,6 +15,7 @@ import pytest
 from engine.protocol import Generate, Load
 from storage import deletion, sessions
 from storage.connections import open_database
+from tui.bases import remember_base
 from tui.model_choice import remember_model
 from tui.paths import user_paths
 from tui.priority import TYPING_NICENESS
@@ -138,6 +139,23 @@ async def test_a_model_of_several_files_is_opened_on_a_key_once_one_of_them_is_a
         await play.press("f5")
         await play.until(lambda: play.app.workspace.engine.is_ready)
         assert [load.path for load in stage.heard(Load)] == [str(models / opened)] * 2
+
+
+async def test_an_adapter_is_opened_on_a_key_once_its_base_model_was_mended(stage: Stage) -> None:
+    adapter = stage.model.with_name("adapter.gguf")
+    adapter.write_bytes(b"GGUF")
+    remember_base(adapter, stage.model, user_paths())
+    stage.set_script(load_error="Its base is not whole.")
+    async with stage.running(model=str(adapter)) as play:
+        await play.until_shown("Its base is not whole.")
+        await play.until(lambda: play.app.workspace.engine.phase == "empty")
+        assert not play.app.workspace.engine.has_asked_for_model
+        stage.set_script()
+        stage.model.write_bytes(b"GGUF and more")
+        await play.press("f5")
+        await play.until(lambda: play.app.workspace.engine.is_ready)
+        asked = [(load.path, load.base) for load in stage.heard(Load)]
+        assert asked == [(str(adapter), str(stage.model))] * 2
 
 
 async def test_a_model_that_is_chosen_starts_an_engine_that_died(stage: Stage) -> None:

@@ -50,7 +50,7 @@ class EngineState:
     def give_up_wanted(self) -> None:
         """It did not open. A file will not do so by itself; a server may be back in a moment, and stays wanted."""
         if self.is_local and self.wanted is not None:
-            self._given_up, self._given_up_files = self.wanted, _look_of(self.wanted.path)
+            self._given_up, self._given_up_files = self.wanted, _look_of(self.wanted)
             self.wanted = None
 
     def want_again(self) -> None:
@@ -67,7 +67,7 @@ class EngineState:
     def _may_open_by_now(self) -> bool:
         """Whether what did not open was put back, or mended, since."""
         given_up = self._given_up
-        return self.wanted is None and given_up is not None and _look_of(given_up.path) != self._given_up_files
+        return self.wanted is None and given_up is not None and _look_of(given_up) != self._given_up_files
 
     @property
     def model_file(self) -> Path | None:
@@ -75,12 +75,13 @@ class EngineState:
         return Path(self.wanted.path) if self.wanted is not None and self.is_local else None
 
 
-def _look_of(path: str) -> _Look | None:
-    """What tells a model's files from others in their place, and from more or fewer; None where there are none."""
+def _look_of(load: Load) -> _Look | None:
+    """What tells the files of a model and its base from others in their place; None where some are not there."""
     from engine.checkpoints.finding import files_by_name
 
     try:
-        stats = [(file, os.stat(file)) for file in files_by_name(Path(path)) or (Path(path),)]
+        models = [Path(path) for path in (load.path, load.base) if path is not None]
+        stats = [(file, os.stat(file)) for path in models for file in files_by_name(path) or (path,)]
     except OSError:
         return None
     return [(file, found.st_ino, found.st_size, found.st_mtime_ns) for file, found in stats]
