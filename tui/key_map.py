@@ -152,8 +152,8 @@ def _places() -> dict[str, list[Binding]]:
     from tui.screens.settings import SettingsScreen
     from tui.screens.system_prompt import SystemPromptScreen
     from tui.widgets.candidates_pane import CandidatesPane
-    from tui.widgets.history_pane import SearchBox, SessionList
     from tui.widgets.prompt_box import PromptBox
+    from tui.widgets.session_list import SearchBox, SessionList
     from tui.widgets.slider import Slider
     from tui.widgets.transcript import Transcript
 

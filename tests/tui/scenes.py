@@ -29,9 +29,9 @@ from tui.screens.rename import RenameScreen
 from tui.screens.settings import SettingsScreen
 from tui.screens.system_prompt import SystemPromptScreen
 from tui.widgets.candidates_pane import CandidatesPane
-from tui.widgets.history_pane import SessionList
 from tui.widgets.live_numbers import LiveNumbers
 from tui.widgets.prompt_box import PromptBox
+from tui.widgets.session_list import SessionList
 from tui.widgets.status_line import StatusLine
 from tui.widgets.transcript import Transcript
 

@@ -12,8 +12,8 @@ from textual.keys import _character_to_key, key_to_character
 from textual.widgets import Input, TextArea
 
 from tui.screens.main.screen import MainScreen
-from tui.widgets.history_pane import SearchBox
 from tui.widgets.prompt_box import PromptBox
+from tui.widgets.session_list import SearchBox
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,8 +20,8 @@ from tui.screens.help import HelpScreen
 from tui.screens.main import sending
 from tui.screens.main.screen import MainScreen
 from tui.services.history import History
-from tui.widgets.history_pane import SearchBox, SessionList
 from tui.widgets.prompt_box import PromptBox
+from tui.widgets.session_list import SearchBox, SessionList
 
 if TYPE_CHECKING:
     from tests.tui.conftest import Stage

@@ -21,8 +21,8 @@ from tui.in_order import BEFORE_KEYS
 from tui.paths import user_paths
 from tui.services.history import PAGE, Found, History, day_words
 from tui.widgets.answer_body import AnswerBody
-from tui.widgets.history_pane import SearchBox, SessionList
 from tui.widgets.prompt_box import PromptBox
+from tui.widgets.session_list import SearchBox, SessionList
 from tui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from tui.screens.model_picker import ModelPickerScreen
 from tui.screens.rename import RenameScreen
 from tui.screens.settings import SettingsScreen
 from tui.screens.system_prompt import SystemPromptScreen
-from tui.widgets.history_pane import SearchBox
 from tui.widgets.prompt_box import PromptBox
+from tui.widgets.session_list import SearchBox
 from tui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from tui.messages import PromptAdvanced, StatsArrived
 from tui.widgets.chat_header import ChatHeader
 from tui.widgets.completion_menu import CompletionMenu
 from tui.widgets.excerpt import MOST
-from tui.widgets.history_pane import SessionList
 from tui.widgets.prompt_box import PromptBox
+from tui.widgets.session_list import SessionList
 from tui.widgets.slider import Slider
 from tui.widgets.status_line import StatusLine
 from tui.widgets.transcript import Transcript

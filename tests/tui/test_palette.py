@@ -15,8 +15,8 @@ from tui.screens.main.screen import MainScreen
 from tui.screens.system_prompt import SystemPromptScreen
 from tui.slash import SLASH_COMMANDS
 from tui.widgets.candidates_pane import CandidatesPane
-from tui.widgets.history_pane import SessionList
 from tui.widgets.prompt_box import PromptBox
+from tui.widgets.session_list import SessionList
 from tui.widgets.slider import Slider
 from tui.widgets.transcript import Transcript
 

@@ -16,8 +16,9 @@ from storage.errors import NoSuchMessageError, StorageError
 from storage.records import pack_token_ids
 from tui.paths import user_paths
 from tui.services.history import History
-from tui.widgets.history_pane import HistoryPane, SessionList
+from tui.widgets.history_pane import HistoryPane
 from tui.widgets.prompt_box import PromptBox
+from tui.widgets.session_list import SessionList
 
 if TYPE_CHECKING:
     from tests.tui.conftest import Stage

@@ -10,18 +10,15 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.geometry import Size
 from textual.message import Message
-from textual.reactive import Reactive
 from textual.widgets import Static
 
 from tui.language import _, ngettext
 from tui.text import safe_line
 from tui.widgets.code_copies import CodeCopies
-from tui.widgets.even_lines import EvenLines
 from tui.widgets.excerpt import Excerpt
+from tui.widgets.following_scroll import FollowingScroll
 
 if TYPE_CHECKING:
     from storage.records import PathMessage
@@ -29,7 +26,7 @@ if TYPE_CHECKING:
     from tui.widgets.message_view import MessageView
 
 
-class Transcript(EvenLines, VerticalScroll, can_focus=True):
+class Transcript(FollowingScroll, can_focus=True):
     """The messages of one branch, each a MessageView; only those around the reader are mounted."""
 
     DEFAULT_CSS = """
@@ -75,9 +72,6 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
         " and, pressed again, the one before."
     )
 
-    # Our own size does not depend on what is in us: no second arrangement when that grows.
-    virtual_size = Reactive(Size(0, 0))
-
     @dataclass
     class Copied(Message):
         """The reader wants a text in the clipboard; which: words for what it is, where there are several."""
@@ -92,9 +86,6 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
         self._code_copies = CodeCopies()
         self._is_moving = False
         self._cursor: str | None = None
-        self._goal: MessageView | None = None
-        # The reader was brought to a message and has not gone to the end since.
-        self._is_elsewhere = False
 
     def compose(self) -> ComposeResult:
         """The system prompt on top."""
@@ -113,55 +104,11 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
         await self.mount_all(Static(text, classes=name, markup=False) for name, text in notes.items())
         await self.mount(KeyHints())
 
-    def on_mount(self) -> None:
-        """Follow the end from the moment on at which there is more than fits."""
-        self.watch(self, "virtual_size", self._follow_when_longer, init=False)
-
-    def on_resize(self) -> None:
-        """More or less fits now."""
-        self._follow_when_longer()
-
-    def _follow_when_longer(self) -> None:
-        # An anchored container puts what is shorter than itself at its bottom; a chat begins at the top.
-        longer = self.virtual_size.height > self.scrollable_content_region.height
-        if longer and self._is_elsewhere and not self.is_anchored:
-            # The end is followed once the reader gets there.
-            self._anchored = True
-            self.release_anchor()
-        elif longer != self.is_anchored:
-            self.anchor(longer)
-            if not longer:
-                # At once: later it would take away the end that is followed again by then.
-                self.scroll_to(y=0, animate=False, immediate=True)
-        if self._goal is not None:
-            self._show_goal()
-
-    def _show_goal(self) -> None:
-        """Keep a message that was looked for in the middle, until the reader does something."""
-        if self._goal is not None:
-            self.release_anchor()
-            self.call_after_refresh(self.scroll_to_center, self._goal, animate=False)
-
-    def on_key(self) -> None:
-        """The reader goes on from what was looked for."""
-        self._goal = None
-
-    def on_mouse_scroll_up(self) -> None:
-        """The same with the wheel."""
-        self._goal = None
-
-    def on_mouse_scroll_down(self) -> None:
-        """The same with the wheel."""
-        self._goal = None
-
     def follow(self) -> None:
-        """Go to the end and stay there, also after the reader had scrolled."""
-        self._goal = None
-        self._is_elsewhere = False
+        """Go to the end of the conversation and stay there, also after the reader had scrolled."""
         if self._excerpt.go_to_end():
             self.run_worker(self._show_end(), group="earlier", exclusive=True)
-        if self.is_anchored:
-            self.anchor()
+        super().follow()
 
     async def _show_end(self) -> None:
         await self._reconcile()
@@ -221,7 +168,8 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
         """
         self.show_hints(not path)
         if from_start:
-            self._cursor = self._goal = None
+            self._cursor = None
+            self.forget_goal()
         place = self._excerpt.show(path, from_start=from_start, at=at)
         await self._reconcile()
         if place is not None:
@@ -349,9 +297,7 @@ class Transcript(EvenLines, VerticalScroll, can_focus=True):
         # The views may not have their place yet.
         self.release_anchor()
         if in_middle:
-            self._is_elsewhere = True
-            self._goal = views[at]
-            self._show_goal()
+            self.keep_in_middle(views[at])
         else:
             self.call_after_refresh(views[at].scroll_visible, animate=False)
 
