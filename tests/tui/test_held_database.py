@@ -17,7 +17,7 @@ from tests.tui.test_history_in_app import listed, make_sessions
 from tui import in_order
 from tui.paths import user_paths
 from tui.screens.help import HelpScreen
-from tui.screens.main import sending
+from tui.screens.main import interaction
 from tui.screens.main.screen import MainScreen
 from tui.services.history import History
 from tui.widgets.prompt_box import PromptBox
@@ -74,7 +74,7 @@ async def test_keys_act_and_lists_are_read_while_what_is_written_waits(stage: St
 async def test_what_is_typed_behind_a_message_that_waits_to_be_stored_stays(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sending, "WAIT_SHOWN_S", 0.0)
+    monkeypatch.setattr(interaction, "WAIT_SHOWN_S", 0.0)
     async with stage.ready() as play:
         box = play.app.query_one(PromptBox)
         await play.ask("hi")
@@ -97,7 +97,7 @@ async def test_what_is_typed_behind_a_message_that_waits_to_be_stored_stays(
 async def test_what_is_sent_while_the_session_is_being_opened_is_not_said_to_be_stored(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sending, "WAIT_SHOWN_S", 0.0)
+    monkeypatch.setattr(interaction, "WAIT_SHOWN_S", 0.0)
     recover, may_open = History.recover, asyncio.Event()
 
     async def recover_late(history: History) -> str | None:

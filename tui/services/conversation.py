@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from engine.protocol import Sampling
@@ -15,7 +15,6 @@ from tui.sentences import reason
 from tui.services import background
 from tui.services.answer import Answer, Beginning
 from tui.services.claim import Claim
-from tui.services.drafts import Drafts
 from tui.services.engine_session import EngineSession
 from tui.services.open_session import OpenSession
 from tui.services.saving import Saving
@@ -25,10 +24,7 @@ from tui.text import first_line
 
 
 class Conversation:
-    """Say something in the session, go back to any point of it, change it: one thing after the other.
-
-    open_other: goes over to a stored session, given its id.
-    """
+    """Say something in the session, go back to any point of it, change it: one thing after the other."""
 
     def __init__(
         self,
@@ -36,21 +32,17 @@ class Conversation:
         engine: EngineSession,
         open_session: OpenSession,
         claim: Claim,
-        drafts: Drafts,
         saving: Saving,
         writing: Writing,
         post: Post,
-        open_other: Callable[[str], Awaitable[None]],
     ) -> None:
         self._store = store
         self._engine = engine
         self._open = open_session
         self._claim = claim
-        self._drafts = drafts
         self._saving = saving
         self._writing = writing
         self._post = post
-        self._open_other = open_other
         self._answering: asyncio.Task[None] | None = None
 
     # The model
@@ -79,11 +71,6 @@ class Conversation:
 
     # What the user does
 
-    def set_draft(self, text: str) -> None:
-        """Keep what stands in the prompt box."""
-        if self._drafts.change(text):
-            self._saving.soon()
-
     async def send(self, text: str) -> bool:
         """Store the user's message and have it answered; False, with nothing done, while an answer is under way."""
         return await background.to_the_end(self._send(text))
@@ -95,10 +82,9 @@ class Conversation:
             self._claim.check(self._open.id)
             session = self._open.session or await self._open.create(first_line(text))
             await self._store.call(tree.append_message, session.id, self._open.head_id, "user", text)
-            self._drafts.clear()
             # It is said now: what goes wrong from here on is no reason to say it again.
             with self._trouble_told():
-                await self._saving.save()
+                await self._saving.save_sent()
                 await self._open.show()
                 self._post(HistoryChanged())
                 await self._writing.begin(self._open.path)
@@ -134,18 +120,6 @@ class Conversation:
                 if message.role == "user":
                     await self._writing.begin(self._open.path)
         return True
-
-    async def fork(self, message_id: str | None = None) -> None:
-        """Copy the session up to a message (None: all of the shown branch) into one of its own, and open that."""
-        if self._open.session is None or not self._open.path:
-            return
-        last = message_id or self._open.path[-1].message.id
-        forked = await self._store.call(tree.fork_session, self._open.session.id, last)
-        self._post(HistoryChanged())
-        if self._claim.held_by is not None:
-            # The one that is left could not keep what was typed in it.
-            self._drafts.hand_over(forked.id)
-        await self._open_other(forked.id)
 
     async def delete_message(self, message_id: str) -> None:
         """Delete a message and all that follows it, in all branches."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from storage import answers, sessions, tree
 from tui.language import _
-from tui.messages import PathChanged, Post, SettingsShown, Trouble
+from tui.messages import HistoryChanged, PathChanged, Post, SettingsShown, Trouble
 from tui.services.answer import is_resumable
 from tui.services.claim import Claim
 from tui.services.drafts import Drafts
@@ -66,6 +66,17 @@ class Opening:
             draft = self._drafts.text
         self._post(PathChanged(None, [], is_other=True, draft=draft))
         self._post(SettingsShown())
+
+    async def fork(self, message_id: str) -> None:
+        """Copy the session up to a message into one of its own, and open that."""
+        if self._open.session is None:
+            return
+        forked = await self._store.call(tree.fork_session, self._open.session.id, message_id)
+        self._post(HistoryChanged())
+        if self._claim.held_by is not None:
+            # The one that is left could not keep what was typed in it.
+            self._drafts.hand_over(forked.id)
+        await self.open(forked.id)
 
     async def close(self) -> None:
         """Leave the session with everything stored: the way out of the app, whatever its reason."""

@@ -31,6 +31,16 @@ class Saving:
         self._task: asyncio.Task[None] | None = None
         self._has_to_save = False
 
+    def take_draft(self, text: str) -> None:
+        """Keep what stands in the prompt box."""
+        if self._drafts.change(text):
+            self.soon()
+
+    async def save_sent(self) -> None:
+        """What stood in the prompt box was said: nothing of it stays a draft, in the database either."""
+        self._drafts.clear()
+        await self.save()
+
     def soon(self) -> None:
         """Something has changed."""
         self._has_to_save = True

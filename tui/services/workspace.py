@@ -66,20 +66,10 @@ class Workspace:
         drafts = Drafts(self.store)
         self.claim = claim = Claim(self.store, post)
         self.open_session = open_session = OpenSession(self.store, self.engine, claim, drafts, post, defaults)
-        saving = Saving(self.store, open_session, claim, drafts, post)
+        self.saving = saving = Saving(self.store, open_session, claim, drafts, post)
         self.writing = writing = Writing(self.store, self.engine, open_session, post, show_period_s)
         self.opening = Opening(self.store, open_session, claim, drafts, saving, writing, post)
-        self.conversation = Conversation(
-            self.store,
-            self.engine,
-            open_session,
-            claim,
-            drafts,
-            saving,
-            writing,
-            post,
-            open_other=self.opening.open,
-        )
+        self.conversation = Conversation(self.store, self.engine, open_session, claim, saving, writing, post)
         self.engine.on_answer = writing.take
         self.engine.on_ready.append(self.conversation.model_ready)
 

@@ -13,7 +13,7 @@ from textual.widget import Widget
 
 from tui.text import safe_line
 
-Work = Literal["answer", "model", "fetch", "send"]
+Work = Literal["answer", "model", "fetch", "wait"]
 
 
 class StatusLine(Widget):

@@ -1,4 +1,4 @@
-"""The messages of the open session: what the user does to them, and to the answer that is being written."""
+"""The messages of the open session, and what the user does to the one under the cursor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from tui.language import _
 from tui.screens.main.interaction import Interaction
 from tui.screens.main.switching import Switching
 from tui.screens.main.unkept_texts import UnkeptTexts
-from tui.services.claim import Claim
 from tui.services.conversation import Conversation
 from tui.services.open_session import OpenSession
 from tui.services.writing import Writing
@@ -16,13 +15,12 @@ from tui.widgets.transcript import Transcript
 
 
 class ChatMessages:
-    """The conversation, and the cursor in what is shown of it."""
+    """The cursor in what is shown of the conversation."""
 
     def __init__(
         self,
         conversation: Conversation,
         open_session: OpenSession,
-        claim: Claim,
         writing: Writing,
         transcript: Transcript,
         prompt: PromptBox,
@@ -32,51 +30,12 @@ class ChatMessages:
     ) -> None:
         self._conversation = conversation
         self._open = open_session
-        self._claim = claim
         self._writing = writing
         self._transcript = transcript
         self._prompt = prompt
         self._switching = switching
         self._unkept = unkept
         self._interaction = interaction
-
-    # The last answer
-
-    @property
-    def are_answered(self) -> bool:
-        """Whether an answer is being written, or waited for."""
-        return self._writing.is_busy
-
-    @property
-    def can_go_on(self) -> bool:
-        """Whether the last answer was cut short, and is ours to go on with."""
-        return self._writing.can_go_on and self._claim.held_by is None
-
-    @property
-    def can_fork(self) -> bool:
-        """Whether there is anything to copy, and nothing under way."""
-        return bool(self._open.path) and not self._writing.is_busy
-
-    @property
-    def can_change(self) -> bool:
-        """Whether another version of a message can be written."""
-        return self.can_fork and self._claim.held_by is None
-
-    def stop(self) -> None:
-        """Stop the answer."""
-        self._interaction.begin(self._writing.stop())
-
-    def answer_again(self) -> None:
-        """Write another answer."""
-        self._transcript.follow()
-        self._interaction.do(self._conversation.answer_again())
-
-    def go_on(self) -> None:
-        """Continue the answer."""
-        self._transcript.follow()
-        self._interaction.do(self._conversation.go_on())
-
-    # The message under the cursor
 
     def _chosen(self) -> PathMessage | None:
         """The message under the cursor, else the last one."""
@@ -119,12 +78,7 @@ class ChatMessages:
         """Copy the session up to the message under the cursor into one of its own."""
         item = self._chosen()
         if item is not None:
-            self._switching.go(self._fork(item.message.id))
-            self._prompt.focus()
-
-    async def _fork(self, message_id: str) -> None:
-        await self._conversation.fork(message_id)
-        self._interaction.tell(_("This is a copy, a session of its own; the other one stays as it is."))
+            self._switching.fork(item.message.id)
 
     def delete(self) -> None:
         """Delete the message under the cursor, else the last one, and what follows it, after a question."""

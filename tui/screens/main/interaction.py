@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,6 +13,7 @@ from tui.in_order import BEFORE_KEYS
 from tui.messages import Trouble
 from tui.sentences import reason
 from tui.speaking import SpeakingApp
+from tui.widgets.status_line import StatusLine
 
 if TYPE_CHECKING:
     from textual.notifications import SeverityLevel
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
     from textual.worker import WorkType
 
 Result = TypeVar("Result")
+
+WAIT_SHOWN_S = 0.5
+"""What takes longer is said to be under way: the database may be another program's for a while."""
 
 
 class RefusedError(Exception):
@@ -41,6 +47,23 @@ class Interaction:
     def show_trouble(self, event: Trouble) -> None:
         """Something failed in a service."""
         self.tell_trouble(event.sentence, event.severity)
+
+    @contextmanager
+    def waiting_shown(self, what: str) -> Iterator[None]:
+        """Say what is waited for, once that takes long and unless something else is said."""
+        status = self._screen.query_one(StatusLine)
+
+        def show() -> None:
+            if not status.busy:
+                status.show_busy("wait", what)
+
+        hint = asyncio.get_running_loop().call_later(WAIT_SHOWN_S, show)
+        try:
+            yield
+        finally:
+            hint.cancel()
+            if status.busy_with == "wait":
+                status.show_busy("wait", "")
 
     def take_back(self, sentence: str) -> None:
         """Take the last note that says this from the screen: it is no longer so."""

@@ -15,6 +15,7 @@ from tui.screens.main.chat_messages import ChatMessages
 from tui.screens.main.engine_shown import EngineShown
 from tui.screens.main.fetches import Fetches
 from tui.screens.main.interaction import Interaction
+from tui.screens.main.last_answer import LastAnswer
 from tui.screens.main.model_opening import ModelOpening
 from tui.screens.main.prompting import Prompting
 from tui.screens.main.receivers import Receivers
@@ -54,7 +55,13 @@ class Parts:
         self.interaction = Interaction(screen)
         self._unkept = UnkeptTexts(self.interaction)
         self.side_panes = SidePanes(screen, self._prompt, on_shown=workspace.looking.again)
-        self.switching = Switching(self._prompt, workspace.conversation, self.interaction)
+        self.switching = Switching(
+            self._prompt,
+            workspace.opening,
+            workspace.saving,
+            go_back=self.side_panes.go_back,
+            interaction=self.interaction,
+        )
 
         self._make_those_of_sessions()
         self._make_those_of_messages()
@@ -71,8 +78,7 @@ class Parts:
             self._history_pane,
             self._transcript,
             self.switching,
-            go_back=self.side_panes.go_back,
-            interaction=self.interaction,
+            self.interaction,
         )
         self.this_session = ThisSession(
             workspace.conversation,
@@ -94,10 +100,17 @@ class Parts:
 
     def _make_those_of_messages(self) -> None:
         workspace = self._workspace
-        self.chat_messages = ChatMessages(
+        self.last_answer = LastAnswer(
             workspace.conversation,
             workspace.open_session,
             workspace.claim,
+            workspace.writing,
+            self._transcript,
+            self.interaction,
+        )
+        self.chat_messages = ChatMessages(
+            workspace.conversation,
+            workspace.open_session,
             workspace.writing,
             self._transcript,
             self._prompt,
@@ -169,13 +182,10 @@ class Parts:
             interaction=self.interaction,
         )
         self.sending = Sending(
-            self._prompt,
-            self._transcript,
-            self._status,
-            workspace.conversation,
-            workspace.writing,
-            workspace.prompts,
+            self.prompting,
             self.attached_files,
+            workspace.conversation,
+            self.last_answer,
             opened=workspace.opened,
             carry_out=commands.carry_out,
             interaction=self.interaction,

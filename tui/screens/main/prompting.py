@@ -1,4 +1,4 @@
-"""What comes into the prompt box beside what is typed there: what was asked before, completions, an edited text."""
+"""What the prompt box holds beside what is typed there: what was asked before, completions, an edited text."""
 
 from __future__ import annotations
 
@@ -47,6 +47,19 @@ class Prompting:
         # The box lets keys wait for these.
         prompt.recall = self._recall
         prompt.offer = self._offer
+
+    def clear(self) -> None:
+        """Empty the box: what stood there is a command that is carried out."""
+        self._prompt.clear()
+
+    def take_out(self, typed: str) -> None:
+        """Take a message out of the box that was sent, and leave what was written behind it meanwhile."""
+        self._prompts.forget_place()
+        text = self._prompt.text
+        if text.rstrip() == typed:
+            self._prompt.clear()
+        elif text.startswith(typed):
+            self._prompt.show_draft(text.removeprefix(typed).lstrip())
 
     def give_back(self, typed: str) -> None:
         """Put a command that was refused back into the box, before what was typed since."""

@@ -139,14 +139,14 @@ class MainScreen(Screen[None]):
         if not self.is_furnished:
             # Everything that this screen does itself is done by its parts.
             return f"action_{action}" not in vars(MainScreen)
-        messages, panes = self.parts.chat_messages, self.parts.side_panes
+        answer, panes = self.parts.last_answer, self.parts.side_panes
         match action:
             case "go_on":
-                return messages.can_go_on
+                return answer.can_go_on
             case "again" | "edit_message":
-                return messages.can_change
+                return answer.can_change
             case "fork":
-                return messages.can_fork
+                return answer.can_fork
             case "restart_engine":
                 return self.parts.engine_shown.can_restart
             case "stop_fetch":
@@ -154,9 +154,9 @@ class MainScreen(Screen[None]):
             case "end_search":
                 return self.parts.sessions.are_searched
             case "stop":
-                return messages.are_answered and not panes.are_over_chat
+                return answer.is_under_way and not panes.are_over_chat
             case "back":
-                return panes.are_over_chat or not (messages.are_answered or isinstance(self.focused, PromptBox))
+                return panes.are_over_chat or not (answer.is_under_way or isinstance(self.focused, PromptBox))
             case _:
                 return True
 
@@ -228,15 +228,15 @@ class MainScreen(Screen[None]):
 
     def action_stop(self) -> None:
         """Stop the answer."""
-        self.parts.chat_messages.stop()
+        self.parts.last_answer.stop()
 
     def action_again(self) -> None:
         """Write another answer."""
-        self.parts.chat_messages.answer_again()
+        self.parts.last_answer.write_again()
 
     def action_go_on(self) -> None:
         """Continue the answer."""
-        self.parts.chat_messages.go_on()
+        self.parts.last_answer.go_on()
 
     def action_again_here(self) -> None:
         """Have the message under the cursor answered anew."""

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 
 from storage.errors import StorageError
 from tui.language import _
 from tui.screens.main.attached_files import AttachedFiles
 from tui.screens.main.interaction import Interaction
+from tui.screens.main.last_answer import LastAnswer
+from tui.screens.main.prompting import Prompting
 from tui.sentences import reason
 from tui.services.conversation import Conversation
-from tui.services.prompt_history import PromptHistory
-from tui.services.writing import Writing
 from tui.slash import Call, NoCommand, read_prompt
 from tui.widgets.prompt_box import PromptBox
-from tui.widgets.status_line import StatusLine
-from tui.widgets.transcript import Transcript
-
-WAIT_SHOWN_S = 0.5
-"""What takes longer is said to be under way: the database may be another program's for a while."""
 
 
 class Sending:
@@ -31,24 +25,18 @@ class Sending:
 
     def __init__(
         self,
-        prompt: PromptBox,
-        transcript: Transcript,
-        status: StatusLine,
-        conversation: Conversation,
-        writing: Writing,
-        prompts: PromptHistory,
+        prompting: Prompting,
         attached: AttachedFiles,
+        conversation: Conversation,
+        last_answer: LastAnswer,
         opened: asyncio.Event,
         carry_out: Callable[[Call, str], Awaitable[None]],
         interaction: Interaction,
     ) -> None:
-        self._prompt = prompt
-        self._transcript = transcript
-        self._status = status
-        self._conversation = conversation
-        self._writing = writing
-        self._prompts = prompts
+        self._prompting = prompting
         self._attached = attached
+        self._conversation = conversation
+        self._last_answer = last_answer
         self._opened = opened
         self._carry_out = carry_out
         self._interaction = interaction
@@ -64,7 +52,7 @@ class Sending:
             self._interaction.tell(read.sentence, "warning")
             sent.taken.set()
         else:
-            self._prompt.clear()
+            self._prompting.clear()
             self._run(sent, self._carry_out(read, sent.text), "command")
 
     def _run(self, sent: PromptBox.Sent, deed: Awaitable[None], group: str) -> None:
@@ -83,9 +71,9 @@ class Sending:
         self._being_sent.add(typed)
         try:
             # A question asked while the app is still opening a session belongs to that one.
-            with self._shown_when_long(_("Opening the session …")):
+            with self._interaction.waiting_shown(_("Opening the session …")):
                 await self._opened.wait()
-            with self._shown_when_long(_("Storing the message …")):
+            with self._interaction.waiting_shown(_("Storing the message …")):
                 is_sent = await self._conversation.send(self._attached.message(text))
         except StorageError as error:
             self._interaction.tell_trouble(
@@ -95,35 +83,8 @@ class Sending:
         finally:
             self._being_sent.discard(typed)
         if not is_sent:
-            waits = _("The answer before waits for the model: esc stops it, then enter sends.")
-            writes = _("The answer before is still being written: esc stops it, then enter sends.")
-            self._interaction.tell(waits if self._writing.waiting else writes)
+            self._last_answer.tell_under_way()
             return
         self._attached.message_sent()
-        self._prompts.forget_place()
-        self._take_out(typed)
-        self._transcript.follow()
-
-    @contextmanager
-    def _shown_when_long(self, what: str) -> Iterator[None]:
-        """Say what goes on, once that takes long and unless something else is said."""
-
-        def show() -> None:
-            if not self._status.busy:
-                self._status.show_busy("send", what)
-
-        hint = asyncio.get_running_loop().call_later(WAIT_SHOWN_S, show)
-        try:
-            yield
-        finally:
-            hint.cancel()
-            if self._status.busy_with == "send":
-                self._status.show_busy("send", "")
-
-    def _take_out(self, typed: str) -> None:
-        """Leave in the box what was written behind a message while that was stored."""
-        text = self._prompt.text
-        if text.rstrip() == typed:
-            self._prompt.clear()
-        elif text.startswith(typed):
-            self._prompt.show_draft(text.removeprefix(typed).lstrip())
+        self._prompting.take_out(typed)
+        self._last_answer.follow()

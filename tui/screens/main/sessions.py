@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from tui.language import N_, _
 from tui.messages import HistoryChanged
 from tui.screens.main.interaction import Interaction
@@ -18,7 +16,7 @@ _DELETED = N_("Session deleted. u in the history brings it back, until you leave
 
 
 class Sessions:
-    """The stored sessions and the pane that lists them. go_back: to the prompt box, when a session was chosen."""
+    """The stored sessions and the pane that lists them."""
 
     def __init__(
         self,
@@ -28,7 +26,6 @@ class Sessions:
         pane: HistoryPane,
         transcript: Transcript,
         switching: Switching,
-        go_back: Callable[[], None],
         interaction: Interaction,
     ) -> None:
         self._history = history
@@ -37,7 +34,6 @@ class Sessions:
         self._pane = pane
         self._transcript = transcript
         self._switching = switching
-        self._go_back = go_back
         self._interaction = interaction
         pane.history = history
 
@@ -54,13 +50,11 @@ class Sessions:
 
     def begin(self) -> None:
         """Go to a new one."""
-        self._switching.go(self._opening.new())
-        self._go_back()
+        self._switching.begin()
 
     def open(self, session_id: str, message_id: str | None) -> None:
         """Go to a stored one, to the message that was found."""
-        self._switching.go(self._opening.open(session_id, at=message_id))
-        self._go_back()
+        self._switching.open(session_id, message_id)
         if message_id is not None:
             self._transcript.focus()
 

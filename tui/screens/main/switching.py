@@ -1,22 +1,36 @@
-"""What is typed on the way to another session: it belongs to that one, as soon as it is shown."""
+"""The way to another session. What is typed on it belongs to that one, as soon as it is shown."""
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from storage.errors import StorageError
+from tui.language import _
 from tui.screens.main.interaction import Interaction
-from tui.services.conversation import Conversation
+from tui.services.opening import Opening
+from tui.services.saving import Saving
 from tui.widgets.prompt_box import PromptBox
 
 
 class Switching:
-    """The text of the prompt box, and whose draft it is."""
+    """Goes to another session, and knows whose draft the text of the prompt box is.
 
-    def __init__(self, prompt: PromptBox, conversation: Conversation, interaction: Interaction) -> None:
+    go_back: to the prompt box, out of a pane that lies over the chat.
+    """
+
+    def __init__(
+        self,
+        prompt: PromptBox,
+        opening: Opening,
+        saving: Saving,
+        go_back: Callable[[], None],
+        interaction: Interaction,
+    ) -> None:
         self._prompt = prompt
-        self._conversation = conversation
+        self._opening = opening
+        self._saving = saving
+        self._go_back = go_back
         self._interaction = interaction
         self._draft = ""
         self.n_under_way = 0
@@ -25,9 +39,25 @@ class Switching:
     def keep_draft(self) -> None:
         """Let the session have what stands in the prompt box, unless that is meant for the next one."""
         if not self.n_under_way:
-            self._conversation.set_draft(self._prompt.text)
+            self._saving.take_draft(self._prompt.text)
 
-    def go(self, deed: Coroutine[Any, Any, object]) -> None:
+    def begin(self) -> None:
+        """Go to a new session."""
+        self._set_out(self._opening.new())
+
+    def open(self, session_id: str, message_id: str | None) -> None:
+        """Go to a stored one, to one of its messages where that is named."""
+        self._set_out(self._opening.open(session_id, at=message_id))
+
+    def fork(self, message_id: str) -> None:
+        """Go to a copy of the open one that ends with this message."""
+        self._set_out(self._fork(message_id))
+
+    async def _fork(self, message_id: str) -> None:
+        await self._opening.fork(message_id)
+        self._interaction.tell(_("This is a copy, a session of its own; the other one stays as it is."))
+
+    def _set_out(self, deed: Coroutine[Any, Any, object]) -> None:
         """Let another session be shown: what is typed from now on belongs to that one."""
         if not self.n_under_way:
             self.keep_draft()
@@ -35,6 +65,7 @@ class Switching:
             self._prompt.clear()
         self.n_under_way += 1
         self._interaction.do(self._go(deed))
+        self._go_back()
 
     async def _go(self, deed: Coroutine[Any, Any, object]) -> None:
         try:
