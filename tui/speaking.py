@@ -17,7 +17,8 @@ from tui.language import _
 from tui.text import short_path
 from tui.textual_texts import KEY_NAMES
 
-_OF_LARGE_SCREENS = ("Keys", "Maximize", "Minimize")
+_LEFT_OUT = ("Keys", "Maximize", "Minimize")
+"""A pane of keys beside ours, and a box or a list alone on the screen: what is sent then is answered out of sight."""
 
 
 class SpeakingApp(App[int]):
@@ -35,9 +36,9 @@ class SpeakingApp(App[int]):
             self._unnotify(told[-1])
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """Textual's own commands, in the user's words; over a dialog without those that would take it apart."""
+        """Textual's own commands, in the user's words, but for those that take the screen apart."""
         for title, about, run, *discover in super().get_system_commands(screen):
-            if screen.is_modal and title in _OF_LARGE_SCREENS:
+            if title in _LEFT_OUT:
                 continue
             wanted = self.action_screenshot_here if title == "Screenshot" else run
             yield SystemCommand(_(title), _(about), wanted, *discover)
