@@ -30,6 +30,34 @@ async def test_a_pasted_text_of_many_lines_is_not_sent(stage: Stage) -> None:
         assert play.open_session.path == []
 
 
+@pytest.mark.parametrize("pane", ["f2", "f3", "alt+c", "shift+tab"])
+@pytest.mark.parametrize("size", [(120, 40), (80, 24)])
+async def test_what_is_pasted_beside_all_boxes_comes_into_this_one(
+    stage: Stage, size: tuple[int, int], pane: str
+) -> None:
+    async with stage.ready(size) as play:
+        await play.ask("hello")
+        await play.press(*"So: ", pane)
+        box = play.app.query_one(PromptBox)
+        assert play.app.focused is not box
+        play.app.post_message(events.Paste("one\ntwo"))
+        press_at_once(play, *" and three")
+        await play.until(lambda: box.text.endswith("three"))
+        assert box.text == "So: one\ntwo and three"
+        assert play.app.focused is box
+        assert not play.app.screen.query_one("#engine").display or size[0] > 100
+
+
+async def test_what_is_pasted_over_a_dialog_without_a_box_goes_nowhere(stage: Stage) -> None:
+    async with stage.ready() as play:
+        await play.press("alt+p")
+        play.app.post_message(events.Paste("one"))
+        await play.press("escape", "!")
+        box = play.app.query_one(PromptBox)
+        await play.until(lambda: "!" in box.text)
+        assert box.text == "!"
+
+
 async def test_a_paste_that_comes_as_keys_is_not_sent(stage: Stage) -> None:
     async with stage.ready() as play:
         box = play.app.query_one(PromptBox)

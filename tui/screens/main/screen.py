@@ -12,6 +12,7 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import ActiveBinding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.events import Paste
 from textual.screen import Screen
 
 from tui.drawing.composing import FrugalCompositor
@@ -20,6 +21,7 @@ from tui.language import N_, _
 from tui.screens.main.keys import MAIN_KEYS
 from tui.screens.spoken_keys import in_own_words, shown_as
 from tui.told import Told
+from tui.widgets.boxes import BoxKeys, Returned
 from tui.widgets.chat_header import ChatHeader
 from tui.widgets.key_line import KeyLine
 from tui.widgets.prompt_box import PromptBox
@@ -208,6 +210,13 @@ class MainScreen(Screen[None]):
             self.parts.sending.take(event)
         else:
             event.taken.set()
+
+    def on_paste(self, event: Paste) -> None:
+        """What is pasted where no box takes it is for the prompt box."""
+        if self.is_furnished and not isinstance(self.focused, BoxKeys):
+            event.stop()
+            self.parts.side_panes.go_back()
+            self.app.post_message(Returned(Paste(event.text)))
 
     def on_text_area_changed(self, event: PromptBox.Changed) -> None:
         """Keep the draft, and offer completions."""
