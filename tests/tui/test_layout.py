@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
+from textual.widgets._toast import Toast
 
 from engine.protocol import EngineStats, PromptProgress
 from tui.messages import PromptAdvanced, StatsArrived
@@ -45,6 +46,19 @@ async def test_narrow_screens_fold_the_side_panes_away_and_bring_them_back_on_a_
         await play.press("escape")
         await play.until(lambda: "Sampling" not in play.text())
         assert isinstance(play.app.focused, PromptBox)
+
+
+@pytest.mark.parametrize(("key", "pane"), [("f2", "#history"), ("f3", "#engine")])
+async def test_on_narrow_screens_what_is_told_is_beside_the_pane_over_the_chat(
+    stage: Stage, key: str, pane: str
+) -> None:
+    async with stage.ready(size=(80, 24)) as play:
+        await play.press(key)
+        play.app.notify("What is told " * 20)
+        await play.until(lambda: play.app.screen.query(Toast))
+        await play.until(lambda: play.app.screen.query_one(Toast).region.area)
+        covered = play.app.screen.query_one(Toast).region.intersection(play.app.screen.query_one(pane).region)
+        assert covered.area == 0
 
 
 async def test_on_wide_screens_the_same_keys_go_there_and_fold_away(stage: Stage) -> None:
