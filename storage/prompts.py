@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 
 _IN_SESSIONS = """
-SELECT m.created_utc, m.key FROM json_each(?) i CROSS JOIN messages m ON m.session_key = i.value WHERE m.role = 'user'
+SELECT m.created_utc, m.key, i.value FROM json_each(?) i CROSS JOIN messages m ON m.session_key = i.value
+WHERE m.role = 'user'
 """
 
 
@@ -24,6 +25,6 @@ def latest_prompts(db: SqliteDatabase, limit: int) -> list[str]:
     def find(sessions: str) -> Found:
         return db.execute(_IN_SESSIONS, [sessions]).fetchall()
 
-    keys = islice(newest_first(db, find), limit)
-    contents = (db.execute("SELECT content FROM messages WHERE key = ?", [key]).fetchone()[0] for key in keys)
+    places = islice(newest_first(db, find), limit)
+    contents = (db.execute("SELECT content FROM messages WHERE key = ?", [at.key]).fetchone()[0] for at in places)
     return list(dict.fromkeys(contents))

@@ -6,14 +6,15 @@ It reads the messages themselves, newest first; some 100,000 of them take a tent
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from .literal import fold, is_symbol, snippet
-from .newest import Found, newest_first
+from .newest import Found, Place, newest_first
 from .records import SearchHit
 from .rows import query
+from .turns import Hits, titles_and_messages
 
 if TYPE_CHECKING:
     from sqlite_utils import Database as SqliteDatabase
@@ -25,15 +26,16 @@ _NO_SPACES = re.compile(
 _MAX_PIECES = 8
 
 _MESSAGES = """
-SELECT m.created_utc, m.key FROM json_each(?) i CROSS JOIN messages m ON m.session_key = i.value
+SELECT m.created_utc, m.key, i.value FROM json_each(?) i CROSS JOIN messages m ON m.session_key = i.value
 WHERE m.state <> 'writing' AND {matches}
 """
 _BY_KEY = """
-SELECT m.content AS text, s.id AS session_id, m.id AS message_id, s.title, m.role, m.created_utc
+SELECT m.key, m.session_key, m.content AS text, s.id AS session_id, m.id AS message_id, s.title, m.role, m.created_utc
 FROM messages m JOIN sessions s ON s.key = m.session_key WHERE m.key = ?
 """
 _TITLES = """
-SELECT s.title AS text, s.id AS session_id, NULL AS message_id, s.title, NULL AS role, s.created_utc
+SELECT s.key, s.key AS session_key, s.title AS text, s.id AS session_id, NULL AS message_id, s.title, NULL AS role,
+       s.created_utc
 FROM sessions s WHERE s.deleted_utc IS NULL AND {matches} ORDER BY s.created_utc DESC, s.key DESC
 """
 
@@ -55,24 +57,23 @@ def scan(db: SqliteDatabase, text: str, limit: int, deadline_s: float | None) ->
     def find(sessions: str) -> Found:
         return db.execute(_MESSAGES.format(matches=_all_like("m.content", patterns)), [sessions, *patterns]).fetchall()
 
-    found = (row for key in newest_first(db, find, deadline_s) for row in query(db, _BY_KEY, key))
-    messages = list(islice(_hits(found, pieces), limit))
-    # However many titles match, messages get their half.
-    n_titles = max(limit - len(messages), limit // 2)
-    titled = query(db, _TITLES.format(matches=_all_like("s.title", patterns)), *patterns)
-    titles = list(islice(_hits(titled, pieces), n_titles))
-    return titles + messages[: limit - len(titles)]
+    def look(places: Iterable[Place]) -> Hits:
+        return _hits((row for place in places for row in query(db, _BY_KEY, place.key)), pieces)
+
+    titled = _hits(query(db, _TITLES.format(matches=_all_like("s.title", patterns)), *patterns), pieces)
+    return titles_and_messages(titled, newest_first(db, find, deadline_s), look, limit)
 
 
-def _hits(rows: Iterator[dict[str, Any]], pieces: list[str]) -> Iterator[SearchHit]:
+def _hits(rows: Iterator[dict[str, Any]], pieces: list[str]) -> Hits:
     # Of the others SQLite has seen to it that they are there.
     folded = [fold(piece) for piece in pieces if _certain(piece) != [piece]]
     for row in rows:
         text = row.pop("text")
+        place = Place(row["created_utc"], row.pop("key"), row.pop("session_key"))
         if folded and not all(map(fold(text).__contains__, folded)):
             continue
         line, matches = snippet(text, pieces)
-        yield SearchHit(**row, snippet=line, matches=matches)
+        yield place, SearchHit(**row, snippet=line, matches=matches)
 
 
 def _certain(piece: str) -> list[str]:

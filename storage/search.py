@@ -10,7 +10,7 @@ import json
 import re
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby, islice, pairwise
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .literal import fold, is_symbol, pattern, says_more_than_words, shortened, snippet
-from .newest import Found, newest_first
+from .newest import Found, Place, newest_first
 from .records import SearchHit
 from .rows import query
 from .scan import scan, writes_no_spaces
 from .schema import TOKENIZER
 from .transactions import reads
+from .turns import Hits, titles_and_messages
 
 if TYPE_CHECKING:
     from sqlite_utils import Database as SqliteDatabase
@@ -37,7 +38,7 @@ _BATCH = 128
 _OPEN, _CLOSE = "\ufdd0", "\ufdd1"
 
 # More matches than that are not all looked at to find the newest.
-_FEW = 10_000
+_FEW = 20_000
 # Keys further from each other than that are looked for one after the other.
 _GAP = 1000
 # Longer only where a single word is.
@@ -45,14 +46,15 @@ _MAX_SNIPPET_CHARS = 400
 
 _MESSAGE_KEYS = "SELECT rowid FROM messages_index WHERE messages_index MATCH ?"
 _IN_SESSIONS = "SELECT m.key FROM json_each(?) i CROSS JOIN messages m ON m.session_key = i.value ORDER BY m.key"
-_TIMES = "SELECT m.created_utc, m.key FROM json_each(?) i CROSS JOIN messages m ON m.key = i.value"
+_TIMES = "SELECT m.created_utc, m.key, m.session_key FROM json_each(?) i CROSS JOIN messages m ON m.key = i.value"
 _MESSAGES = """
-SELECT m.key, m.content AS text, s.id AS session_id, m.id AS message_id, s.title, m.role, m.created_utc
+SELECT m.key, m.session_key, m.content AS text, s.id AS session_id, m.id AS message_id, s.title, m.role, m.created_utc
 FROM json_each(?) i CROSS JOIN messages m ON m.key = i.value JOIN sessions s ON s.key = m.session_key
 WHERE s.deleted_utc IS NULL
 """
 _TITLES = """
-SELECT i.rowid AS key, s.title AS text, s.id AS session_id, NULL AS message_id, s.title, NULL AS role, s.created_utc
+SELECT s.key, s.key AS session_key, s.title AS text, s.id AS session_id, NULL AS message_id, s.title, NULL AS role,
+       s.created_utc
 FROM titles_index i CROSS JOIN sessions s ON s.key = i.rowid
 WHERE i.titles_index MATCH ? AND s.deleted_utc IS NULL ORDER BY s.created_utc DESC, s.key DESC
 """
@@ -84,7 +86,7 @@ class _Query(msgspec.Struct, frozen=True):
 
 @reads
 def search(db: SqliteDatabase, text: str, limit: int = 50, *, budget_ms: float | None = None) -> list[SearchHit]:
-    """Find titles, then messages, that have all the words; the newest first.
+    """Find titles, then messages, that have all the words; the newest first, and of each session a few (`turns.py`).
 
     "Words in quotes" have to follow each other. The last word may be the beginning of one, unless a space or a quote
     ends it. Case and accents do not matter. Words with symbols (C++) and symbols alone are found as typed. budget_ms:
@@ -99,26 +101,26 @@ def search(db: SqliteDatabase, text: str, limit: int = 50, *, budget_ms: float |
         return scan(db, text, limit, deadline_s)
     if typed is None or limit < 1:
         return []
-    # However many titles match, messages get their half.
-    messages = list(islice(_matches(db, _messages(db, typed.words), typed, limit, deadline_s), limit))
-    n_titles = max(limit - len(messages), limit // 2)
-    rows = query(db, _TITLES, typed.words)
-    titles = list(islice(_matches(db, rows, typed, n_titles, deadline_s), n_titles))
-    return titles + messages[: limit - len(titles)]
+
+    def look(places: Iterable[Place]) -> Hits:
+        return _matches(db, _messages(db, places), typed, limit, deadline_s)
+
+    titled = _matches(db, query(db, _TITLES, typed.words), typed, limit, deadline_s)
+    return titles_and_messages(titled, _places(db, typed.words), look, limit)
 
 
-def _messages(db: SqliteDatabase, words: str) -> Iterator[dict[str, Any]]:
-    """Yield the messages that have all the words, newest first."""
-    keys = _message_keys(db, words)
+def _messages(db: SqliteDatabase, places: Iterable[Place]) -> Iterator[dict[str, Any]]:
+    keys = (place.key for place in places)
     while batch := list(islice(keys, _BATCH)):
         yield from query(db, _MESSAGES, json.dumps(batch))
 
 
-def _message_keys(db: SqliteDatabase, words: str) -> Iterator[int]:
+def _places(db: SqliteDatabase, words: str) -> Iterator[Place]:
+    """Yield the messages that have all the words, newest first."""
     few = [key for (key,) in db.execute(f"{_MESSAGE_KEYS} ORDER BY rowid DESC LIMIT ?", [words, _FEW + 1])]
     if len(few) <= _FEW:
         times = db.execute(f"{_TIMES} ORDER BY m.created_utc DESC, m.key DESC", [json.dumps(few)])
-        return (key for _, key in times)
+        return (Place(*place) for place in times)
 
     def find(sessions: str) -> Found:
         wanted = [key for (key,) in db.execute(_IN_SESSIONS, [sessions])]
@@ -142,7 +144,7 @@ def _ranges(keys: list[int]) -> Iterator[tuple[int, int]]:
 
 def _matches(
     db: SqliteDatabase, rows: Iterator[dict[str, Any]], typed: _Query, n_wanted: int, deadline_s: float | None
-) -> Iterator[SearchHit]:
+) -> Hits:
     """Yield what has the words as they were typed, in the order of the rows.
 
     The rows have all the words; a small index of them, in memory, knows positions and makes the snippets.
@@ -159,9 +161,10 @@ def _matches(
         marked = dict(db.execute(_EXACT, [typed.exact]).fetchall())
         for key in batch:
             if key in marked:
-                line, places = snippet(texts[key], typed.pieces) if typed.literal else _unmark(marked[key])
-                line, places = shortened(line, places, _MAX_SNIPPET_CHARS)
-                yield SearchHit(**batch[key], snippet=line, matches=places)
+                line, matches = snippet(texts[key], typed.pieces) if typed.literal else _unmark(marked[key])
+                line, matches = shortened(line, matches, _MAX_SNIPPET_CHARS)
+                place = Place(batch[key]["created_utc"], key, batch[key].pop("session_key"))
+                yield place, SearchHit(**batch[key], snippet=line, matches=matches)
 
 
 def _sieved(rows: Iterator[dict[str, Any]], typed: _Query, deadline_s: float | None) -> Iterator[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,6 +16,7 @@ from storage.prompts import latest_prompts
 from storage.records import Session, format_utc
 from storage.search import search
 from storage.tree import append_message
+from storage.turns import SHARE
 
 N_OLD = 150
 
@@ -58,6 +60,7 @@ def test_the_newest_are_found_whatever_the_order_of_imports(db: Database, seed: 
     draw = random.Random(seed)
     start = datetime(2024, 1, 1, tzinfo=UTC)
     every: list[str] = []
+    some: list[str] = []
     for number in range(40):
         first = draw.randrange(10_000)
         minutes = draw.sample(range(first, first + draw.choice([10, 5000])), draw.randint(1, 8))
@@ -67,11 +70,29 @@ def test_the_newest_are_found_whatever_the_order_of_imports(db: Database, seed: 
             delete_session(db, f"s{number}")
         else:
             every += times
-    newest = sorted(every, reverse=True)[:20]
+            some += sorted(times)[-SHARE:]
     for typed in ('"zebra 東京', "zebra 2024", "東京"):
         hits = [hit for hit in search(db, typed, 40) if hit.message_id]
-        assert [hit.created_utc for hit in hits][:20] == newest
+        assert [hit.created_utc for hit in hits][:20] == sorted(some, reverse=True)[:20]
+    newest = sorted(every, reverse=True)[:20]
     assert [prompt.split()[-1] for prompt in latest_prompts(db, 20)] == newest
     titles = [hit.created_utc for hit in search(db, "zebra", 10) if not hit.message_id]
     assert titles == sorted(titles, reverse=True)
     assert len(titles) == 5
+
+
+@pytest.mark.usefixtures("_many")
+@pytest.mark.parametrize("typed", ["zebra", '"zebra 東京', '"ZÈBRA 東京"', "東京"])
+def test_a_session_in_which_much_is_found_does_not_hide_the_others(db: Database, typed: str) -> None:
+    for number in range(1, 6):
+        imported(db, f"old{number}", [f"2020-01-0{number + 1}T00:00:0{at}.000Z" for at in range(number)])
+    imported(db, "full", [f"2024-01-01T00:{number // 60:02}:{number % 60:02}.000Z" for number in range(N_OLD)])
+    hits = [hit for hit in search(db, typed, 40) if hit.message_id]
+    counts = Counter(hit.session_id for hit in hits)
+    # Where there is room for more than a share of each, what is newest has it.
+    assert [counts[f"old{number}"] for number in range(1, 6)] == [1, 2, 3, 3, 3]
+    assert len(hits) + len([hit for hit in search(db, typed, 40) if not hit.message_id]) == 40
+    assert [hit.created_utc for hit in hits] == sorted((hit.created_utc for hit in hits), reverse=True)
+    every = [hit for hit in search(db, typed, 1000) if hit.message_id]
+    assert len(every) == N_OLD + 15
+    assert [hit.created_utc for hit in every] == sorted((hit.created_utc for hit in every), reverse=True)
