@@ -37,9 +37,19 @@ def read(path: Path, file: Path) -> list[PortableSession]:
 
 
 def _copy(file: Path, copy: Path) -> None:
-    if has_log(file):
-        # Somebody may be writing in it.
-        with closing(connect(file, "mode=ro", timeout_s=BUSY_TIMEOUT_S)) as conn:
-            copy_database(conn, copy)
-    else:
+    if not has_log(file):
+        # SQLite would leave files beside it, or could not, where it may not write.
+        before = _state(file)
         shutil.copyfile(file, copy)
+        if _state(file) == before and not has_log(file):
+            return
+        copy.unlink()
+    # Somebody may be writing in it.
+    with closing(connect(file, "mode=ro", timeout_s=BUSY_TIMEOUT_S)) as conn:
+        copy_database(conn, copy)
+
+
+def _state(file: Path) -> tuple[int, int, int]:
+    """What is another once somebody has written in a file."""
+    found = file.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns

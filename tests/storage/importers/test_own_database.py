@@ -6,6 +6,8 @@ import io
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -109,3 +111,39 @@ def test_one_beside_which_another_s_log_lies_is_refused(
     shutil.copy(tmp_path / "other" / "sessions.db-wal", f"{copy}-wal")
     with pytest.raises(StrayLogError, match=str(copy)):
         import_file(db, copy)
+
+
+WRITING = """
+import sys
+from contextlib import closing
+from storage.connections import open_database
+from storage.tree import append_message
+with closing(open_database(sys.argv[1])) as db:
+    for _ in range(50):
+        append_message(db, sys.argv[2], None, "user", "word " * 2000)
+"""
+
+
+def test_what_an_app_writes_while_a_database_is_read_does_not_tear_it(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "other.db"
+    with closing(open_database(path)) as other:
+        session_id = fill(other)
+    copy_file = shutil.copyfile
+
+    def copy_slowly(source: Path, target: Path) -> Path:
+        """Another app comes and goes when half of the file is copied."""
+        copy_file(source, target)
+        whole = target.read_bytes()
+        half = len(whole) // 2
+        command = [sys.executable, "-c", WRITING, str(path), session_id]
+        subprocess.run(command, check=True)
+        target.write_bytes(whole[:half] + source.read_bytes()[half:])
+        return target
+
+    monkeypatch.setattr(shutil, "copyfile", copy_slowly)
+    assert import_file(db, path).session_ids == [session_id]
+    with closing(open_database(path)) as other:
+        assert len(all_messages(other, session_id)) == 51
+        assert all_messages(db, session_id) == all_messages(other, session_id)
