@@ -7,11 +7,11 @@ queues of its parents, and acts when it has come to the app: the keys behind it 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
-from weakref import WeakSet
 
 from textual import events
 from textual.app import App, ScreenStackError
@@ -26,7 +26,7 @@ ACTING_LIMIT_S = 10.0
 """A key waits so long until the one before it has acted. That takes milliseconds, unless the machine is very busy."""
 
 DEEDS_LIMIT_S = 2.0
-"""So long until what it may be about is done: storing takes milliseconds too, unless the disk hangs."""
+"""What it may be about has so long from its beginning: storing takes milliseconds too, unless the disk hangs."""
 
 BEFORE_KEYS = "before keys"
 """A group of workers: a key that is not for the text of a box waits for what they do."""
@@ -42,7 +42,6 @@ class OrderlyApp(App[int]):
         super().__init__()
         self._came: deque[events.Event | AfterKeys] = deque()
         self._waiting: asyncio.Task[None] | None = None
-        self._hanging: WeakSet[Worker[Any]] = WeakSet()
         self._is_ours = asyncio.Event()
         self._is_ours.set()
 
@@ -119,8 +118,9 @@ class OrderlyApp(App[int]):
     async def _ready_for(self, event: events.Event | AfterKeys) -> None:
         """Wait until what was typed before is written, and a key that may be about what was begun comes behind it."""
         await _worked_off(self.focused or self.screen)
-        begun = {worker for worker in self.workers if worker.group == BEFORE_KEYS and not worker.is_finished}
-        deeds = begun.difference(self._hanging)
+        # What hangs holds up the keys that come soon, and none of those behind them.
+        begun = [worker for worker in self.workers if worker.group == BEFORE_KEYS and not worker.is_finished]
+        deeds = {worker: left_s for worker in begun if (left_s := DEEDS_LIMIT_S - _age_s(worker)) > 0}
         if not deeds or not isinstance(event, events.Key):
             return
         bound = self.screen.active_bindings.get(event.key)
@@ -128,11 +128,8 @@ class OrderlyApp(App[int]):
             return
         done = asyncio.gather(*(deed.wait() for deed in deeds), return_exceptions=True)
         # Whoever waits for a worker no longer would cancel it.
-        try:
-            await asyncio.wait_for(asyncio.shield(done), DEEDS_LIMIT_S)
-        except TimeoutError:
-            # The keys behind this one do not wait for them anew.
-            self._hanging.update(deeds)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(done), max(deeds.values()))
 
     async def _acted(self, target: Widget) -> None:
         """Wait until a key has done what it does where it was handed to, or above, and the focus stays."""
@@ -146,6 +143,11 @@ class OrderlyApp(App[int]):
             if (self.screen, self.focused) == before and not is_first:
                 return
             is_first = False
+
+
+def _age_s(worker: Worker[Any]) -> float:
+    """How long ago it began."""
+    return time.monotonic() - worker._created_time
 
 
 async def _worked_off(node: MessagePump) -> None:

@@ -181,15 +181,18 @@ async def test_what_hangs_holds_keys_up_for_a_while_and_not_for_ever(
         await play.until(lambda: play.open_session.session is None)
 
 
-async def test_what_hangs_holds_only_one_key_up(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_hangs_already_holds_no_key_up(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    for limit in ("DEEDS_LIMIT_S", "ACTING_LIMIT_S"):
+        monkeypatch.setattr(in_order, limit, 1000.0)
     async with stage.ready() as play:
         await play.ask("hi")
         async with play.session_lock:
-            monkeypatch.setattr(in_order, "DEEDS_LIMIT_S", 0.01)
-            press_at_once(play, "ctrl+n", "f9")
+            press_at_once(play, "ctrl+n")
+            await play.until(lambda: any(worker.group == in_order.BEFORE_KEYS for worker in play.app.workers))
+            for worker in play.app.workers:
+                worker._created_time -= 1000.0
+            press_at_once(play, "f9")
             await play.until(lambda: isinstance(play.app.screen, SystemPromptScreen))
-            for limit in ("DEEDS_LIMIT_S", "ACTING_LIMIT_S"):
-                monkeypatch.setattr(in_order, limit, 1000.0)
             press_at_once(play, "escape", "f9", "escape", "f1")
             await play.until(lambda: isinstance(play.app.screen, HelpScreen))
 
