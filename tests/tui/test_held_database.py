@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from textual.widgets._toast import Toast
 
-from storage import patience, tree
+from storage import claims, patience, sessions, tree
 from storage.connections import open_database
+from storage.owners import this_owner
 from tests.tui.test_boxes import press_at_once
 from tests.tui.test_history_in_app import listed, make_sessions
 from tui import in_order
@@ -19,7 +20,9 @@ from tui.paths import user_paths
 from tui.screens.help import HelpScreen
 from tui.screens.main import interaction
 from tui.screens.main.screen import MainScreen
+from tui.services import housekeeping
 from tui.services.history import History
+from tui.services.opening import Opening
 from tui.widgets.prompt_box import PromptBox
 from tui.widgets.session_list import SearchBox, SessionList
 
@@ -146,3 +149,56 @@ async def test_who_has_waited_in_vain_is_told_soon_the_next_time(stage: Stage, m
     with closing(open_database(user_paths().database)) as db:
         contents = [shown.message.content for shown in tree.path(db, session.id)]
     assert contents[0::2] == ["hi", "more"]
+
+
+async def test_a_session_that_is_only_looked_at_does_not_go_to_memory(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "FIRST_TIMEOUT_S", 0.01)
+    make_sessions("Lakes", "Rivers")
+    with closing(open_database(user_paths().database)) as other:
+        lakes, rivers = sorted(sessions.list_sessions(other), key=lambda session: session.title)
+        owner = this_owner()
+        for session in (lakes, rivers):
+            claims.claim_session(other, session.id, owner)
+        async with stage.ready(resume=lakes.id) as play:
+            assert play.claim.held_by == owner
+            sessions.rename_session(other, lakes.id, "Seas")
+            with held():
+                await play.until(lambda: "Seas" in play.shown("ChatHeader"))
+                await play.opening.open(rivers.id)
+                assert play.claim.held_by == owner
+                assert not play.app.workspace.store.is_sheltering
+            claims.release_session(other, rivers.id, owner)
+            sessions.rename_session(other, rivers.id, "Streams")
+            with held():
+                await play.until(lambda: "Streams" in play.shown("ChatHeader"))
+                assert not play.app.workspace.store.is_sheltering
+            sessions.rename_session(other, rivers.id, "Brooks")
+            await play.until(lambda: play.claim.held_by is None)
+
+
+async def test_what_is_tried_again_and_again_is_in_the_log_once(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOOK_PERIOD_S", "BEAT_PERIOD_S"):
+        monkeypatch.setattr(housekeeping, name, 0.01)
+    for name in ("FIRST_TIMEOUT_S", "HELD_TIMEOUT_S"):
+        monkeypatch.setattr(patience, name, 0.001)
+    n_beats = 0
+    beat = Opening.beat
+
+    async def count(self: Opening) -> None:
+        nonlocal n_beats
+        n_beats += 1
+        await beat(self)
+
+    monkeypatch.setattr(Opening, "beat", count)
+    async with stage.ready() as play:
+        await play.ask("hi")
+        for _ in range(2):
+            with held():
+                n_before = n_beats
+                await play.until(lambda n_before=n_before: n_beats > n_before + 5)
+            n_before = n_beats
+            await play.until(lambda n_before=n_before: n_beats > n_before + 1)
+        logged = user_paths().app_log.read_text()
+    assert logged.count("Tried again later") == logged.count("What was tried again worked.") == 2

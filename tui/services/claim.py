@@ -28,8 +28,21 @@ class Claim:
         if session_id is None:
             self.give_up()
             return
-        holder = await self._store.call(claims.claim_session, session_id, self._owner)
-        self._set_held(None if holder.id == self._owner.id else holder)
+        # Who only looks on needs nothing written: the database may be a third program's for a while.
+        if (holder := await self._other_holder(session_id)) is None:
+            claimed = await self._store.call(claims.claim_session, session_id, self._owner)
+            holder = None if claimed.id == self._owner.id else claimed
+        self._set_held(holder)
+
+    async def look_again(self, session_id: str | None) -> None:
+        """Become the one who writes in a session that is held elsewhere, if it is not any more and that works now."""
+        if session_id is not None and self.held_by is not None and await self._other_holder(session_id) is None:
+            with suppress(StorageError):
+                await self.renew(session_id)
+
+    async def _other_holder(self, session_id: str) -> Owner | None:
+        holder = await self._store.call(claims.holder_of, session_id)
+        return None if holder is None or holder.id == self._owner.id else holder
 
     async def renew(self, session_id: str | None) -> None:
         """Let other apps see that this one still runs, and where it writes; perhaps one of them was there first."""

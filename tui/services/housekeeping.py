@@ -53,6 +53,7 @@ class Housekeeping:
         self._beaten_s = self._busy_s = time.monotonic()
         self._is_untidy = False
         self._is_outdated = False
+        self._failing: dict[Callable[[], Awaitable[object]], str] = {}
 
     def start(self) -> None:
         """Begin to look round."""
@@ -100,7 +101,13 @@ class Housekeeping:
         try:
             await deed()
         except StorageError as error:
-            start_log().info("Tried again later: %s", error)
+            # Again and again, until the database can be used: once is enough to read.
+            if self._failing.get(deed) != str(error):
+                start_log().info("Tried again later: %s", error)
+            self._failing[deed] = str(error)
+        else:
+            if self._failing.pop(deed, None):
+                start_log().info("What was tried again worked.")
 
     async def _look(self) -> None:
         if await self._store.changed_elsewhere():

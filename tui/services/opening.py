@@ -115,8 +115,7 @@ class Opening:
                     Trouble(_("This session was deleted elsewhere. What is typed here begins a new one."), "warning")
                 )
                 return True
-            if self._claim.held_by is not None:
-                await self._claim.take(self._open.id)
+            await self._claim.look_again(self._open.id)
             before = (self._open.session, self._open.path)
             await self._open.read()
             if (self._open.session, self._open.path) != before:
