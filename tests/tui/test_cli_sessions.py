@@ -16,6 +16,7 @@ import pytest
 from engine.kept_caches import KEPT, kept_file
 from storage import answers, deletion, sessions, tree
 from storage.connections import open_database
+from tui.text import UNSAFE
 
 Cli = Callable[..., Any]
 
@@ -147,6 +148,29 @@ def test_search(cli: Cli, rivers: str) -> None:
 def test_rename(cli: Cli, rivers: str) -> None:
     assert cli("sessions", "rename", rivers, "Des rivières").code == 0
     assert lines(cli("sessions", "list", "--json").out)[0]["title"] == "Des rivières"
+
+
+@pytest.mark.parametrize(
+    ("command", "read"),
+    [
+        (("list", "--json"), lines),
+        (("search", "rivers", "--json"), lines),
+        (("show", "ID", "--json"), json.loads),
+        (("export", "ID", "--format", "json"), json.loads),
+        (("export", "--all"), json.loads),
+    ],
+)
+def test_a_terminal_does_not_obey_json_that_means_the_same(
+    command: tuple[str, ...], read: Callable[[str], Any], cli: Cli, rivers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["sessions", *(rivers if word == "ID" else word for word in command)]
+    cli("sessions", "rename", rivers, "Three rivers \x9b31m \u202e \x1b[31m \x7f")
+    exactly = cli(*arguments).out
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    shown = cli(*arguments).out
+    assert "\x9b" in exactly
+    assert not UNSAFE.search(shown)
+    assert read(shown) == read(exactly)
 
 
 def test_delete_leaves_nothing(cli: Cli, rivers: str, home: Path) -> None:

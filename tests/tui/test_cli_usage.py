@@ -119,6 +119,13 @@ def test_a_name_that_is_empty_is_not_the_usual_one(arguments: list[str], cli: Cl
     assert "A name cannot be empty." in ran.err
 
 
+@pytest.mark.parametrize("title", ["", "  \n"])
+def test_a_title_has_to_be_seen(title: str, cli: Cli, home: Path) -> None:
+    ran = cli("sessions", "rename", "ID", title)
+    assert (ran.code, ran.out) == (2, "")
+    assert "A name cannot be empty." in ran.err
+
+
 def test_who_names_the_model_of_a_server(cli: Cli) -> None:
     for arguments, named in ((["ask"], "-m names its model"), ([], "MODEL names"), (["serve-web"], "MODEL names")):
         assert named in " ".join(cli(*arguments, "--help").out.split())

@@ -44,6 +44,11 @@ def not_empty(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     return value
 
 
+def not_blank(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Refuse a title of which nothing would be seen."""
+    return not_empty(ctx, param, value if value.strip() else "") or ""
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 model_option = click.option(
     "-m",

@@ -11,7 +11,7 @@ from typing import Self
 import click
 import msgspec
 
-from tui.text import safe_line, safe_text
+from tui.text import UNSAFE, safe_line, safe_text
 
 PROGRESS_PERIOD_S = 0.1
 """A progress line is painted anew at most this often."""
@@ -33,7 +33,14 @@ def write_json(value: object) -> None:
 
         spelled = json.dumps(msgspec.to_builtins(value), ensure_ascii=False, separators=(",", ":"))
         line = whole_text(spelled).encode()
-    click.echo(line)
+    write_as_json(line.decode())
+
+
+def write_as_json(text: str, *, newline: bool = True) -> None:
+    """Write what is JSON already: on a terminal, what it would obey is spelled out, which means the same."""
+    if sys.stdout.isatty():
+        text = UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    click.echo(text.encode("utf-8", "replace"), nl=newline)
 
 
 def write_text(text: str, *, newline: bool = True) -> None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from tui.commands.options import TEXT, json_option, not_empty
-from tui.commands.output import say, table, write_json, write_text
+from tui.commands.options import TEXT, json_option, not_blank, not_empty
+from tui.commands.output import say, table, write_as_json, write_json, write_text
 from tui.language import N_, _, ngettext
 from tui.paths import user_paths
 from tui.text import safe_line
@@ -118,7 +118,7 @@ def show(session_id: str, as_json: bool) -> None:
 
     with _database(to_read=True) as db:
         if as_json:
-            write_text(session_json(db, session_id), newline=False)
+            write_as_json(session_json(db, session_id), newline=False)
             return
         title = get_session(db, session_id).title
         shown = [step.message for step in path(db, session_id)]
@@ -154,7 +154,7 @@ def search(text: tuple[str, ...], limit: int, as_json: bool) -> None:
 
 @command.command()
 @click.argument("session_id", type=TEXT, metavar="ID", callback=not_empty)
-@click.argument("title", type=TEXT)
+@click.argument("title", type=TEXT, callback=not_blank)
 def rename(session_id: str, title: str) -> None:
     """Give a session a title, which stays."""
     from storage.sessions import rename_session
@@ -180,10 +180,14 @@ def export(session_id: str | None, every: bool, form: str | None) -> None:
         raise click.UsageError(_("Name one session, or give --all."))
     with _database(to_read=True) as db:
         if session_id is None:
-            for piece in all_sessions_markdown(db) if form == "md" else all_sessions_json(db):
-                write_text(piece, newline=False)
+            if form == "md":
+                for piece in all_sessions_markdown(db):
+                    write_text(piece, newline=False)
+            else:
+                for piece in all_sessions_json(db):
+                    write_as_json(piece, newline=False)
         elif form == "json":
-            write_text(session_json(db, session_id), newline=False)
+            write_as_json(session_json(db, session_id), newline=False)
         else:
             write_text(session_markdown(db, session_id), newline=False)
 
