@@ -14,6 +14,7 @@ import select
 import signal
 import threading
 from collections.abc import Callable
+from io import TextIOWrapper
 from queue import Queue
 from typing import IO
 
@@ -35,6 +36,9 @@ class PatientWriter(WriterThread):
 
     def __init__(self, file: IO[str]) -> None:
         super().__init__(file)
+        # A locale of another encoding is the machine's, seldom the terminal's; keys are read as UTF-8 in any case.
+        if isinstance(file, TextIOWrapper):
+            file.reconfigure(encoding="utf-8")
         self._queue: Queue[str | None] = Queue()
         self._lock = threading.Lock()
         self._n_waiting = 0

@@ -71,6 +71,17 @@ def test_quit_says_how_to_come_back(counting: None, stage: Stage, terminal: Term
     assert gone(pid)
 
 
+def test_a_locale_of_another_encoding_leaves_the_screen_as_it_is(
+    stage: Stage, open_terminal: Callable[..., Terminal]
+) -> None:
+    stage.set_script(answers=["Größer · 東京"])
+    terminal = open_terminal(PYTHONIOENCODING="latin-1:backslashreplace")
+    terminal.wait_shown("ready")
+    terminal.do("x\r", "Größer · 東京")
+    assert terminal.shows("╭─ History")
+    assert "\\u" not in terminal.picture.text()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal(counting: None, stage: Stage, terminal: Terminal, number: signal.Signals) -> None:
     pid = begin_long_answer(stage, terminal)
