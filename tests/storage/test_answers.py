@@ -72,8 +72,10 @@ def test_a_stopped_answer_keeps_its_last_tokens(db: Database, answer: Message) -
 
 def test_an_unfinished_answer_is_taken_up_again(db: Database, answer: Message) -> None:
     finish(db, answer, "failed", pack_token_ids([1, 2]))
+    db.execute("UPDATE unfinished SET pid = 2147483646")
     again = resume_answer(db, answer.id)
     assert (again.state, again.content, again.token_ids) == ("writing", "The Danube", pack_token_ids([1, 2]))
+    assert recover_interrupted(db) == [], "it is this process's now"
     assert finish(db, answer, "complete").token_ids is None
     with pytest.raises(AnswerStateError, match="complete"):
         resume_answer(db, answer.id)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from sqlite_utils import Database
 
-from storage.answers import begin_answer
+from storage.answers import begin_answer, checkpoint_answer, finish_answer, resume_answer
 from storage.errors import NoSuchMessageError
-from storage.records import Message, Session
-from storage.sessions import create_session, get_session
+from storage.records import FinalState, Message, Session, pack_token_ids
+from storage.sessions import create_session, get_session, rename_session, set_template
 from storage.transactions import transaction
 from storage.tree import (
     all_messages,
@@ -32,6 +32,21 @@ def talk(db: Database, session: Session, *texts: str, under: str | None = None) 
     return said
 
 
+def finish(db: Database, answer: Message, state: FinalState) -> None:
+    finish_answer(
+        db,
+        answer.id,
+        "Hey",
+        state,
+        prompt_tokens=1,
+        generated_tokens=1,
+        tokens_per_second=None,
+        first_token_ms=None,
+        seed=None,
+        token_ids=pack_token_ids([5]),
+    )
+
+
 def shown(db: Database, session: Session) -> list[str]:
     return [step.message.content for step in path(db, session.id)]
 
@@ -50,7 +65,6 @@ def test_appending_moves_the_head(db: Database, session: Session) -> None:
     assert places(db, session) == [(0, 1)] * 3
     now = get_session(db, session.id)
     assert (now.head_id, now.n_messages) == (said[-1].id, 3)
-    assert now.updated_utc >= session.updated_utc
     assert said[1].parent_id == said[0].id
     assert get_message(db, said[1].id) == said[1]
 
@@ -122,10 +136,35 @@ def test_deleting_a_hidden_branch_leaves_the_head(db: Database, session: Session
         get_message(db, said[3].id)
 
 
+@pytest.mark.parametrize("change", ["append", "switch back", "delete", "finish", "go on"])
+def test_what_is_done_to_its_messages_changes_a_session(db: Database, session: Session, change: str) -> None:
+    asked, answered = talk(db, session, "Hi", "Hello")
+    begun = begin_answer(db, session.id, asked.id, model="tiny", settings={}, seed=None)
+    if change == "go on":
+        finish(db, begun, "stopped")
+    db.execute("UPDATE sessions SET updated_utc = '2020-01-01T00:00:00.000Z'")
+    match change:
+        case "append":
+            append_message(db, session.id, begun.id, "user", "Bye")
+        case "switch back":
+            switch_to(db, answered.id)
+        case "delete":
+            delete_message(db, answered.id)
+        case "finish":
+            finish(db, begun, "complete")
+        case "go on":
+            resume_answer(db, begun.id)
+    # Whoever only looks at another version has not said anything.
+    assert (get_session(db, session.id).updated_utc > "2021") == (change != "switch back")
+
+
 def test_a_fork_is_a_session_of_its_own(db: Database, session: Session) -> None:
     said = talk(db, session, "Hi", "Hello", "Rivers?", "The Po")
+    set_template(db, session.id, "alpaca")
+    session = rename_session(db, session.id, "Rivers", "model")
     forked = fork_session(db, session.id, said[1].id)
     assert (forked.model, forked.system, forked.settings) == (session.model, session.system, session.settings)
+    assert (forked.template, forked.title, forked.title_source) == ("alpaca", "Rivers", "model")
     assert shown(db, forked) == ["Hi", "Hello"]
     delete_message(db, path(db, forked.id)[0].message.id)
     assert shown(db, session) == ["Hi", "Hello", "Rivers?", "The Po"]
@@ -139,6 +178,15 @@ def test_a_fork_goes_on_with_the_model_of_its_own_last_answer(db: Database, sess
     assert get_session(db, session.id).model == "large"
     assert fork_session(db, session.id, answered[0]).model == "small"
     assert fork_session(db, session.id, answered[1]).model == "large"
+
+
+def test_an_answer_that_is_being_written_is_cut_short_in_a_fork(db: Database, session: Session) -> None:
+    asked = append_message(db, session.id, None, "user", "Rivers?")
+    answer = begin_answer(db, session.id, asked.id, model="tiny", settings={}, seed=None)
+    checkpoint_answer(db, answer.id, "The Dan", pack_token_ids([5, 6]), 2)
+    copied = path(db, fork_session(db, session.id, answer.id).id)[-1].message
+    assert (copied.state, copied.content, copied.token_ids) == ("interrupted", "The Dan", pack_token_ids([5, 6]))
+    assert get_message(db, answer.id).state == "writing"
 
 
 def test_messages_of_other_sessions_are_no_parents(db: Database, session: Session) -> None:

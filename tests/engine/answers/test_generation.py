@@ -151,6 +151,12 @@ def test_the_prompt_is_read_in_batches_and_told():
     assert finished.prompt_tokens == 41, "BOS was added, as the model wants it"
 
 
+def test_special_tokens_in_a_plain_text_are_parsed():
+    model = fake.FakeModel("x")
+    run(model, TextPrompt(text="a<|im_end|>"), sampling=Sampling(temperature=0, max_new_tokens=1))
+    assert model.cached_ids[:3] == [BOS, ord("a"), IM_END]
+
+
 def test_what_the_cache_holds_is_not_read_again():
     model = fake.FakeModel("Hi.")
     first = chat("Hello")
@@ -340,6 +346,24 @@ def test_a_full_context_drops_whole_oldest_turns_and_keeps_the_system_prompt():
     assert read.count("user\n") == 13 - finished.dropped_turns
     assert "the last question" in read
     assert finished.prompt_tokens <= 300, "room for an answer is a quarter of the context"
+
+
+def test_the_question_stays_however_long_it_is():
+    model = fake.FakeModel("x", max_seq_len=400)
+    _, finished, _ = run(model, chat("Hi", "Hello", "q" * 350))
+    assert finished.dropped_turns == 1
+    assert "q" * 350 in model.tokenizer.decode(model.cached_ids)
+    with pytest.raises(ContextFullError):
+        run(model, chat("Hi", "Hello", "q" * 400))
+
+
+def test_as_many_turns_go_as_have_to_where_their_tokens_were_guessed_to_be_more():
+    model = fake.FakeModel("x", max_seq_len=400)
+    template = "{% for message in messages %}{{ message.content }}{% endfor %}"
+    model.chat_format = fake.choose_format(fake.Metadata({**fake.METADATA, "tokenizer.chat_template": template}), "x")
+    _, finished, _ = run(model, chat(*["?", "!"] * 200, "last?"))
+    assert (finished.prompt_tokens, finished.dropped_turns) == (300, 53)
+    assert model.tokenizer.decode(model.cached_ids).startswith("<s>" + "?!" * 147 + "last?")
 
 
 def test_a_conversation_that_has_to_stay_whole_is_refused_instead():

@@ -104,6 +104,14 @@ def test_a_thought_that_the_prompt_has_begun_may_end_at_once(tokenizer: Tokenize
     assert answer_text(tokenizer, PROMPT + "<|channel>thought\n", said) == text
 
 
+def test_half_a_character_before_a_mark_is_told(tokenizer: Tokenizer) -> None:
+    ids = [*ids_of(tokenizer, "<|channel>thought\nEasy"), 0xC3, *ids_of(tokenizer, "<channel|>Paris.")]
+    text = AnswerText(tokenizer, channels_of(tokenizer, ids_of(tokenizer, PROMPT)), [], [])
+    told = "".join(map(text.feed, ids))
+    assert told == "<think>\nEasy\N{REPLACEMENT CHARACTER}\n</think>\n\nParis."
+    assert told == text_of(tokenizer, PROMPT, ids)
+
+
 @pytest.mark.parametrize(("ended", "text"), [(True, "tho"), (False, "")])
 def test_what_may_be_a_thoughts_beginning_is_text_once_the_model_has_ended(
     tokenizer: Tokenizer, ended: bool, text: str
