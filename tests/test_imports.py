@@ -26,7 +26,7 @@ def imported_by(program: str, *arguments: str) -> set[str]:
         f"{program}"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False, timeout=150
     )
     return set(json.loads(ran.stderr.splitlines()[-1]))
 
