@@ -14,6 +14,7 @@ from tui.screens.command_palette import Palette
 from tui.screens.dialog import Dialog
 from tui.screens.main.screen import MainScreen
 from tui.widgets.message_view import TINTED
+from tui.widgets.prompt_box import PromptBox
 
 if TYPE_CHECKING:
     from tests.tui.conftest import Play, Stage
@@ -121,3 +122,15 @@ async def test_a_system_prompt_that_a_held_session_refuses_is_offered_again(stag
         await play.until_told("is open in another llm-tui")
         area = (await open_dialog(play, "f9")).query_one(TextArea)
         assert area.text == "Be brief."
+
+
+@pytest.mark.parametrize("keys", [("alt+p",), ("f4",), ("f1",), ("f9",), ("ctrl+p",), ("f2",), (*"/settings", "enter")])
+async def test_where_there_is_no_room_nothing_breaks(stage: Stage, keys: tuple[str, ...]) -> None:
+    async with stage.ready((44, 40)) as play:
+        await play.ask("hello")
+        await play.press(*keys)
+        for size in [(12, 6), (7, 5), (6, 5), (5, 4), (3, 3), (1, 1), (80, 24)]:
+            await play.pilot.resize_terminal(*size)
+            await play.press("down")
+        await play.press("escape", "escape")
+        await play.until(lambda: isinstance(play.app.focused, PromptBox))
