@@ -173,6 +173,23 @@ async def test_clicks_and_the_lines_above_and_below_lead_to_whole_characters(sta
         assert box.cursor_location == (0, len(seen))
 
 
+async def test_a_click_into_a_line_leads_to_a_whole_character(stage: Stage) -> None:
+    async with stage.ready() as play:
+        await play.press("f2", "slash")
+        box = play.app.screen.query_one(SearchBox)
+        play.app.post_message(events.Paste("".join(SEEN)))
+        await play.until(lambda: box.value == "".join(SEEN))
+        left = box.content_region.x - box.region.x
+        at = 0
+        for n, character in enumerate(SEEN):
+            for cell in range(at, at + cell_len(character)):
+                await play.pilot.click(box, offset=(left + cell, 0))
+                assert box.cursor_position == len("".join(SEEN[:n])), (cell, character)
+            at += cell_len(character)
+        await play.pilot.click(box, offset=(left + at + 1, 0))
+        assert box.cursor_position == len(box.value)
+
+
 async def test_a_letters_marks_are_no_word_of_their_own(stage: Stage) -> None:
     async with stage.ready() as play:
         box = play.app.screen.query_one(PromptBox)

@@ -29,6 +29,9 @@ setattr(_wrapped_document, "cell_width_to_column_index", column_at)  # noqa: B01
 _UNPRINTED_TEXT = ("Zs", "Cf")
 """Categories of characters that Python does not call printable, and keyboards write: spaces, joiners, soft hyphens."""
 
+_TAB = 8
+"""Cells from one tab stop to the next in a line."""
+
 _WITHIN = ("cursor_", "delete_")
 """What actions are called that change nothing but a box's text and the place in it."""
 
@@ -111,6 +114,10 @@ class LineBox(BoxKeys, Input):
             super().action_cursor_right()
         else:
             self._go(end_after(self.value, self.cursor_position), select)
+
+    def _cell_offset_to_index(self, offset: int) -> int:
+        """Where the character begins that is clicked. Textual has no public way."""
+        return column_at(self.value, offset + self.scroll_offset.x, _TAB)
 
     def _go(self, at: int, select: bool) -> None:
         self.selection = Selection(self.selection.start if select else at, at)
