@@ -9,6 +9,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from textual.widgets import TextArea
 
 from engine.protocol import Generate, Sampling
 from storage import answers, sessions, tree
@@ -16,6 +17,7 @@ from storage.connections import open_database
 from storage.errors import CorruptDatabaseError
 from tests.tui.test_engine_trouble import engine_pids
 from tui.paths import user_paths
+from tui.screens.edit_message import EditMessageScreen
 from tui.screens.main.palette_commands import main_commands
 from tui.widgets.prompt_box import PromptBox
 from tui.widgets.transcript import Transcript
@@ -124,6 +126,25 @@ async def test_an_earlier_answer_is_written_again(stage: Stage) -> None:
         play.app.screen.query_one(Transcript).focus()
         await play.press("k", "left_square_bracket")
         await play.until(lambda: said(play) == ["first", "One.", "second", "Two."])
+
+
+async def test_the_cursor_stays_on_a_message_of_which_another_version_is_shown(stage: Stage) -> None:
+    stage.set_script(answers=["One.", "Two.", "Three."])
+    async with stage.ready() as play:
+        await two_turns(play)
+        transcript = play.app.screen.query_one(Transcript)
+        await play.press("k", "k", "k", "r")
+        await play.until(lambda: said(play) == ["first", "Three."])
+        await play.answered()
+        for key, shown in (("left_square_bracket", "One."), ("right_square_bracket", "Three.")):
+            await play.press(key)
+            await play.until(lambda shown=shown: said(play)[1] == shown)
+            await play.until(lambda: [view.message_id for view in transcript.query(".-cursor")])
+            assert transcript.cursor_item is not None
+            assert transcript.cursor_item.message.content == shown
+        await play.press("e")
+        await play.until(lambda: isinstance(play.app.screen, EditMessageScreen))
+        assert play.app.screen.query_one(TextArea).text == "Three."
 
 
 async def test_an_earlier_message_whose_answer_is_called_off_is_not_where_the_conversation_goes_on(

@@ -42,6 +42,11 @@ class Excerpt:
         """A message of the branch, mounted or not."""
         return next((item for item in reversed(self.branch) if item.message.id == message_id), None)
 
+    def version_of(self, item: PathMessage) -> str | None:
+        """The version of a message that is in the branch: itself, or another one; None where there is none."""
+        versions = [other.message.id for other in self.branch if other.message.parent_id == item.message.parent_id]
+        return versions[0] if versions else None
+
     def show(self, branch: list[PathMessage], *, from_start: bool, at: str | None) -> int | None:
         """Go over to a branch; returns where the message `at` is in it.
 

@@ -167,11 +167,15 @@ class Transcript(FollowingScroll, can_focus=True):
         from_start: another session, which begins with its end. at: the message to begin at instead.
         """
         self.show_hints(not path)
+        chosen = self.cursor_item
         if from_start:
             self._cursor = None
             self.forget_goal()
         place = self._excerpt.show(path, from_start=from_start, at=at)
+        if not from_start and chosen is not None:
+            self._cursor = self._excerpt.version_of(chosen)
         await self._reconcile()
+        self._show_cursor()
         if place is not None:
             self._put_cursor(place - self._excerpt.first, in_middle=True)
         elif from_start:
@@ -292,8 +296,7 @@ class Transcript(FollowingScroll, can_focus=True):
         views = self.views
         at = min(max(at, 0), len(views) - 1)
         self._cursor = views[at].message_id
-        for view in views:
-            view.set_class(view.message_id == self._cursor, "-cursor")
+        self._show_cursor()
         # The views may not have their place yet.
         self.release_anchor()
         if in_middle:
@@ -301,11 +304,14 @@ class Transcript(FollowingScroll, can_focus=True):
         else:
             self.call_after_refresh(views[at].scroll_visible, animate=False)
 
+    def _show_cursor(self) -> None:
+        for view in self.views:
+            view.set_class(view.message_id == self._cursor, "-cursor")
+
     def on_blur(self) -> None:
         """The cursor shows only where keys would move it."""
-        for view in self.views:
-            view.remove_class("-cursor")
         self._cursor = None
+        self._show_cursor()
         self._code_copies.forget()
 
     def action_copy(self) -> None:
