@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 from .connections import data_version, open_database
 from .errors import DatabaseAccessError, StorageError
 from .held_files import HoldingConnection
+from .on_thread import on_thread
 from .patience import Patience
 from .reader import Reader
 from .transactions import has_moved, only_reads, translated
@@ -125,7 +125,7 @@ class Database:
             raise DatabaseAccessError(f"{self.path} is closed.")
 
     async def _run(self, work: Callable[[], R]) -> R:
-        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, work))
+        return await on_thread(self._thread, work)
 
     def _open(self) -> None:
         self._db = open_database(self.path, read_only=self._read_only)

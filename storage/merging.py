@@ -14,8 +14,7 @@ import msgspec
 from .deletion import restore_session
 from .errors import NoSuchSessionError
 from .export import export_session
-from .ids import new_id
-from .importers.storing import other_id, said_of_it, store_sessions, update_message
+from .importers.storing import derived_id, other_id, said_of_it, store_sessions, update_message
 from .nodes import leaf_under, move_head
 from .portable import PortableMessage, PortableSession, stored_message
 from .records import now_utc
@@ -153,7 +152,8 @@ def _store_apart(
     title = words.strip().partition("\n")[0][:_TITLE_CHARS]
     apart = msgspec.structs.replace(
         session,
-        id=new_id(),
+        # Always the same: whoever is killed before that is noted stores it again.
+        id=derived_id(f"{session.id} apart: {messages[0].id if messages else draft}"),
         title=title,
         title_source="auto",
         messages=messages,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from .connections import open_database
 from .errors import DatabaseMovedError
+from .on_thread import on_thread
 from .patience import Patience
 from .transactions import translated
 
@@ -62,7 +63,7 @@ class Reader:
 
     async def open(self) -> None:
         """Open the file now rather than for the first call. Raises as open_database does, and DatabaseMovedError."""
-        await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, self._opened))
+        await on_thread(self._thread, self._opened)
 
     async def close(self) -> None:
         """Break off what is being read and let go of the file."""

@@ -99,6 +99,7 @@ class LlmTuiApp(SpeakingApp, OrderlyApp, SparingApp):
             self.settings,
             self._post,
             show_period_s=show_period_s(os.environ),
+            waits=self._say_that_it_waits,
             engine_command=self._engine_command,
         )
         return self.workspace
@@ -220,6 +221,11 @@ class LlmTuiApp(SpeakingApp, OrderlyApp, SparingApp):
     def _post(self, message: Told) -> None:
         if self._main is not None:
             self._main.post_message(message)
+
+    def _say_that_it_waits(self) -> None:
+        """Say why the app is not gone yet; the terminal is the shell's again by then."""
+        if not self.is_headless:
+            _say(_("Another program holds the database. Waiting a moment …"))
 
     def _handle_exception(self, error: Exception) -> None:
         """End the app with an error; while it is leaving, what still goes on may miss what is gone: the log has it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
 from contextlib import closing
@@ -43,6 +44,31 @@ async def test_calls_run_on_one_thread_in_order(path: Path) -> None:
     assert len(threads) == 1
     assert threading.get_ident() not in threads
     await database.close()
+
+
+async def test_what_a_call_that_nobody_waits_for_raises_is_not_printed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "FIRST_TIMEOUT_S", 0.01)
+    printed: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: printed.append(context))
+    database = await Database.open(path)
+    session_id = await database.call(fill)
+    with closing(open_database(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        writing = asyncio.create_task(database.call(set_draft, session_id, "typed"))
+        await asyncio.sleep(0)
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        await database.settle()
+        with pytest.raises(DatabaseBusyError):
+            await database.call(set_draft, session_id, "typed")
+        other.execute("ROLLBACK")
+    await database.close()
+    del writing
+    gc.collect()
+    assert printed == []
 
 
 async def test_a_call_that_nobody_waits_for_is_carried_out(path: Path) -> None:

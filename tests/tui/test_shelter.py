@@ -16,12 +16,13 @@ import pytest
 import sqlite_utils
 
 from engine.kept_caches import kept_file
-from storage import answers, deletion, sessions, tree
+from storage import answers, deletion, merging, sessions, tree
 from storage.connections import open_database
 from storage.deletion import delete_session, deleted_sessions, purge_deleted, restore_session
 from storage.errors import DatabaseBusyError, DatabaseMovedError, DiskFullError, ReadOnlyDatabaseError, StorageError
 from storage.export import all_sessions_json
 from storage.importers import import_file
+from storage.portable import PortableSession
 from tests.tui.conftest import PATIENCE_S, Stage
 from tui.services.history import History
 from tui.services.shelter import IN_BOTH, WRITES
@@ -424,3 +425,59 @@ async def test_a_database_that_another_program_holds_for_a_while(
         other.execute("ROLLBACK")
     await until(lambda: told[-1] is None)
     assert stored(path, session_id)[-1][1] == "said meanwhile"
+
+
+async def test_a_program_that_lets_go_of_the_database_at_the_end_leaves_nothing_for_a_file(
+    tmp_path: Path, told: list[StorageError | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("FIRST_TIMEOUT_S", "HELD_TIMEOUT_S"):
+        monkeypatch.setattr(f"storage.patience.{name}", 0.01)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = tmp_path / "data" / "sessions.db"
+    with closing(open_database(path)) as other:
+        store = Store(told.append, waits=lambda: other.execute("ROLLBACK"))
+        await store.open(path)
+        session_id = await begin(store)
+        other.execute("BEGIN IMMEDIATE")
+        await store.call(tree.append_message, session_id, None, "user", "said meanwhile")
+        assert store.is_sheltering
+        await store.close()
+    assert store.rescued is None
+    assert [content for _, content, _ in stored(path, session_id)] == ["said meanwhile"]
+
+
+async def test_who_leaves_while_sessions_are_handed_back_leaves_none_in_a_file(
+    tmp_path: Path, told: list[StorageError | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "data" / "sessions.db"
+    store = Store(told.append, retry_s=0.01)
+    await store.open(path)
+    session_ids = [await begin(store) for _ in range(3)]
+    await store.call(fill_disk)
+    for session_id in session_ids:
+        await shelter(store, session_id)
+    begun, go_on = threading.Event(), threading.Event()
+    merge = merging.merge_session
+
+    merged: list[str] = []
+
+    def merge_slowly(db: sqlite_utils.Database, session: PortableSession, *args: Any) -> str | None:
+        begun.set()
+        assert go_on.wait(20)
+        stored_id = merge(db, session, *args)
+        merged.append(session.id)
+        return stored_id
+
+    monkeypatch.setattr("tui.services.shelter.merge_session", merge_slowly)
+    await store.call(make_room)
+    await until(begun.is_set)
+    with closing(open_database(path)) as other:
+        # What was said in them since becomes sessions of their own: those would be there twice.
+        for session_id in session_ids:
+            deletion.purge_session(other, session_id)
+        closing_ = asyncio.create_task(store.close())
+        await asyncio.sleep(0)
+        go_on.set()
+        await closing_
+        assert (sorted(merged), store.rescued) == (sorted(session_ids), None)
+        assert [session.title for session in sessions.list_sessions(other)] == [LONG.strip()[:60]] * 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -205,3 +206,22 @@ async def test_what_a_running_app_has_in_memory_is_left_to_it(tmp_path: Path) ->
     assert left.database == folder.database
     left.remove()
     assert not folder.database.parent.exists()
+
+
+async def test_what_was_left_is_stored_once_also_where_the_next_start_is_killed_too(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.db"
+    command = [sys.executable, "-c", KILLED, str(path)]
+    session_id = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    with closing(open_database(path)) as db:
+        purge_session(db, session_id)
+    [left] = ShelterFolder.left_for(path)
+    # As it is found again by the start after one that was killed before it had removed it.
+    shutil.copytree(left.database.parent, copy := left.database.parent.with_name(f"{left.database.parent.name}-again"))
+    left.leave()
+    for _ in range(2):
+        store = Store(lambda error: None)
+        await store.open(path)
+        await store.close()
+    assert not copy.exists()
+    with closing(open_database(path)) as db:
+        assert [session.draft for session in sessions.list_sessions(db)] == ["not sent"]

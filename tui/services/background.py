@@ -38,5 +38,21 @@ def tell_unforeseen(error: BaseException, what: str, post: Post | None) -> None:
 
 
 async def to_the_end(deed: Coroutine[Any, Any, T]) -> T:
-    """Do what must not be left half done: it goes on when whoever waits is cancelled, as at the app's end."""
-    return await asyncio.shield(asyncio.create_task(deed))
+    """Do what must not be left half done: it goes on when whoever waits is cancelled, as at the app's end.
+
+    What goes wrong in it then is in the log.
+    """
+    task = asyncio.create_task(deed)
+    try:
+        # Unlike what is awaited, what is waited for is not cancelled with the waiting.
+        await asyncio.wait([task])
+    except asyncio.CancelledError:
+        task.add_done_callback(_log_failure)
+        raise
+    return task.result()
+
+
+def _log_failure(task: asyncio.Task[Any]) -> None:
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        start_log().info("What nobody waited for any more failed: %s", error)

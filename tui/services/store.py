@@ -7,16 +7,18 @@ start, it is read meanwhile; where it cannot even be read, all is in memory unti
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
-from storage.errors import StorageError
+from storage.errors import DatabaseBusyError, StorageError
 from storage.transactions import only_reads
 from tui.language import _
 from tui.messages import Post, Trouble
 from tui.services import background
+from tui.services.background import to_the_end
 from tui.services.shelter_folder import ShelterFolder
 from tui.text import safe_line
 
@@ -30,6 +32,11 @@ if TYPE_CHECKING:
 RETRY_S = 5.0
 """The time between two attempts to store what could not be stored."""
 
+LAST_PATIENCE_S = 3.0
+"""A program that holds the database at the end is given so long, before what is in memory goes to a file."""
+
+_LAST_RETRY_S = 0.1
+
 _IDS = frozenset(["session_id", "message_id", "ids"])
 
 P = ParamSpec("P")
@@ -40,12 +47,16 @@ class Store:
     """A database that is opened once; calls wait for it, and fail with its error where it cannot be opened.
 
     tell: called with the reason when something cannot be stored and is kept in memory, and with None when all of it is
-    stored after all. post: gets what nobody foresaw. rescued: after close, the file with what could not be stored at
-    all, if there is such a thing.
+    stored after all. post: gets what nobody foresaw. waits: called when the end has to wait for another program.
+    rescued: after close, the file with what could not be stored at all, if there is such a thing.
     """
 
     def __init__(
-        self, tell: Callable[[StorageError | None], None], retry_s: float = RETRY_S, post: Post | None = None
+        self,
+        tell: Callable[[StorageError | None], None],
+        retry_s: float = RETRY_S,
+        post: Post | None = None,
+        waits: Callable[[], None] = lambda: None,
     ) -> None:
         self._path = Path()
         self._database: asyncio.Future[Database] | None = None
@@ -53,6 +64,7 @@ class Store:
         self._temporary: Shelter | None = None
         self._tell = tell
         self._post = post
+        self._waits = waits
         self._retry_s = retry_s
         self._shelter: Shelter | None = None
         self._became: dict[str, str] = {}
@@ -226,14 +238,19 @@ class Store:
         return self.is_read_only or self._temporary is not None
 
     async def _give_back(self) -> None:
+        """Store what is in memory. Raises StorageError."""
         if self._lacks_real_one:
             await self._reopen()
+        # Half of a session that is stored and not yet forgotten here would be stored once more.
+        await to_the_end(self._hand_back())
+        self._tell(None)
+
+    async def _hand_back(self) -> None:
         async with self._sheltering:
             if self._shelter is not None:
                 await self._shelter.give_back(await self._opened(), self._tell_deleted)
                 shelter, self._shelter = self._shelter, None
                 await shelter.close()
-        self._tell(None)
 
     def _tell_deleted(self, session: PortableSession, became: str | None) -> None:
         """A session that was kept in memory was deleted elsewhere. became: the one that has what was said in it since.
@@ -271,6 +288,9 @@ class Store:
             return
         if self._retrying is not None:
             self._retrying.cancel()
+        async with self._sheltering:
+            # What is being handed back is not in memory any more then.
+            pass
         with suppress(StorageError, OSError, asyncio.CancelledError):
             await self._save_last()
         if self._shelter is not None:
@@ -285,13 +305,27 @@ class Store:
         """Store what is still in memory, or write it to a file; where neither works, the next start has it."""
         if self._shelter is not None or self._temporary is not None:
             with suppress(StorageError):
-                await self._give_back()
+                await self._give_back_patiently()
         if self._temporary is not None:
             self._shelter, self._temporary = self._temporary, None
         if self._shelter is not None:
             self.rescued = await self._shelter.rescue()
             await self._shelter.close()
             self._shelter = None
+
+    async def _give_back_patiently(self) -> None:
+        limit_s = time.monotonic() + LAST_PATIENCE_S
+        is_told = False
+        while True:
+            try:
+                return await self._give_back()
+            except DatabaseBusyError:
+                if time.monotonic() > limit_s:
+                    raise
+                if not is_told:
+                    self._waits()
+                    is_told = True
+                await asyncio.sleep(_LAST_RETRY_S)
 
 
 def _not_opened(path: Path | str, error: OSError) -> StorageError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
@@ -40,7 +40,10 @@ from tui.settings import Settings
 
 
 class Workspace:
-    """What the app works with behind its screens. `post` gets every message, also from threads."""
+    """What the app works with behind its screens. `post` gets every message, also from threads.
+
+    waits: called when the app's end has to wait for another program.
+    """
 
     def __init__(
         self,
@@ -50,6 +53,7 @@ class Workspace:
         post: Post,
         *,
         show_period_s: float,
+        waits: Callable[[], None] = lambda: None,
         engine_command: Sequence[str] | None = None,
     ) -> None:
         self._options = options
@@ -57,7 +61,7 @@ class Workspace:
         self._settings = settings
         self._post = post
         defaults = Defaults(settings.chat.system_prompt, settings.sampling.sampling)
-        self.store = Store(self._tell_stored, post=post)
+        self.store = Store(self._tell_stored, post=post, waits=waits)
         self.engine = EngineSession(post, paths.engine_log, engine_command)
         self.engine.on_ready.append(self._remember_model)
         self.models = Models(post, paths, settings)
