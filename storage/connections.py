@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import DatabaseAccessError, DatabaseBusyError, ForeignDatabaseError, translate
+from .errors import DatabaseAccessError, DatabaseBusyError, ForeignDatabaseError, LinkedDatabaseError, translate
 from .held_files import connect, unheld
 from .lean_import import sqlite_database_class
 from .migrations import check_current, check_readable, copy_database, migrate, tidy_up
@@ -24,10 +24,10 @@ _CACHE_KIB = 16 * 1024
 def open_database(path: Path | str, *, read_only: bool = False) -> SqliteDatabase:
     """Open the database for reading and writing, made or migrated as needed.
 
-    Raises NewerDatabaseError, ForeignDatabaseError, CorruptDatabaseError, StrayLogError, ReadOnlyDatabaseError,
-    DiskFullError, DatabaseBusyError or DatabaseAccessError, each with what to do. read_only: only look, which also
-    works where nothing can be written; the database must be there and of this schema. Links are followed, as SQLite
-    does: its log lies beside the file itself.
+    Raises NewerDatabaseError, ForeignDatabaseError, CorruptDatabaseError, StrayLogError, LinkedDatabaseError,
+    ReadOnlyDatabaseError, DiskFullError, DatabaseBusyError or DatabaseAccessError, each with what to do. read_only:
+    only look, which also works where nothing can be written; the database must be there and of this schema. Links are
+    followed, as SQLite does: its log lies beside the file itself.
     """
     database_class = sqlite_database_class()
     file = Path(os.path.realpath(path))
@@ -45,6 +45,8 @@ def open_database(path: Path | str, *, read_only: bool = False) -> SqliteDatabas
 def _connect(file: Path) -> sqlite3.Connection:
     if file.exists():
         check_readable(file)
+        if file.stat().st_nlink > 1:
+            raise LinkedDatabaseError(str(file))
     else:
         # What is said is nobody else's on this machine; SQLite gives its log the permissions of the file.
         file.touch(mode=0o600)

@@ -118,6 +118,17 @@ class DatabaseMovedError(DatabaseAccessError):
         self.path = path
 
 
+class LinkedDatabaseError(DatabaseAccessError):
+    """The file has two names (a hard link). Its log goes by one of them: who uses the other loses what is in it."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path} has another name, too (a hard link): what is written under both of them would be lost.",
+            "Remove the other name, or put a copy of the file in its place.",
+        )
+        self.path = path
+
+
 class NoSuchSessionError(StorageError):
     """There is no session with this id."""
 

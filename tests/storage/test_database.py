@@ -23,6 +23,7 @@ from storage.errors import (
     DatabaseBusyError,
     DiskFullError,
     ForeignDatabaseError,
+    LinkedDatabaseError,
     NewerDatabaseError,
     ReadOnlyDatabaseError,
     StorageError,
@@ -382,3 +383,18 @@ def test_a_file_that_is_no_database_is_left_closed(tmp_path: Path, read_only: bo
     # The traceback keeps what was opened alive.
     assert caught.value.__traceback__ is not None
     assert str(path) not in [file.path for file in psutil.Process().open_files()]
+
+
+def test_a_database_with_two_names_is_only_read(path: Path) -> None:
+    with closing(open_database(path)) as db:
+        session_id = fill(db)
+    other = path.with_name("other.db")
+    other.hardlink_to(path)
+    for name in (path, other):
+        with pytest.raises(LinkedDatabaseError, match="has another name, too"):
+            open_database(name)
+        with closing(open_database(name, read_only=True)) as db:
+            assert [session.id for session in list_sessions(db)] == [session_id]
+    other.unlink()
+    with closing(open_database(path)) as db:
+        fill(db)
