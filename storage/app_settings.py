@@ -1,4 +1,4 @@
-"""What the database remembers about itself: which words of deleted texts its indexes still have to lose."""
+"""What the database remembers about itself: by what it is known, wherever it is, and what is still to be done in it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from .ids import new_id
 from .transactions import reads, writes
 
 if TYPE_CHECKING:
     from sqlite_utils import Database as SqliteDatabase
+
+
+IDENTITY = "identity"
+
+
+@writes
+def identify(db: SqliteDatabase) -> str:
+    """Tell by what the database, or a copy of it, is known wherever it is; from the first call on."""
+    if get_setting(db, IDENTITY) is None:
+        set_setting(db, IDENTITY, new_id())
+    return str(get_setting(db, IDENTITY))
 
 
 @reads

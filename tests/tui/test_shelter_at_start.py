@@ -13,7 +13,7 @@ import pytest
 from textual.message import Message
 
 from storage import answers, sessions, tree
-from storage.connections import open_database
+from storage.connections import backup, open_database
 from storage.deletion import purge_session
 from storage.errors import CorruptDatabaseError, DatabaseBusyError, StorageError
 from tests.tui.conftest import Stage
@@ -157,6 +157,21 @@ async def test_what_a_killed_app_had_in_memory_is_stored_at_the_next_start(tmp_p
     assert (session.title, session.draft) == ("Renamed since", "not sent")
     await store.close()
     assert ShelterFolder.left_for(path) == []
+
+
+async def test_what_a_killed_app_had_in_memory_is_stored_in_the_database_wherever_that_is_now(tmp_path: Path) -> None:
+    path, moved, copied = (tmp_path / name for name in ("sessions.db", "moved.db", "copied.db"))
+    command = [sys.executable, "-c", KILLED, str(path)]
+    session_id = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    with closing(open_database(path)) as db:
+        backup(db, copied)
+    for at, draft in ((copied, ""), (moved, "not sent")):
+        if at is moved:
+            path.rename(moved)
+        store = Store(lambda error: None)
+        await store.open(at)
+        assert (await store.call(sessions.get_session, session_id)).draft == draft
+        await store.close()
 
 
 async def test_what_is_deleted_before_the_next_start_stays_deleted(tmp_path: Path) -> None:

@@ -103,9 +103,9 @@ class Shelter:
         self._taken_in: dict[str, PortableSession] = {}
 
     @classmethod
-    async def open(cls, path: Path) -> Shelter:
+    async def open(cls, path: Path, identity: str) -> Shelter:
         """Make an empty one for the database at a path. Raises StorageError, OSError."""
-        folder = ShelterFolder.make(path)
+        folder = ShelterFolder.make(path, identity)
         try:
             return cls(folder, await Database.open(folder.database))
         except BaseException:

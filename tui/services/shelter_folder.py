@@ -15,6 +15,7 @@ MEMORY = Path("/dev/shm")
 
 _PREFIX = "llm-tui-"
 _NOTE = "stands-in-for"
+_END_OF_PATH = "\0"
 
 
 class ShelterFolder:
@@ -25,14 +26,14 @@ class ShelterFolder:
         self._note = note
 
     @classmethod
-    def make(cls, database: Path) -> ShelterFolder:
-        """Make one of our own. Raises OSError."""
+    def make(cls, database: Path, identity: str = "") -> ShelterFolder:
+        """Make one of our own. identity: of the database, "" where that is not known. Raises OSError."""
         path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_parent()))
         try:
             note = _open(path / _NOTE, "x")
             # Nobody takes a folder whose note is still empty.
             fcntl.flock(note, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            note.write(os.path.realpath(database))
+            note.write(f"{os.path.realpath(database)}{_END_OF_PATH}{identity}")
             note.flush()
         except OSError:
             shutil.rmtree(path, ignore_errors=True)
@@ -40,9 +41,13 @@ class ShelterFolder:
         return cls(path, note)
 
     @classmethod
-    def left_for(cls, database: Path) -> list[ShelterFolder]:
-        """Those that stand in for a database and belong to nobody any more; they are ours from now on."""
-        found = [_take(note, os.path.realpath(database)) for note in _parent().glob(f"{_PREFIX}*/{_NOTE}")]
+    def left_for(cls, database: Path, identity: str = "") -> list[ShelterFolder]:
+        """Those that stand in for a database and belong to nobody any more; they are ours from now on.
+
+        One that was moved is known by its identity, unless a database is where it was: this may be a copy of that.
+        """
+        path = os.path.realpath(database)
+        found = [_take(note, path, identity) for note in _parent().glob(f"{_PREFIX}*/{_NOTE}")]
         return [folder for folder in found if folder is not None]
 
     @property
@@ -64,14 +69,16 @@ def _parent() -> Path:
     return MEMORY if MEMORY.is_dir() else Path(tempfile.gettempdir())
 
 
-def _take(path: Path, wanted: str) -> ShelterFolder | None:
+def _take(path: Path, wanted: str, identity: str) -> ShelterFolder | None:
     with suppress(OSError):
         # Anybody may put something there.
         if path.parent.is_symlink() or path.parent.stat().st_uid != os.getuid():
             return None
         note = _open(path, "r")
         with suppress(BlockingIOError):
-            if note.read() == wanted:
+            noted, _, noted_identity = note.read().partition(_END_OF_PATH)
+            has_moved = identity and noted_identity == identity and not Path(noted).exists()
+            if noted == wanted or has_moved:
                 fcntl.flock(note, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return ShelterFolder(path.parent, note)
         note.close()

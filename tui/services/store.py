@@ -59,6 +59,7 @@ class Store:
         waits: Callable[[], None] = lambda: None,
     ) -> None:
         self._path = Path()
+        self._identity = ""
         self._database: asyncio.Future[Database] | None = None
         self._replaced: Database | None = None
         self._temporary: Shelter | None = None
@@ -87,7 +88,7 @@ class Store:
         from tui.services.shelter import Shelter, can_pass
 
         try:
-            self._temporary = await Shelter.open(self._path)
+            self._temporary = await Shelter.open(self._path, self._identity)
         except OSError as error:
             raise _not_opened(error.filename, error) from error
         self._database = _result(self._temporary.database)
@@ -114,6 +115,8 @@ class Store:
 
     async def _open_for_now(self) -> Database:
         """Open the database; only to read, where it cannot be written for a while."""
+        from storage.app_settings import IDENTITY, get_setting
+
         try:
             return await self._open_to_write()
         except StorageError as error:
@@ -125,6 +128,8 @@ class Store:
                 database = await _database_class().open(self._path, read_only=True)
             except StorageError:
                 raise error from None
+            with suppress(StorageError):
+                self._identity = await database.look(get_setting, IDENTITY) or ""
             self.is_read_only = True
             self._tell(error)
             self._retry_soon()
@@ -132,8 +137,13 @@ class Store:
 
     async def _open_to_write(self) -> Database:
         """Open the database and store what apps that were killed have left in memory."""
+        from storage.app_settings import identify
+
         database = await _database_class().open(self._path)
-        if left := ShelterFolder.left_for(self._path):
+        # Made with the first start: later, when it is wanted, the database may be one that cannot be written.
+        with suppress(StorageError):
+            self._identity = await database.call(identify)
+        if left := ShelterFolder.left_for(self._path, self._identity):
             from tui.services.shelter import take_over
 
             await take_over(left, database, self._tell_deleted)
@@ -204,7 +214,7 @@ class Store:
         async with self._sheltering:
             database = await self._opened()
             try:
-                shelter = self._shelter or await Shelter.open(self._path)
+                shelter = self._shelter or await Shelter.open(self._path, self._identity)
             except (StorageError, OSError):
                 raise error from None
             try:
