@@ -399,6 +399,26 @@ async def test_what_is_said_beside_a_damaged_database_is_in_a_file_afterwards(st
         assert tree.path(db, report.session_ids[0])[-1].message.content == answer
 
 
+async def test_what_is_said_while_a_part_of_the_database_is_damaged_is_in_a_file_afterwards(stage: Stage) -> None:
+    path = stage.home / "data" / "sessions.db"
+    with closing(open_database(path)) as db:
+        sql = "SELECT rootpage FROM sqlite_master WHERE name = 'messages_index_data'"
+        number, page_bytes = db.execute(sql).fetchone()[0], db.execute("PRAGMA page_size").fetchone()[0]
+    with path.open("r+b") as file:
+        file.seek((number - 1) * page_bytes)
+        file.write(b"damaged " * (page_bytes // 8))
+    async with stage.ready() as play:
+        answer = await play.ask("List three rivers")
+        await play.until_told("is damaged")
+        store = play.app.workspace.store
+        await play.press(*"not sent")
+    assert store.rescued is not None
+    with closing(open_database(stage.home / "other.db")) as db:
+        report = import_file(db, store.rescued)
+        assert tree.path(db, report.session_ids[0])[-1].message.content == answer
+        assert sessions.get_session(db, report.session_ids[0]).draft == "not sent"
+
+
 async def test_a_database_that_is_read_only_for_a_while(
     store: Store, told: list[StorageError | None], tmp_path: Path
 ) -> None:

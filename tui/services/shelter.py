@@ -21,6 +21,7 @@ from storage.app_settings import get_setting, set_setting
 from storage.database import Database
 from storage.deletion import delete_session, deleted_sessions, purge_deleted, purge_session, restore_session
 from storage.errors import (
+    CorruptDatabaseError,
     DatabaseAccessError,
     DatabaseBusyError,
     DiskFullError,
@@ -91,7 +92,8 @@ def can_pass(error: StorageError) -> bool:
 
 def can_shelter(function: Callable[..., Any], error: StorageError) -> bool:
     """Whether what failed can be done here instead."""
-    return function in WRITES and can_pass(error)
+    # What is damaged stays so, but nobody has to stop talking for that: in the end, there is a file.
+    return function in WRITES and (can_pass(error) or isinstance(error, CorruptDatabaseError))
 
 
 class Shelter:
