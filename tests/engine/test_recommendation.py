@@ -20,7 +20,7 @@ def test_the_starter_is_sampled_as_its_model_card_does():
 
 def test_the_smallest_starter_is_held_tighter():
     advised = recommended_sampling({"general.name": "Smollm2 135M 8k Lc100K Mix1 Ep2"})
-    assert (advised.temperature, advised.top_p, advised.repeat_penalty) == (0.05, 0.9, 1.05)
+    assert (advised.temperature, advised.top_p, advised.repeat_penalty) == (0.02, 0.9, 1.05)
 
 
 def test_the_file_has_the_last_word():

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
+
+from engine.checkpoints import open_checkpoint
+from engine.recommendation import recommended_sampling
 
 GOLDEN = json.loads(Path(__file__).parents[1].joinpath("data", "golden_smollm2.json").read_text("utf-8"))["answers"]
 
@@ -15,6 +19,10 @@ attention off."""
 
 MEAN_DIFFERENCE = 0.05
 """Of the chosen tokens' log-probabilities; llama.cpp differs from itself by as much, with flash attention on or off."""
+
+
+STRAYING = 0.01
+"""At most this share of answers may begin otherwise than with the best token: the second leads to nonsense."""
 
 
 def ask(cli, model, answer):
@@ -55,3 +63,14 @@ def test_the_capital_of_france(cli, warm_home, starter_model):
 def test_the_capital_of_france_as_it_is_asked(cli, warm_home, starter_model):
     ran = cli("ask", "What is the capital of France?", "-m", str(starter_model), "--seed", "1")
     assert "Paris" in ran.out
+
+
+@pytest.mark.slow
+def test_hardly_any_first_answer_strays(cli, warm_home, starter_model):
+    sampling = recommended_sampling(open_checkpoint(starter_model).metadata)
+    ran = cli(
+        *("ask", "What is the capital of France?", "-m", str(starter_model), "--temperature", "0"),
+        *("--max-tokens", "1", "--logprobs", "20", "--json"),
+    )
+    (best, *others) = [logprob for _, logprob in json.loads(ran.out)["tokens"][0]["top"]]
+    assert sum(math.exp((other - best) / sampling.temperature) for other in others) < STRAYING
