@@ -119,6 +119,13 @@ def test_a_name_that_is_empty_is_not_the_usual_one(arguments: list[str], cli: Cl
     assert "A name cannot be empty." in ran.err
 
 
+@pytest.mark.parametrize("arguments", [["backup"], ["models", "convert", "x", "-t", "q4_0"]])
+def test_a_folders_name_is_no_new_file(arguments: list[str], cli: Cli, home: Path) -> None:
+    ran = cli(*arguments, f"{home}/new/")
+    assert (ran.code, ran.out) == (2, "")
+    assert "A name that ends in / is a folder's: name a file." in ran.err
+
+
 @pytest.mark.parametrize("title", ["", "  \n"])
 def test_a_title_has_to_be_seen(title: str, cli: Cli, home: Path) -> None:
     ran = cli("sessions", "rename", "ID", title)

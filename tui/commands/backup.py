@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tui.commands.options import not_empty
+from tui.commands.options import file_place
 from tui.commands.output import CommandError, say
 from tui.commands.sessions import open_to_read
 from tui.commands.targets import replaced_file
@@ -16,7 +16,7 @@ from tui.paths import user_paths
 
 
 @click.command()
-@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True), callback=not_empty)
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True), callback=file_place)
 @click.option("--force", is_flag=True, help="Write over FILE.")
 def command(file: str, force: bool) -> None:
     """Copy all sessions to FILE; apps may go on writing meanwhile.

@@ -10,7 +10,7 @@ from engine.conversion.messages import Conversion, ConversionNote, ConversionPro
 from engine.errors import UnsupportedModelError
 from engine.quantize.mixes import MIXES, find_mix
 from tui.commands.configured import chosen_model, user_settings
-from tui.commands.options import json_option, not_empty, threads_option
+from tui.commands.options import file_place, json_option, not_empty, threads_option
 from tui.commands.output import ProgressLine, percent, say, write_json, write_text
 from tui.commands.stopping import stoppable
 from tui.commands.targets import replaced_file
@@ -38,7 +38,7 @@ class _MixType(click.ParamType[str]):
 
 @click.command()
 @click.argument("source", metavar="SRC", callback=not_empty)
-@click.argument("place", metavar="DST", type=click.Path(), callback=not_empty)
+@click.argument("place", metavar="DST", type=click.Path(), callback=file_place)
 @click.option(
     "--type",
     "-t",

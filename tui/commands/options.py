@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -47,6 +48,13 @@ def not_empty(ctx: click.Context, param: click.Parameter, value: str | None) -> 
 def not_blank(ctx: click.Context, param: click.Parameter, value: str) -> str:
     """Refuse a title of which nothing would be seen."""
     return not_empty(ctx, param, value if value.strip() else "") or ""
+
+
+def file_place(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Refuse a folder's name where a new file goes: the file would not be where it was said to be."""
+    if not_empty(ctx, param, value) and value.endswith(os.sep):
+        raise click.BadParameter(_("A name that ends in {end} is a folder's: name a file.", end=os.sep), ctx, param)
+    return value
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
