@@ -134,7 +134,9 @@ class _Sizes:
         dim = self._of(metadata, "embedding_length")
         attention = layers_attention(metadata, architecture, n_layers, dim, tensors)
         recurrence = recurrence_from_gguf(metadata, architecture, attention, dim)
-        self.kv_bytes_per_token = 4 * sum(layer.kv_dim for layer in attention if layer.shared_from is None)
+        self.kv_bytes_per_token = 2 * sum(
+            layer.n_kv_heads * (layer.head_dim + layer.value_dim) for layer in attention if layer.shared_from is None
+        )
         n_recurrent = sum(not layer.n_kv_heads for layer in attention)
         self.state_bytes = bytes_with_copies(recurrence, n_recurrent)
 

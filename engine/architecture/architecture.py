@@ -63,11 +63,17 @@ class Architecture:
     """Every query has a gate beside it, for what its head's attention gives."""
     gate_matrix: bool = False
     """Those gates have a matrix of their own."""
+    latent: bool = False
+    """Keys and values of all heads are made of one latent vector."""
     sinks: bool = False
     """Each head has a logit without a value, which takes a share of its attention."""
     attn_softcap: float | None = None
     """If the file does not say; 0: off. None: there is none, whatever the file says (llama.cpp writes one into every
     file that it saves)."""
+
+    yarn_in_queries: bool = False
+    """Queries are multiplied by the square of YaRN's factor for the file's logarithm, which is a tenth of what it is
+    elsewhere."""
 
     # Positions: which of them a layer sees, and how queries and keys are turned by theirs.
     rope_order: RopeOrder

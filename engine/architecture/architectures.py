@@ -102,6 +102,9 @@ ARCHITECTURES = {
         Architecture("bailingmoe2", rope_order="neox", qk_norms=True, gating="sigmoid", routing_in_file=True),
         Architecture("dots1", rope_order="neox", qk_norms=True, gating="sigmoid", routing_in_file=True),
         Architecture("deepseek", rope_order="normal", normed_shares=False),
+        Architecture("deepseek2", rope_order="normal", latent=True, yarn_in_queries=True, routing_in_file=True),
+        Architecture("minicpm3", rope_order="neox", latent=True, scales_in_file=True, minicpm_scales=True),
+        Architecture("plm", rope_order="normal", latent=True, activation="relu2", ungated=True),
         Architecture(
             "exaone-moe",
             rope_order="neox",

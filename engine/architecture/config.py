@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from engine.architecture.architecture import Architecture, Gating
+from engine.architecture.latent import Latent
 from engine.architecture.recurrence import Recurrence
 
 RopeScalingType = Literal["none", "linear", "yarn", "longrope"]
@@ -67,7 +68,8 @@ class Attention:
     stands in its place. head_dim: width of a head. rope_dim: how many of its dimensions are turned by their position.
     keys_as_values: values are the keys' product, normed without a weight and not turned.
     window: how many positions the layer sees, 0 for all. shared_from: the earlier layer, of the same shape, whose keys
-    and values it reads; None for a layer that has its own.
+    and values it reads; None for a layer that has its own. latent: keys and values are made of one vector, which the
+    cache keeps in their place: one key for all heads has it and then what is turned, and its value is that vector.
     """
 
     n_heads: int
@@ -77,11 +79,28 @@ class Attention:
     keys_as_values: bool = False
     window: int = 0
     shared_from: int | None = None
+    latent: Latent | None = None
+
+    @property
+    def value_dim(self) -> int:
+        """Width of a value in the cache."""
+        return self.head_dim if self.latent is None else self.latent.rank
+
+    @property
+    def query_dim(self) -> int:
+        """Width of a head's query as the layer makes it."""
+        return self.head_dim if self.latent is None else self.latent.plain_dim + self.rope_dim
 
     @property
     def shape(self) -> Attention:
         """What layers have in common whose queries, keys and values lie alike in memory."""
         return replace(self, window=0, shared_from=None)
+
+    @property
+    def latent_at(self) -> int:
+        """Where the latent vector begins in what the layer makes of a position, behind what queries are made of."""
+        query_rank = 0 if self.latent is None else self.latent.query_rank
+        return query_rank or self.n_heads * self.query_dim
 
     @property
     def q_dim(self) -> int:
@@ -177,9 +196,13 @@ class ModelConfig:
         attention = self.attention[layer]
         if self.recurrence is not None and not attention.n_kv_heads:
             return self.recurrence.rows
+        if attention.latent is not None:
+            return attention.latent_at + attention.head_dim
         return attention.qkv_dim + (attention.q_dim if self.architecture.query_gates else 0)
 
     def mixed_dim(self, layer: int) -> int:
         """Width of what comes of that, which goes through the layer's output matrix."""
         attention = self.attention[layer]
-        return self.recurrence.dim if self.recurrence is not None and not attention.n_kv_heads else attention.q_dim
+        if self.recurrence is not None and not attention.n_kv_heads:
+            return self.recurrence.dim
+        return attention.q_dim if attention.latent is None else attention.n_heads * attention.latent.value_dim

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from engine.architecture.architecture import Architecture
 from engine.architecture.config import Attention
+from engine.architecture.gguf_latent import latent_attention
 from engine.architecture.gguf_recurrence import delta_net_layers
 from engine.checkpoints import Metadata
 from engine.checkpoints.limits import MAX_HEADS, MAX_LAYERS, MAX_WIDTH
@@ -22,6 +23,8 @@ def layers_attention(
 
     tensors: the names of those that there are.
     """
+    if architecture.latent:
+        return latent_attention(meta, architecture, n_layers, dim, tensors)
     arch = architecture.name
     n_heads = sizes_of_layers(meta, f"{arch}.attention.head_count", n_layers, high=MAX_HEADS)
     least = 0 if architecture.recurrent else 1

@@ -6,11 +6,12 @@ from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from engine.architecture.architecture import Architecture
+from engine.architecture.architecture import USUAL_CHOICE_BIAS, Architecture
 from engine.architecture.architectures import ARCHITECTURES
 from engine.architecture.config import Attention, Experts, ModelConfig, RopeScaling, RopeScalingType
 from engine.architecture.gguf_attention import layers_attention, sizes_of_layers
 from engine.architecture.gguf_experts import experts_from_gguf
+from engine.architecture.gguf_latent import yarn_in_queries
 from engine.architecture.gguf_recurrence import recurrence_from_gguf
 from engine.architecture.model_tensors import biased_matrices, check_tensors
 from engine.checkpoints import Metadata, TensorInfo
@@ -50,7 +51,9 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
     experts = experts_from_gguf(meta, architecture, n_layers, tensors)
     scales = _Scales.of(meta, architecture, dim, n_layers)
     rope_theta = meta.real(f"{arch}.rope.freq_base", 10_000.0, low=MIN_ROPE_THETA, high=1e12)
-    rope_scaling = _rope_scaling(meta, arch, max_seq_len)
+    rope_scaling, larger = _rope_scaling(meta, arch, max_seq_len), 1.0
+    if architecture.yarn_in_queries:
+        larger, rope_scaling = yarn_in_queries(rope_scaling)
     config = ModelConfig(
         architecture=architecture,
         name=_name(meta),
@@ -64,9 +67,9 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
         rope_theta=rope_theta,
         local_rope_theta=_local_rope_theta(meta, architecture, rope_theta),
         rope_scaling=rope_scaling,
-        query_scale=scales.queries or _query_width(architecture, attention, dim) ** -0.5,
+        query_scale=larger * (scales.queries or _query_width(architecture, attention, dim) ** -0.5),
         query_growth=meta.real(f"{arch}.attention.temperature_scale", 0.0, low=0.0, high=1e3),
-        query_growth_span=rope_scaling.original_max_seq_len,
+        query_growth_span=_growth_span(meta, architecture, rope_scaling),
         embedding_scale=scales.embeddings,
         residual_scale=scales.residuals,
         logit_divisor=scales.logits,
@@ -150,6 +153,9 @@ def _architecture(meta: Metadata, tensors: Mapping[str, TensorInfo]) -> Architec
         architecture = replace(architecture, parallel=not has(".ffn_norm.weight"))
     if architecture.parallel_in_file:
         architecture = replace(architecture, parallel=meta.flag(f"{name}.use_parallel_residual", True))
+    if architecture.latent and has(f".{USUAL_CHOICE_BIAS}"):
+        # The first files of GLM-4.7-Flash do not say it, and those of softmax have no such biases.
+        architecture = replace(architecture, gating="sigmoid")
     if architecture.second_attn_norm and has(".attn_norm_2.weight"):
         architecture = replace(architecture, attn_norm="attn_norm_2", ffn_norm="attn_norm", parallel_in_file=True)
     sections = meta.get(f"{name}.rope.dimension_sections")
@@ -161,7 +167,14 @@ def _architecture(meta: Metadata, tensors: Mapping[str, TensorInfo]) -> Architec
 
 def _query_width(architecture: Architecture, attention: Sequence[Attention], dim: int) -> int:
     first = attention[0]
-    return architecture.query_width(len(attention), dim, first.n_heads, first.head_dim)
+    return architecture.query_width(len(attention), dim, first.n_heads, first.query_dim)
+
+
+def _growth_span(meta: Metadata, architecture: Architecture, scaling: RopeScaling) -> int:
+    """In how many positions queries grow once: Mistral Large 3's file says it, else it is the original context."""
+    own = scaling.original_max_seq_len
+    key = f"{architecture.name}.attention.temperature_length"
+    return meta.integer(key, own, low=1, high=MAX_CONTEXT) if architecture.latent else own
 
 
 def _vocab_size(meta: Metadata) -> int:

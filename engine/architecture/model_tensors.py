@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from engine.architecture.architecture import Architecture
 from engine.architecture.config import Attention, Experts, ModelConfig
+from engine.architecture.latent_tensors import KEYS_AND_VALUES, keys_and_values_shape, latent_shapes
 from engine.architecture.recurrent_tensors import recurrent_shapes
 from engine.checkpoints import TensorInfo, without_leading_ones
 from engine.errors import ModelFileError, UnsupportedModelError
@@ -65,17 +66,28 @@ def tensor_shapes(config: ModelConfig) -> Shapes:
         yield "per_layer_proj_norm.weight", (config.per_layer_dim,)
     for layer in range(config.n_layers):
         attention = config.attention[layer]
-        mixer = _attention(config, attention) if attention.n_kv_heads else _recurrent(config)
+        mixer = _mixer(config, attention)
         feed_forward = _feed_forward(config, config.hidden_dims[layer], config.experts_of(layer))
         for name, shape in (*mixer, *feed_forward, *_per_layer(config)):
             yield f"blk.{layer}.{name}", shape
 
 
+def _mixer(config: ModelConfig, attention: Attention) -> Shapes:
+    """What attends, or stands in its place, and the norm before it."""
+    if not attention.n_kv_heads:
+        yield from _recurrent(config)
+        return
+    if config.architecture.pre_norms:
+        yield from _norm(config, config.architecture.attn_norm)
+    if attention.latent is not None:
+        yield from latent_shapes(attention, attention.latent, config.dim)
+    else:
+        yield from _attention(config, attention)
+
+
 def _attention(config: ModelConfig, attention: Attention) -> Shapes:
     dim, q_dim = config.dim, attention.q_dim
     architecture = config.architecture
-    if architecture.pre_norms:
-        yield from _norm(config, architecture.attn_norm)
     stores, parts = attention.shared_from is None, dict(zip(QKV, attention.widths, strict=False))
     if architecture.gate_matrix:
         yield from _matrix(config, QUERY_GATES, q_dim, dim)
@@ -178,6 +190,9 @@ def _optional(config: ModelConfig) -> Shapes:
             yield f"blk.{i}.layer_output_scale.weight", (1,)
         if config.architecture.dense_beside_experts and (experts := config.experts_of(i)):
             yield f"blk.{i}.ffn_down_exps.scale", (experts.count,)
+        if layer.latent is not None:
+            # Beside a tensor each, some makers of files left the one of both.
+            yield f"blk.{i}.{KEYS_AND_VALUES}.weight", keys_and_values_shape(layer, layer.latent)
         if layer.shared_from is not None:
             yield from ((f"blk.{i}.attn_{part}.weight", (layer.kv_dim, config.dim)) for part in "kv")
             yield f"blk.{i}.attn_k_norm.weight", (layer.head_dim,)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from engine.architecture.config import ModelConfig
 from engine.forward.expert_steps import ExpertBuffers
 from engine.forward.kv_cache import KVCache
+from engine.forward.latent_steps import latent_buffers
 from engine.forward.program import Activations, Program
 from engine.forward.recurrent_state import RecurrentState
 from engine.forward.recurrent_steps import recurrent_buffers
@@ -21,7 +22,8 @@ class Buffers:
 
     x: (dim,), the residual stream. x_norm: (dim,), normed. delta: (dim,), what a layer adds to the stream. qkv: what a
     layer makes of x_norm first, of the widest one. q_rows: see `query_rows`. mixed: what attention, or a layer's state
-    in its place, gives. gates: of queries, where a model has such. units: of feed-forward layers, by their width.
+    in its place, gives. latent: see `LatentBuffers`. gates: of queries, where a model has such. units: of feed-forward
+    layers, by their width.
     free: memory that is not in use before a layer's feed-forward part, None if there must be zeros in it.
     logits: (vocab_size,), MAX_OUTPUTS rows.
     """
@@ -46,6 +48,7 @@ class Buffers:
         spare = max((-shape.head_dim % BLOCK for shape in config.shapes), default=0)
         self.free = None if widest.h.width % BLOCK or spare else widest.gate_up
         self.qkv = p.floats(max(map(config.first_dim, layers)) + spare, over=self.free)
+        self.latent = latent_buffers(p, config, self.qkv)
         self.gates = p.floats(mixed_dim) if config.architecture.query_gates else None
         self.recurrent = recurrent_buffers(p, config, state)
         p.keep(cache, weights)

@@ -10,6 +10,7 @@ from engine.architecture.config import ModelConfig
 from engine.forward.buffers import Buffers
 from engine.forward.expert_steps import add_experts, add_normed_experts
 from engine.forward.kv_cache import KVCache
+from engine.forward.latent_steps import add_latent_attention
 from engine.forward.per_layer_steps import add_per_layer, add_per_layer_inputs
 from engine.forward.program import Program, Rows
 from engine.forward.query_gates import add_query_gates, add_query_split
@@ -49,6 +50,8 @@ def forward(
         add_products(p, layer.wqkv, x_norm, b.qkv)  # (qkv_dim,)
         if state is not None and layer.recurrent is not None:
             add_recurrence(p, config, i, state, b.recurrent, b.qkv, b.mixed)  # (recurrence.dim,)
+        elif layer.latent is not None and b.latent is not None:
+            add_latent_attention(p, config, layer, i, b.latent, b.qkv, rotary[i], cache, b.q_rows, b.mixed)
         else:
             _attend(p, config, layer, i, b, rotary[i], cache)  # (q_dim,)
         add_products(p, [layer.wo], b.mixed, delta)  # (dim,)

@@ -50,7 +50,7 @@ class KVCache:
     def bytes_per_token(config: ModelConfig, kv_name: str) -> int:
         """What one position takes."""
         ranges = (
-            len(layers) * shape.n_kv_heads * sum(kv_type(kv_name).range_parts(shape.head_dim))
+            len(layers) * shape.n_kv_heads * sum(kv_type(kv_name).range_parts(shape.head_dim, shape.value_dim))
             for shape, layers in _own_layers(config).items()
         )
         return sum(ranges) // RANGE
@@ -94,7 +94,11 @@ class KVCache:
     @property
     def layout(self) -> str:
         """Names the order and type of what `save` writes."""
-        parts = (f"{len(p.ranges)} {shape.n_kv_heads} {shape.head_dim}" for shape, p in self.parts.items())
+        parts = (
+            f"{len(p.ranges)} {shape.n_kv_heads} {shape.head_dim}"
+            + (f" {shape.value_dim}" if shape.value_dim != shape.head_dim else "")
+            for shape, p in self.parts.items()
+        )
         return f"{self.kv_name} {', '.join(parts)}, {LANES} {RANGE} 5"
 
     def saved_bytes(self, n_positions: int) -> int:
@@ -139,7 +143,7 @@ class CachePart:
 
     def __init__(self, record: NDArray[np.int64], shape: Attention, n_layers: int, kv_name: str) -> None:
         self.record, self._shape, self._n_layers, self._kv = record, shape, n_layers, kv_type(kv_name)
-        self._section_bytes = keys, values, scales = self._kv.range_parts(shape.head_dim)
+        self._section_bytes = keys, values, scales = self._kv.range_parts(shape.head_dim, shape.value_dim)
         record[KEY_PAIR_BYTES], record[VALUES_AT] = 2 * self._kv.key_panel_bytes(shape.head_dim), keys
         record[SCALES_AT], record[RANGE_BYTES] = keys + values, keys + values + scales
         self.ranges = self.zeros(0)
@@ -157,7 +161,7 @@ class CachePart:
     def partials_floats(self, capacity: int) -> int:
         """float32 that partial results over so many positions may take."""
         shape = self._shape
-        return partials_floats(shape.n_heads, shape.n_kv_heads, shape.head_dim, capacity)
+        return partials_floats(shape.n_heads, shape.n_kv_heads, shape.value_dim, capacity)
 
     def move(self, ranges: NDArray[np.uint8], partials: NDArray[np.float32]) -> None:
         """Take what is stored along to larger memory; a layer is forgotten as soon as it is copied."""
@@ -181,12 +185,12 @@ class CachePart:
         heads, kv, all_blocks = len(ranges), self._kv, RANGE // BLOCK
         keys, values, scales = np.split(ranges, np.cumsum(self._section_bytes)[:-1], axis=1)
         yield keys.reshape(heads, all_blocks, -1)[:, :blocks]
-        panels = value_panels_of(self._shape.head_dim)
+        panels = value_panels_of(self._shape.value_dim)
         pair_bytes = 2 * RANGE * kv.value_bytes
         for first in range(0, panels, 2):
             pair = values[:, first // 2 * pair_bytes : (first // 2 + 1) * pair_bytes]
             yield pair.reshape(heads, all_blocks, -1)[:, :blocks]
-        yield scales.reshape(heads, kv.scales_of(self._shape.head_dim), all_blocks, -1)[:, :, :blocks]
+        yield scales.reshape(heads, kv.scales_of(self._shape.value_dim), all_blocks, -1)[:, :, :blocks]
 
 
 def attention_record(config: ModelConfig, shape: Attention, batch_size: int, kv_name: str) -> NDArray[np.int64]:
@@ -195,6 +199,7 @@ def attention_record(config: ModelConfig, shape: Attention, batch_size: int, kv_
     row_bytes = kv_type(kv_name).query_bytes(shape.head_dim)
     record[records.HEADS], record[records.KV_HEADS] = shape.n_heads, shape.n_kv_heads
     record[records.HEAD_DIM], record[records.HEAD_PAD] = shape.head_dim, head_blocks(shape.head_dim) * BLOCK
+    record[records.VALUE_DIM] = shape.value_dim
     record[records.ROTARY_PAIRS] = shape.rope_dim // 2
     record[records.HALF_APART] = config.architecture.rope_order == "neox"
     record[records.NORMED_TURNED] = config.architecture.late_qk_norms

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from engine.architecture.config import Experts, ModelConfig
+from engine.architecture.config import Attention, Experts, ModelConfig
+from engine.architecture.latent_tensors import KEYS, KEYS_AND_VALUES, OF_QUERIES, VALUES, first_matrices
 from engine.architecture.model_tensors import QKV, QUERY_GATES
 from engine.architecture.recurrent_tensors import input_matrices, output_matrix
 from engine.checkpoints import TensorInfo
+from engine.checkpoints.latents import keys_and_values
 from engine.panels import MatrixPlan, plan_matrix
 from engine.panels.layout import plan_side_by_side
 
@@ -60,10 +62,27 @@ class _Layer:
             qkv, output = input_matrices(config.recurrence), output_matrix(config.recurrence)
         elif config.architecture.gate_matrix:
             qkv = [qkv[0], QUERY_GATES, *qkv[1:]]
+        if attention.latent is not None:
+            qkv = first_matrices(attention.latent)
         return {
             "wqkv": self._side_by_side("wqkv", *map(self._tensor, qkv)),
             "wo": [self._matrix("wo", self._tensor(output))],
+            **self._latent(attention),
         }
+
+    def _latent(self, attention: Attention) -> Plans:
+        """What makes queries, keys and values where these are made of a latent vector."""
+        latent = attention.latent
+        if latent is None:
+            return {}
+        if latent.in_one:
+            keys, values = keys_and_values(self._tensor(KEYS_AND_VALUES), attention.n_heads, latent.plain_dim)
+        else:
+            keys, values = self._tensor(KEYS), self._tensor(VALUES)
+        plans = {"w_keys": [self._stacked("w_keys", keys)], "w_values": [self._stacked("w_values", values)]}
+        if latent.query_rank:
+            plans["w_queries"] = [self._matrix("w_queries", self._tensor(OF_QUERIES))]
+        return plans
 
     def _experts(self, experts: Experts) -> Plans:
         router = [self._tensor("ffn_gate_inp")]
@@ -96,9 +115,12 @@ class _Layer:
 
     def _stack(self, part: str) -> MatrixPlan:
         """One matrix, expert below expert."""
-        stacked = self._tensor(f"ffn_{part}_exps")
-        n_experts, rows, columns = stacked.shape
-        return self._matrix(f"w_{part}", replace(stacked, shape=(n_experts * rows, columns)))
+        return self._stacked(f"w_{part}", self._tensor(f"ffn_{part}_exps"))
+
+    def _stacked(self, name: str, stacked: TensorInfo) -> MatrixPlan:
+        """One matrix of a stack."""
+        count, rows, columns = stacked.shape
+        return self._matrix(name, replace(stacked, shape=(count * rows, columns)))
 
     def _tensor(self, name: str) -> TensorInfo:
         return self._tensors[f"blk.{self._index}.{name}.weight"]

@@ -17,6 +17,7 @@ from engine.forward.matrix_plans import PER_LAYER, matrix_plans
 from engine.forward.weights import (
     ExpertNorms,
     ExpertWeights,
+    LatentWeights,
     LayerWeights,
     ModelWeights,
     PerLayerTable,
@@ -117,6 +118,7 @@ def _layer(layer: _Reader, index: int) -> LayerWeights:
         sinks=layer.vector("attn_sinks.weight"),
         experts=_experts(layer) if config.experts_of(index) is not None else None,
         recurrent=_recurrent(layer),
+        latent=_latent(layer) if config.attention[index].latent is not None else None,
         per_layer=_per_layer(layer) if config.per_layer_dim else None,
         scale=1.0 if scale is None else float(scale[0]),
     )
@@ -160,6 +162,16 @@ def _recurrent(layer: _Reader) -> RecurrentWeights | None:
         time_bias=layer.values("ssm_dt.bias"),
         time_scale=layer.values("ssm_a"),
         head_norm=layer.values("ssm_norm.weight"),
+    )
+
+
+def _latent(layer: _Reader) -> LatentWeights:
+    return LatentWeights(
+        norm=layer.norm("attn_kv_a_norm"),
+        query_norm=layer.vector("attn_q_a_norm.weight"),
+        w_queries=layer.matrices("w_queries"),
+        w_keys=layer.matrix("w_keys"),
+        w_values=layer.matrix("w_values"),
     )
 
 

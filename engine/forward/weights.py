@@ -85,6 +85,22 @@ class RecurrentWeights:
 
 
 @dataclass(frozen=True, slots=True)
+class LatentWeights:
+    """What a layer has whose keys and values are made of a latent vector; its first matrices are in wqkv.
+
+    norm: (rank,), of that vector. query_norm: (query_rank,), w_queries: (n_heads·query_dim, query_rank), None and
+    nothing where queries are made of the layer's input. w_keys: (n_heads·rank, plain_dim), w_values:
+    (n_heads·value_dim, rank), head below head.
+    """
+
+    norm: Vector
+    query_norm: Vector | None
+    w_queries: list[Matrix]
+    w_keys: Matrix
+    w_values: Matrix
+
+
+@dataclass(frozen=True, slots=True)
 class LayerWeights:
     """One layer. Matrices are (outputs, inputs); those that read the same input may be one matrix.
 
@@ -116,6 +132,7 @@ class LayerWeights:
     sinks: Vector | None
     experts: ExpertWeights | None
     recurrent: RecurrentWeights | None
+    latent: LatentWeights | None
     per_layer: PerLayerWeights | None
     scale: float
 

@@ -21,7 +21,6 @@ from engine.kernels.memory import field, load_f32, store_i64
 from engine.kernels.partial_results import finish_row, merge_partial, partial_bytes
 from engine.kernels.records import (
     FEW_TOKENS,
-    HEAD_DIM,
     HEADS,
     KV_HEADS,
     N_TOKENS,
@@ -32,6 +31,7 @@ from engine.kernels.records import (
     Q_ROW_BYTES,
     SCRATCH,
     SCRATCH_BYTES,
+    VALUE_DIM,
 )
 from engine.kernels.rows import quantize_row
 from engine.kernels.sizes import BLOCK, LANES, QUERIES_TOGETHER, RANGE, ROWS_BLOCK
@@ -125,7 +125,7 @@ def _attend_range(kv, few, single, rows_together, step, shape, h, part, pos, row
 @inner
 def _attend_block(kv, step, shape, h, row0, pos, rows, scratch):
     """A block of query rows of one key-value head through the cache, range after range."""
-    dim, window = field(shape, HEAD_DIM), field(step, WINDOW)
+    dim, window = field(shape, VALUE_DIM), field(step, WINDOW)
     group = field(shape, HEADS) // field(shape, KV_HEADS)
     padded, part_bytes = (dim + LANES - 1) // LANES * LANES, partial_bytes(shape)
     states = scratch + STATES
@@ -157,7 +157,7 @@ def merge(step, batch, first, last, thread):
     """Units: tokens. Merge what several ranges gave (few tokens), and quantise the result."""
     shape = field(step, SHAPE)
     n, pos = field(batch, N_TOKENS), field(batch, POS)
-    heads, kv_heads, dim = field(shape, HEADS), field(shape, KV_HEADS), field(shape, HEAD_DIM)
+    heads, kv_heads, dim = field(shape, HEADS), field(shape, KV_HEADS), field(shape, VALUE_DIM)
     group = heads // kv_heads
     rows = n * group
     padded, part_bytes = (dim + LANES - 1) // LANES * LANES, partial_bytes(shape)

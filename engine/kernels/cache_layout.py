@@ -41,6 +41,7 @@ from engine.kernels.records import (
     RANGE_BYTES,
     SCALE_AT,
     SCALES_AT,
+    VALUE_DIM,
     VALUES_AT,
 )
 from engine.kernels.rows import VECTOR, quantize_row, widen_row
@@ -109,8 +110,14 @@ def value_panel(kv, shape, begin, panel):
 
 @inner
 def value_panels(shape):
-    """Panels of LANES dimensions of a head."""
-    return (field(shape, HEAD_DIM) + LANES - 1) // LANES
+    """Panels of LANES dimensions of a head's values."""
+    return (field(shape, VALUE_DIM) + LANES - 1) // LANES
+
+
+@inner
+def value_pad(shape):
+    """The width of a value, padded to whole blocks."""
+    return (field(shape, VALUE_DIM) + BLOCK - 1) // BLOCK * BLOCK
 
 
 @inner
@@ -154,7 +161,7 @@ def store_key(kv, k, shape, layer, head, pos, scratch):
 @inner
 def store_value(kv, v, shape, layer, head, pos, scratch):
     """One position's value to its place in every panel."""
-    dim, pad = field(shape, HEAD_DIM), field(shape, HEAD_PAD)
+    dim, pad = field(shape, VALUE_DIM), value_pad(shape)
     _copy_padded(v, scratch, dim, pad, np.float32(1.0))
     begin = head_range(shape, layer, head, pos)
     if holds_words(kv):
@@ -175,7 +182,7 @@ def _value_line(kv, shape, begin, panel, pos):
 def _store_words(kv, shape, begin, pos, numbers):
     """One position's padded value as words."""
     sizes = lanes.splat(np.float32(0.0))
-    for i in range(field(shape, HEAD_PAD) // LANES):
+    for i in range(value_pad(shape) // LANES):
         sizes = larger_size(load_f32x16(numbers + i * VECTOR), sizes)
     exponent = word_exponent(sizes)
     store_exponent(exponent, begin + field(shape, SCALES_AT) + pos)

@@ -82,10 +82,10 @@ class KVType(Static):
         """Bytes of LANES values of one position."""
         return self.single_values.block_bytes // BLOCK
 
-    def range_parts(self, head_dim: int) -> tuple[int, int, int]:
+    def range_parts(self, head_dim: int, value_dim: int) -> tuple[int, int, int]:
         """Bytes of keys, of values and of their scales in a range of one head."""
-        scales = self.scales_of(head_dim) * self.scale_bytes
-        values = value_panels_of(head_dim) * self.value_bytes
+        scales = self.scales_of(value_dim) * self.scale_bytes
+        values = value_panels_of(value_dim) * self.value_bytes
         return RANGE // LANES * self.key_panel_bytes(head_dim), RANGE * values, RANGE * scales
 
     @property
@@ -93,9 +93,9 @@ class KVType(Static):
         """Bytes of a scale of values."""
         return 1 if self.words else 2
 
-    def scales_of(self, head_dim: int) -> int:
+    def scales_of(self, value_dim: int) -> int:
         """Scales of a position's values of one head."""
-        return 1 if self.words else head_blocks(head_dim)
+        return 1 if self.words else head_blocks(value_dim)
 
     def query_bytes(self, head_dim: int) -> int:
         """Bytes of one head's query, in the form that the product with the keys wants."""

@@ -7,7 +7,7 @@ import numpy as np
 from engine.kernels import lanes
 from engine.kernels.jit import inner
 from engine.kernels.memory import field, load_f32, load_f32x16, store_f32, store_f32x16
-from engine.kernels.records import HEAD_DIM
+from engine.kernels.records import VALUE_DIM
 from engine.kernels.rows import VECTOR
 from engine.kernels.sizes import LANES
 
@@ -15,7 +15,7 @@ from engine.kernels.sizes import LANES
 @inner
 def partial_bytes(shape):
     """Bytes of one partial result."""
-    return ((field(shape, HEAD_DIM) + LANES - 1) // LANES * LANES + LANES) * 4
+    return ((field(shape, VALUE_DIM) + LANES - 1) // LANES * LANES + LANES) * 4
 
 
 @inner

@@ -36,7 +36,7 @@ WORD_SCALE_AT = 64
 X_BLOCK_BYTES = {"floats": 4 * 32, "bytes": BLOCK_BYTES, "words": WORD_BLOCK_BYTES}
 """Bytes of a block of activations, by the form that a weight format reads."""
 
-SHAPE_FIELDS = 19
+SHAPE_FIELDS = 20
 (
     HEADS,
     KV_HEADS,
@@ -57,13 +57,14 @@ SHAPE_FIELDS = 19
     NORMED_TURNED,
     UNIT_VALUES,
     KEYS_AS_VALUES,
+    VALUE_DIM,
 ) = range(SHAPE_FIELDS)
 """The shape record of attention: heads; key-value heads; their width and the width padded to whole blocks; rotated
 pairs, and whether a pair's parts lie half a head apart (NeoX) or side by side; bytes of a key-value head's part of the
 query rows, and of one of them; the factor for queries (float32 bits). Then the cache (see cache_layout): positions
 reserved, its address, bytes of two panels of keys, where a range's values and their scales begin, bytes of a range.
 Then the address of partial results. Last, whether queries and keys are normed after they are turned, whether values are
-normed, and whether they are the keys' product."""
+normed, whether they are the keys' product, and how wide they are."""
 
 STORED_BEFORE = -1
 """In place of the cache's layer: the layer reads keys and values that an earlier one has stored."""

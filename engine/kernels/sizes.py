@@ -38,19 +38,22 @@ QUANTIZE_SCRATCH_BYTES = SUPERBLOCK * 4 * LANES + (32 + 16 + 16) * 4 * LANES + S
 """Scratch for quantising: see superblocks.py; that of plain blocks is smaller."""
 
 
-def partial_floats(head_dim: int) -> int:
+def partial_floats(value_dim: int) -> int:
     """float32 of one partial result: values padded to whole vectors, then largest score, sum and padding."""
-    return -(-head_dim // LANES) * LANES + LANES
+    return -(-value_dim // LANES) * LANES + LANES
 
 
-def partials_floats(n_heads: int, n_kv_heads: int, head_dim: int, capacity: int) -> int:
+def partials_floats(n_heads: int, n_kv_heads: int, value_dim: int, capacity: int) -> int:
     """float32 that the partial results of FEW_TOKENS tokens may take."""
     rows = FEW_TOKENS * n_heads // n_kv_heads + QUERIES_TOGETHER
-    return n_kv_heads * (capacity // RANGE) * rows * partial_floats(head_dim)
+    return n_kv_heads * (capacity // RANGE) * rows * partial_floats(value_dim)
 
 
 def attention_scratch_bytes(head_dim: int) -> int:
-    """Scratch that one thread needs for attention and for storing what it reads: see attention_range.py."""
+    """Scratch that one thread needs for attention and for storing what it reads: see attention_range.py.
+
+    head_dim: of keys; values are no wider.
+    """
     limits, scores = 512, 2 * QUERIES_TOGETHER * RANGE * 4
     states = (ROWS_BLOCK + 3 * QUERIES_TOGETHER) * partial_floats(head_dim) * 4
     return max(limits + scores + states, head_blocks(head_dim) * BLOCK * 4 + BLOCK_BYTES)
@@ -61,6 +64,6 @@ def head_blocks(head_dim: int) -> int:
     return -(-head_dim // BLOCK)
 
 
-def value_panels_of(head_dim: int) -> int:
-    """Panels of LANES dimensions of a head."""
-    return -(-head_dim // LANES)
+def value_panels_of(value_dim: int) -> int:
+    """Panels of LANES dimensions of a head's values."""
+    return -(-value_dim // LANES)

@@ -183,6 +183,16 @@ def test_a_matrix_of_one_row_is_a_vector(tmp_path):
     assert (gate.shape, gate.type.name) == ((64,), "F32")
 
 
+@pytest.mark.parametrize("name", ["deepseek2-dense", "minicpm3"])
+def test_what_makes_keys_and_values_of_a_latent_vector_is_converted_as_the_file_has_it(tmp_path, name):
+    source = tiny_models.write_tiny(tmp_path / "source.gguf", name)
+    convert(source, tmp_path / "new.gguf", "Q8_0")
+    old, new = tensors(source), tensors(tmp_path / "new.gguf")
+    assert old.keys() == new.keys()
+    assert new[next(key for key in new if "_b.weight" in key)].tensor_type == GGMLQuantizationType.Q8_0
+    check_answers_alike(source, tmp_path / "new.gguf")
+
+
 def test_all_parts_of_a_layer_with_experts_are_converted(tmp_path):
     source = tiny_models.write_tiny(tmp_path / "source.gguf", "glm4moe")
     convert(source, tmp_path / "new.gguf", "Q8_0")

@@ -66,8 +66,9 @@ def test_a_session_comes_back_with_the_same_logits(open_again, folder):
     np.testing.assert_array_equal(logits, expected)
 
 
-def test_layers_of_different_widths_that_share_keys_come_back(open_again, tmp_path):
-    path = tiny_models.write_tiny(tmp_path / "tiny.gguf", "gemma4-e", context_length=1024)
+@pytest.mark.parametrize("name", ["gemma4-e", "deepseek2"])
+def test_layers_of_different_widths_that_share_keys_and_latent_vectors_come_back(open_again, tmp_path, name):
+    path = tiny_models.write_tiny(tmp_path / "tiny.gguf", name, context_length=1024)
     first = open_again(path)
     read(first, "session", IDS)
     first.keep_session()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.engine.tiny_latent import MODELS as LATENT_MODELS
 from tests.engine.tiny_recurrent import CONVOLUTIONS, DELTA_NET_KEYS, DELTA_NETS
 
 QKV = ("attn_q", "attn_k", "attn_v")
@@ -242,6 +243,7 @@ MODELS = {
         "leading_dense_block_count": 1,
         "expert_weights_scale": 1.0,
     },
+    **LATENT_MODELS,
     "exaone-moe": {
         **EXPERTS,
         **SCALED_SHARES,
@@ -439,7 +441,7 @@ CENTRED = ("command-r", "cohere2", *BIASED_NORMS)
 WITHOUT_FFN_NORMS = (*WITHOUT_PRE_NORMS, "command-r", "cohere2", "phi2")
 """Architectures that do not norm what feed-forward layers read, or once for these and attention."""
 
-UNGATED = ("arcee", "phi2", "starcoder2", "nemotron", "gptneox", "falcon")
+UNGATED = ("arcee", "plm", "phi2", "starcoder2", "nemotron", "gptneox", "falcon")
 """Architectures whose feed-forward layers have no gate."""
 
 LEADING_ONES = ("exp_probs_b.bias", "ffn_gate_inp_shexp.weight")

@@ -25,6 +25,7 @@ from tests.engine.tiny_keys import (
     WITHOUT_FFN_NORMS,
     WITHOUT_PRE_NORMS,
 )
+from tests.engine.tiny_latent import LATENT, latent_attention
 from tests.engine.tiny_recurrent import (
     CONVOLUTIONS,
     DELTA_NETS,
@@ -163,6 +164,8 @@ def tensors(m):
             yield from norm(m, block + "attn_norm_2")
         if layer in m.recurrent:
             yield from recurrent_tensors(m.arch, block, m.keys, m.first_matrix)
+        elif m.arch in LATENT:
+            yield from latent_attention(m, block)
         else:
             yield from attention(m, block)
         yield from feed_forward(m, block, m.experts if layer >= m.dense else 0)

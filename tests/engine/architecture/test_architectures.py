@@ -18,14 +18,17 @@ from engine.loading import load
 from engine.protocol import Load
 from tests.engine import reference, tiny_models
 from tests.engine.reference_gemma4 import Gemma4
+from tests.engine.reference_latent import LatentModel
+from tests.engine.tiny_latent import LATENT
 
 HERE = Path(__file__).parents[1]
 
 
 GOLDEN = json.loads((HERE / "data" / "logprobs.json").read_text("utf-8"))
 
-ORACLE_TOLERANCE = {"gemma2-27b": 2e-3}
-"""Mean absolute difference relative to the spread: 46 layers multiply what one other rounding in the cache does."""
+ORACLE_TOLERANCE = {"gemma2-27b": 2e-3, "deepseek2-lite": 1e-2, "deepseek2-lite-in-one": 1e-2}
+"""Mean absolute difference relative to the spread: 46 layers multiply what one other rounding in the cache does, and so
+do 27 with experts, of which it may choose others."""
 
 LLAMA_CPP_TOLERANCE = 0.02
 """llama.cpp rounds queries, attention's weights and GELU to half precision, this engine does not."""
@@ -41,6 +44,8 @@ def open_model(path, **options):
 
 
 def oracle(name, path):
+    if tiny_models.architecture_of(name) in LATENT:
+        return LatentModel(path)
     return (Gemma4 if name.startswith("gemma4") else reference.ReferenceModel)(path)
 
 
