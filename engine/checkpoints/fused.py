@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from engine.checkpoints.checkpoint import TensorInfo
 from engine.checkpoints.derived import columns_as_rows, derived, joined_rows, rows_of_each
+from engine.checkpoints.huggingface_latent import KEYS_APART
+from engine.checkpoints.latents import keys_and_values
 from engine.checkpoints.limits import MAX_WIDTH
 from engine.checkpoints.metadata import Metadata
 from engine.checkpoints.names import without_prefixes
@@ -38,6 +40,9 @@ _EXPERTS = {
 _DELTA_NET = "linear_attn.in_proj_qkvz"
 """Of every key head its queries, its keys, and then its value heads' values and gates."""
 
+_KEYS_AND_VALUES = "self_attn.kv_b_proj"
+"""Of every head its keys, then its values, made of a latent vector."""
+
 _FIRST_MATRIX = re.compile(r"(blk\.\d{1,4}\.)ssm_in\.weight")
 """The same in the first GGUFs of Qwen3-Next."""
 
@@ -62,6 +67,8 @@ def taken_apart(foreign_name: str, tensors: Mapping[str, TensorInfo], metadata: 
     block, part = f"blk.{int(found[1])}.", found[2]
     if part == _DELTA_NET:
         return _delta_net(tensor, block, metadata)
+    if part == _KEYS_AND_VALUES:
+        return _keys_and_values(tensor, block, metadata)
     if part.removesuffix(_SCALES) in _EXPERTS and part.endswith(_SCALES):
         return []
     if part not in _EXPERTS:
@@ -144,6 +151,18 @@ def _delta_net(tensor: TensorInfo, block: str, metadata: Metadata) -> list[Tenso
 
     qkv = [part(0, dim), part(dim, dim), part(2 * dim, values)]
     return [joined_rows(f"{block}attn_qkv.weight", qkv), part(2 * dim + values, values)]
+
+
+def _keys_and_values(tensor: TensorInfo, block: str, metadata: Metadata) -> list[TensorInfo] | None:
+    """None where GGUF has them in one, too."""
+    arch = metadata.text("general.architecture")
+    if arch != KEYS_APART:
+        return None
+    n_heads, key_dim, turned = (
+        metadata.integer(f"{arch}.{key}", low=1, high=MAX_WIDTH)
+        for key in ("attention.head_count", "attention.key_length_mla", "rope.dimension_count")
+    )
+    return list(keys_and_values(replace(tensor, name=f"{block}attn_kv_b.weight"), n_heads, key_dim - turned))
 
 
 def _unfit(tensor: TensorInfo) -> ModelFileError:

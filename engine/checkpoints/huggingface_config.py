@@ -16,6 +16,7 @@ from engine.checkpoints.eight_bits import eight_bit_block
 from engine.checkpoints.huggingface_classes import CLASSES, architecture_of
 from engine.checkpoints.huggingface_experts import expert_keys
 from engine.checkpoints.huggingface_gemma4 import gemma4_keys, proportional_divisors, wide_head_dim
+from engine.checkpoints.huggingface_latent import latent_defaults, latent_keys, latent_yarn
 from engine.checkpoints.huggingface_other_names import with_usual_names
 from engine.checkpoints.limits import MAX_CONTEXT, MAX_LAYERS, MAX_WIDTH
 from engine.checkpoints.llama import llama_3_divisors
@@ -100,7 +101,9 @@ class HuggingFaceConfig:
         name, architecture = architecture_of(values)
         given = {key: value for key, value in values.items() if value is not None}
         given = with_usual_names(given, architecture or "")
-        self.values = Metadata({**_DEFAULTS.get(architecture or "", {}), **given}, path)
+        self.has_latent = architecture in ARCHITECTURES and ARCHITECTURES[architecture].latent
+        defaults = latent_defaults(name) if self.has_latent else _DEFAULTS.get(architecture or "", {})
+        self.values = Metadata({**defaults, **given}, path)
         if architecture is None:
             raise UnsupportedModelError(
                 f"{path}: the architecture {name!r} is not known here.", f"These are: {', '.join(CLASSES)}."
@@ -132,6 +135,8 @@ class HuggingFaceConfig:
         self.turned_share = source.real("partial_rotary_factor", turned, low=0.0, high=1.0)
         rope_dim = int(self.head_dim * self.turned_share)
         self.rope_dim = self.values.integer("rotary_dim", rope_dim, low=0, high=self.head_dim)
+        if self.has_latent:
+            self.rope_dim = self.values.integer("qk_rope_head_dim", low=2, high=MAX_WIDTH)
         self.rope_theta = self._rope_theta()
 
     def metadata(self) -> dict[str, object]:
@@ -157,7 +162,10 @@ class HuggingFaceConfig:
             keys |= self._convolutions()
         if arch in DELTA_NETS:
             keys |= self._delta_nets()
-        if arch == "minicpm":
+        if self.has_latent:
+            latent = latent_keys(values, arch, self.n_heads, self.dim)
+            keys |= {f"{arch}.{key}": value for key, value in latent.items()}
+        if ARCHITECTURES[arch].minicpm_scales:
             keys |= self._minicpm_scales()
         if arch == "gemma4":
             sizes = self.head_dim, self.n_kv_heads, self._hidden_dim()
@@ -177,9 +185,9 @@ class HuggingFaceConfig:
             for name, default in (("scale_depth", 1.4), ("dim_model_base", 256.0), ("scale_emb", 12.0))
         )
         return {
-            "minicpm.embedding_scale": embedding,
-            "minicpm.residual_scale": depth / math.sqrt(self.n_layers),
-            "minicpm.logit_scale": self.dim / base,
+            f"{self.architecture}.embedding_scale": embedding,
+            f"{self.architecture}.residual_scale": depth / math.sqrt(self.n_layers),
+            f"{self.architecture}.logit_scale": self.dim / base,
         }
 
     def _is_mxfp4(self) -> bool:
@@ -369,6 +377,8 @@ class HuggingFaceConfig:
         }
         if "truncate" in self.rope:
             keys[f"{scaling}.yarn_truncate"] = self.rope.flag("truncate", True)
+        if ARCHITECTURES[self.architecture].yarn_in_queries:
+            return keys | {f"{self.architecture}.{key}": value for key, value in latent_yarn(self.rope).items()}
         growth = math.log(max(1.0, self._rope_number("factor", 1.0))) / 10
         larger, all_larger = (self.rope.real(name, 0.0, low=0.0, high=1e6) for name in ("mscale", "mscale_all_dim"))
         if "attention_factor" in self.rope:

@@ -139,6 +139,7 @@ def _check_turning(config: HuggingFaceConfig) -> None:
 
 
 _USUAL = {"falcon": {"alibi": False, "parallel_attn": True}, "afmoe": {"mup_enabled": True}}
+_USUAL["deepseek2"] = {"rope_interleave": True}
 """Falcon RW has positions of another kind, and layers whose halves follow one another; Trinity scales embeddings."""
 
 

@@ -175,6 +175,16 @@ _EXAONE = {
     "mlp.c_proj": "ffn_down",
 }
 
+_LATENT = {
+    "self_attn.q_a_proj": "attn_q_a",
+    "self_attn.q_a_layernorm": "attn_q_a_norm",
+    "self_attn.q_b_proj": "attn_q_b",
+    "self_attn.kv_a_proj_with_mqa": "attn_kv_a_mqa",
+    "self_attn.kv_a_layernorm": "attn_kv_a_norm",
+    "self_attn.kv_b_proj": "attn_kv_b",
+}
+"""Of the last one DeepSeek's GGUF has two: see fused.py."""
+
 _VECTORS = {
     "linear_attn.A_log": "ssm_a",
     "linear_attn.dt_bias": "ssm_dt.bias",
@@ -203,6 +213,9 @@ _OTHERWISE = {
     "falcon": _FALCON,
     "internlm2": _INTERNLM2,
     "exaone": _EXAONE,
+    "deepseek2": _LATENT,
+    "minicpm3": _LATENT,
+    "plm": _LATENT,
     "hy_v3": {"mlp.router.gate": "ffn_gate_inp"},
     "afmoe": {
         "self_attn.gate_proj": "attn_gate",

@@ -114,7 +114,18 @@ EXAONE = {
     "ffn_up": "mlp.c_fc_1",
     "ffn_down": "mlp.c_proj",
 }
+LATENT = {
+    "attn_q_a": "self_attn.q_a_proj",
+    "attn_q_a_norm": "self_attn.q_a_layernorm",
+    "attn_q_b": "self_attn.q_b_proj",
+    "attn_kv_a_mqa": "self_attn.kv_a_proj_with_mqa",
+    "attn_kv_a_norm": "self_attn.kv_a_layernorm",
+    "attn_kv_b": "self_attn.kv_b_proj",
+}
 NAMES = {
+    "deepseek2": LATENT | shared("shared_experts"),
+    "minicpm3": LATENT,
+    "plm": LATENT,
     "gptneox": NEOX,
     "falcon": FALCON,
     "falcon-40b": FALCON | {"attn_norm": "ln_mlp", "attn_norm_2": "ln_attn"},
@@ -313,6 +324,8 @@ def fused_tensor(name, twin, config, write):
     architecture, (_, layer, part, *_) = config.architecture.name, [*name.split("."), "", ""]
     if architecture in GROUPED and part in ("attn_q", "attn_k", "attn_v", "attn_qkv"):
         return grouped_heads(name, twin, config, write) if part in ("attn_q", "attn_qkv") else {}
+    if part in ("attn_k_b", "attn_v_b"):
+        return keys_and_values(layer, twin) if part == "attn_k_b" else {}
     if architecture == "stablelm" and part in ("attn_q_norm", "attn_k_norm"):
         return norms_of_heads(name, twin)
     if architecture == "qwen3next" and f"blk.{layer}.ssm_a" in twin.tensors and part in ("attn_qkv", "attn_gate"):
@@ -322,6 +335,13 @@ def fused_tensor(name, twin, config, write):
     ):
         return None
     return {} if "_up_" in part else fused_experts(name, twin, architecture)
+
+
+def keys_and_values(layer, twin):
+    """Of each head its keys, then its values."""
+    keys, values = (values_of(twin, f"blk.{layer}.attn_{part}_b.weight") for part in "kv")
+    both = np.concatenate([keys.swapaxes(1, 2), values], axis=1)
+    return {f"model.layers.{layer}.self_attn.kv_b_proj.weight": both.reshape(-1, both.shape[2])}
 
 
 def values_of(twin, name):
