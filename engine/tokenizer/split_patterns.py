@@ -28,6 +28,13 @@ _GPT4O = rf"{_CASED[0]}{_CONTRACTION}?|{_CASED[1]}{_CONTRACTION}?|\p{{N}}{{1,3}}
 _DIGITS_FROM_THE_RIGHT = r"(?>\P{N}*)(?<!\p{N})\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))|\p{N}{3}|\P{N}+"
 _TINY_AYA = rf"[^\r\n\p{{L}}\p{{N}}]?[\p{{L}}\p{{M}}]+{_CONTRACTION}?|\p{{N}}{{1,3}}|{_CASED_PUNCTUATION}|{_SPACE}"
 """llama.cpp tells no capitals from small letters here, and leaves what stands before digits with the first of them."""
+_HAN = "[\u4e00-\u9fff\u3400-\u4dbf\U00020000-\U0002a6df\U0002a700-\U0002ebef\uf900-\ufaff\U0002f800-\U0002fa1f]"
+_KIMI = rf"{_HAN}+|[^\r\n\p{{L}}\p{{N}}]?(?:(?!{_HAN})\p{{L}})+{_CONTRACTION}?|\p{{N}}{{1,3}}|{_PUNCTUATION}|{_SPACE}"
+"""Nor here; Chinese characters are those that llama.cpp lists."""
+_YOUTU = (
+    "[\uac00-\ud7a3\u3131-\u318e]+|[\uff01\u2026\u201c\u201d\u2018\u2019\u2014\uff1a\uff1b\uff0c\u3001-\u303f"
+    "\ufe30-\ufe4f]+|[\u3105-\u312f]+|[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"
+)
 _BLOOM = r" ?[^(\s|.,!?…。，、।۔،)]+"
 _ASCII_PUNCTUATION = r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~]"""
 _DEEPSEEK3 = (
@@ -97,7 +104,9 @@ _SPLITS: tuple[tuple[str, Split], ...] = (
         ),
     ),
     ("deepseek-coder", Split((r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", _CJK, r"\p{N}"))),
-    ("deepseek-v3 hunyuan-dense", Split((r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u30ff]+", _DEEPSEEK3))),
+    ("deepseek-v3 hunyuan-dense joyai-llm", Split((r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u30ff]+", _DEEPSEEK3))),
+    ("kimi-k2", Split((_KIMI,))),
+    ("youtu", Split((_YOUTU, _TINY_AYA.replace("{1,3}", "")), ignore_merges=True)),
     ("afmoe", Split((_DIGITS_FROM_THE_RIGHT, _ASIAN, _DEEPSEEK3))),
     ("poro-chat bloom gpt3-finnish", Split((_BLOOM,))),
     ("viking", Split((_BLOOM, r"\p{N}"))),
