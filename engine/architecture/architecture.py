@@ -74,6 +74,8 @@ class Architecture:
     yarn_in_queries: bool = False
     """Queries are multiplied by the square of YaRN's factor for the file's logarithm, which is a tenth of what it is
     elsewhere."""
+    yarn_turned_too: bool = False
+    """Then what is turned is multiplied by YaRN's own factor, divided by that one; else it is not."""
 
     # Positions: which of them a layer sees, and how queries and keys are turned by theirs.
     rope_order: RopeOrder

@@ -15,6 +15,8 @@ _QWEN35 = Architecture(
     query_gates=True,
 )
 
+_DEEPSEEK2 = Architecture("deepseek2", rope_order="normal", latent=True, yarn_in_queries=True, routing_in_file=True)
+
 _STARCODER2 = Architecture(
     "starcoder2", rope_order="neox", activation="gelu", norm="layer", norm_biases=True, ungated=True
 )
@@ -102,7 +104,8 @@ ARCHITECTURES = {
         Architecture("bailingmoe2", rope_order="neox", qk_norms=True, gating="sigmoid", routing_in_file=True),
         Architecture("dots1", rope_order="neox", qk_norms=True, gating="sigmoid", routing_in_file=True),
         Architecture("deepseek", rope_order="normal", normed_shares=False),
-        Architecture("deepseek2", rope_order="normal", latent=True, yarn_in_queries=True, routing_in_file=True),
+        _DEEPSEEK2,
+        replace(_DEEPSEEK2, name="mistral4", yarn_turned_too=True),
         Architecture("minicpm3", rope_order="neox", latent=True, scales_in_file=True, minicpm_scales=True),
         Architecture("plm", rope_order="normal", latent=True, activation="relu2", ungated=True),
         Architecture(

@@ -53,7 +53,7 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
     rope_theta = meta.real(f"{arch}.rope.freq_base", 10_000.0, low=MIN_ROPE_THETA, high=1e12)
     rope_scaling, larger = _rope_scaling(meta, arch, max_seq_len), 1.0
     if architecture.yarn_in_queries:
-        larger, rope_scaling = yarn_in_queries(rope_scaling)
+        larger, rope_scaling = yarn_in_queries(rope_scaling, turned_too=architecture.yarn_turned_too)
     config = ModelConfig(
         architecture=architecture,
         name=_name(meta),

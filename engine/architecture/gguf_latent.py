@@ -54,14 +54,15 @@ def latent_attention(
     return (Attention(n_heads, 1, rank + rope_dim, rope_dim, latent=latent),) * n_layers
 
 
-def yarn_in_queries(scaling: RopeScaling) -> tuple[float, RopeScaling]:
+def yarn_in_queries(scaling: RopeScaling, *, turned_too: bool) -> tuple[float, RopeScaling]:
     """What queries are multiplied by, and the scaling of what is turned, where YaRN's factor is of queries.
 
-    The file's logarithm counts a tenth; where it is more or less than one, it is taken for both of DeepSeek's numbers,
-    mscale and mscale_all_dim, so that what is turned stays as large as it is. So does llama.cpp.
+    The file's logarithm counts a tenth. It is taken for both of DeepSeek's numbers, mscale and mscale_all_dim, so that
+    what is turned stays as large as it is; or, with turned_too, mscale is one. So does llama.cpp.
     """
     if scaling.type != "yarn":
         return 1.0, scaling
     growth, multiplier = math.log(max(1.0, scaling.factor)) / 10, 10 * scaling.log_multiplier
-    turned = scaling.attn_factor * (1.0 if multiplier else 1 + growth)
-    return (turned * (1 + multiplier * growth)) ** 2, replace(scaling, log_multiplier=1.0 if multiplier else 0.0)
+    of_turned = multiplier if turned_too else float(multiplier > 0)
+    turned = scaling.attn_factor * (1 + growth) / (1 + of_turned * growth)
+    return (turned * (1 + multiplier * growth)) ** 2, replace(scaling, log_multiplier=of_turned)

@@ -36,7 +36,11 @@ class LatentModel(ReferenceModel):
         if self.scaling == "yarn":
             growth = np.log(self.factor) / 10
             self.query_scale *= (1 + 10 * self.log_multiplier * growth) ** 2
-            self.log_multiplier = 1.0  # angles: as large as without
+            if self.arch == "mistral4":
+                self.query_scale *= ((1 + growth) / (1 + 10 * self.log_multiplier * growth)) ** 2
+                self.log_multiplier *= 10
+            else:
+                self.log_multiplier = 1.0  # angles: as large as without
         self.span = get("attention.temperature_length", self.original)
 
     def attention(self, x, layer):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-LATENT = ("deepseek2", "minicpm3", "plm")
+LATENT = ("deepseek2", "mistral4", "minicpm3", "plm")
 """Architectures of that kind."""
 
 EXPERTS = {
@@ -107,6 +107,19 @@ MODELS = {
         "leading_dense_block_count": 2,
         "expert_feed_forward_length": 96,
         "expert_shared_count": 0,
+    },
+    "mistral4": {
+        **APART,
+        **EXPERTS,
+        **YARN,
+        "attention.q_lora_rank": 32,
+        "rope.scaling.yarn_log_multiplier": 0.05,
+        "attention.temperature_scale": 0.1,
+        "attention.temperature_length": 16,
+        "leading_dense_block_count": 0,
+        "expert_gating_func": 1,
+        "expert_weights_norm": True,
+        "expert_weights_scale": 1.0,
     },
     "minicpm3": {
         **IN_ONE,

@@ -58,6 +58,14 @@ def test_yarn_makes_queries_larger(tmp_path: Path, multiplier: float, queries: f
     assert config.rope_scaling.log_multiplier == turned
 
 
+def test_yarn_turns_larger_too_in_mistral_4(tmp_path: Path) -> None:
+    """Its file has half of the logarithm for queries, which is taken from what is turned."""
+    config = config_of(tiny_models.write_tiny(tmp_path / "tiny.gguf", "mistral4"))
+    assert config.query_scale == pytest.approx(48**-0.5 * (1 + 0.1 * math.log(40)) ** 2)
+    assert config.rope_scaling.log_multiplier == pytest.approx(0.5)
+    assert config.query_growth_span == 16
+
+
 def test_other_stretching_leaves_queries_as_they_are(tmp_path: Path) -> None:
     config = config_of(tiny_models.write_tiny(tmp_path / "tiny.gguf", "deepseek2", rope__scaling__type="none"))
     assert config.query_scale == 48**-0.5
