@@ -154,9 +154,9 @@ def _delta_net(tensor: TensorInfo, block: str, metadata: Metadata) -> list[Tenso
 
 
 def _keys_and_values(tensor: TensorInfo, block: str, metadata: Metadata) -> list[TensorInfo] | None:
-    """None where GGUF has them in one, too."""
+    """None where GGUF has them in one, too, as all of MiniCPM 3 do and older ones of DeepSeek."""
     arch = metadata.text("general.architecture")
-    if arch != KEYS_APART:
+    if arch != KEYS_APART or f"{arch}.attention.key_length_mla" not in metadata:
         return None
     n_heads, key_dim, turned = (
         metadata.integer(f"{arch}.{key}", low=1, high=MAX_WIDTH)

@@ -138,9 +138,13 @@ def _check_turning(config: HuggingFaceConfig) -> None:
         )
 
 
-_USUAL = {"falcon": {"alibi": False, "parallel_attn": True}, "afmoe": {"mup_enabled": True}}
-_USUAL["deepseek2"] = {"rope_interleave": True}
-"""Falcon RW has positions of another kind, and layers whose halves follow one another; Trinity scales embeddings."""
+_USUAL = {
+    "falcon": {"alibi": False, "parallel_attn": True},
+    "afmoe": {"mup_enabled": True},
+    "deepseek2": {"rope_interleave": True},
+}
+"""Falcon RW has positions of another kind, and layers whose halves follow one another; Trinity scales embeddings; what
+turns together lies side by side in DeepSeek."""
 
 
 def _check_yes_and_no(config: HuggingFaceConfig) -> None:

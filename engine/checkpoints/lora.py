@@ -58,6 +58,10 @@ class Adapter:
     hugging_face_names: bool = False
 
 
+OF_KEYS = ".attn_k_b.weight"
+"""How the name ends of what has the columns of another matrix as rows: what is added to that is no product there."""
+
+
 def with_adapter(base: Checkpoint, adapter: Adapter) -> Checkpoint:
     """The model that an adapter makes of its base. Raises ModelFileError where they do not fit together."""
     tensors = dict(base.tensors)
@@ -65,6 +69,11 @@ def with_adapter(base: Checkpoint, adapter: Adapter) -> Checkpoint:
     changes: dict[str, dict[int, LoraPair]] = {}
     for foreign, pair in adapter.pairs.items():
         for b in _as_gguf(base, adapter, foreign, pair.b):
+            if b.name.endswith(OF_KEYS):
+                raise UnsupportedModelError(
+                    f"{adapter.path} changes {foreign}, of which the base model {base.path} has two with other rows.",
+                    "Merge it first.",
+                )
             _check_shape(base, adapter, b.name, (b.shape[0], pair.a.shape[1]))
             place, number = place_in_stack(b.name) or (b.name, 0)
             changes.setdefault(place, {})[number] = replace(pair, b=b)

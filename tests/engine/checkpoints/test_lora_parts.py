@@ -376,3 +376,23 @@ def test_a_norm_behind_attention_is_found_by_its_name(tmp_path: Path, write, nam
     tensors["model.layers.0.post_attention_layernorm.weight"] = norm
     found = values_of(open_with_base(base, write_peft(tmp_path / "adapter", write, tensors)))
     np.testing.assert_array_equal(found["blk.0.post_attention_norm.weight"], norm)
+
+
+LATENT = "model.layers.0.self_attn.kv_b_proj"
+
+
+def test_keys_and_values_of_a_latent_vector_in_one(tmp_path: Path, write) -> None:
+    """As older GGUFs of DeepSeek have them."""
+    base = tiny_models.write_tiny(tmp_path / "base.gguf", "deepseek2-in-one")
+    pair = halves(LATENT, 4 * 64, 64)
+    found = values_of(open_with_base(base, write_peft(tmp_path / "adapter", write, pair)))
+    name = "blk.0.attn_kv_b.weight"
+    a, b = (pair[f"{LATENT}.lora_{half}.weight"] for half in "AB")
+    np.testing.assert_allclose(found[name], values_of(open_checkpoint(base))[name] + ALPHA / RANK * b @ a, rtol=1e-4)
+
+
+def test_keys_and_values_of_a_latent_vector_apart_are_refused(tmp_path: Path, write) -> None:
+    base = tiny_models.write_tiny(tmp_path / "base.gguf", "deepseek2")
+    adapter = write_peft(tmp_path / "adapter", write, halves(LATENT, 4 * 64, 64))
+    with pytest.raises(UnsupportedModelError, match=r"changes .*kv_b_proj.*, of which the base model .* has two"):
+        open_with_base(base, adapter)
