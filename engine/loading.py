@@ -120,7 +120,7 @@ def choose_context(command: Load, config: ModelConfig, weights_bytes: int) -> in
         return command.context
     per_token = KVCache.bytes_per_token(config, command.kv_type)
     state_bytes = bytes_with_copies(config.recurrence, len(config.recurrent_layers))
-    return context_that_fits(config.max_seq_len, per_token, available_bytes() - weights_bytes - state_bytes)
+    return context_that_fits(config.max_seq_len, max(1, per_token), available_bytes() - weights_bytes - state_bytes)
 
 
 def batch_size(n_parameters: int) -> int:

@@ -12,6 +12,7 @@ import msgspec
 from engine.architecture.architecture import Architecture
 from engine.architecture.architectures import ARCHITECTURES
 from engine.architecture.gguf_attention import layers_attention
+from engine.architecture.gguf_layer_parts import recurrent_layers
 from engine.architecture.gguf_recurrence import recurrence_from_gguf
 from engine.architecture.recurrence import bytes_with_copies
 from engine.chat import choose_format
@@ -137,8 +138,8 @@ class _Sizes:
         self.kv_bytes_per_token = 2 * sum(
             layer.n_kv_heads * (layer.head_dim + layer.value_dim) for layer in attention if layer.shared_from is None
         )
-        n_recurrent = sum(not layer.n_kv_heads for layer in attention)
-        self.state_bytes = bytes_with_copies(recurrence, n_recurrent)
+        with_state = recurrent_layers(metadata, architecture, attention)
+        self.state_bytes = bytes_with_copies(recurrence, len(with_state))
 
     def _of(self, metadata: Metadata, key: str) -> int:
         value = metadata.get(f"{self.architecture}.{key}")

@@ -9,7 +9,7 @@ RopeOrder = Literal["normal", "neox"]
 Activation = Literal["silu", "gelu", "clamped", "relu2"]
 Norm = Literal["rms", "layer"]
 Gating = Literal["softmax", "sigmoid"]
-Recurrent = Literal["convolution", "delta net"]
+Recurrent = Literal["convolution", "delta net", "state space"]
 
 USUAL_CHOICE_BIAS = "exp_probs_b.bias"
 
@@ -120,6 +120,10 @@ class Architecture:
     """What stands there."""
     grouped_gates: bool = False
     """A delta net's gates are grouped by its key heads, and so are its value heads."""
+    beside_attention: bool = False
+    """All layers attend, and have a state too; the results of both are added."""
+    one_part: bool = False
+    """A layer attends, or has a state, or is a feed-forward layer, each with the same norm before it."""
 
     # Factors, and logits.
     scaled_embedding: bool = False

@@ -21,6 +21,17 @@ _STARCODER2 = Architecture(
     "starcoder2", rope_order="neox", activation="gelu", norm="layer", norm_biases=True, ungated=True
 )
 
+_NEMOTRON_H = Architecture(
+    "nemotron_h",
+    rope_order="normal",
+    unturned_every=1,
+    activation="relu2",
+    ungated=True,
+    recurrent="state space",
+    one_part=True,
+    ffn_norm="attn_norm",
+)
+
 ARCHITECTURES = {
     architecture.name: architecture
     for architecture in (
@@ -219,6 +230,13 @@ ARCHITECTURES = {
         _QWEN35,
         replace(_QWEN35, name="qwen35moe", gated_shared=True),
         replace(_QWEN35, name="qwen3next", gated_shared=True, grouped_gates=True),
+        Architecture(
+            "granitehybrid", rope_order="normal", scales_in_file=True, turning_in_file=True, recurrent="state space"
+        ),
+        Architecture("falcon-h1", rope_order="neox", recurrent="state space", beside_attention=True),
+        _NEMOTRON_H,
+        replace(_NEMOTRON_H, name="nemotron_h_moe", gating="sigmoid", routing_in_file=True),
+        Architecture("mamba2", rope_order="normal", recurrent="state space", one_part=True, ffn_norm="attn_norm"),
     )
 }
 """By the name that GGUF has for each. Mistral and Mixtral are llama there, from Ministral 3 on mistral3. Of models that

@@ -108,6 +108,11 @@ class Attention:
         return self.n_heads * self.head_dim
 
     @property
+    def mixed_dim(self) -> int:
+        """Width of what all heads make of the values."""
+        return self.q_dim if self.latent is None else self.n_heads * self.latent.value_dim
+
+    @property
     def kv_dim(self) -> int:
         """Width of a position's keys, or values."""
         return self.n_kv_heads * self.head_dim
@@ -129,8 +134,8 @@ class ModelConfig:
     """The sizes of a model.
 
     dim: width of the residual stream. hidden_dims: width of each layer's feed-forward part that all tokens go
-    through, where it is not one of the experts. attention: how each layer attends. recurrence: what stands in its place
-    in layers without key-value heads.
+    through, where it is not one of the experts. attention: how each layer attends. recurrence: what stands in its
+    place, or beside it, in the recurrent_layers.
     query_scale: what queries are multiplied by, at position p times 1 + query_growth · ln(1 + p // query_growth_span).
     embedding_scale: what embeddings are multiplied by. residual_scale: what a layer's results are multiplied by before
     they are added. logit_divisor: what logits are divided by.
@@ -146,6 +151,7 @@ class ModelConfig:
     name: str
     attention: tuple[Attention, ...]
     recurrence: Recurrence | None
+    recurrent_layers: tuple[int, ...]
     dim: int
     hidden_dims: tuple[int, ...]
     vocab_size: int
@@ -186,23 +192,29 @@ class ModelConfig:
         """The different shapes of the layers that attend, in the order in which they come."""
         return tuple(dict.fromkeys(attention.shape for attention in self.attention if attention.n_kv_heads))
 
-    @property
-    def recurrent_layers(self) -> tuple[int, ...]:
-        """The layers that do not attend."""
-        return tuple(i for i, attention in enumerate(self.attention) if not attention.n_kv_heads)
+    def recurrence_of(self, layer: int) -> Recurrence | None:
+        """What a layer has instead of attention, or beside it; None for nothing."""
+        return self.recurrence if layer in self.recurrent_layers else None
 
-    def first_dim(self, layer: int) -> int:
-        """Width of what a layer makes of a position before it attends, or does what it does instead."""
+    def feeds_forward(self, layer: int) -> bool:
+        """Whether a layer has a feed-forward part, of whatever kind."""
+        return self.hidden_dims[layer] > 0 or self.experts_of(layer) is not None
+
+    def attended_dim(self, layer: int) -> int:
+        """Width of what a layer makes of a position before it attends."""
         attention = self.attention[layer]
-        if self.recurrence is not None and not attention.n_kv_heads:
-            return self.recurrence.rows
+        if not attention.n_kv_heads:
+            return 0
         if attention.latent is not None:
             return attention.latent_at + attention.head_dim
         return attention.qkv_dim + (attention.q_dim if self.architecture.query_gates else 0)
 
+    def first_dim(self, layer: int) -> int:
+        """The same, with what a state's layer makes of it first, which stands behind that."""
+        recurrence = self.recurrence_of(layer)
+        return self.attended_dim(layer) + (recurrence.rows if recurrence else 0)
+
     def mixed_dim(self, layer: int) -> int:
-        """Width of what comes of that, which goes through the layer's output matrix."""
-        attention = self.attention[layer]
-        if self.recurrence is not None and not attention.n_kv_heads:
-            return self.recurrence.dim
-        return attention.q_dim if attention.latent is None else attention.n_heads * attention.latent.value_dim
+        """Width of what comes of that, which goes through the layer's output matrix, or the larger of both widths."""
+        attention, recurrence = self.attention[layer], self.recurrence_of(layer)
+        return max(attention.mixed_dim if attention.n_kv_heads else 0, recurrence.dim if recurrence else 0)

@@ -15,6 +15,9 @@ from engine.checkpoints.limits import MAX_HEADS, MAX_LAYERS, MAX_WIDTH
 from engine.errors import UnsupportedModelError
 from engine.kernels.sizes import BLOCK, LANES
 
+WITHOUT_ATTENTION = Attention(n_heads=0, n_kv_heads=0, head_dim=1, rope_dim=0)
+"""Of each layer, where none attends."""
+
 
 def layers_attention(
     meta: Metadata, architecture: Architecture, n_layers: int, dim: int, tensors: Set[str]
@@ -26,21 +29,25 @@ def layers_attention(
     if architecture.latent:
         return latent_attention(meta, architecture, n_layers, dim, tensors)
     arch = architecture.name
-    n_heads = sizes_of_layers(meta, f"{arch}.attention.head_count", n_layers, high=MAX_HEADS)
     least = 0 if architecture.recurrent else 1
+    least_heads = 0 if architecture.recurrent == "state space" else 1
+    n_heads = sizes_of_layers(meta, f"{arch}.attention.head_count", n_layers, low=least_heads, high=MAX_HEADS)
     n_kv_heads = sizes_of_layers(meta, f"{arch}.attention.head_count_kv", n_layers, n_heads, low=least, high=MAX_HEADS)
     if architecture.recurrent == "delta net":
         recurrent_layers = delta_net_layers(meta, arch, n_layers)
         n_kv_heads = [0 if recurrent else heads for heads, recurrent in zip(n_kv_heads, recurrent_layers, strict=True)]
+    if not any(n_kv_heads) and architecture.recurrent == "state space":
+        return (WITHOUT_ATTENTION,) * n_layers
     windows = _windows(meta, architecture, n_layers)
     turned = _turned(meta, architecture, windows)
-    if f"{arch}.attention.key_length" not in meta and dim % n_heads[0]:
-        raise meta.error(f"{n_heads[0]} heads do not divide the width {dim}.")
-    wide = _head_dims(meta, arch, "", dim // n_heads[0], None)
+    first = next((heads for heads in n_heads if heads), 1)
+    if f"{arch}.attention.key_length" not in meta and dim % first:
+        raise meta.error(f"{first} heads do not divide the width {dim}.")
+    wide = _head_dims(meta, arch, "", dim // first, None)
     local = _head_dims(meta, arch, "_swa", *wide)
     layers = []
     for i in range(n_layers):
-        if n_kv_heads[i] and n_heads[i] % n_kv_heads[i]:
+        if n_kv_heads[i] and (n_heads[i] % n_kv_heads[i] or not n_heads[i]):
             raise meta.error(f"{n_heads[i]} heads cannot share {n_kv_heads[i]} key-value heads evenly.")
         head_dim, rope_dim = local if windows[i] else wide
         layers.append(

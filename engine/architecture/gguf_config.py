@@ -12,6 +12,7 @@ from engine.architecture.config import Attention, Experts, ModelConfig, RopeScal
 from engine.architecture.gguf_attention import layers_attention, sizes_of_layers
 from engine.architecture.gguf_experts import experts_from_gguf
 from engine.architecture.gguf_latent import yarn_in_queries
+from engine.architecture.gguf_layer_parts import feeding_widths, recurrent_layers
 from engine.architecture.gguf_recurrence import recurrence_from_gguf
 from engine.architecture.model_tensors import biased_matrices, check_tensors
 from engine.checkpoints import Metadata, TensorInfo
@@ -59,11 +60,12 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
         name=_name(meta),
         attention=attention,
         recurrence=recurrence_from_gguf(meta, architecture, attention, dim),
+        recurrent_layers=recurrent_layers(meta, architecture, attention),
         dim=dim,
         hidden_dims=_hidden_dims(meta, architecture, n_layers, experts),
         vocab_size=_vocab_size(meta),
         max_seq_len=max_seq_len,
-        norm_eps=meta.real(f"{arch}.attention.{NORM_EPS[architecture.norm]}", low=0.0, high=1.0),
+        norm_eps=_norm_eps(meta, architecture),
         rope_theta=rope_theta,
         local_rope_theta=_local_rope_theta(meta, architecture, rope_theta),
         rope_scaling=rope_scaling,
@@ -119,6 +121,14 @@ class _Scales:
             scale("embedding_scale", usual.embeddings), scale("attention.scale", 0.0),
             scale("residual_scale", usual.residuals), scale("logit_scale", usual.logits),
         )  # fmt: skip
+
+
+def _norm_eps(meta: Metadata, architecture: Architecture) -> float:
+    """Nemotron-H has it where norms of the other kind have theirs."""
+    usual, other = (f"{architecture.name}.attention.{key}" for key in NORM_EPS.values())
+    if architecture.norm == "layer" or (architecture.one_part and usual not in meta and other in meta):
+        usual = other
+    return meta.real(usual, low=0.0, high=1.0)
 
 
 def _zero_or(meta: Metadata, key: str, default: float, least: float, most: float) -> float:
@@ -239,6 +249,8 @@ def _softcap(meta: Metadata, key: str, default: float | None) -> float:
 
 def _hidden_dims(meta: Metadata, architecture: Architecture, n_layers: int, experts: Experts | None) -> tuple[int, ...]:
     """The feed-forward width of each layer, beside experts or where there are none; 0 of others."""
+    if architecture.one_part:
+        return tuple(0 if experts is not None else width for width in feeding_widths(meta, architecture, n_layers))
     if experts is not None and all(experts.layers) and not architecture.dense_beside_experts:
         return (0,) * n_layers
     return tuple(sizes_of_layers(meta, f"{architecture.name}.feed_forward_length", n_layers, high=MAX_WIDTH))

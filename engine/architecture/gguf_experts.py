@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from engine.architecture.architecture import Architecture, Gating
 from engine.architecture.config import Experts
 from engine.architecture.gguf_attention import sizes_of_layers
+from engine.architecture.gguf_layer_parts import feeding_widths
 from engine.checkpoints import Metadata, TensorInfo
 from engine.checkpoints.limits import MAX_EXPERTS, MAX_LAYERS, MAX_WIDTH
 from engine.errors import UnsupportedModelError
@@ -29,6 +30,8 @@ def experts_from_gguf(
         return None
     used = meta.integer(f"{arch}.expert_used_count", low=1, high=count)
     layers = _layers(meta, arch, n_layers)
+    if architecture.one_part:
+        layers = tuple(width > 0 for width in feeding_widths(meta, architecture, n_layers))
     if not any(layers):
         return None
     hidden_dim = _hidden_dim(meta, arch, layers, tensors)

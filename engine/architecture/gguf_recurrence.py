@@ -1,4 +1,4 @@
-"""What stands in place of attention in some layers, by a file's metadata, with every number checked."""
+"""What stands in place of attention, or beside it, by a file's metadata, with every number checked."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from engine.architecture.architecture import Architecture
 from engine.architecture.config import Attention
+from engine.architecture.gguf_state_space import state_space_from_gguf
 from engine.architecture.recurrence import Recurrence
 from engine.checkpoints import Metadata
 from engine.checkpoints.limits import MAX_HEADS, MAX_LAYERS
@@ -43,10 +44,12 @@ def delta_net_layers(meta: Metadata, arch: str, n_layers: int) -> Sequence[bool]
 def recurrence_from_gguf(
     meta: Metadata, architecture: Architecture, attention: Sequence[Attention], dim: int
 ) -> Recurrence | None:
-    """What layers do that do not attend; None where all attend.
+    """What layers do that do not attend, or beside that; None where all attend and do nothing else.
 
     Raises ModelFileError for numbers that do not fit, UnsupportedModelError for sizes that the kernels do not take.
     """
+    if architecture.recurrent == "state space":
+        return state_space_from_gguf(meta, architecture)
     if all(layer.n_kv_heads for layer in attention):
         return None
     if not any(layer.n_kv_heads for layer in attention):

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from engine.architecture.architecture import Architecture
 from engine.architecture.config import Attention, Experts, ModelConfig
 from engine.architecture.latent_tensors import KEYS_AND_VALUES, keys_and_values_shape, latent_shapes
-from engine.architecture.recurrent_tensors import recurrent_shapes
+from engine.architecture.recurrence import Recurrence
+from engine.architecture.recurrent_tensors import optional_shapes, recurrent_shapes
 from engine.checkpoints import TensorInfo, without_leading_ones
 from engine.errors import ModelFileError, UnsupportedModelError
 from engine.kernels.sizes import LANES
@@ -66,17 +67,16 @@ def tensor_shapes(config: ModelConfig) -> Shapes:
         yield "per_layer_proj_norm.weight", (config.per_layer_dim,)
     for layer in range(config.n_layers):
         attention = config.attention[layer]
-        mixer = _mixer(config, attention)
+        mixer = _mixer(config, attention) if attention.n_kv_heads else ()
+        recurrent = _recurrent(config, config.recurrence_of(layer))
         feed_forward = _feed_forward(config, config.hidden_dims[layer], config.experts_of(layer))
-        for name, shape in (*mixer, *feed_forward, *_per_layer(config)):
+        parts = (*mixer, *recurrent, *(feed_forward if config.feeds_forward(layer) else ()))
+        for name, shape in (*parts, *_per_layer(config)):
             yield f"blk.{layer}.{name}", shape
 
 
 def _mixer(config: ModelConfig, attention: Attention) -> Shapes:
-    """What attends, or stands in its place, and the norm before it."""
-    if not attention.n_kv_heads:
-        yield from _recurrent(config)
-        return
+    """What attends, and the norm before it."""
     if config.architecture.pre_norms:
         yield from _norm(config, config.architecture.attn_norm)
     if attention.latent is not None:
@@ -124,10 +124,10 @@ def _head_norm(architecture: Architecture, attention: Attention, n_heads: int) -
     return (n_heads, attention.head_dim) if architecture.long_qk_norms else (attention.head_dim,)
 
 
-def _recurrent(config: ModelConfig) -> Shapes:
-    yield "attn_norm.weight", (config.dim,)
-    if config.recurrence is not None:
-        yield from recurrent_shapes(config.recurrence, config.dim)
+def _recurrent(config: ModelConfig, recurrence: Recurrence | None) -> Shapes:
+    if recurrence is not None:
+        yield "attn_norm.weight", (config.dim,)
+        yield from recurrent_shapes(recurrence, config.dim)
 
 
 def _feed_forward(config: ModelConfig, hidden: int, experts: Experts | None) -> Shapes:
@@ -143,9 +143,6 @@ def _feed_forward(config: ModelConfig, hidden: int, experts: Experts | None) -> 
     elif architecture.gate_in_up:
         yield "ffn_up.weight", (2 * hidden, dim)
         yield "ffn_down.weight", (dim, hidden)
-    elif architecture.ungated:
-        yield from _matrix(config, "ffn_up", hidden, dim)
-        yield from _matrix(config, "ffn_down", dim, hidden)
     else:
         yield from _gated(config, hidden)
     if architecture.post_norms:
@@ -168,8 +165,9 @@ def _experts(config: ModelConfig, experts: Experts) -> Shapes:
 
 
 def _gated(config: ModelConfig, hidden: int, ending: str = "", *counts: int) -> Shapes:
-    """The matrices of a gated unit, or of so many."""
-    yield from _matrix(config, f"ffn_gate{ending}", *counts, hidden, config.dim)
+    """The matrices of a gated unit, or of so many; some are without their gate."""
+    if not config.architecture.ungated:
+        yield from _matrix(config, f"ffn_gate{ending}", *counts, hidden, config.dim)
     yield from _matrix(config, f"ffn_up{ending}", *counts, hidden, config.dim)
     yield from _matrix(config, f"ffn_down{ending}", *counts, config.dim, hidden)
 
@@ -196,6 +194,8 @@ def _optional(config: ModelConfig) -> Shapes:
         if layer.shared_from is not None:
             yield from ((f"blk.{i}.attn_{part}.weight", (layer.kv_dim, config.dim)) for part in "kv")
             yield f"blk.{i}.attn_k_norm.weight", (layer.head_dim,)
+        if recurrence := config.recurrence_of(i):
+            yield from ((f"blk.{i}.{name}", shape) for name, shape in optional_shapes(recurrence))
 
 
 def _matrix(config: ModelConfig, name: str, *shape: int) -> Shapes:

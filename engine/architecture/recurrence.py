@@ -63,17 +63,17 @@ class Recurrence:
     @property
     def history_stride(self) -> int:
         """Bytes from one row of the convolution's latest inputs to the next."""
-        return _in_lines(4 * self.channels)
+        return in_lines(4 * self.channels)
 
     @property
     def pending_stride(self) -> int:
         """Bytes from one row of what a delta net's state does not hold yet to the next."""
-        return _in_lines(4 * memory_floats(self.key_heads, self.value_heads, self.state_dim))
+        return in_lines(4 * memory_floats(self.key_heads, self.value_heads, self.state_dim))
 
     @property
     def history_at(self) -> int:
         """The byte of a layer's part of the state at which those inputs begin; before it is what a delta net knows."""
-        return _in_lines(4 * self.value_heads * self.state_dim**2)
+        return in_lines(4 * self.value_heads * self.state_dim**2)
 
     @property
     def pending_at(self) -> int:
@@ -97,5 +97,6 @@ def bytes_with_copies(recurrence: Recurrence | None, n_layers: int) -> int:
     return n_bytes * (1 + n_copies(n_bytes))
 
 
-def _in_lines(n_bytes: int) -> int:
+def in_lines(n_bytes: int) -> int:
+    """So many bytes in whole cache lines."""
     return -(-n_bytes // LINE_BYTES) * LINE_BYTES

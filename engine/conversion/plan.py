@@ -11,6 +11,7 @@ from pathlib import Path
 
 from engine.chat import choose_format
 from engine.checkpoints import Checkpoint, Metadata, TensorInfo, TensorType, open_checkpoint
+from engine.checkpoints.bare_names import written_name
 from engine.checkpoints.dequantizable import DEQUANTIZABLE
 from engine.checkpoints.gguf_writer import Layout, NewTensor, lay_out
 from engine.conversion.messages import Conversion
@@ -76,13 +77,15 @@ def plan_conversion(conversion: Conversion) -> Plan:
     _check_target(target, checkpoint, conversion.force)
     types = choose_types(mix, checkpoint.metadata, checkpoint.tensors)
     _check_types(checkpoint, types)
-    new = [NewTensor(tensor.name, tensor.shape, types[tensor.name]) for tensor in checkpoint.tensors.values()]
+    arch = checkpoint.metadata.get("general.architecture")
+    names = {name: written_name(name, arch) for name in checkpoint.tensors}
+    new = [NewTensor(names[name], tensor.shape, types[name]) for name, tensor in checkpoint.tensors.items()]
     layout = lay_out(new_metadata(checkpoint, mix), new)
     _check_room(target, layout.size)
     pieces = [
         piece
         for tensor in checkpoint.tensors.values()
-        for piece in _pieces(tensor, types[tensor.name], layout.offsets[tensor.name])
+        for piece in _pieces(tensor, types[tensor.name], layout.offsets[names[tensor.name]])
     ]
     return Plan(
         sources=sources,

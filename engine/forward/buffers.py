@@ -43,10 +43,11 @@ class Buffers:
         widths = dict.fromkeys(layer.w_down.columns for layer in weights.layers if layer.w_down is not None)
         self.units = {width: GatedBuffers(p, width) for width in widths}
         of_experts = [self.experts.unit] if self.experts is not None else []
-        widest = max([*self.units.values(), *of_experts], key=lambda unit: unit.gate_up.array.size)
+        units = [*self.units.values(), *of_experts]
+        widest = max(units, key=lambda unit: unit.gate_up.array.size, default=None)
         # Heads are read in whole blocks, also the last one of a row.
         spare = max((-shape.head_dim % BLOCK for shape in config.shapes), default=0)
-        self.free = None if widest.h.width % BLOCK or spare else widest.gate_up
+        self.free = None if widest is None or widest.h.width % BLOCK or spare else widest.gate_up
         self.qkv = p.floats(max(map(config.first_dim, layers)) + spare, over=self.free)
         self.latent = latent_buffers(p, config, self.qkv)
         self.gates = p.floats(mixed_dim) if config.architecture.query_gates else None

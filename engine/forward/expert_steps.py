@@ -82,7 +82,8 @@ def add_experts(
     for i, matrix in enumerate(layer.w_gate_up):
         _add_product(p, b, matrix, b.x, gate_up, i * hidden)  # (hidden_dim,)
     _add_biases(p, layer.gate_up_bias, gate_up, 2 * hidden, routing)
-    gated = (gate_up.address, gate_up.stride, hidden, hidden, h.floats.address, h.floats.stride)
+    up_at = 0 if config.architecture.ungated else hidden
+    gated = (gate_up.address, gate_up.stride, up_at, hidden, h.floats.address, h.floats.stride)
     activation = ACTIVATIONS[config.architecture.activation]
     quantized = (h.quants.address, h.quants.stride, activation, routing)
     p.add(step("experts.gate_pairs"), PER_TOKEN, 0, ROWS_TOGETHER, *gated, *quantized)

@@ -46,23 +46,24 @@ def forward(
     per_layer = add_per_layer_inputs(p, config, weights.per_layer, x, b.free) if weights.per_layer else None
     added, added_norm, scale = None, None, 1.0
     for i, layer in enumerate(weights.layers):
-        add_norm(p, config, x, added, layer.attn_norm, x_norm, delta_norm=added_norm, scale=scale)
-        add_products(p, layer.wqkv, x_norm, b.qkv)  # (qkv_dim,)
-        if state is not None and layer.recurrent is not None:
-            add_recurrence(p, config, i, state, b.recurrent, b.qkv, b.mixed)  # (recurrence.dim,)
-        elif layer.latent is not None and b.latent is not None:
-            add_latent_attention(p, config, layer, i, b.latent, b.qkv, rotary[i], cache, b.q_rows, b.mixed)
-        else:
-            _attend(p, config, layer, i, b, rotary[i], cache)  # (q_dim,)
-        add_products(p, [layer.wo], b.mixed, delta)  # (dim,)
-        add_bias(p, layer.wo_bias, delta)
+        if layer.wo is not None:
+            add_norm(p, config, x, added, layer.attn_norm, x_norm, delta_norm=added_norm, scale=scale)
+            add_products(p, layer.wqkv, x_norm, b.qkv)  # (qkv_dim,)
+            if config.attention[i].n_kv_heads:
+                _attend(p, config, layer, i, b, rotary[i], cache)  # (q_dim,)
+                add_products(p, [layer.wo], b.mixed, delta)  # (dim,)
+                add_bias(p, layer.wo_bias, delta)
+            if state is not None and layer.recurrent is not None:
+                _recur(p, config, layer, i, b, state)  # (dim,)
+            added, added_norm, scale = delta, layer.attn_post_norm, 1.0
 
-        normed = None if config.architecture.parallel else x_norm
-        if config.architecture.parallel and layer.ffn_norm is not None:
-            add_norm(p, config, x, None, layer.ffn_norm, x_norm)
-        add_norm(p, config, x, delta, layer.ffn_norm, normed, delta_norm=layer.attn_post_norm)
-        _feed_forward(p, config, layer, b)  # (dim,)
-        added, added_norm, scale = delta, layer.ffn_post_norm, layer.scale
+        if config.feeds_forward(i):
+            normed = None if config.architecture.parallel else x_norm
+            if config.architecture.parallel and layer.ffn_norm is not None:
+                add_norm(p, config, x, None, layer.ffn_norm, x_norm)
+            add_norm(p, config, x, added, layer.ffn_norm, normed, delta_norm=added_norm, scale=scale)
+            _feed_forward(p, config, layer, b)  # (dim,)
+            added, added_norm, scale = delta, layer.ffn_post_norm, layer.scale
         if layer.per_layer is not None and per_layer is not None:
             add_norm(p, config, x, delta, None, per_layer.x, delta_norm=layer.ffn_post_norm)
             added_norm = add_per_layer(p, layer.per_layer, i, per_layer, delta)  # (dim,)
@@ -77,11 +78,24 @@ def _attend(
     p: Program, config: ModelConfig, layer: LayerWeights, index: int, b: Buffers, rotary: Rows, cache: KVCache
 ) -> None:
     """Steps: b.mixed = the attention of layer index for b.qkv, whose keys and values go to the cache."""
+    if layer.latent is not None and b.latent is not None:
+        add_latent_attention(p, config, layer, index, b.latent, b.qkv, rotary, cache, b.q_rows, b.mixed)
+        return
     add_query_split(p, config, index, b.qkv, b.gates)
     add_long_norms(p, config, layer, index, b.qkv)
     add_rotation(p, config, layer, index, b.qkv, rotary, cache, b.q_rows)
     add_attention(p, config, layer, index, b.q_rows, cache, b.mixed)  # (q_dim,)
     add_query_gates(p, config, index, b.gates, b.mixed)
+
+
+def _recur(p: Program, config: ModelConfig, layer: LayerWeights, index: int, b: Buffers, state: RecurrentState) -> None:
+    """Steps: b.delta = what layer index has instead of attention, for b.qkv, or beside it, for the end of b.qkv."""
+    last, attended = layer.w_state or layer.wo, config.attended_dim(index)
+    assert last is not None
+    if attended:
+        add_norm(p, config, b.x, b.delta, None, None)
+    add_recurrence(p, config, index, state, b.recurrent, b.qkv.behind(attended), b.mixed)  # (recurrence.dim,)
+    add_products(p, [last], b.mixed, b.delta)  # (dim,)
 
 
 def _feed_forward(p: Program, config: ModelConfig, layer: LayerWeights, b: Buffers) -> None:

@@ -122,6 +122,8 @@ class KVCache:
         if n_positions > self.max_seq_len:
             raise ContextFullError(n_positions, self.max_seq_len)
         self.reserve(n_positions, keep=True)
+        if not self.parts:
+            return 0
         saved = np.memmap(file, np.uint8, "r", offset, (self.saved_bytes(n_positions),))
         at = total = 0
         for piece in self._pieces(n_positions):

@@ -52,21 +52,24 @@ class _Layer:
         return plans | self._feed_forward(experts)
 
     def _attention(self) -> Plans:
-        """Or what stands in its place."""
+        """Or what stands in its place, or both; nothing in a layer that is a feed-forward one alone."""
         config, attention = self._config, self._config.attention[self._index]
         qkv: Sequence[str] = QKV[: len(attention.widths)]
-        output = "attn_output"
         if config.qkv_in_one and len(qkv) == len(QKV):
             qkv = ["attn_qkv"]
-        if config.recurrence is not None and not attention.n_kv_heads:
-            qkv, output = input_matrices(config.recurrence), output_matrix(config.recurrence)
-        elif config.architecture.gate_matrix:
+        if config.architecture.gate_matrix:
             qkv = [qkv[0], QUERY_GATES, *qkv[1:]]
         if attention.latent is not None:
             qkv = first_matrices(attention.latent)
+        inputs, outputs = (list(qkv), ["attn_output"]) if attention.n_kv_heads else ([], [])
+        if recurrence := config.recurrence_of(self._index):
+            inputs, outputs = [*inputs, *input_matrices(recurrence)], [*outputs, output_matrix(recurrence)]
+        if not inputs:
+            return {}
+        names = ("wo", "w_state")[: len(outputs)]
         return {
-            "wqkv": self._side_by_side("wqkv", *map(self._tensor, qkv)),
-            "wo": [self._matrix("wo", self._tensor(output))],
+            "wqkv": self._side_by_side("wqkv", *map(self._tensor, inputs)),
+            **{name: [self._matrix(name, self._tensor(source))] for name, source in zip(names, outputs, strict=True)},
             **self._latent(attention),
         }
 
@@ -90,20 +93,28 @@ class _Layer:
             router.append(replace(self._tensor("ffn_gate_inp_shexp"), shape=(1, self._config.dim)))
         return {
             "router": self._side_by_side("router", *router),
-            "w_gate_up_exps": [self._stack(part) for part in (("gate_up",) if experts.in_one else ("gate", "up"))],
+            "w_gate_up_exps": [self._stack(part) for part in self._expert_parts(experts)],
             "w_down_exps": [self._stack("down")],
         }
+
+    def _expert_parts(self, experts: Experts) -> Sequence[str]:
+        if self._config.architecture.ungated:
+            return ("up",)
+        return ("gate_up",) if experts.in_one else ("gate", "up")
 
     def _feed_forward(self, experts: Experts | None) -> Plans:
         """What all tokens go through, alone or beside experts."""
         architecture = self._config.architecture
+        if not self._config.feeds_forward(self._index):
+            return {}
         if experts is None:
             up_alone = architecture.gate_in_up or architecture.ungated
             return self._unit(["ffn_up"] if up_alone else ["ffn_gate", "ffn_up"], "ffn_down", "")
         if architecture.dense_beside_experts:
             return self._unit(["ffn_gate", "ffn_up"], "ffn_down", "_beside")
         if experts.shared_dim:
-            return self._unit(["ffn_gate_shexp", "ffn_up_shexp"], "ffn_down_shexp", "_shexp")
+            up = ["ffn_up_shexp"] if architecture.ungated else ["ffn_gate_shexp", "ffn_up_shexp"]
+            return self._unit(up, "ffn_down_shexp", "_shexp")
         return {}
 
     def _unit(self, gate_up: Sequence[str], down: str, ending: str) -> Plans:

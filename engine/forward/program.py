@@ -42,6 +42,10 @@ class Rows:
         """A view of one row as float32."""
         return self.array.reshape(-1)[index * self.stride :][: 4 * n_floats].view(np.float32)
 
+    def behind(self, n_floats: int) -> Rows:
+        """The same rows from their n-th float32 on."""
+        return Rows(self.array.reshape(-1)[4 * n_floats :], self.stride)
+
 
 class Program:
     """Collects steps, and buffers for them, for batches of up to max_tokens tokens."""

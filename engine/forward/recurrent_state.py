@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from engine.architecture.config import ModelConfig
 from engine.architecture.recurrence import n_copies
+from engine.architecture.state_space import StateSpace
 from engine.forward.kv_cache import sum_of_words
 from engine.forward.program import aligned_zeros, float_bits
 from engine.forward.weights import ModelWeights, RecurrentWeights, Vector
@@ -278,6 +279,9 @@ def _record(
     record[records.TIME_SCALE] = _address(weights.time_scale)
     record[records.HEAD_NORM] = _address(weights.head_norm)
     record[records.NORM_EPS] = float_bits(config.norm_eps)
+    if isinstance(r, StateSpace):
+        record[records.HEAD_DIM] = r.head_dim
+        record[records.TAP_BIAS], record[records.SKIPS] = _address(weights.tap_bias), _address(weights.skips)
     return record
 
 

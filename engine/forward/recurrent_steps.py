@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from engine.architecture.config import ModelConfig
 from engine.architecture.recurrence import Recurrence
+from engine.architecture.state_space import StateSpace
 from engine.forward.program import Activations, Program, Rows
 from engine.forward.recurrent_state import RecurrentState
 from engine.forward.steps import ROWS_TOGETHER
 from engine.kernels.records import FIXED, PER_TOKEN
-from engine.kernels.recurrence import memory_floats
+from engine.kernels.recurrence import memory_floats, scan_floats
 from engine.kernels.sizes import LANES
 from engine.machine_code import step
 
 
 class RecurrentBuffers:
-    """What the delta nets of all layers work with.
+    """What the delta nets of all layers work with, or the state spaces.
 
     queries: (key_heads · state_dim,); memory: what a token brings for the state, see kernels/recurrence.py.
     """
@@ -22,14 +23,17 @@ class RecurrentBuffers:
     def __init__(self, p: Program, recurrence: Recurrence) -> None:
         r = recurrence
         self.queries = p.floats(r.key_heads * r.state_dim)
-        self.memory = p.floats(memory_floats(r.key_heads, r.value_heads, r.state_dim))
+        floats = memory_floats(r.key_heads, r.value_heads, r.state_dim)
+        if isinstance(r, StateSpace):
+            floats = scan_floats(r.key_heads, r.value_heads, r.head_dim, r.state_dim)
+        self.memory = p.floats(floats)
 
 
 def recurrent_buffers(p: Program, config: ModelConfig, state: RecurrentState | None) -> RecurrentBuffers | None:
-    """The buffers, where a model has delta nets; the state is kept with the program."""
+    """The buffers, where a model has more than convolutions; the state is kept with the program."""
     p.keep(state)
-    has_delta_nets = config.recurrence is not None and config.recurrence.value_heads
-    return RecurrentBuffers(p, config.recurrence) if config.recurrence and has_delta_nets else None
+    has_states = config.recurrence is not None and config.recurrence.value_heads
+    return RecurrentBuffers(p, config.recurrence) if config.recurrence and has_states else None
 
 
 def add_recurrence(
@@ -55,12 +59,29 @@ def add_recurrence(
         return
     queries, memory = buffers.queries, buffers.memory
     brought = (queries.address, queries.stride, memory.address, memory.stride)
+    if isinstance(r, StateSpace):
+        _add_state_space(p, r, rows, record, brought, out)
+        return
     p.add(step("delta_net.prepare"), PER_TOKEN, 0, ROWS_TOGETHER, *where, *_gate_places(r), *brought)
     p.add(step("short_conv.keep_inputs"), FIXED, 1, 1, *where)
     parts = r.state_dim // LANES
     p.add(step("delta_net.run"), FIXED, r.value_heads * parts, parts, record, *brought, *results)
     gates = (rows.address + r.gate_at, rows.stride)
     p.add(step("delta_net.gate_answers"), PER_TOKEN, 0, ROWS_TOGETHER, *results, record, *gates, *quantized)
+
+
+def _add_state_space(
+    p: Program, r: StateSpace, rows: Rows, record: int, brought: tuple[int, int, int, int], out: Activations
+) -> None:
+    """Steps: the same of a state space. brought: where its buffers are."""
+    where, results = (rows.address, rows.stride, record), (out.floats.address, out.floats.stride)
+    p.add(step("state_space.prepare"), PER_TOKEN, 0, ROWS_TOGETHER, *where, r.time_at, *brought, *results)
+    p.add(step("short_conv.keep_inputs"), FIXED, 1, 1, *where)
+    parts = r.head_dim // LANES
+    p.add(step("state_space.run"), FIXED, r.value_heads * parts, parts, record, *brought, *results)
+    gates = (rows.address + r.gate_at, rows.stride)
+    quantized = (out.quants.address, out.quants.stride)
+    p.add(step("state_space.gate_results"), PER_TOKEN, 0, ROWS_TOGETHER, *results, record, *gates, *quantized)
 
 
 def _gate_places(r: Recurrence) -> tuple[int, int, int, int]:

@@ -103,7 +103,8 @@ def _layer(layer: _Reader, index: int) -> LayerWeights:
     return LayerWeights(
         attn_norm=layer.norm(architecture.attn_norm) if architecture.pre_norms else None,
         wqkv=layer.matrices("wqkv"),
-        wo=layer.matrix("wo"),
+        wo=next(iter(layer.matrices("wo")), None),
+        w_state=next(iter(layer.matrices("w_state")), None),
         ffn_norm=layer.norm(architecture.ffn_norm) if architecture.ffn_is_normed else None,
         w_gate_up=layer.matrices("w_gate_up"),
         w_down=next(iter(layer.matrices("w_down")), None),
@@ -162,6 +163,8 @@ def _recurrent(layer: _Reader) -> RecurrentWeights | None:
         time_bias=layer.values("ssm_dt.bias"),
         time_scale=layer.values("ssm_a"),
         head_norm=layer.values("ssm_norm.weight"),
+        tap_bias=layer.values("ssm_conv1d.bias"),
+        skips=layer.values("ssm_d"),
     )
 
 

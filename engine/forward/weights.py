@@ -75,13 +75,15 @@ class RecurrentWeights:
     """The vectors of a layer without attention, not padded; its matrices are where attention has its own.
 
     taps: (width of the convolution, channels). Of a delta net, None without one: time_bias, time_scale (value_heads,);
-    head_norm: (state_dim,).
+    head_norm: (state_dim,), or one for all results. Of a state space: tap_bias (channels,), or None; skips (heads,).
     """
 
     taps: Vector
     time_bias: Vector | None
     time_scale: Vector | None
     head_norm: Vector | None
+    tap_bias: Vector | None
+    skips: Vector | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,9 @@ class LayerWeights:
     have it. attn_norm, ffn_norm: (dim,), or weight and bias, (2·dim,). w_gate_up: (2·hidden_dim, dim), half of it
     without a gate. w_down: (dim, hidden_dim); beside experts, both are what all tokens go through, hidden_dim being its
     width.
-    recurrent: of a layer that does not attend; wqkv and wo are then its first and its last matrices.
+    recurrent: of a layer that does not attend; wqkv and wo are then its first and its last matrices. Where it stands
+    beside attention, its first one is the end of wqkv, and its last one is w_state. In a layer that is a feed-forward
+    one alone wqkv is nothing and wo None.
     qkv_bias: (qkv_dim,). wo_bias, down_bias: (dim,). gate_up_bias: (2·hidden_dim,).
     q_norm, k_norm: (head_dim,), or (q_dim,) and (kv_dim,) where heads are normed together or each as the stream.
     attn_post_norm, ffn_post_norm: (dim,). sinks: (n_heads,). scale: what the residual stream
@@ -117,7 +121,8 @@ class LayerWeights:
 
     attn_norm: Vector | None
     wqkv: list[Matrix]
-    wo: Matrix
+    wo: Matrix | None
+    w_state: Matrix | None
     ffn_norm: Vector | None
     w_gate_up: list[Matrix]
     w_down: Matrix | None

@@ -43,7 +43,7 @@ from engine.kernels.rows import VECTOR, quantize_row, scale_to_unit
 from engine.kernels.short_conv import convolve, keep_input
 from engine.kernels.sizes import BLOCK, LANES
 
-_LINEAR_FROM = 20.0
+LINEAR_FROM = 20.0
 """From here on softplus is its argument."""
 
 
@@ -63,7 +63,7 @@ def _key_head(layer, head):
 
 
 @inner
-def _memory_row(batch, layer, rows, stride, t):
+def memory_row(batch, layer, rows, stride, t):
     """Where what a token brings for the state goes: to the pending rows where a few tokens are in the batch."""
     if t < 0 or field(batch, N_TOKENS) <= FEW_TOKENS:
         return field(layer, PENDING) + (field(batch, POS) + t) % PENDING_ROWS * field(layer, PENDING_STRIDE)
@@ -71,7 +71,7 @@ def _memory_row(batch, layer, rows, stride, t):
 
 
 @inner
-def _activate(x, n):
+def activate(x, n):
     """SiLU of n numbers in place."""
     one, zero = lanes.splat(np.float32(1.0)), lanes.splat(np.float32(0.0))
     for at in range(0, 4 * n, VECTOR):
@@ -117,13 +117,13 @@ def prepare(step, batch, first, last, thread):
     for t in range(first, last):
         row = rows + t * stride
         queries = field(step, QUERIES) + t * field(step, QUERIES_STRIDE)
-        memory = _memory_row(batch, layer, field(step, MEMORY), field(step, MEMORY_STRIDE), t)
+        memory = memory_row(batch, layer, field(step, MEMORY), field(step, MEMORY_STRIDE), t)
         for head in range(2 * key_heads + value_heads):
             out = queries + 4 * head * dim
             if head >= key_heads:
                 out = memory + 4 * (head - key_heads) * dim
             convolve(layer, pos, rows, stride, t, head * dim, dim, out)
-            _activate(out, dim)
+            activate(out, dim)
             if head < key_heads:
                 _scale_to_length(out, dim, eps, shortened)
             elif head < 2 * key_heads:
@@ -136,7 +136,7 @@ def prepare(step, batch, first, last, thread):
             beta = np.float64(load_f32(at + field(step, BETA_AT)))
             store_f32(_gate(layer, memory, head, BETA), np.float32(1.0 / (1.0 + np.exp(-beta))))
             time = np.float64(load_f32(at + field(step, ALPHA_AT)) + load_f32(field(layer, TIME_BIAS) + 4 * head))
-            if time < _LINEAR_FROM:
+            if time < LINEAR_FROM:
                 time = np.log(1.0 + np.exp(time))
             decay = np.exp(time * np.float64(load_f32(field(layer, TIME_SCALE) + 4 * head)))
             store_f32(_gate(layer, memory, head, DECAY), np.float32(decay))
@@ -200,7 +200,7 @@ def run(step, batch, first, last, thread):
         stored = field(layer, STATES) + unit * dim * VECTOR
         state, before = stored, 0
         for t in range(-kept, n_tokens):
-            memory = _memory_row(batch, layer, field(step, RUN_MEMORY), field(step, RUN_MEMORY_STRIDE), t)
+            memory = memory_row(batch, layer, field(step, RUN_MEMORY), field(step, RUN_MEMORY_STRIDE), t)
             decay = np.float32(0.0)
             if before:
                 decay = load_f32(_gate(layer, before, head, DECAY))
@@ -243,7 +243,7 @@ def gate_answers(step, batch, first, last, thread):
     for t in range(first, last):
         row, gates = field(step, ANSWERED) + t * field(step, ANSWERED_STRIDE), field(step, Z_ROWS)
         gates += t * field(step, Z_STRIDE)
-        _activate(gates, heads * dim)
+        activate(gates, heads * dim)
         for head in range(heads):
             x = row + 4 * head * dim
             scale_to_unit(x, x, field(layer, HEAD_NORM), dim, eps)

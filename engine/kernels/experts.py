@@ -291,7 +291,8 @@ def gate_pairs(step, batch, first, last, thread):
             row = field(_choice(routing, t, i), ROW)
             both = field(step, PAIR_GATE_UP) + row * field(step, PAIR_STRIDE)
             out = field(step, PAIR_H) + row * field(step, PAIR_H_STRIDE)
-            gate_row(both, both + 4 * field(step, PAIR_UP_AT), out, width, activation)
+            up = both + 4 * field(step, PAIR_UP_AT) if field(step, PAIR_UP_AT) else 0
+            gate_row(both, up, out, width, activation)
             quant = field(step, PAIR_QUANT) + row * field(step, PAIR_QUANT_STRIDE)
             quantize_row(out, quant, (width + BLOCK - 1) // BLOCK)
 

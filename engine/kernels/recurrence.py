@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.kernels.records import FEW_TOKENS
 
-RECURRENCE_FIELDS = 20
+RECURRENCE_FIELDS = 23
 (
     PROGRESS,
     TAPS,
@@ -26,6 +26,9 @@ RECURRENCE_FIELDS = 20
     TIME_SCALE,
     HEAD_NORM,
     NORM_EPS,
+    HEAD_DIM,
+    TAP_BIAS,
+    SKIPS,
 ) = range(RECURRENCE_FIELDS)
 """Where the position of the state lies, one int64 for all layers. The convolution: its width, its weights (width,
 channels), its channels, at which byte of a row its input begins, and at which byte what that is multiplied by first
@@ -34,7 +37,12 @@ A delta net has more: heads of keys (and queries) and of values, the width of bo
 in turn, or as many neighbours as there are share one; the states, those of 16 columns of values together (value heads,
 STATE_DIM / 16, STATE_DIM, 16); rows of what the state does not hold yet, a ring of PENDING_ROWS; what is added to the
 time step of each value head and multiplied by it; the weight of the norm of a head's results, and its epsilon (float32
-bits)."""
+bits).
+A state space (Mamba-2) has its heads where those of values are, in HEAD_DIM their width, and where those of keys are
+the groups that have what is written and read in common; STATE_DIM is the width of that, and a state (heads,
+HEAD_DIM / 16, STATE_DIM, 16). TIME_BIAS and TIME_SCALE are as above, and so is HEAD_NORM, a weight for each number (0:
+no norm). Then what is added to the convolution's sums (0: nothing), and what of its input each head adds to its
+results."""
 
 PENDING_ROWS = 2 * FEW_TOKENS
 """Positions that are kept while those behind them are computed: a few of either."""
@@ -54,3 +62,8 @@ taken in, and the product of its key and query."""
 def memory_floats(key_heads: int, value_heads: int, state_dim: int) -> int:
     """float32 of what one token brings for the state: keys, values (then what they change), gates."""
     return (key_heads + value_heads) * state_dim + GATES * value_heads
+
+
+def scan_floats(groups: int, heads: int, head_dim: int, state_dim: int) -> int:
+    """float32 of what one token brings for the state of a state space: what is written where, and each head's decay."""
+    return groups * state_dim + heads * head_dim + heads

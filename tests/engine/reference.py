@@ -29,6 +29,7 @@ NEIGHBOURS = {
     "bailingmoe",
     "maincoder",
     "xverse",
+    "granitehybrid",
 }
 """Architectures that turn neighbouring pairs."""
 
@@ -55,11 +56,12 @@ class ReferenceModel:
         self.n_heads = get("attention.head_count")
         self.n_kv_heads = np.max(get("attention.head_count_kv", self.n_heads))
         self.dim = get("embedding_length")
-        self.head_dim = get("attention.key_length", self.dim // self.n_heads)
+        self.head_dim = get("attention.key_length", self.dim // max(1, self.n_heads))
         self.rope_dim = get("rope.dimension_count", self.head_dim)
         self.theta = get("rope.freq_base", 10000.0)
         self.centred = arch in CENTRED
-        self.eps = get("attention.layer_norm_epsilon" if self.centred else "attention.layer_norm_rms_epsilon")
+        usual = get("attention.layer_norm_epsilon")
+        self.eps = usual if self.centred else get("attention.layer_norm_rms_epsilon", usual)
         self.norm = layer_norm if self.centred else rms_norm
         self.attn_softcap = get("attn_logit_softcapping", 0.0)
         self.final_softcap = get("final_logit_softcapping", 0.0)
@@ -94,7 +96,7 @@ class ReferenceModel:
         self.parallel = arch == "gptneox" and get("use_parallel_residual", True)
         self.gelu = self.gemma or arch in ("phi2", "starcoder2", "gptneox", "falcon")
         self.log_multiplier = get("rope.scaling.yarn_log_multiplier", 0.0)
-        self.turns = arch != "granite" or get("rope.scaling.finetuned", True)
+        self.turns = arch not in ("granite", "granitehybrid") or get("rope.scaling.finetuned", True)
         self.has_sections = get("rope.dimension_sections") is not None
 
     def logits(self, ids):
@@ -212,7 +214,6 @@ class ReferenceModel:
         gates, ups, downs = (self.expert_matrices(f"{block}ffn_{name}") for name in ("gate", "up", "down"))
         none = np.zeros((self.n_experts, 1))
         biases = [self.tensors.get(f"{block}ffn_{name}_exps.bias", none) for name in ("gate", "up", "down")]
-        unit = clamped if self.arch == "gpt-oss" else lambda gate, up: silu(gate) * up
         logits = x @ self.tensors[block + "ffn_gate_inp.weight"].T + self.tensors.get(block + "ffn_gate_inp.bias", 0)
         probabilities = self.gating(logits)
         choice = self.tensors.get(block + CHOICE_BIAS.get(self.arch, "exp_probs_b.bias"), 0)
@@ -224,8 +225,12 @@ class ReferenceModel:
             shares = shares / probabilities[i, chosen].sum() if self.shares_normed else shares
             for expert, share in zip(chosen, shares, strict=True):
                 gate, up = (its[expert] @ row + bias[expert] for its, bias in zip((gates, ups), biases, strict=False))
-                out[i] += share * (downs[expert] @ unit(gate, up) + biases[2][expert])
+                out[i] += share * (downs[expert] @ self.unit(gate, up) + biases[2][expert])
         return out
+
+    def unit(self, gate, up):
+        """Of an expert."""
+        return clamped(gate, up) if self.arch == "gpt-oss" else silu(gate) * up
 
     def in_best_groups(self, scores):
         """Scores, minus infinity outside of the groups from which experts may come."""

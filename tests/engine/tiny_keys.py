@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.engine.tiny_latent import MODELS as LATENT_MODELS
 from tests.engine.tiny_recurrent import CONVOLUTIONS, DELTA_NET_KEYS, DELTA_NETS
+from tests.engine.tiny_state_space import STATE_SPACE_MODELS
 
 QKV = ("attn_q", "attn_k", "attn_v")
 BIASED = (*QKV, "attn_output", "ffn_up", "ffn_down")
@@ -383,6 +384,7 @@ MODELS = {
         "nextn_predict_layers": 1,
         "ssm.group_count": 2,
     },
+    **STATE_SPACE_MODELS,
 }
 """Each model's GGUF keys (without the architecture's name), and what is no key: see write_tiny."""
 
@@ -397,6 +399,8 @@ ARCHITECTURES = {
     "pangu-embedded": "pangu-embedded",
     "hunyuan-moe": "hunyuan-moe",
     "hunyuan-dense": "hunyuan-dense",
+    "falcon-h1": "falcon-h1",
+    "falcon-h1-norms": "falcon-h1",
     "command-r": "command-r",
     "command-r-plus": "command-r",
 }
@@ -438,10 +442,10 @@ BIASED_NORMS = ("stablelm", "phi2", "starcoder2", "nemotron", "gptneox", "falcon
 CENTRED = ("command-r", "cohere2", *BIASED_NORMS)
 """Those, and the ones that do not add anything."""
 
-WITHOUT_FFN_NORMS = (*WITHOUT_PRE_NORMS, "command-r", "cohere2", "phi2")
+WITHOUT_FFN_NORMS = (*WITHOUT_PRE_NORMS, "command-r", "cohere2", "phi2", "nemotron_h", "nemotron_h_moe")
 """Architectures that do not norm what feed-forward layers read, or once for these and attention."""
 
-UNGATED = ("arcee", "plm", "phi2", "starcoder2", "nemotron", "gptneox", "falcon")
+UNGATED = ("arcee", "plm", "phi2", "starcoder2", "nemotron", "gptneox", "falcon", "nemotron_h", "nemotron_h_moe")
 """Architectures whose feed-forward layers have no gate."""
 
 LEADING_ONES = ("exp_probs_b.bias", "ffn_gate_inp_shexp.weight")

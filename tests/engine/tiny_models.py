@@ -32,6 +32,7 @@ from tests.engine.tiny_recurrent import (
     recurrent_layers,
     recurrent_tensors,
 )
+from tests.engine.tiny_state_space import ATTENTION, FEED_FORWARD, STATE, STATE_SPACES, layer_parts, state_space_tensors
 
 VOCABULARY = Path(__file__).with_name("data") / "spm_vocabulary.json"
 
@@ -58,6 +59,7 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
     ffn_norms = options.pop("ffn_norms", arch not in WITHOUT_FFN_NORMS)
     first_matrix = options.pop("first_matrix", False)
     second_attn_norm = options.pop("second_attn_norm", False)
+    state_space = {"norms": options.pop("state_norms", True), "biases": options.pop("tap_biases", True)}
     pieces = json.loads(VOCABULARY.read_text("utf-8"))
     keys = {
         "block_count": layers + ignored,
@@ -116,6 +118,7 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
         second_attn_norm=second_attn_norm,
         keys=keys,
         recurrent=recurrent_layers(keys, layers),
+        state_space=state_space,
     )
     for tensor, shape, spread in gemma4_tensors(keys, len(pieces)) if arch == "gemma4" else tensors(tiny):
         values = rng.standard_normal(shape, np.float32) * np.float32(spread)
@@ -123,9 +126,8 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
             values += np.float32(1.0)
         if tensor.endswith("ssm_a"):
             values = -np.exp(values)
-        kind = GGMLQuantizationType[
-            next(turn) if tensor.endswith("weight") and values.ndim > 1 and shape[-1] % 32 == 0 else "F32"
-        ]
+        whole_blocks = tensor.endswith("weight") and values.ndim > 1 and shape[-1] % 32 == 0
+        kind = GGMLQuantizationType[next(turn) if whole_blocks and "ssm_norm" not in tensor else "F32"]
         if apart and "_exps" in tensor:
             for expert, its in enumerate(values):
                 writer.add_tensor(tensor.replace("_exps", f".{expert}"), quantize(its, kind), raw_dtype=kind)
@@ -155,20 +157,35 @@ def tensors(m):
     for layer in range(m.layers + m.ignored):
         block = f"blk.{layer}."
         if layer >= m.layers:
-            yield block + "nextn.eh_proj.weight", (m.dim, 2 * m.dim), m.dim**-0.5
-            yield block + "nextn.enorm.weight", (m.dim,), 0.2
-            yield block + "nextn.hnorm.weight", (m.dim,), 0.2
+            yield from guessing(m, block)
         if m.arch not in WITHOUT_PRE_NORMS:
             yield from norm(m, block + "attn_norm")
         if m.second_attn_norm:
             yield from norm(m, block + "attn_norm_2")
-        if layer in m.recurrent:
-            yield from recurrent_tensors(m.arch, block, m.keys, m.first_matrix)
-        elif m.arch in LATENT:
-            yield from latent_attention(m, block)
-        else:
-            yield from attention(m, block)
-        yield from feed_forward(m, block, m.experts if layer >= m.dense else 0)
+        parts = layer_parts(m.arch, m.keys, layer, m.recurrent)
+        if STATE in parts:
+            yield from state(m, block)
+        if ATTENTION in parts:
+            yield from latent_attention(m, block) if m.arch in LATENT else attention(m, block)
+        if FEED_FORWARD in parts:
+            yield from feed_forward(m, block, m.experts if layer >= m.dense else 0)
+
+
+def guessing(m, block):
+    """What a layer that guesses has more than others."""
+    yield block + "nextn.eh_proj.weight", (m.dim, 2 * m.dim), m.dim**-0.5
+    yield block + "nextn.enorm.weight", (m.dim,), 0.2
+    yield block + "nextn.hnorm.weight", (m.dim,), 0.2
+    if m.arch == "nemotron_h_moe":
+        yield block + "nextn.shared_head_norm.weight", (m.dim,), 0.2
+        yield block + "post_attention_norm.weight", (m.dim,), 0.2
+
+
+def state(m, block):
+    """Instead of attention, or beside it."""
+    if m.arch in STATE_SPACES:
+        return state_space_tensors(block, m.keys, **m.state_space)
+    return recurrent_tensors(m.arch, block, m.keys, m.first_matrix)
 
 
 def attention(m, block):
@@ -197,7 +214,9 @@ def feed_forward(m, block, experts):
     """With what is normed before and behind it; some of gpt-oss's gates and ups are beyond their limits."""
     even = m.dim**-0.5
     ffn_norm = "post_attention_norm" if m.arch in ("gpt-oss", "glm4moe", "seed_oss", *DELTA_NETS) else "ffn_norm"
-    if m.ffn_norms:
+    if m.arch == "falcon-h1":
+        yield f"{block}ffn_norm", (m.dim,), 0.2
+    elif m.ffn_norms:
         yield from norm(m, block + ffn_norm)
     if m.arch in ("gemma2", "gemma3", "glm4", "afmoe", *WITHOUT_PRE_NORMS):
         yield block + "post_attention_norm.weight", (m.dim,), 0.2
@@ -230,7 +249,8 @@ def norm(m, name):
 
 def gated(m, block, ending, hidden, spread, *counts):
     """A gated unit, or a stack of them."""
-    yield from matrix(block, f"ffn_gate{ending}", (*counts, hidden, m.dim), spread, m.biases)
+    if m.arch not in UNGATED:
+        yield from matrix(block, f"ffn_gate{ending}", (*counts, hidden, m.dim), spread, m.biases)
     yield from matrix(block, f"ffn_up{ending}", (*counts, hidden, m.dim), spread, m.biases)
     yield from matrix(block, f"ffn_down{ending}", (*counts, m.dim, hidden), hidden**-0.5, m.biases)
 

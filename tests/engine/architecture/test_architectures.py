@@ -19,7 +19,9 @@ from engine.protocol import Load
 from tests.engine import reference, tiny_models
 from tests.engine.reference_gemma4 import Gemma4
 from tests.engine.reference_latent import LatentModel
+from tests.engine.reference_state_space import StateSpaceModel
 from tests.engine.tiny_latent import LATENT
+from tests.engine.tiny_state_space import STATE_SPACES
 
 HERE = Path(__file__).parents[1]
 
@@ -33,7 +35,10 @@ do 27 with experts, of which it may choose others."""
 LLAMA_CPP_TOLERANCE = 0.02
 """llama.cpp rounds queries, attention's weights and GELU to half precision, this engine does not."""
 
-WITHOUT_IT = {"gemma4": ("attn_v.weight", "layer_output_scale.weight", "ffn_down_exps.scale")}
+WITHOUT_IT = {
+    "gemma4": ("attn_v.weight", "layer_output_scale.weight", "ffn_down_exps.scale"),
+    "falcon": ("ssm_norm.weight",),
+}
 """Endings of what a layer of an architecture can do without."""
 
 IDS = np.random.default_rng(6).integers(3, 705, 60).tolist()
@@ -46,6 +51,8 @@ def open_model(path, **options):
 def oracle(name, path):
     if tiny_models.architecture_of(name) in LATENT:
         return LatentModel(path)
+    if tiny_models.architecture_of(name) in STATE_SPACES:
+        return StateSpaceModel(path)
     return (Gemma4 if name.startswith("gemma4") else reference.ReferenceModel)(path)
 
 
@@ -143,7 +150,8 @@ def test_a_missing_or_odd_tensor_is_named(tmp_path, name):
     for tensor in checkpoint.tensors.values():
         if tensor.name.startswith(f"blk.{config.n_layers}."):
             continue  # of a layer that guesses
-        without_it = tensor.name in optional or tensor.name.endswith(WITHOUT_IT.get(name.split("-")[0], ()))
+        endings = ("ssm_conv1d.bias", *WITHOUT_IT.get(name.split("-")[0], ()))
+        without_it = tensor.name in optional or tensor.name.endswith(endings)
         if not without_it and "blk.1." not in tensor.name:
             without = {key: value for key, value in checkpoint.tensors.items() if key != tensor.name}
             with pytest.raises(ModelFileError, match=re.escape(f"{tensor.name} is missing")):

@@ -24,8 +24,9 @@ CONTEXT = 256
 LENGTHS = (1, 20, 60)
 TOP = 10
 
-UNLIKE_LLAMA_CPP = {"mistral", "mixtral-apart", "plm"}
-"""It does not read llama's window, no longer reads experts apart, and ends when it reads PLM."""
+UNLIKE_LLAMA_CPP = {"mistral", "mixtral-apart", "plm", "granitehybrid-unbiased"}
+"""It does not read llama's window, no longer reads experts apart, ends when it reads PLM, and where a state's
+convolution has no bias."""
 
 
 def predictions(model: Path, ids: list[int]) -> list[list[list[float]]]:

@@ -72,7 +72,7 @@ def test_growing_keeps_what_is_held(tmp_path, kv_type):
 
 
 @pytest.mark.parametrize("pos", [0, 40])
-@pytest.mark.parametrize("name", ["llama", "qwen35"])
+@pytest.mark.parametrize("name", ["llama", "qwen35", "granitehybrid"])
 def test_what_is_lost_for_want_of_memory_is_not_gone_on_from(tmp_path, monkeypatch, name, pos):
     model = open_model(tiny_models.write_tiny(tmp_path / "tiny.gguf", name, context_length=3000))
     expected = model.evaluate(IDS, 0).copy()

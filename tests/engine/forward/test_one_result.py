@@ -22,7 +22,7 @@ MODELS = (
     "llama mistral qwen3 gemma2 gemma3 gemma4 gemma4-e gemma4-moe phi3-long mixtral qwen3moe qwen2moe bailingmoe2 olmo2"
     " arcee cohere2 hunyuan-moe stablelm-parallel phi2 gptneox"
     " deepseek2 deepseek2-in-one minicpm3 plm"
-    " lfm2 qwen35 lfm2moe qwen3next"
+    " lfm2 qwen35 lfm2moe qwen3next granitehybrid-moe falcon-h1 nemotron_h_moe mamba2"
 ).split()
 TYPES = ("Q4_0", "Q8_0", "F16", "Q5_1", "BF16", "Q4_1", "Q5_0", "F32")
 IDS = np.random.default_rng(21).integers(3, 705, N_TOKENS).tolist()
