@@ -86,7 +86,15 @@ def taken_apart(foreign_name: str, tensors: Mapping[str, TensorInfo], metadata: 
         raise _unfit(tensor)
     in_turn = metadata.text("general.architecture") in _IN_TURN
     halves = (rows[::2], rows[1::2]) if in_turn else (rows[: len(rows) // 2], rows[len(rows) // 2 :])
-    return [rows_of_each(tensor, name, half, axis) for name, half in zip(names, halves, strict=True)]
+    parts = [rows_of_each(tensor, name, half, axis) for name, half in zip(names, halves, strict=True)]
+    return [as_beside_experts(part, metadata) for part in parts]
+
+
+def as_beside_experts(tensor: TensorInfo, metadata: Metadata) -> TensorInfo:
+    """The tensor under GGUF's name in a Granite 4: what stands beside experts is the feed-forward layer without any."""
+    arch = metadata.text("general.architecture")
+    has_experts = f"{arch}.expert_count" in metadata or not arch.startswith("granite")
+    return tensor if has_experts else replace(tensor, name=tensor.name.replace("_shexp.", "."))
 
 
 def delta_nets_taken_apart(tensors: Mapping[str, TensorInfo], metadata: Metadata) -> Mapping[str, TensorInfo]:

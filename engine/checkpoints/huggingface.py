@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,16 +16,18 @@ from engine.checkpoints.derived import as_floats, constant_vector, rotary_order
 from engine.checkpoints.eight_bits import with_scales
 from engine.checkpoints.experts import stack_experts
 from engine.checkpoints.finding import BY_AUTO_GPTQ
-from engine.checkpoints.fused import taken_apart
+from engine.checkpoints.fused import as_beside_experts, taken_apart
 from engine.checkpoints.head_norms import join_head_norms
 from engine.checkpoints.huggingface_config import DELTA_NETS, HuggingFaceConfig
 from engine.checkpoints.huggingface_options import check_options
+from engine.checkpoints.huggingface_state_space import STATE_SPACES
 from engine.checkpoints.limits import MAX_WIDTH
 from engine.checkpoints.metadata import Metadata
 from engine.checkpoints.names import from_hugging_face, is_no_weight, layer_of
 from engine.checkpoints.packed_words import unpacked
 from engine.checkpoints.safetensors import read_safetensors
 from engine.checkpoints.small_files import plain_name, read_json_object
+from engine.checkpoints.state_space_tensors import as_state_space, with_factors
 from engine.checkpoints.tokenizer_files import TokenizerFolder
 from engine.checkpoints.torch_zip import read_torch
 from engine.errors import ModelFileError, UnsupportedModelError
@@ -42,7 +45,18 @@ _KINDS = (
 _TURNED = {2: (".attn_q.weight", ".attn_k.weight"), 1: (".attn_q.bias", ".attn_k.bias")}
 """By their dimensions, the tensors whose rows lie in another order than GGUF's."""
 
-_TURNING = ("llama", "mistral3", "smollm3", "granite", "granitemoe", "arcee", "minicpm", "deepseek", "internlm2")
+_TURNING = (
+    "llama",
+    "mistral3",
+    "smollm3",
+    "granite",
+    "granitemoe",
+    "arcee",
+    "minicpm",
+    "deepseek",
+    "internlm2",
+    "granitehybrid",
+)
 """The architectures of which that is true. Source: llama.cpp's converter, whose classes for these permute both."""
 
 _SHIFTED_NORMS = ("gemma", "gemma2", "gemma3", "nemotron", *DELTA_NETS)
@@ -162,7 +176,10 @@ def _translated(foreign: Mapping[str, TensorInfo], config: HuggingFaceConfig, ke
                 "Choose the model as GGUF, or another one.",
             )
         if name != "output.weight" or not config.tied:
-            tensors[name] = as_gguf(replace(tensor, name=name), keys)
+            translated = as_gguf(replace(tensor, name=name), keys)
+            tensors[translated.name] = translated
+    if config.architecture == "falcon-h1":
+        tensors = with_factors(tensors, config.values, keys)
     return stack_experts(join_head_norms(tensors))
 
 
@@ -172,15 +189,21 @@ def as_gguf(tensor: TensorInfo, metadata: Metadata) -> TensorInfo:
     In LLaMA and its like the rows of queries and keys have another order, some norms are stored as what they exceed 1
     by, convolutions have a dimension of 1 more; for delta nets, see delta_net_order.py.
     """
+    tensor = as_beside_experts(tensor, metadata)
     name, arch = tensor.name, metadata.text("general.architecture")
     if arch in _TURNING and name.endswith(_TURNED.get(len(tensor.shape), ())):
         key = f"{arch}.attention.head_count"
         n_heads = metadata.integer(key, low=1, high=MAX_WIDTH)
         if ".attn_k." in name:
+            of_layers = metadata.get(f"{key}_kv", n_heads)
+            if isinstance(of_layers, array) and len(of_layers):
+                metadata = Metadata({f"{key}_kv": max(of_layers)}, metadata.path)
             n_heads = metadata.integer(f"{key}_kv", n_heads, low=1, high=MAX_WIDTH)
         return rotary_order(tensor, n_heads)
     if name.endswith(".shortconv.conv.weight") and len(tensor.shape) == 3 and tensor.shape[1] == 1:
         return replace(tensor, shape=(tensor.shape[0], tensor.shape[2]))
+    if arch in STATE_SPACES and name.startswith("blk."):
+        return as_state_space(tensor, metadata)
     if arch in DELTA_NETS and name.startswith("blk."):
         tensor = as_delta_net(tensor, metadata)
     if arch in _SHIFTED_NORMS and name.endswith("norm.weight") and not name.endswith("ssm_norm.weight"):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from engine.checkpoints.huggingface_state_space import STATE_SPACES, architecture_of_hybrid
+
 CLASSES = {
     "LlamaForCausalLM": "llama",
     "LLaMAForCausalLM": "llama",
@@ -88,6 +90,10 @@ CLASSES = {
     "MiniCPMForCausalLM": "minicpm",
     "Lfm2ForCausalLM": "lfm2",
     "Lfm2MoeForCausalLM": "lfm2moe",
+    "GraniteMoeHybridForCausalLM": "granitehybrid",
+    "FalconH1ForCausalLM": "falcon-h1",
+    "NemotronHForCausalLM": "nemotron_h",
+    "Mamba2ForCausalLM": "mamba2",
 }
 """By the name in `architectures`."""
 
@@ -102,4 +108,6 @@ def architecture_of(values: Mapping[str, Any]) -> tuple[object, str | None]:
     if not isinstance(name, str) or name not in CLASSES:
         return name, None
     kind = values.get("model_type")
+    if CLASSES[name] in STATE_SPACES:
+        return name, architecture_of_hybrid(values, CLASSES[name])
     return name, _BY_TEXT.get(kind) if isinstance(kind, str) and kind in _BY_TEXT else CLASSES[name]

@@ -18,6 +18,7 @@ from engine.checkpoints.huggingface_experts import expert_keys
 from engine.checkpoints.huggingface_gemma4 import gemma4_keys, proportional_divisors, wide_head_dim
 from engine.checkpoints.huggingface_latent import latent_defaults, latent_keys, latent_yarn
 from engine.checkpoints.huggingface_other_names import with_usual_names
+from engine.checkpoints.huggingface_state_space import STATE_SPACES, granite_turning, state_space_keys
 from engine.checkpoints.limits import MAX_CONTEXT, MAX_LAYERS, MAX_WIDTH
 from engine.checkpoints.llama import llama_3_divisors
 from engine.checkpoints.metadata import Metadata
@@ -165,6 +166,10 @@ class HuggingFaceConfig:
         if self.has_latent:
             latent = latent_keys(values, arch, self.n_heads, self.dim)
             keys |= {f"{arch}.{key}": value for key, value in latent.items()}
+        keys |= {f"{arch}.{key}": value for key, value in granite_turning(values, arch).items()}
+        if arch in STATE_SPACES:
+            own = state_space_keys(values, arch, self.dim, self.n_layers, self.n_kv_heads)
+            keys |= {f"{arch}.{key}": value for key, value in own.items()}
         if ARCHITECTURES[arch].minicpm_scales:
             keys |= self._minicpm_scales()
         if arch == "gemma4":
@@ -282,7 +287,8 @@ class HuggingFaceConfig:
             every = self.values.integer("sliding_window_pattern", low=0, high=MAX_LAYERS)
             keys[f"{self.architecture}.attention.sliding_window_pattern"] = every
         for name, key in _OPTIONAL_REALS.items():
-            if name in self.values:
+            # Falcon-H1's tensors are multiplied instead.
+            if name in self.values and self.architecture != "falcon-h1":
                 keys[f"{self.architecture}.{key}"] = self.values.real(name, low=0.0, high=1e12)
         if ARCHITECTURES[self.architecture].parallel_in_file and "use_parallel_residual" in self.values:
             key = f"{self.architecture}.use_parallel_residual"

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from engine.checkpoints.huggingface_state_space import STATE_SPACES, with_state_space_names
+
 _OTHER_NAMES = {
     "afmoe": {"route_norm": "norm_topk_prob", "route_scale": "routed_scaling_factor", "score_func": "scoring_func"},
     "exaone": {
@@ -33,6 +35,8 @@ def with_usual_names(values: Mapping[str, object], architecture: str) -> dict[st
     """The same settings; one that has its usual name already keeps it."""
     other = _OTHER_NAMES.get(architecture, {})
     named = {other[name]: value for name, value in values.items() if name in other} | dict(values)
+    if architecture in STATE_SPACES or architecture.startswith("granite"):
+        return with_state_space_names(named, architecture)
     return _falcon(named) if architecture == "falcon" else named
 
 

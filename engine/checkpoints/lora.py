@@ -65,6 +65,9 @@ OF_KEYS = ".attn_k_b.weight"
 def with_adapter(base: Checkpoint, adapter: Adapter) -> Checkpoint:
     """The model that an adapter makes of its base. Raises ModelFileError where they do not fit together."""
     tensors = dict(base.tensors)
+    if adapter.hugging_face_order and base.metadata.get("general.architecture") == "falcon-h1":
+        # What is added would have to be multiplied by the factors of the base model's configuration.
+        raise UnsupportedModelError(f"{adapter.path} changes a falcon-h1 model.", "Merge it into that model first.")
     base = replace(base, tensors=_with_output(base.tensors))
     changes: dict[str, dict[int, LoraPair]] = {}
     for foreign, pair in adapter.pairs.items():

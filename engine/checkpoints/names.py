@@ -41,6 +41,8 @@ _HUGGING_FACE_OUTSIDE = {
     "tok_embeddings.weight": "token_embd.weight",
     "output.weight": "output.weight",
     "wte.weight": "token_embd.weight",
+    "embeddings.weight": "token_embd.weight",
+    "norm_f.weight": "output_norm.weight",
     "ln_f.weight": "output_norm.weight",
     "ln_f.bias": "output_norm.bias",
     "embed_tokens_per_layer.weight": "per_layer_token_embd.weight",
@@ -184,8 +186,39 @@ _LATENT = {
     "self_attn.kv_b_proj": "attn_kv_b",
 }
 """Of the last one DeepSeek's GGUF has two: see fused.py."""
+_STATE_SPACE = {
+    "in_proj": "ssm_in",
+    "conv1d": "ssm_conv1d",
+    "norm": "ssm_norm",
+    "out_proj": "ssm_out",
+}
+_GRANITE_HYBRID = {f"mamba.{part}": name for part, name in _STATE_SPACE.items()}
+_FALCON_H1 = {
+    **_GRANITE_HYBRID,
+    "pre_ff_layernorm": "ffn_norm",
+    "feed_forward.gate_proj": "ffn_gate",
+    "feed_forward.up_proj": "ffn_up",
+    "feed_forward.down_proj": "ffn_down",
+}
+_NEMOTRON_H = {
+    **{f"mixer.{part}": name for part, name in _STATE_SPACE.items()},
+    "norm": "attn_norm",
+    "mixer.q_proj": "attn_q",
+    "mixer.k_proj": "attn_k",
+    "mixer.v_proj": "attn_v",
+    "mixer.o_proj": "attn_output",
+    "mixer.up_proj": "ffn_up",
+    "mixer.down_proj": "ffn_down",
+    "mixer.gate": "ffn_gate_inp",
+    "mixer.shared_experts.up_proj": "ffn_up_shexp",
+    "mixer.shared_experts.down_proj": "ffn_down_shexp",
+}
 
 _VECTORS = {
+    **{f"{place}.A_log": "ssm_a" for place in ("mamba", "mixer")},
+    **{f"{place}.D": "ssm_d" for place in ("mamba", "mixer")},
+    **{f"{place}.dt_bias": "ssm_dt.bias" for place in ("mamba", "mixer")},
+    "mixer.gate.e_score_correction_bias": "exp_probs_b.bias",
     "linear_attn.A_log": "ssm_a",
     "linear_attn.dt_bias": "ssm_dt.bias",
     "self_attn.sinks": "attn_sinks.weight",
@@ -203,6 +236,11 @@ _VECTORS = {
 """Parts of a layer whose names say neither weight nor bias."""
 
 _OTHERWISE = {
+    "granitehybrid": _GRANITE_HYBRID,
+    "falcon-h1": _FALCON_H1,
+    "nemotron_h": _NEMOTRON_H,
+    "nemotron_h_moe": _NEMOTRON_H,
+    "mamba2": _NEMOTRON_H,
     "lfm2": _LFM2,
     "lfm2moe": _LFM2,
     "qwen35": _QWEN35,
@@ -237,7 +275,7 @@ _OTHERWISE = {
 """Parts of a layer that an architecture has under other names; the last three's norm is one before the feed-forward
 layer."""
 
-_EXPERT = re.compile(r"(?:block_sparse_moe|mlp|feed_forward)\.experts\.(\d{1,4})\.(\w+)")
+_EXPERT = re.compile(r"(?:block_sparse_moe|mlp|feed_forward|mixer)\.experts\.(\d{1,4})\.(\w+)")
 _EXPERT_PARTS = {
     "w1": "ffn_gate",
     "w2": "ffn_down",
@@ -256,7 +294,7 @@ _NOT_WEIGHTS = re.compile(
     r"|^(?:model\.)?(?:visual|(?:vision|audio)_(?:tower|embedder)|embed_(?:vision|audio)|multi_modal_projector)\."
 )
 
-_PREFIXES = re.compile(r"^(?:(?:(?:language_)?model|gpt_neox|transformer)\.)*")
+_PREFIXES = re.compile(r"^(?:(?:(?:language_)?model|gpt_neox|transformer|backbone)\.)*")
 
 _VECTOR = re.compile(rf"(?:layers|h)\.(\d{{1,4}})\.({'|'.join(map(re.escape, _VECTORS))})")
 _ANY_LAYER = re.compile(r"(?:layers|h)\.(\d{1,4})\.")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from tests.engine.checkpoints.state_space_folders import STATE_SPACE_CONFIGS
+
 QWEN35 = {
     "head_dim": 32,
     "linear_key_head_dim": 32,
@@ -320,6 +322,7 @@ MODELS = {
             "norm_topk_prob": True,
         },
     ),
+    **STATE_SPACE_CONFIGS,
     "ernie4_5": ("Ernie4_5ForCausalLM", {}),
     "mistral3": (
         "Mistral3ForConditionalGeneration",

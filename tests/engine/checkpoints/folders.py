@@ -12,7 +12,10 @@ from gguf.quants import quantize
 from engine.architecture.gguf_config import config_from_gguf
 from engine.checkpoints.derived import read_floats
 from tests.engine.checkpoints.folder_configs import MODELS
+from tests.engine.checkpoints.state_space_folders import STATE_SPACE_NAMES, as_hugging_face, granite_halves
 from tests.engine.checkpoints.writers import in_pairs
+
+ONE_PART_LAYERS = ("nemotron_h", "nemotron_h_moe", "mamba2")
 
 LAYER = {
     "attn_q": "self_attn.q_proj",
@@ -184,6 +187,7 @@ NAMES = {
     "hunyuan-moe": HUNYUAN | shared("shared_mlp") | {"ffn_gate_inp": "mlp.gate.wg"},
     "lfm2": LFM2,
     "lfm2moe": LFM2,
+    **STATE_SPACE_NAMES,
 }
 """What other architectures than most have under other names."""
 
@@ -191,6 +195,7 @@ MIXTRAL_EXPERT = {"ffn_gate": "w1", "ffn_down": "w2", "ffn_up": "w3"}
 EXPERT = {
     "minimax-m2": {part: f"block_sparse_moe.{{}}.{name}" for part, name in MIXTRAL_EXPERT.items()},
     "llama": {part: f"block_sparse_moe.{{}}.{name}" for part, name in MIXTRAL_EXPERT.items()},
+    "nemotron_h_moe": {f"ffn_{part}": f"mixer.{{}}.{part}_proj" for part in ("up", "down")},
     "lfm2moe": {part: f"feed_forward.{{}}.{name}" for part, name in MIXTRAL_EXPERT.items()},
 }
 """The name of an expert's matrix, around `experts.NUMBER`."""
@@ -209,6 +214,9 @@ OUTSIDE = {
 }
 OUTSIDE_OTHERWISE = {
     ("bailingmoe2", "token_embd.weight"): "model.word_embeddings.weight",
+    ("falcon-h1", "output_norm.weight"): "model.final_layernorm.weight",
+    **{(name, "token_embd.weight"): "backbone.embeddings.weight" for name in ONE_PART_LAYERS},
+    **{(name, "output_norm.weight"): "backbone.norm_f.weight" for name in ONE_PART_LAYERS},
     ("gptneox", "token_embd.weight"): "gpt_neox.embed_in.weight",
     ("gptneox", "output_norm.weight"): "gpt_neox.final_layer_norm.weight",
     ("gptneox", "output_norm.bias"): "gpt_neox.final_layer_norm.bias",
@@ -223,14 +231,19 @@ OUTSIDE_OTHERWISE = {
     ("phi2", "output_norm.weight"): "model.final_layernorm.weight",
     ("phi2", "output_norm.bias"): "model.final_layernorm.bias",
 }
-LAYERS = {"gptneox": "gpt_neox.layers", "falcon": "transformer.h", "exaone": "transformer.h"}
+LAYERS = {
+    **dict.fromkeys(ONE_PART_LAYERS, "backbone.layers"),
+    "gptneox": "gpt_neox.layers",
+    "falcon": "transformer.h",
+    "exaone": "transformer.h",
+}
 LEFT_OUT = {
     "exaone": ("num_hidden_layers",),
     "falcon": ("num_attention_heads", "num_key_value_heads", "num_hidden_layers", "intermediate_size"),
 }
 """What the first configurations of an architecture do not have, by that name."""
 NORM_EPS = {"rms": "rms_norm_eps", "layer": "layer_norm_eps"}
-TURNED = "llama mistral3 smollm3 granite granitemoe arcee minicpm deepseek internlm2".split()
+TURNED = "llama mistral3 smollm3 granite granitemoe granitehybrid arcee minicpm deepseek internlm2".split()
 
 
 def foreign_name(name: str, architecture: str, model: str = "") -> str:
@@ -247,7 +260,8 @@ def foreign_name(name: str, architecture: str, model: str = "") -> str:
 def expert_name(name: str, architecture: str) -> str:
     """With a place for `experts.NUMBER`."""
     _, layer, part, _ = name.split(".")
-    return f"model.layers.{layer}.{EXPERT.get(architecture, USUAL_EXPERT)[part.removesuffix('_exps')]}.weight"
+    layers = LAYERS.get(architecture, "model.layers")
+    return f"{layers}.{layer}.{EXPERT.get(architecture, USUAL_EXPERT)[part.removesuffix('_exps')]}.weight"
 
 
 def write_folder(folder: Path, twin, write, name: str) -> Path:
@@ -262,11 +276,14 @@ def write_folder(folder: Path, twin, write, name: str) -> Path:
             continue
         values = values_of(twin, gguf_name)
         if architecture in TURNED and ("attn_q." in gguf_name or "attn_k." in gguf_name):
-            heads = config.attention[0].n_heads if "attn_q" in gguf_name else config.attention[0].n_kv_heads
+            attention = max(config.attention, key=lambda layer: layer.n_kv_heads)
+            heads = attention.n_heads if "attn_q" in gguf_name else attention.n_kv_heads
             values = write.from_rotary_order(values.reshape(len(values), -1), heads).reshape(values.shape)
         if architecture in ("gemma", "gemma2", "gemma3", "nemotron") and gguf_name.endswith("norm.weight"):
             values = values - np.float32(1)
         values = values[:, None] if "shortconv.conv." in gguf_name else values
+        if architecture in STATE_SPACE_NAMES:
+            values = as_hugging_face(values, gguf_name, options)
         if architecture in ("qwen35", "qwen35moe", "qwen3next"):
             values = from_qwen35(values, gguf_name, config.recurrence)
         if (fused := fused_tensor(gguf_name, twin, config, write)) is not None:
@@ -326,6 +343,8 @@ def fused_tensor(name, twin, config, write):
         return grouped_heads(name, twin, config, write) if part in ("attn_q", "attn_qkv") else {}
     if part in ("attn_k_b", "attn_v_b"):
         return keys_and_values(layer, twin) if part == "attn_k_b" else {}
+    if architecture == "granitehybrid":
+        return granite_halves(name, lambda each: values_of(twin, each))
     if architecture == "stablelm" and part in ("attn_q_norm", "attn_k_norm"):
         return norms_of_heads(name, twin)
     if architecture == "qwen3next" and f"blk.{layer}.ssm_a" in twin.tensors and part in ("attn_qkv", "attn_gate"):
