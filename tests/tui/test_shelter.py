@@ -324,6 +324,28 @@ async def test_what_is_still_in_memory_at_the_end_is_in_a_file(
         assert "".join(all_sessions_json(db)) == store.rescued.read_text()
 
 
+async def test_a_draft_that_could_not_be_stored_is_imported_again(
+    tmp_path: Path, told: list[StorageError | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = tmp_path / "data" / "sessions.db"
+    store = Store(told.append)
+    await store.open(path)
+    session_id = await begin(store)
+    await store.call(sessions.set_draft, session_id, "typed before")
+    other = await begin(store)
+    await store.call(fill_disk)
+    await store.call(sessions.set_draft, session_id, LONG)
+    await store.call(sessions.rename_session, other, LONG)
+    await store.close()
+    assert store.rescued is not None
+    with closing(open_database(path)) as db:
+        assert import_file(db, store.rescued).n_new == 1
+        drafts = {session.id: session.draft for session in sessions.list_sessions(db)}
+        assert sorted(drafts.values()) == sorted(["", LONG, "typed before"])
+        assert drafts[session_id] == "typed before"
+
+
 async def test_what_is_said_after_the_database_was_replaced_is_in_a_file(
     tmp_path: Path, told: list[StorageError | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -416,7 +438,7 @@ async def test_what_is_said_while_a_part_of_the_database_is_damaged_is_in_a_file
     with closing(open_database(stage.home / "other.db")) as db:
         report = import_file(db, store.rescued)
         assert tree.path(db, report.session_ids[0])[-1].message.content == answer
-        assert sessions.get_session(db, report.session_ids[0]).draft == "not sent"
+        assert [session.draft for session in sessions.list_sessions(db) if session.draft] == ["not sent"]
 
 
 async def test_a_database_that_is_read_only_for_a_while(

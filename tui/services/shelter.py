@@ -34,8 +34,10 @@ from storage.export import all_sessions_json, export_session, session_ids
 from storage.importers.storing import said_of_it
 from storage.merging import merge_session, session_of, store_left_session, take_session, texts_of
 from storage.portable import PortableSession
+from storage.transactions import writes
 from tui.log import start_log
 from tui.services.shelter_folder import MEMORY, ShelterFolder
+from tui.text import first_line
 
 if TYPE_CHECKING:
     import sqlite_utils
@@ -167,6 +169,9 @@ class Shelter:
 
         The file is what `llm-tui sessions import` reads. Raises OSError where no folder takes it.
         """
+        for session in self._taken_in.values():
+            with suppress(NoSuchSessionError):
+                await self._database.call(_set_draft_apart, session)
         return await self._database.call(_write_all)
 
     async def close(self) -> None:
@@ -217,6 +222,24 @@ async def _take_over(folder: ShelterFolder, real: Database, tell_deleted: TellDe
                 tell_deleted(session, stored_id)
     finally:
         await left.close()
+
+
+@writes
+def _set_draft_apart(db: sqlite_utils.Database, before: PortableSession) -> None:
+    """Make a session of a draft that was typed since: an import leaves those of sessions that it knows as they are."""
+    session = sessions.get_session(db, before.id)
+    if session.draft == before.draft or not session.draft.strip():
+        return
+    apart = sessions.create_session(
+        db,
+        model=session.model,
+        system=session.system,
+        settings=session.settings,
+        template=session.template,
+        title=first_line(session.draft),
+    )
+    sessions.set_draft(db, apart.id, session.draft)
+    sessions.set_draft(db, session.id, before.draft)
 
 
 def _write_all(db: sqlite_utils.Database) -> Path | None:
