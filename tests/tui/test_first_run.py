@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from textual.widgets import Input, OptionList
 
 import engine.starter
 from engine.errors import DownloadError
+from engine.protocol import Load
 from engine.starter import FetchProgress
+from tests.engine.tiny_models import write_tiny
 from tests.tui.conftest import PATIENCE_S
 from tests.tui.scenes import MODELS
 from tui.screens.first_run import FirstRunScreen
@@ -140,3 +143,24 @@ async def test_a_file_is_chosen_by_its_path(stage: Stage) -> None:
         await play.press("home", "shift+end", "delete", *str(stage.model), "enter")
         await play.until(lambda: play.app.workspace.engine.is_ready)
         assert isinstance(play.app.screen, MainScreen)
+
+
+async def test_a_folder_of_models_is_looked_through(stage: Stage) -> None:
+    folder = stage.home / "downloads"
+    (folder / "large").mkdir(parents=True)
+    first = write_tiny(folder / "First.gguf", "llama")
+    second = write_tiny(folder / "large" / "Second.gguf", "qwen2")
+    async with stage.running(model=None) as play:
+        await play.until_shown("Choose a file")
+        await play.press("tab", "enter")
+        await play.until_shown("None here yet")
+        await play.press(*str(folder), "enter")
+        await play.until_shown("First.gguf")
+        await play.until_shown("Second.gguf")
+        await play.until(lambda: isinstance(play.app.focused, OptionList) and play.app.focused.highlighted == 0)
+        assert not play.app.screen.query_one(Input).value
+        await play.press("down", "enter")
+        await play.until(lambda: play.app.workspace.engine.is_ready)
+        assert [load.path for load in stage.heard(Load)] == [str(second)]
+        await play.press("f4")
+        await play.until_shown(first.name)

@@ -51,12 +51,12 @@ class ModelPickerScreen(FetchingDialog):
             OptionList(Option(_("Looking …"), disabled=True), markup=False),
             LineBox(placeholder=_("path, or to fetch: smollm2, hf:OWNER/NAME, an address"), compact=True),
             *self.fetch_parts(self._trouble),
-            Static(Content.styled(self._places(), "dim"), classes="text"),
+            Static(self._places(), classes="text", id="places"),
         ]
 
-    def _places(self) -> str:
+    def _places(self) -> Content:
         places = ", ".join(safe_line(str(place)) for place in self.models.directories)
-        return _("Models are looked for in {places}", places=places)
+        return Content.styled(_("Models are looked for in {places}", places=places), "dim")
 
     def on_mount(self) -> None:
         """Look around."""
@@ -88,6 +88,20 @@ class ModelPickerScreen(FetchingDialog):
             models.highlighted = 1 if options[0].disabled else 0
         else:
             self.query_one(Input).focus()
+
+    @work
+    async def _look_in(self, folder: Path) -> None:
+        """Take a folder that is a model; of one that has several, list those too."""
+        if not await self.models.look_in(folder):
+            self.take(folder)
+            return
+        self.query_one("#places", Static).update(self._places())
+        self.query_one(Input).clear()
+        await self._look().wait()
+        models = self.query_one(OptionList)
+        of_folder = (at for at, model in enumerate(self._found) if Path(model.path).is_relative_to(folder))
+        models.highlighted = next(of_folder, models.highlighted)
+        models.focus()
 
     @on(OptionList.OptionSelected)
     def _choose(self, event: OptionList.OptionSelected) -> None:
@@ -134,7 +148,9 @@ class ModelPickerScreen(FetchingDialog):
         path = typed_path(typed)
         if is_fetchable(typed):
             self.fetch(typed)
-        elif typed and (os.path.isfile(path) or os.path.isdir(path)):
+        elif typed and os.path.isdir(path):
+            self._look_in(path)
+        elif typed and os.path.isfile(path):
             self.take(path)
         elif typed:
             self.show_trouble(_("There is no file {path}.", path=safe_line(str(path))))

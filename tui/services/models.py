@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,11 +39,19 @@ class Models:
         self._settings = settings
         self._fetching: Fetching | None = None
         self._stopped: list[Fetching] = []
+        self._named: list[Path] = []
 
     @property
     def directories(self) -> list[Path]:
-        """Where models are looked for."""
-        return self._settings.model_directories(self._paths.models_dir)
+        """Where models are looked for: llm-tui's own folder, those of the settings, those named in this app."""
+        return self._settings.model_directories(self._paths.models_dir) + self._named
+
+    async def look_in(self, folder: Path) -> bool:
+        """Look in a folder too, as long as this app runs; False where that is one model, or has none to choose from."""
+        several = await asyncio.to_thread(_has_several, folder)
+        if several and folder not in self._named:
+            self._named.append(folder)
+        return several
 
     @property
     def servers(self) -> dict[str, ServerConfig]:
@@ -145,6 +154,12 @@ class Models:
         if self._fetching is not None:
             self._fetching.stop()
             await asyncio.to_thread(self._fetching.join, STOPPING_S)
+
+
+def _has_several(folder: Path) -> bool:
+    from engine.checkpoints.finding import is_model_folder, model_paths
+
+    return not is_model_folder(folder) and len(list(islice(model_paths(folder), 2))) > 1
 
 
 def _check(path: Path) -> None:
