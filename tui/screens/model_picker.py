@@ -48,7 +48,7 @@ class ModelPickerScreen(FetchingDialog):
     def contents(self) -> list[Widget]:
         """The list, a line for a path or an address, and what there is to say about a download."""
         return [
-            OptionList(Option(_("Looking …"), disabled=True), markup=False),
+            OptionList(_looking(), markup=False),
             LineBox(placeholder=_("path, or to fetch: smollm2, hf:OWNER/NAME, an address"), compact=True),
             *self.fetch_parts(self._trouble),
             Static(self._places(), classes="text", id="places"),
@@ -97,8 +97,9 @@ class ModelPickerScreen(FetchingDialog):
             return
         self.query_one("#places", Static).update(self._places())
         self.query_one(Input).clear()
-        await self._look().wait()
         models = self.query_one(OptionList)
+        models.clear_options().add_option(_looking())
+        await self._look().wait()
         of_folder = (at for at, model in enumerate(self._found) if Path(model.path).is_relative_to(folder))
         models.highlighted = next(of_folder, models.highlighted)
         models.focus()
@@ -154,6 +155,10 @@ class ModelPickerScreen(FetchingDialog):
             self.take(path)
         elif typed:
             self.show_trouble(_("There is no file {path}.", path=safe_line(str(path))))
+
+
+def _looking() -> Option:
+    return Option(_("Looking …"), disabled=True)
 
 
 def _server_line(name: str, config: ServerConfig) -> Entry:
