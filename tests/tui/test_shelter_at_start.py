@@ -240,3 +240,10 @@ async def test_what_was_left_is_stored_once_also_where_the_next_start_is_killed_
     assert not copy.exists()
     with closing(open_database(path)) as db:
         assert [session.draft for session in sessions.list_sessions(db)] == ["not sent"]
+
+
+async def test_a_folder_that_cannot_be_made_is_told_with_what_to_do(stage: Stage) -> None:
+    (stage.home / "data").touch()
+    async with stage.running() as play:
+        await play.until_told("File exists. Check the disk and the permissions of the data directory, then try again.")
+        await play.until_told("then try again. Until then, what is said is kept in memory;")

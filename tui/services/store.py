@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
-from storage.errors import DatabaseBusyError, StorageError
+from storage.errors import DatabaseAccessError, DatabaseBusyError, StorageError
 from storage.transactions import only_reads
 from tui.language import _
 from tui.messages import Post, Trouble
@@ -339,7 +339,8 @@ class Store:
 
 
 def _not_opened(path: Path | str, error: OSError) -> StorageError:
-    return StorageError(_("{path} cannot be opened: {error}.", path=path, error=error.strerror or error))
+    message = _("{path} cannot be opened: {error}.", path=path, error=error.strerror or error)
+    return StorageError(message, DatabaseAccessError.hint)
 
 
 def _result(database: Database) -> asyncio.Future[Database]:
