@@ -67,8 +67,9 @@ def load(command: Load) -> None:
 
 def prompt_text(command: Generate) -> str:
     match command.prompt:
-        case ChatPrompt(messages=messages):
-            return " | ".join(f"{message.role}: {message.content}" for message in messages)
+        case ChatPrompt(messages=messages, template=template):
+            said = " | ".join(f"{message.role}: {message.content}" for message in messages)
+            return said if template is None else f"{template}> {said}"
         case TextPrompt(text=text):
             return text
         case TokenPrompt(ids=ids):
@@ -99,7 +100,7 @@ def generate(command: Generate) -> None:
         Finished(
             request_id=name,
             reason="length" if limit < len(words) else "stop",
-            text_tail="",
+            text_tail=" There" if "TAIL" in text else "",
             prompt_tokens=len(command.prompt.ids) if isinstance(command.prompt, TokenPrompt) else 5,
             reused_tokens=0,
             generated_tokens=min(limit, len(words)),

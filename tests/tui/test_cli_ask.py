@@ -35,6 +35,26 @@ def test_the_answer_goes_to_stdout_and_nothing_else(cli: Cli, model: Path) -> No
     assert ran.out == "Paris is the capital.\x1b[31m Yes.\n"
 
 
+def test_what_was_held_back_until_the_end_belongs_to_the_answer(cli: Cli, model: Path) -> None:
+    assert cli("ask", "-m", model, "TAIL").out == "Paris is the capital.\x1b[31m Yes. There\n"
+    saved = json.loads(cli("ask", "-m", model, "--save", "--json", "TAIL").out)
+    assert saved["text"].endswith("Yes. There")
+    assert (
+        json.loads(cli("sessions", "show", saved["session"], "--json").out)["messages"][-1]["content"] == saved["text"]
+    )
+
+
+def test_an_answer_goes_on_where_the_model_would_end_it(cli: Cli, model: Path) -> None:
+    assert cli("ask", "-m", model, "--ignore-eos", "x").out.count("Paris") == 40
+
+
+def test_answers_of_which_nothing_came_are_not_read_again(home: Path) -> None:
+    with AskSession.new(model="m", system="", sampling=Sampling(), template=None, text="Capital?") as session:
+        session.ask("Capital?", "m", Sampling())
+        session.finish(Answer(""), None, "failed")
+        assert [(said.role, said.content) for said in session.messages()] == [("user", "Capital?")]
+
+
 def test_a_terminal_is_not_obeyed(cli: Cli, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     assert cli("ask", "-m", model, "x").out == "Paris is the capital.␛[31m Yes.\n"
@@ -117,6 +137,15 @@ def test_save_and_go_on(cli: Cli, model: Path) -> None:
     assert answer["settings"]["temperature"] == 0.25
     assert (answer["prompt_tokens"], answer["generated_tokens"]) == (5, 7)
     assert answer["tokens_per_second"] == pytest.approx(30)
+
+
+def test_a_template_is_taken_and_stays_with_the_session(cli: Cli, model: Path) -> None:
+    assert cli("ask", "-m", model, "--template", "alpaca", "ECHO").out.startswith("alpaca> system: ")
+    saved = json.loads(cli("ask", "-m", model, "--save", "--json", "--template", "alpaca", "x").out)["session"]
+    assert cli("ask", "-m", model, "--session", saved, "ECHO").out.startswith("alpaca> system: ")
+    assert cli("ask", "-m", model, "--session", saved, "--template", "zephyr", "ECHO").out.startswith(
+        "zephyr> system: "
+    )
 
 
 @pytest.mark.parametrize(("options", "state"), [((), "stopped"), (("--max-tokens", "3"), "complete")])
