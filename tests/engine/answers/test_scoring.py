@@ -51,6 +51,14 @@ def test_each_windows_second_half_is_scored_given_what_stands_before_it(model):
 def test_a_text_shorter_than_a_window_is_refused(model):
     with pytest.raises(EngineError, match="less than a window of 64"):
         run(model, "short", 64)
+    with pytest.raises(EngineError, match=f"less than a window of {model.max_seq_len}"):
+        run(model, "short", 1_000_000)
+
+
+def test_a_window_in_which_nothing_could_be_told_is_refused(model):
+    with pytest.raises(EngineError, match="A window of 7 tokens is too short"):
+        run(model, TEXT, 7)
+    assert run(model, TEXT, 8)[-1].tokens > 0
 
 
 def test_a_vocabulary_alone_predicts_nothing(write_model, tmp_path):

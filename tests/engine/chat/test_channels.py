@@ -218,6 +218,13 @@ def test_an_answer_without_tokens_goes_on_from_its_text(text: str) -> None:
     assert model.cached_ids[-len(ids) :] == ids
 
 
+def test_thoughts_and_words_of_a_text_are_messages() -> None:
+    model = Model()
+    start = model.says("<|start|>assistant")
+    assert encode_answer(model.tokenizer, start, TEXT) == model.says(WHOLE)
+    assert encode_answer(model.tokenizer, start, "Paris.") == model.says(SAID)
+
+
 def test_places_of_an_answer_have_its_text() -> None:
     model = Model()
     prompt = asked("Capital of France?", answer_ids=model.says(WHOLE), answer_text=TEXT)
@@ -235,6 +242,7 @@ def test_plain_texts_and_other_vocabularies_stay_as_they_are() -> None:
         )
     other = fake.FakeModel("")
     assert encode_answer(other.tokenizer, [fake.BOS], TEXT) == list(TEXT.encode())
+    assert encode_answer(other.tokenizer, [fake.BOS], "a<|im_end|>") == list(b"a<|im_end|>")
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,9 @@ def test_everything_is_taken_over() -> None:
         temperature=1, top_p=0.5, top_k=0, min_p=0.1, repeat_penalty=1.2, repeat_last_n=8, max_new_tokens=5
     )
     assert (command.seed, command.stop, command.n_top, command.ignore_eos) == (2**64 - 2, ["END"], 3, True)
+    assert chat(seed=-1).seed is None
+    assert chat(repetition_penalty=1.3).sampling.repeat_penalty == 1.3
+    assert not chat(cache_prompt=False).reuse
 
 
 @pytest.mark.parametrize(
@@ -86,13 +89,13 @@ def test_an_answer_that_has_begun_is_gone_on_with() -> None:
 )
 def test_tools_that_were_called_are_part_of_the_conversation(written: Any, arguments: Any) -> None:
     call = {**CALL, "function": {"name": "f", "arguments": written}}
-    said = {"role": "tool", "tool_call_id": "c", "content": [{"type": "text", "text": "one"}]}
+    said = {"role": "tool", "tool_call_id": "c", "name": "f", "content": [{"type": "text", "text": "one"}]}
     messages = [*HELLO, {"role": "assistant", "content": None, "tool_calls": [call]}, said]
     assert chat(messages=messages).prompt == ChatPrompt(
         messages=[
             ChatMessage("user", "hello"),
             ChatMessage("assistant", "", tool_calls=[ToolCall(name="f", arguments=arguments, id="c")]),
-            ChatMessage("tool", "one", tool_call_id="c"),
+            ChatMessage("tool", "one", tool_call_id="c", name="f"),
         ],
         whole=True,
     )
