@@ -125,6 +125,9 @@ async def test_what_is_deleted_elsewhere_stays_deleted_and_what_was_said_since_i
 ) -> None:
     session_id, untouched = await begin(store), await begin(store)
     head = (await store.call(tree.path, session_id))[-1].message.id
+    await store.call(sessions.rename_session, session_id, "First")
+    await store.call(sessions.set_pinned, session_id, True)
+    await store.call(sessions.set_draft, session_id, "typed before")
     await store.call(fill_disk)
     question = await store.call(tree.append_message, session_id, head, "user", LONG)
     answer = await store.call(answers.begin_answer, session_id, question.id, model="m", settings={}, seed=None)
@@ -137,7 +140,8 @@ async def test_what_is_deleted_elsewhere_stays_deleted_and_what_was_said_since_i
         await until(lambda: told[-1] is None)
         [kept] = sessions.list_sessions(other)
         assert kept.id != session_id
-        assert kept.title == LONG.strip()[:60]
+        assert (kept.title, kept.title_source) == (LONG.strip()[:60], "auto")
+        assert (kept.pinned, kept.draft, kept.created_utc) == (False, "", question.created_utc)
         # Whoever has the old one open goes on in this.
         assert (await store.call(sessions.get_session, session_id)).id == kept.id
         await store.call(answers.checkpoint_answer, answer.id, "half", None, 1)

@@ -226,9 +226,10 @@ def test_damaged_headers_never_crash(path: Path, raw_gguf, data: st.DataObject) 
     else:
         size = path.stat().st_size
         assert all(0 < t.offset and t.offset + t.n_bytes <= size for t in checkpoint.tensors.values())
-        assert all(
-            list(value) is not None for value in checkpoint.metadata.values() if not isinstance(value, (int, float))
-        )
+        for value in checkpoint.metadata.values():
+            if not isinstance(value, (int, float)):
+                # What is read only when it is asked for can be read.
+                list(value)
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
