@@ -16,6 +16,7 @@ from storage.owners import Owner, this_owner
 from tests.storage.holding import who_holds
 from tests.tui.test_engine_trouble import COUNTING
 from tui.paths import user_paths
+from tui.screens.main.palette_commands import main_commands
 from tui.widgets.key_line import KeyLine
 from tui.widgets.transcript import Transcript
 
@@ -199,3 +200,10 @@ async def test_a_held_session_offers_nothing_that_it_refuses(stage: Stage) -> No
     async with stage.ready(resume=session.id) as play:
         await play.until_shown("Open in another llm-tui")
         await play.until(lambda: "ctrl+g" not in play.shown(KeyLine))
+        await play.press("shift+tab", "k")
+        await play.until(lambda: "y copy" in play.shown(KeyLine))
+        assert "f fork" in play.shown(KeyLine)
+        refused = {"r", "d", "delete", "e", "left_square_bracket", "right_square_bracket"}
+        assert not refused & {key for key, active in play.app.screen.active_bindings.items() if active.enabled}
+        commands = {command.title for command in main_commands(play.app.screen)}
+        assert not commands & {"Answer this message again", "Delete this message"}

@@ -36,9 +36,14 @@ class LastAnswer:
         return self._writing.is_busy
 
     @property
+    def is_ours(self) -> bool:
+        """Whether no other app writes in its session, which is only read here then."""
+        return self._claim.held_by is None
+
+    @property
     def can_go_on(self) -> bool:
         """Whether the last answer was cut short, and is ours to go on with."""
-        return self._writing.can_go_on and self._claim.held_by is None
+        return self._writing.can_go_on and self.is_ours
 
     @property
     def can_fork(self) -> bool:
@@ -48,7 +53,7 @@ class LastAnswer:
     @property
     def can_change(self) -> bool:
         """Whether another version of a message can be written."""
-        return self.can_fork and self._claim.held_by is None
+        return self.can_fork and self.is_ours
 
     def stop(self) -> None:
         """Stop it."""

@@ -30,6 +30,7 @@ from tui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
     from tui.screens.main.parts import Parts
+    from tui.screens.main.usable import Usable
     from tui.services.workspace import Workspace
     from tui.settings import SettingsFile
     from tui.widgets.candidates_pane import CandidatesPane
@@ -61,6 +62,7 @@ class MainScreen(Screen[None]):
         self._make_workspace = make_workspace
         self._settings_file = settings_file
         self._parts: Parts | None = None
+        self._usable: Usable | None = None
 
     def compose(self) -> ComposeResult:
         """The first frame."""
@@ -83,6 +85,7 @@ class MainScreen(Screen[None]):
 
     async def _furnish(self) -> None:
         from tui.screens.main.parts import Parts
+        from tui.screens.main.usable import Usable
         from tui.widgets.engine_pane import EnginePane
         from tui.widgets.history_pane import HistoryPane
 
@@ -92,6 +95,7 @@ class MainScreen(Screen[None]):
             await self.query_one("#engine").mount(EnginePane(workspace.open_session.sampling))
             await self.query_one(Transcript).furnish()
         self._parts = Parts(self, workspace)
+        self._usable = Usable(self, self._parts)
         self._parts.switching.keep_draft()
         self._parts.sliders.show_preset()
         workspace.start()
@@ -141,26 +145,8 @@ class MainScreen(Screen[None]):
         if not self.is_furnished:
             # Everything that this screen does itself is done by its parts.
             return f"action_{action}" not in vars(MainScreen)
-        answer, panes = self.parts.last_answer, self.parts.side_panes
-        match action:
-            case "go_on":
-                return answer.can_go_on
-            case "again" | "edit_message":
-                return answer.can_change
-            case "fork":
-                return answer.can_fork
-            case "restart_engine":
-                return self.parts.engine_shown.can_restart
-            case "stop_fetch":
-                return self.parts.fetches.can_stop
-            case "end_search":
-                return self.parts.sessions.are_searched
-            case "stop":
-                return answer.is_under_way and not panes.are_over_chat
-            case "back":
-                return panes.are_over_chat or not (answer.is_under_way or isinstance(self.focused, PromptBox))
-            case _:
-                return True
+        assert self._usable is not None
+        return self._usable.does_something(action)
 
     @on(Told)
     async def _hand_on(self, told: Told) -> None:
