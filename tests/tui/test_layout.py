@@ -61,6 +61,15 @@ async def test_on_narrow_screens_what_is_told_is_beside_the_pane_over_the_chat(
         assert covered.area == 0
 
 
+async def test_what_goes_on_and_is_cut_off_ends_in_one_ellipsis(stage: Stage) -> None:
+    async with stage.ready(size=(100, 30)) as play:
+        status = play.app.screen.query_one(StatusLine)
+        for told in ("Compiling what this model needs, once … 78 %", "Reading a file of more words than fit … 7 %"):
+            status.show_busy("model", told)
+            await play.until_shown(told[:20])
+            assert play.shown(StatusLine).strip() == told.partition(" …")[0] + "…"
+
+
 async def test_on_wide_screens_the_same_keys_go_there_and_fold_away(stage: Stage) -> None:
     async with stage.ready(size=(120, 40)) as play:
         await play.press("f2")

@@ -67,6 +67,7 @@ class StatusLine(Widget):
         if cell_len(text) + cell_len(figures) + 2 > width:
             figures = ""
         if cell_len(text) > width:
-            text = set_cell_size(text, max(width - 1, 0)) + "…"
+            # What goes on ends in an ellipsis of its own, before its figure.
+            text = set_cell_size(text, max(width - 1, 0)).rstrip(" …") + "…"
         gap = max(width - cell_len(text) - cell_len(figures), 0)
         return Content.assemble((text, ".status--busy"), " " * gap, (figures, ".status--figures"))
