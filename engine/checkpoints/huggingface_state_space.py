@@ -154,6 +154,11 @@ def _check(values: Metadata) -> None:
                 "here.",
                 "Choose another model.",
             )
+    if (activation := values.text("mamba_hidden_act", "silu")) not in ("silu", "swish"):
+        raise UnsupportedModelError(
+            f"{values.path}: states have the activation {activation!r} (mamba_hidden_act), which is not run here.",
+            "Choose another model.",
+        )
     if values.flag("mamba_rms_norm", False) and values.flag("mamba_norm_before_gate", True):
         raise UnsupportedModelError(
             f"{values.path}: states' results are normed before their gates (mamba_norm_before_gate), which is not run "

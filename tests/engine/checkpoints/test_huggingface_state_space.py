@@ -34,6 +34,7 @@ def folder_of(tmp_path: Path, write, name: str, **changes) -> Path:
         ("falcon-h1", {"attention_bias": True}, "matrices have biases"),
         ("falcon-h1", {"tie_word_embeddings": True}, r"multiplied by 8 and by 0\.0625"),
         ("nemotron_h", {"hybrid_override_pattern": "M-*EMM", "moe_intermediate_size": 48}, "some layers have experts"),
+        ("nemotron_h", {"mamba_hidden_act": "gelu"}, r"the activation 'gelu' \(mamba_hidden_act\)"),
         ("nemotron_h", {"mlp_hidden_act": "silu"}, "the activation is 'silu'"),
     ],
 )
