@@ -57,6 +57,8 @@ class Architecture:
     """A model of so many layers divides queries by the root of dim / n_heads, not of head_dim; None: no model does."""
     unit_values: bool = False
     """Values are normed without a weight; where a layer has no matrix for them, they are the keys' product."""
+    altup: bool = False
+    """The residual stream is of several, as engine/architecture/altup.py says."""
     shared_keys: bool = False
     """The last layers may read the keys and values of others, as many as the file says."""
     query_gates: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from engine.architecture.altup import AltUp
 from engine.architecture.architecture import Architecture, Gating
 from engine.architecture.recurrence import Recurrence
 
@@ -119,6 +120,7 @@ class ModelConfig:
     Softcaps of 0 are off. tied: the output matrix is the embedding.
     qkv_in_one: queries, keys and values are one tensor, of any architecture (llama.cpp's converter can write them so).
     biases: matrices to whose products something is added, by their names in GGUF.
+    altup: the streams of a residual stream that has several.
     Source of query_growth: Ministral 3, which has it from Llama 4's attention temperature; of the other scales: IBM's
     Granite 3; of layers that do not turn: SmolLM3, where they are called NoPE.
     """
@@ -148,6 +150,7 @@ class ModelConfig:
     attn_softcap: float
     final_softcap: float
     experts: Experts | None
+    altup: AltUp | None
 
     def experts_of(self, layer: int) -> Experts | None:
         """The experts of a layer; None for an ordinary feed-forward layer."""

@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from engine.architecture.altup import altup_from_gguf
 from engine.architecture.architecture import Architecture
 from engine.architecture.architectures import ARCHITECTURES
 from engine.architecture.config import Attention, Experts, ModelConfig, RopeScaling, RopeScalingType
@@ -51,13 +52,14 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
     scales = _Scales.of(meta, architecture, dim, n_layers)
     rope_theta = meta.real(f"{arch}.rope.freq_base", 10_000.0, low=MIN_ROPE_THETA, high=1e12)
     rope_scaling = _rope_scaling(meta, arch, max_seq_len)
+    hidden_dims = _hidden_dims(meta, architecture, n_layers, experts)
     config = ModelConfig(
         architecture=architecture,
         name=_name(meta),
         attention=attention,
         recurrence=recurrence_from_gguf(meta, architecture, attention, dim),
         dim=dim,
-        hidden_dims=_hidden_dims(meta, architecture, n_layers, experts),
+        hidden_dims=hidden_dims,
         vocab_size=_vocab_size(meta),
         max_seq_len=max_seq_len,
         norm_eps=meta.real(f"{arch}.attention.{NORM_EPS[architecture.norm]}", low=0.0, high=1.0),
@@ -77,6 +79,7 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
         attn_softcap=_softcap(meta, f"{arch}.attn_logit_softcapping", architecture.attn_softcap),
         final_softcap=_softcap(meta, f"{arch}.final_logit_softcapping", architecture.final_softcap),
         experts=experts,
+        altup=altup_from_gguf(meta, architecture, dim, hidden_dims, tensors),
     )
     check_tensors(config, tensors)
     return config

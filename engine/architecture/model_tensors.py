@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from engine.architecture.altup import altup_shapes, layer_shapes
 from engine.architecture.architecture import Architecture
 from engine.architecture.config import Attention, Experts, ModelConfig
 from engine.architecture.recurrent_tensors import recurrent_shapes
@@ -63,6 +64,8 @@ def tensor_shapes(config: ModelConfig) -> Shapes:
         yield "per_layer_token_embd.weight", (config.vocab_size, width)
         yield "per_layer_model_proj.weight", (width, config.dim)
         yield "per_layer_proj_norm.weight", (config.per_layer_dim,)
+    if config.altup is not None:
+        yield from altup_shapes(config.altup, config.dim)
     for layer in range(config.n_layers):
         attention = config.attention[layer]
         mixer = _attention(config, attention) if attention.n_kv_heads else _recurrent(config)
@@ -167,6 +170,8 @@ def _per_layer(config: ModelConfig) -> Shapes:
         yield "inp_gate.weight", (config.per_layer_dim, config.dim)
         yield "proj.weight", (config.dim, config.per_layer_dim)
         yield "post_norm.weight", (config.dim,)
+    if config.altup is not None:
+        yield from layer_shapes(config.altup, config.dim)
 
 
 def _optional(config: ModelConfig) -> Shapes:

@@ -7,6 +7,15 @@ is data (engine/architecture/architectures.py), and None in the weights of those
 from __future__ import annotations
 
 from engine.architecture.config import ModelConfig
+from engine.forward.altup_steps import (
+    add_correction,
+    add_cutoff,
+    add_merge,
+    add_prediction,
+    add_streams,
+    add_to_others,
+    add_way_around,
+)
 from engine.forward.buffers import Buffers
 from engine.forward.expert_steps import add_experts, add_normed_experts
 from engine.forward.kv_cache import KVCache
@@ -43,10 +52,13 @@ def forward(
     rotary = add_rotary_tables(p, layer_frequencies(config, weights.rope_divisors_for(config, cache.max_seq_len)))
     add_embedding(p, config, weights.embedding, x)  # (dim,)
     per_layer = add_per_layer_inputs(p, config, weights.per_layer, x, b.free) if weights.per_layer else None
+    streams = add_streams(p, config, weights.altup, x, x_norm)
     added, added_norm, scale = None, None, 1.0
     for i, layer in enumerate(weights.layers):
+        add_prediction(p, layer.altup, streams)
         add_norm(p, config, x, added, layer.attn_norm, x_norm, delta_norm=added_norm, scale=scale)
         add_products(p, layer.wqkv, x_norm, b.qkv)  # (qkv_dim,)
+        half = add_way_around(p, config, layer.altup, streams, x_norm, delta)
         if state is not None and layer.recurrent is not None:
             add_recurrence(p, config, i, state, b.recurrent, b.qkv, b.mixed)  # (recurrence.dim,)
         else:
@@ -57,12 +69,18 @@ def forward(
         normed = None if config.architecture.parallel else x_norm
         if config.architecture.parallel and layer.ffn_norm is not None:
             add_norm(p, config, x, None, layer.ffn_norm, x_norm)
-        add_norm(p, config, x, delta, layer.ffn_norm, normed, delta_norm=layer.attn_post_norm)
+        add_norm(p, config, x, delta, layer.ffn_norm, normed, delta_norm=layer.attn_post_norm, scale=half)
         _feed_forward(p, config, layer, b)  # (dim,)
         added, added_norm, scale = delta, layer.ffn_post_norm, layer.scale
         if layer.per_layer is not None and per_layer is not None:
             add_norm(p, config, x, delta, None, per_layer.x, delta_norm=layer.ffn_post_norm)
+            add_correction(p, layer.altup, streams, per_layer.x)
             added_norm = add_per_layer(p, layer.per_layer, i, per_layer, delta)  # (dim,)
+            if streams is not None:
+                add_to_others(p, config, streams, delta, added_norm)
+                added = None
+    if streams is not None and weights.altup is not None:
+        add_merge(p, config, weights.altup, streams, x_norm, b.free)
     add_norm(p, config, x, added, weights.output_norm, x_norm, delta_norm=added_norm, scale=scale, outputs_only=True)
     add_products(p, [weights.output], x_norm, b.logits, outputs_only=True)  # (vocab_size,)
     add_bias(p, weights.output_bias, b.logits, outputs_only=True)
@@ -87,6 +105,7 @@ def _feed_forward(p: Program, config: ModelConfig, layer: LayerWeights, b: Buffe
         unit = b.units[layer.w_down.columns]
         add_products(p, layer.w_gate_up, b.x_norm, unit.gate_up)  # (2·hidden_dim,)
         add_bias(p, layer.gate_up_bias, unit.gate_up)
+        add_cutoff(p, layer.altup, unit)
         add_gate(p, config, unit)  # (hidden_dim,)
         add_products(p, [layer.w_down], unit.h, b.delta)  # (dim,)
         add_bias(p, layer.down_bias, b.delta)

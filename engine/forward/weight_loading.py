@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.architecture.altup import EMBED, UNEMBED
 from engine.architecture.config import ModelConfig
 from engine.architecture.model_tensors import tensor_shapes
 from engine.checkpoints import Checkpoint, TensorInfo
@@ -15,6 +16,8 @@ from engine.checkpoints.rows import read_rows
 from engine.errors import UnsupportedModelError
 from engine.forward.matrix_plans import PER_LAYER, matrix_plans
 from engine.forward.weights import (
+    AltUpTable,
+    AltUpWeights,
     ExpertNorms,
     ExpertWeights,
     LayerWeights,
@@ -24,7 +27,7 @@ from engine.forward.weights import (
     RecurrentWeights,
     Vector,
 )
-from engine.kernels.sizes import BLOCK
+from engine.kernels.sizes import BLOCK, LANES
 from engine.panels import Matrix, PanelFolder, open_panels
 from engine.reports import ReportBytes
 
@@ -47,6 +50,7 @@ def load_weights(
         output=embedding if config.tied else model.matrix("output"),
         output_bias=model.vector("output.bias"),
         per_layer=_per_layer_table(model) if config.per_layer_dim else None,
+        altup=_altup_table(model),
         rope_divisors=model.vector(rope_divisors),
         long_rope_divisors=model.vector("rope_factors_long.weight"),
         store=store,
@@ -118,6 +122,7 @@ def _layer(layer: _Reader, index: int) -> LayerWeights:
         experts=_experts(layer) if config.experts_of(index) is not None else None,
         recurrent=_recurrent(layer),
         per_layer=_per_layer(layer) if config.per_layer_dim else None,
+        altup=_altup(layer, index),
         scale=1.0 if scale is None else float(scale[0]),
     )
 
@@ -171,6 +176,43 @@ def _per_layer_table(model: _Reader) -> PerLayerTable:
 def _per_layer(layer: _Reader) -> PerLayerWeights:
     gate, projection = layer.matrices("per_layer")
     return PerLayerWeights(gate, projection, layer.norm("post_norm"))
+
+
+def _altup_table(model: _Reader) -> AltUpTable | None:
+    altup, dim = model.config.altup, model.config.dim
+    if altup is None:
+        return None
+    squares = model.matrix(UNEMBED)
+    one, n_bytes = replace(squares.plan, rows=dim), dim // LANES * squares.plan.panel_bytes
+    unembed = [Matrix(one, squares.address + i * n_bytes) for i in range(altup.streams - 1)]
+    return AltUpTable(altup, model.matrix(EMBED), unembed)
+
+
+def _altup(layer: _Reader, index: int) -> AltUpWeights | None:
+    altup = layer.config.altup
+    if altup is None:
+        return None
+    router, norm = layer.values("altup_router.weight"), layer.values("altup_router_norm.weight")
+    predict, correct = (layer.values(f"altup_{part}_coef.weight") for part in ("predict", "correct"))
+    scale = layer.values("altup_correct_scale.weight")
+    assert router is not None and norm is not None and predict is not None and correct is not None
+    assert scale is not None  # check_tensors has seen them all
+    return AltUpWeights(
+        router=np.ascontiguousarray(router * norm / np.float32(layer.config.dim)),
+        predict=_lanes_of_columns(predict),
+        correct=_lanes_of_columns(correct),
+        scale=np.ascontiguousarray(scale),
+        laurel=layer.matrices("laurel"),
+        laurel_norm=layer.norm("laurel_post_norm"),
+        cutoff=altup.cutoffs[index],
+    )
+
+
+def _lanes_of_columns(matrix: Vector) -> Vector:
+    """A row of LANES numbers for each column of a small matrix, zeros behind its own."""
+    rows = np.zeros((matrix.shape[1], LANES), np.float32)
+    rows[:, : matrix.shape[0]] = matrix.T
+    return rows
 
 
 def _values(tensor: TensorInfo) -> Vector:

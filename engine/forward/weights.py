@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.architecture.altup import AltUp
 from engine.architecture.config import ModelConfig
 from engine.panels import Matrix, PanelStore
 
@@ -71,6 +72,36 @@ class PerLayerWeights:
 
 
 @dataclass(frozen=True, slots=True)
+class AltUpTable:
+    """What makes several residual streams of an embedding, and one of those again: engine/forward/altup_steps.py.
+
+    embed: ((streams - 1)·dim, dim), each stream's rows below the one before. unembed: (dim, dim) of each.
+    """
+
+    altup: AltUp
+    embed: Matrix
+    unembed: list[Matrix]
+
+
+@dataclass(frozen=True, slots=True)
+class AltUpWeights:
+    """What a layer does with them.
+
+    router: (streams, dim), with its norm's weight, and the width that it divides by. predict, correct: (streams, 16),
+    what each of its results counts for each coefficient. scale: (dim,). laurel: (rank, dim) and (dim, rank).
+    laurel_norm: (dim,). cutoff: how many standard deviations above their mean gates count, None if all do.
+    """
+
+    router: Vector
+    predict: Vector
+    correct: Vector
+    scale: Vector
+    laurel: list[Matrix]
+    laurel_norm: Vector
+    cutoff: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class RecurrentWeights:
     """The vectors of a layer without attention, not padded; its matrices are where attention has its own.
 
@@ -117,6 +148,7 @@ class LayerWeights:
     experts: ExpertWeights | None
     recurrent: RecurrentWeights | None
     per_layer: PerLayerWeights | None
+    altup: AltUpWeights | None
     scale: float
 
 
@@ -135,6 +167,7 @@ class ModelWeights:
     output: Matrix
     output_bias: Vector | None
     per_layer: PerLayerTable | None
+    altup: AltUpTable | None
     rope_divisors: Vector | None
     long_rope_divisors: Vector | None
     store: PanelStore

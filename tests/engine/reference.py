@@ -155,7 +155,9 @@ class ReferenceModel:
             names = f"{block}attn_q_norm.weight", f"blk.{self.stored_by(layer)}.attn_k_norm.weight"
             q, k = (self.qk_norm(part, name) for part, name in zip((q, k), names, strict=True))
         windowed = self.window and (self.window_every == 1 or layer % self.window_every < self.window_every - 1)
-        angles, magnitude = self.angles(n, local=windowed and self.arch in ("gemma3", "gemma4", "olmo2", "mellum"))
+        angles, magnitude = self.angles(
+            n, local=windowed and self.arch in ("gemma3", "gemma3n", "gemma4", "olmo2", "mellum")
+        )
         turn = rotate_pairs if self.arch in NEIGHBOURS and not self.has_sections else rotate_halves
         everywhere = self.arch not in ("exaone4", "exaone-moe", "cohere2")
         fourth = self.arch in ("smollm3", "afmoe")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.engine.tiny_gemma3n import GEMMA_3N, GEMMA_3N_E2B
 from tests.engine.tiny_recurrent import CONVOLUTIONS, DELTA_NET_KEYS, DELTA_NETS
 
 QKV = ("attn_q", "attn_k", "attn_v")
@@ -80,6 +81,8 @@ MODELS = {
         "rope.scaling.factor": 8.0,
     },
     "gemma4": GEMMA_4,
+    "gemma3n": GEMMA_3N,
+    "gemma3n-e2b": GEMMA_3N_E2B,
     "gemma4-e": {
         **GEMMA_4,
         "attention.head_count_kv": 1,
@@ -406,6 +409,7 @@ NORMED = (
     "qwen3vl",
     "qwen3vlmoe",
     "gemma3",
+    "gemma3n",
     "bailingmoe2",
     "dots1",
     "exaone-moe",

@@ -11,6 +11,7 @@ import numpy as np
 from gguf import GGMLQuantizationType, GGUFWriter
 from gguf.quants import quantize
 
+from tests.engine import tiny_gemma3n
 from tests.engine.tiny_keys import (
     ARCHITECTURES,
     BIASED_NORMS,
@@ -117,14 +118,9 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
         recurrent=recurrent_layers(keys, layers),
     )
     for tensor, shape, spread in gemma4_tensors(keys, len(pieces)) if arch == "gemma4" else tensors(tiny):
-        values = rng.standard_normal(shape, np.float32) * np.float32(spread)
-        if ("norm" in tensor and not tensor.endswith("bias")) or "scale" in tensor:
-            values += np.float32(1.0)
-        if tensor.endswith("ssm_a"):
-            values = -np.exp(values)
-        kind = GGMLQuantizationType[
-            next(turn) if tensor.endswith("weight") and values.ndim > 1 and shape[-1] % 32 == 0 else "F32"
-        ]
+        values = as_learned(tiny, tensor, rng.standard_normal(shape, np.float32) * np.float32(spread))
+        is_whole = tensor.endswith("weight") and values.ndim > 1 and shape[-1] % 32 == 0
+        kind = GGMLQuantizationType[next(turn) if is_whole and "altup_router" not in tensor else "F32"]
         if apart and "_exps" in tensor:
             for expert, its in enumerate(values):
                 writer.add_tensor(tensor.replace("_exps", f".{expert}"), quantize(its, kind), raw_dtype=kind)
@@ -143,6 +139,15 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
     return path
 
 
+def as_learned(m, tensor, values):
+    """Random numbers about 0 as numbers of the kind that a tensor has."""
+    if ("norm" in tensor and not tensor.endswith("bias")) or "scale" in tensor:
+        values += np.float32(1.0)
+    if m.arch == "gemma3n" and tensor.endswith("attn_q_norm.weight"):
+        values *= np.float32(m.head_dim**-0.5)  # queries are not divided by that
+    return -np.exp(values) if tensor.endswith("ssm_a") else values
+
+
 def tensors(m):
     """(name, shape, standard deviation) of each tensor of a tiny model."""
     yield "token_embd.weight", (m.vocab, m.dim), 0.5
@@ -151,6 +156,8 @@ def tensors(m):
         yield "output.weight", (m.vocab, m.dim), m.dim**-0.5
     if m.arch == "phi2":
         yield "output.bias", (m.vocab,), 0.5
+    if m.arch == "gemma3n":
+        yield from tiny_gemma3n.outside(m)
     for layer in range(m.layers + m.ignored):
         block = f"blk.{layer}."
         if layer >= m.layers:
@@ -165,6 +172,8 @@ def tensors(m):
             yield from recurrent_tensors(m.arch, block, m.keys, m.first_matrix)
         else:
             yield from attention(m, block)
+        if m.arch == "gemma3n":
+            yield from tiny_gemma3n.in_layer(m, block)
         yield from feed_forward(m, block, m.experts if layer >= m.dense else 0)
 
 
@@ -196,7 +205,7 @@ def feed_forward(m, block, experts):
     ffn_norm = "post_attention_norm" if m.arch in ("gpt-oss", "glm4moe", "seed_oss", *DELTA_NETS) else "ffn_norm"
     if m.ffn_norms:
         yield from norm(m, block + ffn_norm)
-    if m.arch in ("gemma2", "gemma3", "glm4", "afmoe", *WITHOUT_PRE_NORMS):
+    if m.arch in ("gemma2", "gemma3", "gemma3n", "glm4", "afmoe", *WITHOUT_PRE_NORMS):
         yield block + "post_attention_norm.weight", (m.dim,), 0.2
         yield block + "post_ffw_norm.weight", (m.dim,), 0.2
     if experts:

@@ -24,8 +24,8 @@ CONTEXT = 256
 LENGTHS = (1, 20, 60)
 TOP = 10
 
-UNLIKE_LLAMA_CPP = {"mistral", "mixtral-apart"}
-"""It does not read llama's window, and no longer reads experts apart."""
+UNLIKE_LLAMA_CPP = {"mistral", "mixtral-apart", "gemma3n"}
+"""It does not read llama's window, no longer reads experts apart, and knows some numbers of Gemma 3n by heart."""
 
 
 def predictions(model: Path, ids: list[int]) -> list[list[list[float]]]:
