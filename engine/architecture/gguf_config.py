@@ -13,7 +13,8 @@ from engine.architecture.config import Attention, Experts, ModelConfig, RopeScal
 from engine.architecture.gguf_attention import layers_attention, sizes_of_layers
 from engine.architecture.gguf_experts import experts_from_gguf
 from engine.architecture.gguf_recurrence import recurrence_from_gguf
-from engine.architecture.model_tensors import biased_matrices, check_tensors
+from engine.architecture.model_tensors import POSITIONS, QKV, biased_matrices, check_tensors
+from engine.architecture.xielu import xielu_from_gguf
 from engine.checkpoints import Metadata, TensorInfo
 from engine.checkpoints.limits import MAX_CONTEXT, MAX_LAYERS, MAX_WIDTH
 from engine.checkpoints.tokenizer_keys import MAX_VOCAB
@@ -80,6 +81,11 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
         final_softcap=_softcap(meta, f"{arch}.final_logit_softcapping", architecture.final_softcap),
         experts=experts,
         altup=altup_from_gguf(meta, architecture, dim, hidden_dims, tensors),
+        xielu=xielu_from_gguf(meta, n_layers) if architecture.activation == "xielu" else (),
+        alibi=_zero_or(meta, f"{arch}.attention.max_alibi_bias", architecture.alibi or 0.0, LEAST_SCALE, MOST_SCALE)
+        if architecture.alibi is not None
+        else 0.0,
+        qkv_limit=_qkv_limit(meta, architecture, tensors),
     )
     check_tensors(config, tensors)
     return config
@@ -153,12 +159,24 @@ def _architecture(meta: Metadata, tensors: Mapping[str, TensorInfo]) -> Architec
         architecture = replace(architecture, parallel=not has(".ffn_norm.weight"))
     if architecture.parallel_in_file:
         architecture = replace(architecture, parallel=meta.flag(f"{name}.use_parallel_residual", True))
+    if architecture.norm_biases is None:
+        architecture = replace(architecture, norm_biases=has("_norm.bias"))
+    architecture = _with_positions(architecture, meta, tensors)
     if architecture.second_attn_norm and has(".attn_norm_2.weight"):
         architecture = replace(architecture, attn_norm="attn_norm_2", ffn_norm="attn_norm", parallel_in_file=True)
     sections = meta.get(f"{name}.rope.dimension_sections")
     if isinstance(sections, array) and any(sections):
         # Made for images, whose places have several numbers; all models for these turn halves.
         return replace(architecture, rope_order="neox")
+    return architecture
+
+
+def _with_positions(architecture: Architecture, meta: Metadata, tensors: Mapping[str, TensorInfo]) -> Architecture:
+    """The same with what a model has in the place of turning, where that is not the same in all."""
+    if architecture.position_vectors is None:
+        architecture = replace(architecture, position_vectors=POSITIONS in tensors)
+    if architecture.alibi_at is not None and meta.get(f"{architecture.name}.block_count") == architecture.alibi_at:
+        architecture = replace(architecture, unturned=True, alibi=8.0)
     return architecture
 
 
@@ -225,6 +243,19 @@ def _per_layer_dim(meta: Metadata, arch: str) -> int:
 
 def _softcap(meta: Metadata, key: str, default: float | None) -> float:
     return 0.0 if default is None else _zero_or(meta, key, default, LEAST_SCALE, MOST_SCALE)
+
+
+def _qkv_limit(meta: Metadata, architecture: Architecture, tensors: Mapping[str, TensorInfo]) -> float:
+    """Within what queries, keys and values are kept."""
+    key = f"{architecture.name}.attention.clamp_kqv"
+    limit = _zero_or(meta, key, 0.0, LEAST_SCALE, MOST_SCALE) if architecture.limited_qkv else 0.0
+    biased = biased_matrices(architecture, tensors)
+    if limit and biased & {*QKV, "attn_qkv"}:
+        raise UnsupportedModelError(
+            f"{meta.path or 'The model'} adds to queries and limits them ({key}), which this engine does not run.",
+            "Choose another model.",
+        )
+    return limit
 
 
 def _hidden_dims(meta: Metadata, architecture: Architecture, n_layers: int, experts: Experts | None) -> tuple[int, ...]:

@@ -18,6 +18,12 @@ IGNORED_TENSORS = (".attn_rot_embd.weight", ".rope_freqs.weight", ".attention.ro
 ROPE_DIVISORS = ("rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight")
 """Tensors that a model may have: what rotary frequencies are divided by, always or in a short or a long context."""
 
+POSITIONS = "position_embd.weight"
+"""A vector for each position."""
+
+EMBEDDING_NORM = "token_embd_norm"
+"""What norms embeddings, where something does."""
+
 QKV = ("attn_q", "attn_k", "attn_v")
 """What makes queries, keys and values."""
 
@@ -59,6 +65,10 @@ def tensor_shapes(config: ModelConfig) -> Shapes:
         yield "output.weight", (config.vocab_size, config.dim)
     if config.architecture.output_bias:
         yield "output.bias", (config.vocab_size,)
+    if config.architecture.position_vectors:
+        yield POSITIONS, (config.max_seq_len, config.dim)
+    if config.architecture.embedding_norm:
+        yield from _norm(config, EMBEDDING_NORM)
     if config.per_layer_dim:
         width = config.n_layers * config.per_layer_dim
         yield "per_layer_token_embd.weight", (config.vocab_size, width)
@@ -103,7 +113,8 @@ def _attention(config: ModelConfig, attention: Attention) -> Shapes:
 
 def _norm(config: ModelConfig, name: str) -> Shapes:
     """A norm of the residual stream."""
-    yield f"{name}.weight", (config.dim,)
+    if config.architecture.norm_weights:
+        yield f"{name}.weight", (config.dim,)
     if config.architecture.norm_biases:
         yield f"{name}.bias", (config.dim,)
 

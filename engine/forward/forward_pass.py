@@ -20,6 +20,7 @@ from engine.forward.buffers import Buffers
 from engine.forward.expert_steps import add_experts, add_normed_experts
 from engine.forward.kv_cache import KVCache
 from engine.forward.per_layer_steps import add_per_layer, add_per_layer_inputs
+from engine.forward.position_steps import add_qkv_limit, add_to_embedding
 from engine.forward.program import Program, Rows
 from engine.forward.query_gates import add_query_gates, add_query_split
 from engine.forward.recurrent_state import RecurrentState
@@ -51,6 +52,7 @@ def forward(
     x, x_norm, delta = b.x, b.x_norm, b.delta
     rotary = add_rotary_tables(p, layer_frequencies(config, weights.rope_divisors_for(config, cache.max_seq_len)))
     add_embedding(p, config, weights.embedding, x)  # (dim,)
+    add_to_embedding(p, config, weights, x)
     per_layer = add_per_layer_inputs(p, config, weights.per_layer, x, b.free) if weights.per_layer else None
     streams = add_streams(p, config, weights.altup, x, x_norm)
     added, added_norm, scale = None, None, 1.0
@@ -93,6 +95,7 @@ def _attend(
 ) -> None:
     """Steps: b.mixed = the attention of layer index for b.qkv, whose keys and values go to the cache."""
     add_query_split(p, config, index, b.qkv, b.gates)
+    add_qkv_limit(p, config, index, b.qkv)
     add_long_norms(p, config, layer, index, b.qkv)
     add_rotation(p, config, layer, index, b.qkv, rotary, cache, b.q_rows)
     add_attention(p, config, layer, index, b.q_rows, cache, b.mixed)  # (q_dim,)
@@ -106,7 +109,7 @@ def _feed_forward(p: Program, config: ModelConfig, layer: LayerWeights, b: Buffe
         add_products(p, layer.w_gate_up, b.x_norm, unit.gate_up)  # (2·hidden_dim,)
         add_bias(p, layer.gate_up_bias, unit.gate_up)
         add_cutoff(p, layer.altup, unit)
-        add_gate(p, config, unit)  # (hidden_dim,)
+        add_gate(p, config, unit, layer.xielu)  # (hidden_dim,)
         add_products(p, [layer.w_down], unit.h, b.delta)  # (dim,)
         add_bias(p, layer.down_bias, b.delta)
     if layer.experts is None or b.experts is None:

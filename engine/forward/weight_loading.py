@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from engine.architecture.altup import EMBED, UNEMBED
 from engine.architecture.config import ModelConfig
-from engine.architecture.model_tensors import tensor_shapes
+from engine.architecture.model_tensors import EMBEDDING_NORM, POSITIONS, tensor_shapes
 from engine.checkpoints import Checkpoint, TensorInfo
 from engine.checkpoints.rows import read_rows
 from engine.errors import UnsupportedModelError
@@ -45,6 +45,8 @@ def load_weights(
     rope_divisors = "rope_freqs.weight" if "rope_freqs.weight" in tensors else "rope_factors_short.weight"
     return ModelWeights(
         embedding=embedding,
+        embedding_norm=model.norm(EMBEDDING_NORM) if config.architecture.embedding_norm else None,
+        positions=model.values(POSITIONS),
         layers=[_layer(replace(model, begin=f"blk.{i}."), i) for i in range(config.n_layers)],
         output_norm=model.norm(config.architecture.output_norm) / np.float32(config.logit_divisor),
         output=embedding if config.tied else model.matrix("output"),
@@ -93,7 +95,8 @@ class _Reader:
 
     def norm(self, name: str) -> Vector:
         """A norm's weight; where the mean is taken away, its bias behind it, zeros if it has none."""
-        weight = _padded(_values(self.tensors[f"{self.begin}{name}.weight"]))
+        values = self.values(f"{name}.weight")
+        weight = _padded(np.ones(self.config.dim, np.float32) if values is None else values)
         if self.config.architecture.norm == "rms":
             return weight
         bias = self.vector(f"{name}.bias")
@@ -123,6 +126,7 @@ def _layer(layer: _Reader, index: int) -> LayerWeights:
         recurrent=_recurrent(layer),
         per_layer=_per_layer(layer) if config.per_layer_dim else None,
         altup=_altup(layer, index),
+        xielu=config.xielu[index] if config.xielu else None,
         scale=1.0 if scale is None else float(scale[0]),
     )
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from engine.architecture.altup import AltUp
 from engine.architecture.config import ModelConfig
+from engine.architecture.xielu import Xielu
 from engine.panels import Matrix, PanelStore
 
 Vector = NDArray[np.float32]
@@ -149,6 +150,7 @@ class LayerWeights:
     recurrent: RecurrentWeights | None
     per_layer: PerLayerWeights | None
     altup: AltUpWeights | None
+    xielu: Xielu | None
     scale: float
 
 
@@ -156,6 +158,7 @@ class LayerWeights:
 class ModelWeights:
     """All weights. embedding, output: (vocab_size, dim), the same matrix where they are tied.
 
+    embedding_norm: as those of a layer, or None. positions: (max_seq_len, dim), what is added to embeddings, or None.
     output_norm: as those of a layer. output_bias: (vocab_size,), what is added to logits, or None.
     rope_divisors: (rope_dim / 2,) what each rotary frequency is divided by, or None. long_rope_divisors: the same for
     contexts longer than the model's original one, where they differ.
@@ -163,6 +166,8 @@ class ModelWeights:
 
     embedding: Matrix
     layers: list[LayerWeights]
+    embedding_norm: Vector | None
+    positions: Vector | None
     output_norm: Vector
     output: Matrix
     output_bias: Vector | None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 STREAMS = 4
 RANK = 64
 CUTOFF = 1.6448533535003662
+SPARSITY = (0.95, 0.8)
 
 GEMMA_3N = {
     "layers": 5,
@@ -18,7 +20,7 @@ GEMMA_3N = {
     "embedding_length_per_layer_input": 32,
     "altup.num_inputs": STREAMS,
     "altup.active_idx": 1,
-    "activation_sparsity_scale": [CUTOFF, CUTOFF / 2, *[-math.inf] * 3],
+    "activation_sparsity_scale": [*map(NormalDist().inv_cdf, SPARSITY), *[-math.inf] * 3],
 }
 
 GEMMA_3N_E2B = {

@@ -47,7 +47,7 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
     """
     options = {**MODELS[name], **{key.replace("__", "."): value for key, value in changes.items()}}
     arch = architecture_of(name)
-    layers, dim, heads = options.pop("layers", 2), options.pop("dim", 64), 4
+    layers, dim, heads = options.pop("layers", 2), options.pop("dim", 64), options.pop("heads", 4)
     kv_heads, hidden = options.pop("head_count_kv", 2), 96
     head_dim = options.pop("head_dim", dim // heads)
     divisors, untied = options.pop("divisors", []), options.pop("untied", False)
@@ -58,6 +58,7 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
     ffn_norms = options.pop("ffn_norms", arch not in WITHOUT_FFN_NORMS)
     first_matrix = options.pop("first_matrix", False)
     second_attn_norm = options.pop("second_attn_norm", False)
+    norm_biases, positions = options.pop("norm_biases", arch in BIASED_NORMS), options.pop("positions", False)
     pieces = json.loads(VOCABULARY.read_text("utf-8"))
     keys = {
         "block_count": layers + ignored,
@@ -84,7 +85,7 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
                 str: writer.add_string,
                 list: writer.add_array,
             }[type(value)]
-            add(f"{arch}.{key}", value)
+            add(key if key.startswith("xielu.") else f"{arch}.{key}", value)
     writer.add_name(f"tiny {arch}")
     writer.add_tokenizer_model("llama")
     writer.add_token_list([piece[0] for piece in pieces])
@@ -114,6 +115,8 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
         ffn_norms=ffn_norms,
         first_matrix=first_matrix,
         second_attn_norm=second_attn_norm,
+        norm_biases=norm_biases,
+        positions=positions or arch in ("starcoder", "gpt2"),
         keys=keys,
         recurrent=recurrent_layers(keys, layers),
     )
@@ -148,16 +151,25 @@ def as_learned(m, tensor, values):
     return -np.exp(values) if tensor.endswith("ssm_a") else values
 
 
-def tensors(m):
-    """(name, shape, standard deviation) of each tensor of a tiny model."""
+def outside(m):
+    """Those outside of the layers."""
     yield "token_embd.weight", (m.vocab, m.dim), 0.5
     yield from norm(m, "token_embd_norm" if m.arch in CONVOLUTIONS else "output_norm")
     if m.untied:
         yield "output.weight", (m.vocab, m.dim), m.dim**-0.5
+    if m.positions:
+        yield "position_embd.weight", (m.keys["context_length"], m.dim), 0.3
+    if m.arch == "bloom":
+        yield from norm(m, "token_embd_norm")
     if m.arch == "phi2":
         yield "output.bias", (m.vocab,), 0.5
     if m.arch == "gemma3n":
         yield from tiny_gemma3n.outside(m)
+
+
+def tensors(m):
+    """(name, shape, standard deviation) of each tensor of a tiny model."""
+    yield from outside(m)
     for layer in range(m.layers + m.ignored):
         block = f"blk.{layer}."
         if layer >= m.layers:
@@ -229,8 +241,10 @@ def feed_forward(m, block, experts):
 
 def norm(m, name):
     """A norm of the residual stream."""
+    if m.arch == "olmo":
+        return
     yield f"{name}.weight", (m.dim,), 0.2
-    if m.arch in BIASED_NORMS:
+    if m.norm_biases:
         yield f"{name}.bias", (m.dim,), 0.3
 
 

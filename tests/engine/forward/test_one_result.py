@@ -20,7 +20,7 @@ N_TOKENS = 300
 
 MODELS = (
     "llama mistral qwen3 gemma2 gemma3 gemma4 gemma4-e gemma4-moe gemma3n phi3-long mixtral qwen3moe qwen2moe"
-    " bailingmoe2 olmo2 arcee cohere2 hunyuan-moe stablelm-parallel phi2 gptneox"
+    " bailingmoe2 olmo2 arcee cohere2 hunyuan-moe stablelm-parallel phi2 gptneox bloom mpt apertus"
     " lfm2 qwen35 lfm2moe qwen3next"
 ).split()
 TYPES = ("Q4_0", "Q8_0", "F16", "Q5_1", "BF16", "Q4_1", "Q5_0", "F32")
