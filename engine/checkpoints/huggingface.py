@@ -18,6 +18,7 @@ from engine.checkpoints.finding import BY_AUTO_GPTQ
 from engine.checkpoints.fused import taken_apart
 from engine.checkpoints.head_norms import join_head_norms
 from engine.checkpoints.huggingface_config import DELTA_NETS, HuggingFaceConfig
+from engine.checkpoints.huggingface_gemma3n import join_squares
 from engine.checkpoints.huggingface_options import check_options
 from engine.checkpoints.limits import MAX_WIDTH
 from engine.checkpoints.metadata import Metadata
@@ -163,7 +164,7 @@ def _translated(foreign: Mapping[str, TensorInfo], config: HuggingFaceConfig, ke
             )
         if name != "output.weight" or not config.tied:
             tensors[name] = as_gguf(replace(tensor, name=name), keys)
-    return stack_experts(join_head_norms(tensors))
+    return stack_experts(join_head_norms(join_squares(tensors)))
 
 
 def as_gguf(tensor: TensorInfo, metadata: Metadata) -> TensorInfo:

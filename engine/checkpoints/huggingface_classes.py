@@ -33,6 +33,8 @@ CLASSES = {
     "Gemma4ForConditionalGeneration": "gemma4",
     "Gemma4UnifiedForCausalLM": "gemma4",
     "Gemma4UnifiedForConditionalGeneration": "gemma4",
+    "Gemma3nForCausalLM": "gemma3n",
+    "Gemma3nForConditionalGeneration": "gemma3n",
     "GptOssForCausalLM": "gpt-oss",
     "Phi3ForCausalLM": "phi3",
     "SmolLM3ForCausalLM": "smollm3",

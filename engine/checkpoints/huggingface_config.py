@@ -15,6 +15,7 @@ from engine.architecture.architectures import ARCHITECTURES
 from engine.checkpoints.eight_bits import eight_bit_block
 from engine.checkpoints.huggingface_classes import CLASSES, architecture_of
 from engine.checkpoints.huggingface_experts import expert_keys
+from engine.checkpoints.huggingface_gemma3n import gemma3n_keys
 from engine.checkpoints.huggingface_gemma4 import gemma4_keys, proportional_divisors, wide_head_dim
 from engine.checkpoints.huggingface_other_names import with_usual_names
 from engine.checkpoints.limits import MAX_CONTEXT, MAX_LAYERS, MAX_WIDTH
@@ -65,8 +66,8 @@ DELTA_NET_SIZES = (
 """What a configuration has behind `linear_`, and what transformers has where it has nothing."""
 
 _WINDOWED = (
-    "llama", "gemma2", "gemma3", "phi3", "gpt-oss", "gemma4", "olmo2", "exaone4", "exaone-moe", "cohere2", "starcoder2",
-    "mellum", "afmoe",
+    "llama", "gemma2", "gemma3", "gemma3n", "phi3", "gpt-oss", "gemma4", "olmo2", "exaone4", "exaone-moe", "cohere2",
+    "starcoder2", "mellum", "afmoe",
 )  # fmt: skip
 """Architectures whose window counts; Qwen's configurations name one that is not used."""
 
@@ -159,6 +160,8 @@ class HuggingFaceConfig:
             keys |= self._delta_nets()
         if arch == "minicpm":
             keys |= self._minicpm_scales()
+        if arch == "gemma3n":
+            keys |= {f"gemma3n.{key}": value for key, value in gemma3n_keys(values, self.n_layers).items()}
         if arch == "gemma4":
             sizes = self.head_dim, self.n_kv_heads, self._hidden_dim()
             gemma4 = gemma4_keys(values, self._windowed_layers(), *sizes)

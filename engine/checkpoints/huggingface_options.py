@@ -138,7 +138,11 @@ def _check_turning(config: HuggingFaceConfig) -> None:
         )
 
 
-_USUAL = {"falcon": {"alibi": False, "parallel_attn": True}, "afmoe": {"mup_enabled": True}}
+_USUAL = {
+    "gemma3n": {"altup_correct_scale": True},
+    "falcon": {"alibi": False, "parallel_attn": True},
+    "afmoe": {"mup_enabled": True},
+}
 """Falcon RW has positions of another kind, and layers whose halves follow one another; Trinity scales embeddings."""
 
 

@@ -33,7 +33,17 @@ def with_usual_names(values: Mapping[str, object], architecture: str) -> dict[st
     """The same settings; one that has its usual name already keeps it."""
     other = _OTHER_NAMES.get(architecture, {})
     named = {other[name]: value for name, value in values.items() if name in other} | dict(values)
+    if architecture == "gemma3n":
+        return _gemma3n(named)
     return _falcon(named) if architecture == "falcon" else named
+
+
+def _gemma3n(values: dict[str, object]) -> dict[str, object]:
+    """Gemma 3n's, with one width for all layers, where it has one for each and they are the same."""
+    widths = values.get("intermediate_size")
+    if isinstance(widths, list) and widths and all(width == widths[0] for width in widths):
+        values["intermediate_size"] = widths[0]
+    return values
 
 
 def _falcon(values: dict[str, object]) -> dict[str, object]:

@@ -46,6 +46,8 @@ _HUGGING_FACE_OUTSIDE = {
     "embed_tokens_per_layer.weight": "per_layer_token_embd.weight",
     "per_layer_model_projection.weight": "per_layer_model_proj.weight",
     "per_layer_projection_norm.weight": "per_layer_proj_norm.weight",
+    **{f"altup_projections.{i}.weight": f"altup_proj.{i}.weight" for i in range(3)},
+    **{f"altup_unembed_projections.{i}.weight": f"altup_unembd_proj.{i}.weight" for i in range(3)},
 }
 _HUGGING_FACE_LAYER = {
     "self_attn.q_proj": "attn_q",
@@ -98,6 +100,17 @@ _GEMMA4 = {
     "per_layer_input_gate": "inp_gate",
     "per_layer_projection": "proj",
     "post_per_layer_input_norm": "post_norm",
+}
+
+_GEMMA3N = {
+    **_GEMMA4,
+    "altup.modality_router": "altup_router",
+    "altup.router_norm": "altup_router_norm",
+    "altup.prediction_coefs": "altup_predict_coef",
+    "altup.correction_coefs": "altup_correct_coef",
+    "laurel.linear_left": "laurel_l",
+    "laurel.linear_right": "laurel_r",
+    "laurel.post_laurel_norm": "laurel_post_norm",
 }
 
 _LFM2 = {
@@ -187,6 +200,7 @@ _VECTORS = {
     "block_sparse_moe.e_score_correction_bias": "exp_probs_b.bias",
     "mlp.expert_bias": "exp_probs_b.bias",
     "layer_scalar": "layer_output_scale.weight",
+    "altup.correct_output_scale": "altup_correct_scale.weight",
     "router.scale": "ffn_gate_inp.scale",
     "router.per_expert_scale": "ffn_down_exps.scale",
 }
@@ -212,6 +226,7 @@ _OTHERWISE = {
     },
     "gemma2": _GEMMA,
     "gemma3": _GEMMA,
+    "gemma3n": _GEMMA3N,
     "gemma4": _GEMMA4,
     "olmo2": _GEMMA,
     "exaone4": _GEMMA,

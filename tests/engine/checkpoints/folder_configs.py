@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from tests.engine.tiny_gemma3n import SPARSITY
+
 QWEN35 = {
     "head_dim": 32,
     "linear_key_head_dim": 32,
@@ -127,6 +129,26 @@ MODELS = {
             "layer_types": window_types(True, False, True, False),
             "rope_theta": 150_000.0,
             "rope_scaling": {"rope_type": "yarn", "factor": 32.0, "original_max_position_embeddings": 64},
+        },
+    ),
+    "gemma3n": (
+        "Gemma3nForConditionalGeneration",
+        {
+            "text_config": {
+                "head_dim": 32,
+                "intermediate_size": [96] * 5,
+                "sliding_window": 16,
+                "layer_types": window_types(True, False, True, False, True),
+                "num_kv_shared_layers": 2,
+                "rope_theta": 1e6,
+                "rope_local_base_freq": 10_000.0,
+                "hidden_size_per_layer_input": 32,
+                "altup_num_inputs": 4,
+                "altup_active_idx": 1,
+                "altup_correct_scale": True,
+                "activation_sparsity_pattern": [*SPARSITY, 0.0, 0.0, 0.0],
+                "final_logit_softcapping": 30.0,
+            }
         },
     ),
     "gemma4": ("Gemma4ForCausalLM", GEMMA4),

@@ -54,6 +54,18 @@ GEMMA_4 = GEMMA_2 | {
     "proj": "per_layer_projection",
     "post_norm": "post_per_layer_input_norm",
 }
+GEMMA_3N = GEMMA_4 | {
+    "altup_router": "altup.modality_router",
+    "altup_router_norm": "altup.router_norm",
+    "altup_predict_coef": "altup.prediction_coefs",
+    "altup_correct_coef": "altup.correction_coefs",
+    "altup_correct_scale.weight": "altup.correct_output_scale",
+    "laurel_l": "laurel.linear_left",
+    "laurel_r": "laurel.linear_right",
+    "laurel_post_norm": "laurel.post_laurel_norm",
+}
+ALTUP = {"altup_proj.weight": "altup_projections", "altup_unembd_proj.weight": "altup_unembed_projections"}
+"""What has a tensor for each stream but the first."""
 LFM2 = {
     "attn_norm": "operator_norm",
     "ffn_norm": "ffn_norm",
@@ -146,6 +158,7 @@ NAMES = {
     "glm4moe": NORM_BEHIND | shared("shared_experts"),
     "gemma2": GEMMA_2,
     "gemma3": GEMMA_2,
+    "gemma3n": GEMMA_3N,
     "gemma4": GEMMA_4,
     "olmo2": GEMMA_2,
     "exaone4": GEMMA_2,
@@ -313,6 +326,8 @@ def fused_tensor(name, twin, config, write):
     architecture, (_, layer, part, *_) = config.architecture.name, [*name.split("."), "", ""]
     if architecture in GROUPED and part in ("attn_q", "attn_k", "attn_v", "attn_qkv"):
         return grouped_heads(name, twin, config, write) if part in ("attn_q", "attn_qkv") else {}
+    if name in ALTUP:
+        return {f"model.language_model.{ALTUP[name]}.{i}.weight": its for i, its in enumerate(values_of(twin, name))}
     if architecture == "stablelm" and part in ("attn_q_norm", "attn_k_norm"):
         return norms_of_heads(name, twin)
     if architecture == "qwen3next" and f"blk.{layer}.ssm_a" in twin.tensors and part in ("attn_qkv", "attn_gate"):
