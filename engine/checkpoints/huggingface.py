@@ -17,6 +17,7 @@ from engine.checkpoints.experts import stack_experts
 from engine.checkpoints.finding import BY_AUTO_GPTQ
 from engine.checkpoints.fused import taken_apart
 from engine.checkpoints.head_norms import join_head_norms
+from engine.checkpoints.huggingface_apertus import xielu_keys
 from engine.checkpoints.huggingface_config import DELTA_NETS, HuggingFaceConfig
 from engine.checkpoints.huggingface_gemma3n import join_squares
 from engine.checkpoints.huggingface_options import check_options
@@ -43,7 +44,18 @@ _KINDS = (
 _TURNED = {2: (".attn_q.weight", ".attn_k.weight"), 1: (".attn_q.bias", ".attn_k.bias")}
 """By their dimensions, the tensors whose rows lie in another order than GGUF's."""
 
-_TURNING = ("llama", "mistral3", "smollm3", "granite", "granitemoe", "arcee", "minicpm", "deepseek", "internlm2")
+_TURNING = (
+    "llama",
+    "mistral3",
+    "smollm3",
+    "granite",
+    "granitemoe",
+    "arcee",
+    "minicpm",
+    "deepseek",
+    "internlm2",
+    "olmo",
+)
 """The architectures of which that is true. Source: llama.cpp's converter, whose classes for these permute both."""
 
 _SHIFTED_NORMS = ("gemma", "gemma2", "gemma3", "nemotron", *DELTA_NETS)
@@ -57,8 +69,9 @@ def open_hugging_face(folder: Path) -> Checkpoint:
     config = HuggingFaceConfig(settings, config_path)
     check_options(config)
     kind, weight_files = find_weights(folder)
-    keys = Metadata(config.metadata(), config_path)
     weights = read_weights(weight_files)
+    of_weights = xielu_keys(weights, config.n_layers) if config.architecture == "apertus" else {}
+    keys = Metadata(config.metadata() | of_weights, config_path)
     if config.eight_bits is not None:
         weights = with_scales(weights, config.eight_bits)
     if config.packing is not None:

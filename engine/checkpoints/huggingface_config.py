@@ -43,6 +43,7 @@ _OPTIONAL_REALS = {
     "residual_multiplier": "residual_scale",
     "logits_scaling": "logit_scale",
     "logit_scale": "logit_scale",
+    "clip_qkv": "attention.clamp_kqv",
 }
 _DEFAULTS: dict[str, dict[str, object]] = {
     "gemma3": {
@@ -52,7 +53,9 @@ _DEFAULTS: dict[str, dict[str, object]] = {
         "max_position_embeddings": 131_072,
         "rope_theta": 1e6,
         "sliding_window": 4096,
-    }
+    },
+    "olmo": {"layer_norm_eps": 1e-5},
+    "starcoder": {"max_position_embeddings": 1024},
 }
 """What transformers has where a configuration says nothing, of architectures whose configurations count on it."""
 
@@ -124,7 +127,7 @@ class HuggingFaceConfig:
         self.n_kv_heads = self.values.integer("num_key_value_heads", self.n_heads, low=1, high=self.n_heads)
         self.head_dim = self.values.integer("head_dim", self.dim // self.n_heads, low=1, high=MAX_WIDTH)
         tied = self.values.flag(
-            "tie_embedding", self.architecture.startswith(("gemma", "lfm2", "starcoder2", "falcon"))
+            "tie_embedding", self.architecture.startswith(("gemma", "lfm2", "starcoder", "falcon", "bloom"))
         )
         self.tied = self.values.flag("tie_word_embeddings", tied)
         self.rope = self._rope_parameters()

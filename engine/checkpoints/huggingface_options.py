@@ -15,6 +15,7 @@ _ACTIVATIONS = {
     "gelu": ("gelu_pytorch_tanh", "gelu_new", "gelu_fast", "gelu"),
     "clamped": ("silu",),
     "relu2": ("relu2",),
+    "xielu": ("xielu",),
 }
 """Their names of the engine's activations. The plain "gelu" of Gemma's first configurations means the one by tanh."""
 
@@ -140,6 +141,8 @@ def _check_turning(config: HuggingFaceConfig) -> None:
 
 _USUAL = {
     "gemma3n": {"altup_correct_scale": True},
+    "bloom": {"apply_residual_connection_post_layernorm": False},
+    "starcoder": {"multi_query": True, "scale_attn_weights": True},
     "falcon": {"alibi": False, "parallel_attn": True},
     "afmoe": {"mup_enabled": True},
 }

@@ -9,6 +9,22 @@ from collections.abc import Mapping
 
 _OTHER_NAMES = {
     "afmoe": {"route_norm": "norm_topk_prob", "route_scale": "routed_scaling_factor", "score_func": "scoring_func"},
+    "bloom": {
+        "n_embed": "hidden_size",
+        "n_layer": "num_hidden_layers",
+        "n_head": "num_attention_heads",
+        "layer_norm_epsilon": "layer_norm_eps",
+        "seq_length": "max_position_embeddings",
+    },
+    "starcoder": {
+        "n_embd": "hidden_size",
+        "n_layer": "num_hidden_layers",
+        "n_head": "num_attention_heads",
+        "n_inner": "intermediate_size",
+        "n_positions": "max_position_embeddings",
+        "layer_norm_epsilon": "layer_norm_eps",
+        "activation_function": "hidden_act",
+    },
     "exaone": {
         "num_layers": "num_hidden_layers",
         "activation_function": "hidden_act",
@@ -35,6 +51,8 @@ def with_usual_names(values: Mapping[str, object], architecture: str) -> dict[st
     named = {other[name]: value for name, value in values.items() if name in other} | dict(values)
     if architecture == "gemma3n":
         return _gemma3n(named)
+    if architecture in ("bloom", "starcoder"):
+        return _four_times_as_wide(named) | ({"num_key_value_heads": 1} if architecture == "starcoder" else {})
     return _falcon(named) if architecture == "falcon" else named
 
 
@@ -53,6 +71,11 @@ def _falcon(values: dict[str, object]) -> dict[str, object]:
     """
     if values.get("multi_query", True) is True and values.get("new_decoder_architecture") is not True:
         values["num_key_value_heads"] = 1
+    return _four_times_as_wide(values)
+
+
+def _four_times_as_wide(values: dict[str, object]) -> dict[str, object]:
+    """With the usual width of feed-forward layers, where the configuration says none."""
     dim = values.get("hidden_size")
     if "intermediate_size" not in values and isinstance(dim, int):
         values["intermediate_size"] = 4 * dim

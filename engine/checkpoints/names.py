@@ -43,6 +43,9 @@ _HUGGING_FACE_OUTSIDE = {
     "wte.weight": "token_embd.weight",
     "ln_f.weight": "output_norm.weight",
     "ln_f.bias": "output_norm.bias",
+    "wpe.weight": "position_embd.weight",
+    "word_embeddings_layernorm.weight": "token_embd_norm.weight",
+    "word_embeddings_layernorm.bias": "token_embd_norm.bias",
     "embed_tokens_per_layer.weight": "per_layer_token_embd.weight",
     "per_layer_model_projection.weight": "per_layer_model_proj.weight",
     "per_layer_projection_norm.weight": "per_layer_proj_norm.weight",
@@ -215,6 +218,16 @@ _OTHERWISE = {
     "bailingmoe2": _BAILING,
     "gptneox": _GPT_NEOX,
     "falcon": _FALCON,
+    "bloom": _FALCON,
+    "starcoder": {
+        "ln_1": "attn_norm",
+        "ln_2": "ffn_norm",
+        "attn.c_attn": "attn_qkv",
+        "attn.c_proj": "attn_output",
+        "mlp.c_fc": "ffn_up",
+        "mlp.c_proj": "ffn_down",
+    },
+    "apertus": {"attention_layernorm": "attn_norm", "feedforward_layernorm": "ffn_norm"},
     "internlm2": _INTERNLM2,
     "exaone": _EXAONE,
     "hy_v3": {"mlp.router.gate": "ffn_gate_inp"},
@@ -253,7 +266,8 @@ _HEAD_NORM = re.compile(r"self_attn\.([qk])_layernorm\.norms\.(\d{1,4})")
 """The norm of one head of several."""
 
 _NOT_WEIGHTS = re.compile(
-    r"rope\.freqs$|rotary_emb\.inv_freq$|rotary\.inv_freq$|\.masked_bias$|(?<!ln_)att(?:entio)?n\.bias$"
+    r"rope\.freqs$|rotary_emb\.inv_freq$|rotary\.inv_freq$|\.masked_bias$|(?<!ln_)(?<!c_)att(?:entio)?n\.bias$"
+    r"|\.act_fn\.(?:alpha_[np]|beta|eps)$"
     r"|^(?:model\.)?mtp[._]"
     r"|^(?:model\.)?(?:visual|(?:vision|audio)_(?:tower|embedder)|embed_(?:vision|audio)|multi_modal_projector)\."
 )

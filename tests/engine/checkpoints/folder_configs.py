@@ -151,6 +151,23 @@ MODELS = {
             }
         },
     ),
+    "apertus": ("ApertusForCausalLM", {"hidden_act": "xielu"}),
+    "bloom": ("BloomForCausalLM", {"n_embed": 64, "n_layer": 2, "n_head": 4, "seq_length": 256}),
+    "starcoder": (
+        "GPTBigCodeForCausalLM",
+        {
+            "n_embd": 64,
+            "n_layer": 2,
+            "n_head": 4,
+            "n_inner": 96,
+            "n_positions": 256,
+            "activation_function": "gelu_pytorch_tanh",
+            "multi_query": True,
+        },
+    ),
+    "jais2": ("Jais2ForCausalLM", {"hidden_act": "relu2"}),
+    "olmo": ("OlmoForCausalLM", {"clip_qkv": None}),
+    "olmo-clamped": ("OlmoForCausalLM", {"clip_qkv": 1.5}),
     "gemma4": ("Gemma4ForCausalLM", GEMMA4),
     "gemma4-e": (
         "Gemma4ForConditionalGeneration",

@@ -13,6 +13,7 @@ from engine.architecture.gguf_config import config_from_gguf
 from engine.checkpoints.derived import read_floats
 from tests.engine.checkpoints.folder_configs import MODELS
 from tests.engine.checkpoints.writers import in_pairs
+from tests.engine.tiny_keys import XIELU
 
 LAYER = {
     "attn_q": "self_attn.q_proj",
@@ -104,6 +105,7 @@ FALCON = NEOX | {"attn_output": "self_attention.dense"}
 GROUPED = {
     "gptneox": "attention.query_key_value",
     "falcon": "self_attention.query_key_value",
+    "bloom": "self_attention.query_key_value",
     "internlm2": "attention.wqkv",
 }
 """What has the queries, keys and values of each group of heads one below the other."""
@@ -158,6 +160,16 @@ NAMES = {
     "glm4moe": NORM_BEHIND | shared("shared_experts"),
     "gemma2": GEMMA_2,
     "gemma3": GEMMA_2,
+    "apertus": {"attn_norm": "attention_layernorm", "ffn_norm": "feedforward_layernorm"},
+    "bloom": FALCON,
+    "starcoder": {
+        "attn_norm": "ln_1",
+        "ffn_norm": "ln_2",
+        "attn_qkv": "attn.c_attn",
+        "attn_output": "attn.c_proj",
+        "ffn_up": "mlp.c_fc",
+        "ffn_down": "mlp.c_proj",
+    },
     "gemma3n": GEMMA_3N,
     "gemma4": GEMMA_4,
     "olmo2": GEMMA_2,
@@ -218,6 +230,15 @@ OUTSIDE_OTHERWISE = {
     ("falcon", "token_embd.weight"): "transformer.word_embeddings.weight",
     ("falcon", "output_norm.weight"): "transformer.ln_f.weight",
     ("falcon", "output_norm.bias"): "transformer.ln_f.bias",
+    ("bloom", "token_embd.weight"): "transformer.word_embeddings.weight",
+    ("bloom", "token_embd_norm.weight"): "transformer.word_embeddings_layernorm.weight",
+    ("bloom", "token_embd_norm.bias"): "transformer.word_embeddings_layernorm.bias",
+    ("bloom", "output_norm.weight"): "transformer.ln_f.weight",
+    ("bloom", "output_norm.bias"): "transformer.ln_f.bias",
+    ("starcoder", "token_embd.weight"): "transformer.wte.weight",
+    ("starcoder", "position_embd.weight"): "transformer.wpe.weight",
+    ("starcoder", "output_norm.weight"): "transformer.ln_f.weight",
+    ("starcoder", "output_norm.bias"): "transformer.ln_f.bias",
     ("exaone", "token_embd.weight"): "transformer.wte.weight",
     ("exaone", "output_norm.weight"): "transformer.ln_f.weight",
     ("internlm2", "token_embd.weight"): "model.tok_embeddings.weight",
@@ -225,20 +246,26 @@ OUTSIDE_OTHERWISE = {
     ("phi2", "output_norm.weight"): "model.final_layernorm.weight",
     ("phi2", "output_norm.bias"): "model.final_layernorm.bias",
 }
-LAYERS = {"gptneox": "gpt_neox.layers", "falcon": "transformer.h", "exaone": "transformer.h"}
+LAYERS = {"gptneox": "gpt_neox.layers"} | dict.fromkeys(("falcon", "exaone", "bloom", "starcoder"), "transformer.h")
 LEFT_OUT = {
     "exaone": ("num_hidden_layers",),
+    "bloom": ("hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings"),
+    "starcoder": (
+        *("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"),
+        *("max_position_embeddings", "intermediate_size"),
+    ),
+    "olmo": ("layer_norm_eps",),
     "falcon": ("num_attention_heads", "num_key_value_heads", "num_hidden_layers", "intermediate_size"),
 }
 """What the first configurations of an architecture do not have, by that name."""
 NORM_EPS = {"rms": "rms_norm_eps", "layer": "layer_norm_eps"}
-TURNED = "llama mistral3 smollm3 granite granitemoe arcee minicpm deepseek internlm2".split()
+TURNED = "llama mistral3 smollm3 granite granitemoe arcee minicpm deepseek internlm2 olmo".split()
 
 
 def foreign_name(name: str, architecture: str, model: str = "") -> str:
     """model: its name in MODELS, where that has other names than most of its architecture."""
     if not name.startswith("blk."):
-        return OUTSIDE_OTHERWISE.get((architecture, name), OUTSIDE[name])
+        return OUTSIDE_OTHERWISE.get((architecture, name)) or OUTSIDE[name]
     _, layer, part, *rest = name.split(".")
     names = LAYER | NAMES.get(model, NAMES.get(architecture, {}))
     layers = LAYERS.get(architecture, "model.layers")
@@ -278,6 +305,10 @@ def write_folder(folder: Path, twin, write, name: str) -> Path:
             tensors |= {place.format(f"experts.{i}"): each for i, each in reversed(list(enumerate(values)))}
         else:
             tensors[foreign_name(gguf_name, architecture, name)] = values
+    for layer, numbers in enumerate(config.xielu and zip(XIELU["xielu.alpha_n"], XIELU["xielu.alpha_p"], strict=True)):
+        place = f"model.layers.{layer}.mlp.act_fn"
+        named = dict(zip(("alpha_n", "alpha_p", "beta"), (*numbers, XIELU["xielu.beta"][layer]), strict=True))
+        tensors |= {f"{place}.{name}": np.array([number], np.float32) for name, number in named.items()}
     write.write_safetensors(folder / "model.safetensors", tensors)
     values = {
         "architectures": [class_name],

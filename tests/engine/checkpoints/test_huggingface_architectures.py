@@ -251,3 +251,18 @@ def test_what_would_be_computed_otherwise_is_refused(tmp_path: Path, write, name
     (folder / "config.json").write_text(json.dumps(config | options))
     with pytest.raises(UnsupportedModelError, match=match):
         open_checkpoint(folder)
+
+
+def test_a_number_of_a_layers_activation_is_missing(tmp_path: Path, write) -> None:
+    """What is learned has to be there; what is not has its usual value."""
+    twin = open_checkpoint(tiny_models.write_tiny(tmp_path / "twin.gguf", "apertus"))
+    folder = write_folder(tmp_path / "model", twin, write, "apertus")
+    found = read_weights([folder / "model.safetensors"])
+    tensors = {name: read_floats(tensor, 0, tensor.n_rows).reshape(tensor.shape) for name, tensor in found.items()}
+    del tensors["model.layers.1.mlp.act_fn.beta"]
+    write.write_safetensors(folder / "model.safetensors", tensors)
+    assert open_checkpoint(folder).metadata["xielu.beta"][1] == 0.5
+    del tensors["model.layers.1.mlp.act_fn.alpha_n"]
+    write.write_safetensors(folder / "model.safetensors", tensors)
+    with pytest.raises(ModelFileError, match=r"a layer's act_fn\.alpha_n is missing"):
+        open_checkpoint(folder)
