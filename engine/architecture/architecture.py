@@ -6,7 +6,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 RopeOrder = Literal["normal", "neox"]
-Activation = Literal["silu", "gelu", "clamped", "relu2", "xielu"]
+Activation = Literal["silu", "gelu", "clamped", "relu2", "relu", "xielu"]
 Norm = Literal["rms", "layer"]
 Gating = Literal["softmax", "sigmoid"]
 Recurrent = Literal["convolution", "delta net"]
@@ -86,6 +86,8 @@ class Architecture:
     """The sliding window if the file does not say; 0: none."""
     window_every: int = 0
     """Of so many layers the last has no window, 1: none has one, 0: all have it."""
+    whole_first: bool = False
+    """Of those, it is the first that has none."""
     local_rope_theta: float | None = None
     """Layers with a window turn by this base, without scaling; 0: by the others' base. None: they turn as others do."""
     unturned_every: int = 0
@@ -119,6 +121,10 @@ class Architecture:
     """The probabilities of the experts chosen are made to add up to one."""
     routing_in_file: bool = False
     """Both are as the file says; where it does not say gating, it is as here."""
+    gating_in_file: bool = False
+    """The former alone is."""
+    early_routing: bool = False
+    """The router reads the residual stream as it is before attention."""
     choice_bias: str = USUAL_CHOICE_BIAS
     """What the tensor is called that is added to probabilities for the choice of experts alone."""
     gated_shared: bool = False

@@ -149,4 +149,5 @@ def _windows(meta: Metadata, architecture: Architecture, n_layers: int) -> tuple
         of_layers = _of_layers(meta, f"{key}_pattern", pattern, n_layers)
         return tuple(window if windowed else 0 for windowed in of_layers)
     every = meta.integer(f"{key}_pattern", architecture.window_every, low=0, high=MAX_LAYERS)
-    return tuple(window if every == 0 or i % every < every - 1 else 0 for i in range(n_layers))
+    whole = 0 if architecture.whole_first else every - 1
+    return tuple(window if every == 0 or i % every != whole else 0 for i in range(n_layers))

@@ -59,6 +59,8 @@ def forward(
     for i, layer in enumerate(weights.layers):
         add_prediction(p, layer.altup, streams)
         add_norm(p, config, x, added, layer.attn_norm, x_norm, delta_norm=added_norm, scale=scale)
+        if config.architecture.early_routing and b.experts is not None:
+            add_norm(p, config, x, None, None, b.experts.routed)
         add_products(p, layer.wqkv, x_norm, b.qkv)  # (qkv_dim,)
         half = add_way_around(p, config, layer.altup, streams, x_norm, delta)
         if state is not None and layer.recurrent is not None:

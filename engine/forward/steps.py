@@ -32,7 +32,13 @@ ROWS_TOGETHER = 2
 CAPPED_TOGETHER = 256
 """Vectors of logits of one chunk."""
 
-ACTIVATIONS = {"silu": records.SILU, "gelu": records.GELU, "clamped": records.CLAMPED, "relu2": records.SQUARED_RELU}
+ACTIVATIONS = {
+    "silu": records.SILU,
+    "gelu": records.GELU,
+    "clamped": records.CLAMPED,
+    "relu2": records.SQUARED_RELU,
+    "relu": records.RELU,
+}
 
 
 def query_rows(p: Program, cache: KVCache) -> Rows:

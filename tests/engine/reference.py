@@ -124,7 +124,7 @@ class ReferenceModel:
         if self.arch == "bloom":
             x = self.pre_norm(x, "token_embd_norm.weight")
         for layer in range(self.n_layers):
-            block = f"blk.{layer}."
+            block, self.stream = f"blk.{layer}.", x
             y = both = self.pre_norm(x, block + "attn_norm.weight")
             if block + "attn_norm_2.weight" in t:
                 y = self.pre_norm(x, block + "attn_norm_2.weight")
@@ -183,7 +183,9 @@ class ReferenceModel:
             n, local=windowed and self.arch in ("gemma3", "gemma3n", "gemma4", "olmo2", "mellum")
         )
         turn = rotate_pairs if self.arch in NEIGHBOURS and not self.has_sections else rotate_halves
-        everywhere = self.arch not in ("exaone4", "exaone-moe", "cohere2")
+        if self.arch == "smallthinker":
+            windowed = self.window and layer % 4 > 0
+        everywhere = self.arch not in ("exaone4", "exaone-moe", "cohere2", "smallthinker")
         fourth = self.arch in ("smollm3", "afmoe")
         unturned = layer % 4 == 3 if fourth else not (everywhere or windowed)
         if self.turns and not (unturned and (self.window or fourth)):
@@ -242,8 +244,12 @@ class ReferenceModel:
         gates, ups, downs = (self.expert_matrices(f"{block}ffn_{name}") for name in ("gate", "up", "down"))
         none = np.zeros((self.n_experts, 1))
         biases = [self.tensors.get(f"{block}ffn_{name}_exps.bias", none) for name in ("gate", "up", "down")]
-        unit = clamped if self.arch == "gpt-oss" else lambda gate, up: silu(gate) * up
-        logits = x @ self.tensors[block + "ffn_gate_inp.weight"].T + self.tensors.get(block + "ffn_gate_inp.bias", 0)
+        activation = (lambda gate: np.maximum(gate, 0)) if self.arch == "smallthinker" else silu
+        unit = clamped if self.arch == "gpt-oss" else lambda gate, up: activation(gate) * up
+        routed = self.stream if self.arch == "smallthinker" else x
+        logits = routed @ self.tensors[block + "ffn_gate_inp.weight"].T + self.tensors.get(
+            block + "ffn_gate_inp.bias", 0
+        )
         probabilities = self.gating(logits)
         choice = self.tensors.get(block + CHOICE_BIAS.get(self.arch, "exp_probs_b.bias"), 0)
         scores = self.in_best_groups(probabilities + choice)

@@ -275,6 +275,15 @@ MODELS = {
         "leading_dense_block_count": 1,
         "biases": ("exp_probs_b",),
     },
+    "smallthinker": {
+        **EXPERTS,
+        "layers": 5,
+        "head_dim": 32,
+        "attention.sliding_window": 4096,
+        "expert_gating_func": 2,
+        "expert_feed_forward_length": 48,
+    },
+    "smallthinker-softmax": {**EXPERTS, "untied": True, "expert_gating_func": 1, "expert_feed_forward_length": 48},
     "bailingmoe": {
         **EXPERTS,
         "untied": True,
