@@ -37,6 +37,7 @@ CLASSES = {
     "Gemma3nForConditionalGeneration": "gemma3n",
     "GptOssForCausalLM": "gpt-oss",
     "Phi3ForCausalLM": "phi3",
+    "SmallThinkerForCausalLM": "smallthinker",
     "SmolLM3ForCausalLM": "smollm3",
     "GraniteForCausalLM": "granite",
     "GraniteMoeForCausalLM": "granitemoe",

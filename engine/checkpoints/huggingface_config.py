@@ -70,7 +70,7 @@ DELTA_NET_SIZES = (
 
 _WINDOWED = (
     "llama", "gemma2", "gemma3", "gemma3n", "phi3", "gpt-oss", "gemma4", "olmo2", "exaone4", "exaone-moe", "cohere2",
-    "starcoder2", "mellum", "afmoe",
+    "starcoder2", "mellum", "afmoe", "smallthinker",
 )  # fmt: skip
 """Architectures whose window counts; Qwen's configurations name one that is not used."""
 

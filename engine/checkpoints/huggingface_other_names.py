@@ -16,6 +16,12 @@ _OTHER_NAMES = {
         "layer_norm_epsilon": "layer_norm_eps",
         "seq_length": "max_position_embeddings",
     },
+    "smallthinker": {
+        "moe_num_primary_experts": "num_experts",
+        "moe_num_active_primary_experts": "num_experts_per_tok",
+        "moe_ffn_hidden_size": "moe_intermediate_size",
+        "sliding_window_size": "sliding_window",
+    },
     "starcoder": {
         "n_embd": "hidden_size",
         "n_layer": "num_hidden_layers",
@@ -51,6 +57,8 @@ def with_usual_names(values: Mapping[str, object], architecture: str) -> dict[st
     named = {other[name]: value for name, value in values.items() if name in other} | dict(values)
     if architecture == "gemma3n":
         return _gemma3n(named)
+    if architecture == "smallthinker":
+        return _smallthinker(named)
     if architecture in ("bloom", "starcoder"):
         return _four_times_as_wide(named) | ({"num_key_value_heads": 1} if architecture == "starcoder" else {})
     return _falcon(named) if architecture == "falcon" else named
@@ -61,6 +69,15 @@ def _gemma3n(values: dict[str, object]) -> dict[str, object]:
     widths = values.get("intermediate_size")
     if isinstance(widths, list) and widths and all(width == widths[0] for width in widths):
         values["intermediate_size"] = widths[0]
+    return values
+
+
+def _smallthinker(values: dict[str, object]) -> dict[str, object]:
+    """SmallThinker's, with what tells layers with a window by the words that others have for it."""
+    windowed = values.get("sliding_window_layout")
+    if isinstance(windowed, list):
+        values["layer_types"] = ["sliding_attention" if each else "full_attention" for each in windowed]
+    values["scoring_func"] = "softmax" if values.get("moe_primary_router_apply_softmax") is True else "sigmoid"
     return values
 
 

@@ -227,6 +227,7 @@ _OTHERWISE = {
         "mlp.c_fc": "ffn_up",
         "mlp.c_proj": "ffn_down",
     },
+    "smallthinker": {"block_sparse_moe.primary_router": "ffn_gate_inp"},
     "apertus": {"attention_layernorm": "attn_norm", "feedforward_layernorm": "ffn_norm"},
     "internlm2": _INTERNLM2,
     "exaone": _EXAONE,
@@ -260,6 +261,9 @@ _EXPERT_PARTS = {
     "gate_proj": "ffn_gate",
     "down_proj": "ffn_down",
     "up_proj": "ffn_up",
+    "gate": "ffn_gate",
+    "down": "ffn_down",
+    "up": "ffn_up",
 }
 
 _HEAD_NORM = re.compile(r"self_attn\.([qk])_layernorm\.norms\.(\d{1,4})")

@@ -165,6 +165,15 @@ MODELS = {
             "multi_query": True,
         },
     ),
+    "smallthinker": (
+        "SmallThinkerForCausalLM",
+        {
+            **{"head_dim": 32, "moe_num_primary_experts": 8, "moe_num_active_primary_experts": 2},
+            **{"moe_ffn_hidden_size": 48, "moe_primary_router_apply_softmax": False, "sliding_window_size": 4096},
+            "sliding_window_layout": [0, 1, 1, 1, 0],
+            "rope_layout": [0, 1, 1, 1, 0],
+        },
+    ),
     "jais2": ("Jais2ForCausalLM", {"hidden_act": "relu2"}),
     "olmo": ("OlmoForCausalLM", {"clip_qkv": None}),
     "olmo-clamped": ("OlmoForCausalLM", {"clip_qkv": 1.5}),

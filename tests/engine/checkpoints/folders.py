@@ -162,6 +162,7 @@ NAMES = {
     "gemma3": GEMMA_2,
     "apertus": {"attn_norm": "attention_layernorm", "ffn_norm": "feedforward_layernorm"},
     "bloom": FALCON,
+    "smallthinker": {"ffn_gate_inp": "block_sparse_moe.primary_router"},
     "starcoder": {
         "attn_norm": "ln_1",
         "ffn_norm": "ln_2",
@@ -203,6 +204,7 @@ NAMES = {
 
 MIXTRAL_EXPERT = {"ffn_gate": "w1", "ffn_down": "w2", "ffn_up": "w3"}
 EXPERT = {
+    "smallthinker": {f"ffn_{part}": f"block_sparse_moe.{{}}.{part}" for part in ("gate", "up", "down")},
     "minimax-m2": {part: f"block_sparse_moe.{{}}.{name}" for part, name in MIXTRAL_EXPERT.items()},
     "llama": {part: f"block_sparse_moe.{{}}.{name}" for part, name in MIXTRAL_EXPERT.items()},
     "lfm2moe": {part: f"feed_forward.{{}}.{name}" for part, name in MIXTRAL_EXPERT.items()},

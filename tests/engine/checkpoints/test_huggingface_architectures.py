@@ -242,6 +242,10 @@ SLIDING = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers":
         ("smollm3", {"use_sliding_window": True, "sliding_window": 4}, "no more than 4 tokens .* in a smollm3 model"),
         ("smollm3", SLIDING | {"layer_types": ["full_attention", "sliding_attention"]}, "no more than 4 tokens"),
         ("smollm3", {"no_rope_layers": [1, 1, 1, 1, 1]}, "other layers than every 4th .* .no_rope_layers."),
+        ("smallthinker", {"rope_layout": [1, 1, 1, 1, 0]}, "other layers than those with a window .*rope_layout"),
+        ("smallthinker", {"moe_enable_early_router": False}, "moe_enable_early_router is false"),
+        ("bloom", {"apply_residual_connection_post_layernorm": True}, "post_layernorm is true"),
+        ("starcoder", {"multi_query": False}, "multi_query is false"),
     ],
 )
 def test_what_would_be_computed_otherwise_is_refused(tmp_path: Path, write, name: str, options, match: str) -> None:
