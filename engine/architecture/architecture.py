@@ -6,7 +6,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 RopeOrder = Literal["normal", "neox"]
-Activation = Literal["silu", "gelu", "clamped", "relu2"]
+Activation = Literal["silu", "gelu", "clamped", "relu2", "relu", "xielu"]
 Norm = Literal["rms", "layer"]
 Gating = Literal["softmax", "sigmoid"]
 Recurrent = Literal["convolution", "delta net", "state space"]
@@ -25,8 +25,12 @@ class Architecture:
     # Norms of the residual stream, and of what is added to it.
     norm: Norm = "rms"
     """With "layer", the mean is taken away first; each head's queries and keys are normed so too, by its own weight."""
-    norm_biases: bool = False
-    """The residual stream's norms have biases."""
+    norm_biases: bool | None = False
+    """The residual stream's norms have biases; None: if the file has such."""
+    norm_weights: bool = True
+    """They have weights."""
+    embedding_norm: bool = False
+    """Embeddings are normed."""
     pre_norms: bool = True
     """What attention and the feed-forward layer read is normed."""
     post_norms: bool = False
@@ -53,10 +57,16 @@ class Architecture:
     """Queries and keys are normed after they are turned."""
     unscaled_queries: bool = False
     """Queries are not divided by anything."""
+    squared_queries: bool = False
+    """Queries are divided by head_dim, not by its root."""
+    limited_qkv: bool = False
+    """Queries, keys and values are kept within a limit, if the file says one."""
     wide_queries_at: int | None = None
     """A model of so many layers divides queries by the root of dim / n_heads, not of head_dim; None: no model does."""
     unit_values: bool = False
     """Values are normed without a weight; where a layer has no matrix for them, they are the keys' product."""
+    altup: bool = False
+    """The residual stream is of several, as engine/architecture/altup.py says."""
     shared_keys: bool = False
     """The last layers may read the keys and values of others, as many as the file says."""
     query_gates: bool = False
@@ -84,12 +94,23 @@ class Architecture:
     """The sliding window if the file does not say; 0: none."""
     window_every: int = 0
     """Of so many layers the last has no window, 1: none has one, 0: all have it."""
+    whole_first: bool = False
+    """Of those, it is the first that has none."""
     local_rope_theta: float | None = None
     """Layers with a window turn by this base, without scaling; 0: by the others' base. None: they turn as others do."""
     unturned_every: int = 0
     """Of so many layers the last does not turn (NoPE), 0: all do."""
     unturned_without_window: bool = False
     """Where some layers have a window, the others do not turn."""
+    unturned: bool = False
+    """No layer turns."""
+    position_vectors: bool | None = False
+    """A vector for each position is added to embeddings; None: if the file has such."""
+    alibi: float | None = None
+    """Each head thinks the less of a position the more distant it is, by a slope for which this says the most (Press et
+    al. 2021), if the file does not; 0: off, None: there is no such thing."""
+    alibi_at: int | None = None
+    """A model of so many layers does this by 8, and does not turn; None: no model does."""
     turning_in_file: bool = False
     """The file may say that no layer turns; others write the same key, but mean something else by it."""
 
@@ -108,6 +129,10 @@ class Architecture:
     """The probabilities of the experts chosen are made to add up to one."""
     routing_in_file: bool = False
     """Both are as the file says; where it does not say gating, it is as here."""
+    gating_in_file: bool = False
+    """The former alone is."""
+    early_routing: bool = False
+    """The router reads the residual stream as it is before attention."""
     choice_bias: str = USUAL_CHOICE_BIAS
     """What the tensor is called that is added to probabilities for the choice of experts alone."""
     gated_shared: bool = False
@@ -153,6 +178,6 @@ class Architecture:
 
     def query_width(self, n_layers: int, dim: int, n_heads: int, head_dim: int) -> int:
         """By the root of which queries are divided."""
-        if self.unscaled_queries:
-            return 1
+        if self.unscaled_queries or self.squared_queries:
+            return 1 if self.unscaled_queries else head_dim**2
         return dim // n_heads if n_layers == self.wide_queries_at else head_dim

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from engine.architecture.altup import AltUp
 from engine.architecture.architecture import Architecture, Gating
 from engine.architecture.latent import Latent
 from engine.architecture.recurrence import Recurrence
+from engine.architecture.xielu import Xielu
 
 RopeScalingType = Literal["none", "linear", "yarn", "longrope"]
 
@@ -143,6 +145,9 @@ class ModelConfig:
     Softcaps of 0 are off. tied: the output matrix is the embedding.
     qkv_in_one: queries, keys and values are one tensor, of any architecture (llama.cpp's converter can write them so).
     biases: matrices to whose products something is added, by their names in GGUF.
+    altup: the streams of a residual stream that has several. xielu: the activation of each layer, where they differ.
+    alibi: by how much less heads think of distant positions, at most, as engine/forward/alibi.py has it; 0 for none.
+    qkv_limit: within what queries, keys and values are kept, 0 for no limit.
     Source of query_growth: Ministral 3, which has it from Llama 4's attention temperature; of the other scales: IBM's
     Granite 3; of layers that do not turn: SmolLM3, where they are called NoPE.
     """
@@ -173,6 +178,10 @@ class ModelConfig:
     attn_softcap: float
     final_softcap: float
     experts: Experts | None
+    altup: AltUp | None
+    xielu: tuple[Xielu, ...]
+    alibi: float
+    qkv_limit: float
 
     def experts_of(self, layer: int) -> Experts | None:
         """The experts of a layer; None for an ordinary feed-forward layer."""

@@ -141,6 +141,8 @@ def _head_dims(meta: Metadata, arch: str, ending: str, head_dim: int, rope_dim: 
 def _turned(meta: Metadata, architecture: Architecture, windows: Sequence[int]) -> tuple[bool, ...]:
     """Which layers turn queries and keys; Granite's file may say that none does."""
     every, n_layers = architecture.unturned_every, len(windows)
+    if architecture.unturned:
+        return (False,) * n_layers
     if architecture.turning_in_file and meta.get(f"{architecture.name}.rope.scaling.finetuned") is False:
         return (False,) * n_layers
     if architecture.unturned_without_window and any(windows):
@@ -157,4 +159,5 @@ def _windows(meta: Metadata, architecture: Architecture, n_layers: int) -> tuple
         of_layers = _of_layers(meta, f"{key}_pattern", pattern, n_layers)
         return tuple(window if windowed else 0 for windowed in of_layers)
     every = meta.integer(f"{key}_pattern", architecture.window_every, low=0, high=MAX_LAYERS)
-    return tuple(window if every == 0 or i % every < every - 1 else 0 for i in range(n_layers))
+    whole = 0 if architecture.whole_first else every - 1
+    return tuple(window if every == 0 or i % every != whole else 0 for i in range(n_layers))

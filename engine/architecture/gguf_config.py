@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from engine.architecture.altup import altup_from_gguf
 from engine.architecture.architecture import USUAL_CHOICE_BIAS, Architecture
 from engine.architecture.architectures import ARCHITECTURES
 from engine.architecture.config import Attention, Experts, ModelConfig, RopeScaling, RopeScalingType
@@ -14,7 +15,8 @@ from engine.architecture.gguf_experts import experts_from_gguf
 from engine.architecture.gguf_latent import yarn_in_queries
 from engine.architecture.gguf_layer_parts import feeding_widths, recurrent_layers
 from engine.architecture.gguf_recurrence import recurrence_from_gguf
-from engine.architecture.model_tensors import biased_matrices, check_tensors
+from engine.architecture.model_tensors import POSITIONS, QKV, biased_matrices, check_tensors
+from engine.architecture.xielu import xielu_from_gguf
 from engine.checkpoints import Metadata, TensorInfo
 from engine.checkpoints.limits import MAX_CONTEXT, MAX_LAYERS, MAX_WIDTH
 from engine.checkpoints.tokenizer_keys import MAX_VOCAB
@@ -55,6 +57,7 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
     rope_scaling, larger = _rope_scaling(meta, arch, max_seq_len), 1.0
     if architecture.yarn_in_queries:
         larger, rope_scaling = yarn_in_queries(rope_scaling, turned_too=architecture.yarn_turned_too)
+    hidden_dims = _hidden_dims(meta, architecture, n_layers, experts)
     config = ModelConfig(
         architecture=architecture,
         name=_name(meta),
@@ -62,7 +65,7 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
         recurrence=recurrence_from_gguf(meta, architecture, attention, dim),
         recurrent_layers=recurrent_layers(meta, architecture, attention),
         dim=dim,
-        hidden_dims=_hidden_dims(meta, architecture, n_layers, experts),
+        hidden_dims=hidden_dims,
         vocab_size=_vocab_size(meta),
         max_seq_len=max_seq_len,
         norm_eps=_norm_eps(meta, architecture),
@@ -82,6 +85,12 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
         attn_softcap=_softcap(meta, f"{arch}.attn_logit_softcapping", architecture.attn_softcap),
         final_softcap=_softcap(meta, f"{arch}.final_logit_softcapping", architecture.final_softcap),
         experts=experts,
+        altup=altup_from_gguf(meta, architecture, dim, hidden_dims, tensors),
+        xielu=xielu_from_gguf(meta, n_layers) if architecture.activation == "xielu" else (),
+        alibi=_zero_or(meta, f"{arch}.attention.max_alibi_bias", architecture.alibi or 0.0, LEAST_SCALE, MOST_SCALE)
+        if architecture.alibi is not None
+        else 0.0,
+        qkv_limit=_qkv_limit(meta, architecture, tensors),
     )
     check_tensors(config, tensors)
     return config
@@ -166,12 +175,24 @@ def _architecture(meta: Metadata, tensors: Mapping[str, TensorInfo]) -> Architec
     if architecture.latent and has(f".{USUAL_CHOICE_BIAS}"):
         # The first files of GLM-4.7-Flash do not say it, and those of softmax have no such biases.
         architecture = replace(architecture, gating="sigmoid")
+    if architecture.norm_biases is None:
+        architecture = replace(architecture, norm_biases=has("_norm.bias"))
+    architecture = _with_positions(architecture, meta, tensors)
     if architecture.second_attn_norm and has(".attn_norm_2.weight"):
         architecture = replace(architecture, attn_norm="attn_norm_2", ffn_norm="attn_norm", parallel_in_file=True)
     sections = meta.get(f"{name}.rope.dimension_sections")
     if isinstance(sections, array) and any(sections):
         # Made for images, whose places have several numbers; all models for these turn halves.
         return replace(architecture, rope_order="neox")
+    return architecture
+
+
+def _with_positions(architecture: Architecture, meta: Metadata, tensors: Mapping[str, TensorInfo]) -> Architecture:
+    """The same with what a model has in the place of turning, where that is not the same in all."""
+    if architecture.position_vectors is None:
+        architecture = replace(architecture, position_vectors=POSITIONS in tensors)
+    if architecture.alibi_at is not None and meta.get(f"{architecture.name}.block_count") == architecture.alibi_at:
+        architecture = replace(architecture, unturned=True, alibi=8.0)
     return architecture
 
 
@@ -245,6 +266,19 @@ def _per_layer_dim(meta: Metadata, arch: str) -> int:
 
 def _softcap(meta: Metadata, key: str, default: float | None) -> float:
     return 0.0 if default is None else _zero_or(meta, key, default, LEAST_SCALE, MOST_SCALE)
+
+
+def _qkv_limit(meta: Metadata, architecture: Architecture, tensors: Mapping[str, TensorInfo]) -> float:
+    """Within what queries, keys and values are kept."""
+    key = f"{architecture.name}.attention.clamp_kqv"
+    limit = _zero_or(meta, key, 0.0, LEAST_SCALE, MOST_SCALE) if architecture.limited_qkv else 0.0
+    biased = biased_matrices(architecture, tensors)
+    if limit and biased & {*QKV, "attn_qkv"}:
+        raise UnsupportedModelError(
+            f"{meta.path or 'The model'} adds to queries and limits them ({key}), which this engine does not run.",
+            "Choose another model.",
+        )
+    return limit
 
 
 def _hidden_dims(meta: Metadata, architecture: Architecture, n_layers: int, experts: Experts | None) -> tuple[int, ...]:

@@ -95,7 +95,7 @@ def _shared_dim(meta: Metadata, architecture: Architecture, hidden_dim: int, ten
 
 
 def _gating(meta: Metadata, architecture: Architecture) -> Gating:
-    if not architecture.routing_in_file:
+    if not (architecture.routing_in_file or architecture.gating_in_file):
         return architecture.gating
     key = f"{architecture.name}.expert_gating_func"
     number = meta.integer(key, 0, low=0, high=2**32 - 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from engine.architecture.altup import altup_shapes, layer_shapes
 from engine.architecture.architecture import Architecture
 from engine.architecture.config import Attention, Experts, ModelConfig
 from engine.architecture.latent_tensors import KEYS_AND_VALUES, keys_and_values_shape, latent_shapes
@@ -18,6 +19,12 @@ IGNORED_TENSORS = (".attn_rot_embd.weight", ".rope_freqs.weight", ".attention.ro
 
 ROPE_DIVISORS = ("rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight")
 """Tensors that a model may have: what rotary frequencies are divided by, always or in a short or a long context."""
+
+POSITIONS = "position_embd.weight"
+"""A vector for each position."""
+
+EMBEDDING_NORM = "token_embd_norm"
+"""What norms embeddings, where something does."""
 
 QKV = ("attn_q", "attn_k", "attn_v")
 """What makes queries, keys and values."""
@@ -60,11 +67,17 @@ def tensor_shapes(config: ModelConfig) -> Shapes:
         yield "output.weight", (config.vocab_size, config.dim)
     if config.architecture.output_bias:
         yield "output.bias", (config.vocab_size,)
+    if config.architecture.position_vectors:
+        yield POSITIONS, (config.max_seq_len, config.dim)
+    if config.architecture.embedding_norm:
+        yield from _norm(config, EMBEDDING_NORM)
     if config.per_layer_dim:
         width = config.n_layers * config.per_layer_dim
         yield "per_layer_token_embd.weight", (config.vocab_size, width)
         yield "per_layer_model_proj.weight", (width, config.dim)
         yield "per_layer_proj_norm.weight", (config.per_layer_dim,)
+    if config.altup is not None:
+        yield from altup_shapes(config.altup, config.dim)
     for layer in range(config.n_layers):
         attention = config.attention[layer]
         mixer = _mixer(config, attention) if attention.n_kv_heads else ()
@@ -112,7 +125,8 @@ def _attention(config: ModelConfig, attention: Attention) -> Shapes:
 
 def _norm(config: ModelConfig, name: str) -> Shapes:
     """A norm of the residual stream."""
-    yield f"{name}.weight", (config.dim,)
+    if config.architecture.norm_weights:
+        yield f"{name}.weight", (config.dim,)
     if config.architecture.norm_biases:
         yield f"{name}.bias", (config.dim,)
 
@@ -177,6 +191,8 @@ def _per_layer(config: ModelConfig) -> Shapes:
         yield "inp_gate.weight", (config.per_layer_dim, config.dim)
         yield "proj.weight", (config.dim, config.per_layer_dim)
         yield "post_norm.weight", (config.dim,)
+    if config.altup is not None:
+        yield from layer_shapes(config.altup, config.dim)
 
 
 def _optional(config: ModelConfig) -> Shapes:

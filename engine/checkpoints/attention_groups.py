@@ -1,6 +1,6 @@
 """Queries, keys and values that lie in one tensor group by group: the queries that share a key, it, and its value.
 
-Source: GPT-NeoX, where each group has one query, Falcon and InternLM 2 in the transformers repository.
+Source: GPT-NeoX and BLOOM, where each group has one query, Falcon and InternLM 2 in the transformers repository.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from engine.errors import ModelFileError
 _GROUPED = {
     "gptneox": "attention.query_key_value",
     "falcon": "self_attention.query_key_value",
+    "bloom": "self_attention.query_key_value",
     "internlm2": "attention.wqkv",
 }
 """By architecture, the part of a layer that has all three."""

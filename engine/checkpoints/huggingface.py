@@ -18,7 +18,9 @@ from engine.checkpoints.experts import stack_experts
 from engine.checkpoints.finding import BY_AUTO_GPTQ
 from engine.checkpoints.fused import as_beside_experts, taken_apart
 from engine.checkpoints.head_norms import join_head_norms
+from engine.checkpoints.huggingface_apertus import xielu_keys
 from engine.checkpoints.huggingface_config import DELTA_NETS, HuggingFaceConfig
+from engine.checkpoints.huggingface_gemma3n import join_squares
 from engine.checkpoints.huggingface_options import check_options
 from engine.checkpoints.huggingface_state_space import STATE_SPACES
 from engine.checkpoints.limits import MAX_WIDTH
@@ -56,6 +58,7 @@ _TURNING = (
     "deepseek",
     "internlm2",
     "granitehybrid",
+    "olmo",
 )
 """The architectures of which that is true. Source: llama.cpp's converter, whose classes for these permute both."""
 
@@ -70,8 +73,9 @@ def open_hugging_face(folder: Path) -> Checkpoint:
     config = HuggingFaceConfig(settings, config_path)
     check_options(config)
     kind, weight_files = find_weights(folder)
-    keys = Metadata(config.metadata(), config_path)
     weights = read_weights(weight_files)
+    of_weights = xielu_keys(weights, config.n_layers) if config.architecture == "apertus" else {}
+    keys = Metadata(config.metadata() | of_weights, config_path)
     if config.eight_bits is not None:
         weights = with_scales(weights, config.eight_bits)
     if config.packing is not None:
@@ -180,7 +184,7 @@ def _translated(foreign: Mapping[str, TensorInfo], config: HuggingFaceConfig, ke
             tensors[translated.name] = translated
     if config.architecture == "falcon-h1":
         tensors = with_factors(tensors, config.values, keys)
-    return stack_experts(join_head_norms(tensors))
+    return stack_experts(join_head_norms(join_squares(tensors)))
 
 
 def as_gguf(tensor: TensorInfo, metadata: Metadata) -> TensorInfo:

@@ -15,6 +15,7 @@ from engine.architecture.architectures import ARCHITECTURES
 from engine.checkpoints.eight_bits import eight_bit_block
 from engine.checkpoints.huggingface_classes import CLASSES, architecture_of
 from engine.checkpoints.huggingface_experts import expert_keys
+from engine.checkpoints.huggingface_gemma3n import gemma3n_keys
 from engine.checkpoints.huggingface_gemma4 import gemma4_keys, proportional_divisors, wide_head_dim
 from engine.checkpoints.huggingface_latent import latent_defaults, latent_keys, latent_yarn
 from engine.checkpoints.huggingface_other_names import with_usual_names
@@ -44,6 +45,7 @@ _OPTIONAL_REALS = {
     "residual_multiplier": "residual_scale",
     "logits_scaling": "logit_scale",
     "logit_scale": "logit_scale",
+    "clip_qkv": "attention.clamp_kqv",
 }
 _DEFAULTS: dict[str, dict[str, object]] = {
     "gemma3": {
@@ -53,7 +55,9 @@ _DEFAULTS: dict[str, dict[str, object]] = {
         "max_position_embeddings": 131_072,
         "rope_theta": 1e6,
         "sliding_window": 4096,
-    }
+    },
+    "olmo": {"layer_norm_eps": 1e-5},
+    "starcoder": {"max_position_embeddings": 1024},
 }
 """What transformers has where a configuration says nothing, of architectures whose configurations count on it."""
 
@@ -67,8 +71,8 @@ DELTA_NET_SIZES = (
 """What a configuration has behind `linear_`, and what transformers has where it has nothing."""
 
 _WINDOWED = (
-    "llama", "gemma2", "gemma3", "phi3", "gpt-oss", "gemma4", "olmo2", "exaone4", "exaone-moe", "cohere2", "starcoder2",
-    "mellum", "afmoe",
+    "llama", "gemma2", "gemma3", "gemma3n", "phi3", "gpt-oss", "gemma4", "olmo2", "exaone4", "exaone-moe", "cohere2",
+    "starcoder2", "mellum", "afmoe", "smallthinker",
 )  # fmt: skip
 """Architectures whose window counts; Qwen's configurations name one that is not used."""
 
@@ -127,7 +131,7 @@ class HuggingFaceConfig:
         self.n_kv_heads = self.values.integer("num_key_value_heads", self.n_heads, low=1, high=self.n_heads)
         self.head_dim = self.values.integer("head_dim", self.dim // self.n_heads, low=1, high=MAX_WIDTH)
         tied = self.values.flag(
-            "tie_embedding", self.architecture.startswith(("gemma", "lfm2", "starcoder2", "falcon"))
+            "tie_embedding", self.architecture.startswith(("gemma", "lfm2", "starcoder", "falcon", "bloom"))
         )
         self.tied = self.values.flag("tie_word_embeddings", tied)
         self.rope = self._rope_parameters()
@@ -172,6 +176,8 @@ class HuggingFaceConfig:
             keys |= {f"{arch}.{key}": value for key, value in own.items()}
         if ARCHITECTURES[arch].minicpm_scales:
             keys |= self._minicpm_scales()
+        if arch == "gemma3n":
+            keys |= {f"gemma3n.{key}": value for key, value in gemma3n_keys(values, self.n_layers).items()}
         if arch == "gemma4":
             sizes = self.head_dim, self.n_kv_heads, self._hidden_dim()
             gemma4 = gemma4_keys(values, self._windowed_layers(), *sizes)

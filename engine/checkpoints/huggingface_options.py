@@ -15,6 +15,8 @@ _ACTIVATIONS = {
     "gelu": ("gelu_pytorch_tanh", "gelu_new", "gelu_fast", "gelu"),
     "clamped": ("silu",),
     "relu2": ("relu2",),
+    "relu": ("relu",),
+    "xielu": ("xielu",),
 }
 """Their names of the engine's activations. The plain "gelu" of Gemma's first configurations means the one by tanh."""
 
@@ -126,8 +128,8 @@ def _check_windows(config: HuggingFaceConfig) -> None:
 
 
 def _check_turning(config: HuggingFaceConfig) -> None:
-    """SmolLM's list of layers that turn queries and keys: 1 for those that do."""
-    every = ARCHITECTURES[config.architecture].unturned_every
+    """SmolLM's and SmallThinker's list of layers that turn queries and keys: 1 for those that do."""
+    every, types = ARCHITECTURES[config.architecture].unturned_every, config.values.get("layer_types")
     given = config.values.get("no_rope_layers")
     own = [int(layer % every < every - 1) for layer in range(config.n_layers)] if every else given
     if given is not None and given != own:
@@ -136,9 +138,21 @@ def _check_turning(config: HuggingFaceConfig) -> None:
             "here.",
             "Choose another model.",
         )
+    windowed = [int(kind == "sliding_attention") for kind in types] if isinstance(types, list) else []
+    own = windowed if any(windowed) else [1] * config.n_layers
+    if config.architecture == "smallthinker" and config.values.get("rope_layout", own) != own:
+        raise UnsupportedModelError(
+            f"{config.path}: other layers than those with a window have positions (rope_layout), which is not run "
+            "here.",
+            "Choose another model.",
+        )
 
 
 _USUAL = {
+    "gemma3n": {"altup_correct_scale": True},
+    "smallthinker": {"moe_enable_secondary_experts": False, "moe_enable_early_router": True},
+    "bloom": {"apply_residual_connection_post_layernorm": False},
+    "starcoder": {"multi_query": True, "scale_attn_weights": True},
     "falcon": {"alibi": False, "parallel_attn": True},
     "afmoe": {"mup_enabled": True},
     "deepseek2": {"rope_interleave": True},

@@ -45,9 +45,14 @@ _HUGGING_FACE_OUTSIDE = {
     "norm_f.weight": "output_norm.weight",
     "ln_f.weight": "output_norm.weight",
     "ln_f.bias": "output_norm.bias",
+    "wpe.weight": "position_embd.weight",
+    "word_embeddings_layernorm.weight": "token_embd_norm.weight",
+    "word_embeddings_layernorm.bias": "token_embd_norm.bias",
     "embed_tokens_per_layer.weight": "per_layer_token_embd.weight",
     "per_layer_model_projection.weight": "per_layer_model_proj.weight",
     "per_layer_projection_norm.weight": "per_layer_proj_norm.weight",
+    **{f"altup_projections.{i}.weight": f"altup_proj.{i}.weight" for i in range(3)},
+    **{f"altup_unembed_projections.{i}.weight": f"altup_unembd_proj.{i}.weight" for i in range(3)},
 }
 _HUGGING_FACE_LAYER = {
     "self_attn.q_proj": "attn_q",
@@ -100,6 +105,17 @@ _GEMMA4 = {
     "per_layer_input_gate": "inp_gate",
     "per_layer_projection": "proj",
     "post_per_layer_input_norm": "post_norm",
+}
+
+_GEMMA3N = {
+    **_GEMMA4,
+    "altup.modality_router": "altup_router",
+    "altup.router_norm": "altup_router_norm",
+    "altup.prediction_coefs": "altup_predict_coef",
+    "altup.correction_coefs": "altup_correct_coef",
+    "laurel.linear_left": "laurel_l",
+    "laurel.linear_right": "laurel_r",
+    "laurel.post_laurel_norm": "laurel_post_norm",
 }
 
 _LFM2 = {
@@ -230,6 +246,7 @@ _VECTORS = {
     "block_sparse_moe.e_score_correction_bias": "exp_probs_b.bias",
     "mlp.expert_bias": "exp_probs_b.bias",
     "layer_scalar": "layer_output_scale.weight",
+    "altup.correct_output_scale": "altup_correct_scale.weight",
     "router.scale": "ffn_gate_inp.scale",
     "router.per_expert_scale": "ffn_down_exps.scale",
 }
@@ -249,6 +266,17 @@ _OTHERWISE = {
     "bailingmoe2": _BAILING,
     "gptneox": _GPT_NEOX,
     "falcon": _FALCON,
+    "bloom": _FALCON,
+    "starcoder": {
+        "ln_1": "attn_norm",
+        "ln_2": "ffn_norm",
+        "attn.c_attn": "attn_qkv",
+        "attn.c_proj": "attn_output",
+        "mlp.c_fc": "ffn_up",
+        "mlp.c_proj": "ffn_down",
+    },
+    "smallthinker": {"block_sparse_moe.primary_router": "ffn_gate_inp"},
+    "apertus": {"attention_layernorm": "attn_norm", "feedforward_layernorm": "ffn_norm"},
     "internlm2": _INTERNLM2,
     "exaone": _EXAONE,
     "deepseek2": _LATENT,
@@ -263,6 +291,7 @@ _OTHERWISE = {
     },
     "gemma2": _GEMMA,
     "gemma3": _GEMMA,
+    "gemma3n": _GEMMA3N,
     "gemma4": _GEMMA4,
     "olmo2": _GEMMA,
     "exaone4": _GEMMA,
@@ -283,13 +312,17 @@ _EXPERT_PARTS = {
     "gate_proj": "ffn_gate",
     "down_proj": "ffn_down",
     "up_proj": "ffn_up",
+    "gate": "ffn_gate",
+    "down": "ffn_down",
+    "up": "ffn_up",
 }
 
 _HEAD_NORM = re.compile(r"self_attn\.([qk])_layernorm\.norms\.(\d{1,4})")
 """The norm of one head of several."""
 
 _NOT_WEIGHTS = re.compile(
-    r"rope\.freqs$|rotary_emb\.inv_freq$|rotary\.inv_freq$|\.masked_bias$|(?<!ln_)att(?:entio)?n\.bias$"
+    r"rope\.freqs$|rotary_emb\.inv_freq$|rotary\.inv_freq$|\.masked_bias$|(?<!ln_)(?<!c_)att(?:entio)?n\.bias$"
+    r"|\.act_fn\.(?:alpha_[np]|beta|eps)$"
     r"|^(?:model\.)?mtp[._]"
     r"|^(?:model\.)?(?:visual|(?:vision|audio)_(?:tower|embedder)|embed_(?:vision|audio)|multi_modal_projector)\."
 )

@@ -29,8 +29,8 @@ class ExpertBuffers:
 
     logits: the router's results, per token; probabilities, scores: (n_experts,) per token, where shares are not simply
     the softmax over those chosen. x: (dim,); unit: of hidden_dim; y: (dim,); all per pair. routed, result: (dim,) per
-    token, what the router reads and what experts give where an ordinary feed-forward layer is beside them. routing: the
-    record that kernels read.
+    token: what the router reads, None if that is what experts read, and what these give where an ordinary feed-forward
+    layer is beside them. routing: the record that kernels read.
     """
 
     def __init__(self, p: Program, config: ModelConfig, experts: Experts) -> None:
@@ -41,8 +41,11 @@ class ExpertBuffers:
         self.x = Activations(p, config.dim, n_rows)
         self.unit = GatedBuffers(p, experts.hidden_dim, n_rows)
         self.y = p.floats(config.dim, n_rows)
-        if config.architecture.dense_beside_experts:
-            self.routed, self.result = Activations(p, config.dim), p.floats(config.dim)
+        architecture = config.architecture
+        has_own = architecture.dense_beside_experts or architecture.early_routing
+        self.routed = Activations(p, config.dim) if has_own else None
+        if architecture.dense_beside_experts:
+            self.result = p.floats(config.dim)
         choices = np.zeros((p.max_tokens, n_used, records.CHOICE_FIELDS), np.int64)
         groups = np.zeros(records.groups_fields(n_experts), np.int64)
         self.routing = np.zeros(records.ROUTING_FIELDS, np.int64)
@@ -61,15 +64,14 @@ def add_experts(
     out: Rows,
     *,
     beside: bool = False,
-    routed: Activations | None = None,
 ) -> None:
     """Steps: out = the sum of each token's chosen experts, times their shares. x, out: (dim,) per token.
 
     beside: what is in out stays in the sum, times the sigmoid of the router's last row if it has one more than experts.
-    routed: (dim,), what the router reads if that is not x.
+    Where there is buffers.routed, the router reads that.
     """
     b, routing, hidden = buffers, int(buffers.routing.ctypes.data), buffers.experts.hidden_dim
-    add_products(p, layer.router, routed or x, b.logits)  # (n_experts,), or one more
+    add_products(p, layer.router, b.routed or x, b.logits)  # (n_experts,), or one more
     add_bias(p, layer.router_bias, b.logits)
     _add_choice(p, layer, b, routing)
     p.add(step("experts.group_tokens"), FIXED, 1, 1, routing)
@@ -115,7 +117,7 @@ def add_normed_experts(
     add_norm(p, config, out, None, norms.beside, out)
     add_norm(p, config, x, None, norms.router, buffers.routed)
     add_norm(p, config, x, None, norms.before, x_norm)
-    add_experts(p, config, layer, buffers, x_norm, buffers.result, routed=buffers.routed)
+    add_experts(p, config, layer, buffers, x_norm, buffers.result)
     add_norm(p, config, out, buffers.result, None, None, delta_norm=norms.after)
 
 

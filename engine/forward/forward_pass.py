@@ -7,11 +7,22 @@ is data (engine/architecture/architectures.py), and None in the weights of those
 from __future__ import annotations
 
 from engine.architecture.config import ModelConfig
+from engine.forward.altup_steps import (
+    Streams,
+    add_correction,
+    add_cutoff,
+    add_merge,
+    add_prediction,
+    add_streams,
+    add_to_others,
+    add_way_around,
+)
 from engine.forward.buffers import Buffers
 from engine.forward.expert_steps import add_experts, add_normed_experts
 from engine.forward.kv_cache import KVCache
 from engine.forward.latent_steps import add_latent_attention
 from engine.forward.per_layer_steps import add_per_layer, add_per_layer_inputs
+from engine.forward.position_steps import add_qkv_limit, add_to_embedding
 from engine.forward.program import Program, Rows
 from engine.forward.query_gates import add_query_gates, add_query_split
 from engine.forward.recurrent_state import RecurrentState
@@ -43,20 +54,16 @@ def forward(
     x, x_norm, delta = b.x, b.x_norm, b.delta
     rotary = add_rotary_tables(p, layer_frequencies(config, weights.rope_divisors_for(config, cache.max_seq_len)))
     add_embedding(p, config, weights.embedding, x)  # (dim,)
+    add_to_embedding(p, config, weights, x)
     per_layer = add_per_layer_inputs(p, config, weights.per_layer, x, b.free) if weights.per_layer else None
+    streams = add_streams(p, config, weights.altup, x, x_norm)
     added, added_norm, scale = None, None, 1.0
     for i, layer in enumerate(weights.layers):
+        add_prediction(p, layer.altup, streams)
         if layer.wo is not None:
             add_norm(p, config, x, added, layer.attn_norm, x_norm, delta_norm=added_norm, scale=scale)
-            add_products(p, layer.wqkv, x_norm, b.qkv)  # (qkv_dim,)
-            if config.attention[i].n_kv_heads:
-                _attend(p, config, layer, i, b, rotary[i], cache)  # (q_dim,)
-                add_products(p, [layer.wo], b.mixed, delta)  # (dim,)
-                add_bias(p, layer.wo_bias, delta)
-            if state is not None and layer.recurrent is not None:
-                _recur(p, config, layer, i, b, state)  # (dim,)
-            added, added_norm, scale = delta, layer.attn_post_norm, 1.0
-
+            scale = _mix(p, config, layer, i, b, rotary[i], cache, state, streams)  # (dim,)
+            added, added_norm = delta, layer.attn_post_norm
         if config.feeds_forward(i):
             normed = None if config.architecture.parallel else x_norm
             if config.architecture.parallel and layer.ffn_norm is not None:
@@ -66,12 +73,46 @@ def forward(
             added, added_norm, scale = delta, layer.ffn_post_norm, layer.scale
         if layer.per_layer is not None and per_layer is not None:
             add_norm(p, config, x, delta, None, per_layer.x, delta_norm=layer.ffn_post_norm)
+            add_correction(p, layer.altup, streams, per_layer.x)
             added_norm = add_per_layer(p, layer.per_layer, i, per_layer, delta)  # (dim,)
+            if streams is not None:
+                add_to_others(p, config, streams, delta, added_norm)
+                added = None
+    if streams is not None and weights.altup is not None:
+        add_merge(p, config, weights.altup, streams, x_norm, b.free)
     add_norm(p, config, x, added, weights.output_norm, x_norm, delta_norm=added_norm, scale=scale, outputs_only=True)
     add_products(p, [weights.output], x_norm, b.logits, outputs_only=True)  # (vocab_size,)
     add_bias(p, weights.output_bias, b.logits, outputs_only=True)
     add_logit_cap(p, config, b.logits)
     return b.logits
+
+
+def _mix(
+    p: Program,
+    config: ModelConfig,
+    layer: LayerWeights,
+    index: int,
+    b: Buffers,
+    rotary: Rows,
+    cache: KVCache,
+    state: RecurrentState | None,
+    streams: Streams | None,
+) -> float:
+    """Steps: b.delta = what layer index makes of b.x_norm and of other positions: attention, a state, or both.
+
+    Returns what it is multiplied by when it is added to the residual stream.
+    """
+    if config.architecture.early_routing and b.experts is not None:
+        add_norm(p, config, b.x, None, None, b.experts.routed)
+    add_products(p, layer.wqkv, b.x_norm, b.qkv)  # (qkv_dim,)
+    scale = add_way_around(p, config, layer.altup, streams, b.x_norm, b.delta)
+    if config.attention[index].n_kv_heads and layer.wo is not None:
+        _attend(p, config, layer, index, b, rotary, cache)  # (q_dim,)
+        add_products(p, [layer.wo], b.mixed, b.delta)  # (dim,)
+        add_bias(p, layer.wo_bias, b.delta)
+    if state is not None and layer.recurrent is not None:
+        _recur(p, config, layer, index, b, state)  # (dim,)
+    return scale
 
 
 def _attend(
@@ -82,6 +123,7 @@ def _attend(
         add_latent_attention(p, config, layer, index, b.latent, b.qkv, rotary, cache, b.q_rows, b.mixed)
         return
     add_query_split(p, config, index, b.qkv, b.gates)
+    add_qkv_limit(p, config, index, b.qkv)
     add_long_norms(p, config, layer, index, b.qkv)
     add_rotation(p, config, layer, index, b.qkv, rotary, cache, b.q_rows)
     add_attention(p, config, layer, index, b.q_rows, cache, b.mixed)  # (q_dim,)
@@ -104,7 +146,8 @@ def _feed_forward(p: Program, config: ModelConfig, layer: LayerWeights, b: Buffe
         unit = b.units[layer.w_down.columns]
         add_products(p, layer.w_gate_up, b.x_norm, unit.gate_up)  # (2·hidden_dim,)
         add_bias(p, layer.gate_up_bias, unit.gate_up)
-        add_gate(p, config, unit)  # (hidden_dim,)
+        add_cutoff(p, layer.altup, unit)
+        add_gate(p, config, unit, layer.xielu)  # (hidden_dim,)
         add_products(p, [layer.w_down], unit.h, b.delta)  # (dim,)
         add_bias(p, layer.down_bias, b.delta)
     if layer.experts is None or b.experts is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from engine.architecture.altup import EMBED, LAUREL, UNEMBED
 from engine.architecture.config import Attention, Experts, ModelConfig
 from engine.architecture.latent_tensors import KEYS, KEYS_AND_VALUES, OF_QUERIES, VALUES, first_matrices
 from engine.architecture.model_tensors import QKV, QUERY_GATES
@@ -30,6 +31,11 @@ def matrix_plans(config: ModelConfig, tensors: Mapping[str, TensorInfo]) -> Plan
         plans |= {f"blk.{i}.{name}": group for name, group in _Layer(i, config, tensors).plans().items()}
     if config.per_layer_dim:
         plans |= {name: [plan_matrix(name, tensors[f"{name}.weight"])] for name in PER_LAYER}
+    if config.altup is not None:
+        for name in (EMBED, UNEMBED):
+            squares = tensors[f"{name}.weight"]
+            below = replace(squares, shape=(squares.n_rows, config.dim))
+            plans[name] = [plan_matrix(name, below)]
     return plans
 
 
@@ -47,6 +53,8 @@ class _Layer:
         if self._config.per_layer_dim:
             parts = ("inp_gate", "proj")
             plans["per_layer"] = [self._matrix(f"per_layer.{part}", self._tensor(part)) for part in parts]
+        if self._config.altup is not None:
+            plans["laurel"] = [self._matrix(part, self._tensor(part)) for part in LAUREL]
         if experts is not None:
             plans |= self._experts(experts)
         return plans | self._feed_forward(experts)

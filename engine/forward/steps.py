@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from engine.architecture.config import ModelConfig
+from engine.architecture.xielu import Xielu
+from engine.forward.alibi import head_slopes
 from engine.forward.kv_cache import KVCache
 from engine.forward.program import Activations, Program, Rows, float_bits
 from engine.forward.rope import Frequencies
@@ -30,7 +32,13 @@ ROWS_TOGETHER = 2
 CAPPED_TOGETHER = 256
 """Vectors of logits of one chunk."""
 
-ACTIVATIONS = {"silu": records.SILU, "gelu": records.GELU, "clamped": records.CLAMPED, "relu2": records.SQUARED_RELU}
+ACTIVATIONS = {
+    "silu": records.SILU,
+    "gelu": records.GELU,
+    "clamped": records.CLAMPED,
+    "relu2": records.SQUARED_RELU,
+    "relu": records.RELU,
+}
 
 
 def query_rows(p: Program, cache: KVCache) -> Rows:
@@ -218,19 +226,30 @@ def add_attention(
 
     q_rows: as `add_rotation` leaves them. out: (q_dim,). A token sees itself and all before it, or as many positions in
     all as the layer's window has. Scores are softly capped at ±config.attn_softcap, unless that is 0.
-    layer: its sinks are (n_heads,).
+    layer: its sinks are (n_heads,). Where the model has slopes, a position's distance times its head's is taken off.
     """
     attention, (part, place) = config.attention[index], cache.place(index)
     what = (q_rows.address, place, attention.window, part.record.ctypes.data, float_bits(config.attn_softcap))
-    results = (*_results(out), _address(layer.sinks))
+    slopes = head_slopes(attention.n_heads, config.alibi) if config.alibi else None
+    p.keep(slopes)
+    results = (*_results(out), _address(layer.sinks), _address(slopes))
     group = str(attention.n_heads // attention.n_kv_heads)
     p.add(step("attention.attend", cache.kv_name, group), ATTENTION, 0, 1, *what, *results)
     p.add(step("attention.merge"), PER_TOKEN, 0, ROWS_TOGETHER, *what, *results)
 
 
-def add_gate(p: Program, config: ModelConfig, unit: GatedBuffers) -> None:
-    """A step: activation(gate) · up, number by number, from unit.gate_up to unit.h; activation(up) without a gate."""
+def add_gate(p: Program, config: ModelConfig, unit: GatedBuffers, xielu: Xielu | None) -> None:
+    """A step: activation(gate) · up, number by number, from unit.gate_up to unit.h; activation(up) without a gate.
+
+    xielu: the activation of the layer, where layers have their own.
+    """
     hidden = unit.h.width
+    if xielu is not None:
+        up = (unit.gate_up.address, unit.gate_up.stride, hidden)
+        above = float_bits(xielu.squared) | float_bits(xielu.slope) << 32
+        numbers = (above, float_bits(xielu.exponential))
+        p.add(step("xielu.activate"), PER_TOKEN, 0, ROWS_TOGETHER, *up, *_results(unit.h), *numbers)
+        return
     up_at = 0 if config.architecture.ungated else hidden
     what = (unit.gate_up.address, unit.gate_up.stride, up_at, hidden)
     activation = ACTIVATIONS[config.architecture.activation]

@@ -8,13 +8,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.architecture.altup import EMBED, UNEMBED
 from engine.architecture.config import ModelConfig
-from engine.architecture.model_tensors import tensor_shapes
+from engine.architecture.model_tensors import EMBEDDING_NORM, POSITIONS, tensor_shapes
 from engine.checkpoints import Checkpoint, TensorInfo
 from engine.checkpoints.rows import read_rows
 from engine.errors import UnsupportedModelError
 from engine.forward.matrix_plans import PER_LAYER, matrix_plans
 from engine.forward.weights import (
+    AltUpTable,
+    AltUpWeights,
     ExpertNorms,
     ExpertWeights,
     LatentWeights,
@@ -25,7 +28,7 @@ from engine.forward.weights import (
     RecurrentWeights,
     Vector,
 )
-from engine.kernels.sizes import BLOCK
+from engine.kernels.sizes import BLOCK, LANES
 from engine.panels import Matrix, PanelFolder, open_panels
 from engine.reports import ReportBytes
 
@@ -43,11 +46,14 @@ def load_weights(
     rope_divisors = "rope_freqs.weight" if "rope_freqs.weight" in tensors else "rope_factors_short.weight"
     return ModelWeights(
         embedding=embedding,
+        embedding_norm=model.norm(EMBEDDING_NORM) if config.architecture.embedding_norm else None,
+        positions=model.values(POSITIONS),
         layers=[_layer(replace(model, begin=f"blk.{i}."), i) for i in range(config.n_layers)],
         output_norm=model.norm(config.architecture.output_norm) / np.float32(config.logit_divisor),
         output=embedding if config.tied else model.matrix("output"),
         output_bias=model.vector("output.bias"),
         per_layer=_per_layer_table(model) if config.per_layer_dim else None,
+        altup=_altup_table(model),
         rope_divisors=model.vector(rope_divisors),
         long_rope_divisors=model.vector("rope_factors_long.weight"),
         store=store,
@@ -90,7 +96,8 @@ class _Reader:
 
     def norm(self, name: str) -> Vector:
         """A norm's weight; where the mean is taken away, its bias behind it, zeros if it has none."""
-        weight = _padded(_values(self.tensors[f"{self.begin}{name}.weight"]))
+        values = self.values(f"{name}.weight")
+        weight = _padded(np.ones(self.config.dim, np.float32) if values is None else values)
         if self.config.architecture.norm == "rms":
             return weight
         bias = self.vector(f"{name}.bias")
@@ -121,6 +128,8 @@ def _layer(layer: _Reader, index: int) -> LayerWeights:
         recurrent=_recurrent(layer),
         latent=_latent(layer) if config.attention[index].latent is not None else None,
         per_layer=_per_layer(layer) if config.per_layer_dim else None,
+        altup=_altup(layer, index),
+        xielu=config.xielu[index] if config.xielu else None,
         scale=1.0 if scale is None else float(scale[0]),
     )
 
@@ -186,6 +195,43 @@ def _per_layer_table(model: _Reader) -> PerLayerTable:
 def _per_layer(layer: _Reader) -> PerLayerWeights:
     gate, projection = layer.matrices("per_layer")
     return PerLayerWeights(gate, projection, layer.norm("post_norm"))
+
+
+def _altup_table(model: _Reader) -> AltUpTable | None:
+    altup, dim = model.config.altup, model.config.dim
+    if altup is None:
+        return None
+    squares = model.matrix(UNEMBED)
+    one, n_bytes = replace(squares.plan, rows=dim), dim // LANES * squares.plan.panel_bytes
+    unembed = [Matrix(one, squares.address + i * n_bytes) for i in range(altup.streams - 1)]
+    return AltUpTable(altup, model.matrix(EMBED), unembed)
+
+
+def _altup(layer: _Reader, index: int) -> AltUpWeights | None:
+    altup = layer.config.altup
+    if altup is None:
+        return None
+    router, norm = layer.values("altup_router.weight"), layer.values("altup_router_norm.weight")
+    predict, correct = (layer.values(f"altup_{part}_coef.weight") for part in ("predict", "correct"))
+    scale = layer.values("altup_correct_scale.weight")
+    assert router is not None and norm is not None and predict is not None and correct is not None
+    assert scale is not None  # check_tensors has seen them all
+    return AltUpWeights(
+        router=np.ascontiguousarray(router * norm / np.float32(layer.config.dim)),
+        predict=_lanes_of_columns(predict),
+        correct=_lanes_of_columns(correct),
+        scale=np.ascontiguousarray(scale),
+        laurel=layer.matrices("laurel"),
+        laurel_norm=layer.norm("laurel_post_norm"),
+        cutoff=altup.cutoffs[index],
+    )
+
+
+def _lanes_of_columns(matrix: Vector) -> Vector:
+    """A row of LANES numbers for each column of a small matrix, zeros behind its own."""
+    rows = np.zeros((matrix.shape[1], LANES), np.float32)
+    rows[:, : matrix.shape[0]] = matrix.T
+    return rows
 
 
 def _values(tensor: TensorInfo) -> Vector:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.architecture.altup import AltUp
 from engine.architecture.config import ModelConfig
+from engine.architecture.xielu import Xielu
 from engine.panels import Matrix, PanelStore
 
 Vector = NDArray[np.float32]
@@ -68,6 +70,36 @@ class PerLayerWeights:
     gate: Matrix
     projection: Matrix
     post_norm: Vector
+
+
+@dataclass(frozen=True, slots=True)
+class AltUpTable:
+    """What makes several residual streams of an embedding, and one of those again: engine/forward/altup_steps.py.
+
+    embed: ((streams - 1)·dim, dim), each stream's rows below the one before. unembed: (dim, dim) of each.
+    """
+
+    altup: AltUp
+    embed: Matrix
+    unembed: list[Matrix]
+
+
+@dataclass(frozen=True, slots=True)
+class AltUpWeights:
+    """What a layer does with them.
+
+    router: (streams, dim), with its norm's weight, and the width that it divides by. predict, correct: (streams, 16),
+    what each of its results counts for each coefficient. scale: (dim,). laurel: (rank, dim) and (dim, rank).
+    laurel_norm: (dim,). cutoff: how many standard deviations above their mean gates count, None if all do.
+    """
+
+    router: Vector
+    predict: Vector
+    correct: Vector
+    scale: Vector
+    laurel: list[Matrix]
+    laurel_norm: Vector
+    cutoff: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +171,8 @@ class LayerWeights:
     recurrent: RecurrentWeights | None
     latent: LatentWeights | None
     per_layer: PerLayerWeights | None
+    altup: AltUpWeights | None
+    xielu: Xielu | None
     scale: float
 
 
@@ -146,6 +180,7 @@ class LayerWeights:
 class ModelWeights:
     """All weights. embedding, output: (vocab_size, dim), the same matrix where they are tied.
 
+    embedding_norm: as those of a layer, or None. positions: (max_seq_len, dim), what is added to embeddings, or None.
     output_norm: as those of a layer. output_bias: (vocab_size,), what is added to logits, or None.
     rope_divisors: (rope_dim / 2,) what each rotary frequency is divided by, or None. long_rope_divisors: the same for
     contexts longer than the model's original one, where they differ.
@@ -153,10 +188,13 @@ class ModelWeights:
 
     embedding: Matrix
     layers: list[LayerWeights]
+    embedding_norm: Vector | None
+    positions: Vector | None
     output_norm: Vector
     output: Matrix
     output_bias: Vector | None
     per_layer: PerLayerTable | None
+    altup: AltUpTable | None
     rope_divisors: Vector | None
     long_rope_divisors: Vector | None
     store: PanelStore

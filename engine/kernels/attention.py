@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.kernels.attention_range import BEGIN, END, STATES, attend_rows
+import numpy as np
+
+from engine.kernels.attention_range import BEGIN, END, SLOPES, STATES, attend_rows
 from engine.kernels.block_products import PANELS_TOGETHER, Together
 from engine.kernels.cache_layout import head_range
 from engine.kernels.jit import inner, kernel
 from engine.kernels.kv_types import kv_type
-from engine.kernels.memory import field, load_f32, store_i64
+from engine.kernels.memory import field, load_f32, store_f32, store_i64
 from engine.kernels.partial_results import finish_row, merge_partial, partial_bytes
 from engine.kernels.records import (
     FEW_TOKENS,
@@ -39,9 +41,12 @@ from engine.kernels.sizes import BLOCK, LANES, QUERIES_TOGETHER, RANGE, ROWS_BLO
 _ROWS = QUERIES_TOGETHER
 _many, _many_single = Together(_ROWS, PANELS_TOGETHER), Together(_ROWS)
 
-Q_ROWS, ATT_LAYER, WINDOW, SHAPE, SOFTCAP, ATT, ATT_STRIDE, ATT_QUANT, ATT_QUANT_STRIDE, SINKS = range(P0, P0 + 10)
+Q_ROWS, ATT_LAYER, WINDOW, SHAPE, SOFTCAP, ATT, ATT_STRIDE, ATT_QUANT, ATT_QUANT_STRIDE, SINKS, HEAD_SLOPES = range(
+    P0, P0 + 11
+)
 """Parameters of attend and merge: query rows, the layer, how many positions it sees (0: all), the shape record, the
-cap of scores (float32 bits; 0: none), results as float32 and quantised (0: none), each head's sink (0: none)."""
+cap of scores (float32 bits; 0: none), results as float32 and quantised (0: none), each head's sink
+(0: none). Of attend alone: what a position's distance takes off its score, for each head (0: nothing)."""
 
 
 @inner
@@ -57,12 +62,15 @@ def _sink(step, head):
 
 
 @inner
-def _set_limits(scratch, base, n_rows, group, first_row, window):
-    """Write each row's first and past-last visible position."""
+def _set_limits(scratch, base, n_rows, group, first_row, step, h):
+    """Write each row's first and past-last visible position, and how much less it thinks of distant ones."""
+    window, slopes = field(step, WINDOW), field(step, HEAD_SLOPES)
     for r in range(n_rows):
         pos = base + (first_row + r) // group
         store_i64(scratch + BEGIN + 8 * r, _first_visible(pos, window))
         store_i64(scratch + END + 8 * r, pos + 1)
+        slope = load_f32(slopes + 4 * (h * group + (first_row + r) % group)) if slopes else np.float32(0.0)
+        store_f32(scratch + SLOPES + 4 * r, slope)
 
 
 def attend(kv_name: str, group: str) -> Any:
@@ -116,7 +124,7 @@ def _attend_range(kv, few, single, rows_together, step, shape, h, part, pos, row
     part_bytes = partial_bytes(shape)
     for r in range(0, rows, rows_together):
         n_rows = min(rows_together, rows - r)
-        _set_limits(scratch, pos, n_rows, group, r, field(step, WINDOW))
+        _set_limits(scratch, pos, n_rows, group, r, step, h)
         if field(scratch + BEGIN, 0) < (part + 1) * RANGE:
             out = field(shape, PARTIALS) + ((h * ranges + part) * (rows + _ROWS) + r) * part_bytes
             _attend(kv, few, single, step, shape, h, r, n_rows, part * RANGE, scratch, out, part_bytes)
@@ -136,7 +144,7 @@ def _attend_block(kv, step, shape, h, row0, pos, rows, scratch):
     for start in range(first_start, last_pos + 1, RANGE):
         for r in range(row0, row1, _ROWS):
             few = min(_ROWS, row1 - r)
-            _set_limits(scratch, pos, few, group, r, window)
+            _set_limits(scratch, pos, few, group, r, step, h)
             if field(scratch + END, few - 1) <= start:
                 continue
             state = states + (r - row0) * part_bytes

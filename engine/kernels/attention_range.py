@@ -17,7 +17,7 @@ from engine.kernels.cache_layout import (
     value_panels,
 )
 from engine.kernels.jit import inner
-from engine.kernels.memory import fetch, field, load_f16x16, load_f32x16, store_f32, store_f32x16
+from engine.kernels.memory import fetch, field, load_f16x16, load_f32, load_f32x16, store_f32, store_f32x16
 from engine.kernels.number_formats import LINE
 from engine.kernels.records import HEAD_PAD, Q_ROW_BYTES, SCALES_AT, VALUES_AT, WORD_BLOCK_BYTES
 from engine.kernels.rows import VECTOR
@@ -30,11 +30,11 @@ _BOTTOM = np.float32(-3.0e38)
 FETCHED = 2048
 """Bytes of values that are asked for before the softmax: a start for the processor, which then goes on by itself."""
 
-BEGIN, END, SCORES = 0, 256, 512
+BEGIN, SLOPES, END, SCORES = 0, 64, 256, 512
 SCALED = SCORES + QUERIES_TOGETHER * RANGE * 4
 STATES = SCALED + QUERIES_TOGETHER * RANGE * 4
-"""A thread's scratch, in bytes: each row's first and past-last visible position (int64), its scores, the same times the
-values' scales, and partial results."""
+"""A thread's scratch, in bytes: each row's first visible position (int64), what distance takes off its scores
+(float32), its past-last visible position, its scores, the same times the values' scales, and partial results."""
 
 
 @inner
@@ -117,9 +117,24 @@ def _soften_and_weigh(n_rows, shape, start, softcap, vectors, scratch, out, out_
         last = max(first, min(RANGE, field(scratch + END, r) - start))
         if softcap > np.float32(0.0):
             soften(scores, vectors, softcap)
+        slope = load_f32(scratch + SLOPES + 4 * r)
+        if slope > np.float32(0.0):
+            _lower_the_distant(scores, vectors, slope, start + 1 - field(scratch + END, r))
         top, total = softmax_range(scores, first, last, vectors)
         store_f32(out + r * out_stride + behind, top)
         store_f32(out + r * out_stride + behind + 4, total)
+
+
+@inner
+def _lower_the_distant(scores, vectors, slope, first):
+    """Take slope times its distance off each score; the first one is of the position `first`, counted from the row's.
+
+    Source: Press et al. 2021 (ALiBi).
+    """
+    for i in range(vectors):
+        distances = lanes.counted(np.float32(first + i * LANES))
+        score = load_f32x16(scores + i * VECTOR)
+        store_f32x16(scores + i * VECTOR, lanes.fma(distances, lanes.splat(slope), score))
 
 
 @inner

@@ -77,6 +77,12 @@ def first_lanes(e: Emit, _types: Any, a: ir.Value, count: ir.Value, other: ir.Va
     return e.b.select(inside, a, e.splat(other))
 
 
+@emitted(lambda first: f32x16(types.float32))
+def counted(e: Emit, _types: Any, first: ir.Value) -> ir.Value:
+    """The numbers first, first + 1 and so on."""
+    return e.b.fadd(e.splat(first), ir.Constant(F32X16, [float(lane) for lane in range(LANES)]))
+
+
 @emitted(lambda a: types.float32(f32x16))
 def total(e: Emit, _types: Any, a: ir.Value) -> ir.Value:
     """The sum of the lanes."""

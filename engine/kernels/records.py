@@ -69,7 +69,7 @@ normed, whether they are the keys' product, and how wide they are."""
 STORED_BEFORE = -1
 """In place of the cache's layer: the layer reads keys and values that an earlier one has stored."""
 
-SILU, GELU, CLAMPED, SQUARED_RELU = range(4)
+SILU, GELU, CLAMPED, SQUARED_RELU, RELU = range(5)
 """Activations of the gated unit: CLAMPED is OpenAI's, which keeps both sides small and adds 1 to up."""
 
 OUTPUTS_ONLY = 1 << 32

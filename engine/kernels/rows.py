@@ -19,6 +19,7 @@ from engine.kernels.records import (
     N_TOKENS,
     OUTPUTS_ONLY,
     P0,
+    RELU,
     SQUARED_RELU,
     WORD_BLOCK_BYTES,
 )
@@ -222,6 +223,8 @@ def gate_row(gate, up, out, width, activation):
         active = lanes.div(g, lanes.add(one, lanes.exp(lanes.sub(zero, z))))
         if activation == SQUARED_RELU:
             active = lanes.mul(lanes.maximum(g, zero), lanes.maximum(g, zero))
+        if activation == RELU:
+            active = lanes.maximum(g, zero)
         v = lanes.mul(active, u)
         store_f32x16(out + i * VECTOR, lanes.first_lanes(v, width - i * LANES, np.float32(0.0)))
 

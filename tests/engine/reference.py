@@ -7,6 +7,7 @@ from gguf import GGUFReader
 from gguf.quants import dequantize
 
 from tests.engine.recurrent_reference import delta_net, short_convolution
+from tests.engine.reference_positions import alibi, xielu
 from tests.engine.tiny_keys import CENTRED, CHOICE_BIAS, UNGATED
 from tests.engine.tiny_recurrent import CONVOLUTIONS, DELTA_NETS
 
@@ -30,6 +31,8 @@ NEIGHBOURS = {
     "maincoder",
     "xverse",
     "granitehybrid",
+    "baichuan",
+    "olmo",
 }
 """Architectures that turn neighbouring pairs."""
 
@@ -94,17 +97,36 @@ class ReferenceModel:
         self.residual_scale = get("residual_scale", 1.4 / self.n_layers**0.5 if mini else 1.0)
         self.logit_divisor = get("logit_scale", self.dim / 256 if mini else 1.0) ** (-1 if self.centred else 1)
         self.parallel = arch == "gptneox" and get("use_parallel_residual", True)
-        self.gelu = self.gemma or arch in ("phi2", "starcoder2", "gptneox", "falcon")
+        self.gelu = self.gemma or arch in (
+            "phi2",
+            "starcoder2",
+            "gptneox",
+            "falcon",
+            "starcoder",
+            "gpt2",
+            "bloom",
+            "mpt",
+        )
         self.log_multiplier = get("rope.scaling.yarn_log_multiplier", 0.0)
         self.turns = arch not in ("granite", "granitehybrid") or get("rope.scaling.finetuned", True)
+        by_distance = arch in ("refact", "bloom") or (arch, self.n_layers) == ("baichuan", 40)
+        self.alibi = 8.0 if by_distance else get("attention.max_alibi_bias", 0.0)
+        self.turns = self.turns and not by_distance and arch not in ("mpt", "jais", "starcoder", "gpt2")
+        self.query_scale = 1 / self.head_dim if arch == "jais" else self.query_scale
+        self.limit = get("attention.clamp_kqv", np.inf)
+        fields = [reader.fields.get(f"xielu.{name}") for name in ("alpha_n", "alpha_p", "beta")]
+        self.xielu = [field.contents() for field in fields if field is not None]
         self.has_sections = get("rope.dimension_sections") is not None
 
     def logits(self, ids):
         """float32 (len(ids), vocab_size)."""
         t = self.tensors
         x = t["token_embd.weight"][ids] * np.float32(self.embedding_scale)
+        x = x + t["position_embd.weight"][: len(ids)] if "position_embd.weight" in t else x
+        if self.arch == "bloom":
+            x = self.pre_norm(x, "token_embd_norm.weight")
         for layer in range(self.n_layers):
-            block = f"blk.{layer}."
+            block, self.stream = f"blk.{layer}.", x
             y = both = self.pre_norm(x, block + "attn_norm.weight")
             if block + "attn_norm_2.weight" in t:
                 y = self.pre_norm(x, block + "attn_norm_2.weight")
@@ -116,7 +138,7 @@ class ReferenceModel:
                 y = self.attention(y, layer)
             y = y if self.ffn_norm == "post_attention_norm" else self.post_norm(y, block + "post_attention_norm.weight")
             before, x = x, x + self.residual_scale * y
-            if self.centred and f"{block}ffn_norm.weight" not in t:
+            if (self.centred and f"{block}ffn_norm.weight" not in t and self.arch != "olmo") or self.arch == "plamo":
                 y = both
             else:
                 y = self.pre_norm(before if self.parallel else x, f"{block}{self.ffn_norm}.weight")
@@ -128,6 +150,8 @@ class ReferenceModel:
 
     def pre_norm(self, x, name):
         bias = self.tensors.get(name.replace("weight", "bias"), 0)
+        if self.arch == "olmo":
+            return layer_norm(x, 1.0, self.eps)
         return self.norm(x, self.tensors[name], self.eps) + bias if name in self.tensors else x
 
     def post_norm(self, x, name):
@@ -143,7 +167,7 @@ class ReferenceModel:
         else:
             parts = [x @ t[f"{block}attn_{c}.weight"].T for c in "qkv"]
         parts = [part + t.get(f"{block}attn_{c}.bias", 0) for c, part in zip("qkv", parts, strict=True)]
-        return [part.reshape(n, -1, self.head_dim) for part in parts]
+        return [np.clip(part, -self.limit, self.limit).reshape(n, -1, self.head_dim) for part in parts]
 
     def attention(self, x, layer):
         t, n, block = self.tensors, len(x), f"blk.{layer}."
@@ -157,9 +181,13 @@ class ReferenceModel:
             names = f"{block}attn_q_norm.weight", f"blk.{self.stored_by(layer)}.attn_k_norm.weight"
             q, k = (self.qk_norm(part, name) for part, name in zip((q, k), names, strict=True))
         windowed = self.window and (self.window_every == 1 or layer % self.window_every < self.window_every - 1)
-        angles, magnitude = self.angles(n, local=windowed and self.arch in ("gemma3", "gemma4", "olmo2", "mellum"))
+        angles, magnitude = self.angles(
+            n, local=windowed and self.arch in ("gemma3", "gemma3n", "gemma4", "olmo2", "mellum")
+        )
         turn = rotate_pairs if self.arch in NEIGHBOURS and not self.has_sections else rotate_halves
-        everywhere = self.arch not in ("exaone4", "exaone-moe", "cohere2")
+        if self.arch == "smallthinker":
+            windowed = self.window and layer % 4 > 0
+        everywhere = self.arch not in ("exaone4", "exaone-moe", "cohere2", "smallthinker")
         fourth = self.arch in ("smollm3", "afmoe")
         unturned = layer % 4 == 3 if fourth else not (everywhere or windowed)
         if self.turns and not (unturned and (self.window or fourth)):
@@ -173,6 +201,7 @@ class ReferenceModel:
         k, v, step = (np.repeat(part, group, 1) for part in (k, as_words(v)[0], step))
         scores = softcap(np.einsum("qhd,khd->hqk", q, k), self.attn_softcap)
         distance = np.arange(n)[:, None] - np.arange(n)
+        scores = scores - alibi(self.n_heads, self.alibi)[:, None, None] * np.abs(distance)
         seen = (distance >= 0) & (distance < self.window if windowed else True)
         scores = np.where(seen, scores, -np.inf)
         sinks = t.get(block + "attn_sinks.weight", np.full(self.n_heads, -np.inf))[:, None, None]
@@ -201,7 +230,10 @@ class ReferenceModel:
         names = [f"{block}ffn_{part}{ending}" for part in ("gate", "up", "down")]
         if self.arch in UNGATED:
             up = x @ t[f"{names[1]}.weight"].T + t.get(f"{names[1]}.bias", 0)
-            up = gelu(up) if self.gelu else np.maximum(up, 0) ** 2
+            if self.xielu:
+                up = xielu(up, *(numbers[int(block.split(".")[1])] for numbers in self.xielu))
+            else:
+                up = gelu(up) if self.gelu else np.maximum(up, 0) ** 2
             return up @ t[f"{names[2]}.weight"].T + t.get(f"{names[2]}.bias", 0)
         if f"{names[0]}.weight" in t:
             gate, up = (x @ t[f"{name}.weight"].T + t.get(f"{name}.bias", 0) for name in names[:2])
@@ -214,7 +246,10 @@ class ReferenceModel:
         gates, ups, downs = (self.expert_matrices(f"{block}ffn_{name}") for name in ("gate", "up", "down"))
         none = np.zeros((self.n_experts, 1))
         biases = [self.tensors.get(f"{block}ffn_{name}_exps.bias", none) for name in ("gate", "up", "down")]
-        logits = x @ self.tensors[block + "ffn_gate_inp.weight"].T + self.tensors.get(block + "ffn_gate_inp.bias", 0)
+        routed = self.stream if self.arch == "smallthinker" else x
+        logits = routed @ self.tensors[block + "ffn_gate_inp.weight"].T + self.tensors.get(
+            block + "ffn_gate_inp.bias", 0
+        )
         probabilities = self.gating(logits)
         choice = self.tensors.get(block + CHOICE_BIAS.get(self.arch, "exp_probs_b.bias"), 0)
         scores = self.in_best_groups(probabilities + choice)
@@ -230,7 +265,9 @@ class ReferenceModel:
 
     def unit(self, gate, up):
         """Of an expert."""
-        return clamped(gate, up) if self.arch == "gpt-oss" else silu(gate) * up
+        if self.arch == "gpt-oss":
+            return clamped(gate, up)
+        return (np.maximum(gate, 0) if self.arch == "smallthinker" else silu(gate)) * up
 
     def in_best_groups(self, scores):
         """Scores, minus infinity outside of the groups from which experts may come."""

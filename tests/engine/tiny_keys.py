@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.engine.tiny_gemma3n import GEMMA_3N, GEMMA_3N_E2B
 from tests.engine.tiny_latent import MODELS as LATENT_MODELS
 from tests.engine.tiny_recurrent import CONVOLUTIONS, DELTA_NET_KEYS, DELTA_NETS
 from tests.engine.tiny_state_space import STATE_SPACE_MODELS
@@ -18,6 +19,9 @@ NEOX = {
     "head_count_kv": 4,
     "biases": ("attn_qkv", "attn_output", "ffn_up", "ffn_down"),
 }
+FUSED = {"in_one": True, "head_count_kv": 4, "biases": ("attn_qkv", "attn_output", "ffn_up", "ffn_down")}
+XIELU = {"xielu.alpha_n": [0.8, -0.5], "xielu.alpha_p": [0.3, 1.1], "xielu.beta": [0.5, 0.4], "xielu.eps": -1e-6}
+"""llama.cpp wants these without the architecture's name."""
 SCALES = {"embedding_scale": 3.0, "residual_scale": 0.4, "attention.scale": 0.1, "logit_scale": 2.0}
 
 GEMMA_4 = {
@@ -82,6 +86,8 @@ MODELS = {
         "rope.scaling.factor": 8.0,
     },
     "gemma4": GEMMA_4,
+    "gemma3n": GEMMA_3N,
+    "gemma3n-e2b": GEMMA_3N_E2B,
     "gemma4-e": {
         **GEMMA_4,
         "attention.head_count_kv": 1,
@@ -272,6 +278,15 @@ MODELS = {
         "leading_dense_block_count": 1,
         "biases": ("exp_probs_b",),
     },
+    "smallthinker": {
+        **EXPERTS,
+        "layers": 5,
+        "head_dim": 32,
+        "attention.sliding_window": 4096,
+        "expert_gating_func": 2,
+        "expert_feed_forward_length": 48,
+    },
+    "smallthinker-softmax": {**EXPERTS, "untied": True, "expert_gating_func": 1, "expert_feed_forward_length": 48},
     "bailingmoe": {
         **EXPERTS,
         "untied": True,
@@ -323,6 +338,20 @@ MODELS = {
     "seed_oss": {"head_dim": 32, "untied": True, "biases": QKV},
     "arcee": {"untied": True},
     "minicpm": {**SCALES, "attention.scale": None},
+    "baichuan": {"layers": 32, "untied": True, "head_count_kv": 4},
+    "baichuan-13b": {"layers": 40, "untied": True, "head_count_kv": 4},
+    "refact": {"head_count_kv": 1},
+    "plamo": {"untied": True},
+    "apertus": {"untied": True, **XIELU},
+    "olmo": {"head_count_kv": 4},
+    "olmo-clamped": {"head_count_kv": 4, "attention.clamp_kqv": 1.5},
+    "jais": {**FUSED, "untied": True, "attention.max_alibi_bias": 8.0, "biases": (*FUSED["biases"], "ffn_gate")},
+    "jais2": {"untied": True, "head_count_kv": 4, "biases": BIASED},
+    "starcoder": {**FUSED, "head_count_kv": 1},
+    "gpt2": FUSED,
+    "bloom": FUSED,
+    "mpt": {"head_count_kv": 4, "in_one": True, "attention.max_alibi_bias": 8.0, "attention.clamp_kqv": 1.5},
+    "mpt-biases": {**FUSED, "attention.max_alibi_bias": 4.0, "norm_biases": True, "positions": True},
     "olmo2": {"untied": True},
     "olmo2-windows": {
         "untied": True,
@@ -412,6 +441,8 @@ NORMED = (
     "qwen3vl",
     "qwen3vlmoe",
     "gemma3",
+    "gemma3n",
+    "apertus",
     "bailingmoe2",
     "dots1",
     "exaone-moe",
@@ -436,16 +467,45 @@ WIDE_NORMED = ("olmoe", "olmo2", "minimax-m2")
 WITHOUT_PRE_NORMS = ("olmo2", "exaone4")
 """Architectures that norm results alone."""
 
-BIASED_NORMS = ("stablelm", "phi2", "starcoder2", "nemotron", "gptneox", "falcon", "orion")
+BIASED_NORMS = (
+    "stablelm",
+    "phi2",
+    "starcoder2",
+    "nemotron",
+    "gptneox",
+    "falcon",
+    "orion",
+    "jais",
+    "jais2",
+    "starcoder",
+    "gpt2",
+    "bloom",
+)
 """Architectures whose norms take the mean away and add something afterwards."""
 
-CENTRED = ("command-r", "cohere2", *BIASED_NORMS)
+CENTRED = ("command-r", "cohere2", "olmo", "mpt", *BIASED_NORMS)
 """Those, and the ones that do not add anything."""
 
-WITHOUT_FFN_NORMS = (*WITHOUT_PRE_NORMS, "command-r", "cohere2", "phi2", "nemotron_h", "nemotron_h_moe")
+WITHOUT_FFN_NORMS = (*WITHOUT_PRE_NORMS, "command-r", "cohere2", "phi2", "plamo", "nemotron_h", "nemotron_h_moe")
 """Architectures that do not norm what feed-forward layers read, or once for these and attention."""
 
-UNGATED = ("arcee", "plm", "phi2", "starcoder2", "nemotron", "gptneox", "falcon", "nemotron_h", "nemotron_h_moe")
+UNGATED = (
+    "arcee",
+    "plm",
+    "phi2",
+    "starcoder2",
+    "nemotron",
+    "gptneox",
+    "falcon",
+    "apertus",
+    "jais2",
+    "starcoder",
+    "gpt2",
+    "bloom",
+    "mpt",
+    "nemotron_h",
+    "nemotron_h_moe",
+)
 """Architectures whose feed-forward layers have no gate."""
 
 LEADING_ONES = ("exp_probs_b.bias", "ffn_gate_inp_shexp.weight")

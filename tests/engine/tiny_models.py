@@ -11,6 +11,7 @@ import numpy as np
 from gguf import GGMLQuantizationType, GGUFWriter
 from gguf.quants import quantize
 
+from tests.engine import tiny_gemma3n
 from tests.engine.tiny_keys import (
     ARCHITECTURES,
     BIASED_NORMS,
@@ -48,7 +49,7 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
     """
     options = {**MODELS[name], **{key.replace("__", "."): value for key, value in changes.items()}}
     arch = architecture_of(name)
-    layers, dim, heads = options.pop("layers", 2), options.pop("dim", 64), 4
+    layers, dim, heads = options.pop("layers", 2), options.pop("dim", 64), options.pop("heads", 4)
     kv_heads, hidden = options.pop("head_count_kv", 2), 96
     head_dim = options.pop("head_dim", dim // heads)
     divisors, untied = options.pop("divisors", []), options.pop("untied", False)
@@ -60,6 +61,7 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
     first_matrix = options.pop("first_matrix", False)
     second_attn_norm = options.pop("second_attn_norm", False)
     state_space = {"norms": options.pop("state_norms", True), "biases": options.pop("tap_biases", True)}
+    norm_biases, positions = options.pop("norm_biases", arch in BIASED_NORMS), options.pop("positions", False)
     pieces = json.loads(VOCABULARY.read_text("utf-8"))
     keys = {
         "block_count": layers + ignored,
@@ -86,7 +88,7 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
                 str: writer.add_string,
                 list: writer.add_array,
             }[type(value)]
-            add(f"{arch}.{key}", value)
+            add(key if key.startswith("xielu.") else f"{arch}.{key}", value)
     writer.add_name(f"tiny {arch}")
     writer.add_tokenizer_model("llama")
     writer.add_token_list([piece[0] for piece in pieces])
@@ -116,18 +118,17 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
         ffn_norms=ffn_norms,
         first_matrix=first_matrix,
         second_attn_norm=second_attn_norm,
+        norm_biases=norm_biases,
+        positions=positions or arch in ("starcoder", "gpt2"),
         keys=keys,
         recurrent=recurrent_layers(keys, layers),
         state_space=state_space,
     )
     for tensor, shape, spread in gemma4_tensors(keys, len(pieces)) if arch == "gemma4" else tensors(tiny):
-        values = rng.standard_normal(shape, np.float32) * np.float32(spread)
-        if ("norm" in tensor and not tensor.endswith("bias")) or "scale" in tensor:
-            values += np.float32(1.0)
-        if tensor.endswith("ssm_a"):
-            values = -np.exp(values)
-        whole_blocks = tensor.endswith("weight") and values.ndim > 1 and shape[-1] % 32 == 0
-        kind = GGMLQuantizationType[next(turn) if whole_blocks and "ssm_norm" not in tensor else "F32"]
+        values = as_learned(tiny, tensor, rng.standard_normal(shape, np.float32) * np.float32(spread))
+        is_whole = tensor.endswith("weight") and values.ndim > 1 and shape[-1] % 32 == 0
+        is_plain = any(name in tensor for name in ("altup_router", "ssm_norm"))
+        kind = GGMLQuantizationType[next(turn) if is_whole and not is_plain else "F32"]
         if apart and "_exps" in tensor:
             for expert, its in enumerate(values):
                 writer.add_tensor(tensor.replace("_exps", f".{expert}"), quantize(its, kind), raw_dtype=kind)
@@ -146,14 +147,34 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
     return path
 
 
-def tensors(m):
-    """(name, shape, standard deviation) of each tensor of a tiny model."""
+def as_learned(m, tensor, values):
+    """Random numbers about 0 as numbers of the kind that a tensor has."""
+    if ("norm" in tensor and not tensor.endswith("bias")) or "scale" in tensor:
+        values += np.float32(1.0)
+    if m.arch == "gemma3n" and tensor.endswith("attn_q_norm.weight"):
+        values *= np.float32(m.head_dim**-0.5)  # queries are not divided by that
+    return -np.exp(values) if tensor.endswith("ssm_a") else values
+
+
+def outside(m):
+    """Those outside of the layers."""
     yield "token_embd.weight", (m.vocab, m.dim), 0.5
     yield from norm(m, "token_embd_norm" if m.arch in CONVOLUTIONS else "output_norm")
     if m.untied:
         yield "output.weight", (m.vocab, m.dim), m.dim**-0.5
+    if m.positions:
+        yield "position_embd.weight", (m.keys["context_length"], m.dim), 0.3
+    if m.arch == "bloom":
+        yield from norm(m, "token_embd_norm")
     if m.arch == "phi2":
         yield "output.bias", (m.vocab,), 0.5
+    if m.arch == "gemma3n":
+        yield from tiny_gemma3n.outside(m)
+
+
+def tensors(m):
+    """(name, shape, standard deviation) of each tensor of a tiny model."""
+    yield from outside(m)
     for layer in range(m.layers + m.ignored):
         block = f"blk.{layer}."
         if layer >= m.layers:
@@ -167,6 +188,8 @@ def tensors(m):
             yield from state(m, block)
         if ATTENTION in parts:
             yield from latent_attention(m, block) if m.arch in LATENT else attention(m, block)
+        if m.arch == "gemma3n":
+            yield from tiny_gemma3n.in_layer(m, block)
         if FEED_FORWARD in parts:
             yield from feed_forward(m, block, m.experts if layer >= m.dense else 0)
 
@@ -218,7 +241,7 @@ def feed_forward(m, block, experts):
         yield f"{block}ffn_norm", (m.dim,), 0.2
     elif m.ffn_norms:
         yield from norm(m, block + ffn_norm)
-    if m.arch in ("gemma2", "gemma3", "glm4", "afmoe", *WITHOUT_PRE_NORMS):
+    if m.arch in ("gemma2", "gemma3", "gemma3n", "glm4", "afmoe", *WITHOUT_PRE_NORMS):
         yield block + "post_attention_norm.weight", (m.dim,), 0.2
         yield block + "post_ffw_norm.weight", (m.dim,), 0.2
     if experts:
@@ -242,8 +265,10 @@ def feed_forward(m, block, experts):
 
 def norm(m, name):
     """A norm of the residual stream."""
+    if m.arch == "olmo":
+        return
     yield f"{name}.weight", (m.dim,), 0.2
-    if m.arch in BIASED_NORMS:
+    if m.norm_biases:
         yield f"{name}.bias", (m.dim,), 0.3
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tests.engine.checkpoints.state_space_folders import STATE_SPACE_CONFIGS
+from tests.engine.tiny_gemma3n import SPARSITY
 
 QWEN35 = {
     "head_dim": 32,
@@ -133,6 +134,52 @@ MODELS = {
             "rope_scaling": {"rope_type": "yarn", "factor": 32.0, "original_max_position_embeddings": 64},
         },
     ),
+    "gemma3n": (
+        "Gemma3nForConditionalGeneration",
+        {
+            "text_config": {
+                "head_dim": 32,
+                "intermediate_size": [96] * 5,
+                "sliding_window": 16,
+                "layer_types": window_types(True, False, True, False, True),
+                "num_kv_shared_layers": 2,
+                "rope_theta": 1e6,
+                "rope_local_base_freq": 10_000.0,
+                "hidden_size_per_layer_input": 32,
+                "altup_num_inputs": 4,
+                "altup_active_idx": 1,
+                "altup_correct_scale": True,
+                "activation_sparsity_pattern": [*SPARSITY, 0.0, 0.0, 0.0],
+                "final_logit_softcapping": 30.0,
+            }
+        },
+    ),
+    "apertus": ("ApertusForCausalLM", {"hidden_act": "xielu"}),
+    "bloom": ("BloomForCausalLM", {"n_embed": 64, "n_layer": 2, "n_head": 4, "seq_length": 256}),
+    "starcoder": (
+        "GPTBigCodeForCausalLM",
+        {
+            "n_embd": 64,
+            "n_layer": 2,
+            "n_head": 4,
+            "n_inner": 96,
+            "n_positions": 256,
+            "activation_function": "gelu_pytorch_tanh",
+            "multi_query": True,
+        },
+    ),
+    "smallthinker": (
+        "SmallThinkerForCausalLM",
+        {
+            **{"head_dim": 32, "moe_num_primary_experts": 8, "moe_num_active_primary_experts": 2},
+            **{"moe_ffn_hidden_size": 48, "moe_primary_router_apply_softmax": False, "sliding_window_size": 4096},
+            "sliding_window_layout": [0, 1, 1, 1, 0],
+            "rope_layout": [0, 1, 1, 1, 0],
+        },
+    ),
+    "jais2": ("Jais2ForCausalLM", {"hidden_act": "relu2"}),
+    "olmo": ("OlmoForCausalLM", {"clip_qkv": None}),
+    "olmo-clamped": ("OlmoForCausalLM", {"clip_qkv": 1.5}),
     "gemma4": ("Gemma4ForCausalLM", GEMMA4),
     "gemma4-e": (
         "Gemma4ForConditionalGeneration",

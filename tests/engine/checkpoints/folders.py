@@ -14,6 +14,7 @@ from engine.checkpoints.derived import read_floats
 from tests.engine.checkpoints.folder_configs import MODELS
 from tests.engine.checkpoints.state_space_folders import STATE_SPACE_NAMES, as_hugging_face, granite_halves
 from tests.engine.checkpoints.writers import in_pairs
+from tests.engine.tiny_keys import XIELU
 
 ONE_PART_LAYERS = ("nemotron_h", "nemotron_h_moe", "mamba2")
 
@@ -57,6 +58,18 @@ GEMMA_4 = GEMMA_2 | {
     "proj": "per_layer_projection",
     "post_norm": "post_per_layer_input_norm",
 }
+GEMMA_3N = GEMMA_4 | {
+    "altup_router": "altup.modality_router",
+    "altup_router_norm": "altup.router_norm",
+    "altup_predict_coef": "altup.prediction_coefs",
+    "altup_correct_coef": "altup.correction_coefs",
+    "altup_correct_scale.weight": "altup.correct_output_scale",
+    "laurel_l": "laurel.linear_left",
+    "laurel_r": "laurel.linear_right",
+    "laurel_post_norm": "laurel.post_laurel_norm",
+}
+ALTUP = {"altup_proj.weight": "altup_projections", "altup_unembd_proj.weight": "altup_unembed_projections"}
+"""What has a tensor for each stream but the first."""
 LFM2 = {
     "attn_norm": "operator_norm",
     "ffn_norm": "ffn_norm",
@@ -95,6 +108,7 @@ FALCON = NEOX | {"attn_output": "self_attention.dense"}
 GROUPED = {
     "gptneox": "attention.query_key_value",
     "falcon": "self_attention.query_key_value",
+    "bloom": "self_attention.query_key_value",
     "internlm2": "attention.wqkv",
 }
 """What has the queries, keys and values of each group of heads one below the other."""
@@ -160,6 +174,18 @@ NAMES = {
     "glm4moe": NORM_BEHIND | shared("shared_experts"),
     "gemma2": GEMMA_2,
     "gemma3": GEMMA_2,
+    "apertus": {"attn_norm": "attention_layernorm", "ffn_norm": "feedforward_layernorm"},
+    "bloom": FALCON,
+    "smallthinker": {"ffn_gate_inp": "block_sparse_moe.primary_router"},
+    "starcoder": {
+        "attn_norm": "ln_1",
+        "ffn_norm": "ln_2",
+        "attn_qkv": "attn.c_attn",
+        "attn_output": "attn.c_proj",
+        "ffn_up": "mlp.c_fc",
+        "ffn_down": "mlp.c_proj",
+    },
+    "gemma3n": GEMMA_3N,
     "gemma4": GEMMA_4,
     "olmo2": GEMMA_2,
     "exaone4": GEMMA_2,
@@ -193,6 +219,7 @@ NAMES = {
 
 MIXTRAL_EXPERT = {"ffn_gate": "w1", "ffn_down": "w2", "ffn_up": "w3"}
 EXPERT = {
+    "smallthinker": {f"ffn_{part}": f"block_sparse_moe.{{}}.{part}" for part in ("gate", "up", "down")},
     "minimax-m2": {part: f"block_sparse_moe.{{}}.{name}" for part, name in MIXTRAL_EXPERT.items()},
     "llama": {part: f"block_sparse_moe.{{}}.{name}" for part, name in MIXTRAL_EXPERT.items()},
     "nemotron_h_moe": {f"ffn_{part}": f"mixer.{{}}.{part}_proj" for part in ("up", "down")},
@@ -224,6 +251,15 @@ OUTSIDE_OTHERWISE = {
     ("falcon", "token_embd.weight"): "transformer.word_embeddings.weight",
     ("falcon", "output_norm.weight"): "transformer.ln_f.weight",
     ("falcon", "output_norm.bias"): "transformer.ln_f.bias",
+    ("bloom", "token_embd.weight"): "transformer.word_embeddings.weight",
+    ("bloom", "token_embd_norm.weight"): "transformer.word_embeddings_layernorm.weight",
+    ("bloom", "token_embd_norm.bias"): "transformer.word_embeddings_layernorm.bias",
+    ("bloom", "output_norm.weight"): "transformer.ln_f.weight",
+    ("bloom", "output_norm.bias"): "transformer.ln_f.bias",
+    ("starcoder", "token_embd.weight"): "transformer.wte.weight",
+    ("starcoder", "position_embd.weight"): "transformer.wpe.weight",
+    ("starcoder", "output_norm.weight"): "transformer.ln_f.weight",
+    ("starcoder", "output_norm.bias"): "transformer.ln_f.bias",
     ("exaone", "token_embd.weight"): "transformer.wte.weight",
     ("exaone", "output_norm.weight"): "transformer.ln_f.weight",
     ("internlm2", "token_embd.weight"): "model.tok_embeddings.weight",
@@ -233,23 +269,28 @@ OUTSIDE_OTHERWISE = {
 }
 LAYERS = {
     **dict.fromkeys(ONE_PART_LAYERS, "backbone.layers"),
+    **dict.fromkeys(("falcon", "exaone", "bloom", "starcoder"), "transformer.h"),
     "gptneox": "gpt_neox.layers",
-    "falcon": "transformer.h",
-    "exaone": "transformer.h",
 }
 LEFT_OUT = {
     "exaone": ("num_hidden_layers",),
+    "bloom": ("hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings"),
+    "starcoder": (
+        *("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"),
+        *("max_position_embeddings", "intermediate_size"),
+    ),
+    "olmo": ("layer_norm_eps",),
     "falcon": ("num_attention_heads", "num_key_value_heads", "num_hidden_layers", "intermediate_size"),
 }
 """What the first configurations of an architecture do not have, by that name."""
 NORM_EPS = {"rms": "rms_norm_eps", "layer": "layer_norm_eps"}
-TURNED = "llama mistral3 smollm3 granite granitemoe granitehybrid arcee minicpm deepseek internlm2".split()
+TURNED = "llama mistral3 smollm3 granite granitemoe granitehybrid arcee minicpm deepseek internlm2 olmo".split()
 
 
 def foreign_name(name: str, architecture: str, model: str = "") -> str:
     """model: its name in MODELS, where that has other names than most of its architecture."""
     if not name.startswith("blk."):
-        return OUTSIDE_OTHERWISE.get((architecture, name), OUTSIDE[name])
+        return OUTSIDE_OTHERWISE.get((architecture, name)) or OUTSIDE[name]
     _, layer, part, *rest = name.split(".")
     names = LAYER | NAMES.get(model, NAMES.get(architecture, {}))
     layers = LAYERS.get(architecture, "model.layers")
@@ -293,6 +334,10 @@ def write_folder(folder: Path, twin, write, name: str) -> Path:
             tensors |= {place.format(f"experts.{i}"): each for i, each in reversed(list(enumerate(values)))}
         else:
             tensors[foreign_name(gguf_name, architecture, name)] = values
+    for layer, numbers in enumerate(config.xielu and zip(XIELU["xielu.alpha_n"], XIELU["xielu.alpha_p"], strict=True)):
+        place = f"model.layers.{layer}.mlp.act_fn"
+        named = dict(zip(("alpha_n", "alpha_p", "beta"), (*numbers, XIELU["xielu.beta"][layer]), strict=True))
+        tensors |= {f"{place}.{name}": np.array([number], np.float32) for name, number in named.items()}
     write.write_safetensors(folder / "model.safetensors", tensors)
     values = {
         "architectures": [class_name],
@@ -345,6 +390,8 @@ def fused_tensor(name, twin, config, write):
         return keys_and_values(layer, twin) if part == "attn_k_b" else {}
     if architecture == "granitehybrid":
         return granite_halves(name, lambda each: values_of(twin, each))
+    if name in ALTUP:
+        return {f"model.language_model.{ALTUP[name]}.{i}.weight": its for i, its in enumerate(values_of(twin, name))}
     if architecture == "stablelm" and part in ("attn_q_norm", "attn_k_norm"):
         return norms_of_heads(name, twin)
     if architecture == "qwen3next" and f"blk.{layer}.ssm_a" in twin.tensors and part in ("attn_qkv", "attn_gate"):

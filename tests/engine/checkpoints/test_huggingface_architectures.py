@@ -242,6 +242,10 @@ SLIDING = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers":
         ("smollm3", {"use_sliding_window": True, "sliding_window": 4}, "no more than 4 tokens .* in a smollm3 model"),
         ("smollm3", SLIDING | {"layer_types": ["full_attention", "sliding_attention"]}, "no more than 4 tokens"),
         ("smollm3", {"no_rope_layers": [1, 1, 1, 1, 1]}, "other layers than every 4th .* .no_rope_layers."),
+        ("smallthinker", {"rope_layout": [1, 1, 1, 1, 0]}, "other layers than those with a window .*rope_layout"),
+        ("smallthinker", {"moe_enable_early_router": False}, "moe_enable_early_router is false"),
+        ("bloom", {"apply_residual_connection_post_layernorm": True}, "post_layernorm is true"),
+        ("starcoder", {"multi_query": False}, "multi_query is false"),
     ],
 )
 def test_what_would_be_computed_otherwise_is_refused(tmp_path: Path, write, name: str, options, match: str) -> None:
@@ -250,4 +254,19 @@ def test_what_would_be_computed_otherwise_is_refused(tmp_path: Path, write, name
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | options))
     with pytest.raises(UnsupportedModelError, match=match):
+        open_checkpoint(folder)
+
+
+def test_a_number_of_a_layers_activation_is_missing(tmp_path: Path, write) -> None:
+    """What is learned has to be there; what is not has its usual value."""
+    twin = open_checkpoint(tiny_models.write_tiny(tmp_path / "twin.gguf", "apertus"))
+    folder = write_folder(tmp_path / "model", twin, write, "apertus")
+    found = read_weights([folder / "model.safetensors"])
+    tensors = {name: read_floats(tensor, 0, tensor.n_rows).reshape(tensor.shape) for name, tensor in found.items()}
+    del tensors["model.layers.1.mlp.act_fn.beta"]
+    write.write_safetensors(folder / "model.safetensors", tensors)
+    assert open_checkpoint(folder).metadata["xielu.beta"][1] == 0.5
+    del tensors["model.layers.1.mlp.act_fn.alpha_n"]
+    write.write_safetensors(folder / "model.safetensors", tensors)
+    with pytest.raises(ModelFileError, match=r"a layer's act_fn\.alpha_n is missing"):
         open_checkpoint(folder)

@@ -1,0 +1,62 @@
+"""Numbers of Gemma 3n, Apertus, OLMo and MPT that do not fit, refused by name."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.architecture.gguf_config import config_from_gguf
+from engine.checkpoints import open_checkpoint
+from engine.errors import EngineError
+from tests.engine import tiny_models
+
+INF = math.inf
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "match"),
+    [
+        ("gemma3n", {"gemma3n.altup.num_inputs": 5}, r"5 streams of 64; this engine runs up to 4"),
+        ("gemma3n", {"gemma3n.altup.num_inputs": 3}, r"altup_proj\.weight has the shape \(3, 64, 64\)"),
+        ("gemma3n", {"gemma3n.altup.num_inputs": 1}, r"altup\.num_inputs is 1"),
+        ("gemma3n", {"gemma3n.altup.active_idx": 4}, r"altup\.active_idx is 4"),
+        ("gemma3n", {"gemma3n.activation_sparsity_scale": [1.0] * 4}, r"sparsity_scale should be a list of 5 numbers"),
+        ("gemma3n", {"gemma3n.activation_sparsity_scale": [INF] * 5}, r"sparsity_scale should be a list of 5 numbers"),
+        ("gemma3n", {"gemma3n.activation_sparsity_scale": [math.nan] * 5}, r"should be a list of 5 numbers"),
+        ("apertus", {"xielu.alpha_n": [1.0]}, r"xielu\.alpha_n has 1 elements, it should have 2"),
+        ("apertus", {"xielu.alpha_p": [1.0, INF]}, r"xielu\.alpha_p"),
+        ("apertus", {"xielu.beta": None}, r"xielu\.beta"),
+        ("apertus", {"xielu.eps": -1.0}, r"an activation that changes at -1"),
+        ("olmo", {"olmo.attention.clamp_kqv": -1.0}, r"clamp_kqv is -1"),
+        ("mpt-biases", {"mpt.attention.clamp_kqv": 8.0}, r"adds to queries and limits them"),
+        ("mpt", {"mpt.attention.max_alibi_bias": INF}, r"max_alibi_bias"),
+        ("gpt2", {"gpt2.context_length": 128}, r"position_embd\.weight has the shape \(256, 64\)"),
+    ],
+)
+def test_numbers_that_do_not_fit(tmp_path: Path, name: str, keys: dict[str, object], match: str) -> None:
+    checkpoint = open_checkpoint(tiny_models.write_tiny(tmp_path / "tiny.gguf", name))
+    for key, value in keys.items():
+        checkpoint.metadata[key] = array("f", value) if isinstance(value, list) else value
+    with pytest.raises(EngineError, match=match):
+        config_from_gguf(checkpoint.metadata, checkpoint.tensors)
+
+
+def test_first_layers_of_gemma_3n_leave_gates_out_where_the_file_does_not_say(tmp_path: Path) -> None:
+    path = tiny_models.write_tiny(tmp_path / "tiny.gguf", "gemma3n-e2b", activation_sparsity_scale=None)
+    checkpoint = open_checkpoint(path)
+    config = config_from_gguf(checkpoint.metadata, checkpoint.tensors)
+    assert config.altup is not None
+    np.testing.assert_allclose([cutoff or 0 for cutoff in config.altup.cutoffs], [1.6448535] * 10 + [0] * 12)
+
+
+def test_vectors_of_positions_are_part_of_a_model_only_where_something_is_made_of_them(tmp_path: Path) -> None:
+    checkpoint = open_checkpoint(tiny_models.write_tiny(tmp_path / "tiny.gguf", "bloom"))
+    name = "position_embd.weight"
+    odd = replace(checkpoint.tensors["token_embd.weight"], name=name)
+    with pytest.raises(EngineError, match=r"position_embd\.weight is not part of a bloom model"):
+        config_from_gguf(checkpoint.metadata, {**checkpoint.tensors, name: odd})
