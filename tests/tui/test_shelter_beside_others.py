@@ -43,8 +43,12 @@ def posted() -> list[Message]:
 
 
 @pytest.fixture
-async def store(path: Path, told: list[StorageError | None], posted: list[Message]) -> AsyncIterator[Store]:
+async def store(
+    path: Path, told: list[StorageError | None], posted: list[Message], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Store]:
     """A store that tries again at once."""
+    # Else what a test leaves unstored would go to the home of whoever runs it.
+    monkeypatch.setenv("HOME", str(path.parent))
     store = Store(told.append, retry_s=0.01, post=posted.append)
     await store.open(path)
     yield store
