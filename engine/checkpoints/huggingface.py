@@ -19,9 +19,10 @@ from engine.checkpoints.finding import BY_AUTO_GPTQ
 from engine.checkpoints.fused import as_beside_experts, taken_apart
 from engine.checkpoints.head_norms import join_head_norms
 from engine.checkpoints.huggingface_apertus import xielu_keys
-from engine.checkpoints.huggingface_config import DELTA_NETS, HuggingFaceConfig
+from engine.checkpoints.huggingface_config import HuggingFaceConfig
 from engine.checkpoints.huggingface_gemma3n import join_squares
 from engine.checkpoints.huggingface_options import check_options
+from engine.checkpoints.huggingface_recurrence import DELTA_NETS
 from engine.checkpoints.huggingface_state_space import STATE_SPACES
 from engine.checkpoints.limits import MAX_WIDTH
 from engine.checkpoints.metadata import Metadata

@@ -19,6 +19,7 @@ from engine.checkpoints.huggingface_gemma3n import gemma3n_keys
 from engine.checkpoints.huggingface_gemma4 import gemma4_keys, proportional_divisors, wide_head_dim
 from engine.checkpoints.huggingface_latent import latent_defaults, latent_keys, latent_yarn
 from engine.checkpoints.huggingface_other_names import with_usual_names
+from engine.checkpoints.huggingface_recurrence import CONVOLUTIONS, DELTA_NETS, convolution_keys, delta_net_keys
 from engine.checkpoints.huggingface_state_space import STATE_SPACES, granite_turning, state_space_keys
 from engine.checkpoints.limits import MAX_CONTEXT, MAX_LAYERS, MAX_WIDTH
 from engine.checkpoints.llama import llama_3_divisors
@@ -64,20 +65,11 @@ _DEFAULTS: dict[str, dict[str, object]] = {
 QWEN_SECTIONS = [11, 11, 10]
 """How Qwen 3.5 shares the turned pairs among the numbers of a place, if the file does not say."""
 
-DELTA_NET_SIZES = (
-    ("key_head_dim", 128), ("value_head_dim", 128), ("num_value_heads", 32), ("num_key_heads", 16),
-    ("conv_kernel_dim", 4),
-)  # fmt: skip
-"""What a configuration has behind `linear_`, and what transformers has where it has nothing."""
-
 _WINDOWED = (
     "llama", "gemma2", "gemma3", "gemma3n", "phi3", "gpt-oss", "gemma4", "olmo2", "exaone4", "exaone-moe", "cohere2",
     "starcoder2", "mellum", "afmoe", "smallthinker",
 )  # fmt: skip
 """Architectures whose window counts; Qwen's configurations name one that is not used."""
-
-DELTA_NETS = ("qwen35", "qwen35moe", "qwen3next")
-"""Architectures most of whose layers are delta nets."""
 
 _TURNED_SHARES = {
     **dict.fromkeys((*DELTA_NETS, "gemma4", "stablelm", "gptneox"), 0.25),
@@ -163,26 +155,27 @@ class HuggingFaceConfig:
         }
         if self.head_dim * self.n_heads != self.dim or "head_dim" in values:
             keys |= {f"{arch}.attention.key_length": self.head_dim, f"{arch}.attention.value_length": self.head_dim}
-        if arch in ("lfm2", "lfm2moe"):
-            keys |= self._convolutions()
+        if arch in CONVOLUTIONS:
+            keys |= self._named(convolution_keys(values, self.n_layers, self.n_kv_heads))
         if arch in DELTA_NETS:
-            keys |= self._delta_nets()
+            keys |= self._named(delta_net_keys(values))
         if self.has_latent:
-            latent = latent_keys(values, arch, self.n_heads, self.dim)
-            keys |= {f"{arch}.{key}": value for key, value in latent.items()}
-        keys |= {f"{arch}.{key}": value for key, value in granite_turning(values, arch).items()}
+            keys |= self._named(latent_keys(values, arch, self.n_heads, self.dim))
+        keys |= self._named(granite_turning(values, arch))
         if arch in STATE_SPACES:
-            own = state_space_keys(values, arch, self.dim, self.n_layers, self.n_kv_heads)
-            keys |= {f"{arch}.{key}": value for key, value in own.items()}
+            keys |= self._named(state_space_keys(values, arch, self.dim, self.n_layers, self.n_kv_heads))
         if ARCHITECTURES[arch].minicpm_scales:
             keys |= self._minicpm_scales()
         if arch == "gemma3n":
             keys |= {f"gemma3n.{key}": value for key, value in gemma3n_keys(values, self.n_layers).items()}
         if arch == "gemma4":
             sizes = self.head_dim, self.n_kv_heads, self._hidden_dim()
-            gemma4 = gemma4_keys(values, self._windowed_layers(), *sizes)
-            keys |= {f"gemma4.{key}": value for key, value in gemma4.items()}
+            keys |= self._named(gemma4_keys(values, self._windowed_layers(), *sizes))
         return keys | expert_keys(values, arch) | self._optional() | self._rope_scaling()
+
+    def _named(self, keys: Mapping[str, object]) -> dict[str, object]:
+        """By the names that they have in GGUF."""
+        return {f"{self.architecture}.{key}": value for key, value in keys.items()}
 
     def _norm_eps(self) -> dict[str, object]:
         name = next((name for name in _NORM_EPS if name in self.values), _NORM_EPS[0])
@@ -206,29 +199,6 @@ class HuggingFaceConfig:
         how = self.values["quantization_config"]
         return isinstance(how, dict) and how.get("quant_method") == "mxfp4"
 
-    def _delta_nets(self) -> dict[str, object]:
-        """Which layers are delta nets, and their sizes."""
-        arch, values, types = self.architecture, self.values, self.values.get("layer_types")
-        key_dim, value_dim, n_values, n_keys, taps = (
-            values.integer(f"linear_{name}", default, low=1, high=MAX_WIDTH) for name, default in DELTA_NET_SIZES
-        )
-        if key_dim != value_dim:
-            raise UnsupportedModelError(
-                f"{self.path}: keys of {key_dim} and values of {value_dim} (linear_value_head_dim) are not run here.",
-                "Choose another model.",
-            )
-        keys: dict[str, object] = {
-            f"{arch}.ssm.conv_kernel": taps,
-            f"{arch}.ssm.state_size": key_dim,
-            f"{arch}.ssm.group_count": n_keys,
-            f"{arch}.ssm.time_step_rank": n_values,
-            f"{arch}.ssm.inner_size": n_values * value_dim,
-            f"{arch}.full_attention_interval": values.integer("full_attention_interval", 4, low=1, high=MAX_LAYERS),
-        }
-        if isinstance(types, list):
-            keys[f"{arch}.attention.recurrent_layers"] = tuple(kind == "linear_attention" for kind in types)
-        return keys
-
     def _hidden_dim(self) -> int:
         """The feed-forward width, which LFM2 may make of a larger number. Source: Lfm2MLP in transformers."""
         # Where all layers have experts alone, Qwen 3.5 says the width of those only.
@@ -240,22 +210,6 @@ class HuggingFaceConfig:
         width = int(self.values.real("block_ffn_dim_multiplier", 1.0, low=0.0, high=64.0) * (2 * width // 3))
         multiple = self.values.integer("block_multiple_of", 256, low=1, high=MAX_WIDTH)
         return -(-width // multiple) * multiple
-
-    def _convolutions(self) -> dict[str, object]:
-        """Which layers of LFM2 attend, named by kind or by number, and what the others see."""
-        types, numbers = self.values.get("layer_types"), self.values.get("full_attn_idxs")
-        if isinstance(types, list) and len(types) == self.n_layers:
-            attends = [kind == "full_attention" for kind in types]
-        elif isinstance(numbers, list):
-            attends = [layer in numbers for layer in range(self.n_layers)]
-        else:
-            raise self.values.error("neither layer_types nor full_attn_idxs says which layers attend.")
-        return {
-            f"{self.architecture}.attention.head_count_kv": array(
-                "i", [self.n_kv_heads if does else 0 for does in attends]
-            ),
-            f"{self.architecture}.shortconv.l_cache": self.values.integer("conv_L_cache", 3, low=1, high=MAX_WIDTH),
-        }
 
     def rope_divisors(self) -> dict[str, list[float]]:
         """What rotary frequencies are divided by, under the names of GGUF's tensors."""
@@ -390,7 +344,7 @@ class HuggingFaceConfig:
         if "truncate" in self.rope:
             keys[f"{scaling}.yarn_truncate"] = self.rope.flag("truncate", True)
         if ARCHITECTURES[self.architecture].yarn_in_queries:
-            return keys | {f"{self.architecture}.{key}": value for key, value in latent_yarn(self.rope).items()}
+            return keys | self._named(latent_yarn(self.rope))
         growth = math.log(max(1.0, self._rope_number("factor", 1.0))) / 10
         larger, all_larger = (self.rope.real(name, 0.0, low=0.0, high=1e6) for name in ("mscale", "mscale_all_dim"))
         if "attention_factor" in self.rope:

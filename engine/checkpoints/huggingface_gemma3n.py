@@ -13,7 +13,6 @@ from dataclasses import replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
-from engine.architecture.altup import EMBED, UNEMBED
 from engine.checkpoints.checkpoint import TensorInfo
 from engine.checkpoints.derived import derived, joined_rows
 from engine.checkpoints.limits import MAX_LAYERS, MAX_WIDTH
@@ -29,7 +28,7 @@ SPARSE_LAYERS, USUAL_SPARSITY = 10, 0.95
 
 PER_LAYER_TABLE = "per_layer_token_embd.weight"
 
-_SQUARE = re.compile(rf"({EMBED}|{UNEMBED})\.(\d)\.weight")
+_SQUARE = re.compile(r"(altup_proj|altup_unembd_proj)\.(\d)\.weight")
 
 
 def gemma3n_keys(values: Metadata, n_layers: int) -> dict[str, object]:
