@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ from engine.protocol import Generate
 from storage.answer_tokens import AnswerTokens
 from storage.errors import CorruptDatabaseError
 from storage.transactions import reads
+from tui.services import shelter_folder
 from tui.services.answer import Beginning
 from tui.widgets.prompt_box import PromptBox
 
@@ -87,10 +89,17 @@ async def test_an_answer_that_was_to_go_on_and_cannot_be_shown_still_can(stage: 
         assert len(stage.heard(Generate)) == 1
 
 
-async def test_a_branch_whose_beginning_cannot_be_stored_is_interrupted_and_shown(stage: Stage) -> None:
+async def test_a_branch_whose_beginning_cannot_be_stored_is_interrupted_and_shown(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     async with stage.ready() as play:
         await play.ask("hello")
         await play.app.workspace.store.call(damage_what_is_written)
+        # Nor is there memory for it.
+        nowhere = tmp_path / "a file"
+        nowhere.touch()
+        monkeypatch.setattr(shelter_folder, "MEMORY", nowhere)
+        monkeypatch.setattr("tempfile.tempdir", str(nowhere))
         beginning = Beginning(AnswerTokens(ids=[0], lengths=[5], chances=[None]), "Paris", 1)
         with pytest.raises(CorruptDatabaseError):
             await play.conversation.branch(beginning)
