@@ -24,6 +24,8 @@ from engine.protocol import Load
 from engine.quantize.mixes import MIXES
 from tests.engine import tiny_models
 
+pytestmark = pytest.mark.slow
+
 PLAIN = ("F32", "F16", "BF16")
 
 

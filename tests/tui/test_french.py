@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SMALL = (80, 24)
 SETTINGS = '[app]\nlanguage = "fr"\n[chat]\nmodel_titles = false\nsystem_prompt = "Réponds."\n'
 
-_NAMES = re.compile(r"[a-z_]+\.[a-z_]+|/[a-z]+|\S+\.(?:gguf|toml)|alt\+\w+|ctrl\+\w+")
+_NAMES = re.compile(r"[a-z_]+\.[a-z_]+|/[a-z]+|[a-z]+/|\S+\.(?:gguf|toml)|alt\+\w+|ctrl\+\w+")
 """What is called the same in every language: keys, actions, commands, files."""
 
 

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from tests.conftest import ScriptedServer
     from tests.tui.conftest import Play, Stage
 
+pytestmark = pytest.mark.slow
+
 SIZES = [(80, 24), (120, 40), (200, 60)]
 THEMES = ["textual-dark", "textual-light", "ansi-dark"]
 PICTURES = Path(__file__).with_name("pictures")

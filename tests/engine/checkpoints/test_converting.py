@@ -17,6 +17,8 @@ from engine.conversion.plan import plan_conversion
 from engine.conversion.run import run
 from engine.conversion.stopping import Stop
 
+pytestmark = pytest.mark.slow
+
 
 def convert(source: Path, target: Path, kind: str, base: Path | None = None) -> Path:
     conversion = Conversion(source=str(source), target=str(target), type=kind, base=None if base is None else str(base))

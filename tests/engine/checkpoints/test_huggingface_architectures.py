@@ -23,6 +23,8 @@ from tests.engine import tiny_models
 from tests.engine.checkpoints.folder_configs import MODELS
 from tests.engine.checkpoints.folders import values_of, write_folder
 
+pytestmark = pytest.mark.slow
+
 
 def convert(source: Path, target: Path) -> Path:
     run(plan_conversion(Conversion(source=str(source), target=str(target), type="Q8_0")), 2, Stop(), lambda _: None)

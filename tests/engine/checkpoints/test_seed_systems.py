@@ -12,6 +12,8 @@ import pytest
 from engine.checkpoints import open_checkpoint, open_with_base
 from engine.errors import ModelFileError, UnsupportedModelError
 
+pytestmark = pytest.mark.slow
+
 PARTS = {"7B": 1, "13B": 2, "30B": 4, "65B": 8}
 
 
