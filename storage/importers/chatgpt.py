@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -42,9 +43,9 @@ class _Node(msgspec.Struct):
 
 
 def recognises(document: Any) -> bool:
-    """Tell whether a JSON document is ChatGPT's export, or one conversation of it."""
+    """Tell whether a JSON document is ChatGPT's export, or one conversation of it; what is none may be among them."""
     conversations = document if isinstance(document, list) else [document]
-    return bool(conversations) and all(isinstance(item, dict) and "mapping" in item for item in conversations)
+    return any(isinstance(item, dict) and "mapping" in item for item in conversations)
 
 
 def read(path: Path, document: Any) -> tuple[list[PortableSession], int]:
@@ -57,9 +58,11 @@ def read(path: Path, document: Any) -> tuple[list[PortableSession], int]:
     for conversation in document if isinstance(document, list) else [document]:
         try:
             sessions.append(checked(_session(conversation)))
-        except _WRONG as error:
-            title = conversation.get("title")
-            wrong.append(ImportFileError(f"{path}: the conversation “{title}” is not in ChatGPT's form ({error!r})."))
+        except _WRONG:
+            title = conversation.get("title") if isinstance(conversation, dict) else json.dumps(conversation)
+            wrong.append(
+                ImportFileError(f"{path}: the conversation “{title}” is not in ChatGPT's form.", "Export it anew.")
+            )
     if wrong and not sessions:
         raise wrong[0]
     return sessions, len(wrong)

@@ -250,6 +250,9 @@ def test_conversations_that_are_not_in_its_form_are_left_out_and_counted(db: Dat
         conversation(*start(), current="q", create_time="2024-01-01T00:00:00Z"),
         conversation(*start(), node("x", "q", "assistant", content={"content_type": "code", "text": {}}), current="q")
         | {"title": 3},
+        None,
+        "a text",
+        {"title": "nothing in it"},
     ]
     good = conversation(*start(), current="q", conversation_id="good")
     file.write_text(json.dumps([*odd, good]))
@@ -257,7 +260,7 @@ def test_conversations_that_are_not_in_its_form_are_left_out_and_counted(db: Dat
     assert (report.n_new, report.n_left_out) == (1, len(odd))
     assert shown(db, report.session_ids[0]) == [("user", "Three rivers?")]
     file.write_text(json.dumps(odd))
-    with pytest.raises(ImportFileError, match="the conversation “Rivers”"):
+    with pytest.raises(ImportFileError, match=r"the conversation “Rivers” is not in ChatGPT's form\. Export it anew\."):
         import_file(db, file)
 
 
