@@ -240,7 +240,8 @@ def test_export_and_import_are_each_others_opposite(
 def test_import_from_standard_input(cli: Cli, rivers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = cli("sessions", "export", rivers, "--format", "json").out
     monkeypatch.setenv("LLM_TUI_HOME", str(tmp_path / "other"))
-    assert cli("sessions", "import", "-", stdin=text).out == f"{rivers}\n"
+    ran = cli("sessions", "import", "-", stdin=text)
+    assert (ran.out, ran.err) == (f"{rivers}\n", "New sessions: 1; with new messages: 0; known already: 0.\n")
     assert cli("sessions", "export", rivers, "--format", "json").out == text
 
 

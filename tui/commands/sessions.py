@@ -216,7 +216,7 @@ def import_command(file: str, as_json: bool) -> None:
             write_text(new_id)
         say(
             _(
-                "{new} new sessions, {extended} with new messages, {known} known already.",
+                "New sessions: {new}; with new messages: {extended}; known already: {known}.",
                 new=report.n_new,
                 extended=report.n_extended,
                 known=report.n_known,
