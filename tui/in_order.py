@@ -85,6 +85,10 @@ class OrderlyApp(App[int]):
     async def _go_on(self, *, has_waited: bool = False) -> None:
         self._waiting = None
         while self._came and self._waiting is None:
+            if not self.screen_stack:
+                # The app has been left meanwhile: there is nobody to hand it on to.
+                self._came.clear()
+                return
             if not self._is_ours.is_set():
                 self._wait_for(self._is_ours.wait())
                 return

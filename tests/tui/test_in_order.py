@@ -258,3 +258,15 @@ def test_keys_behind_the_one_that_opens_an_editor_wait_for_its_end(
     terminal.type("typed\x1be of mine")
     terminal.wait_for("EDITING")
     terminal.do("now\r", "typed in lines of mine")
+
+
+async def test_a_key_that_has_waited_until_the_app_was_left_is_for_nobody(stage: Stage) -> None:
+    async with stage.ready() as play:
+        app = play.app
+        app.hold_keys()
+        press_at_once(play, "f1")
+        await play.until(lambda: app._came)
+    assert app.screen_stack == []
+    app.let_keys_go_on()
+    await app._go_on(has_waited=True)
+    assert not app._came
