@@ -18,6 +18,8 @@ from textual.pilot import Pilot
 from tui.widgets.answer_body import AnswerBody
 from tui.widgets.answer_table import column_widths
 
+pytestmark = pytest.mark.slow
+
 CODE = "Code:\n\n```python\n" + "".join(f"value_{n} = {n}  # 値\n\n" for n in range(120)) + "```\n\nThe end."
 TABLE = "| a | **b** |\n|---|---|\n" + "".join(f"| {n} | {'word ' * (n % 20)} |\n" for n in range(70)) + "\nThe end."
 WIDE = f"|{'head|' * 9}\n|{'---|' * 9}\n" + "".join(f"|{f'{n}|' * 9}\n" for n in range(0, 10**7, 3 * 10**5)) + "\nEnd."

@@ -10,6 +10,8 @@ from engine.loading import load
 from engine.protocol import Load
 from tests.engine import reference, tiny_models
 
+pytestmark = pytest.mark.slow
+
 IDS = np.random.default_rng(9).integers(3, 705, 600).tolist()
 
 

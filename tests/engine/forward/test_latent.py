@@ -13,6 +13,8 @@ from engine.protocol import Load
 from tests.engine import tiny_models
 from tests.engine.reference_latent import LatentModel
 
+pytestmark = pytest.mark.slow
+
 IDS = np.random.default_rng(9).integers(3, 705, 100).tolist()
 
 

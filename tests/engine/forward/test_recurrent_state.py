@@ -19,6 +19,8 @@ from engine.protocol import ChatMessage, ChatPrompt, Finished, Generate, Load, L
 from engine.shared_prefix import LEAST_GAIN_TOKENS
 from tests.engine import tiny_models
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["lfm2", "qwen35", "qwen35-shared", "granitehybrid", "falcon-h1", "mamba2"]
 IDS = np.random.default_rng(8).integers(3, 705, LEAST_TOKENS + 100).tolist()
 
