@@ -14,7 +14,7 @@ from .literal import fold, is_symbol, snippet
 from .newest import Found, Place, newest_first
 from .records import SearchHit
 from .rows import query
-from .turns import Hits, titles_and_messages
+from .shares import Hits, titles_and_messages
 
 if TYPE_CHECKING:
     from sqlite_utils import Database as SqliteDatabase

@@ -23,8 +23,8 @@ from .records import SearchHit
 from .rows import query
 from .scan import scan, writes_no_spaces
 from .schema import TOKENIZER
+from .shares import Hits, titles_and_messages
 from .transactions import reads
-from .turns import Hits, titles_and_messages
 
 if TYPE_CHECKING:
     from sqlite_utils import Database as SqliteDatabase
@@ -86,7 +86,7 @@ class _Query(msgspec.Struct, frozen=True):
 
 @reads
 def search(db: SqliteDatabase, text: str, limit: int = 50, *, budget_ms: float | None = None) -> list[SearchHit]:
-    """Find titles, then messages, that have all the words; the newest first, and of each session a few (`turns.py`).
+    """Find titles, then messages, that have all the words; the newest first, and of each session a few (`shares.py`).
 
     "Words in quotes" have to follow each other. The last word may be the beginning of one, unless a space or a quote
     ends it. Case and accents do not matter. Words with symbols (C++) and symbols alone are found as typed. budget_ms:

@@ -15,8 +15,8 @@ from storage.portable import PortableMessage, PortableSession
 from storage.prompts import latest_prompts
 from storage.records import Session, format_utc
 from storage.search import search
+from storage.shares import SHARE
 from storage.tree import append_message
-from storage.turns import SHARE
 
 N_OLD = 150
 
