@@ -8,8 +8,8 @@ from gguf.quants import dequantize
 
 from tests.engine.recurrent_reference import delta_net, short_convolution
 from tests.engine.reference_positions import alibi, xielu
-from tests.engine.tiny_keys import CENTRED, CHOICE_BIAS, UNGATED
 from tests.engine.tiny_recurrent import CONVOLUTIONS, DELTA_NETS
+from tests.engine.tiny_traits import CENTRED, CHOICE_BIAS, UNGATED
 
 NEIGHBOURS = {
     "llama",

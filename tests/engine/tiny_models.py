@@ -12,20 +12,7 @@ from gguf import GGMLQuantizationType, GGUFWriter
 from gguf.quants import quantize
 
 from tests.engine import tiny_gemma3n
-from tests.engine.tiny_keys import (
-    ARCHITECTURES,
-    BIASED_NORMS,
-    CENTRED,
-    CHOICE_BIAS,
-    LEADING_ONES,
-    MODELS,
-    NORMED,
-    QKV,
-    UNGATED,
-    WIDE_NORMED,
-    WITHOUT_FFN_NORMS,
-    WITHOUT_PRE_NORMS,
-)
+from tests.engine.tiny_keys import ARCHITECTURES, MODELS, QKV
 from tests.engine.tiny_latent import LATENT, latent_attention
 from tests.engine.tiny_recurrent import (
     CONVOLUTIONS,
@@ -34,6 +21,17 @@ from tests.engine.tiny_recurrent import (
     recurrent_tensors,
 )
 from tests.engine.tiny_state_space import ATTENTION, FEED_FORWARD, STATE, STATE_SPACES, layer_parts, state_space_tensors
+from tests.engine.tiny_traits import (
+    BIASED_NORMS,
+    CENTRED,
+    CHOICE_BIAS,
+    LEADING_ONES,
+    NORMED,
+    UNGATED,
+    WIDE_NORMED,
+    WITHOUT_FFN_NORMS,
+    WITHOUT_PRE_NORMS,
+)
 
 VOCABULARY = Path(__file__).with_name("data") / "spm_vocabulary.json"
 

@@ -2,20 +2,14 @@
 
 import math
 
-import msgspec
 import pytest
 
 from engine.answers import generation, speculation
-from engine.answers.generation import generate
 from engine.errors import ContextFullError, EngineError, TemplateError
 from engine.process.inbox import Control
 from engine.protocol import (
     AnyEvent,
     ChatMessage,
-    ChatPrompt,
-    Finished,
-    Generate,
-    Prompt,
     PromptProgress,
     Sampling,
     TextPrompt,
@@ -23,46 +17,16 @@ from engine.protocol import (
     TokenPrompt,
 )
 from engine.turns import split_turns
+from tests.engine.answers.running import chat, run, tokens
 from tests.engine.children import fake_model as fake
 
 BOS, IM_END = fake.BOS, fake.IM_END
-GREEDY = Sampling(temperature=0)
-START = TokenPrompt(ids=[BOS])
-
-
-def run(model, prompt: Prompt = START, *, on_event=None, control: Control | None = None, **options):
-    """Generate greedily; returns the text, the Finished event and all events."""
-    events: list[AnyEvent] = []
-    command = Generate(request_id="r", prompt=prompt, **{"sampling": GREEDY, "seed": 1, **options})
-    control = control or Control(sampling=command.sampling)
-
-    def emit(event: AnyEvent) -> None:
-        events.append(event)
-        if on_event is not None:
-            on_event(event, control)
-
-    generate(model, command, control, emit)
-    finished = events[-1]
-    assert isinstance(finished, Finished)
-    assert all(event.request_id == "r" for event in events)
-    text = "".join(event.text for event in events if isinstance(event, Token)) + finished.text_tail
-    return text, finished, events
 
 
 @pytest.fixture
 def told_one_by_one(monkeypatch):
     """Every token is told before the next one is chosen, however fast they come."""
     monkeypatch.setattr(generation, "TOLD_TOGETHER_S", 0.0)
-
-
-def tokens(events: list[AnyEvent]) -> list[Token]:
-    return [event for event in events if isinstance(event, Token)]
-
-
-def chat(*contents: str, system: str = "", **options) -> ChatPrompt:
-    """User and assistant in turn, perhaps after a system message."""
-    turns = [ChatMessage(("user", "assistant")[i % 2], text) for i, text in enumerate(contents)]
-    return ChatPrompt(messages=[*([ChatMessage("system", system)] if system else []), *turns], **options)
 
 
 def test_an_answer_is_told_token_by_token_up_to_the_end_of_the_turn():
@@ -322,101 +286,6 @@ def test_candidates_come_no_more_often_than_asked():
     assert [len(token.candidates) for token in tokens(events)] == [3, 3, 3]
     _, _, events = run(fake.FakeModel("abc"), n_candidates=3, candidates_every_ms=3_600_000)
     assert [len(token.candidates) for token in tokens(events)] == [3, 0, 0]
-
-
-def test_a_prompt_that_cannot_fit_is_an_error_with_numbers():
-    model = fake.FakeModel("x", max_seq_len=64)
-    with pytest.raises(ContextFullError, match=r"has 65 tokens, the context holds 64"):
-        run(model, TextPrompt(text="a" * 64))
-    with pytest.raises(ContextFullError):
-        run(model, chat("a" * 100))
-    _, finished, _ = run(model, TextPrompt(text="a" * 63), ignore_eos=True)
-    assert (finished.prompt_tokens, finished.generated_tokens, finished.reason) == (64, 1, "length")
-
-
-def test_a_full_context_drops_whole_oldest_turns_and_keeps_the_system_prompt():
-    model = fake.FakeModel("x", max_seq_len=400)
-    turns = [text for i in range(12) for text in (f"question {i}", f"answer {i}")]
-    _, finished, _ = run(model, chat(*turns, "the last question", system="Be kind."))
-    read = model.tokenizer.decode(model.cached_ids)
-    assert finished.dropped_turns > 0
-    assert read.startswith("<s><|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nquestion")
-    assert f"question {finished.dropped_turns}<" in read
-    assert f"question {finished.dropped_turns - 1}<" not in read
-    assert read.count("user\n") == 13 - finished.dropped_turns
-    assert "the last question" in read
-    assert finished.prompt_tokens <= 300, "room for an answer is a quarter of the context"
-
-
-def test_the_question_stays_however_long_it_is():
-    model = fake.FakeModel("x", max_seq_len=400)
-    _, finished, _ = run(model, chat("Hi", "Hello", "q" * 350))
-    assert finished.dropped_turns == 1
-    assert "q" * 350 in model.tokenizer.decode(model.cached_ids)
-    with pytest.raises(ContextFullError):
-        run(model, chat("Hi", "Hello", "q" * 400))
-
-
-def test_as_many_turns_go_as_have_to_where_their_tokens_were_guessed_to_be_more():
-    model = fake.FakeModel("x", max_seq_len=400)
-    template = "{% for message in messages %}{{ message.content }}{% endfor %}"
-    model.chat_format = fake.choose_format(fake.Metadata({**fake.METADATA, "tokenizer.chat_template": template}), "x")
-    _, finished, _ = run(model, chat(*["?", "!"] * 200, "last?"))
-    assert (finished.prompt_tokens, finished.dropped_turns) == (300, 53)
-    assert model.tokenizer.decode(model.cached_ids).startswith("<s>" + "?!" * 147 + "last?")
-
-
-def test_a_conversation_that_has_to_stay_whole_is_refused_instead():
-    model = fake.FakeModel("x", max_seq_len=400)
-    turns = [text for i in range(12) for text in (f"question {i}", f"answer {i}")]
-    with pytest.raises(ContextFullError):
-        run(model, msgspec.structs.replace(chat(*turns, "the last question"), whole=True))
-    prompt = msgspec.structs.replace(chat("q" * 230, "a" * 50, "last"), whole=True)
-    _, finished, _ = run(model, prompt)
-    assert finished.prompt_tokens > 300, "room for an answer is the client's affair"
-
-
-def test_the_turns_go_in_steps_so_that_the_next_prompt_finds_its_beginning_cached():
-    model = fake.FakeModel("ok", max_seq_len=1000)
-    turns = [text for i in range(25) for text in (f"question {i}", "ok")]
-    dropped, reused = [], []
-    for n in range(12, 25):
-        _, finished, _ = run(model, chat(*turns[: 2 * n], "last?", system="Be kind."))
-        dropped.append(finished.dropped_turns)
-        reused.append(finished.reused_tokens)
-    kept_prefix = [n for n, before, after in zip(reused[1:], dropped, dropped[1:], strict=False) if before == after]
-    assert dropped == sorted(dropped)
-    assert dropped[-1] > 0
-    assert len(set(dropped)) <= 4
-    assert min(kept_prefix) > 200
-
-
-@pytest.mark.parametrize("n_before", [10, 110, 180])
-def test_an_answer_that_goes_on_keeps_the_turns_that_it_had(n_before: int):
-    model = fake.FakeModel("x" * 1000, max_seq_len=400)
-    prompt = chat(*["q" * 10, "a" * 10] * 3, "last", answer_ids=[ord("x")] * n_before)
-    n_prompt = len(model.chat_format.encode(model.tokenizer, prompt.messages))
-    assert 400 * 3 / 4 - 180 < n_prompt < 400 - 180
-    assert run(model, prompt)[1].dropped_turns == 0
-
-
-def test_an_answer_that_fills_the_context_goes_on_without_the_oldest_turns():
-    model = fake.FakeModel("x" * 1000, max_seq_len=400)
-    turns = [*["q" * 10, "a" * 10] * 3, "last"]
-    n_prompt = len(model.chat_format.encode(model.tokenizer, chat(*turns).messages))
-    _, finished, _ = run(model, chat(*turns, answer_ids=[ord("x")] * (400 - n_prompt)))
-    assert finished.dropped_turns > 0
-    assert finished.generated_tokens > 0
-
-
-def test_a_short_answer_asks_for_little_room():
-    model = fake.FakeModel("x", max_seq_len=400)
-    turns = ["q" * 10, "a" * 10] * 8
-    n_tokens = len(model.chat_format.encode(model.tokenizer, chat(*turns, "last").messages))
-    assert 400 * 3 / 4 < n_tokens < 395
-    short = Sampling(temperature=0, max_new_tokens=5)
-    assert run(model, chat(*turns, "last"), sampling=short)[1].dropped_turns == 0
-    assert run(model, chat(*turns, "last"))[1].dropped_turns > 0
 
 
 @pytest.mark.parametrize("prompt", [TokenPrompt(ids=[]), TokenPrompt(ids=[259]), TokenPrompt(ids=[-1])])

@@ -1,0 +1,84 @@
+"""What tensors the layers of an architecture have, beyond what its keys say."""
+
+from __future__ import annotations
+
+from tests.engine.tiny_recurrent import CONVOLUTIONS, DELTA_NETS
+
+NORMED = (
+    "qwen3",
+    "qwen3moe",
+    "qwen3vl",
+    "qwen3vlmoe",
+    "gemma3",
+    "gemma3n",
+    "apertus",
+    "bailingmoe2",
+    "dots1",
+    "exaone-moe",
+    "hy_v3",
+    "minimax-m2",
+    "mellum",
+    "maincoder",
+    "afmoe",
+    "olmoe",
+    "olmo2",
+    "exaone4",
+    "hunyuan-dense",
+    "hunyuan-moe",
+    *CONVOLUTIONS,
+    *DELTA_NETS,
+)
+"""Architectures with norms of queries and keys."""
+
+WIDE_NORMED = ("olmoe", "olmo2", "minimax-m2")
+"""Of those, the ones that norm all heads together."""
+
+WITHOUT_PRE_NORMS = ("olmo2", "exaone4")
+"""Architectures that norm results alone."""
+
+BIASED_NORMS = (
+    "stablelm",
+    "phi2",
+    "starcoder2",
+    "nemotron",
+    "gptneox",
+    "falcon",
+    "orion",
+    "jais",
+    "jais2",
+    "starcoder",
+    "gpt2",
+    "bloom",
+)
+"""Architectures whose norms take the mean away and add something afterwards."""
+
+CENTRED = ("command-r", "cohere2", "olmo", "mpt", *BIASED_NORMS)
+"""Those, and the ones that do not add anything."""
+
+WITHOUT_FFN_NORMS = (*WITHOUT_PRE_NORMS, "command-r", "cohere2", "phi2", "plamo", "nemotron_h", "nemotron_h_moe")
+"""Architectures that do not norm what feed-forward layers read, or once for these and attention."""
+
+UNGATED = (
+    "arcee",
+    "plm",
+    "phi2",
+    "starcoder2",
+    "nemotron",
+    "gptneox",
+    "falcon",
+    "apertus",
+    "jais2",
+    "starcoder",
+    "gpt2",
+    "bloom",
+    "mpt",
+    "nemotron_h",
+    "nemotron_h_moe",
+)
+"""Architectures whose feed-forward layers have no gate."""
+
+LEADING_ONES = ("exp_probs_b.bias", "ffn_gate_inp_shexp.weight")
+"""Endings of the vectors that llama.cpp's converter writes as matrices of one row."""
+
+CHOICE_BIAS = {"hy_v3": "exp_probs_b"}
+"""Architectures that have another name for it."""
