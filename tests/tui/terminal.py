@@ -156,7 +156,7 @@ class Terminal:
         return engine.pid
 
     def wait_for_end(self) -> int:
-        """Read until the program has ended."""
+        """Read until the program has ended, and return its exit code; with another than 0, print what it last said."""
         limit = time.monotonic() + PATIENCE_S
         while self.process.poll() is None:
             assert time.monotonic() < limit, "the app does not end"
@@ -166,6 +166,8 @@ class Terminal:
                 time.sleep(0.01)
         while self.is_open and select.select([self.master], [], [], 0)[0] and self.read(0):
             pass
+        if self.process.returncode:
+            print(self.text()[-2000:])
         return self.process.returncode
 
     def hang_up(self) -> None:

@@ -31,6 +31,11 @@ class Saving:
         self._task: asyncio.Task[None] | None = None
         self._has_to_save = False
 
+    @property
+    def has_draft(self) -> bool:
+        """Whether something is typed that has not been sent."""
+        return bool(self._drafts.text.strip())
+
     def take_draft(self, text: str) -> None:
         """Keep what stands in the prompt box."""
         if self._drafts.change(text):

@@ -110,7 +110,9 @@ class Store:
             self._database.exception()
             raise reason from error
         except asyncio.CancelledError:
-            self._database.cancel()
+            # Who waits for it is not cancelled: it is no database that one can use.
+            self._database.set_exception(_not_open())
+            self._database.exception()
             raise
 
     async def _open_for_now(self) -> Database:
@@ -203,7 +205,7 @@ class Store:
 
     async def _opened(self) -> Database:
         if self._database is None:
-            raise StorageError(_("The database is not open."))
+            raise _not_open()
         return await asyncio.shield(self._database)
 
     async def _call_in_shelter(
@@ -301,11 +303,11 @@ class Store:
         async with self._sheltering:
             # What is being handed back is not in memory any more then.
             pass
-        with suppress(StorageError, OSError, asyncio.CancelledError):
+        with suppress(StorageError, OSError):
             await self._save_last()
         if self._shelter is not None:
             await self._shelter.leave()
-        with suppress(StorageError, asyncio.CancelledError):
+        with suppress(StorageError):
             await (await self._database).close()
         if self._replaced is not None:
             with suppress(StorageError):
@@ -336,6 +338,10 @@ class Store:
                     self._waits()
                     is_told = True
                 await asyncio.sleep(_LAST_RETRY_S)
+
+
+def _not_open() -> StorageError:
+    return StorageError(_("The database is not open."))
 
 
 def _not_opened(path: Path | str, error: OSError) -> StorageError:

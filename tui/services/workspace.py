@@ -221,6 +221,9 @@ class Workspace:
 
     async def _close(self) -> None:
         if self._starting is not None:
+            if self.saving.has_draft:
+                # What is typed goes into the database, or to a file when that cannot be opened.
+                await self.opened.wait()
             self._starting.cancel()
             await asyncio.wait([self._starting])
         async with AsyncExitStack() as rest:
