@@ -76,9 +76,24 @@ def _pasted() -> Generator[Read1 | Peek1, str, str]:
 
 
 class LeavingDriver(LinuxDriver):
-    """Leaves keys that nobody has read to the program that the terminal is given to. Textual throws them away."""
+    """Leaves keys that nobody has read to the program that the terminal is given to. Textual throws them away.
+
+    Where another process has stopped this one and lets it go on, it takes the terminal once more, as the shell has set
+    that meanwhile. Textual would read it twice from then on.
+    """
 
     _is_giving = False
+
+    def _sigcont_application(self, *_: object) -> None:
+        is_ours = self._key_thread is not None and self._key_thread.is_alive()
+        before = self.attrs_before
+        if is_ours:
+            self._read_no_more()
+            self.close()
+        super()._sigcont_application()
+        if is_ours:
+            self.attrs_before = before
+            self._app.call_later(self._app.refresh)
 
     def suspend_application_mode(self) -> None:
         """Give the terminal away."""
@@ -95,6 +110,9 @@ class LeavingDriver(LinuxDriver):
             return
         signal.signal(signal.SIGWINCH, signal.SIG_DFL)
         self._disable_mouse_support()
+        self._read_no_more()
+
+    def _read_no_more(self) -> None:
         self.exit_event.set()
         if self._key_thread is not None:
             self._key_thread.join()

@@ -9,6 +9,7 @@ import re
 import select
 import struct
 import subprocess
+import sys
 import termios
 import time
 import unicodedata
@@ -156,7 +157,7 @@ class Terminal:
         return engine.pid
 
     def wait_for_end(self) -> int:
-        """Read until the program has ended, and return its exit code; with another than 0, print what it last said."""
+        """Read until the program has ended, and return its exit code; with another than 0, show what it last said."""
         limit = time.monotonic() + PATIENCE_S
         while self.process.poll() is None:
             assert time.monotonic() < limit, "the app does not end"
@@ -167,7 +168,7 @@ class Terminal:
         while self.is_open and select.select([self.master], [], [], 0)[0] and self.read(0):
             pass
         if self.process.returncode:
-            print(self.text()[-2000:])
+            sys.stdout.write(self.text()[-2000:])
         return self.process.returncode
 
     def hang_up(self) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import signal
+import string
+import termios
 import time
 from typing import TYPE_CHECKING
 
@@ -58,6 +60,24 @@ def begin_long_answer(stage: Stage, terminal: Terminal) -> int:
 @pytest.fixture
 def counting(stage: Stage) -> None:
     stage.set_script(answers=[LONG], token_delay_s=0.01)
+
+
+def test_a_process_that_was_stopped_for_a_while_goes_on_as_before(stage: Stage, terminal: Terminal) -> None:
+    as_it_was = termios.tcgetattr(terminal.master)
+    terminal.wait_for("ready")
+    for typed in (string.ascii_lowercase[:20], string.ascii_uppercase[:20]):
+        terminal.process.send_signal(signal.SIGSTOP)
+        # What a shell makes of it that gets the terminal meanwhile.
+        termios.tcsetattr(terminal.master, termios.TCSANOW, as_it_was)
+        since = len(terminal.output)
+        terminal.process.send_signal(signal.SIGCONT)
+        terminal.wait_for("Engine", since)
+        for character in typed:
+            terminal.type(character)
+        terminal.wait_shown(typed)
+    terminal.type("\x11")
+    assert terminal.wait_for_end() == 0
+    assert termios.tcgetattr(terminal.master) == as_it_was
 
 
 def test_quit_says_how_to_come_back(counting: None, stage: Stage, terminal: Terminal) -> None:
