@@ -1,5 +1,7 @@
 """Renders chat templates in a process of its own, which templates.py starts: one JSON line in, one out.
 
+Its argument is how many seconds of processor time each may take.
+
 A template is a program from a stranger. jinja2's sandbox keeps it from Python's insides but not from looping or filling
 the memory, so it runs where both can be ended without harm. Run as a file, it imports nothing of the engine.
 """
@@ -87,13 +89,17 @@ def _limit_memory() -> None:
 
 def main() -> None:
     """Answer requests until stdin ends; an interrupt is for the engine to handle."""
+    limit_s = float(sys.argv[1])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _limit_memory()
     for line in sys.stdin.buffer:
+        # SIGPROF ends the process, also amid a long step of Python's own that no handler would interrupt.
+        signal.setitimer(signal.ITIMER_PROF, limit_s)
         request = json.loads(line)
         answer = json.dumps(render(request["source"], request["variables"]))
         sys.stdout.buffer.write(answer.encode() + b"\n")
         sys.stdout.buffer.flush()
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 if __name__ == "__main__":

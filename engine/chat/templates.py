@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -14,17 +15,26 @@ from pathlib import Path
 from engine.errors import TemplateError
 
 RENDER_LIMIT_S = 5.0
-"""How long a template may take; the longest conversations take milliseconds. Includes the helper's start."""
+"""How much processor time a template may take; the longest conversations take milliseconds."""
+
+ANSWER_LIMIT_S = 60.0
+"""How long an answer may take by the clock, the helper's start included: a machine that stalls is no fault of a
+template's, but nobody waits for ever."""
 
 EXIT_LIMIT_S = 2.0
 """How long the helper may take to leave once its input has ended."""
 
 
 class TemplateProcess:
-    """The helper process: started when first needed, started again after it had to be killed."""
+    """The helper process: started when first needed, started again after it had to be killed.
 
-    def __init__(self, limit_s: float = RENDER_LIMIT_S) -> None:
+    limit_s: of processor time, for one rendering; it is the system that ends the helper then, whatever it does.
+    answer_limit_s: of the clock's.
+    """
+
+    def __init__(self, limit_s: float = RENDER_LIMIT_S, answer_limit_s: float = ANSWER_LIMIT_S) -> None:
         self._limit_s = limit_s
+        self._answer_limit_s = answer_limit_s
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._finalizer: weakref.finalize[..., TemplateProcess] | None = None
@@ -39,7 +49,7 @@ class TemplateProcess:
         request = json.dumps({"source": source, "variables": dict(variables)}).encode() + b"\n"
         with self._lock:
             process = self._running()
-            timer = threading.Timer(self._limit_s, process.kill)
+            timer = threading.Timer(self._answer_limit_s, process.kill)
             timer.daemon = True
             timer.start()
             try:
@@ -49,8 +59,9 @@ class TemplateProcess:
                 timer.join()
             if not answer.endswith(b"\n"):
                 self._close()
+                limit_s = self._limit_s if process.returncode == -signal.SIGPROF else self._answer_limit_s
                 raise TemplateError(
-                    f"The model's chat template was stopped: it took more than {self._limit_s:g} s, or all memory.",
+                    f"The model's chat template was stopped: it took more than {limit_s:g} s, or all memory.",
                     "Choose another chat format.",
                 )
         reply: dict[str, str] = json.loads(answer)
@@ -69,7 +80,7 @@ class TemplateProcess:
         if self._process is not None and self._process.poll() is not None:
             self._close()
         if self._process is None:
-            command = [sys.executable, "-P", str(Path(__file__).with_name("sandbox.py"))]
+            command = [sys.executable, "-P", str(Path(__file__).with_name("sandbox.py")), str(self._limit_s)]
             try:
                 self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             except OSError as error:
