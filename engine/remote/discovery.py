@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
+import msgspec
+
 from engine.errors import ServerError
-from engine.protocol import Abilities, ModelCard
+from engine.protocol import Abilities, ModelCard, Sampling
 from engine.remote.refusals import RequestRefusedError
 from engine.remote.transport import Transport
 
@@ -183,8 +185,17 @@ def _card(transport: Transport, entry: Table, properties: Table, abilities: Abil
         weights_bytes=0,
         kv_bytes_per_token=0,
         threads=0,
+        sampling=_recommended(entry),
         abilities=abilities,
     )
+
+
+def _recommended(entry: Table) -> Sampling:
+    """What `llm-tui serve` tells of how to sample; the usual settings where a server says nothing."""
+    try:
+        return msgspec.convert(entry.get("recommended_sampling", {}), Sampling)
+    except msgspec.ValidationError:
+        return Sampling()
 
 
 def _at(table: Any, *keys: str) -> Any:

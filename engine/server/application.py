@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 
 from engine.errors import EngineError, EngineGoneError
 from engine.interface import Engine
-from engine.protocol import ModelCard, Sampling
+from engine.protocol import ModelCard
 from engine.remote.keys import Key
 from engine.server.answering import Answering, Pieces, error_content
 from engine.server.guard import Guard
@@ -27,6 +27,7 @@ from engine.server.requests import (
     AnyRequest,
     ChatRequest,
     CompletionRequest,
+    Defaults,
     DetokenizeRequest,
     RequestError,
     TokenizeRequest,
@@ -48,6 +49,9 @@ SMALL_TEXT_BYTES = 64 << 10
 SMALL_IDS = 16 << 10
 """So much takes some hundredths of a second, which somebody's answer can be interrupted for; more waits its turn."""
 
+TOLD_SAMPLERS = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "repeat_last_n")
+"""What is recommended to clients who send all settings with each request, as our own does."""
+
 MOST_WAITING = 64
 """More requests than this are told to come back."""
 
@@ -55,9 +59,9 @@ _R = TypeVar("_R", bound=msgspec.Struct)
 
 
 class Service:
-    """One engine with one model behind the interface. defaults: for what a request leaves open."""
+    """One engine with one model behind the interface."""
 
-    def __init__(self, engine: Engine, card: ModelCard, defaults: Sampling, ended: asyncio.Event | None) -> None:
+    def __init__(self, engine: Engine, card: ModelCard, defaults: Defaults, ended: asyncio.Event | None) -> None:
         self._engine = engine
         self._card = card
         self._defaults = defaults
@@ -111,6 +115,7 @@ class Service:
                 "n_vocab": card.vocab,
                 "ftype": card.quantization,
             },
+            "recommended_sampling": {field: getattr(self._defaults.recommended, field) for field in TOLD_SAMPLERS},
         }
 
     async def health(self, request: Request) -> Response:
@@ -171,7 +176,7 @@ class Service:
 
 
 def application(
-    engine: Engine, card: ModelCard, defaults: Sampling, key: Key | None = None, ended: asyncio.Event | None = None
+    engine: Engine, card: ModelCard, defaults: Defaults, key: Key | None = None, ended: asyncio.Event | None = None
 ) -> ASGIApp:
     """The interface as an ASGI application.
 

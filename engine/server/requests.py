@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -30,6 +31,18 @@ _ROLES: dict[str, Role] = {
     "tool": "tool",
 }
 _R = TypeVar("_R", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What holds where a request says nothing, as the server's owner has it.
+
+    recommended: with what the model's makers advise, which holds whole or not at all. usual: without, for requests that
+    give a sampler.
+    """
+
+    recommended: Sampling
+    usual: Sampling
 
 
 class RequestError(Exception):
@@ -134,19 +147,19 @@ class _Request(msgspec.Struct, kw_only=True):
         """Whether a stream ends with the counts."""
         return self.stream_options is not None and bool(self.stream_options.include_usage)
 
-    def sampling(self, defaults: Sampling, max_new_tokens: int | None) -> Sampling:
+    def sampling(self, defaults: Defaults, max_new_tokens: int | None) -> Sampling:
         """The settings; what the request leaves out is as the server's owner has it."""
-        given = {
+        samplers = {
             "temperature": self.temperature,
             "top_k": None if self.top_k is None else max(self.top_k, 0),
             "top_p": self.top_p,
             "min_p": self.min_p,
             "repeat_penalty": self.repeat_penalty or self.repetition_penalty,
-            "repeat_last_n": self.repeat_last_n,
-            "max_new_tokens": max_new_tokens,
         }
+        chosen = any(value is not None for value in samplers.values())
+        given = samplers | {"repeat_last_n": self.repeat_last_n, "max_new_tokens": max_new_tokens}
         changes = {name: value for name, value in given.items() if value is not None}
-        return msgspec.structs.replace(defaults, **changes)
+        return msgspec.structs.replace(defaults.usual if chosen else defaults.recommended, **changes)
 
     def stops(self) -> list[str]:
         """The texts that end the answer."""
@@ -196,7 +209,7 @@ class ChatRequest(_Request, kw_only=True):
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
 
-    def command(self, defaults: Sampling) -> Generate:
+    def command(self, defaults: Defaults) -> Generate:
         """The engine's command. An assistant's message at the end is gone on with. Raises RequestError."""
         self._refuse_tools()
         if self.response_format is not None and self.response_format.type != "text":
@@ -238,7 +251,7 @@ class CompletionRequest(_Request, kw_only=True):
     suffix: str | None = None
     best_of: int | None = None
 
-    def command(self, defaults: Sampling) -> Generate:
+    def command(self, defaults: Defaults) -> Generate:
         """The engine's command. Raises RequestError."""
         for name, wished in (("echo", self.echo), ("suffix", self.suffix), ("best_of", self.best_of not in (None, 1))):
             if wished:

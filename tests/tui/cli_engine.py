@@ -19,6 +19,7 @@ from engine.protocol import (
     ModelCard,
     ModelReady,
     PromptProgress,
+    Sampling,
     Score,
     Scored,
     TextPrompt,
@@ -53,6 +54,7 @@ def card(load: Load) -> ModelCard:
         weights_bytes=1,
         kv_bytes_per_token=1,
         threads=load.threads or 2,
+        sampling=Sampling(temperature=0.125) if "advised" in load.path else Sampling(),
     )
 
 

@@ -122,6 +122,16 @@ def test_the_settings_are_the_defaults_of_every_request(serve: Callable[..., Ser
     assert said.startswith("user: ECHO")
 
 
+def test_what_the_makers_recommend_holds_below_the_settings(serve: Callable[..., Served], home: Path) -> None:
+    (model := home / "advised.gguf").touch()
+    (home / "settings.toml").write_text("[sampling]\ntop_k = 17\n")
+    served = serve("-m", model)
+    recommended = served.get("/v1/models").json()["data"][0]["recommended_sampling"]
+    assert (recommended["temperature"], recommended["top_k"]) == (0.125, 17)
+    said = served.ask("ECHO").json()["choices"][0]["message"]["content"]
+    assert "temperature=0.125" in said
+
+
 def test_a_stream_has_the_pieces_the_end_and_the_counts(serve: Callable[..., Served]) -> None:
     text = serve().ask("x", stream=True, max_tokens=2, stream_options={"include_usage": True}).text
     lines = [line.removeprefix("data: ") for line in text.split("\n\n") if line]

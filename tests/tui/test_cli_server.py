@@ -181,3 +181,11 @@ def test_nothing_of_http_is_imported_before_a_server_is_named(home: Path) -> Non
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert ran.stdout.strip() == "set()"
+
+
+def test_what_the_server_recommends_holds_where_nothing_is_chosen(cli: Cli, server: ScriptedServer) -> None:
+    entry = {"id": "tiny", "recommended_sampling": {"temperature": 0.125, "repeat_penalty": 1.05}}
+    server.pages["/v1/models"] = (200, {"data": [entry]})
+    for options in ((), ("--top-k", "7")):
+        assert cli("ask", "--server", "cluster", *options, "x").code == 0
+    assert [heard.body["temperature"] for heard in server.asked] == [0.125, 0.8]

@@ -105,6 +105,7 @@ def taken_address(host: str, port: int) -> Iterator[socket.socket]:
 async def _run(engine: Engine, card: ModelCard, settings: Settings, key: Key | None, listening: socket.socket) -> int:
     """Serve until a signal or the engine's end."""
     from engine.server.application import application
+    from engine.server.requests import Defaults
     from engine.server.running import run
 
     log_to_file()
@@ -116,7 +117,8 @@ async def _run(engine: Engine, card: ModelCard, settings: Settings, key: Key | N
     to_all = _("Serving {name}. Ctrl+C ends it.", name=card.name)
     to_some = _("Serving {name}, to whoever has the key. Ctrl+C ends it.", name=card.name)
     say(to_all if key is None else to_some)
-    await run(application(engine, card, settings.sampling.sampling(), key, ended), listening, ended)
+    defaults = Defaults(settings.sampling.sampling(card.sampling), settings.sampling.sampling())
+    await run(application(engine, card, defaults, key, ended), listening, ended)
     if not signals:
         raise CommandError(_("The engine has ended: {message}", message=sentence(watching.result().message)))
     watching.cancel()

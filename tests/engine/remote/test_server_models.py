@@ -15,6 +15,7 @@ from engine.protocol import (
     Finished,
     Generate,
     Load,
+    Sampling,
     TextPrompt,
     Token,
 )
@@ -69,6 +70,23 @@ async def test_abilities_are_read_from_the_servers_own_description(scripted_serv
     assert (body["continue_final_message"], body["add_generation_prompt"]) == (True, False)
     assert {"top_k"} == {"top_k", "min_p", "seed", "repeat_penalty"} & body.keys()
     assert notices(events) == []
+
+
+@pytest.mark.parametrize(
+    ("told", "taken"),
+    [
+        ({}, Sampling()),
+        ({"recommended_sampling": {"temperature": 0.2, "top_p": 0.9}}, Sampling(temperature=0.2, top_p=0.9)),
+        ({"recommended_sampling": {"temperature": "hot"}}, Sampling()),
+        ({"recommended_sampling": [0.2]}, Sampling()),
+    ],
+)
+async def test_what_a_server_recommends_is_taken(
+    scripted_server: ScriptedServer, told: dict[str, Any], taken: Sampling
+) -> None:
+    scripted_server.pages["/v1/models"] = (200, {"data": [{"id": "small", **told}]})
+    async with await RemoteClient.start(ServerConfig(base_url=scripted_server.url)) as client:
+        assert (await client.load(Load(path=""))).sampling == taken
 
 
 async def test_tokens_are_asked_of_the_server(scripted_server: ScriptedServer) -> None:

@@ -20,7 +20,7 @@ from engine.protocol import (
 from engine.server import event_stream
 from engine.server.answering import Answering, Pieces
 from engine.server.replies import reply_to
-from engine.server.requests import ChatRequest, read_request
+from engine.server.requests import ChatRequest, Defaults, read_request
 from engine.server.waiting_line import WaitingLine
 from tests.engine.server.silent_engine import SilentEngine, finished
 
@@ -37,7 +37,12 @@ class Client:
         self.sent: list[dict[str, Any]] = []
         self._heard = asyncio.Condition()
         answering = Answering(
-            engine, line, Pieces(engine), "me", request.command(Sampling()), reply_to(request, "tiny")
+            engine,
+            line,
+            Pieces(engine),
+            "me",
+            request.command(Defaults(Sampling(), Sampling())),
+            reply_to(request, "tiny"),
         )
         self.task = asyncio.create_task(answering(SCOPE, self._receive, self._send))
 

@@ -6,12 +6,14 @@ import asyncio
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from engine.errors import EngineError, EngineGoneError
 from engine.interface import Engine
-from engine.protocol import AnyCommand, Detokenize, Failed, ModelCard, Sampling, Tokenize, Tokenized
+from engine.protocol import AnyCommand, Detokenize, Failed, Generate, ModelCard, Sampling, Tokenize, Tokenized
 from engine.server.application import MAX_IDS, MAX_TEXT_BYTES, SMALL_TEXT_BYTES, application
+from engine.server.requests import Defaults
 from tests.engine.server.silent_engine import SilentEngine, finished
 
 PATIENCE_S = 20.0
@@ -34,6 +36,9 @@ CARD = ModelCard(
     kv_bytes_per_token=1,
     threads=1,
 )
+
+
+DEFAULTS = Defaults(recommended=Sampling(temperature=0.2, repeat_penalty=1.1), usual=Sampling())
 
 
 class FailingEngine(Engine):
@@ -74,7 +79,7 @@ class FailingEngine(Engine):
     ("alive", "status", "kind"), [(True, 400, "invalid_request_error"), (False, 503, "server_error")]
 )
 async def test_tokens_that_do_not_exist_are_the_client_s_mistake(alive: bool, status: int, kind: str) -> None:
-    app = application(FailingEngine(alive=alive), CARD, Sampling())
+    app = application(FailingEngine(alive=alive), CARD, DEFAULTS)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         answer = await client.post("/detokenize", json={"tokens": [9]})
@@ -89,16 +94,34 @@ async def test_tokens_that_do_not_exist_are_the_client_s_mistake(alive: bool, st
     ],
 )
 async def test_what_is_too_much_for_one_line_is_refused(path: str, body: dict[str, object], param: str) -> None:
-    app = application(FailingEngine(alive=False), CARD, Sampling())
+    app = application(FailingEngine(alive=False), CARD, DEFAULTS)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
         answer = await client.post(path, json=body)
     assert (answer.status_code, answer.json()["error"]["param"]) == (413, param)
 
 
+async def test_clients_are_told_what_is_recommended_and_it_holds_where_they_choose_nothing() -> None:
+    engine = SilentEngine()
+    chat = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 3}
+    transport = httpx.ASGITransport(application(engine, CARD, DEFAULTS))
+    async with (
+        asyncio.timeout(PATIENCE_S),
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as client,
+    ):
+        [model] = (await client.get("/v1/models")).json()["data"]
+        answer = asyncio.create_task(client.post("/v1/chat/completions", json=chat))
+        command = await engine.commands.get()
+        engine.say(finished(command.request_id))
+        await answer
+    assert msgspec.convert(model["recommended_sampling"], Sampling) == DEFAULTS.recommended
+    assert isinstance(command, Generate)
+    assert command.sampling == msgspec.structs.replace(DEFAULTS.recommended, max_new_tokens=3)
+
+
 async def test_a_large_question_waits_its_turn_and_a_small_one_does_not() -> None:
     engine = SilentEngine()
     chat = {"messages": [{"role": "user", "content": "x"}]}
-    transport = httpx.ASGITransport(application(engine, CARD, Sampling()))
+    transport = httpx.ASGITransport(application(engine, CARD, DEFAULTS))
     async with (
         asyncio.timeout(PATIENCE_S),
         httpx.AsyncClient(transport=transport, base_url="http://localhost") as client,
@@ -151,7 +174,7 @@ async def test_a_request_of_which_no_more_comes_is_not_waited_for(
         sent.append(message)
 
     async with asyncio.timeout(PATIENCE_S):
-        await application(SilentEngine(), CARD, Sampling())(_chat_scope(**headers), receive, send)
+        await application(SilentEngine(), CARD, DEFAULTS)(_chat_scope(**headers), receive, send)
     assert sent[0]["status"] == status
     is_at_once = status == 413
     assert bool(coming) == is_at_once
@@ -159,7 +182,7 @@ async def test_a_request_of_which_no_more_comes_is_not_waited_for(
 
 
 async def test_a_method_that_an_address_does_not_take_is_named_with_those_that_it_does() -> None:
-    transport = httpx.ASGITransport(application(SilentEngine(), CARD, Sampling()))
+    transport = httpx.ASGITransport(application(SilentEngine(), CARD, DEFAULTS))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         answer = await client.get("/v1/chat/completions")
         nowhere = await client.get("/v1/chat")

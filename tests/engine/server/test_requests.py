@@ -9,9 +9,16 @@ import pytest
 
 from engine.chat.tools import mapped
 from engine.protocol import ChatMessage, ChatPrompt, Generate, Prompt, Sampling, TextPrompt, TokenPrompt, ToolCall
-from engine.server.requests import MAX_ARGUMENT_DEPTH, ChatRequest, CompletionRequest, RequestError, read_request
+from engine.server.requests import (
+    MAX_ARGUMENT_DEPTH,
+    ChatRequest,
+    CompletionRequest,
+    Defaults,
+    RequestError,
+    read_request,
+)
 
-DEFAULTS = Sampling(temperature=0.3, top_k=7)
+DEFAULTS = Defaults(recommended=Sampling(temperature=0.3, top_k=7), usual=Sampling(temperature=0.6, top_k=9))
 HELLO = [{"role": "user", "content": "hello"}]
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}
 
@@ -34,9 +41,15 @@ def completion(**fields: Any) -> Generate:
 def test_what_is_left_open_is_as_the_owner_has_it() -> None:
     command = chat()
     assert command.prompt == ChatPrompt(messages=[ChatMessage("user", "hello")], whole=True)
-    assert command.sampling == DEFAULTS
+    assert command.sampling == DEFAULTS.recommended
     assert (command.seed, command.stop, command.n_top, command.ignore_eos, command.reuse) == (None, [], 0, False, True)
-    assert completion().sampling == msgspec.structs.replace(DEFAULTS, max_new_tokens=16)
+    assert completion().sampling == msgspec.structs.replace(DEFAULTS.recommended, max_new_tokens=16)
+
+
+def test_what_is_recommended_does_not_mix_with_what_is_chosen() -> None:
+    assert chat(temperature=0).sampling == msgspec.structs.replace(DEFAULTS.usual, temperature=0)
+    assert completion(min_p=0.5).sampling == msgspec.structs.replace(DEFAULTS.usual, min_p=0.5, max_new_tokens=16)
+    assert chat(repeat_last_n=8).sampling == msgspec.structs.replace(DEFAULTS.recommended, repeat_last_n=8)
 
 
 def test_everything_is_taken_over() -> None:
