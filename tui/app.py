@@ -278,12 +278,21 @@ async def _run(app: LlmTuiApp) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, _leave, app, number)
+
+    def interrupted(*_: object) -> None:
+        loop.call_soon_threadsafe(_leave, app, signal.SIGINT)
+
+    # Not the loop's own handler, which would be called as well while an editor has the terminal and this one is away.
+    before = signal.signal(signal.SIGINT, interrupted)
     watching = asyncio.create_task(_leave_with_the_terminal(app), name="watch the terminal")
     try:
         await app.run_async()
     finally:
         watching.cancel()
-        await app.close()
+        try:
+            await app.close()
+        finally:
+            signal.signal(signal.SIGINT, before)
 
 
 async def _leave_with_the_terminal(app: LlmTuiApp) -> None:

@@ -102,7 +102,7 @@ def test_a_locale_of_another_encoding_leaves_the_screen_as_it_is(
     assert "\\u" not in terminal.picture.text()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal(counting: None, stage: Stage, terminal: Terminal, number: signal.Signals) -> None:
     pid = begin_long_answer(stage, terminal)
     terminal.process.send_signal(number)
