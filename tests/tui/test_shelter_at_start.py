@@ -81,6 +81,8 @@ async def test_a_database_that_is_in_use_at_the_start_is_read_and_written_later(
     assert [session.title for session in await store.call(sessions.list_sessions)] == ["Lakes", "Rivers"]
     await store.close()
     assert (len(told), store.rescued) == (2, None)
+    # Whoever copies the file has all of it: no connection is left that would have kept SQLite's log beside it.
+    assert [file.name for file in tmp_path.iterdir()] == ["sessions.db"]
 
 
 @pytest.mark.usefixtures("impatience")

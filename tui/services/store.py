@@ -307,11 +307,12 @@ class Store:
             await self._save_last()
         if self._shelter is not None:
             await self._shelter.leave()
-        with suppress(StorageError):
-            await (await self._database).close()
         if self._replaced is not None:
             with suppress(StorageError):
                 await self._replaced.close()
+        # The last one: what can only read leaves SQLite's log beside the file.
+        with suppress(StorageError):
+            await (await self._database).close()
 
     async def _save_last(self) -> None:
         """Store what is still in memory, or write it to a file; where neither works, the next start has it."""
