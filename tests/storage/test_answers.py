@@ -8,7 +8,7 @@ from sqlite_utils import Database
 from storage.answers import begin_answer, checkpoint_answer, finish_answer, recover_interrupted, resume_answer
 from storage.errors import AnswerStateError, NoSuchMessageError
 from storage.records import FinalState, Message, Session, pack_token_ids, unpack_token_ids
-from storage.sessions import create_session, get_session
+from storage.sessions import create_session, get_session, list_sessions
 from storage.tree import append_message, delete_message, get_message, path
 
 
@@ -79,6 +79,18 @@ def test_an_unfinished_answer_is_taken_up_again(db: Database, answer: Message) -
     assert finish(db, answer, "complete").token_ids is None
     with pytest.raises(AnswerStateError, match="complete"):
         resume_answer(db, answer.id)
+
+
+def test_the_session_whose_answer_goes_on_or_ends_is_the_newest_one(
+    db: Database, session: Session, answer: Message
+) -> None:
+    other = create_session(db, model="tiny", system="", settings={})
+    acts = (lambda: finish(db, answer, "stopped", pack_token_ids([1])), lambda: resume_answer(db, answer.id))
+    for act in acts:
+        for id_, changed_utc in ((session.id, "2026-01-01T00:00:00.000Z"), (other.id, "2026-01-01T00:00:00.001Z")):
+            db.execute("UPDATE sessions SET updated_utc = ? WHERE id = ?", [changed_utc, id_])
+        act()
+        assert [found.id for found in list_sessions(db)] == [session.id, other.id]
 
 
 def test_a_finished_answer_takes_no_more_text(db: Database, answer: Message) -> None:

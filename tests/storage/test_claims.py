@@ -17,7 +17,7 @@ from storage.answers import begin_answer
 from storage.claims import claim_session, hold_only, release_session
 from storage.deletion import purge_session
 from storage.errors import NoSuchSessionError, SessionHeldError
-from storage.owners import this_owner
+from storage.owners import HEARTBEAT_LIMIT_S, this_owner
 from storage.records import Session
 from storage.sessions import create_session, rename_session
 from storage.tree import append_message, delete_message, edit_message, fork_session, switch_to
@@ -100,6 +100,12 @@ def test_an_app_on_another_host_holds_while_its_heart_beats(db: Database, sessio
     db.execute("UPDATE claims SET heartbeat_s = heartbeat_s - 3600")
     assert who_holds(db, session.id) is None
     assert hold_only(db, elsewhere, session.id) == elsewhere
+    assert who_holds(db, session.id) == elsewhere
+    # Neither of these times is too long, both together would be.
+    later = "UPDATE claims SET heartbeat_s = heartbeat_s - ?"
+    db.execute(later, [0.6 * HEARTBEAT_LIMIT_S])
+    assert hold_only(db, elsewhere, session.id) == elsewhere
+    db.execute(later, [0.6 * HEARTBEAT_LIMIT_S])
     assert who_holds(db, session.id) == elsewhere
 
 

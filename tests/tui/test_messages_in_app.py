@@ -214,11 +214,16 @@ async def test_versions_are_gone_through_however_quickly_the_keys_come(stage: St
             await play.until(lambda text=text: said(play) == ["first", text])
             await play.answered()
         async with play.session_lock:
-            await play.press("alt+left", "alt+left", "alt+left")
+            # Before the first one is none.
+            await play.press("alt+left", "alt+left", "alt+left", "alt+left")
         await play.until(lambda: said(play) == ["first", "One."])
         async with play.session_lock:
             await play.press("alt+right", "alt+right")
         await play.until(lambda: said(play) == ["first", "Three."])
+        async with play.session_lock:
+            # Nor is one behind the last.
+            await play.press("alt+right", "alt+right", "alt+left", "alt+left")
+        await play.until(lambda: said(play) == ["first", "Two."])
 
 
 async def test_the_last_question_is_edited_from_the_prompt_box(stage: Stage) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import inspect
+import os
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -322,6 +324,35 @@ async def test_what_is_still_in_memory_at_the_end_is_in_a_file(
         assert import_file(db, store.rescued).session_ids == [session.id]
         assert tree.path(db, session.id)[-1].message.content == LONG
         assert "".join(all_sessions_json(db)) == store.rescued.read_text()
+
+
+async def test_a_file_that_has_no_room_in_the_home_is_whole_elsewhere_and_nothing_of_it_is_left_there(
+    tmp_path: Path, told: list[StorageError | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, elsewhere = tmp_path / "user", tmp_path / "elsewhere"
+    for folder in (home, elsewhere):
+        folder.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setattr("tempfile.tempdir", str(elsewhere))
+    written: list[int] = []
+
+    def sync(descriptor: int) -> None:
+        """Some disks say only now that they are full."""
+        written.append(os.fstat(descriptor).st_size)
+        if home in Path(os.readlink(f"/proc/self/fd/{descriptor}")).parents:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    store = Store(told.append)
+    await store.open(tmp_path / "data" / "sessions.db")
+    await store.call(lambda db: db.execute("PRAGMA query_only = ON"))
+    await begin(store)
+    monkeypatch.setattr("os.fsync", sync)
+    await store.close()
+    assert store.rescued is not None
+    assert [file for file in elsewhere.iterdir() if file.suffix == ".json"] == [store.rescued]
+    assert list(home.iterdir()) == []
+    # A file that is not on the disk by then, as a whole, would be none where the power fails.
+    assert written == [store.rescued.stat().st_size] * 2
 
 
 async def test_a_draft_that_could_not_be_stored_is_imported_again(
