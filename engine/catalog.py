@@ -65,11 +65,6 @@ def _in_words(path: Path, error: EngineError | OSError | RecursionError) -> Engi
     return ModelFileError(f"{path} is nested too deeply to be read.", "Choose another file.")
 
 
-def list_models(directories: Iterable[str | Path]) -> list[ModelInfo]:
-    """Every model in these folders that opens, by name."""
-    return survey(directories)[0]
-
-
 def find_model(name_or_path: str | Path, directories: Iterable[str | Path]) -> Path | None:
     """The model at a path, else the one of this name in the folders: with or without its ending, in any case.
 

@@ -13,7 +13,6 @@ import pytest
 from engine import model_info
 from engine.catalog import (
     find_model,
-    list_models,
     near_names,
     require_model,
     require_only_model,
@@ -136,19 +135,19 @@ class TestFolders:
         assert [model.name for model in models] == ["big", "Koala-7B", "llama-7b.Q4_0"]
         assert [(file.name, Path(file.path).name) for file in unreadable] == [("broken", "broken.gguf")]
         assert "broken.gguf" in unreadable[0].message
-        assert [model.path for model in list_models([folder])] == [model.path for model in models]
+        assert [model.path for model in survey([folder])[0]] == [model.path for model in models]
 
     def test_links_in_a_ring_end(self, folder: Path) -> None:
         (folder / "inner" / "up").symlink_to(folder, target_is_directory=True)
         (folder / "again.gguf").symlink_to(folder / "Koala-7B.gguf")
         (folder / "nowhere.gguf").symlink_to(folder / "gone")
-        assert len(list_models([folder])) == 3
+        assert len(survey([folder])[0]) == 3
 
     @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
     def test_folders_that_may_not_be_read(self, folder: Path) -> None:
         (folder / "inner").chmod(0)
         try:
-            assert len(list_models([folder])) == 2
+            assert len(survey([folder])[0]) == 2
         finally:
             (folder / "inner").chmod(0o700)
 
@@ -238,7 +237,7 @@ def test_files_that_do_not_open(tmp_path: Path) -> None:
 def test_a_light_process_stays_light(tmp_path: Path, write_model) -> None:
     write_model(tmp_path / "tiny.gguf", set_keys={"tokenizer.chat_template": "{{ messages }}"})
     code = (
-        "import sys; from engine.catalog import list_models; assert list_models([sys.argv[1]])\n"
+        "import sys; from engine.catalog import survey; assert survey([sys.argv[1]])[0]\n"
         "sys.exit(bool({'numpy', 'numba', 'jinja2', 'tokenizers', 'sentencepiece'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=60)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from storage.connections import open_database
+from tests.engine.tiny_models import write_tiny
 from tui.commands import checks
 from tui.paths import user_paths
 
@@ -44,6 +45,25 @@ def test_what_is_wrong_is_told_with_what_to_do(cli: Cli, home: Path, monkeypatch
     out = cli("doctor").out
     assert "✗ Engine" in out
     assert "→ " in out
+
+
+def test_models_that_do_not_open_are_told_beside_those_that_do(cli: Cli, home: Path) -> None:
+    def of_models() -> list[dict[str, str]]:
+        ran = cli("doctor", "--json")
+        assert ran.code == 0
+        return [finding for finding in map(json.loads, ran.out.splitlines()) if finding["check"] == "Models"]
+
+    broken = home / "models" / "broken.gguf"
+    broken.parent.mkdir()
+    broken.write_bytes(b"GGUF\x03")
+    none, damaged = of_models()
+    assert none["found"].startswith("none in")
+    assert (damaged["verdict"], damaged["found"][: len(str(broken))]) == ("note", str(broken))
+    assert damaged["advice"]
+    write_tiny(home / "models" / "whole.gguf", "llama")
+    whole, still_damaged = of_models()
+    assert (whole["verdict"], whole["found"]) == ("fine", f"1 in {broken.parent}")
+    assert still_damaged == damaged
 
 
 def test_a_home_in_what_is_no_folder_is_told(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

