@@ -105,6 +105,19 @@ def test_ids_in_any_form_are_read(ids: str, cli: Cli, vocabulary: Path, home: Pa
     assert cli("tokenize", "-m", vocabulary, "--decode", stdin=ids).out == "ab"
 
 
+@pytest.mark.parametrize("given", ["hello world", "été\n", '{"ids": ["a"]}', "日"])
+def test_a_text_without_ids_is_not_taken_for_none(given: str, cli: Cli, vocabulary: Path, home: Path) -> None:
+    ran = cli("tokenize", "-m", vocabulary, "--decode", "--json", stdin=given)
+    assert (ran.code, ran.out) == (1, "")
+    assert "There are no token ids on stdin." in ran.err
+
+
+@pytest.mark.parametrize("given", ["", "\n", "[]", '{"ids": [], "pieces": []}'])
+def test_no_ids_are_no_text(given: str, cli: Cli, vocabulary: Path, home: Path) -> None:
+    ran = cli("tokenize", "-m", vocabulary, "--decode", stdin=given)
+    assert (ran.code, ran.out, ran.err) == (0, "", "")
+
+
 @pytest.mark.parametrize("at", [0, 1, 1000])
 def test_ctrl_c_while_the_merges_are_read_is_an_exit_code(
     cli: Cli, starter_model: Path, home: Path, monkeypatch: pytest.MonkeyPatch, at: int

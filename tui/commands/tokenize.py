@@ -80,11 +80,17 @@ def _open_tokenizer(model_name: str | None, base: str | None) -> Tokenizer:
 
 
 def _read_ids(given: bytes) -> list[int]:
-    """The ids in what `tokenize --json` wrote; of anything else all numbers that are in it."""
+    """The ids in what `tokenize --json` wrote; of anything else all numbers that are in it.
+
+    Raises CommandError for words without a number.
+    """
     try:
         return msgspec.json.decode(given, type=_Written).ids
     except msgspec.DecodeError:
-        return [int(sign + digits[:MAX_DIGITS]) for sign, digits in re.findall(rb"(-?)0*(\d+)", given)]
+        ids = [int(sign + digits[:MAX_DIGITS]) for sign, digits in re.findall(rb"(-?)0*(\d+)", given)]
+    if not ids and re.search(r"\w", given.decode("utf-8", "replace")):
+        raise CommandError(_("There are no token ids on stdin. Without --decode, a text is turned into some."))
+    return ids
 
 
 def _decode(tokenizer: Tokenizer, given: bytes) -> str:
