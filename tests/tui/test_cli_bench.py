@@ -9,6 +9,11 @@ from typing import Any
 
 import pytest
 
+from engine.model_info import inspect_model
+from engine.protocol import Load
+from tests.engine.tiny_models import write_tiny
+from tui.commands.bench import SPARE_POSITIONS, needed_context
+
 Cli = Callable[..., Any]
 FIELDS = ["model", "quantization", "threads", "load_s", "prompt_tps", "gen_tps", "peak_rss_mb", "first_token_s"]
 
@@ -34,6 +39,23 @@ def test_a_run_that_was_cut_short_does_not_count(cli: Cli, model: Path) -> None:
     ran = cli("bench", model, "--gen-tokens", "1000")
     assert ran.code == 1
     assert "The run does not count" in ran.err
+
+
+def test_what_the_context_has_no_room_for_is_told_in_the_words_of_the_question(cli: Cli, model: Path) -> None:
+    write_tiny(model, "llama")
+    limit = inspect_model(model).context
+    ran = cli("bench", model, "--prompt-tokens", limit - 20, "--gen-tokens", "21")
+    assert (ran.code, ran.out) == (1, "")
+    assert f"{limit - 20} tokens of prompt and 21 of answer are more than the model's context of {limit}." in ran.err
+    ran = cli("bench", model, "--prompt-tokens", limit - 21, "--gen-tokens", "21")
+    assert (ran.code, ran.err) == (0, "")
+
+
+def test_a_run_opens_the_model_with_no_more_context_than_it_has(model: Path) -> None:
+    write_tiny(model, "llama")
+    limit = inspect_model(model).context
+    load = Load(path=str(model))
+    assert [needed_context(load, tokens, 21) for tokens in (limit - 21, 50)] == [limit, 71 + SPARE_POSITIONS]
 
 
 @pytest.mark.slow

@@ -5,11 +5,14 @@ from __future__ import annotations
 import random
 import statistics
 import time
+from contextlib import suppress
 
 import click
 import msgspec
 
 from engine.client import EngineClient
+from engine.errors import EngineError
+from engine.model_info import inspect_model
 from engine.process.peak_memory import peak_rss_bytes
 from engine.protocol import Failed, Finished, Generate, Load, ModelCard, Sampling, TokenPrompt
 from tui.commands.configured import chosen_load, user_settings
@@ -69,8 +72,8 @@ def command(
     """Measure speed and memory: medians over fresh random prompts, after one run to warm up."""
     if model is not None and model_name is not None:
         raise click.UsageError(_("The model is named twice: give MODEL or -m, not both."))
-    context = prompt_tokens + gen_tokens + SPARE_POSITIONS
-    load = chosen_load(model or model_name, user_settings(), threads=threads, context=context, base=base)
+    load = chosen_load(model or model_name, user_settings(), threads=threads, context=None, base=base)
+    load = msgspec.structs.replace(load, context=needed_context(load, prompt_tokens, gen_tokens))
     result = run_stoppable(measure(load, prompt_tokens, gen_tokens, repeat))
     if as_json:
         write_json(result)
@@ -85,6 +88,26 @@ def command(
         [_("memory at most"), _("{size:.0f} MB", size=result.peak_rss_mb)],
     ]
     write_text(table(rows))
+
+
+def needed_context(load: Load, prompt_tokens: int, gen_tokens: int) -> int:
+    """The context for these runs. Raises CommandError where the model's own is too small."""
+    most = 0
+    # What is the matter with a file, the engine says.
+    with suppress(EngineError):
+        most = inspect_model(load.path, base=load.base).context
+    wanted = prompt_tokens + gen_tokens
+    if wanted > most > 0:
+        raise CommandError(
+            _(
+                "{prompt_tokens} tokens of prompt and {gen_tokens} of answer are more than the model's context of"
+                " {most}. Ask for fewer.",
+                prompt_tokens=prompt_tokens,
+                gen_tokens=gen_tokens,
+                most=most,
+            )
+        )
+    return min(wanted + SPARE_POSITIONS, most or wanted)
 
 
 async def measure(load: Load, prompt_tokens: int, gen_tokens: int, repeat: int) -> BenchResult:
