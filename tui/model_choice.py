@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,14 +26,15 @@ class ModelChoiceError(Exception):
         self.wanted = wanted
 
 
-def choose_model(name: str | None, settings: Settings, paths: Paths) -> Path:
+def choose_model(name: str | None, settings: Settings, paths: Paths, *, named: Sequence[Path] = ()) -> Path:
     """Return the path of the model that is named; without a name the settings' default, the last used or the starter.
 
-    name: a path, or a name from the catalog. Raises ModelChoiceError. The file is not opened.
+    name: a path, or a name from the catalog. named: folders to look in besides those of the settings.
+    Raises ModelChoiceError. The file is not opened.
     """
     name = name or settings.models.default
     if name:
-        return _named(name, settings, paths)
+        return _named(name, [*settings.model_directories(paths.models_dir), *named], paths)
     last = last_model(paths)
     if last is not None and os.path.exists(last):
         return last
@@ -93,7 +95,7 @@ def remember_model(path: Path | str, paths: Paths) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def _named(name: str, settings: Settings, paths: Paths) -> Path:
+def _named(name: str, directories: Sequence[Path], paths: Paths) -> Path:
     path = typed_path(name)
     # A name that is too long, or in a folder that may not be read, is no file.
     if os.path.exists(path):
@@ -103,6 +105,6 @@ def _named(name: str, settings: Settings, paths: Paths) -> Path:
     from engine.catalog import require_model
 
     try:
-        return require_model(name, settings.model_directories(paths.models_dir))
+        return require_model(name, directories)
     except ModelFileError as error:
         raise ModelChoiceError(reason(error), wanted=name) from error

@@ -9,11 +9,17 @@ import pytest
 from engine.protocol import Generate
 from storage import deletion
 from storage.connections import open_database
+from tests.engine.tiny_models import write_tiny
 from tests.tui.test_boxes import press_at_once
 from tui.paths import user_paths
+from tui.screens.main.screen import MainScreen
+from tui.screens.model_picker import ModelPickerScreen
+from tui.services.completions import completions
 from tui.widgets.prompt_box import PromptBox
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.tui.conftest import Play, Stage
 
 
@@ -144,6 +150,40 @@ async def test_a_model_by_its_name_and_one_that_is_not_there(stage: Stage) -> No
         other.write_bytes(b"GGUF")
         await command(play, f"/model {other}")
         await play.until(lambda: play.app.workspace.engine.card and play.app.workspace.engine.card.name == "Other")
+
+
+async def test_a_folder_with_several_models_shows_them_and_they_have_names_from_then_on(
+    stage: Stage, tmp_path: Path
+) -> None:
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    for name in ("one", "two"):
+        write_tiny(shelf / f"{name}.gguf", "llama")
+    async with stage.ready() as play:
+        await command(play, f"/model {shelf}")
+        await play.until(lambda: isinstance(play.app.screen, ModelPickerScreen))
+        await play.until_shown("two.gguf")
+        assert play.app.workspace.engine.is_ready
+        await play.press("escape")
+        await play.until(lambda: isinstance(play.app.screen, MainScreen))
+        await command(play, "/model two.gguf")
+        await play.until(lambda: play.app.workspace.engine.card and play.app.workspace.engine.card.name == "two")
+
+
+async def test_models_in_a_folder_that_is_typed_are_completed(stage: Stage, tmp_path: Path) -> None:
+    (tmp_path / "shelf" / "more").mkdir(parents=True)
+    (tmp_path / "shelf2").mkdir()
+    write_tiny(tmp_path / "shelf" / "more-words.gguf", "llama")
+    (tmp_path / "shelf" / "mo.txt").touch()
+    async with stage.ready() as play:
+        found = await completions(f"/model {tmp_path}/shelf/mo", play.app.workspace)
+        assert [each.text for each in found] == [
+            f"/model {tmp_path}/shelf/more/",
+            f"/model {tmp_path}/shelf/more-words.gguf",
+        ]
+        assert [each.word for each in found] == ["more/", "more-words.gguf"]
+        found = await completions(f"/model {tmp_path}/shelf", play.app.workspace)
+        assert [each.word for each in found] == ["shelf", "shelf2/"]
 
 
 async def test_an_attached_file_is_counted_and_goes_with_the_message(stage: Stage) -> None:

@@ -32,18 +32,21 @@ _ON_BASE = "on base:"
 
 
 class ModelPickerScreen(FetchingDialog):
-    """Returns the chosen file, a fetched one, or the name of the chosen server."""
+    """Returns the chosen file, a fetched one, or the name of the chosen server. folder: whose models to begin at."""
 
     DIALOG_TITLE: ClassVar[str] = N_("Open a model")
     ENTER: ClassVar[str] = "open"
 
-    def __init__(self, models: Models, fetch: str = "", base_for: str = "", trouble: str = "") -> None:
+    def __init__(
+        self, models: Models, fetch: str = "", base_for: str = "", trouble: str = "", folder: Path | None = None
+    ) -> None:
         super().__init__(models)
         self._trouble = trouble
         self._found: list[ModelInfo] = []
         self._additions: list[Unreadable] = []
         self._fetch_first = fetch
         self._base_for = base_for
+        self._folder = folder
 
     def contents(self) -> list[Widget]:
         """The list, a line for a path or an address, and what there is to say about a download."""
@@ -62,7 +65,10 @@ class ModelPickerScreen(FetchingDialog):
         """Look around."""
         if self._base_for:
             self.query_one(".dialog").border_title = Content(_("The base model of {name}", name=self._base_for))
-        self._look()
+        if self._folder is None:
+            self._look()
+        else:
+            self._look_in(self._folder)
         if self._fetch_first:
             self.fetch(self._fetch_first)
 

@@ -39,7 +39,7 @@ async def completions(text: str, workspace: Workspace) -> list[Completion]:
     before, typed = text.split(" ", 1)
     typed = typed.lstrip()
     found = await _arguments(call.command.word, typed, workspace)
-    shown = _name if call.command.word == "attach" else str
+    shown = _name if call.command.word == "attach" or _is_path(typed) else str
     return [Completion(f"{before} {word}", shown(word), about) for word, about in found[:_MOST]]
 
 
@@ -61,6 +61,8 @@ async def _arguments(command: str, typed: str, workspace: Workspace) -> list[tup
             return _beginning([(name, presets.words(name, new_session)) for name in presets.names], typed)
         case "template":
             return _beginning(await asyncio.to_thread(_templates), typed)
+        case "model" if _is_path(typed):
+            return await asyncio.to_thread(_model_files, typed)
         case "model":
             models = [
                 (Path(model.path).name, f"{model.quantization} · {human_bytes(model.size_bytes)}")
@@ -74,6 +76,10 @@ async def _arguments(command: str, typed: str, workspace: Workspace) -> list[tup
             return []
 
 
+def _is_path(typed: str) -> bool:
+    return "/" in typed
+
+
 def _beginning(found: list[tuple[str, str]], typed: str) -> list[tuple[str, str]]:
     return [(word, about) for word, about in found if word.lower().startswith(typed.lower())]
 
@@ -83,6 +89,23 @@ def _templates() -> list[tuple[str, str]]:
     from engine.chat import format_names
 
     return [(OWN_TEMPLATE, _("the model's own")), *((name, "") for name in format_names() if name != "file")]
+
+
+def _model_files(typed: str) -> list[tuple[str, str]]:
+    """What a folder has that goes on as typed and is a model, or a folder that may have some.
+
+    A folder that is typed to its end is one of them as it stands: enter is not to lead on into it.
+    """
+    from engine.checkpoints.finding import files_by_name
+
+    found = []
+    for name, about in _files(typed):
+        with suppress(OSError):
+            if name == f"{typed}/":
+                found.append((typed, about))
+            elif name.endswith("/") or files_by_name(typed_path(name)):
+                found.append((name, about))
+    return found
 
 
 def _files(typed: str) -> list[tuple[str, str]]:

@@ -60,7 +60,10 @@ class Models:
 
     async def choose(self, wanted: str | None) -> Path:
         """The model to open: the one that is wanted, else the last used, else the starter. Raises ModelChoiceError."""
-        return await asyncio.to_thread(choose_model, wanted, self._settings, self._paths)
+        return await asyncio.to_thread(self._choose, wanted)
+
+    def _choose(self, wanted: str | None) -> Path:
+        return choose_model(wanted, self._settings, self._paths, named=self._named)
 
     async def list(self) -> list[ModelInfo]:
         """The models on this machine."""
@@ -110,7 +113,7 @@ class Models:
     def _choose_base(self, adapter: Path, name: str) -> None:
         from engine.checkpoints import open_with_base
 
-        base = choose_model(name, self._settings, self._paths)
+        base = self._choose(name)
         open_with_base(base, adapter)
         remember_base(adapter, base, self._paths)
 

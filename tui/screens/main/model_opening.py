@@ -35,26 +35,31 @@ class ModelOpening:
         self._status = status
         self._interaction = interaction
 
-    def choose(self, fetch: str = "") -> None:
-        """Let one be chosen, or begin to fetch one."""
+    def choose(self, fetch: str = "", folder: Path | None = None) -> None:
+        """Let one be chosen, of a folder too, or begin to fetch one."""
         from tui.screens.model_picker import ModelPickerScreen
 
         self._status.show_fetch_trouble("")
-        self._interaction.ask(ModelPickerScreen(self._models, fetch), self.open)
+        self._interaction.ask(ModelPickerScreen(self._models, fetch, folder=folder), self.open)
 
     async def open_named(self, name: str) -> None:
-        """Open or fetch the one that was named. Raises RefusedError where there is none."""
+        """Open or fetch the one that was named, or let one of a folder be chosen. Raises RefusedError for none."""
         if name in self._models.servers:
             self.open(name)
             return
         from engine.pulling import is_fetchable
 
         try:
-            self.open(await self._models.choose(name))
+            path = await self._models.choose(name)
         except ModelChoiceError as error:
             if not is_fetchable(name):
                 raise RefusedError(str(error)) from error
             self.choose(fetch=name)
+            return
+        if await self._models.look_in(path):
+            self.choose(folder=path)
+        else:
+            self.open(path)
 
     def offer_first(self, event: NoModelFound) -> None:
         """There is none: explain, and offer what can be done."""
