@@ -106,6 +106,9 @@ class LlmTuiApp(SpeakingApp, OrderlyApp, SparingApp):
 
     async def close(self) -> None:
         """Store everything and end the engine; safe in any state, and twice."""
+        if self._main is not None and self._main.has_typed:
+            # Perhaps before there was anybody to keep it.
+            self._main.keep_last((self.workspace or self._make_workspace()).saving)
         if self.workspace is not None:
             await self.workspace.close()
 

@@ -115,8 +115,8 @@ class PathChanged(Told):
     """The session that is open, or the branch of it that is shown, is another one now.
 
     session is None for a new one that nothing was said in. is_other: another session than the one shown before.
-    draft: what stood in its prompt box, None to leave the box alone. keeps_typed: what stands in the box now is kept
-    rather than replaced by the draft. at: the message to go to, None for the last one.
+    draft: what stood in its prompt box, None to leave the box alone. keeps_typed: what stands in the box now stays,
+    behind the draft. at: the message to go to, None for the last one.
     """
 
     session: Session | None

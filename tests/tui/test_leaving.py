@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,11 +18,13 @@ from tui.app import _run
 from tui.paths import user_paths
 from tui.screens.main.screen import MainScreen
 from tui.services.workspace import Workspace
+from tui.widgets.prompt_box import PromptBox
 
 if TYPE_CHECKING:
     from textual.pilot import Pilot
 
     from tests.tui.conftest import Stage
+    from tui.app import LlmTuiApp
 
 
 @pytest.fixture
@@ -89,8 +91,86 @@ async def test_what_is_typed_before_the_database_is_open_is_stored(
 
     monkeypatch.setattr(Workspace, "_close", close_and_open)
     await _left_by("draft", stage, monkeypatch)
-    with closing(open_database(user_paths().database)) as db:
-        assert [sessions.get_session(db, found.id).draft for found in sessions.list_sessions(db)] == ["draft"]
+    assert stored_drafts() == ["draft"]
+
+
+async def test_what_is_typed_then_comes_behind_the_draft_of_the_session_that_is_being_opened(
+    stage: Stage, opening: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session_with_draft("before, ")
+    close = Workspace._close
+
+    async def close_and_open(self: Workspace) -> None:
+        opening.set()
+        await close(self)
+
+    monkeypatch.setattr(Workspace, "_close", close_and_open)
+    await _left_by("after", stage, monkeypatch, continue_last=True)
+    assert stored_drafts() == ["before, after"]
+
+
+async def test_what_is_typed_before_a_session_is_open_is_shown_behind_its_draft(
+    stage: Stage, opening: threading.Event
+) -> None:
+    session_with_draft("before, ")
+    async with stage.running(continue_last=True) as play:
+        await play.press(*"after")
+        opening.set()
+        await play.until(lambda: play.app.screen.query_one(PromptBox).text == "before, after")
+    assert stored_drafts() == ["before, after"]
+
+
+async def test_what_is_sent_before_a_session_is_open_leaves_its_draft_in_the_box(
+    stage: Stage, opening: threading.Event
+) -> None:
+    session_with_draft("before, ")
+    async with stage.running(continue_last=True) as play:
+        await play.press(*"question", "enter")
+        opening.set()
+        await play.answered()
+        assert play.open_session.path[0].message.content == "question"
+        await play.until(lambda: play.app.screen.query_one(PromptBox).text == "before, ")
+    assert stored_drafts() == ["before, "]
+
+
+async def test_what_is_typed_before_there_are_services_is_stored(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(self: MainScreen) -> None:
+        return
+
+    monkeypatch.setattr(MainScreen, "_furnish", never)
+
+    async def type_and_quit(pilot: Pilot[None]) -> None:
+        await pilot.press(*"early", "ctrl+q")
+
+    await _run_with(type_and_quit, stage.app(), monkeypatch)
+    assert stored_drafts() == ["early"]
+
+
+async def test_what_is_typed_for_a_session_that_is_not_open_yet_is_stored(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready, set_draft, close = threading.Event(), sessions.set_draft, Workspace._close
+
+    def set_slowly(*arguments: Any) -> None:
+        assert ready.wait(PATIENCE_S)
+        set_draft(*arguments)
+
+    async def close_then(self: Workspace) -> None:
+        ready.set()
+        await close(self)
+
+    async def go_on_and_quit(pilot: Pilot[None]) -> None:
+        play = stage.play_of(pilot)
+        await play.until(lambda: pilot.app.screen.is_furnished)
+        await play.ask("question")
+        monkeypatch.setattr(sessions, "set_draft", set_slowly)
+        await play.press(*"first", "ctrl+n")
+        await play.press(*"second", "ctrl+q")
+
+    monkeypatch.setattr("tui.in_order.DEEDS_LIMIT_S", 0.0)
+    monkeypatch.setattr(Workspace, "_close", close_then)
+    await _run_with(go_on_and_quit, stage.app(), monkeypatch)
+    assert sorted(stored_drafts()) == ["first", "second"]
 
 
 @pytest.mark.usefixtures("opening")
@@ -98,15 +178,33 @@ async def test_with_nothing_typed_nobody_waits_for_the_database(stage: Stage, mo
     await _left_by("", stage, monkeypatch)
 
 
-async def _left_by(typed: str, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def session_with_draft(text: str) -> None:
+    """A stored session, in which something was typed and not sent."""
+    with closing(open_database(user_paths().database)) as db:
+        session = sessions.create_session(db, model="m", system="", settings={}, title="Stored")
+        sessions.set_draft(db, session.id, text)
+
+
+def stored_drafts() -> list[str]:
+    """Those of all stored sessions."""
+    with closing(open_database(user_paths().database)) as db:
+        return [sessions.get_session(db, found.id).draft for found in sessions.list_sessions(db)]
+
+
+async def _left_by(typed: str, stage: Stage, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
     """Run the app and quit it as soon as there is a box to type in."""
 
     async def type_and_quit(pilot: Pilot[None]) -> None:
         await stage.play_of(pilot).until(lambda: pilot.app.screen.is_furnished)
         await pilot.press(*typed, "ctrl+q")
 
-    app = stage.app()
-    options: dict[str, Any] = {"headless": True, "auto_pilot": type_and_quit}
+    await _run_with(type_and_quit, stage.app(**options), monkeypatch)
+
+
+async def _run_with(
+    user: Callable[[Pilot[None]], Awaitable[None]], app: LlmTuiApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"headless": True, "auto_pilot": user}
     monkeypatch.setattr(app, "run_async", partial(app.run_async, **options))
     await _run(app)
     assert app.return_code == 0

@@ -72,10 +72,10 @@ class OpenSession:
         self.sampling = self.default_sampling
         self._has_unsaved_sampling = False
 
-    async def adopt(self, session: Session) -> None:
-        """Have a stored session open, and claim it; its path is still to be read."""
+    async def adopt(self, session: Session, *, keep_typed: bool = False) -> None:
+        """Have a stored session open, and claim it; its path is still to be read. keep_typed: behind its draft."""
         self.session = session
-        self._drafts.take_up(session.id, session.draft)
+        self._drafts.take_up(session.id, session.draft, keep_typed=keep_typed)
         self.sampling = sampling_of(session.settings, self.default_sampling)
         self._has_unsaved_sampling = False
         await self._claim.take(session.id)

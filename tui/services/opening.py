@@ -39,7 +39,7 @@ class Opening:
         """Show a stored session instead of the open one, which is left in good order. Raises StorageError.
 
         at: the message to show, on its branch. keep_typed: what was typed before any session was open belongs to this
-        one.
+        one, behind its draft.
         """
         async with self._open.lock:
             is_other = self._open.id != session_id
@@ -50,10 +50,10 @@ class Opening:
             if is_other:
                 if self._open.session is not None or not keep_typed:
                     await self._leave_for_another()
-                await self._open.adopt(stored)
+                await self._open.adopt(stored, keep_typed=keep_typed)
+            draft = self._drafts.to_show if is_other else None
             may_switch = self._claim.held_by is None and not self._writing.is_busy
             await self._open.read_through(at, may_switch=may_switch)
-        draft = self._drafts.text if is_other else None
         session, path = self._open.session, self._open.path
         self._post(PathChanged(session, path, is_other=True, draft=draft, keeps_typed=keep_typed, at=at))
         self._post(SettingsShown())
@@ -110,7 +110,7 @@ class Opening:
             return False
         async with self._open.lock:
             if await self._open.part_from_deleted():
-                self._post(PathChanged(None, [], is_other=True, draft=self._drafts.text, keeps_typed=True))
+                self._post(PathChanged(None, [], is_other=True, keeps_typed=True))
                 self._post(
                     Trouble(_("This session was deleted elsewhere. What is typed here begins a new one."), "warning")
                 )

@@ -34,12 +34,20 @@ class Saving:
     @property
     def has_draft(self) -> bool:
         """Whether something is typed that has not been sent."""
-        return bool(self._drafts.text.strip())
+        return bool(self._drafts.text.strip()) or self._drafts.has_apart
 
     def take_draft(self, text: str) -> None:
         """Keep what stands in the prompt box."""
         if self._drafts.change(text):
             self.soon()
+
+    def draft_is_shown(self) -> None:
+        """What stands in the prompt box is all of the draft from now on."""
+        self._drafts.is_shown()
+
+    def take_apart(self, text: str) -> None:
+        """Keep what was typed for a session that is not open yet: at the app's end, it is one of its own."""
+        self._drafts.keep_apart(text)
 
     async def save_sent(self) -> None:
         """What stood in the prompt box was said: nothing of it stays a draft, in the database either."""

@@ -220,6 +220,9 @@ class Workspace:
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
+        if self._starting is None and self.saving.has_draft:
+            # Left before anything was started.
+            self._starting = background.begin(self._open_sessions(), "open sessions", self._post)
         if self._starting is not None:
             if self.saving.has_draft:
                 # What is typed goes into the database, or to a file when that cannot be opened.

@@ -53,13 +53,18 @@ class Prompting:
         self._prompt.clear()
 
     def take_out(self, typed: str) -> None:
-        """Take a message out of the box that was sent, and leave what was written behind it meanwhile."""
+        """Take a message out of the box that was sent, and leave what was written behind it meanwhile.
+
+        A draft of the session may stand before it, which was not open yet.
+        """
         self._prompts.forget_place()
         text = self._prompt.text
         if text.rstrip() == typed:
             self._prompt.clear()
         elif text.startswith(typed):
             self._prompt.show_draft(text.removeprefix(typed).lstrip())
+        elif text.rstrip().endswith(typed):
+            self._prompt.show_draft(text.rstrip().removesuffix(typed))
 
     def give_back(self, typed: str) -> None:
         """Put a command that was refused back into the box, before what was typed since."""

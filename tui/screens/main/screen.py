@@ -31,6 +31,7 @@ from tui.widgets.transcript import Transcript
 if TYPE_CHECKING:
     from tui.screens.main.parts import Parts
     from tui.screens.main.usable import Usable
+    from tui.services.saving import Saving
     from tui.services.workspace import Workspace
     from tui.settings import SettingsFile
     from tui.widgets.candidates_pane import CandidatesPane
@@ -63,6 +64,7 @@ class MainScreen(Screen[None]):
         self._settings_file = settings_file
         self._parts: Parts | None = None
         self._usable: Usable | None = None
+        self._prompt: PromptBox | None = None
 
     def compose(self) -> ComposeResult:
         """The first frame."""
@@ -74,7 +76,8 @@ class MainScreen(Screen[None]):
                 yield ChatHeader()
                 yield Transcript(id="transcript")
                 yield StatusLine()
-                yield PromptBox(id="prompt")
+                self._prompt = PromptBox(id="prompt")
+                yield self._prompt
             yield Vertical(id="engine")
         yield KeyLine()
 
@@ -89,11 +92,16 @@ class MainScreen(Screen[None]):
         from tui.widgets.engine_pane import EnginePane
         from tui.widgets.history_pane import HistoryPane
 
+        if self.is_left:
+            return
         workspace = self._make_workspace()
         with self.app.batch_update():
             await self.query_one("#history").mount(HistoryPane())
             await self.query_one("#engine").mount(EnginePane(workspace.open_session.sampling))
             await self.query_one(Transcript).furnish()
+        if self.is_left:
+            # What was mounted may be gone again.
+            return
         self._parts = Parts(self, workspace)
         self._usable = Usable(self, self._parts)
         self._parts.switching.keep_draft()
@@ -123,10 +131,28 @@ class MainScreen(Screen[None]):
         assert self._parts is not None, "the first frame is not shown yet"
         return self._parts
 
+    @property
+    def is_left(self) -> bool:
+        """Whether the app is ending."""
+        return self.app._exit
+
     def keep_draft(self) -> None:
         """Let nothing be lost that stands in the prompt box."""
         if self.is_furnished:
             self.parts.switching.keep_draft()
+
+    def keep_last(self, saving: Saving) -> None:
+        """Keep what stands in the prompt box at the app's end and is no session's draft yet."""
+        assert self._prompt is not None
+        if not self.is_furnished:
+            saving.take_draft(self._prompt.text)
+        elif self.parts.switching.n_under_way:
+            saving.take_apart(self._prompt.text)
+
+    @property
+    def has_typed(self) -> bool:
+        """Whether anything stands in the prompt box; also once the screen is gone."""
+        return self._prompt is not None and bool(self._prompt.text.strip())
 
     @property
     def active_bindings(self) -> dict[str, ActiveBinding]:

@@ -67,8 +67,6 @@ class SessionShown:
 
     def _show_draft(self, event: PathChanged) -> None:
         if event.keeps_typed:
-            if not self._prompt.text:
-                self._prompt.show_draft(event.draft or "")
-            self._switching.keep_draft()
+            self._switching.show_before(event.draft or "")
         elif event.draft is not None or (event.is_other and self._switching.n_under_way):
             self._switching.arrive(event.draft)

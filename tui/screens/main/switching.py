@@ -41,6 +41,14 @@ class Switching:
         if not self.n_under_way:
             self._saving.take_draft(self._prompt.text)
 
+    def show_before(self, draft: str) -> None:
+        """Put the draft of a session that nobody went to before what is typed in it."""
+        self._saving.draft_is_shown()
+        # On the way to yet another one, what stands in the box is for that.
+        if draft and not self.n_under_way:
+            self._prompt.show_draft(draft + self._prompt.text)
+        self.keep_draft()
+
     def begin(self) -> None:
         """Go to a new session."""
         self._set_out(self._opening.new())
