@@ -18,12 +18,20 @@ import pytest
 import sqlite_utils
 
 from engine.kept_caches import kept_file
-from storage import answers, deletion, merging, sessions, tree
+from storage import answers, claims, deletion, merging, sessions, tree
 from storage.connections import open_database
 from storage.deletion import delete_session, deleted_sessions, purge_deleted, restore_session
-from storage.errors import DatabaseBusyError, DatabaseMovedError, DiskFullError, ReadOnlyDatabaseError, StorageError
+from storage.errors import (
+    DatabaseBusyError,
+    DatabaseMovedError,
+    DiskFullError,
+    NoSuchSessionError,
+    ReadOnlyDatabaseError,
+    StorageError,
+)
 from storage.export import all_sessions_json
 from storage.importers import import_file
+from storage.owners import this_owner
 from storage.portable import PortableSession
 from tests.tui.conftest import PATIENCE_S, Stage
 from tui.services.history import History
@@ -108,6 +116,20 @@ async def test_what_a_call_is_about_is_told_by_its_place(store: Store) -> None:
     with pytest.raises(TypeError, match="set_draft"):
         await store.call(sessions.set_draft, session_id=session_id, draft="not there")
     assert (await store.call(sessions.get_session, session_id)).draft == ""
+
+
+async def test_what_would_be_no_better_in_memory_is_an_error_and_nothing_goes_there(
+    store: Store, told: list[StorageError | None]
+) -> None:
+    session_id = await begin(store)
+    with pytest.raises(NoSuchSessionError):
+        await store.call(sessions.rename_session, "nowhere", "Rivers")
+    await store.call(lambda db: db.execute("PRAGMA query_only = ON"))
+    with pytest.raises(ReadOnlyDatabaseError):
+        await store.call(claims.release_session, session_id, this_owner())
+    with pytest.raises(ReadOnlyDatabaseError):
+        await store.call(answers.recover_interrupted)
+    assert (store.is_sheltering, told) == (False, [])
 
 
 async def test_a_session_goes_on_in_memory_and_comes_back(

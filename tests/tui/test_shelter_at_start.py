@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -15,7 +17,7 @@ from textual.message import Message
 from storage import answers, sessions, tree
 from storage.connections import backup, open_database
 from storage.deletion import purge_session
-from storage.errors import CorruptDatabaseError, DatabaseBusyError, StorageError
+from storage.errors import CorruptDatabaseError, DatabaseBusyError, DiskFullError, StorageError
 from tests.tui.conftest import Stage
 from tests.tui.test_shelter import LONG, begin, fill_disk, stored, until
 from tui.messages import Trouble
@@ -215,7 +217,8 @@ async def test_what_no_file_takes_at_the_end_is_stored_at_the_next_start(
 
 
 async def test_what_a_running_app_has_in_memory_is_left_to_it(tmp_path: Path) -> None:
-    path = tmp_path / "sessions.db"
+    # A path may have bytes that are no text.
+    path = tmp_path / os.fsdecode(b"\xff") / "sessions.db"
     folder = ShelterFolder.make(path)
     assert ShelterFolder.left_for(path) == []
     folder.leave()
@@ -223,6 +226,68 @@ async def test_what_a_running_app_has_in_memory_is_left_to_it(tmp_path: Path) ->
     assert left.database == folder.database
     left.remove()
     assert not folder.database.parent.exists()
+
+
+@pytest.fixture
+def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder in place of the system's memory."""
+    folder = tmp_path / "memory"
+    folder.mkdir()
+    monkeypatch.setattr("tui.services.shelter_folder.MEMORY", folder)
+    return folder
+
+
+@pytest.mark.usefixtures("memory")
+def test_what_was_left_of_a_database_that_is_away_waits_for_it(tmp_path: Path) -> None:
+    # As on a disk that is not plugged in.
+    folder = ShelterFolder.make(tmp_path / "away" / "sessions.db", "its identity")
+    folder.leave()
+    here = tmp_path / "sessions.db"
+    assert [ShelterFolder.left_for(here, identity) for identity in ("", "another identity")] == [[], []]
+    [left] = ShelterFolder.left_for(here, "its identity")
+    assert left.database == folder.database
+    left.remove()
+    # Whose a folder is cannot be said at all of one that does not know it.
+    ShelterFolder.make(tmp_path / "away" / "sessions.db").leave()
+    assert ShelterFolder.left_for(here) == []
+
+
+def test_what_only_looks_like_a_folder_in_memory_is_not_taken(tmp_path: Path, memory: Path) -> None:
+    path = tmp_path / "sessions.db"
+    folder = ShelterFolder.make(path)
+    folder.leave()
+    # Anybody may put such a link there.
+    planted = folder.database.parent.rename(tmp_path / "planted")
+    (memory / folder.database.parent.name).symlink_to(planted)
+    assert ShelterFolder.left_for(path) == []
+
+
+def test_a_folder_in_memory_that_cannot_be_told_from_others_does_not_stay(
+    tmp_path: Path, memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(OSError, match=os.strerror(errno.ENOLCK)):
+        ShelterFolder.make(tmp_path / "sessions.db")
+    assert list(memory.iterdir()) == []
+
+
+async def test_a_memory_without_room_for_a_database_is_left_as_it_was(
+    tmp_path: Path, memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    store = Store(lambda error: None)
+    await store.open(tmp_path / "sessions.db")
+    await store.call(fill_disk)
+    with monkeypatch.context() as patch, pytest.raises(DiskFullError):
+        patch.setattr("storage.database.open_database", refuse)
+        await store.call(sessions.create_session, model="m", system=LONG, settings={})
+    assert list(memory.iterdir()) == []
+    await store.close()
 
 
 async def test_what_was_left_is_stored_once_also_where_the_next_start_is_killed_too(tmp_path: Path) -> None:

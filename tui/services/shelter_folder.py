@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO
 
@@ -30,11 +30,13 @@ class ShelterFolder:
         """Make one of our own. identity: of the database, "" where that is not known. Raises OSError."""
         path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_parent()))
         try:
-            note = _open(path / _NOTE, "x")
-            # Nobody takes a folder whose note is still empty.
-            fcntl.flock(note, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            note.write(f"{os.path.realpath(database)}{_END_OF_PATH}{identity}")
-            note.flush()
+            with ExitStack() as failing:
+                note = failing.enter_context(_open(path / _NOTE, "x"))
+                # Nobody takes a folder whose note is still empty.
+                fcntl.flock(note, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                note.write(f"{os.path.realpath(database)}{_END_OF_PATH}{identity}")
+                note.flush()
+                failing.pop_all()
         except OSError:
             shutil.rmtree(path, ignore_errors=True)
             raise
