@@ -116,6 +116,15 @@ def decode_chunk(data: str) -> Chunk:
         return msgspec.convert(json.loads(data), Chunk)
 
 
+def is_answer(data: str) -> bool:
+    """Whether a whole answer has come, or why there is none, where its pieces were asked for."""
+    try:
+        chunk = decode_chunk(data)
+    except (ValueError, RecursionError):
+        return False
+    return bool(chunk.choices or chunk.error)
+
+
 def lenient(part: Any, kind: type[_S]) -> _S | None:
     """A part of a chunk; None where it is missing or has another shape."""
     try:

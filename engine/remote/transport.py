@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ import httpx
 import msgspec
 
 from engine.errors import ServerError
+from engine.remote.chunks import is_answer
 from engine.remote.config import ServerConfig, is_loopback
 from engine.remote.keys import Key, server_key
 from engine.remote.refusals import ConnectionLostError, RequestRefusedError, UnreachableError, refusal
@@ -27,7 +28,7 @@ QUESTION_S = 10.0
 SEND_S = 30.0
 """A server that does not take a prompt for so long has gone."""
 
-EVENT_STREAM = "text/event-stream"
+EVENT_STREAM, JSON = "text/event-stream", "application/json"
 
 # At its lowest level it logs every header, and a server may send our key back in one.
 logging.getLogger("httpcore").setLevel(logging.INFO)
@@ -115,8 +116,8 @@ class Transport:
 
     async def _ask(self, method: str, url: str, body: dict[str, Any] | None) -> Any:
         try:
-            async with asyncio.timeout(QUESTION_S), self._response(method, url, body, "application/json") as response:
-                data = await _bounded(response)
+            async with asyncio.timeout(QUESTION_S), self._response(method, url, body, JSON) as response:
+                data = await _bounded(response.aiter_bytes())
         except TimeoutError:
             raise UnreachableError(f"{self.config.host} did not answer within {QUESTION_S:g} s.") from None
         try:
@@ -128,21 +129,27 @@ class Transport:
     async def stream(self, url: str, body: dict[str, Any]) -> AsyncIterator[AsyncGenerator[str, None]]:
         """POST, and the data of each event that comes back while the block runs. Raises ServerError.
 
+        A server that does not stream sends all in one piece of JSON, which is the data of the only event then.
         Within the block, UnreachableError means that the connection was lost on the way.
         """
         async with self._response("POST", url, body, EVENT_STREAM) as response:
             kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-            if kind != EVENT_STREAM:
-                raise ServerError(
-                    f"{self.config.host} answered with {kind or 'something without a type'} where a stream of events"
-                    " was to come.",
-                    "Check base_url: it usually ends in /v1, and this may be another service.",
-                )
-            events = event_data(self._heard(response))
+            events = event_data(self._heard(response)) if kind == EVENT_STREAM else self._whole(response, kind)
             try:
                 yield events
             finally:
                 await events.aclose()
+
+    async def _whole(self, response: httpx.Response, kind: str) -> AsyncGenerator[str, None]:
+        """The answer, of a server that does not stream."""
+        data = (await _bounded(self._heard(response))).decode("utf-8", "replace") if kind == JSON else ""
+        if not is_answer(data):
+            raise ServerError(
+                f"{self.config.host} answered with {kind or 'something without a type'} where a stream of events"
+                " was to come.",
+                "Check base_url: it usually ends in /v1, and this may be another service.",
+            )
+        yield data
 
     async def _heard(self, response: httpx.Response) -> AsyncIterator[bytes]:
         clock = asyncio.get_running_loop().time
@@ -158,7 +165,7 @@ class Transport:
         headers = {"Accept": accept}
         content = None
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = JSON
             content = msgspec.json.encode(body)
         try:
             async with self._client.stream(method, url, headers=headers, content=content) as response:
@@ -171,7 +178,7 @@ class Transport:
     async def _refused(self, response: httpx.Response) -> RequestRefusedError:
         try:
             async with asyncio.timeout(QUESTION_S):
-                data = await _bounded(response)
+                data = await _bounded(response.aiter_bytes())
         except (TimeoutError, ServerError, httpx.HTTPError):
             data = b""
         return refusal(self.config, response.status_code, response.headers, data, self._key)
@@ -203,9 +210,9 @@ class Transport:
         )
 
 
-async def _bounded(response: httpx.Response) -> bytes:
+async def _bounded(pieces: AsyncIterable[bytes]) -> bytes:
     data = bytearray()
-    async for piece in response.aiter_bytes():
+    async for piece in pieces:
         data += piece
         if len(data) > MAX_JSON_BYTES:
             raise ServerError(f"The server's answer has more than {MAX_JSON_BYTES >> 20} MB.", "Check base_url.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -63,6 +63,37 @@ async def test_an_answer_comes_as_the_local_engines_does(scripted_server: Script
     assert (finished.prompt_tokens, finished.reused_tokens, finished.generated_tokens) == (9, 4, 2)
     assert (finished.prompt_ms, finished.generate_ms) == (12.5, 33.0)
     assert finished.first_token_ms > 0
+
+
+@pytest.mark.parametrize("prompt", [ChatPrompt(messages=[ChatMessage("user", "x")]), TextPrompt(text="x")])
+async def test_an_answer_that_is_not_streamed_comes_at_once(
+    scripted_server: ScriptedServer, prompt: ChatPrompt | TextPrompt
+) -> None:
+    words: dict[str, Any] = {"message": {"role": "assistant", "content": "Paris é."}}
+    if isinstance(prompt, TextPrompt):
+        words = {"text": "Paris é."}
+    body = {
+        "object": "chat.completion",
+        "choices": [{"index": 0, "finish_reason": "stop", **words}],
+        "usage": {"prompt_tokens": 9, "completion_tokens": 3},
+    }
+    scripted_server.plays = [scripted_server.page(200, body, kind="application/json; charset=utf-8")]
+    async with connected(scripted_server) as client:
+        events = await collect(client, Generate(prompt=prompt))
+    assert len(scripted_server.asked) == 1
+    finished = events[-1]
+    assert isinstance(finished, Finished)
+    assert (text_of(events), finished.reason, finished.note) == ("Paris é.", "stop", "")
+    assert (finished.prompt_tokens, finished.generated_tokens) == (9, 3)
+    assert finished.tokens_per_second() is None
+
+
+async def test_an_error_in_the_place_of_an_answer_is_told(scripted_server: ScriptedServer) -> None:
+    scripted_server.plays = [scripted_server.page(200, {"error": {"message": "no memory left"}})]
+    async with connected(scripted_server) as client:
+        [failed] = await collect(client, question())
+    assert isinstance(failed, Failed)
+    assert "no memory left" in failed.message
 
 
 async def test_the_card_has_what_the_server_tells(scripted_server: ScriptedServer) -> None:
