@@ -13,7 +13,7 @@ from engine.hub.reference import HubReference
 
 PREFERRED = (
     "Q4_K_M", "Q4_0", "Q4_K_S", "Q4_1", "Q5_K_M", "Q5_K_S", "Q5_0", "Q5_1", "Q6_K", "Q8_0", "MXFP4", "Q3_K_M",
-    "Q3_K_L", "Q3_K_S", "Q2_K", "F16", "BF16", "F32",
+    "Q3_K_L", "Q3_K_S", "Q2_K", "TQ2_0", "TQ1_0", "F16", "BF16", "F32",
 )  # fmt: skip
 """Types by how well they serve where nobody said which: of good quality for their size and quick here, first."""
 

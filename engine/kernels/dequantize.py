@@ -24,13 +24,17 @@ from engine.kernels.sizes import LANES
 from engine.kernels.static import Static
 from engine.kernels.tiles import VECTOR, absolute, constant, load_bf16x16, load_f16x16, maximum
 
+TRITS = 0
+"""Bits of a weight where five share a byte."""
+
 
 @dataclass(frozen=True)
 class Bits:
     """Where a block has some bits of each weight.
 
     at: the first byte; bits: of each weight. Of each `run` bytes first the lowest bits are weights, one to a byte, then
-    the next higher ones; with a run of 0, a single bit of each weight lies in the order of the weights.
+    the next higher ones; with a run of 0, a single bit of each weight lies in the order of the weights. Bits that are
+    TRITS are digits of base 3, the highest first: see _trits.
     """
 
     at: int
@@ -77,6 +81,8 @@ STORED: dict[str, Stored] = {
         Stored("IQ4_NL", 18, 32, 0, Bits(2, 4, 16), signed=True, codebook=IQ4_CODEBOOK),
         Stored("MXFP4", 17, 32, 0, Bits(1, 4, 16), signed=True, scales="exponent", codebook=FP4_CODEBOOK),
         Stored("IQ4_XS", 136, 256, 0, Bits(8, 4, 16), signed=True, scales="6 bits apart", codebook=IQ4_CODEBOOK),
+        Stored("TQ1_0", 54, 256, 52, Bits(0, TRITS, 32), offset=1),
+        Stored("TQ2_0", 66, 256, 64, Bits(0, 2, 32), offset=1),
     )
 }
 """The quantised types by name."""
@@ -120,6 +126,8 @@ def _levels(e: Emit, stored: Stored, block: ir.Value, group: int) -> ir.Value:
 def _bits(e: Emit, place: Bits, block: ir.Value, group: int) -> ir.Value:
     """Some bits of 16 weights, a byte each."""
     first = group * LANES
+    if place.bits == TRITS:
+        return _trits(e, block, first)
     if not place.run:
         bits = e.b.and_(
             e.splat(e.load(block, I16, place.at + first // 8)), ir.Constant(I16X16, [1 << i for i in range(LANES)])
@@ -129,6 +137,24 @@ def _bits(e: Emit, place: Bits, block: ir.Value, group: int) -> ir.Value:
     raw = e.load(block, I8X16, place.at + first // together * place.run + first % place.run)
     shift = first % together // place.run * place.bits
     return e.b.and_(e.b.lshr(raw, splat_constant(I8X16, shift)), splat_constant(I8X16, (1 << place.bits) - 1))
+
+
+def _trits(e: Emit, block: ir.Value, first: int) -> ir.Value:
+    """Digits of base 3 of 16 weights, a byte each: five of each of 32 bytes, then of 16, then four of each of four.
+
+    A byte is the fraction that its digits make, in 256ths: the highest digit is the whole part of three times that.
+    """
+    digits = [first // 32] * LANES
+    if first < 160:
+        raw = e.load(block, I8X16, first % 32)
+    elif first < 240:
+        raw, digits = e.load(block, I8X16, 32), [(first - 160) // LANES] * LANES
+    else:
+        four = e.load(block, ir.VectorType(I8, 4), 48)
+        raw, digits = _picked(e, four, [i % 4 for i in range(LANES)]), [i // 4 for i in range(LANES)]
+    powers = ir.Constant(I8X16, [3**digit for digit in digits])
+    rest = e.b.zext(e.b.mul(raw, powers), I16X16)
+    return e.b.trunc(e.b.lshr(e.b.mul(rest, splat_constant(I16X16, 3)), splat_constant(I16X16, 8)), I8X16)
 
 
 def _factors(e: Emit, stored: Stored, block: ir.Value) -> tuple[ir.Value, ir.Value | None]:

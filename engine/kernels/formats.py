@@ -147,9 +147,11 @@ FORMATS: dict[str, PanelFormat] = {
         _simple("IQ4_NL", 8, 128, codebook=IQ4_CODEBOOK),
         _super("IQ4_XS", 8, 128, 1, 1, scale_kind="signed", codebook=IQ4_CODEBOOK),
         _mx("MXFP4", 5, 12, codebook=FP4_CODEBOOK),
+        _super("TQ1_0", 2, 1, 1, 0, low=2),
+        _super("TQ2_0", 2, 1, 1, 0, low=2),
     )
 }
-"""Every weight type that has panels, by its GGUF name."""
+"""Every weight type that has panels, by its GGUF name. TQ1_0, digits of base 3 in files, has two bits too."""
 
 
 def panel_format(name: str) -> PanelFormat:

@@ -21,10 +21,10 @@ from engine.kernels.simd import emitted
 from engine.kernels.sizes import BLOCK, LANES
 from engine.kernels.words import write_row
 
-Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, MXFP4 = range(3, len(FORMATS))
+Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, MXFP4, TQ1_0, TQ2_0 = range(3, len(FORMATS))
 """What `pack_quants` calls the types: their places among all."""
 
-BYTES_1, BYTES_2, BYTES_F = 0x01010101, 0x03030303, 0x0F0F0F0F
+BYTES_1, BYTES_2, BYTES_F, BYTES_EVEN = 0x01010101, 0x03030303, 0x0F0F0F0F, 0x00FF00FF
 
 
 def _copier(kind: ir.Type) -> Any:
@@ -94,6 +94,27 @@ def two_bit_word(quants, part, step):
 
 
 @inner
+def ternary_word(block, part, step):
+    """Step of a part of a super-block of digits of base 3, from the highest digit of each byte to the lowest.
+
+    The first 32 bytes hold five parts, the next 16 have 16 columns to a digit, and the last four have four. A byte is
+    the fraction that its five digits make, in 256ths: its highest digit is the whole part of three times that.
+    """
+    column = part * BLOCK + 4 * step
+    if column < 160:
+        at, digit = column % 32, column // 32
+    elif column < 240:
+        at, digit = 32 + column % 16, (column - 160) // 16
+    else:
+        at, digit = 48, (column - 240) // 4
+    bytes_ = word(block + at)
+    even, odd = bytes_ & BYTES_EVEN, bytes_ >> 8 & BYTES_EVEN
+    for _ in range(digit):
+        even, odd = even * 3 & BYTES_EVEN, odd * 3 & BYTES_EVEN
+    return even * 3 >> 8 & BYTES_EVEN | odd * 3 & ~BYTES_EVEN
+
+
+@inner
 def source_word(kind, block, part, step):
     """Four weights, as unsigned bytes: columns 4·step… of the part-th 32 columns of a source block."""
     if kind == Q4_0 or kind == Q4_1 or kind == IQ4_NL or kind == MXFP4:
@@ -103,8 +124,8 @@ def source_word(kind, block, part, step):
         return nibble_word(at + 4, step) | spread_bits((word(at) >> (4 * step)) & 15) << 4
     if kind == Q8_0:
         return word(block + 2 + 4 * step)
-    if kind == Q2_K:
-        return two_bit_word(block + 16, part, step)
+    if kind == Q2_K or kind == TQ2_0:
+        return two_bit_word(block + (16 if kind == Q2_K else 0), part, step)
     if kind == Q3_K:
         high = (word(block + 4 * step) >> part) & BYTES_1
         return two_bit_word(block + 32, part, step) | high << 2
@@ -118,6 +139,8 @@ def source_word(kind, block, part, step):
         low = word(block + half * 64 + quarter % 2 * 32 + 4 * step) >> (4 * (quarter // 2))
         high = word(block + 128 + half * 32 + 4 * step) >> (2 * quarter)
         return low & BYTES_F | (high & BYTES_2) << 4
+    if kind == TQ1_0:
+        return ternary_word(block, part, step)
     return nibble_word(block + 8 + 16 * part, step)
 
 
@@ -162,7 +185,7 @@ def source_halves(kind, source_bytes):
     """Where a source block's half-precision numbers lie."""
     if kind == Q2_K:
         return 80
-    if kind == Q3_K or kind == Q6_K:
+    if kind == Q3_K or kind == Q6_K or kind == TQ1_0 or kind == TQ2_0:
         return source_bytes - 2
     return 0
 

@@ -28,6 +28,8 @@ HALVES = {
     "IQ4_NL": [0],
     "IQ4_XS": [0],
     "MXFP4": [],
+    "TQ1_0": [52],
+    "TQ2_0": [64],
 }
 """Where a block has half-precision numbers, which random bits would make infinite."""
 

@@ -14,7 +14,16 @@ from engine.loading import load
 from engine.protocol import Load
 from tests.engine.reference import ReferenceModel
 
-TOLERANCES = {"F32": 5e-4, "F16": 5e-4, "Q8_0": 0.02, "Q4_0": 0.03, "Q4_1": 0.03, "MXFP4": 0.03}
+TOLERANCES = {
+    "F32": 5e-4,
+    "F16": 5e-4,
+    "Q8_0": 0.02,
+    "Q4_0": 0.03,
+    "Q4_1": 0.03,
+    "MXFP4": 0.03,
+    "TQ1_0": 0.03,
+    "TQ2_0": 0.03,
+}
 """Mean absolute difference of logits, relative to their spread: what 8-bit activations cost, and with floats the
 half-precision cache."""
 
@@ -52,12 +61,18 @@ def tiny(write_model, tmp_path):
     return write_model(tmp_path / "tiny.gguf", dim=96, n_heads=4, n_kv_heads=2, hidden_dim=160)
 
 
+@pytest.fixture
+def ternary(write_model, tmp_path):
+    """Whole blocks of 256 weights, which are -1, 0 or 1."""
+    return write_model(tmp_path / "wide.gguf", dim=256, n_heads=4, n_kv_heads=2, hidden_dim=512)
+
+
 IDS = [1, 5, 300, 17, 17, 704, 42, 9, 250, 3, 77]
 
 
 @pytest.mark.parametrize("name", TOLERANCES)
-def test_logits_are_the_oracles(tiny, tmp_path, name):
-    path = quantized(tiny, tmp_path / "model.gguf", name)
+def test_logits_are_the_oracles(tiny, ternary, tmp_path, name):
+    path = quantized(ternary if name.startswith("TQ") else tiny, tmp_path / "model.gguf", name)
     model = open_model(path)
     expected = ReferenceModel(path).logits(IDS)
     for n in range(1, len(IDS) + 1):

@@ -31,6 +31,7 @@ def refused(names: list[str], wanted: str = "hf:o/Some-Model") -> str:
         (["m-f16.gguf", "m-iq4_xs.gguf"], "m-f16.gguf"),
         (["m-F16.gguf", "m-mxfp4.gguf", "m-Q2_K.gguf"], "m-mxfp4.gguf"),
         (["m-MXFP4.gguf", "m-Q4_K_M.gguf"], "m-Q4_K_M.gguf"),
+        (["m-F16.gguf", "m-TQ1_0.gguf", "m-TQ2_0.gguf"], "m-TQ2_0.gguf"),
         (["m-Q4_K_M.gguf", "mmproj-m-f16.gguf", "m.imatrix.gguf"], "m-Q4_K_M.gguf"),
         (["m-Q4_K_M.gguf", "m-UD-Q4_K_XL.gguf", "m-UD-Q2_K.gguf"], "m-Q4_K_M.gguf"),
         (["Q8_0/m-Q8_0.gguf", "Q4_K_M/m-Q4_K_M.gguf"], "Q4_K_M/m-Q4_K_M.gguf"),

@@ -28,6 +28,8 @@ HALVES = {
     "IQ4_NL": (0,),
     "IQ4_XS": (0,),
     "MXFP4": (),
+    "TQ1_0": (52,),
+    "TQ2_0": (64,),
 }
 """Where the half-precision numbers of a block lie, for types that the reference package does not write."""
 
@@ -48,6 +50,9 @@ def random_rows(rng, rows, columns, kind):
 
 
 K_SHAPES = [(16, 256), (37, 1280)]
+
+SUPERBLOCKS = ("IQ4_XS", "TQ1_0", "TQ2_0")
+"""Types with blocks of 256 weights, beside K-quants."""
 
 
 def as_words(values):
@@ -95,7 +100,7 @@ def multiply(run_step, prepare, weights, x):
     return y[:n, : len(weights.values)]
 
 
-CASES = [(name, shape) for name in FORMATS for shape in (SHAPES if "K" not in name and "XS" not in name else K_SHAPES)]
+CASES = [(name, shape) for name in FORMATS for shape in (K_SHAPES if "K" in name or name in SUPERBLOCKS else SHAPES)]
 
 
 @pytest.mark.parametrize(("name", "shape"), CASES)
@@ -152,6 +157,13 @@ def test_the_largest_weights_of_mxfp4_do_not_overflow(run_step, prepare_activati
     for n in (1, 9):
         result = multiply(run_step, prepare_activations, weights, np.full((n, 64), 127.0, np.float32))
         np.testing.assert_array_equal(result, 64 * 127 * largest)
+
+
+def test_both_ternary_types_are_the_same_in_panels():
+    values = np.random.default_rng(3).integers(-1, 2, (37, 768)).astype(np.float32) * np.float32(0.25)
+    one, two = (Numbers(name, values) for name in ("TQ1_0", "TQ2_0"))
+    assert one.raw.shape[1] < two.raw.shape[1]
+    np.testing.assert_array_equal(one.panels, two.panels)
 
 
 @pytest.mark.parametrize("name", WORDS)
