@@ -121,6 +121,9 @@ class Architecture:
     """There is no gate; the activation is of up."""
     gate_in_up: bool = False
     """One tensor has the rows of gate, then those of up."""
+    sub_norms: bool = False
+    """What attention gives is normed, and so is what the last matrix of the feed-forward layer reads. A file may have a
+    number for each matrix, by which its products are multiplied."""
 
     # Experts in its place, in models that have some.
     gating: Gating = "softmax"

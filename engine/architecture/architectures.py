@@ -32,6 +32,8 @@ _NEMOTRON_H = Architecture(
     ffn_norm="attn_norm",
 )
 
+_BITNET = Architecture("bitnet", rope_order="neox", sub_norms=True)
+
 ARCHITECTURES = {
     architecture.name: architecture
     for architecture in (
@@ -269,6 +271,8 @@ ARCHITECTURES = {
         _STARCODER2,
         replace(_STARCODER2, name="nemotron", activation="relu2"),
         replace(_STARCODER2, name="gptneox", parallel_in_file=True),
+        _BITNET,
+        replace(_BITNET, name="bitnet-b1.58", activation="relu2"),
         Architecture("olmoe", rope_order="neox", qk_norms=True, wide_qk_norms=True, normed_shares=False),
         Architecture("lfm2", rope_order="neox", qk_norms=True, recurrent="convolution", output_norm="token_embd_norm"),
         Architecture(
@@ -292,4 +296,5 @@ ARCHITECTURES = {
     )
 }
 """By the name that GGUF has for each. Mistral and Mixtral are llama there, from Ministral 3 on mistral3. Of models that
-see, the part that reads and writes text; its positions are those of any other text."""
+see, the part that reads and writes text; its positions are those of any other text. The second bitnet is that of
+Microsoft's fork of llama.cpp."""

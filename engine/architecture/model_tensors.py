@@ -32,6 +32,12 @@ QKV = ("attn_q", "attn_k", "attn_v")
 QUERY_GATES = "attn_gate"
 """What makes gates for attention's results, where it is not the matrix of queries."""
 
+GATE_UP = ("ffn_gate", "ffn_up")
+"""What a gated unit reads by."""
+
+ATTN_SUB_NORM, FFN_SUB_NORM = "attn_sub_norm", "ffn_sub_norm"
+"""What norms before the last matrix of attention, and of the feed-forward layer."""
+
 BIASED = (
     ("attn_qkv",), QKV, ("attn_output",), ("ffn_gate", "ffn_up"), ("ffn_down",),
     ("ffn_gate_inp",), ("ffn_gate_exps", "ffn_up_exps"), ("ffn_down_exps",), ("exp_probs_b",),
@@ -119,6 +125,8 @@ def _attention(config: ModelConfig, attention: Attention) -> Shapes:
     if architecture.sinks:
         yield "attn_sinks.weight", (attention.n_heads,)
     yield from _matrix(config, "attn_output", dim, q_dim)
+    if architecture.sub_norms:
+        yield f"{ATTN_SUB_NORM}.weight", (q_dim,)
     if architecture.post_norms:
         yield "post_attention_norm.weight", (dim,)
 
@@ -159,6 +167,8 @@ def _feed_forward(config: ModelConfig, hidden: int, experts: Experts | None) -> 
         yield "ffn_down.weight", (dim, hidden)
     else:
         yield from _gated(config, hidden)
+        if architecture.sub_norms:
+            yield f"{FFN_SUB_NORM}.weight", (hidden,)
     if architecture.post_norms:
         yield "post_ffw_norm.weight", (dim,)
 
@@ -202,6 +212,8 @@ def _optional(config: ModelConfig) -> Shapes:
     for i, layer in enumerate(config.attention):
         if config.architecture.layer_scales:
             yield f"blk.{i}.layer_output_scale.weight", (1,)
+        if config.architecture.sub_norms:
+            yield from ((f"blk.{i}.{name}.scale", (1,)) for name in (*QKV, "attn_output", *GATE_UP, "ffn_down"))
         if config.architecture.dense_beside_experts and (experts := config.experts_of(i)):
             yield f"blk.{i}.ffn_down_exps.scale", (experts.count,)
         if layer.latent is not None:

@@ -32,6 +32,7 @@ from engine.forward.steps import (
     add_attention,
     add_bias,
     add_embedding,
+    add_factors,
     add_gate,
     add_logit_cap,
     add_long_norms,
@@ -39,6 +40,7 @@ from engine.forward.steps import (
     add_products,
     add_rotary_tables,
     add_rotation,
+    add_sub_norm,
 )
 from engine.forward.weights import LayerWeights, ModelWeights
 
@@ -122,12 +124,14 @@ def _attend(
     if layer.latent is not None and b.latent is not None:
         add_latent_attention(p, config, layer, index, b.latent, b.qkv, rotary, cache, b.q_rows, b.mixed)
         return
+    add_factors(p, layer.qkv_factors, b.qkv)
     add_query_split(p, config, index, b.qkv, b.gates)
     add_qkv_limit(p, config, index, b.qkv)
     add_long_norms(p, config, layer, index, b.qkv)
     add_rotation(p, config, layer, index, b.qkv, rotary, cache, b.q_rows)
     add_attention(p, config, layer, index, b.q_rows, cache, b.mixed)  # (q_dim,)
     add_query_gates(p, config, index, b.gates, b.mixed)
+    add_sub_norm(p, config, layer.attn_sub_norm, b.mixed)
 
 
 def _recur(p: Program, config: ModelConfig, layer: LayerWeights, index: int, b: Buffers, state: RecurrentState) -> None:
@@ -145,9 +149,11 @@ def _feed_forward(p: Program, config: ModelConfig, layer: LayerWeights, b: Buffe
     if layer.w_down is not None:  # the feed-forward layer, or what is shared beside experts
         unit = b.units[layer.w_down.columns]
         add_products(p, layer.w_gate_up, b.x_norm, unit.gate_up)  # (2·hidden_dim,)
+        add_factors(p, layer.gate_up_factors, unit.gate_up)
         add_bias(p, layer.gate_up_bias, unit.gate_up)
         add_cutoff(p, layer.altup, unit)
         add_gate(p, config, unit, layer.xielu)  # (hidden_dim,)
+        add_sub_norm(p, config, layer.ffn_sub_norm, unit.h)
         add_products(p, [layer.w_down], unit.h, b.delta)  # (dim,)
         add_bias(p, layer.down_bias, b.delta)
     if layer.experts is None or b.experts is None:

@@ -156,6 +156,21 @@ def add_bias(p: Program, bias: Vector | None, rows: Rows, *, outputs_only: bool 
         p.add(step("rows.add_vector"), PER_OUTPUT if outputs_only else PER_TOKEN, 0, ROWS_TOGETHER, *where)
 
 
+def add_factors(p: Program, factors: Vector | None, rows: Rows) -> None:
+    """A step: rows *= factors, number by number, if there are some."""
+    if factors is not None:
+        where = (rows.address, rows.stride, _address(factors), -(-factors.size // LANES))
+        p.add(step("rows.multiply_vector"), PER_TOKEN, 0, ROWS_TOGETHER, *where)
+
+
+def add_sub_norm(p: Program, config: ModelConfig, weight: Vector | None, x: Activations) -> None:
+    """A step: RMS norm of x in place, if there is a weight. weight, x: (x.width,)."""
+    if weight is not None:
+        rows = (x.floats.address, x.floats.stride, 0, 0, 0)
+        norm = (_address(weight), x.width, float_bits(config.norm_eps))
+        p.add(step("rows.residual_norm"), PER_TOKEN, 0, ROWS_TOGETHER, *rows, *norm, *_results(x))
+
+
 def add_words(p: Program, matrices: Sequence[Matrix], x: Activations, *, outputs_only: bool = False) -> None:
     """A step: x as words, if one of the matrices reads those."""
     if any(matrix.plan.format.reads == "words" for matrix in matrices):

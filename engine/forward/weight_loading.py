@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 from engine.architecture.altup import EMBED, UNEMBED
 from engine.architecture.config import ModelConfig
-from engine.architecture.model_tensors import EMBEDDING_NORM, POSITIONS, tensor_shapes
+from engine.architecture.model_tensors import (
+    ATTN_SUB_NORM,
+    EMBEDDING_NORM,
+    FFN_SUB_NORM,
+    GATE_UP,
+    POSITIONS,
+    QKV,
+    tensor_shapes,
+)
 from engine.checkpoints import Checkpoint, TensorInfo
 from engine.checkpoints.rows import read_rows
 from engine.errors import UnsupportedModelError
@@ -121,6 +129,10 @@ def _layer(layer: _Reader, index: int) -> LayerWeights:
         down_bias=layer.vector("ffn_down.bias"),
         q_norm=layer.vector("attn_q_norm.weight"),
         k_norm=layer.vector("attn_k_norm.weight"),
+        qkv_factors=_factors(layer, QKV, config.attention[index].widths),
+        gate_up_factors=_factors(layer, GATE_UP, (config.hidden_dims[index],) * len(GATE_UP)),
+        attn_sub_norm=_sub_norm(layer, ATTN_SUB_NORM, "attn_output"),
+        ffn_sub_norm=_sub_norm(layer, FFN_SUB_NORM, "ffn_down"),
         attn_post_norm=layer.vector("post_attention_norm.weight") if architecture.post_norms else None,
         ffn_post_norm=layer.vector("post_ffw_norm.weight"),
         sinks=layer.vector("attn_sinks.weight"),
@@ -132,6 +144,27 @@ def _layer(layer: _Reader, index: int) -> LayerWeights:
         xielu=config.xielu[index] if config.xielu else None,
         scale=1.0 if scale is None else float(scale[0]),
     )
+
+
+def _scale(layer: _Reader, name: str) -> np.float32 | None:
+    """The number by which a matrix's products are multiplied; None without one."""
+    scale = layer.values(f"{name}.scale") if layer.config.architecture.sub_norms else None
+    return None if scale is None else np.float32(scale.item())
+
+
+def _factors(layer: _Reader, names: Sequence[str], rows: Sequence[int]) -> Vector | None:
+    """Those of matrices side by side, of so many rows each, for each of their products."""
+    scales = [_scale(layer, name) for name in names]
+    if all(scale is None for scale in scales):
+        return None
+    ones = [np.float32(1.0) if scale is None else scale for scale in scales]
+    return _padded(np.repeat(np.array(ones), rows))
+
+
+def _sub_norm(layer: _Reader, name: str, matrix: str) -> Vector | None:
+    """A norm's weight times what the products of the matrix are multiplied by that reads what it norms."""
+    weight, scale = layer.vector(f"{name}.weight"), _scale(layer, matrix)
+    return weight if weight is None or scale is None else weight * scale
 
 
 def _experts(layer: _Reader) -> ExpertWeights:

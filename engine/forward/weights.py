@@ -145,7 +145,9 @@ class LayerWeights:
     recurrent: of a layer that does not attend; wqkv and wo are then its first and its last matrices. Where it stands
     beside attention, its first one is the end of wqkv, and its last one is w_state. In a layer that is a feed-forward
     one alone wqkv is nothing and wo None.
-    qkv_bias: (qkv_dim,). wo_bias, down_bias: (dim,). gate_up_bias: (2·hidden_dim,).
+    qkv_bias: (qkv_dim,). wo_bias, down_bias: (dim,). gate_up_bias: (2·hidden_dim,). qkv_factors, gate_up_factors: the
+    same, what products are multiplied by. attn_sub_norm: (q_dim,), ffn_sub_norm: (hidden_dim,), what wo and w_down read
+    is normed by, times what their products are multiplied by.
     q_norm, k_norm: (head_dim,), or (q_dim,) and (kv_dim,) where heads are normed together or each as the stream.
     attn_post_norm, ffn_post_norm: (dim,). sinks: (n_heads,). scale: what the residual stream
     is multiplied by at the layer's end, 1 in most models.
@@ -164,6 +166,10 @@ class LayerWeights:
     down_bias: Vector | None
     q_norm: Vector | None
     k_norm: Vector | None
+    qkv_factors: Vector | None
+    gate_up_factors: Vector | None
+    attn_sub_norm: Vector | None
+    ffn_sub_norm: Vector | None
     attn_post_norm: Vector | None
     ffn_post_norm: Vector | None
     sinks: Vector | None

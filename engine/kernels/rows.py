@@ -56,6 +56,16 @@ def add_vector(step, batch, first, last, thread):
         add_to_row(row, field(step, ADDED), field(step, ADDED_VECTORS))
 
 
+@kernel
+def multiply_vector(step, batch, first, last, thread):
+    """Multiply each row by the same numbers. Parameters as add_vector's."""
+    for t in range(first, last):
+        row = field(step, ADD_ROWS) + t * field(step, ADD_STRIDE)
+        for i in range(field(step, ADDED_VECTORS)):
+            at = i * VECTOR
+            store_f32x16(row + at, lanes.mul(load_f32x16(row + at), load_f32x16(field(step, ADDED) + at)))
+
+
 @inner
 def add_to_row(row, added, vectors):
     """Add some vectors to a row."""

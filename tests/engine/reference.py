@@ -165,7 +165,7 @@ class ReferenceModel:
             joined = x @ t[block + "attn_qkv.weight"].T + t.get(block + "attn_qkv.bias", 0)
             parts = np.split(joined, ends, axis=1)
         else:
-            parts = [x @ t[f"{block}attn_{c}.weight"].T for c in "qkv"]
+            parts = [self.product(x, f"{block}attn_{c}") for c in "qkv"]
         parts = [part + t.get(f"{block}attn_{c}.bias", 0) for c, part in zip("qkv", parts, strict=True)]
         return [np.clip(part, -self.limit, self.limit).reshape(n, -1, self.head_dim) for part in parts]
 
@@ -211,7 +211,12 @@ class ReferenceModel:
         rounded /= weights.sum(-1, keepdims=True) + np.exp(sinks - top)
         out = np.einsum("hqk,khd->qhd", rounded, v)
         out = (out * sigmoid(gates) if np.ndim(gates) else out).reshape(n, -1).astype(np.float32)
-        return out @ t[block + "attn_output.weight"].T + t.get(block + "attn_output.bias", 0)
+        out = self.post_norm(out, block + "attn_sub_norm.weight")
+        return self.product(out, block + "attn_output") + t.get(block + "attn_output.bias", 0)
+
+    def product(self, x, name):
+        """By a matrix, and by the number that it may have."""
+        return x @ self.tensors[f"{name}.weight"].T * self.tensors.get(f"{name}.scale", np.float32(1))
 
     def qk_norm(self, x, name):
         """The norm of each head, by its own weight if there are such, or of all heads where the weight is as long."""
@@ -236,11 +241,15 @@ class ReferenceModel:
                 up = gelu(up) if self.gelu else np.maximum(up, 0) ** 2
             return up @ t[f"{names[2]}.weight"].T + t.get(f"{names[2]}.bias", 0)
         if f"{names[0]}.weight" in t:
-            gate, up = (x @ t[f"{name}.weight"].T + t.get(f"{name}.bias", 0) for name in names[:2])
+            gate, up = (self.product(x, name) + t.get(f"{name}.bias", 0) for name in names[:2])
         else:
             gate, up = np.split(x @ t[f"{names[1]}.weight"].T, 2, axis=1)
-        down = ((gelu if self.gelu else silu)(gate) * up) @ t[f"{names[2]}.weight"].T
-        return down + t.get(f"{names[2]}.bias", 0)
+        if self.arch == "bitnet-b1.58":
+            hidden = np.maximum(gate, 0) ** 2 * up
+        else:
+            hidden = (gelu if self.gelu else silu)(gate) * up
+        hidden = self.post_norm(hidden, block + "ffn_sub_norm.weight")
+        return self.product(hidden, names[2]) + t.get(f"{names[2]}.bias", 0)
 
     def experts(self, x, block):
         gates, ups, downs = (self.expert_matrices(f"{block}ffn_{name}") for name in ("gate", "up", "down"))

@@ -352,6 +352,9 @@ MODELS = {
     "bloom": FUSED,
     "mpt": {"head_count_kv": 4, "in_one": True, "attention.max_alibi_bias": 8.0, "attention.clamp_kqv": 1.5},
     "mpt-biases": {**FUSED, "attention.max_alibi_bias": 4.0, "norm_biases": True, "positions": True},
+    "bitnet": {"scales": True},
+    "bitnet-plain": {},
+    "bitnet-b1.58": {},
     "olmo2": {"untied": True},
     "olmo2-windows": {
         "untied": True,
@@ -418,6 +421,7 @@ MODELS = {
 """Each model's GGUF keys (without the architecture's name), and what is no key: see write_tiny."""
 
 ARCHITECTURES = {
+    "bitnet-b1.58": "bitnet-b1.58",
     "gpt-oss": "gpt-oss",
     "mistral": "llama",
     "mixtral": "llama",

@@ -27,6 +27,7 @@ from tests.engine.tiny_traits import (
     CHOICE_BIAS,
     LEADING_ONES,
     NORMED,
+    SUB_NORMED,
     UNGATED,
     WIDE_NORMED,
     WITHOUT_FFN_NORMS,
@@ -56,7 +57,7 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
     of_one_row = LEADING_ONES if options.pop("leading_ones", False) else ()
     ignored, qk_norms = options.pop("ignored", 0), options.pop("qk_norms", arch in NORMED)
     ffn_norms = options.pop("ffn_norms", arch not in WITHOUT_FFN_NORMS)
-    first_matrix = options.pop("first_matrix", False)
+    first_matrix, scales = options.pop("first_matrix", False), options.pop("scales", False)
     second_attn_norm = options.pop("second_attn_norm", False)
     state_space = {"norms": options.pop("state_norms", True), "biases": options.pop("tap_biases", True)}
     norm_biases, positions = options.pop("norm_biases", arch in BIASED_NORMS), options.pop("positions", False)
@@ -115,6 +116,7 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
         qk_norms=qk_norms,
         ffn_norms=ffn_norms,
         first_matrix=first_matrix,
+        scales=scales,
         second_attn_norm=second_attn_norm,
         norm_biases=norm_biases,
         positions=positions or arch in ("starcoder", "gpt2"),
@@ -227,6 +229,12 @@ def attention(m, block):
             each = (width // m.head_dim, m.head_dim) if m.arch in CENTRED else (m.head_dim,)
             yield f"{block}attn_{part}_norm.weight", (width,) if m.arch in WIDE_NORMED else each, 0.2
     yield from matrix(block, "attn_output", (m.dim, m.q_dim), even, m.biases)
+    if m.arch in SUB_NORMED:
+        yield f"{block}attn_sub_norm.weight", (m.q_dim,), 0.2
+        yield f"{block}ffn_sub_norm.weight", (m.hidden,), 0.2
+    if m.scales:
+        names = (*QKV, "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+        yield from ((f"{block}{name}.scale", (1,), 0.3) for name in names)
     if m.arch == "gpt-oss":
         yield block + "attn_sinks.weight", (m.q_dim // m.head_dim,), 2.0
 

@@ -77,6 +77,9 @@ UNGATED = (
 )
 """Architectures whose feed-forward layers have no gate."""
 
+SUB_NORMED = ("bitnet", "bitnet-b1.58")
+"""Architectures that norm what the last matrices of attention and of the feed-forward layer read."""
+
 LEADING_ONES = ("exp_probs_b.bias", "ffn_gate_inp_shexp.weight")
 """Endings of the vectors that llama.cpp's converter writes as matrices of one row."""
 

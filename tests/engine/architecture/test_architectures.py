@@ -47,6 +47,7 @@ WITHOUT_IT = {
     "falcon": ("ssm_norm.weight",),
     "gemma3n": ("attn_k.weight", "attn_v.weight", "attn_k_norm.weight"),
     "mpt": ("position_embd.weight",),
+    "bitnet": (".scale",),
 }
 """Endings of what a layer of an architecture can do without."""
 

@@ -20,7 +20,7 @@ N_TOKENS = 300
 
 MODELS = (
     "llama mistral qwen3 gemma2 gemma3 gemma4 gemma4-e gemma4-moe gemma3n phi3-long mixtral qwen3moe qwen2moe"
-    " bailingmoe2 olmo2 arcee cohere2 hunyuan-moe stablelm-parallel phi2 gptneox bloom mpt apertus"
+    " bailingmoe2 olmo2 arcee bitnet cohere2 hunyuan-moe stablelm-parallel phi2 gptneox bloom mpt apertus"
     " deepseek2 deepseek2-in-one minicpm3 plm"
     " lfm2 qwen35 lfm2moe qwen3next granitehybrid-moe falcon-h1 nemotron_h_moe mamba2"
 ).split()
