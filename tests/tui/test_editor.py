@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+import signal
 import string
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from storage import sessions
+from storage.connections import open_database
+from tui.paths import user_paths
 from tui.services.editor import EditorError, editor_command
 
 if TYPE_CHECKING:
@@ -88,6 +93,29 @@ def test_nothing_is_drawn_over_the_editor(stage: Stage, open_terminal: Callable[
     terminal.wait_for("of mine")
     terminal.type("\x11")
     assert terminal.wait_for_end() == 0
+
+
+SAVES = """\
+import sys, time
+open(sys.argv[1], "a").write(" and saved")
+print("EDITING", flush=True)
+time.sleep(600)
+"""
+
+
+def test_what_the_editor_has_saved_is_the_draft_where_the_app_is_left_meanwhile(
+    stage: Stage, open_terminal: Callable[..., Terminal]
+) -> None:
+    script = stage.home / "editor.py"
+    script.write_text(SAVES)
+    terminal = open_terminal(EDITOR=f"{sys.executable} {script}")
+    terminal.wait_for("ready")
+    terminal.type("typed\x1be")
+    terminal.wait_for("EDITING")
+    terminal.process.send_signal(signal.SIGTERM)
+    assert terminal.wait_for_end() == 128 + signal.SIGTERM
+    with closing(open_database(user_paths().database)) as db:
+        assert [session.draft for session in sessions.list_sessions(db)] == ["typed and saved"]
 
 
 READS_AHEAD = """\

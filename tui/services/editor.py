@@ -8,8 +8,8 @@ import shlex
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,8 +56,10 @@ def editor_command(environment: Mapping[str, str]) -> list[str]:
     raise EditorError(_("There is no editor. Set EDITOR to one, for instance: export EDITOR=nano"))
 
 
-async def edit_text(app: App[int], text: str) -> str:
+async def edit_text(app: App[int], text: str, keep: Callable[[str], None]) -> str:
     """Return the text as the user leaves it in the editor. Raises EditorError; the text is as it was then.
+
+    keep: called with the text as the editor last saved it, when the app is left before the editor.
 
     What happens meanwhile, an answer that is being written above all, goes on and is drawn afterwards.
     """
@@ -68,8 +70,13 @@ async def edit_text(app: App[int], text: str) -> str:
         with tempfile.TemporaryDirectory(prefix="llm-tui-", ignore_cleanup_errors=True) as folder:
             file = Path(folder) / "prompt.md"
             file.write_text(text, encoding="utf-8")
-            with app.batch_update(), _interrupts_ignored(), app.suspend():
-                code = await _run([*command, str(file)])
+            try:
+                with app.batch_update(), _interrupts_ignored(), app.suspend():
+                    code = await _run([*command, str(file)])
+            except asyncio.CancelledError:
+                with suppress(OSError, UnicodeDecodeError):
+                    keep(_text(file))
+                raise
             return _left_by(command[0], code, file)
     except (OSError, SuspendNotSupported) as error:
         raise EditorError(_("{program} cannot be started here: {error}", program=command[0], error=error)) from error
@@ -80,11 +87,15 @@ def _left_by(program: str, code: int, file: Path) -> str:
     if code:
         raise EditorError(_("{program} ended with {code}; the text is as it was.", program=program, code=code))
     try:
-        return file.read_text(encoding="utf-8").rstrip("\n")
+        return _text(file)
     except (OSError, UnicodeDecodeError) as error:
         raise EditorError(
             _("What {program} left cannot be read ({error}); the text is as it was.", program=program, error=error)
         ) from error
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8").rstrip("\n")
 
 
 async def _run(command: list[str]) -> int:

@@ -169,6 +169,7 @@ class Parts:
             workspace.prompts,
             find_completions=partial(completions, workspace=workspace),
             on_typed=workspace.housekeeping.touch,
+            keep=workspace.saving.take_draft,
             interaction=self.interaction,
         )
         self.attached_files = AttachedFiles(workspace.attachments, self._chat, self._prompt, self.interaction)

@@ -26,7 +26,10 @@ program's for a while."""
 
 
 class Prompting:
-    """Helps with the text. find_completions: how one may go on. on_typed: called whenever it is another one."""
+    """Helps with the text. find_completions: how one may go on. on_typed: called whenever it is another one.
+
+    keep: keeps a text as the draft where there is no time left to show it.
+    """
 
     def __init__(
         self,
@@ -35,6 +38,7 @@ class Prompting:
         prompts: PromptHistory,
         find_completions: Callable[[str], Awaitable[list[Completion]]],
         on_typed: Callable[[], None],
+        keep: Callable[[str], None],
         interaction: Interaction,
     ) -> None:
         self._prompt = prompt
@@ -42,6 +46,7 @@ class Prompting:
         self._prompts = prompts
         self._find_completions = find_completions
         self._on_typed = on_typed
+        self._keep = keep
         self._interaction = interaction
         self._is_recalling = False
         # The box lets keys wait for these.
@@ -131,7 +136,7 @@ class Prompting:
         from tui.services.editor import EditorError, edit_text
 
         try:
-            text = await edit_text(app, self._prompt.text)
+            text = await edit_text(app, self._prompt.text, self._keep)
         except EditorError as error:
             self._interaction.tell_trouble(reason(error))
             return
