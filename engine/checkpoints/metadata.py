@@ -83,7 +83,8 @@ class Metadata(dict[str, object]):
         value = self.get(key)
         if value is None:
             raise self._missing(key)
-        if isinstance(value, (str, bytes, array)) or not isinstance(value, Sequence):
+        # What is a tuple has truth values.
+        if isinstance(value, (str, bytes, array, tuple)) or not isinstance(value, Sequence):
             raise self.error(f"{key} should be a list of texts, it is {_describe(value)}.")
         return value
 
@@ -109,5 +110,11 @@ _ARRAY_NAMES |= {"q": "int64", "Q": "uint64", "f": "float32", "d": "float64"}
 def _describe(value: object) -> str:
     if isinstance(value, array):
         return f"a list of {_ARRAY_NAMES.get(value.typecode, 'numbers')}"
-    names = {bool: "true or false", int: "an integer", float: "a real number", str: "a text", tuple: "a list"}
+    names = {
+        bool: "true or false",
+        int: "an integer",
+        float: "a real number",
+        str: "a text",
+        tuple: "a list of truth values",
+    }
     return names.get(type(value), "a list of texts")

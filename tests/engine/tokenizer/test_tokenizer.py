@@ -221,6 +221,7 @@ class TestUnsoundVocabularies:
             ({"token_type": array("i", [1])}, "token_type has 1 elements"),
             ({"token_type": array("f", [1.0] * 705)}, "token_type has elements of the wrong type"),
             ({"tokens": []}, "tokens is empty"),
+            ({"tokens": (True,) * 705}, "tokens should be a list of texts, it is a list of truth values"),
             ({"tokens": "text"}, "tokens should be a list of texts"),
             ({"bos_token_id": "1"}, "bos_token_id should be an integer"),
             ({"eos_token_id": -1}, "eos_token_id is -1"),
@@ -260,6 +261,8 @@ class TestUnsoundVocabularies:
     def test_no_merges(self) -> None:
         metadata = bpe_metadata(["a"], [])
         del metadata["tokenizer.ggml.merges"]
+        with pytest.raises(ModelFileError, match="merges should be a list of texts, it is a list of truth values"):
+            load_tokenizer(bpe_metadata(["a"], (True, False)))
         with pytest.raises(ModelFileError, match="merges is missing"):
             load_tokenizer(metadata)
 
