@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ MAX_JSON_BYTES = 64 << 20
 
 MAX_NAME_BYTES = 255
 """What file systems take."""
+
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+"""How JSON writes half a character; with its other half behind it, it is one."""
 
 
 def read_small(path: Path, limit: int) -> bytes:
@@ -50,15 +54,26 @@ def read_large_json_object(path: Path) -> dict[str, Any]:
 
 
 def parse_json_object(raw: bytes, path: Path, what: str) -> dict[str, Any]:
-    """A JSON object whose keys are all different; `what` names it in the error. Raises ModelFileError."""
+    """A JSON object whose keys are all different; `what` names it in the error. Raises ModelFileError.
+
+    Nor is there half a character in it: such a text can be neither a token nor part of a message.
+    """
     try:
-        found = json.loads(raw, object_pairs_hook=_unique)
+        text = raw.decode(json.detect_encoding(raw))
+        found = json.loads(text, object_pairs_hook=_unique)
+        if _HALF.search(text):
+            json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise ModelFileError(f"{path}: {what} is not JSON: {reason}.", "Fetch the file again.") from None
+        raise ModelFileError(f"{path}: {what} is not JSON: {_reason(error)}.", "Fetch the file again.") from None
     if not isinstance(found, dict):
         raise ModelFileError(f"{path}: {what} is not a JSON object.", "Fetch the file again.")
     return found
+
+
+def _reason(error: ValueError | RecursionError) -> str:
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return "it has half a character" if isinstance(error, UnicodeEncodeError) else str(error)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from engine.architecture.gguf_config import config_from_gguf
 from engine.checkpoints import open_checkpoint
-from engine.errors import EngineError
+from engine.errors import EngineError, ModelFileError
 from engine.model_info import inspect_model
 from engine.tokenizer import load_tokenizer
 
@@ -70,6 +71,36 @@ def test_pipes_do_not_hang(folder: Path, name: str) -> None:
         (folder / "model.safetensors").unlink(missing_ok=True)
     os.mkfifo(folder / name)
     opens_or_says_why(folder)
+
+
+HALF = "\ud800"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("added_tokens.json", {f"<{HALF}>": 299}),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"5": {"content": HALF, "special": True}}}),
+        ("tokenizer_config.json", {"chat_template": HALF}),
+        ("config.json", {"architectures": [HALF]}),
+    ],
+)
+def test_half_a_character(folder: Path, name: str, content: dict[str, Any]) -> None:
+    (folder / name).write_text(json.dumps(content))
+    with pytest.raises(ModelFileError, match=rf"{name}: it is not JSON: it has half a character"):
+        load_tokenizer(open_checkpoint(folder).metadata)
+
+
+def test_half_a_character_in_the_name_of_a_tensor(folder: Path) -> None:
+    header = json.dumps({HALF: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+    with pytest.raises(ModelFileError, match=r"safetensors: its header is not JSON: it has half a character"):
+        open_checkpoint(folder)
+
+
+def test_both_halves_of_a_character(folder: Path) -> None:
+    (folder / "added_tokens.json").write_text(json.dumps({"<\U0001f600>": 5}, ensure_ascii=True))
+    assert load_tokenizer(open_checkpoint(folder).metadata).vocabulary.tokens[5] == "<\U0001f600>"
 
 
 def opens_or_says_why(folder: Path) -> None:
