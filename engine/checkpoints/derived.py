@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.checkpoints.checkpoint import MakeRows, TensorInfo
+from engine.checkpoints.dequantizable import DEQUANTIZABLE
 from engine.checkpoints.tensor_types import TYPE_BY_NAME, TensorType
-from engine.errors import ModelFileError
+from engine.errors import ModelFileError, UnsupportedModelError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -180,12 +181,17 @@ def constant_vector(name: str, values: list[float], path: Path) -> TensorInfo:
 
 
 def read_floats(tensor: TensorInfo, first: int, count: int) -> NDArray[np.float32]:
-    """Rows of a tensor as numbers: float32 (count, columns)."""
+    """Rows of a tensor as numbers: float32 (count, columns). Raises UnsupportedModelError for types that are none."""
     import numpy as np
 
     from engine.checkpoints.dequantize import dequantize_rows
     from engine.checkpoints.rows import read_rows
 
+    if tensor.type.name not in DEQUANTIZABLE:
+        raise UnsupportedModelError(
+            f"{tensor.path}: {tensor.name} is stored as {tensor.type.name}, which cannot be turned into numbers here.",
+            f"These can: {', '.join(DEQUANTIZABLE)}.",
+        )
     return dequantize_rows(np.asarray(read_rows(tensor, first, count)), tensor.type)
 
 

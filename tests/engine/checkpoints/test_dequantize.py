@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from gguf import GGMLQuantizationType
 from gguf.quants import dequantize
 
+from engine.checkpoints import TensorInfo
 from engine.checkpoints.dequantizable import DEQUANTIZABLE
 from engine.checkpoints.dequantize import dequantize_rows
+from engine.checkpoints.derived import read_floats
 from engine.checkpoints.tensor_types import TYPE_BY_NAME
 from engine.errors import UnsupportedModelError
 from engine.kernels.dequantize import STORED
@@ -70,9 +74,12 @@ def test_the_source_stays_as_it_is() -> None:
     np.testing.assert_array_equal(rows, before)
 
 
-def test_other_types_are_refused_by_name() -> None:
-    with pytest.raises(UnsupportedModelError, match="IQ2_XS"):
-        dequantize_rows(np.zeros((1, 74), np.uint8), TYPE_BY_NAME["IQ2_XS"])
+@pytest.mark.parametrize(("name", "n_bytes"), [("IQ2_XS", 74), ("I32", 1024), ("F64", 2048), ("F8_E4M3", 256)])
+def test_other_types_are_refused_by_name(tmp_path: Path, name: str, n_bytes: int) -> None:
+    (tmp_path / "model").write_bytes(bytes(n_bytes))
+    tensor = TensorInfo("blk.0.ssm_a", (256,), TYPE_BY_NAME[name], tmp_path / "model", 0, n_bytes)
+    with pytest.raises(UnsupportedModelError, match=rf"model: blk\.0\.ssm_a is stored as {name}"):
+        read_floats(tensor, 0, 1)
 
 
 def test_the_list_for_those_without_numpy_is_the_same_and_so_are_the_sizes() -> None:
