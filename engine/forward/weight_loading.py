@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from engine.architecture.altup import EMBED, UNEMBED
 from engine.architecture.config import ModelConfig
+from engine.architecture.gguf_config import LEAST_STRETCH
 from engine.architecture.model_tensors import (
     ATTN_SUB_NORM,
     EMBEDDING_NORM,
@@ -21,7 +22,7 @@ from engine.architecture.model_tensors import (
 )
 from engine.checkpoints import Checkpoint, TensorInfo
 from engine.checkpoints.rows import read_rows
-from engine.errors import UnsupportedModelError
+from engine.errors import ModelFileError, UnsupportedModelError
 from engine.forward.matrix_plans import PER_LAYER, matrix_plans
 from engine.forward.weights import (
     AltUpTable,
@@ -39,6 +40,8 @@ from engine.forward.weights import (
 from engine.kernels.sizes import BLOCK, LANES
 from engine.panels import Matrix, PanelFolder, open_panels
 from engine.reports import ReportBytes
+
+FETCH_AGAIN = "The file is damaged or was written wrongly: fetch it again."
 
 
 def load_weights(
@@ -62,8 +65,8 @@ def load_weights(
         output_bias=model.vector("output.bias"),
         per_layer=_per_layer_table(model) if config.per_layer_dim else None,
         altup=_altup_table(model),
-        rope_divisors=model.vector(rope_divisors),
-        long_rope_divisors=model.vector("rope_factors_long.weight"),
+        rope_divisors=model.divisors(rope_divisors),
+        long_rope_divisors=model.divisors("rope_factors_long.weight"),
         store=store,
     )
 
@@ -101,6 +104,15 @@ class _Reader:
         """The vectors that there are, side by side; None if there is none."""
         found = [values for name in names if (values := self.values(name)) is not None]
         return _padded(np.concatenate(found, axis=-1)) if found else None
+
+    def divisors(self, name: str) -> Vector | None:
+        """A vector that something is divided by, with nothing in it that makes this infinite or turns it round."""
+        values = self.values(name)
+        if values is not None and not ((values >= LEAST_STRETCH) & (values < np.inf)).all():
+            raise ModelFileError(
+                f"{self.tensors[name].path}: {name} has numbers that positions cannot be divided by.", FETCH_AGAIN
+            )
+        return self.vector(name)
 
     def norm(self, name: str) -> Vector:
         """A norm's weight; where the mean is taken away, its bias behind it, zeros if it has none."""
@@ -268,7 +280,7 @@ def _lanes_of_columns(matrix: Vector) -> Vector:
 
 
 def _values(tensor: TensorInfo) -> Vector:
-    """A tensor of plain numbers as float32."""
+    """A tensor of plain numbers as float32, all of them numbers."""
     raw = read_rows(tensor, 0, tensor.n_rows)
     values: Vector
     match tensor.type.name:
@@ -282,6 +294,8 @@ def _values(tensor: TensorInfo) -> Vector:
             raise UnsupportedModelError(
                 f"{tensor.path}: {tensor.name} is a vector stored as {other}.", "Choose another file."
             )
+    if np.isnan(values).any():
+        raise ModelFileError(f"{tensor.path}: {tensor.name} has something in it that is not a number.", FETCH_AGAIN)
     return values.reshape(tensor.shape)
 
 
