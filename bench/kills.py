@@ -131,9 +131,13 @@ def look(file: Path, log: Path, sent: list[str], killed_s: float, outcome: Outco
     db = open_database(file)
     try:
         outcome.damaged += bool(check(db))
-        stored = {row[0] for row in db.execute("SELECT content FROM messages WHERE role = 'user'").fetchall()}
+        stored = [row[0] for row in db.execute("SELECT content FROM messages WHERE role = 'user'").fetchall()]
         outcome.messages_sent = len(sent)
-        outcome.messages_lost = sum(question not in stored for question in sent)
+        # Behind what an app had not sent yet when it was killed: that comes back into the box.
+        lost_ones = [question for question in sent if not any(text.endswith(question) for text in stored)]
+        outcome.messages_lost = len(lost_ones)
+        for question in lost_ones:
+            sys.stderr.write(f"\n{question!r} is not among {stored}\n")
         cut = db.execute(
             "SELECT u.token_ids FROM messages m LEFT JOIN unfinished u ON u.message_key = m.key"
             " WHERE m.state = 'writing' ORDER BY m.key DESC LIMIT 1"

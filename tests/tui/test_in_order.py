@@ -216,7 +216,10 @@ async def test_a_key_that_is_held_down_in_a_box_is_not_drawn_each_time(
         assert n_drawn < 40
 
 
-async def test_escape_stops_the_answer_that_the_key_before_it_asked_for(stage: Stage) -> None:
+async def test_escape_stops_the_answer_that_the_key_before_it_asked_for(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(in_order, "DEEDS_LIMIT_S", 1000.0)
     stage.set_script(answers=["never ending"], hold_after=1)
     async with stage.ready() as play:
         await play.say("hi")

@@ -36,7 +36,7 @@ def test_kills_cost_no_message_damage_nothing_and_leave_no_process(stage: Stage)
     ran = subprocess.run([*command, "--engine", engine], capture_output=True, text=True, check=False, timeout=300)
     assert ran.stdout, ran.stderr
     found = json.loads(ran.stdout)
-    assert (found["kills"], found["damaged"], found["messages_lost"], found["orphans"]) == (6, 0, 0, 0), ran.stdout
+    assert (found["kills"], found["damaged"], found["messages_lost"], found["orphans"]) == (6, 0, 0, 0), ran.stderr
     assert found["messages_sent"] >= 3
 
 
@@ -62,6 +62,7 @@ async def test_an_answers_tokens_reach_the_disk_while_it_is_written(
     stage.set_script(answers=[COUNTING], hold_after=3)
     async with stage.ready() as play:
         await play.say("count")
+        await play.until(lambda: play.writing.answer is not None)
         with closing(open_database(user_paths().database)) as db:
             message_id = play.open_session.path[-1].message.id
             await play.until(lambda: unpack_token_ids(get_message(db, message_id).token_ids or b"") == [0, 1, 2])
