@@ -41,9 +41,9 @@ from tui.services.store import Store
 LONG = "word " * 20_000
 
 
-def fill_disk(db: sqlite_utils.Database) -> None:
-    """From now on the file may not grow."""
-    n_pages = db.execute("PRAGMA page_count").fetchone()[0]
+def fill_disk(db: sqlite_utils.Database, n_free: int = 0) -> None:
+    """From now on the file may not grow by more than so many pages."""
+    n_pages = db.execute("PRAGMA page_count").fetchone()[0] + n_free
     db.execute(f"PRAGMA max_page_count = {n_pages}")
 
 
@@ -348,6 +348,26 @@ async def test_what_is_still_in_memory_at_the_end_is_in_a_file(
         assert "".join(all_sessions_json(db)) == store.rescued.read_text()
 
 
+async def test_what_the_database_takes_at_the_end_is_in_no_file(
+    tmp_path: Path, told: list[StorageError | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = tmp_path / "data" / "sessions.db"
+    store = Store(told.append)
+    await store.open(path)
+    await store.call(fill_disk)
+    short, long = [
+        (await store.call(sessions.create_session, model="m", system=LONG * size, settings={})).id for size in (1, 20)
+    ]
+    await store.call(fill_disk, 100)
+    await store.close()
+    assert store.rescued is not None
+    with closing(open_database(path)) as db:
+        assert [session.id for session in sessions.list_sessions(db)] == [short]
+        assert short not in store.rescued.read_text()
+        assert import_file(db, store.rescued).session_ids == [long]
+
+
 async def test_a_file_that_has_no_room_in_the_home_is_whole_elsewhere_and_nothing_of_it_is_left_there(
     tmp_path: Path, told: list[StorageError | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -386,16 +406,20 @@ async def test_a_draft_that_could_not_be_stored_is_imported_again(
     await store.open(path)
     session_id = await begin(store)
     await store.call(sessions.set_draft, session_id, "typed before")
-    other = await begin(store)
+    others = [await begin(store) for _ in range(2)]
+    for other in others:
+        await store.call(sessions.set_draft, other, "typed there")
     await store.call(fill_disk)
     await store.call(sessions.set_draft, session_id, LONG)
-    await store.call(sessions.rename_session, other, LONG)
+    for other in others:
+        await store.call(sessions.rename_session, other, LONG)
+    await store.call(sessions.set_draft, others[0], "")
     await store.close()
     assert store.rescued is not None
     with closing(open_database(path)) as db:
         assert import_file(db, store.rescued).n_new == 1
         drafts = {session.id: session.draft for session in sessions.list_sessions(db)}
-        assert sorted(drafts.values()) == sorted(["", LONG, "typed before"])
+        assert sorted(drafts.values()) == sorted([LONG, "typed before", "typed there", "typed there"])
         assert drafts[session_id] == "typed before"
 
 

@@ -290,6 +290,21 @@ async def test_a_memory_without_room_for_a_database_is_left_as_it_was(
     await store.close()
 
 
+@pytest.mark.usefixtures("memory")
+async def test_what_was_left_and_cannot_be_read_stays_and_is_no_reason_not_to_start(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.db"
+    folder = ShelterFolder.make(path)
+    folder.database.write_bytes(b"this is no database, whatever its name says" * 100)
+    folder.leave()
+    store = Store(lambda error: None)
+    await store.open(path)
+    await begin(store)
+    await store.close()
+    [left] = ShelterFolder.left_for(path)
+    assert left.database == folder.database
+    left.remove()
+
+
 async def test_what_was_left_is_stored_once_also_where_the_next_start_is_killed_too(tmp_path: Path) -> None:
     path = tmp_path / "sessions.db"
     command = [sys.executable, "-c", KILLED, str(path)]

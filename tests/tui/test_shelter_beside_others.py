@@ -105,6 +105,25 @@ async def test_a_session_that_another_app_writes_in_is_not_claimed_in_memory(sto
         claims.release_session(other, session_id, holder)
         owner = this_owner()
         assert await store.call(claims.claim_session, session_id, owner) == owner
+        # That it still runs, an app tells others in the database alone.
+        with pytest.raises(ReadOnlyDatabaseError):
+            await store.call(claims.hold_only, owner, session_id)
+
+
+async def test_what_is_deleted_in_both_apps_is_deleted(
+    store: Store, told: list[StorageError | None], path: Path
+) -> None:
+    session_id = await begin(store)
+    short = (await store.call(tree.path, session_id))[-1].message.id
+    await store.call(fill_disk)
+    await shelter(store, session_id)
+    with closing(open_database(path)) as other:
+        delete_session(other, session_id)
+        await store.call(tree.delete_message, short)
+        await store.call(delete_session, session_id)
+        await store.call(make_room)
+        await until(lambda: told[-1] is None)
+        assert sessions.list_sessions(other) == []
 
 
 async def test_a_deletion_can_still_be_undone_after_that_was_refused_once(store: Store, tmp_path: Path) -> None:
