@@ -128,7 +128,8 @@ def load_settings(path: Path) -> LoadedSettings:
         return LoadedSettings(Settings())
     except (OSError, UnicodeDecodeError) as error:
         return LoadedSettings(
-            Settings(), [_("{path} cannot be read ({error}); the default settings are used.", path=path, error=error)]
+            Settings(),
+            [_("{path} cannot be read ({error}); the default settings are used.", path=path, error=_why(error))],
         )
     # Importing it takes time before the first frame, and most have no settings.
     import tomllib
@@ -192,16 +193,27 @@ def save_settings(path: Path, changes: Mapping[str, Any]) -> Settings:
         changed = tomlkit.dumps(document)
     except (OSError, UnicodeDecodeError, tomlkit.exceptions.TOMLKitError) as error:
         raise SettingsError(
-            _("{path} cannot be changed ({error}). Correct or remove the file, then try again.", path=path, error=error)
+            _(
+                "{path} cannot be changed ({error}). Correct or remove the file, then try again.",
+                path=path,
+                error=_why(error),
+            )
         ) from error
     _refuse_invalid(path, tomllib.loads(changed), changes)
     try:
         _replace_file(path, changed)
     except OSError as error:
         raise SettingsError(
-            _("{path} cannot be written ({error}). Make room or the folder writable.", path=path, error=error)
+            _("{path} cannot be written ({error}). Make room or the folder writable.", path=path, error=_why(error))
         ) from error
     return load_settings(path).settings
+
+
+def _why(error: Exception) -> str:
+    """What is the matter with the file, in nobody's words but the system's, ours, or those of who reads TOML."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return _("not text in UTF-8") if isinstance(error, UnicodeDecodeError) else str(error)
 
 
 class SettingsFile:

@@ -27,6 +27,15 @@ def test_a_model_that_was_opened_is_listed_and_cleared(cli: Cli, home: Path, sta
     assert cli("models", "prepared", "--json").out == ""
 
 
+def test_what_cannot_be_deleted_is_told_by_its_name(cli: Cli, home: Path) -> None:
+    folder = home / "cache" / "panels" / "model-1.panels"
+    folder.mkdir(parents=True)
+    ran = cli("models", "prepared", "--clear")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith(f"llm-tui: A prepared file cannot be deleted: {folder}: ")
+    assert "Errno" not in ran.err
+
+
 def test_a_limit_keeps_the_weights_in_memory(cli: Cli, home: Path, starter_model: Path) -> None:
     (home / "settings.toml").write_text("[engine]\ncache_limit_gb = 0.01\n")
     assert cli("ask", "-m", starter_model, "--raw", "--max-tokens", "1", "One").code == 0

@@ -102,6 +102,17 @@ def test_broken_toml_gives_defaults_and_is_not_overwritten(tmp_path: Path) -> No
     assert path.read_text() == "[sampling\n"
 
 
+def test_why_a_file_cannot_be_used_is_told_in_words(tmp_path: Path) -> None:
+    folder, other = tmp_path / "settings.toml", tmp_path / "latin.toml"
+    folder.mkdir()
+    other.write_bytes(b"# caf\xe9\n")
+    for path, why in ((folder, "Is a directory"), (other, "not text in UTF-8")):
+        assert load_settings(path).problems == [f"{path} cannot be read ({why}); the default settings are used."]
+        with pytest.raises(SettingsError) as refused:
+            save_settings(path, {"sampling.temperature": 1.0})
+        assert str(refused.value).startswith(f"{path} cannot be changed ({why}). ")
+
+
 def test_saving_keeps_comments_and_order(tmp_path: Path) -> None:
     path = write(tmp_path, "# mine\n[sampling]\ntop_k = 5  # few\n\n[app]\n# dark at night\n")
     saved = save_settings(path, {"sampling.temperature": 0.25, "app.theme": "nord"})

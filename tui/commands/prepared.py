@@ -49,7 +49,8 @@ def command(model: str | None, clear: bool, as_json: bool) -> None:
         try:
             freed = remove(files) + clear_parts(folder)
         except OSError as error:
-            raise CommandError(_("A prepared file cannot be deleted: {error}.", error=error)) from error
+            why = f"{error.filename}: {error.strerror}"
+            raise CommandError(_("A prepared file cannot be deleted: {error}.", error=why)) from error
         say(_("{n} deleted, {size} are free again.", n=len(files), size=human_bytes(freed)))
     elif not files:
         say(_("Nothing is prepared: that happens when a model is opened for the first time."))
