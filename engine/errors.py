@@ -6,6 +6,12 @@ MAX_MESSAGE_CHARS = 2000
 """What quotes a stranger's file (a name of 65,535 bytes, say) loses its middle beyond this."""
 
 
+def words_of(error: OSError) -> str:
+    """What the system has against something, and against which file if it names one: without Python's frame."""
+    said = error.strerror or str(error)
+    return f"{error.filename}: {said}" if error.filename and error.strerror else said
+
+
 class EngineError(Exception):
     """An error for the user: `message` says what and why, `hint` what to do."""
 

@@ -142,7 +142,7 @@ def failed(error: Exception) -> int:
     """Say why in one line; what nobody foresaw goes to the log as well, with its traceback."""
     from logging import FileHandler
 
-    from engine.errors import EngineError
+    from engine.errors import EngineError, words_of
     from storage.errors import StorageError
     from tui.commands.output import CommandError, complain
     from tui.log import start_log
@@ -154,8 +154,7 @@ def failed(error: Exception) -> int:
         complain(reason(error))
     elif isinstance(error, OSError):
         start_log().error("A command failed.", exc_info=error)
-        where = f"{error.filename}: " if error.filename else ""
-        complain(f"{where}{error.strerror or error}.")
+        complain(f"{words_of(error)}.")
     else:
         log = start_log()
         log.error("A command failed.", exc_info=error)
