@@ -150,14 +150,17 @@ def _rewrite_times(path: Path, session: PortableSession) -> None:
 
 
 def _utc(text: str) -> str:
-    """A time as records keep it; "" where none is known.
+    """A time as records keep it; "" where none is known. ValueError, with what stands there, where it is none.
 
     The calendar's first year and its last stand for that, too: other programs' empty times are there, and what is so
     near its ends has no local time everywhere.
     """
     if not text:
         return ""
-    moment = datetime.fromisoformat(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(text) from None
     if moment.year in (MINYEAR, MAXYEAR):
         return ""
     return format_utc(moment if moment.tzinfo else moment.replace(tzinfo=UTC))

@@ -61,7 +61,7 @@ def read(path: Path, file: Path) -> list[PortableSession]:
     except sqlite3.Error as error:
         raise ImportFileError(f"{path} cannot be read: {error}.") from error
     except (AttributeError, TypeError, ValueError, msgspec.ValidationError) as error:
-        raise ImportFileError(f"{path} is not filled as llm fills it ({error!r}).") from error
+        raise ImportFileError(f"{path} is not filled as llm fills it.") from error
     return sorted(sessions, key=lambda session: session.created_utc)
 
 

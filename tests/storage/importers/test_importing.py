@@ -161,7 +161,9 @@ def test_a_bad_file_is_refused_in_words_and_leaves_nothing(db: Database, file: P
 
 def test_a_time_that_is_none_is_said_with_its_file_and_session(db: Database, file: Path) -> None:
     write(file, {"id": "s", "title": "Rivers", "messages": [], "updated_utc": "2024-02-30"})
-    with pytest.raises(ImportFileError, match=r"sessions\.json: session “Rivers” has a time that cannot be read"):
+    with pytest.raises(
+        ImportFileError, match=r"sessions\.json: session “Rivers” has a time that cannot be read: 2024-02-30\.$"
+    ):
         import_file(db, file)
 
 

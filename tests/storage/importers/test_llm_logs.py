@@ -128,6 +128,6 @@ def test_a_database_that_llm_did_not_fill_is_refused_in_words(db: Database, tmp_
     with closing(sqlite3.connect(logs)) as conn:
         conn.execute("UPDATE responses SET response = x'00ff'")
         conn.commit()
-    with pytest.raises(ImportFileError, match="not filled as llm fills it"):
+    with pytest.raises(ImportFileError, match=r"not filled as llm fills it\.$"):
         import_file(db, logs)
     assert list_sessions(db) == []
