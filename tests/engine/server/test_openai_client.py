@@ -209,7 +209,7 @@ async def test_our_own_client_finds_everything_there(url: str) -> None:
     async with await RemoteClient.start(ServerConfig(base_url=url)) as client:
         card = await client.load(Load(path=""))
         assert (card.quantization, card.vocab, card.context) == ("Q4_1", 49152, 8192)
-        assert card.sampling == Sampling(temperature=0.02, repeat_penalty=1.05)
+        assert card.sampling == Sampling(temperature=0.02, top_p=0.9, repeat_penalty=1.05)
         abilities = card.abilities
         assert {abilities.top_k, abilities.min_p, abilities.repeat_penalty, abilities.seed} == {True}
         assert {abilities.logprobs, abilities.tokenize, abilities.go_on} == {True}
