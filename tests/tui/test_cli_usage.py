@@ -99,6 +99,8 @@ def test_wrong_usage_is_two(arguments: list[str], cli: Cli, home: Path) -> None:
         ["x", "--server"],
         ["models", "info"],
         ["models", "verify"],
+        ["models", "pull"],
+        ["models", "remove"],
         ["models", "convert", "-t", "q4_0", "--base"],
         ["models", "convert", "x", "-t", "q4_0"],
         ["sessions", "show"],

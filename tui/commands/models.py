@@ -125,7 +125,7 @@ def _description(model: ModelInfo) -> list[list[str]]:
 
 
 @command.command()
-@click.argument("name", type=TEXT, metavar="NAME|URL|hf:OWNER/NAME[/FILE]")
+@click.argument("name", type=TEXT, metavar="NAME|URL|hf:OWNER/NAME[/FILE]", callback=not_empty)
 @click.option("--sha256", metavar="HEX", help="What a file from a URL must have; the wrong one is deleted.")
 @json_option
 def pull(name: str, sha256: str | None, as_json: bool) -> None:
@@ -203,7 +203,7 @@ def _sha256(path: Path) -> str:
 
 
 @command.command()
-@click.argument("name")
+@click.argument("name", callback=not_empty)
 @click.option("--yes", is_flag=True, help="Do not ask; without a terminal, nobody is asked anyway.")
 def remove(name: str, yes: bool) -> None:
     """Delete a model's files from the folder that it is in."""
