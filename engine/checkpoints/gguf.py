@@ -48,6 +48,9 @@ _SCALARS: dict[int, tuple[str, struct.Struct]] = {
 }
 """GGUF's number types: the code of the `array` module, and how to read one."""
 
+_MICROSOFTS = {36: "I2_S", 37: "I8_S", 38: "TL1"}
+"""Types of BitNet's own programs, by numbers that llama.cpp had for what it never wrote to files."""
+
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
 
@@ -282,6 +285,12 @@ def _read_tensor(reader: _Reader) -> TensorInfo:
         raise UnsupportedModelError(
             f"{reader.path}: {name} has the tensor type {type_id}, which is not known here.",
             "Fetch the model in another quantization, such as Q4_K_M or Q8_0.",
+        )
+    if type_id in _MICROSOFTS:
+        raise UnsupportedModelError(
+            f"{reader.path}: {name} has the tensor type {_MICROSOFTS[type_id]} of Microsoft's fork of llama.cpp, which "
+            "is not read here.",
+            "Fetch the model as a GGUF of TQ2_0 or TQ1_0, or its folder with safetensors.",
         )
     if not kind.is_known:
         raise UnsupportedModelError(

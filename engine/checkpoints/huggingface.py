@@ -31,6 +31,7 @@ from engine.checkpoints.packed_words import unpacked
 from engine.checkpoints.safetensors import read_safetensors
 from engine.checkpoints.small_files import plain_name, read_json_object
 from engine.checkpoints.state_space_tensors import as_state_space, with_factors
+from engine.checkpoints.ternary import ternary_weights
 from engine.checkpoints.tokenizer_files import TokenizerFolder
 from engine.checkpoints.torch_zip import read_torch
 from engine.errors import ModelFileError, UnsupportedModelError
@@ -81,6 +82,8 @@ def open_hugging_face(folder: Path) -> Checkpoint:
         weights = with_scales(weights, config.eight_bits)
     if config.packing is not None:
         weights = unpacked(weights, config.packing)
+    if config.ternary is not None:
+        weights = ternary_weights(weights, config.ternary)
     tensors = _translated(weights, config, keys)
     if "token_embd.weight" not in tensors or len(tensors["token_embd.weight"].shape) != 2:
         raise ModelFileError(f"{folder}: the embedding model.embed_tokens.weight is missing.", "Fetch all files again.")

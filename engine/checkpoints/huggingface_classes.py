@@ -92,6 +92,7 @@ CLASSES = {
     "CohereForCausalLM": "command-r",
     "Cohere2ForCausalLM": "cohere2",
     "ArceeForCausalLM": "arcee",
+    "BitNetForCausalLM": "bitnet-b1.58",
     "StableLmForCausalLM": "stablelm",
     "PhiForCausalLM": "phi2",
     "Starcoder2ForCausalLM": "starcoder2",

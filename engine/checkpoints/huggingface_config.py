@@ -25,6 +25,7 @@ from engine.checkpoints.limits import MAX_CONTEXT, MAX_LAYERS, MAX_WIDTH
 from engine.checkpoints.llama import llama_3_divisors
 from engine.checkpoints.metadata import Metadata
 from engine.checkpoints.packed_words import packing_of
+from engine.checkpoints.ternary import ternary_of
 from engine.errors import UnsupportedModelError
 
 _OF_THE_WHOLE = ("architectures", "tie_word_embeddings")
@@ -108,7 +109,8 @@ class HuggingFaceConfig:
         how = self.values.get("quantization_config", {})
         self.eight_bits = eight_bit_block(how, self.values) if isinstance(how, dict) else None
         self.packing = packing_of(how, self.values) if isinstance(how, dict) else None
-        is_known = self.eight_bits is not None or self.packing is not None
+        self.ternary = ternary_of(how, self.values) if isinstance(how, dict) else None
+        is_known = any(kind is not None for kind in (self.eight_bits, self.packing, self.ternary))
         if "quantization_config" in self.values and not is_known and not self._is_mxfp4():
             raise UnsupportedModelError(
                 f"{path}: the weights are quantised for a GPU.", "Choose the original weights of the model, or a GGUF."

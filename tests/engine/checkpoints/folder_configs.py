@@ -418,6 +418,7 @@ MODELS = {
         {"sliding_window": 16, "logit_scale": 0.25, "layer_types": window_types(True, True, True, False, True)},
     ),
     "arcee": ("ArceeForCausalLM", {"hidden_act": "relu2"}),
+    "bitnet-b1.58": ("BitNetForCausalLM", {"hidden_act": "relu2"}),
     "minicpm": ("MiniCPMForCausalLM", {"scale_emb": 3.0, "scale_depth": 0.4 * 2**0.5, "dim_model_base": 32}),
     "hunyuan-dense": ("HunYuanDenseV1ForCausalLM", {"head_dim": 32, "num_experts": 1}),
     "chatglm": ("GlmForCausalLM", {"partial_rotary_factor": 0.5, "attention_bias": True, "head_dim": 16}),

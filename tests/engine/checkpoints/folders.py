@@ -26,6 +26,8 @@ LAYER = {
     "attn_output": "self_attn.o_proj",
     "attn_q_norm": "self_attn.q_norm",
     "attn_k_norm": "self_attn.k_norm",
+    "attn_sub_norm": "self_attn.attn_sub_norm",
+    "ffn_sub_norm": "mlp.ffn_sub_norm",
     "attn_sinks.weight": "self_attn.sinks",
     "attn_norm": "input_layernorm",
     "ffn_gate": "mlp.gate_proj",

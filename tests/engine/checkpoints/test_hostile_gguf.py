@@ -104,6 +104,10 @@ class TestTypes:
         file = raw_gguf(data=bytes(64)).tensor("w", [32], kind=4)
         refused(path, file.build(), "Q4_2, which is no longer in use", UnsupportedModelError)
 
+    def test_tensor_type_of_a_fork(self, path: Path, raw_gguf) -> None:
+        file = raw_gguf(data=bytes(64)).tensor("w", [32], kind=36)
+        refused(path, file.build(), "w has the tensor type I2_S of Microsoft's fork", UnsupportedModelError)
+
     @pytest.mark.parametrize("kind", [13, 255, 2**32 - 1])
     def test_unknown_value_type(self, path: Path, raw_gguf, kind: int) -> None:
         refused(path, raw_gguf().raw_key("key", kind, bytes(16)).build(), f"key has the unknown value type {kind}")
