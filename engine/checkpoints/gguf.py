@@ -49,7 +49,8 @@ _SCALARS: dict[int, tuple[str, struct.Struct]] = {
 """GGUF's number types: the code of the `array` module, and how to read one."""
 
 _MICROSOFTS = {36: "I2_S", 37: "I8_S", 38: "TL1"}
-"""Types of BitNet's own programs, by numbers that llama.cpp had for what it never wrote to files."""
+"""Types of BitNet's own programs, by numbers that llama.cpp had for what it never wrote to files. How they lie depends
+on the machine that wrote them, and no file says which it was."""
 
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")

@@ -92,8 +92,9 @@ def test_untied_output_and_query_groups(write_model, tmp_path):
     model.close()
 
 
-def test_one_result_at_any_batch_size_and_thread_count(tiny, tmp_path):
-    path = quantized(tiny, tmp_path / "q.gguf", "Q4_1")
+@pytest.mark.parametrize("name", ["Q4_1", "TQ1_0", "TQ2_0"])
+def test_one_result_at_any_batch_size_and_thread_count(tiny, ternary, tmp_path, name):
+    path = quantized(ternary if name.startswith("TQ") else tiny, tmp_path / "q.gguf", name)
     ids = np.random.default_rng(4).integers(0, 705, 120).tolist()
     results = []
     for threads in (1, 2, 3):
