@@ -25,6 +25,7 @@ from tui import keyboard, output
 from tui.app_keys import APP_KEYS
 from tui.in_order import OrderlyApp
 from tui.language import _, choose_language, language_setting, speak
+from tui.one_size import OneSizeApp
 from tui.options import AppOptions
 from tui.paths import Paths, user_paths
 from tui.screens.main.screen import MainScreen
@@ -48,7 +49,7 @@ EXIT_GRACE_S = 10.0
 """After a signal, the process ends within this time even where the terminal no longer takes a byte."""
 
 
-class LlmTuiApp(SpeakingApp, OrderlyApp, SparingApp):
+class LlmTuiApp(SpeakingApp, OrderlyApp, SparingApp, OneSizeApp):
     """One main screen, dialogs over it, and the workspace behind."""
 
     TITLE = "llm-tui"
