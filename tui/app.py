@@ -215,6 +215,14 @@ class LlmTuiApp(SpeakingApp, OrderlyApp, SparingApp, OneSizeApp):
             self._main.keep_draft()
         self.exit()
 
+    def keep_written(self) -> None:
+        """Keep what is written in a dialog: whoever is cut off cannot say whether it was wanted."""
+        from tui.screens.text_dialog import TextDialog
+
+        for screen in self.screen_stack:
+            if isinstance(screen, TextDialog) and self.workspace is not None:
+                self.workspace.saving.take_apart(screen.unkept)
+
     def action_help(self) -> None:
         """Show the keys."""
         from tui.screens.help import HelpScreen
@@ -315,6 +323,7 @@ def _leave(app: LlmTuiApp, number: signal.Signals) -> None:
                 os.dup2(nowhere, stream.fileno())
     if app.workspace is not None:
         app.workspace.writing.is_cut_off = True
+        app.keep_written()
     code = 128 + number
     watchdog = threading.Timer(EXIT_GRACE_S, os._exit, (code,))
     watchdog.daemon = True

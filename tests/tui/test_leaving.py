@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from textual.pilot import Pilot
 
     from tests.tui.conftest import Stage
+    from tests.tui.terminal import Terminal
     from tui.app import LlmTuiApp
 
 
@@ -176,6 +178,23 @@ async def test_what_is_typed_for_a_session_that_is_not_open_yet_is_stored(
 @pytest.mark.usefixtures("opening")
 async def test_with_nothing_typed_nobody_waits_for_the_database(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     await _left_by("", stage, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("key", "title"), [("\x0f", "Another version of this message"), ("\x1b[20~", "System prompt of this session")]
+)
+def test_what_is_written_in_a_dialog_is_a_draft_of_its_own_where_the_app_is_cut_off(
+    stage: Stage, open_terminal: Callable[..., Terminal], key: str, title: str
+) -> None:
+    terminal = open_terminal()
+    terminal.wait_shown("ready")
+    terminal.do("question\r", "Paris is")
+    terminal.do(key, title)
+    terminal.do("\x1b[Fwritten", "written")
+    terminal.process.send_signal(signal.SIGTERM)
+    assert terminal.wait_for_end() == 128 + signal.SIGTERM
+    first, second = sorted(stored_drafts())
+    assert (first, "written" in second) == ("", True)
 
 
 def session_with_draft(text: str) -> None:

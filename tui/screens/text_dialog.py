@@ -59,6 +59,11 @@ class TextDialog(Dialog[str]):
     def _is_changed(self) -> bool:
         return self.query_one(TextArea).text != self._text
 
+    @property
+    def unkept(self) -> str:
+        """What is written and not kept yet, "" for nothing."""
+        return self.written if self.query(TextArea) and self._is_changed else ""
+
     def warns_of_loss(self) -> bool:
         """Whether a text would be lost if the app was left now, which is said; False once it was said."""
         if not self._is_changed or self.written == self._warned_of:

@@ -12,7 +12,7 @@ class Drafts:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._kept: dict[str, str] = {}
-        self._apart = ""
+        self._apart: list[str] = []
         self._unshown: str | None = None
         self.text = ""
         self._is_unsaved = False
@@ -68,17 +68,18 @@ class Drafts:
     @property
     def has_apart(self) -> bool:
         """Whether something is kept that is no session's."""
-        return bool(self._apart.strip())
+        return bool(self._apart)
 
     def keep_apart(self, text: str) -> None:
         """Keep what is for no session that is open or was."""
-        self._apart = text
+        if text.strip():
+            self._apart.append(text)
 
     def take_kept(self) -> list[str]:
         """What is kept and worth a session of its own; it is kept no more."""
-        kept = [text for text in (*self._kept.values(), self._apart) if text.strip()]
+        kept = [text for text in (*self._kept.values(), *self._apart) if text.strip()]
         self._kept.clear()
-        self._apart = ""
+        self._apart.clear()
         return kept
 
     async def save(self, session_id: str) -> None:

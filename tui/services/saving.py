@@ -46,7 +46,7 @@ class Saving:
         self._drafts.is_shown()
 
     def take_apart(self, text: str) -> None:
-        """Keep what was typed for a session that is not open yet: at the app's end, it is one of its own."""
+        """Keep what was typed for no session that is open: at the app's end, it is one of its own."""
         self._drafts.keep_apart(text)
 
     async def save_sent(self) -> None:
