@@ -70,6 +70,10 @@ _WITHOUT_IGNORED_MERGES = {"llama-bpe": "dbrx"}
 """The same words, but merges count even where a word is a token as a whole."""
 
 
+_NORMALIZERS = ("NFC", "NFD", "NFKC", "NFKD", "Nmt", "Precompiled", "Prepend", "Replace", "Strip")
+"""What may be done to a text first: none of it changes more than spaces and rare characters, which llama.cpp leaves as
+they are, too. What makes other letters of it is not left out."""
+
 _SEEN = ("<|channel>", "<channel|>", "<|tool_call>", "<tool_call|>", "<|tool_response>", "<tool_response|>", '<|"|>')
 """Gemma 4's added tokens that answers show. Source: llama.cpp's converter."""
 
@@ -85,6 +89,7 @@ def tokenizer_json_metadata(path: Path, n_vocab: int, *, by_characters: bool = F
     model = root.get("model")
     if not isinstance(model, dict) or model.get("type", "BPE") != "BPE" or not isinstance(model.get("vocab"), dict):
         raise UnsupportedModelError(f"{path} is no BPE tokenizer.", "Choose the model as GGUF, or another one.")
+    _check_normalizers(root.get("normalizer"), path)
     added = dict(_added_tokens(root))
     tokens = _tokens(model["vocab"], added, n_vocab, path)
     keys: dict[str, object] = {PREFIX + "tokens": tokens} | _begins_texts(root)
@@ -103,6 +108,23 @@ def tokenizer_json_metadata(path: Path, n_vocab: int, *, by_characters: bool = F
         PREFIX + "token_type": types,
         PREFIX + "merges": _merges(model.get("merges"), path),
     }
+
+
+def _check_normalizers(step: object, path: Path) -> None:
+    steps = [step]
+    while steps:
+        step = steps.pop()
+        if not isinstance(step, dict):
+            continue
+        kind = step.get("type")
+        inner = step.get("normalizers") if kind == "Sequence" else None
+        if isinstance(inner, list):
+            steps += inner
+        elif kind not in _NORMALIZERS:
+            raise UnsupportedModelError(
+                f"{path} makes other texts of those that it is given ({kind!r}), in a way that is not known here.",
+                "Choose another model.",
+            )
 
 
 def _added_tokens(root: Mapping[str, Any]) -> Iterator[tuple[int, AddedToken]]:

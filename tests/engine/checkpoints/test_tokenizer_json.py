@@ -140,6 +140,34 @@ class TestTokenizerJson:
         assert tokenizer.vocab_size == 696
 
     @pytest.mark.parametrize(
+        "normalizer",
+        [
+            normalizers.Lowercase(),
+            normalizers.Sequence([normalizers.NFD(), normalizers.StripAccents()]),
+            normalizers.Sequence([normalizers.Sequence([normalizers.BertNormalizer()])]),
+        ],
+    )
+    def test_texts_that_are_changed_first_are_refused(self, folder: Path, normalizer) -> None:
+        self.write(folder, normalizer)
+        with pytest.raises(UnsupportedModelError, match=r"tokenizer\.json makes other texts of those that it is given"):
+            open_checkpoint(folder)
+
+    @pytest.mark.parametrize("normalizer", [normalizers.NFC(), normalizers.Sequence([]), normalizers.NFKC(), None])
+    def test_texts_of_which_rare_characters_are_changed(self, folder: Path, normalizer) -> None:
+        self.write(folder, normalizer)
+        assert open_checkpoint(folder).metadata["tokenizer.ggml.model"] == "gpt2"
+
+    def write(self, folder: Path, normalizer) -> None:
+        """A tokenizer that has it, in place of the folder's own."""
+        letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+        library = Tokenizer(models.BPE({letter: id_ for id_, letter in enumerate(letters)}, []))
+        library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        if normalizer is not None:
+            library.normalizer = normalizer
+        (folder / "tokenizer.model").unlink()
+        library.save(str(folder / "tokenizer.json"))
+
+    @pytest.mark.parametrize(
         ("steps", "adds_prefix"),
         [
             ({"normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend"}, {"type": "Replace"}]}}, True),
