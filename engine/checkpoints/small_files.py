@@ -89,15 +89,7 @@ def plain_name(name: object, path: Path) -> str:
         not isinstance(name, str)
         or name in (".", "..")
         or set(name) & set("/\\\0:")
-        or not 0 < _size(name) <= MAX_NAME_BYTES
+        or not 0 < len(name.encode()) <= MAX_NAME_BYTES
     ):
         raise ModelFileError(f"{path} names {ascii(name)[:80]}, which is no plain file name.", "Fetch the model again.")
     return name
-
-
-def _size(name: str) -> int:
-    """Bytes of a file's name, 0 where it cannot be one."""
-    try:
-        return len(name.encode())
-    except UnicodeEncodeError:
-        return 0

@@ -83,6 +83,8 @@ HALF = "\ud800"
         ("tokenizer_config.json", {"added_tokens_decoder": {"5": {"content": HALF, "special": True}}}),
         ("tokenizer_config.json", {"chat_template": HALF}),
         ("config.json", {"architectures": [HALF]}),
+        ("model.safetensors.index.json", {"weight_map": {"w": HALF}}),
+        ("adapter_config.json", {"base_model_name_or_path": HALF}),
     ],
 )
 def test_half_a_character(folder: Path, name: str, content: dict[str, Any]) -> None:

@@ -149,9 +149,7 @@ class TestWeights:
         with pytest.raises(ModelFileError, match="has 2 of 3 parts"):
             open_checkpoint(folder)
 
-    @pytest.mark.parametrize(
-        "name", ["../model.safetensors", "/etc/passwd", "a\\b", "", 7, None, "..", "x" * 256, "\ud800"]
-    )
+    @pytest.mark.parametrize("name", ["../model.safetensors", "/etc/passwd", "a\\b", "", 7, None, "..", "x" * 256])
     def test_an_index_that_points_outside(self, folder: Path, name: object) -> None:
         (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"w": name}}))
         with pytest.raises(ModelFileError, match="no plain file name"):

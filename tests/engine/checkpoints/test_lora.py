@@ -142,7 +142,7 @@ def test_the_base_is_found_by_what_the_adapter_says(tmp_path: Path, write, tiny_
     assert base in open_checkpoint(adapter).files
 
 
-@pytest.mark.parametrize("named", ["x" * 300, "someone/" + "x" * 300, "x\0y", "\ud800", "/" + "y/" * 3000])
+@pytest.mark.parametrize("named", ["x" * 300, "someone/" + "x" * 300, "x\0y", "/" + "y/" * 3000])
 def test_the_base_has_a_name_that_no_file_can_have(tmp_path: Path, write, tiny_llama, matrices, named: str) -> None:
     adapter = write_peft(tmp_path / "adapter", write, tiny_llama, matrices, base_model_name_or_path=named)
     with pytest.raises(ModelFileError, match="not beside it"):
