@@ -28,8 +28,16 @@ LOGITS, LOGITS_STRIDE, CAP = range(P0, P0 + 3)
 
 @kernel
 def cap_logits(step, batch, first, last, thread):
-    """Units: vectors of the vocabulary. Soften the logits of every output position."""
+    """Units: vectors of the vocabulary. Soften the logits of every output position, as far as they are finite.
+
+    The tanh makes a number of anything; what is not finite has to be seen where a token is chosen.
+    """
     cap = load_f32(step + 8 * CAP)
     for t in range(field(batch, N_OUT)):
         row = field(step, LOGITS) + t * field(step, LOGITS_STRIDE)
-        soften(row + first * VECTOR, last - first, cap)
+        for i in range(first, last):
+            place = row + i * VECTOR
+            before = load_f32x16(place)
+            soften(place, 1, cap)
+            nothing_or_nan = lanes.sub(before, before)
+            store_f32x16(place, lanes.add(load_f32x16(place), nothing_or_nan))

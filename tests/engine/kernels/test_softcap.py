@@ -7,6 +7,19 @@ import numpy as np
 from engine.machine_code import step
 
 
+def test_what_is_not_finite_stays_so(run_step):
+    logits = np.ones((1, 16), np.float32)
+    logits[0, 3:6] = np.nan, np.inf, -np.inf
+    run_step(
+        step("softcap.cap_logits"),
+        [logits.ctypes.data, logits.strides[0], int(np.float32(30.0).view(np.int32))],
+        1,
+        n_out=1,
+    )
+    assert np.flatnonzero(~np.isfinite(logits)).tolist() == [3, 4, 5]
+    np.testing.assert_allclose(logits[0, 6:], 30 * np.tanh(1 / 30), rtol=1e-6)
+
+
 def test_logits_are_capped_and_the_rest_is_left_alone(run_step):
     logits = np.random.default_rng(0).standard_normal((3, 64), np.float32) * 100
     logits[0, :4] = (0.0, 1e30, -1e30, 1e-6)
