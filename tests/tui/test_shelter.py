@@ -565,6 +565,28 @@ async def test_a_program_that_lets_go_of_the_database_at_the_end_leaves_nothing_
     assert [content for _, content, _ in stored(path, session_id)] == ["said meanwhile"]
 
 
+async def test_a_program_that_keeps_the_database_at_the_end_is_not_waited_for_for_ever(
+    tmp_path: Path, told: list[StorageError | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("storage.patience.FIRST_TIMEOUT_S", "storage.patience.HELD_TIMEOUT_S"):
+        monkeypatch.setattr(name, 0.01)
+    monkeypatch.setattr("tui.services.store.LAST_PATIENCE_S", 0.01)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = tmp_path / "data" / "sessions.db"
+    store = Store(told.append)
+    await store.open(path)
+    session_id = await begin(store)
+    head = (await store.call(tree.path, session_id))[-1].message.id
+    with closing(open_database(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        await store.call(tree.append_message, session_id, head, "user", "said meanwhile")
+        await store.close()
+        other.execute("ROLLBACK")
+        assert store.rescued is not None
+        import_file(other, store.rescued)
+    assert [content for _, content, _ in stored(path, session_id)] == ["short", "said meanwhile"]
+
+
 async def test_who_leaves_while_sessions_are_handed_back_leaves_none_in_a_file(
     tmp_path: Path, told: list[StorageError | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

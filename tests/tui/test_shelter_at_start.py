@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import shutil
@@ -64,13 +65,16 @@ def make_session(path: Path) -> str:
 @pytest.mark.usefixtures("impatience")
 async def test_a_database_that_is_in_use_at_the_start_is_read_and_written_later(tmp_path: Path) -> None:
     path = tmp_path / "sessions.db"
-    session_id = make_session(path)
+    session_id, cut_short = make_session(path), make_session(path)
     told: list[StorageError | None] = []
     store = Store(told.append, retry_s=0.01)
     with closing(open_database(path)) as other:
+        answers.begin_answer(other, cut_short, None, model="m", settings={}, seed=None)
+        # Of a process that is gone.
+        other.execute("UPDATE unfinished SET pid = 2147483646")
         other.execute("BEGIN IMMEDIATE")
         await store.open(path)
-        assert [session.id for session in await store.call(sessions.list_sessions)] == [session_id]
+        assert {session.id for session in await store.call(sessions.list_sessions)} == {session_id, cut_short}
         head = (await store.call(tree.path, session_id))[-1].message.id
         await store.call(tree.append_message, session_id, head, "user", "meanwhile")
         new = await begin(store)
@@ -79,12 +83,30 @@ async def test_a_database_that_is_in_use_at_the_start_is_read_and_written_later(
     await until(lambda: told[-1] is None)
     assert [content for _, content, _ in stored(path, session_id)] == ["before", "meanwhile"]
     assert [content for _, content, _ in stored(path, new)] == ["short"]
+    assert [state for _, _, state in stored(path, cut_short)] == ["interrupted"]
     await store.call(sessions.rename_session, new, "Lakes")
-    assert [session.title for session in await store.call(sessions.list_sessions)] == ["Lakes", "Rivers"]
+    assert {session.title for session in await store.call(sessions.list_sessions)} == {"Lakes", "Rivers"}
     await store.close()
     assert (len(told), store.rescued) == (2, None)
     # Whoever copies the file has all of it: no connection is left that would have kept SQLite's log beside it.
     assert [file.name for file in tmp_path.iterdir()] == ["sessions.db"]
+
+
+@pytest.mark.usefixtures("impatience")
+async def test_a_database_that_was_in_use_at_the_start_is_written_also_where_nothing_was_said_meanwhile(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "sessions.db"
+    session_id = make_session(path)
+    told: list[StorageError | None] = []
+    store = Store(told.append, retry_s=0.01)
+    with closing(open_database(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        await store.open(path)
+        other.execute("ROLLBACK")
+    await until(lambda: told[-1] is None)
+    await store.call(sessions.set_pinned, session_id, True)
+    await store.close()
 
 
 @pytest.mark.usefixtures("impatience")
@@ -108,8 +130,11 @@ async def test_what_is_said_beside_a_database_that_is_usable_at_the_end_is_in_it
     path = tmp_path / "sessions.db"
     path.write_bytes(b"this is no database, whatever its name says" * 100)
     store = Store(lambda error: None)
-    with pytest.raises(CorruptDatabaseError):
-        await store.open(path)
+    opening = asyncio.create_task(store.open(path))
+    waiting = asyncio.create_task(store.call(sessions.list_sessions))
+    for task in (opening, waiting):
+        with pytest.raises(CorruptDatabaseError):
+            await task
     await store.open_temporary()
     session_id = await begin(store)
     path.unlink()

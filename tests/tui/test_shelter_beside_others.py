@@ -13,7 +13,7 @@ from textual.message import Message
 
 from storage import answers, claims, sessions, tree
 from storage.connections import open_database
-from storage.deletion import delete_session, purge_session
+from storage.deletion import delete_session, purge_deleted, purge_session
 from storage.errors import ReadOnlyDatabaseError, StorageError
 from storage.owners import this_owner
 from tests.tui.test_shelter import LONG, begin, fill_disk, make_room, said, shelter, until
@@ -171,6 +171,9 @@ async def test_what_is_deleted_elsewhere_stays_deleted_and_what_was_said_since_i
         await store.call(tree.append_message, session_id, answer.id, "user", "and further")
         assert [message.content for message in tree.all_messages(other, kept.id)] == [LONG, "half", "and further"]
         assert (kept.model, kept.system) == ("m", "s")
+        # As the end of the app does with what was deleted in it.
+        await store.call(purge_deleted, [session_id])
+        assert (await store.call(sessions.last_session)).id == kept.id
     [trouble] = [message for message in posted if isinstance(message, Trouble)]
     assert trouble.sentence.startswith("“First” was deleted elsewhere and stays deleted.")
 
