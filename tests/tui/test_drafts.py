@@ -106,7 +106,7 @@ async def test_what_is_typed_while_the_draft_is_being_stored_is_stored_after_it(
         await play.until(lambda: stored_drafts() == {"first": "half a thought"})
 
 
-async def test_a_setting_that_cannot_be_stored_at_once_is_stored_when_the_session_is_left(
+async def test_a_setting_and_a_draft_that_cannot_be_stored_at_once_are_stored_when_the_session_is_left(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused: list[Any] = []
@@ -119,9 +119,13 @@ async def test_a_setting_that_cannot_be_stored_at_once_is_stored_when_the_sessio
         await play.ask("first")
         session = play.open_session.session
         with monkeypatch.context() as patch:
-            patch.setattr(sessions, "set_settings", refuse)
+            for name in ("set_settings", "set_draft"):
+                patch.setattr(sessions, name, refuse)
             play.conversation.set_sampling(msgspec.structs.replace(play.open_session.sampling, temperature=0.25))
+            await play.until(lambda: refused)
+            refused.clear()
+            box(play).show_draft("half a thought")
             await play.until(lambda: refused)
         await play.opening.new()
         stored = await play.app.workspace.store.call(sessions.get_session, session.id)
-        assert stored.settings["temperature"] == 0.25
+        assert (stored.settings["temperature"], stored.draft) == (0.25, "half a thought")

@@ -7,10 +7,12 @@ from array import array
 import pytest
 
 from engine.answers.generation import AnswerText
+from engine.answers.looking import Looker
 from engine.chat import choose_format
 from engine.chat.channels import channels_of, encode_answer
 from engine.checkpoints import Metadata
-from engine.protocol import ChatMessage
+from engine.process.inbox import Control
+from engine.protocol import ChatMessage, ChatPrompt, Look
 from engine.tokenizer import TextStream, Tokenizer
 from engine.tokenizer.vocabulary import Vocabulary
 from tests.engine.children import fake_model as fake
@@ -118,6 +120,15 @@ def test_what_may_be_a_thoughts_beginning_is_text_once_the_model_has_ended(
 ) -> None:
     assert answer_text(tokenizer, PROMPT, "<|channel>tho", ended=ended) == text
     assert answer_text(tokenizer, PROMPT, "<|channel>Paris is the capital.", ended=ended) == "Paris is the capital."
+
+
+def test_places_of_an_answer_that_ends_like_a_thoughts_beginning_have_its_tokens(tokenizer: Tokenizer) -> None:
+    model = fake.FakeModel("")
+    model.metadata, model.tokenizer, model.chat_format = METADATA, tokenizer, choose_format(METADATA, "fake")
+    ids = ids_of(tokenizer, "Paris<|channel>tho")
+    prompt = ChatPrompt(messages=[ChatMessage("user", "France?")], answer_ids=ids, answer_text="Paristho")
+    looked = Looker(model).look(Look(request_id="l", prompt=prompt), Control(), lambda event: None)
+    assert (looked.ids, "".join(looked.pieces)) == (ids, "Paristho")
 
 
 @pytest.mark.parametrize("text", [TEXT, "Paris.", "<think>\nEasy", "<think>\nEasy\n</think>\n\n", f"Hm.\n\n{TEXT}"])
