@@ -101,6 +101,28 @@ def test_a_conversation_that_is_not_in_the_cache_is_read_only_when_asked():
     assert events[-1].done == events[-1].total == found.n_unread
 
 
+def test_what_is_kept_of_a_session_is_not_read_again():
+    class KeptModel(fake.FakeModel):
+        """The session's cache comes from disk when it is entered."""
+
+        def enter_session(self, key, ids):
+            if key == "the session":
+                self.cached_ids[:] = ids[:-3]
+
+    model = KeptModel("Paris.")
+    prompt = ChatPrompt(messages=HELLO, answer_ids=[ord("P")], answer_text="P")
+    read, [progress] = look(Looker(model), prompt, session="the session", read=True)
+    assert read.candidates[0].id == ord("a")
+    assert progress.done - progress.reused == 3
+    assert sum(size for _, size in model.batches) == 3
+
+
+def test_a_place_that_there_is_not_is_the_nearest_one(written):
+    model, _, prompt = written
+    looker = Looker(model)
+    assert [look(looker, prompt, at=at)[0].at for at in (-1, 7)] == [0, 6]
+
+
 def test_reading_can_be_stopped():
     model = fake.FakeModel("Paris.")
     found, _ = look(Looker(model), ChatPrompt(messages=HELLO), Control(stopped=True), read=True)
