@@ -85,7 +85,7 @@ def test_the_command_tells_the_starters_perplexity(cli, warm_home, starter_model
 
 
 def test_what_is_not_a_number_is_told(write_model, tmp_path):
-    path = write_model(tmp_path / "nan.gguf", set_tensors={"output_norm.weight": np.full(32, np.nan, np.float32)})
+    path = write_model(tmp_path / "nan.gguf", set_tensors={"output_norm.weight": np.full(32, np.inf, np.float32)})
     model = load(Load(path=str(path)), lambda *_: None)
     with pytest.raises(NotFiniteError, match="not a number"):
         run(model, TEXT, 64)
