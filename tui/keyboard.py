@@ -16,6 +16,8 @@ from textual.drivers import linux_driver
 from textual.drivers.linux_driver import LinuxDriver
 from textual.message import Message
 
+from tui.output import is_hung_up
+
 ESCAPE = "\x1b"
 
 _BEGINS_MORE = frozenset("[]OPNX^_")
@@ -85,15 +87,24 @@ class LeavingDriver(LinuxDriver):
     _is_giving = False
 
     def _sigcont_application(self, *_: object) -> None:
-        is_ours = self._key_thread is not None and self._key_thread.is_alive()
+        if is_hung_up(self.fileno):
+            # A terminal that goes lets its processes go on, so that they hear of it.
+            return
+        if self._key_thread is not None and self._key_thread.is_alive():
+            # Not amid whatever the signal came into.
+            self._loop.call_soon_threadsafe(self._take_again)
+        else:
+            super()._sigcont_application()
+
+    def _take_again(self) -> None:
+        if is_hung_up(self.fileno) or self._key_thread is None or not self._key_thread.is_alive():
+            return
         before = self.attrs_before
-        if is_ours:
-            self._read_no_more()
-            self.close()
-        super()._sigcont_application()
-        if is_ours:
-            self.attrs_before = before
-            self._app.call_later(self._app.refresh)
+        self._read_no_more()
+        self.close()
+        self.resume_application_mode()
+        self.attrs_before = before
+        self._app.refresh()
 
     def suspend_application_mode(self) -> None:
         """Give the terminal away."""

@@ -85,11 +85,16 @@ class PatientWriter(WriterThread):
             when_idle()
 
 
-async def hung_up(descriptor: int) -> None:
-    """Wait until the terminal behind a descriptor is gone, also where nobody sends a signal about it."""
+def is_hung_up(descriptor: int) -> bool:
+    """Whether the terminal behind a descriptor is gone."""
     line = select.poll()
     line.register(descriptor, 0)
-    while not line.poll(0):
+    return bool(line.poll(0))
+
+
+async def hung_up(descriptor: int) -> None:
+    """Wait until the terminal behind a descriptor is gone, also where nobody sends a signal about it."""
+    while not is_hung_up(descriptor):
         await asyncio.sleep(LOOK_EVERY_S)
 
 
