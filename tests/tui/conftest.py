@@ -20,6 +20,7 @@ from textual.widgets._toast import Toast
 
 from engine.protocol import AnyCommand, Generate
 from engine.protocol.lines import command_decoder
+from storage.errors import StorageError
 from tests.tui import idle
 from tests.tui.terminal import Terminal
 from tui.app import LlmTuiApp
@@ -28,6 +29,7 @@ from tui.services.claim import Claim
 from tui.services.conversation import Conversation
 from tui.services.open_session import OpenSession
 from tui.services.opening import Opening
+from tui.services.store import Store
 from tui.services.writing import Writing
 from tui.widgets.prompt_box import PASTE_GAP_S
 
@@ -236,3 +238,18 @@ def model(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = home / "scripted.gguf"
     path.touch()
     return path
+
+
+@pytest.fixture
+def told() -> list[StorageError | None]:
+    """What a store has told: why something is kept in memory, None when all is stored."""
+    return []
+
+
+@pytest.fixture
+async def store(tmp_path: Path, told: list[StorageError | None]) -> AsyncIterator[Store]:
+    """A store that tries again at once."""
+    store = Store(told.append, retry_s=0.01)
+    await store.open(tmp_path / "data" / "sessions.db")
+    yield store
+    await store.close()

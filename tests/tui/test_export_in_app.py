@@ -11,7 +11,7 @@ from storage import tree
 from storage.connections import open_database
 from storage.importers import import_file
 from tests.tui.conftest import Play, Stage
-from tests.tui.test_shelter import LONG, fill_disk
+from tests.tui.sheltering import LONG, fill_disk
 
 
 async def export(play: Play, wanted: str) -> None:

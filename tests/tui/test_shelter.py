@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import inspect
-import os
 import threading
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from types import ModuleType
@@ -17,74 +14,22 @@ from typing import Any
 import pytest
 import sqlite_utils
 
-from engine.kept_caches import kept_file
-from storage import answers, claims, deletion, merging, sessions, tree
+from storage import answers, claims, deletion, sessions, tree
 from storage.connections import open_database
 from storage.deletion import delete_session, deleted_sessions, purge_deleted, restore_session
 from storage.errors import (
     DatabaseBusyError,
-    DatabaseMovedError,
     DiskFullError,
     NoSuchSessionError,
     ReadOnlyDatabaseError,
     StorageError,
 )
-from storage.export import all_sessions_json
 from storage.importers import import_file
 from storage.owners import this_owner
-from storage.portable import PortableSession
 from tests.tui.conftest import PATIENCE_S, Stage
-from tui.services.history import History
+from tests.tui.sheltering import LONG, begin, fill_disk, make_room, said, shelter, stored, until
 from tui.services.shelter import IN_BOTH, WRITES
 from tui.services.store import Store
-
-LONG = "word " * 20_000
-
-
-def fill_disk(db: sqlite_utils.Database, n_free: int = 0) -> None:
-    """From now on the file may not grow by more than so many pages."""
-    n_pages = db.execute("PRAGMA page_count").fetchone()[0] + n_free
-    db.execute(f"PRAGMA max_page_count = {n_pages}")
-
-
-def make_room(db: sqlite_utils.Database) -> None:
-    """The file may grow again."""
-    db.execute("PRAGMA max_page_count = 1000000")
-
-
-async def until(condition: Callable[[], object]) -> None:
-    limit = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < limit
-        await asyncio.sleep(0.01)
-
-
-@pytest.fixture
-def told() -> list[StorageError | None]:
-    return []
-
-
-@pytest.fixture
-async def store(tmp_path: Path, told: list[StorageError | None]) -> AsyncIterator[Store]:
-    """A store that tries again at once."""
-    store = Store(told.append, retry_s=0.01)
-    await store.open(tmp_path / "data" / "sessions.db")
-    yield store
-    await store.close()
-
-
-async def begin(store: Store) -> str:
-    """A session with a question in it."""
-    session = await store.call(sessions.create_session, model="m", system="s", settings={}, title="First")
-    await store.call(tree.append_message, session.id, None, "user", "short")
-    return session.id
-
-
-def stored(path: Path, session_id: str) -> list[tuple[str, str, str]]:
-    """What the file has of a session."""
-    with closing(open_database(path, read_only=True)) as db:
-        return [(step.message.role, step.message.content, step.message.state) for step in tree.path(db, session_id)]
-
 
 NEITHER = {
     # Done again by the next start.
@@ -206,15 +151,6 @@ async def test_what_was_written_before_is_brought_up_to_date(store: Store, told:
     assert (await store.call(sessions.get_session, session_id)).n_messages == 2
 
 
-async def shelter(store: Store, session_id: str) -> str:
-    """Say something in a session that the full disk does not take; the message's id."""
-    return (await store.call(tree.append_message, session_id, None, "user", LONG)).id
-
-
-async def said(store: Store, session_id: str) -> list[str]:
-    return [message.content for message in await store.call(tree.all_messages, session_id)]
-
-
 async def test_what_is_deleted_pinned_or_archived_meanwhile_stays_so(
     store: Store, told: list[StorageError | None]
 ) -> None:
@@ -296,163 +232,6 @@ async def test_what_is_purged_is_gone_in_memory_too(store: Store, told: list[Sto
     await until(lambda: told[-1] is None)
     assert await store.call(deleted_sessions) == []
     assert [session.id for session in await store.call(sessions.list_sessions)] == [kept]
-
-
-async def test_what_was_deleted_is_in_no_file_at_the_end(
-    tmp_path: Path, told: list[StorageError | None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "user").mkdir()
-    monkeypatch.setenv("HOME", str(tmp_path / "user"))
-    cache = tmp_path / "cache"
-    cache.mkdir()
-    store = Store(told.append)
-    await store.open(tmp_path / "data" / "sessions.db")
-    history = History(store, lambda message: None, cache)
-    deleted = [await begin(store) for _ in range(3)]
-    for session_id in deleted:
-        kept_file(cache, session_id).write_bytes(b"keys and values")
-    kept = await begin(store)
-    await store.call(fill_disk)
-    await shelter(store, kept)
-    for session_id in deleted[1:]:
-        await shelter(store, session_id)
-    for session_id in deleted:
-        await history.delete(session_id)
-    await store.call(lambda db: db.execute("PRAGMA query_only = ON"))
-    await history.purge_own()
-    assert not [file for file in cache.iterdir() if file.stat().st_size]
-    await store.close()
-    assert store.rescued is not None
-    with closing(open_database(tmp_path / "other.db")) as db:
-        assert import_file(db, store.rescued).session_ids == [kept]
-    with closing(open_database(tmp_path / "data" / "sessions.db")) as db:
-        assert [session.id for session in sessions.list_sessions(db)] == [kept]
-
-
-async def test_what_is_still_in_memory_at_the_end_is_in_a_file(
-    tmp_path: Path, told: list[StorageError | None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "user").mkdir()
-    monkeypatch.setenv("HOME", str(tmp_path / "user"))
-    store = Store(told.append)
-    await store.open(tmp_path / "data" / "sessions.db")
-    await store.call(fill_disk)
-    session = await store.call(sessions.create_session, model="m", system=LONG, settings={}, title="Kept")
-    await store.call(tree.append_message, session.id, None, "user", LONG)
-    await store.close()
-    assert store.rescued is not None
-    assert store.rescued.parent == tmp_path / "user"
-    with closing(open_database(tmp_path / "other.db")) as db:
-        assert import_file(db, store.rescued).session_ids == [session.id]
-        assert tree.path(db, session.id)[-1].message.content == LONG
-        assert "".join(all_sessions_json(db)) == store.rescued.read_text()
-
-
-async def test_what_the_database_takes_at_the_end_is_in_no_file(
-    tmp_path: Path, told: list[StorageError | None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    path = tmp_path / "data" / "sessions.db"
-    store = Store(told.append)
-    await store.open(path)
-    await store.call(fill_disk)
-    short, long = [
-        (await store.call(sessions.create_session, model="m", system=LONG * size, settings={})).id for size in (1, 20)
-    ]
-    await store.call(fill_disk, 100)
-    await store.close()
-    assert store.rescued is not None
-    with closing(open_database(path)) as db:
-        assert [session.id for session in sessions.list_sessions(db)] == [short]
-        assert short not in store.rescued.read_text()
-        assert import_file(db, store.rescued).session_ids == [long]
-
-
-async def test_a_file_that_has_no_room_in_the_home_is_whole_elsewhere_and_nothing_of_it_is_left_there(
-    tmp_path: Path, told: list[StorageError | None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    home, elsewhere = tmp_path / "user", tmp_path / "elsewhere"
-    for folder in (home, elsewhere):
-        folder.mkdir()
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setattr("tempfile.tempdir", str(elsewhere))
-    written: list[int] = []
-
-    def sync(descriptor: int) -> None:
-        """Some disks say only now that they are full."""
-        written.append(os.fstat(descriptor).st_size)
-        if home in Path(os.readlink(f"/proc/self/fd/{descriptor}")).parents:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    store = Store(told.append)
-    await store.open(tmp_path / "data" / "sessions.db")
-    await store.call(lambda db: db.execute("PRAGMA query_only = ON"))
-    await begin(store)
-    monkeypatch.setattr("os.fsync", sync)
-    await store.close()
-    assert store.rescued is not None
-    assert [file for file in elsewhere.iterdir() if file.suffix == ".json"] == [store.rescued]
-    assert list(home.iterdir()) == []
-    # A file that is not on the disk by then, as a whole, would be none where the power fails.
-    assert written == [store.rescued.stat().st_size] * 2
-
-
-async def test_a_draft_that_could_not_be_stored_is_imported_again(
-    tmp_path: Path, told: list[StorageError | None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    path = tmp_path / "data" / "sessions.db"
-    store = Store(told.append)
-    await store.open(path)
-    session_id = await begin(store)
-    await store.call(sessions.set_draft, session_id, "typed before")
-    others = [await begin(store) for _ in range(2)]
-    for other in others:
-        await store.call(sessions.set_draft, other, "typed there")
-    await store.call(fill_disk)
-    await store.call(sessions.set_draft, session_id, LONG)
-    for other in others:
-        await store.call(sessions.rename_session, other, LONG)
-    await store.call(sessions.set_draft, others[0], "")
-    await store.close()
-    assert store.rescued is not None
-    with closing(open_database(path)) as db:
-        assert import_file(db, store.rescued).n_new == 1
-        drafts = {session.id: session.draft for session in sessions.list_sessions(db)}
-        assert sorted(drafts.values()) == sorted([LONG, "typed before", "typed there", "typed there"])
-        assert drafts[session_id] == "typed before"
-
-
-async def test_what_is_said_after_the_database_was_replaced_is_in_a_file(
-    tmp_path: Path, told: list[StorageError | None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    path = tmp_path / "data" / "sessions.db"
-    store = Store(told.append)
-    await store.open(path)
-    session_id = await begin(store)
-    open_database(tmp_path / "other.db").close()
-    (tmp_path / "other.db").replace(path)
-    await store.call(tree.append_message, session_id, None, "user", "said meanwhile")
-    assert [type(error) for error in told] == [DatabaseMovedError]
-    await store.close()
-    assert store.rescued is not None
-    with closing(open_database(tmp_path / "another.db")) as db:
-        import_file(db, store.rescued)
-        assert [message.content for message in tree.all_messages(db, session_id)] == ["short", "said meanwhile"]
-
-
-async def test_what_is_still_in_memory_is_in_a_file_also_where_nobody_knows_the_home(
-    tmp_path: Path, nobodys: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    store = Store(lambda error: None)
-    await store.open(tmp_path / "data" / "sessions.db")
-    await store.call(fill_disk)
-    await store.call(sessions.create_session, model="m", system=LONG, settings={}, title="Kept")
-    await store.close()
-    assert store.rescued is not None
-    assert store.rescued.parent == tmp_path
 
 
 async def test_the_chat_goes_on_with_a_full_disk(stage: Stage) -> None:
@@ -544,81 +323,3 @@ async def test_a_database_that_another_program_holds_for_a_while(
         other.execute("ROLLBACK")
     await until(lambda: told[-1] is None)
     assert stored(path, session_id)[-1][1] == "said meanwhile"
-
-
-async def test_a_program_that_lets_go_of_the_database_at_the_end_leaves_nothing_for_a_file(
-    tmp_path: Path, told: list[StorageError | None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("FIRST_TIMEOUT_S", "HELD_TIMEOUT_S"):
-        monkeypatch.setattr(f"storage.patience.{name}", 0.01)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    path = tmp_path / "data" / "sessions.db"
-    with closing(open_database(path)) as other:
-        store = Store(told.append, waits=lambda: other.execute("ROLLBACK"))
-        await store.open(path)
-        session_id = await begin(store)
-        other.execute("BEGIN IMMEDIATE")
-        await store.call(tree.append_message, session_id, None, "user", "said meanwhile")
-        assert store.is_sheltering
-        await store.close()
-    assert store.rescued is None
-    assert [content for _, content, _ in stored(path, session_id)] == ["said meanwhile"]
-
-
-async def test_a_program_that_keeps_the_database_at_the_end_is_not_waited_for_for_ever(
-    tmp_path: Path, told: list[StorageError | None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("storage.patience.FIRST_TIMEOUT_S", "storage.patience.HELD_TIMEOUT_S"):
-        monkeypatch.setattr(name, 0.01)
-    monkeypatch.setattr("tui.services.store.LAST_PATIENCE_S", 0.01)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    path = tmp_path / "data" / "sessions.db"
-    store = Store(told.append)
-    await store.open(path)
-    session_id = await begin(store)
-    head = (await store.call(tree.path, session_id))[-1].message.id
-    with closing(open_database(path)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        await store.call(tree.append_message, session_id, head, "user", "said meanwhile")
-        await store.close()
-        other.execute("ROLLBACK")
-        assert store.rescued is not None
-        import_file(other, store.rescued)
-    assert [content for _, content, _ in stored(path, session_id)] == ["short", "said meanwhile"]
-
-
-async def test_who_leaves_while_sessions_are_handed_back_leaves_none_in_a_file(
-    tmp_path: Path, told: list[StorageError | None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "data" / "sessions.db"
-    store = Store(told.append, retry_s=0.01)
-    await store.open(path)
-    session_ids = [await begin(store) for _ in range(3)]
-    await store.call(fill_disk)
-    for session_id in session_ids:
-        await shelter(store, session_id)
-    begun, go_on = threading.Event(), threading.Event()
-    merge = merging.merge_session
-
-    merged: list[str] = []
-
-    def merge_slowly(db: sqlite_utils.Database, session: PortableSession, *args: Any) -> str | None:
-        begun.set()
-        assert go_on.wait(20)
-        stored_id = merge(db, session, *args)
-        merged.append(session.id)
-        return stored_id
-
-    monkeypatch.setattr("tui.services.shelter.merge_session", merge_slowly)
-    await store.call(make_room)
-    await until(begun.is_set)
-    with closing(open_database(path)) as other:
-        # What was said in them since becomes sessions of their own: those would be there twice.
-        for session_id in session_ids:
-            deletion.purge_session(other, session_id)
-        closing_ = asyncio.create_task(store.close())
-        await asyncio.sleep(0)
-        go_on.set()
-        await closing_
-        assert (sorted(merged), store.rescued) == (sorted(session_ids), None)
-        assert [session.title for session in sessions.list_sessions(other)] == [LONG.strip()[:60]] * 3

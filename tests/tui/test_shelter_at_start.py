@@ -20,7 +20,7 @@ from storage.connections import backup, open_database
 from storage.deletion import purge_session
 from storage.errors import CorruptDatabaseError, DatabaseBusyError, DiskFullError, StorageError
 from tests.tui.conftest import Stage
-from tests.tui.test_shelter import LONG, begin, fill_disk, stored, until
+from tests.tui.sheltering import LONG, begin, fill_disk, stored, until
 from tui.messages import Trouble
 from tui.services.shelter_folder import ShelterFolder
 from tui.services.store import Store
@@ -29,7 +29,7 @@ KILLED = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from storage import answers, sessions, tree
-from tests.tui.test_shelter import begin, fill_disk, shelter
+from tests.tui.sheltering import begin, fill_disk, shelter
 from tui.services.store import Store
 
 async def say_and_die() -> None:

@@ -16,7 +16,7 @@ from storage.connections import open_database
 from storage.deletion import delete_session, purge_deleted, purge_session
 from storage.errors import ReadOnlyDatabaseError, StorageError
 from storage.owners import this_owner
-from tests.tui.test_shelter import LONG, begin, fill_disk, make_room, said, shelter, until
+from tests.tui.sheltering import LONG, begin, fill_disk, make_room, said, shelter, until
 from tui.messages import Trouble
 from tui.services.history import History
 from tui.services.store import Store
@@ -25,11 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.tui.conftest import Stage
-
-
-@pytest.fixture
-def told() -> list[StorageError | None]:
-    return []
 
 
 @pytest.fixture
