@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from array import array
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from engine.architecture.config import Attention, ModelConfig
+from engine.architecture.config import Attention
 from engine.architecture.gguf_config import config_from_gguf
 from engine.checkpoints import open_checkpoint
 from engine.errors import EngineError, ModelFileError, UnsupportedModelError
 from tests.engine import tiny_models
-
-
-def config_of(path: Path) -> ModelConfig:
-    checkpoint = open_checkpoint(path)
-    return config_from_gguf(checkpoint.metadata, checkpoint.tensors)
+from tests.engine.architecture.configs import config_of
 
 
 def test_a_sound_model(tmp_path: Path, write_model) -> None:
@@ -60,30 +54,6 @@ def test_sizes_given_layer_by_layer(tmp_path: Path, write_model) -> None:
     assert config_of(path).hidden_dims == (64, 96)
 
 
-def test_stretched_positions(tmp_path: Path, write_model) -> None:
-    linear = config_of(write_model(tmp_path / "linear.gguf", set_keys={"llama.rope.scale_linear": 4.0}))
-    assert (linear.rope_scaling.type, linear.rope_scaling.factor) == ("linear", 4.0)
-    keys = {
-        "llama.rope.scaling.type": "yarn",
-        "llama.rope.scaling.factor": 8.0,
-        "llama.rope.scaling.original_context_length": 64,
-    }
-    yarn = config_of(write_model(tmp_path / "yarn.gguf", set_keys=keys)).rope_scaling
-    assert (yarn.type, yarn.factor, yarn.original_max_seq_len) == ("yarn", 8.0, 64)
-    alone = config_of(write_model(tmp_path / "alone.gguf", set_keys={"llama.rope.scaling.factor": 4.0}))
-    assert (alone.rope_scaling.type, alone.rope_scaling.factor) == ("linear", 4.0)
-
-
-@pytest.mark.parametrize(
-    ("pattern", "windows"),
-    [(2, (64, 0)), (0, (64, 64)), (1, (0, 0)), ([0, 1], (0, 64)), ([True, False], (64, 0))],
-)
-def test_which_layers_have_a_window(tmp_path: Path, pattern: object, windows: tuple[int, ...]) -> None:
-    keys = {"attention__sliding_window": 64, "attention__sliding_window_pattern": pattern}
-    config = config_of(tiny_models.write_tiny(tmp_path / "tiny.gguf", "gemma2", layers=2, **keys))
-    assert tuple(layer.window for layer in config.attention) == windows
-
-
 @pytest.mark.parametrize(
     ("key", "values"),
     [
@@ -115,11 +85,6 @@ def test_soft_caps_count_where_the_architecture_has_them(tmp_path: Path, name: s
     written = {"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0}
     config = config_of(tiny_models.write_tiny(tmp_path / "tiny.gguf", name, **written))
     assert (config.attn_softcap, config.final_softcap) == caps
-
-
-def test_a_window_on_every_layer(tmp_path: Path, write_model) -> None:
-    config = config_of(write_model(tmp_path / "mistral.gguf", set_keys={"llama.attention.sliding_window": 64}))
-    assert [layer.window for layer in config.attention] == [64, 64]
 
 
 @pytest.mark.parametrize(
@@ -164,136 +129,6 @@ def test_numbers_that_do_not_fit(tmp_path: Path, write_model, keys: dict[str, ob
     assert str(path) in caught.value.message
 
 
-def test_layers_of_gemma_4(tmp_path: Path) -> None:
-    config = config_of(tiny_models.write_tiny(tmp_path / "tiny.gguf", "gemma4-e"))
-    local = Attention(n_heads=4, n_kv_heads=1, head_dim=32, rope_dim=32, window=16)
-    wide = Attention(n_heads=4, n_kv_heads=1, head_dim=64, rope_dim=64)
-    shared = replace(local, shared_from=2), replace(local, shared_from=2), replace(wide, shared_from=3)
-    assert config.attention == (local, wide, local, wide, *shared)
-    assert (config.query_scale, config.per_layer_dim, config.local_rope_theta) == (1.0, 32, 10_000.0)
-    config = config_of(tiny_models.write_tiny(tmp_path / "dense.gguf", "gemma4"))
-    assert [layer.keys_as_values for layer in config.attention] == [False, True] * 2
-    assert [layer.qkv_dim for layer in config.attention] == [256, 320] * 2
-
-
-@pytest.mark.parametrize(
-    ("keys", "match"),
-    [
-        ({"attention.shared_kv_layers": 7}, r"shared_kv_layers is 7, it should be between 0 and 6"),
-        ({"attention.shared_kv_layers": 6}, r"no layer has keys for layer 1"),
-        ({"attention.shared_kv_layers": -1}, r"shared_kv_layers should be|shared_kv_layers is"),
-        ({"attention.head_count_kv": [1, 1, 1, 1, 2, 1, 1]}, r"shared_kv_layers is 3; no layer has keys for layer 4"),
-        ({"attention.key_length_swa": 0}, r"key_length_swa is 0"),
-        ({"attention.key_length_swa": 48}, r"keys of 48 and values of 32"),
-        ({"rope.dimension_count_swa": 34}, r"dimension_count_swa is 34, it should be between 2 and 32"),
-        ({"rope.dimension_count_swa": 31}, r"dimension_count_swa is 31 in a head of 32; both should be even"),
-        ({"rope.freq_base_swa": 0.0}, r"freq_base_swa is 0"),
-        ({"embedding_length_per_layer_input": 2**31}, r"per_layer_input is 2147483648"),
-        ({"embedding_length_per_layer_input": 40}, r"per_layer_input is 40; this engine wants a multiple of 32"),
-        ({"embedding_length_per_layer_input": 64}, r"per_layer_token_embd\.weight has the shape \(705, 224\)"),
-        ({"embedding_length_per_layer_input": 0}, r"per_layer_\w+\.weight is not part of a gemma4"),
-        ({"attention.sliding_window_pattern": [True] * 6}, r"sliding_window_pattern has 6 elements"),
-    ],
-)
-def test_numbers_of_gemma_4_that_do_not_fit(tmp_path: Path, keys: dict[str, object], match: str) -> None:
-    path = tiny_models.write_tiny(tmp_path / "tiny.gguf", "gemma4-e")
-    checkpoint = open_checkpoint(path)
-    for key, value in keys.items():
-        checkpoint.metadata[f"gemma4.{key}"] = array("i", value) if isinstance(value, list) else value
-    with pytest.raises(EngineError, match=match):
-        config_from_gguf(checkpoint.metadata, checkpoint.tensors)
-
-
-@pytest.mark.parametrize(
-    ("keys", "match"),
-    [
-        ({"feed_forward_length": [96, 96, 96]}, r"feed_forward_length has 3 elements, it should have 4"),
-        ({"feed_forward_length": [96, 96, 96, -1]}, r"feed_forward_length is -1"),
-        ({"feed_forward_length": [96, 96, 96, 64]}, r"blk\.3\.ffn_gate\.weight has the shape \(96, 64\)"),
-        ({"expert_feed_forward_length": 32}, r"ffn_gate_up_exps\.weight has the shape \(8, 96, 64\)"),
-        ({"expert_count": 2**40}, r"expert_count is 1099511627776"),
-        ({"expert_used_count": 9}, r"expert_used_count is 9"),
-        ({"expert_count": 0}, r"\w+ is not part of a gemma4 model"),
-    ],
-)
-def test_numbers_of_gemma_4s_experts_that_do_not_fit(tmp_path: Path, keys: dict[str, object], match: str) -> None:
-    checkpoint = open_checkpoint(tiny_models.write_tiny(tmp_path / "tiny.gguf", "gemma4-moe"))
-    for key, value in keys.items():
-        checkpoint.metadata[f"gemma4.{key}"] = array("i", value) if isinstance(value, list) else value
-    with pytest.raises(EngineError, match=match):
-        config_from_gguf(checkpoint.metadata, checkpoint.tensors)
-
-
-@pytest.mark.parametrize("parts", ["q", "qk", "qkv"])
-@pytest.mark.parametrize("name", ["gemma4", "gemma4-e"])
-def test_biases_that_no_gemma_4_has_are_refused(tmp_path: Path, name: str, parts: str) -> None:
-    checkpoint = open_checkpoint(tiny_models.write_tiny(tmp_path / "tiny.gguf", name))
-    tensors = dict(checkpoint.tensors)
-    for matrix, tensor in checkpoint.tensors.items():
-        if re.search(rf"attn_[{parts}]\.weight", matrix):
-            bias = matrix.replace("weight", "bias")
-            tensors[bias] = replace(tensor, name=bias, shape=tensor.shape[:1])
-    with pytest.raises(UnsupportedModelError, match=r"blk\.0\.attn_q\.bias is not part of a gemma4 model"):
-        config_from_gguf(checkpoint.metadata, tensors)
-
-
-def test_layers_share_keys_only_in_models_that_are_made_so(tmp_path: Path) -> None:
-    path = tiny_models.write_tiny(tmp_path / "tiny.gguf", "olmo2", attention__shared_kv_layers=1)
-    checkpoint = open_checkpoint(path)
-    tensors = {
-        name: it for name, it in checkpoint.tensors.items() if not re.match(r"blk\.1\.attn_(k|v|k_norm)\.", name)
-    }
-    with pytest.raises(ModelFileError, match=r"blk\.1\.attn_k\.weight is missing"):
-        config_from_gguf(checkpoint.metadata, tensors)
-
-
-def test_keys_that_a_layer_of_gemma_4_does_not_use_are_left(tmp_path: Path) -> None:
-    checkpoint = open_checkpoint(tiny_models.write_tiny(tmp_path / "tiny.gguf", "gemma4-e"))
-    tensors = dict(checkpoint.tensors)
-    for part in ("attn_k", "attn_v", "attn_k_norm"):
-        name = f"blk.6.{part}.weight"
-        tensors[name] = replace(tensors[f"blk.3.{part}.weight"], name=name)
-    config_from_gguf(checkpoint.metadata, tensors)
-    tensors["blk.6.attn_k.weight"] = replace(tensors["blk.2.attn_k.weight"], name="blk.6.attn_k.weight")
-    with pytest.raises(ModelFileError, match=r"blk\.6\.attn_k\.weight has the shape \(32, 64\)"):
-        config_from_gguf(checkpoint.metadata, tensors)
-
-
-@pytest.mark.parametrize(
-    ("keys", "match"),
-    [
-        ({"expert_group_count": 5}, "32 experts cannot be in 5 equal groups"),
-        ({"expert_group_count": 32}, "32 experts cannot be in 32 equal groups of two or more"),
-        ({"expert_group_count": 2**31}, "expert_group_count is 2147483648"),
-        ({"expert_group_used_count": 9}, "expert_group_used_count is 9"),
-        ({"expert_group_used_count": None}, "expert_group_used_count is missing"),
-        ({"expert_group_used_count": 1}, "6 experts a token cannot be chosen from 1 groups of 4"),
-        ({"expert_weights_scale": float("nan")}, "expert_weights_scale is nan"),
-        ({"expert_weights_scale": -1.0}, "expert_weights_scale is -1"),
-        ({"expert_feed_forward_length": array("i", [48])}, "expert_feed_forward_length has 1 elements"),
-        ({"expert_weights_norm": 1}, "expert_weights_norm should be true or false"),
-        ({"expert_gating_func": 7}, r"weighs experts in a way .*expert_gating_func is 7"),
-        ({"expert_gating_func": "softly"}, "expert_gating_func should be an integer"),
-        ({"expert_feed_forward_length": 2**31}, "expert_feed_forward_length is 2147483648"),
-        ({"expert_shared_count": 2**31}, "expert_shared_count is 2147483648"),
-        ({"expert_shared_feed_forward_length": -1.0}, "expert_shared_feed_forward_length should be an integer"),
-        ({"leading_dense_block_count": 2}, r"blk\.1\.ffn_gate\.weight is missing"),
-        ({"leading_dense_block_count": 2**31}, "leading_dense_block_count is 2147483648"),
-        ({"interleave_moe_layer_step": 2}, r"blk\.2\.ffn_gate\.weight is missing"),
-        ({"nextn_predict_layers": 3}, "nextn_predict_layers is 3, it should be between 0 and 2"),
-        ({"expert_count": 0}, r"blk\.1\.ffn_gate\.weight is missing"),
-    ],
-)
-def test_numbers_of_experts_that_do_not_fit(tmp_path: Path, keys: dict[str, object], match: str) -> None:
-    checkpoint = open_checkpoint(tiny_models.write_tiny(tmp_path / "good.gguf", "bailingmoe2"))
-    for key, value in keys.items():
-        checkpoint.metadata.pop(f"bailingmoe2.{key}", None)
-        if value is not None:
-            checkpoint.metadata[f"bailingmoe2.{key}"] = value
-    with pytest.raises((ModelFileError, UnsupportedModelError), match=match):
-        config_from_gguf(checkpoint.metadata, checkpoint.tensors)
-
-
 @pytest.mark.parametrize(
     ("name", "keys", "match"),
     [
@@ -319,15 +154,6 @@ def test_numbers_of_other_models_that_do_not_fit(
         config_from_gguf(checkpoint.metadata, checkpoint.tensors)
 
 
-@pytest.mark.parametrize("key", ["rope.scaling.factor", "rope.scale_linear", "rope.scaling.attn_factor"])
-@pytest.mark.parametrize("factor", [5e-324, 1e-20, 9e-4])
-def test_positions_are_not_stretched_beyond_all_numbers(tmp_path: Path, write_model, key: str, factor: float) -> None:
-    checkpoint = open_checkpoint(write_model(tmp_path / "tiny.gguf"))
-    checkpoint.metadata[f"llama.{key}"] = factor
-    with pytest.raises(ModelFileError, match=rf"{key} is {factor}, it should be 0 or between 0.001 and 1e\+06"):
-        config_from_gguf(checkpoint.metadata, checkpoint.tensors)
-
-
 @pytest.mark.parametrize("key", ["attn_logit_softcapping", "final_logit_softcapping"])
 def test_a_cap_that_leaves_nothing(tmp_path: Path, key: str) -> None:
     checkpoint = open_checkpoint(tiny_models.write_tiny(tmp_path / "tiny.gguf", "gemma2"))
@@ -350,64 +176,12 @@ def test_scales_too_small_to_compute_with(tmp_path: Path, name: str, scale: floa
     assert config_from_gguf(checkpoint.metadata, checkpoint.tensors) == as_usual
 
 
-def test_layers_that_turn_where_others_have_a_window(tmp_path: Path) -> None:
-    def turned(name: str, **changes: object) -> list[bool]:
-        config = config_of(tiny_models.write_tiny(tmp_path / "tiny.gguf", name, layers=4, **changes))
-        return [layer.rope_dim > 0 for layer in config.attention]
-
-    assert turned("cohere2") == turned("exaone4-windows") == [True, True, True, False]
-    assert turned("exaone4") == [True] * 4
-
-
-@pytest.mark.parametrize(("name", "turned"), [("granite", False), ("granitemoe", True), ("minicpm", True)])
-def test_fine_tuned_for_long_contexts_or_not_turns_granite_alone_off(tmp_path: Path, name: str, turned: bool) -> None:
-    """llama.cpp writes the key into every file that it saves, and reads it as a switch in one architecture."""
-    path = tiny_models.write_tiny(tmp_path / "tiny.gguf", name, **{"rope.scaling.finetuned": False})
-    assert [layer.rope_dim > 0 for layer in config_of(path).attention] == [turned, turned]
-
-
 def test_what_multiplies_embeddings_and_results_of_minicpm(tmp_path: Path) -> None:
     keys = {"embedding_scale": None, "residual_scale": None, "logit_scale": None}
     config = config_of(tiny_models.write_tiny(tmp_path / "tiny.gguf", "minicpm", **keys))
     assert (config.embedding_scale, config.residual_scale, config.logit_divisor) == (12.0, 1.4 / 2**0.5, 64 / 256)
     cohere = config_of(tiny_models.write_tiny(tmp_path / "tiny.gguf", "command-r"))
     assert cohere.logit_divisor == 4.0
-
-
-def test_which_layers_have_experts(tmp_path: Path) -> None:
-    experts = config_of(tiny_models.write_tiny(tmp_path / "tiny.gguf", "ernie4_5-moe")).experts
-    assert experts is not None
-    assert experts.layers == (False, True, True, True)
-    assert (experts.count, experts.used, experts.hidden_dim, experts.shared_dim) == (8, 2, 48, 96)
-    config = config_of(tiny_models.write_tiny(tmp_path / "tiny.gguf", "glm4moe"))
-    assert config.n_layers == 3  # and one that guesses
-
-
-@pytest.mark.parametrize("said", [{"expert_feed_forward_length": 0}, {}])
-@pytest.mark.parametrize("name", ["mixtral", "olmoe", "granitemoe", "qwen2moe", "glm4moe", "gemma4-moe"])
-def test_how_wide_experts_are_without_its_key(tmp_path: Path, name: str, said: dict[str, int]) -> None:
-    """llama.cpp writes 0 into what it saves; older converters knew the width of all experts of a token together."""
-    checkpoint = open_checkpoint(tiny_models.write_tiny(tmp_path / "tiny.gguf", name))
-    full = config_from_gguf(checkpoint.metadata, checkpoint.tensors)
-    arch = full.architecture.name
-    checkpoint.metadata.pop(f"{arch}.expert_feed_forward_length", None)
-    checkpoint.metadata.update({f"{arch}.{key}": value for key, value in said.items()})
-    assert config_from_gguf(checkpoint.metadata, checkpoint.tensors) == full
-
-
-def test_experts_without_a_width_and_without_tensors(tmp_path: Path) -> None:
-    checkpoint = open_checkpoint(tiny_models.write_tiny(tmp_path / "tiny.gguf", "qwen2moe"))
-    del checkpoint.metadata["qwen2moe.expert_feed_forward_length"]
-    tensors = {name: tensor for name, tensor in checkpoint.tensors.items() if "_exps." not in name}
-    with pytest.raises(ModelFileError, match=r"ffn_gate_exps\.weight is missing"):
-        config_from_gguf(checkpoint.metadata, tensors)
-
-
-def test_shared_experts_that_all_are_missing_are_missed(tmp_path: Path) -> None:
-    checkpoint = open_checkpoint(tiny_models.write_tiny(tmp_path / "tiny.gguf", "qwen2moe"))
-    left = {name: tensor for name, tensor in checkpoint.tensors.items() if "_shexp" not in name}
-    with pytest.raises(ModelFileError, match=r"blk\.0\.ffn_gate_shexp\.weight is missing"):
-        config_from_gguf(checkpoint.metadata, left)
 
 
 @pytest.mark.parametrize(

@@ -7,18 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from engine.architecture.config import ModelConfig
 from engine.architecture.gguf_config import config_from_gguf
 from engine.architecture.latent import Latent
 from engine.checkpoints import open_checkpoint
 from engine.errors import ModelFileError, UnsupportedModelError
 from engine.model_info import inspect_model
 from tests.engine import tiny_models
-
-
-def config_of(path: Path) -> ModelConfig:
-    checkpoint = open_checkpoint(path)
-    return config_from_gguf(checkpoint.metadata, checkpoint.tensors)
+from tests.engine.architecture.configs import config_of
 
 
 def test_both_kinds_of_files_have_the_latent_vector_in_the_cache(tmp_path: Path) -> None:

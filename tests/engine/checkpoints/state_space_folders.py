@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-SCALES = {
-    "embedding_multiplier": 3.0,
-    "residual_multiplier": 0.4,
-    "attention_multiplier": 0.1,
-    "logits_scaling": 2.0,
-}
+from tests.engine.checkpoints.folder_config_parts import SCALES
+
 GRANITE = {
     "mamba_d_conv": 4,
     "mamba_d_state": 32,

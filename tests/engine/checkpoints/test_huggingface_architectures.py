@@ -21,7 +21,8 @@ from engine.conversion.stopping import Stop
 from engine.errors import ModelFileError, UnsupportedModelError
 from tests.engine import tiny_models
 from tests.engine.checkpoints.folder_configs import MODELS
-from tests.engine.checkpoints.folders import values_of, write_folder
+from tests.engine.checkpoints.folder_tensors import values_of
+from tests.engine.checkpoints.folders import write_folder
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,8 @@ from engine.checkpoints.huggingface_options import check_options
 from engine.checkpoints.latents import keys_and_values
 from engine.errors import ModelFileError, UnsupportedModelError
 from tests.engine import tiny_models
-from tests.engine.checkpoints.folders import values_of, write_folder
+from tests.engine.checkpoints.folder_tensors import values_of
+from tests.engine.checkpoints.folders import write_folder
 
 SIZES = {
     "hidden_size": 64,

@@ -15,7 +15,9 @@ from engine.checkpoints.derived import read_floats
 from engine.checkpoints.huggingface import read_weights
 from engine.errors import ModelFileError, UnsupportedModelError
 from tests.engine import tiny_models
-from tests.engine.checkpoints.folders import expert_name, foreign_name, from_qwen35, write_folder
+from tests.engine.checkpoints.folder_names import expert_name, foreign_name
+from tests.engine.checkpoints.folder_tensors import from_qwen35
+from tests.engine.checkpoints.folders import write_folder
 
 RANK, ALPHA = 4, 8.0
 QUERIES = "blk.0.attn_q.weight"
