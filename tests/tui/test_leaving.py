@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from storage import sessions
+from storage import answers, sessions, tree
 from storage.connections import open_database
 from storage.database import Database
 from tests.tui.conftest import PATIENCE_S
@@ -173,6 +173,39 @@ async def test_what_is_typed_for_a_session_that_is_not_open_yet_is_stored(
     monkeypatch.setattr(Workspace, "_close", close_then)
     await _run_with(go_on_and_quit, stage.app(), monkeypatch)
     assert sorted(stored_drafts()) == ["first", "second"]
+
+
+@pytest.mark.parametrize("is_stored", [False, True])
+async def test_a_message_that_is_being_stored_while_the_app_is_left_is_no_draft(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, is_stored: bool
+) -> None:
+    begun, ready, close = threading.Event(), threading.Event(), Workspace._close
+    module, name = (answers, "begin_answer") if is_stored else (tree, "append_message")
+    store = getattr(module, name)
+
+    def store_slowly(*arguments: Any, **more: Any) -> Any:
+        begun.set()
+        assert ready.wait(PATIENCE_S)
+        return store(*arguments, **more)
+
+    async def close_then(self: Workspace) -> None:
+        ready.set()
+        await close(self)
+
+    async def ask_and_quit(pilot: Pilot[None]) -> None:
+        play = stage.play_of(pilot)
+        await play.until(lambda: pilot.app.screen.is_furnished and pilot.app.workspace.engine.is_ready)
+        monkeypatch.setattr(module, name, store_slowly)
+        await play.press(*"question", "enter")
+        await play.until(begun.is_set)
+        await play.press("ctrl+q")
+
+    monkeypatch.setattr(Workspace, "_close", close_then)
+    await _run_with(ask_and_quit, stage.app(), monkeypatch)
+    with closing(open_database(user_paths().database)) as db:
+        (session,) = sessions.list_sessions(db)
+        assert tree.path(db, session.id)[0].message.content == "question"
+    assert stored_drafts() == [""]
 
 
 @pytest.mark.usefixtures("opening")

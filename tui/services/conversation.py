@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from engine.protocol import Sampling
@@ -71,11 +71,14 @@ class Conversation:
 
     # What the user does
 
-    async def send(self, text: str) -> bool:
-        """Store the user's message and have it answered; False, with nothing done, while an answer is under way."""
-        return await background.to_the_end(self._send(text))
+    async def send(self, text: str, on_said: Callable[[], None] = lambda: None) -> bool:
+        """Store the user's message and have it answered; False, with nothing done, while an answer is under way.
 
-    async def _send(self, text: str) -> bool:
+        on_said: called as soon as it is stored, which may be long before it is answered.
+        """
+        return await background.to_the_end(self._send(text, on_said))
+
+    async def _send(self, text: str, on_said: Callable[[], None]) -> bool:
         async with self._open.lock:
             if self._writing.is_busy:
                 return False
@@ -83,6 +86,7 @@ class Conversation:
             session = self._open.session or await self._open.create(first_line(text))
             await self._store.call(tree.append_message, session.id, self._open.head_id, "user", text)
             # It is said now: what goes wrong from here on is no reason to say it again.
+            on_said()
             with self._trouble_told():
                 await self._saving.save_sent()
                 await self._open.show()

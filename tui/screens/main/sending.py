@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from storage.errors import StorageError
 from tui.language import _
@@ -74,7 +75,9 @@ class Sending:
             with self._interaction.waiting_shown(_("Opening the session …")):
                 await self._opened.wait()
             with self._interaction.waiting_shown(_("Storing the message …")):
-                is_sent = await self._conversation.send(self._attached.message(text))
+                is_sent = await self._conversation.send(
+                    self._attached.message(text), on_said=partial(self._take_out, typed)
+                )
         except StorageError as error:
             self._interaction.tell_trouble(
                 _("The message was not sent, it is still in the box. {reason}", reason=reason(error))
@@ -85,6 +88,10 @@ class Sending:
         if not is_sent:
             self._last_answer.tell_under_way()
             return
-        self._attached.message_sent()
-        self._prompting.take_out(typed)
         self._last_answer.follow()
+
+    def _take_out(self, typed: str) -> None:
+        """It is said, though perhaps not all that comes of it is stored: nobody who leaves now has it as a draft."""
+        if typed in self._being_sent:
+            self._attached.message_sent()
+            self._prompting.take_out(typed)
