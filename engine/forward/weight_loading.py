@@ -39,9 +39,8 @@ from engine.forward.weights import (
 )
 from engine.kernels.sizes import BLOCK, LANES
 from engine.panels import Matrix, PanelFolder, open_panels
+from engine.panels.packing import FETCH_AGAIN
 from engine.reports import ReportBytes
-
-FETCH_AGAIN = "The file is damaged or was written wrongly: fetch it again."
 
 
 def load_weights(

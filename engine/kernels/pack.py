@@ -1,5 +1,8 @@
 """Rows of a GGUF tensor into panels. Of quantised types, bits move and no weight changes.
 
+What packs also tells whether there was something that nothing can be computed with: a scale, or a plain number, that is
+infinite or no number. That costs nothing beside moving the bits.
+
 A quantised block is read as eight words of four columns each (a byte per weight, as the panel's steps have them), and
 written as the panel's low and high bits. Source of the layouts: ggml's block structs.
 """
@@ -19,18 +22,24 @@ from engine.kernels.memory import load_u8
 from engine.kernels.number_formats import BF16, F16, WordFormat
 from engine.kernels.simd import emitted
 from engine.kernels.sizes import BLOCK, LANES
-from engine.kernels.words import write_row
+from engine.kernels.words import SPECIAL, write_row
 
 Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, MXFP4, TQ1_0, TQ2_0 = range(3, len(FORMATS))
 """What `pack_quants` calls the types: their places among all."""
+
+HALF_EXPONENT, EXPONENT = 0x7C00, 0x7F800000
+"""The exponents of a half-precision number and of a float32: all ones in what is infinite or no number."""
 
 BYTES_1, BYTES_2, BYTES_F, BYTES_EVEN = 0x01010101, 0x03030303, 0x0F0F0F0F, 0x00FF00FF
 
 
 def _copier(kind: ir.Type) -> Any:
-    @emitted(lambda source, target: types.void(types.int64, types.int64))
-    def copy(e: Emit, _types: Any, source: ir.Value, target: ir.Value) -> None:
-        e.store(e.load(source, kind), target)
+    @emitted(lambda source, target: types.int64(types.int64, types.int64))
+    def copy(e: Emit, _types: Any, source: ir.Value, target: ir.Value) -> ir.Value:
+        """Copy the bytes; gives them as an unsigned number."""
+        bits = e.load(source, kind)
+        e.store(bits, target)
+        return e.b.zext(bits, ir.IntType(64))
 
     return copy
 
@@ -56,15 +65,15 @@ def put_byte(e: Emit, _types: Any, address: ir.Value, value: ir.Value) -> None:
     e.store(e.b.trunc(value, I8), address)
 
 
-@emitted(lambda fmt, source, panel, block, lane: types.void(fmt, types.int64, types.int64, types.int64, types.int64))
+@emitted(lambda fmt, source, panel, block, lane: types.int64(fmt, types.int64, types.int64, types.int64, types.int64))
 def numbers_to_words(
     e: Emit, args: Any, _fmt: ir.Value, source: ir.Value, panel: ir.Value, block: ir.Value, lane: ir.Value
-) -> None:
-    """Write 32 numbers of 16 bits to a row of a block of words."""
+) -> ir.Value:
+    """Write 32 numbers of 16 bits to a row of a block of words; gives the exponent, SPECIAL if one is not finite."""
     fmt: WordFormat = args[0].value
     halves = [e.load(source, I16X16, 2 * LANES * i) for i in (0, 1)]
     to_float = e.half_to_float if fmt.name == "F16" else e.bfloat_to_float
-    write_row(e, fmt, [to_float(half) for half in halves], panel, block, lane)
+    return e.b.zext(write_row(e, fmt, [to_float(half) for half in halves], panel, block, lane), ir.IntType(64))
 
 
 @inner
@@ -216,7 +225,10 @@ def write_bits(kind, block, part, low, high, high_at, low_at, lane):
 
 
 def pack_quants(name: str) -> Any:
-    """Move n_rows rows of a quantised type to rows first_row… of the panels at target."""
+    """Move n_rows rows of a quantised type to rows first_row… of the panels at target.
+
+    Gives 1 if a scale is infinite or no number, else 0.
+    """
     fmt = FORMATS[name]
     assert isinstance(fmt, BlockFormat)
     kind, parts, halves, scales, high, low = (
@@ -226,7 +238,7 @@ def pack_quants(name: str) -> Any:
 
     @exported
     def pack(source, row_bytes, n_rows, n_supers, target, panel_bytes, first_row):
-        source_bytes = row_bytes // n_supers
+        source_bytes, is_odd = row_bytes // n_supers, False
         half_at = source_halves(kind, source_bytes)
         for row in range(n_rows):
             lane = (first_row + row) % LANES
@@ -235,47 +247,56 @@ def pack_quants(name: str) -> Any:
                 block = source + row * row_bytes + index * source_bytes
                 top = out + index * super_bytes
                 for i in range(halves):
-                    copy_2(block + half_at + 2 * i, top + (i * LANES + lane) * 2)
+                    half = copy_2(block + half_at + 2 * i, top + (i * LANES + lane) * 2)
+                    is_odd |= half & HALF_EXPONENT == HALF_EXPONENT
                 if kind == Q4_K or kind == Q5_K:
                     put_sixes(kind, block, parts, top + 2 * LANES * halves + lane)
                 for part in range(parts):
                     at = top + head_bytes + part * inner_bytes
                     for i in range(scales):
-                        put_byte(at + i * LANES + lane, source_scale(kind, block, part, i))
+                        scale = source_scale(kind, block, part, i)
+                        put_byte(at + i * LANES + lane, scale)
+                        is_odd |= kind == MXFP4 and scale == SPECIAL
                     high_at = at + scales * LANES
                     write_bits(kind, block, part, low, high, high_at, high_at + LANES * BLOCK * high // 8, lane)
+        return np.int64(is_odd)
 
     return pack
 
 
 @exported
 def pack_floats(source, row_bytes, n_rows, n_columns, target, panel_bytes, first_row):
-    """Move n_rows rows of float32 to rows first_row… of the panels at target."""
+    """Move n_rows rows of float32 to rows first_row… of the panels at target; gives 1 if one is not finite, else 0."""
+    is_odd = False
     for row in range(n_rows):
         lane = (first_row + row) % LANES
         src = source + row * row_bytes
         out = target + (first_row + row) // LANES * panel_bytes
         for i in range(n_columns):
-            copy_4(src + 4 * i, out + (i * LANES + lane) * 4)
+            is_odd |= copy_4(src + 4 * i, out + (i * LANES + lane) * 4) & EXPONENT == EXPONENT
+    return np.int64(is_odd)
 
 
 @exported
 def pack_f16(source, row_bytes, n_rows, n_blocks, target, panel_bytes, first_row):
     """Rows of half precision to words: see number_formats.Words."""
-    pack_words(F16, source, row_bytes, n_rows, n_blocks, target, panel_bytes, first_row)
+    return pack_words(F16, source, row_bytes, n_rows, n_blocks, target, panel_bytes, first_row)
 
 
 @exported
 def pack_bf16(source, row_bytes, n_rows, n_blocks, target, panel_bytes, first_row):
     """Rows of bfloat16 to words."""
-    pack_words(BF16, source, row_bytes, n_rows, n_blocks, target, panel_bytes, first_row)
+    return pack_words(BF16, source, row_bytes, n_rows, n_blocks, target, panel_bytes, first_row)
 
 
 @inner
 def pack_words(fmt, source, row_bytes, n_rows, n_blocks, target, panel_bytes, first_row):
-    """Turn n_rows rows of numbers to rows first_row… of the panels at target."""
+    """Turn n_rows rows of numbers to rows first_row… of the panels at target; gives 1 if one is not finite, else 0."""
+    is_odd = False
     for row in range(n_rows):
         lane = (first_row + row) % LANES
         panel = target + (first_row + row) // LANES * panel_bytes
         for block in range(n_blocks):
-            numbers_to_words(fmt, source + row * row_bytes + block * 2 * BLOCK, panel, block, lane)
+            exponent = numbers_to_words(fmt, source + row * row_bytes + block * 2 * BLOCK, panel, block, lane)
+            is_odd |= exponent == SPECIAL
+    return np.int64(is_odd)

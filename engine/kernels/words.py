@@ -45,8 +45,8 @@ def exponent_for(e: Emit, sizes: ir.Value) -> ir.Value:
 
 def write_row(
     e: Emit, fmt: WordFormat, halves: list[ir.Value], panel: ir.Value, block: ir.Value, lane: ir.Value
-) -> None:
-    """Write 32 float32, as two vectors, to a row of a block of words."""
+) -> ir.Value:
+    """Write 32 float32, as two vectors, to a row of a block of words; gives the exponent of their scale."""
     b = e.b
     sizes = [b.and_(b.bitcast(half, I32X16), splat_constant(I32X16, 0x7FFFFFFF)) for half in halves]
     exponent = exponent_for(e, b.select(b.icmp_signed(">", *sizes), *sizes))
@@ -55,6 +55,7 @@ def write_row(
     for i in range(fmt.lines):
         e.store(b.extract_element(pairs, I32(i)), at, i * fmt.pitch)
     e.store(b.trunc(exponent, I8), e.at(exponents(fmt, e, panel, block), lane))
+    return exponent
 
 
 @emitted(lambda fmt, x, panel, block, lane: types.void(fmt, types.int64, types.int64, types.int64, types.int64))

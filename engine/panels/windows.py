@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.checkpoints.rows import read_rows
+from engine.errors import ModelFileError
 from engine.kernels.sizes import BLOCK, LANES
 from engine.panels.layout import MatrixPlan, total_bytes
-from engine.panels.packing import pack_rows
+from engine.panels.packing import FETCH_AGAIN, pack_rows
 from engine.reports import ReportBytes
 
 WINDOW_BYTES = 4 << 20
@@ -29,7 +30,10 @@ Put = Callable[[int, memoryview], None]
 
 
 def fill(plans: Sequence[MatrixPlan], start: int, threads: int, report: ReportBytes, put: Put) -> None:
-    """Pack every matrix on all threads; the first one begins at offset `start`, before it there are zeros."""
+    """Pack every matrix on all threads; the first one begins at offset `start`, before it there are zeros.
+
+    Raises ModelFileError for a tensor that nothing can be computed with.
+    """
     panels = _Panels(plans, start)
     size = start + total_bytes(plans)
     report(0, size)
@@ -86,13 +90,19 @@ class _Panels:
 
 
 def _pack(plan: MatrixPlan, first: int, last: int, target: int) -> None:
-    """Rows first to last of a matrix to the panels at an address; `first` is a panel's first row."""
+    """Rows first to last of a matrix to the panels at an address; `first` is a panel's first row.
+
+    Raises ModelFileError if one of them has a scale or a number that is infinite or none.
+    """
     above = 0
     for source in plan.sources:
         begin, end = max(first, above), min(last, above + source.shape[0])
         if begin < end:
             data = _padded(plan, read_rows(source, begin - above, end - begin))
-            pack_rows(plan.format, data, target, plan.panel_bytes, begin - first)
+            if not pack_rows(plan.format, data, target, plan.panel_bytes, begin - first):
+                raise ModelFileError(
+                    f"{source.path}: {source.name} has numbers in it that are not finite.", FETCH_AGAIN
+                )
         above += source.shape[0]
 
 

@@ -172,7 +172,7 @@ def test_another_model_of_the_same_size_and_time_has_another_key(opened, tmp_pat
     first, _ = opened(tmp_path / "cache")
     path = tmp_path / "tiny.gguf"
     stamp, weights = path.stat().st_mtime_ns, path.read_bytes()
-    path.write_bytes(weights[:-4096] + weights[-4096:][::-1])
+    path.write_bytes(weights[:-4096] + weights[-2048:] + weights[-4096:-2048])
     os.utime(path, ns=(stamp, stamp))
     second, progress = opened(tmp_path / "cache")
     assert progress
