@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from engine.checkpoints.small_files import read_large_json_object
-from engine.checkpoints.tokenizer_keys import ADDED_SCORE, MAX_VOCAB, PREFIX, AddedToken, TokenType
+from engine.checkpoints.tokenizer_keys import (
+    ADDED_SCORE,
+    BEGINS_WITH_SPACE,
+    MAX_VOCAB,
+    PREFIX,
+    AddedToken,
+    TokenType,
+)
 from engine.errors import ModelFileError, UnsupportedModelError
 
 _CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
@@ -105,6 +112,7 @@ def tokenizer_json_metadata(path: Path, n_vocab: int, *, by_characters: bool = F
     return keys | {
         PREFIX + "model": "gpt2",
         PREFIX + "pre": _split_name(root, path),
+        BEGINS_WITH_SPACE: _begins_with_space(root.get("pre_tokenizer")),
         PREFIX + "token_type": types,
         PREFIX + "merges": _merges(model.get("merges"), path),
     }
@@ -196,6 +204,15 @@ def _adds_space_prefix(root: Mapping[str, Any]) -> bool:
             and step.get("prepend_scheme", "always" if step.get("add_prefix_space", True) else "never") != "never"
         )
         for step in steps
+    )
+
+
+def _begins_with_space(step: object) -> bool:
+    """Whether bytes are made of a text that has a space put before it, where it has none."""
+    steps = [step, *_inner_steps(step)]
+    return any(
+        isinstance(each, dict) and each.get("type") == "ByteLevel" and each.get("add_prefix_space") is True
+        for each in steps
     )
 
 

@@ -9,6 +9,10 @@ from typing import Final
 PREFIX: Final = "tokenizer.ggml."
 """How the keys begin."""
 
+BEGINS_WITH_SPACE: Final = PREFIX + "add_prefix_space"
+"""Whether byte-level BPE reads a text as if a space came before it, unless one does. llama.cpp knows no such key; its
+own, `add_space_prefix`, is also in files where it says nothing."""
+
 ADDED_SCORE = -1000.0
 """Of tokens that no text becomes by itself."""
 

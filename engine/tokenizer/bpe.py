@@ -10,10 +10,10 @@ from tokenizers import Tokenizer as Pipeline
 from tokenizers.models import BPE
 
 from engine.checkpoints.metadata import Metadata
-from engine.checkpoints.tokenizer_keys import BYTE_CHARS, PREFIX
+from engine.checkpoints.tokenizer_keys import BEGINS_WITH_SPACE, BYTE_CHARS, PREFIX
 from engine.errors import UnsupportedModelError
 from engine.tokenizer.base import Tokenizer, without_surrogates
-from engine.tokenizer.split_patterns import SPLITS, Split
+from engine.tokenizer.split_patterns import GPT2, SPLITS, Split
 from engine.tokenizer.vocabulary import MERGES, Vocabulary
 
 _BYTE_OF_CHAR = {char: byte for byte, char in BYTE_CHARS.items()}
@@ -25,7 +25,10 @@ class BpeTokenizer(Tokenizer):
     def __init__(self, metadata: Metadata) -> None:
         split = _split_of(metadata)
         super().__init__(Vocabulary(metadata, default_ids={}, add_bos=split.add_bos))
-        self._pipeline = _pipeline(metadata, self._ids_from_text(), split)
+        model = bpe_model(metadata, self._ids_from_text(), ignore_merges=split.ignore_merges)
+        self._pipeline = _pipeline(model, _words(split, False))
+        begins_with_space = metadata.flag(BEGINS_WITH_SPACE, False)
+        self._at_the_beginning = _pipeline(model, _words(split, True)) if begins_with_space else self._pipeline
         self.vocabulary.forget_ids()
 
     def _ids_from_text(self) -> dict[str, int]:
@@ -42,7 +45,8 @@ class BpeTokenizer(Tokenizer):
 
     def _encode_text(self, text: str, after_special: bool) -> list[int]:
         n_tokens = len(self.vocabulary)
-        ids = self._pipeline.encode(without_surrogates(text), add_special_tokens=False).ids
+        pipeline = self._at_the_beginning if after_special else self._pipeline
+        ids = pipeline.encode(without_surrogates(text), add_special_tokens=False).ids
         return [id_ for id_ in ids if id_ < n_tokens]
 
     def _token_bytes(self, token_id: int) -> bytes:
@@ -63,13 +67,27 @@ def _split_of(metadata: Metadata) -> Split:
     return SPLITS[name]
 
 
-def _pipeline(metadata: Metadata, ids: dict[str, int], split: Split) -> Pipeline:
-    pipeline = Pipeline(bpe_model(metadata, ids, ignore_merges=split.ignore_merges))
-    words = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in split.patterns]
+def _pipeline(model: BPE, words: Sequence[pre_tokenizers.PreTokenizer]) -> Pipeline:
+    pipeline = Pipeline(model)
     pipeline.pre_tokenizer = pre_tokenizers.Sequence(
         [*words, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
     )
     return pipeline
+
+
+def _words(split: Split, begins_with_space: bool) -> list[pre_tokenizers.PreTokenizer]:
+    """What cuts a text into words.
+
+    begins_with_space: where bytes are made of them, a space is put before whatever does not begin with one. In the
+    library the step that does so may cut words as GPT-2 does, and then comes before that.
+    """
+    words: list[pre_tokenizers.PreTokenizer] = [
+        pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in split.patterns
+    ]
+    if begins_with_space:
+        at = split.patterns.index(GPT2) if GPT2 in split.patterns else len(words)
+        words.insert(at, pre_tokenizers.Metaspace(replacement=" ", prepend_scheme="always", split=False))
+    return words
 
 
 def bpe_model(metadata: Metadata, ids: dict[str, int], **options: bool) -> BPE:

@@ -55,9 +55,9 @@ EXAONE_MOE = EXAONE_MOE.replace(r"[\r\n]*", r"[\r\n/]?").replace(r"\s*[\r\n]+", 
 QWEN_35 = QWEN_2.replace(r"?\p{L}+", r"?[\p{L}\p{M}]+").replace(r"[^\s\p{L}\p{N}]", r"[^\s\p{L}\p{M}\p{N}]")
 
 
-def splits(*patterns: str) -> pre_tokenizers.PreTokenizer:
+def splits(*patterns: str, adds_prefix_space: bool = False) -> pre_tokenizers.PreTokenizer:
     steps = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in patterns]
-    return pre_tokenizers.Sequence([*steps, pre_tokenizers.ByteLevel(False, use_regex=False)])
+    return pre_tokenizers.Sequence([*steps, pre_tokenizers.ByteLevel(adds_prefix_space, use_regex=False)])
 
 
 def deepseek_1(*patterns: str, individual: bool = True) -> pre_tokenizers.PreTokenizer:
@@ -66,10 +66,32 @@ def deepseek_1(*patterns: str, individual: bool = True) -> pre_tokenizers.PreTok
     return pre_tokenizers.Sequence([*steps, digits, pre_tokenizers.ByteLevel(False, use_regex=False)])
 
 
+def falcon(adds_prefix_space: bool) -> pre_tokenizers.PreTokenizer:
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Punctuation("contiguous"),
+            pre_tokenizers.ByteLevel(adds_prefix_space),
+            pre_tokenizers.Digits(individual_digits=False),
+            pre_tokenizers.Split(Regex("[0-9][0-9][0-9]"), "isolated"),
+        ]
+    )
+
+
+def smollm(adds_prefix_space: bool) -> pre_tokenizers.PreTokenizer:
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    return pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(adds_prefix_space)])
+
+
 class TestTokenizerJson:
     """tokenizer.json, compared with the library that wrote it."""
 
-    TEXTS = ("Hello world's 12345 rivers,\n\n  twice  ", "Ich weiß: 3.14 é \t\r\n x", "don't STOP!!! ...")
+    TEXTS = (
+        "Hello world's 12345 rivers,\n\n  twice  ",
+        "Ich weiß: 3.14 é \t\r\n x",
+        "don't STOP!!! ...",
+        " the",
+        "12 1",
+    )
 
     @pytest.mark.parametrize(
         ("pre", "pre_tokenizer", "ignore_merges"),
@@ -85,26 +107,14 @@ class TestTokenizerJson:
             ("deepseek-llm", deepseek_1(*DEEPSEEK_1, individual=False), False),
             ("deepseek-coder", deepseek_1("[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", DEEPSEEK_1[-1]), False),
             ("exaone-moe", splits(EXAONE_MOE), False),
-            (
-                "falcon",
-                pre_tokenizers.Sequence(
-                    [
-                        pre_tokenizers.Punctuation("contiguous"),
-                        pre_tokenizers.ByteLevel(add_prefix_space=False),
-                        pre_tokenizers.Digits(individual_digits=False),
-                        pre_tokenizers.Split(Regex("[0-9][0-9][0-9]"), "isolated"),
-                    ]
-                ),
-                False,
-            ),
+            ("falcon", falcon(False), False),
             ("gpt-2", pre_tokenizers.ByteLevel(add_prefix_space=False), False),
-            (
-                "smollm",
-                pre_tokenizers.Sequence(
-                    [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(False)]
-                ),
-                False,
-            ),
+            ("smollm", smollm(False), False),
+            ("falcon", falcon(True), False),
+            ("gpt-2", pre_tokenizers.ByteLevel(add_prefix_space=True), False),
+            ("gpt-2", pre_tokenizers.Sequence([pre_tokenizers.ByteLevel(add_prefix_space=True)]), False),
+            ("smollm", smollm(True), False),
+            ("dbrx", splits(LLAMA_3, adds_prefix_space=True), False),
         ],
     )
     def test_ids_are_those_of_the_library(
@@ -136,6 +146,9 @@ class TestTokenizerJson:
         tokenizer = load_tokenizer(metadata)
         for text in self.TEXTS:
             ids = tokenizer.encode(text, add_bos=False, parse_special=False)
+            assert ids == library.encode(text, add_special_tokens=False).ids
+        for text in ("rivers<|end_of_text|>the 12<|end_of_text|> rivers", "<|end_of_text|>\n1"):
+            ids = tokenizer.encode(text, add_bos=False, parse_special=True)
             assert ids == library.encode(text, add_special_tokens=False).ids
         assert tokenizer.vocab_size == 696
 
