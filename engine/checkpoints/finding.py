@@ -14,8 +14,8 @@ UNFINISHED = ".part"
 
 COMPANIONS = re.compile(
     r"(config|quantize_config|adapter_config|params|generation_config|tokenizer|tokenizer_config"
-    r"|special_tokens_map|added_tokens|chat_template|(model\.safetensors|pytorch_model\.bin)\.index)\.json"
-    r"|tokenizer\.model|chat_template\.jinja"
+    r"|special_tokens_map|added_tokens|chat_template|vocab|(model\.safetensors|pytorch_model\.bin)\.index)\.json"
+    r"|tokenizer\.model|merges\.txt|(tiktoken\.model|.*\.tiktoken)|chat_template\.jinja"
 )
 """The small files beside weights that say what these are and how they speak."""
 

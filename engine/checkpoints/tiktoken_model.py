@@ -1,5 +1,6 @@
-"""The tokenizer of Llama 3 as Meta gives it out: lines of a token in base 64 and its rank, and no list of merges.
+"""Tokenizers in OpenAI's format, as Llama 3's is given out by Meta: lines of a token in base 64 and its rank.
 
+There is no list of merges, and special tokens are in another file, or in whoever reads it.
 Source: llama/tokenizer.py in Meta's llama3 repository, and TikTokenConverter in the transformers repository.
 """
 
@@ -7,16 +8,18 @@ from __future__ import annotations
 
 import binascii
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import overload
 
 from engine.checkpoints.small_files import read_small
-from engine.checkpoints.tokenizer_keys import BYTE_CHARS, TokenType
+from engine.checkpoints.tokenizer_keys import BYTE_CHARS, AddedToken, TokenType
 from engine.errors import ModelFileError
 
 MAX_BYTES = 64 << 20
 MAX_TOKEN_BYTES = 512
+
+LLAMA_3_SPECIAL = 256
 
 _NAMED = {
     0: "<|begin_of_text|>",
@@ -75,28 +78,62 @@ def looks_like_tiktoken(head: bytes) -> bool:
     return line.endswith(b" 0") and line[:-2].isascii() and len(line) < 64
 
 
+def is_llama_3(path: Path, n_vocab: int) -> bool:
+    """Whether a tokenizer file is of this kind and leaves as many tokens to special ones as Llama 3 has."""
+    raw = read_small(path, MAX_BYTES)
+    return looks_like_tiktoken(raw[:1024]) and len(raw.splitlines()) == n_vocab - LLAMA_3_SPECIAL
+
+
 def tiktoken_metadata(path: Path, n_vocab: int) -> dict[str, object]:
     """Keys of a GGUF for such a tokenizer and Llama 3's special tokens. Raises ModelFileError."""
-    ranks = _read(path)
-    n_special = n_vocab - len(ranks)
-    if n_special < max(_NAMED) + 1:
-        raise ModelFileError(
-            f"{path} has {len(ranks)} tokens, but the model knows {n_vocab} with the special ones.",
-            "It is the tokenizer of another model.",
-        )
-    first = len(ranks)
-    tokens = [_text(token) for token in ranks]
-    tokens += [_NAMED.get(i, f"<|reserved_special_token_{i}|>") for i in range(n_special)]
-    return {
-        "tokenizer.ggml.model": "gpt2",
-        "tokenizer.ggml.pre": "llama-bpe",
-        "tokenizer.ggml.tokens": tokens,
-        "tokenizer.ggml.token_type": array("i", [TokenType.NORMAL] * first + [TokenType.CONTROL] * n_special),
-        "tokenizer.ggml.merges": Merges(ranks),
+    first = n_vocab
+
+    def special(n_ranks: int) -> dict[int, AddedToken]:
+        nonlocal first
+        first = n_ranks
+        if n_vocab - first < max(_NAMED) + 1:
+            raise _unfit(path, first, n_vocab)
+        texts = [_NAMED.get(i, f"<|reserved_special_token_{i}|>") for i in range(n_vocab - first)]
+        return {first + i: AddedToken(text, special=True) for i, text in enumerate(texts)}
+
+    return ranks_metadata(path, n_vocab, "llama-bpe", special) | {
         "tokenizer.ggml.bos_token_id": first,
         "tokenizer.ggml.eos_token_id": first + 1,
         "tokenizer.ggml.eot_token_id": first + 9,
     }
+
+
+def ranks_metadata(
+    path: Path, n_vocab: int, pre: str, special: Callable[[int], Mapping[int, AddedToken]]
+) -> dict[str, object]:
+    """Keys of a GGUF for a tokenizer of n_vocab tokens. Raises ModelFileError.
+
+    pre: GGUF's name for how words are cut. special: the tokens beside the ordinary ones by their ids, of which the
+    first is given; ids that have no token are not used.
+    """
+    ranks = _read(path)
+    added = special(len(ranks))
+    if len(ranks) > n_vocab or any(id_ >= n_vocab for id_ in added):
+        raise _unfit(path, len(ranks), n_vocab)
+    others = range(len(ranks), n_vocab)
+    types = array("i", [TokenType.NORMAL] * len(ranks))
+    types.extend(added[id_].type if id_ in added else TokenType.UNUSED for id_ in others)
+    tokens = [_text(token) for token in ranks]
+    tokens += [added[id_].text if id_ in added else f"[PAD{id_}]" for id_ in others]
+    return {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": pre,
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": types,
+        "tokenizer.ggml.merges": Merges(ranks),
+    }
+
+
+def _unfit(path: Path, n_ranks: int, n_vocab: int) -> ModelFileError:
+    return ModelFileError(
+        f"{path} has {n_ranks} tokens, but the model knows {n_vocab} with the special ones.",
+        "It is the tokenizer of another model.",
+    )
 
 
 def _read(path: Path) -> dict[bytes, int]:

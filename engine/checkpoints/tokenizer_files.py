@@ -10,6 +10,7 @@ from typing import Any, TypeGuard
 
 from engine.checkpoints.sentencepiece_model import read_sentencepiece
 from engine.checkpoints.small_files import read_json_object, read_small
+from engine.checkpoints.tiktoken_model import is_llama_3, tiktoken_metadata
 from engine.checkpoints.tokenizer_keys import ADDED_SCORE, MAX_VOCAB, PREFIX, AddedToken, TokenType
 from engine.errors import ModelFileError, UnsupportedModelError
 
@@ -63,22 +64,28 @@ class TokenizerFolder:
         """Keys of a GGUF for a tokenizer of n_vocab tokens, and the files that they come from."""
         options_path = self.folder / "tokenizer_config.json"
         options = read_json_object(options_path) if options_path.is_file() else {}
-        keys, file = self._vocabulary(n_vocab, options)
+        keys, files = self._vocabulary(n_vocab, options)
         keys |= self._special_ids(options, keys) | self._template(options)
-        return keys, [file, options_path] if options else [file]
+        return keys, [*files, options_path] if options else files
 
-    def _vocabulary(self, n_vocab: int, options: Mapping[str, Any]) -> tuple[dict[str, object], Path]:
+    def _vocabulary(self, n_vocab: int, options: Mapping[str, Any]) -> tuple[dict[str, object], list[Path]]:
+        from engine.checkpoints.older_tokenizers import older_metadata
         from engine.checkpoints.tokenizer_json import tokenizer_json_metadata
 
         model, json = self.folder / "tokenizer.model", self.folder / "tokenizer.json"
         if model.is_file() and not (self.by_characters and json.is_file()):
             try:
-                return sentencepiece_metadata(model, n_vocab, self._added(options)), model
+                return sentencepiece_metadata(model, n_vocab, self._added(options)), [model]
             except UnsupportedModelError:
+                if not json.is_file() and is_llama_3(model, n_vocab):
+                    return tiktoken_metadata(model, n_vocab), [model]
                 if not json.is_file():
                     raise
         if json.is_file():
-            return tokenizer_json_metadata(json, n_vocab, by_characters=self.by_characters), json
+            return tokenizer_json_metadata(json, n_vocab, by_characters=self.by_characters), [json]
+        older = older_metadata(self.folder, n_vocab, options, self.config, self._added(options))
+        if older is not None:
+            return older
         raise ModelFileError(
             f"{self.folder} has neither tokenizer.model nor tokenizer.json.",
             "Put the tokenizer's files that came with the model into this folder.",

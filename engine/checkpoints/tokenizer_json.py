@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.checkpoints.small_files import read_large_json_object
+from engine.checkpoints.small_files import MAX_JSON_BYTES, read_large_json_object, read_small
 from engine.checkpoints.tokenizer_keys import (
     ADDED_SCORE,
     BEGINS_WITH_SPACE,
@@ -81,6 +81,9 @@ _NORMALIZERS = ("NFC", "NFD", "NFKC", "NFKD", "Nmt", "Precompiled", "Prepend", "
 """What may be done to a text first: none of it changes more than spaces and rare characters, which llama.cpp leaves as
 they are, too. What makes other letters of it is not left out."""
 
+_VERSION = "#version"
+"""How the first line of a `merges.txt` begins."""
+
 _SEEN = ("<|channel>", "<channel|>", "<|tool_call>", "<tool_call|>", "<|tool_response>", "<tool_response|>", '<|"|>')
 """Gemma 4's added tokens that answers show. Source: llama.cpp's converter."""
 
@@ -105,17 +108,36 @@ def tokenizer_json_metadata(path: Path, n_vocab: int, *, by_characters: bool = F
     if model.get("byte_fallback") is True:
         prefix = {PREFIX + "add_space_prefix": _adds_space_prefix(root)}
         return keys | _sentencepiece_like(tokens, added) | prefix
-    types = array("i", [added[id_].type if id_ in added else TokenType.NORMAL for id_ in range(n_vocab)])
-    for id_, token in enumerate(tokens):
-        if token == _filler(id_):
-            types[id_] = TokenType.UNUSED
     return keys | {
         PREFIX + "model": "gpt2",
         PREFIX + "pre": _split_name(root, path),
         BEGINS_WITH_SPACE: _begins_with_space(root.get("pre_tokenizer")),
-        PREFIX + "token_type": types,
+        PREFIX + "token_type": _byte_level_types(tokens, added),
         PREFIX + "merges": _merges(model.get("merges"), path),
     }
+
+
+def vocab_and_merges_metadata(
+    vocab_path: Path, merges_path: Path, n_vocab: int, added: Mapping[int, AddedToken]
+) -> dict[str, object]:
+    """The same for the two files that came before: `vocab.json` and `merges.txt`, which say nothing of words."""
+    tokens = _tokens(read_large_json_object(vocab_path), added, n_vocab, vocab_path)
+    lines = read_small(merges_path, MAX_JSON_BYTES).decode("utf-8", "replace").split("\n")
+    merges = [line.rstrip("\r") for line in lines if line.strip() and not line.startswith(_VERSION)]
+    return {
+        PREFIX + "model": "gpt2",
+        PREFIX + "tokens": tokens,
+        PREFIX + "token_type": _byte_level_types(tokens, added),
+        PREFIX + "merges": merges,
+    }
+
+
+def _byte_level_types(tokens: list[str], added: Mapping[int, AddedToken]) -> array[int]:
+    types = array("i", [added[id_].type if id_ in added else TokenType.NORMAL for id_ in range(len(tokens))])
+    for id_, token in enumerate(tokens):
+        if token == _filler(id_):
+            types[id_] = TokenType.UNUSED
+    return types
 
 
 def _check_normalizers(step: object, path: Path) -> None:

@@ -77,6 +77,9 @@ def test_older_folders_and_adapters() -> None:
         "Some-Model",
     )
     assert chosen(["params.json", "tokenizer.model", "consolidated.00.pth", "consolidated.01.pth"])[1] == "Some-Model"
+    for tokenizer in (["merges.txt", "vocab.json"], ["tiktoken.model"], ["qwen.tiktoken"]):
+        files = ["config.json", *tokenizer, "pytorch_model.bin"]
+        assert chosen(["README.md", *files, "eval.txt"])[0] == files
     adapter = (["adapter_config.json", "adapter_model.bin"], "Some-Model")
     assert chosen(["adapter_config.json", "adapter_model.bin", "README.md"]) == adapter
     assert chosen(["adapter_config.json", "adapter_model.bin"], "hf:o/Some-Model/adapter_model.bin") == adapter
