@@ -175,6 +175,34 @@ async def test_what_is_typed_for_a_session_that_is_not_open_yet_is_stored(
     assert sorted(stored_drafts()) == ["first", "second"]
 
 
+async def test_who_leaves_while_the_session_of_a_draft_is_being_made_finds_one_of_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, ready, create, close = threading.Event(), threading.Event(), sessions.create_session, Workspace._close
+
+    def create_slowly(*arguments: Any, **more: Any) -> Any:
+        begun.set()
+        assert ready.wait(PATIENCE_S)
+        return create(*arguments, **more)
+
+    async def close_then(self: Workspace) -> None:
+        ready.set()
+        await close(self)
+
+    async def type_and_quit(pilot: Pilot[None]) -> None:
+        play = stage.play_of(pilot)
+        await play.until(lambda: pilot.app.screen.is_furnished and pilot.app.workspace.is_open)
+        await play.press(*"typed", "ctrl+n")
+        await play.until(begun.is_set)
+        await play.press("ctrl+q")
+
+    monkeypatch.setattr("tui.in_order.DEEDS_LIMIT_S", 0.0)
+    monkeypatch.setattr(sessions, "create_session", create_slowly)
+    monkeypatch.setattr(Workspace, "_close", close_then)
+    await _run_with(type_and_quit, stage.app(), monkeypatch)
+    assert stored_drafts() == ["typed"]
+
+
 @pytest.mark.parametrize("is_stored", [False, True])
 async def test_a_message_that_is_being_stored_while_the_app_is_left_is_no_draft(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, is_stored: bool

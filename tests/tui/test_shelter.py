@@ -132,6 +132,34 @@ async def test_what_is_written_while_a_session_goes_to_memory_is_there_and_goes_
     assert [shown.message.parent_id for shown in await store.call(tree.path, session_id)] == [None, said_id]
 
 
+async def test_what_nobody_waits_for_any_more_goes_to_memory_all_the_same_and_leaves_nothing_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = tmp_path / "memory"
+    memory.mkdir()
+    monkeypatch.setattr("tui.services.shelter_folder.MEMORY", memory)
+    told: list[StorageError | None] = []
+    store = Store(told.append, retry_s=0.01)
+    await store.open(tmp_path / "sessions.db")
+    session_id = await begin(store)
+    gate = threading.Event()
+    await store.call(fill_disk)
+    renaming = asyncio.create_task(store.call(sessions.rename_session, session_id, LONG))
+    held_up = asyncio.create_task(store.call(lambda db: gate.wait(PATIENCE_S)))
+    await until(lambda: list(memory.iterdir()))
+    renaming.cancel()
+    with suppress(asyncio.CancelledError):
+        await renaming
+    gate.set()
+    await held_up
+    await until(lambda: told)
+    await store.call(make_room)
+    await store.close()
+    assert list(memory.iterdir()) == []
+    with closing(open_database(tmp_path / "sessions.db", read_only=True)) as db:
+        assert sessions.get_session(db, session_id).title == LONG
+
+
 async def test_what_was_written_before_is_brought_up_to_date(store: Store, told: list[StorageError | None]) -> None:
     session_id = await begin(store)
     head = (await store.call(tree.path, session_id))[-1].message.id

@@ -30,6 +30,7 @@ class Saving:
         self._post = post
         self._task: asyncio.Task[None] | None = None
         self._has_to_save = False
+        self._lock = asyncio.Lock()
 
     @property
     def has_draft(self) -> bool:
@@ -76,17 +77,22 @@ class Saving:
 
     async def save(self, *, create: bool = False) -> None:
         """Write the draft and the settings; create: also for a session that so far has nothing but a draft."""
-        if self._claim.held_by is not None:
-            return
-        if self._open.session is None:
-            if not (create and self._drafts.text.strip()):
+        await background.to_the_end(self._save(create))
+
+    async def _save(self, create: bool) -> None:
+        # Whoever saves behind one that nobody waits for any more finds the session that it makes.
+        async with self._lock:
+            if self._claim.held_by is not None:
                 return
-            await self._open.create(first_line(self._drafts.text))
-            self._post(HistoryChanged())
-        assert self._open.session is not None
-        session_id = self._open.session.id
-        await self._drafts.save(session_id)
-        await self._open.save_sampling(session_id)
+            if self._open.session is None:
+                if not (create and self._drafts.text.strip()):
+                    return
+                await self._open.create(first_line(self._drafts.text))
+                self._post(HistoryChanged())
+            assert self._open.session is not None
+            session_id = self._open.session.id
+            await self._drafts.save(session_id)
+            await self._open.save_sampling(session_id)
 
     async def keep_draft(self) -> None:
         """Store the draft of the session that is left; one that it cannot take comes back when it is opened again."""

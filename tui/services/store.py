@@ -195,7 +195,8 @@ class Store:
 
             if not can_shelter(function, error):
                 raise
-            return cast(R, await self._call_in_shelter(error, function, *args, **kwargs))
+            # What was asked for is done, whoever still waits, as in the database; and no half of a shelter stays.
+            return cast(R, await to_the_end(self._call_in_shelter(error, function, *args, **kwargs)))
 
     def _followed(self, args: Any) -> Any:
         """What a call is about, with the ids that sessions have by now."""
