@@ -78,11 +78,13 @@ class StatsArrived(Told):
 class NoModelFound(Told):
     """There is nothing to load; reason: why not, where a model was asked for by name.
 
-    may_come: it is worth to look again, since its file may have been put back.
+    may_come: it is worth to look again, since its file may have been put back. folder: what was asked for, where that
+    has several models to choose from.
     """
 
     reason: str = ""
     may_come: bool = False
+    folder: Path | None = None
 
 
 @dataclass(eq=False, repr=False)

@@ -170,6 +170,20 @@ async def test_a_folder_with_several_models_shows_them_and_they_have_names_from_
         await play.until(lambda: play.app.workspace.engine.card and play.app.workspace.engine.card.name == "two")
 
 
+async def test_an_app_that_is_started_with_a_folder_of_several_models_lets_one_be_chosen(
+    stage: Stage, tmp_path: Path
+) -> None:
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    for name in ("one", "two"):
+        write_tiny(shelf / f"{name}.gguf", "llama")
+    async with stage.running(model=str(shelf)) as play:
+        await play.until(lambda: isinstance(play.app.screen, ModelPickerScreen))
+        await play.until_shown("two.gguf")
+        await play.press("down", "enter")
+        await play.until(lambda: play.app.workspace.engine.card and play.app.workspace.engine.card.name == "two")
+
+
 async def test_models_in_a_folder_that_is_typed_are_completed(stage: Stage, tmp_path: Path) -> None:
     (tmp_path / "shelf" / "more").mkdir(parents=True)
     (tmp_path / "shelf2").mkdir()

@@ -110,6 +110,9 @@ class Workspace:
             path = await self.models.choose(self._options.model)
             if self._options.base is not None:
                 await self.models.choose_base(path, self._options.base)
+            elif await self.models.look_in(path):
+                self._post(NoModelFound(folder=path))
+                return None
         except ModelChoiceError as error:
             had_one = bool(error.wanted) or last_model(self._paths) is not None
             self._post(NoModelFound(str(error) if error.wanted else "", may_come=had_one))

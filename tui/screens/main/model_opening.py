@@ -63,7 +63,10 @@ class ModelOpening:
 
     def offer_first(self, event: NoModelFound) -> None:
         """There is none: explain, and offer what can be done."""
-        self._interaction.do(self._offer(event.reason))
+        if event.folder is not None:
+            self.choose(folder=event.folder)
+        else:
+            self._interaction.do(self._offer(event.reason))
 
     async def _offer(self, reason: str) -> None:
         from tui.screens.first_run import FirstRunScreen
