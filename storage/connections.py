@@ -42,6 +42,14 @@ def open_database(path: Path | str, *, read_only: bool = False) -> SqliteDatabas
     return database_class(conn)
 
 
+def open_empty() -> SqliteDatabase:
+    """One in memory that has nothing in it: for whoever only reads, where there is none and none can be made."""
+    conn = sqlite3.connect(":memory:", isolation_level=None)
+    _set_up(conn)
+    migrate(conn, None)
+    return sqlite_database_class()(conn)
+
+
 def _connect(file: Path) -> sqlite3.Connection:
     if file.exists():
         check_readable(file)

@@ -291,6 +291,26 @@ def test_a_folder_that_cannot_be_written_can_be_read(cli: Cli, rivers: str, home
         (home / "data").chmod(0o700)
 
 
+def test_where_there_are_no_sessions_and_none_can_be_stored_there_are_none(
+    cli: Cli, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nobody makes a folder there, root neither.
+    monkeypatch.setenv("LLM_TUI_HOME", "/proc/llm-tui")
+    for asked in (["list"], ["list", "--json"], ["search", "word"]):
+        ran = cli("sessions", *asked)
+        assert (ran.code, ran.out) == (0, ""), ran.err
+    assert cli("sessions", "rename", "x", "y").code == 1
+    # Those of a disk that is away are not none.
+    monkeypatch.setenv("LLM_TUI_HOME", str(home))
+    (home / "data").mkdir()
+    (home / "data" / "sessions.db").symlink_to(tmp_path / "away" / "sessions.db")
+    assert cli("sessions", "list").code == 1
+    (home / "data" / "sessions.db").unlink()
+    (home / "data").rmdir()
+    (home / "data").symlink_to(tmp_path / "away")
+    assert cli("sessions", "list").code == 1
+
+
 def test_an_answer_whose_writer_was_killed_is_interrupted(cli: Cli, rivers: str, home: Path) -> None:
     program = (
         "import os, sys\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -49,11 +50,36 @@ def _database(*, to_read: bool = False) -> Iterator[SqliteDatabase]:
     from storage.connections import open_database
 
     path = user_paths().database
-    db = open_to_read(path) if to_read else open_database(path)
+    db = _to_read_or_empty(path) if to_read else open_database(path)
     try:
         yield db
     finally:
         db.close()
+
+
+def _to_read_or_empty(path: Path) -> SqliteDatabase:
+    """The sessions, of which there are none where there is no file and none can be made."""
+    from storage.connections import open_empty
+    from storage.errors import StorageError
+
+    try:
+        return open_to_read(path)
+    except StorageError:
+        # Perhaps they cannot be reached: a link may lead to a disk that is away, and a folder may not be entered.
+        if os.path.lexists(path) or not _may_enter(path.parent):
+            raise
+        return open_empty()
+
+
+def _may_enter(folder: Path) -> bool:
+    """Whether it would be seen if something was in it; True of one that is not there."""
+    try:
+        os.stat(os.path.join(folder, "."))
+    except FileNotFoundError:
+        return not os.path.lexists(folder)
+    except OSError:
+        return False
+    return True
 
 
 def open_to_read(path: Path) -> SqliteDatabase:
