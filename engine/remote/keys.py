@@ -64,7 +64,10 @@ def read_key_file(path: Path) -> Key:
             _check_mode(path, os.fstat(handle).st_mode)
             data = file.read(MAX_KEY_BYTES + 1)
     except OSError as error:
-        raise ServerError(f"The key file {path} cannot be read ({error.strerror}).", "Check the settings.") from None
+        raise ServerError(
+            f"The key file {path} cannot be read ({error.strerror}).",
+            "Name a file that holds the key and nothing else.",
+        ) from None
     return _checked(data.decode("latin-1"), f"The key file {path}")
 
 

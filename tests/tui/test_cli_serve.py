@@ -238,6 +238,9 @@ def test_where_others_can_reach_it_a_key_is_required(cli: Cli, key_file: Path) -
     ran = cli("serve", "--api-key-file", key_file)
     assert ran.code == 1
     assert "can be read by others" in ran.err
+    ran = cli("serve", "--api-key-file", key_file.with_name("nothing"))
+    assert ran.code == 1
+    assert ran.err.rstrip().endswith("(No such file or directory). Name a file that holds the key and nothing else.")
 
 
 def test_a_taken_port_is_told_before_a_model_is_opened(cli: Cli, home: Path) -> None:
