@@ -86,8 +86,8 @@ def move_head(db: SqliteDatabase, session: int, key: int | None) -> None:
     if key is None:
         return
     parent = parent_of(db, key)
-    if before is not None and parent == before:
-        # The usual case: the branch goes on, and nothing above it changes.
+    if parent == before:
+        # The usual case: the branch goes on or begins, and nothing above it changes.
         show(db, session, parent, key)
         return
     steps = db.execute(f"{BRANCH} SELECT parent_key, key FROM branch", [key]).fetchall()

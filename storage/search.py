@@ -99,7 +99,7 @@ def search(db: SqliteDatabase, text: str, limit: int = 50, *, budget_ms: float |
     typed = _parse(db, text)
     if typed is None and any(map(is_symbol, text)):
         return scan(db, text, limit, deadline_s)
-    if typed is None or limit < 1:
+    if typed is None:
         return []
 
     def look(places: Iterable[Place]) -> Hits:

@@ -15,8 +15,9 @@ from storage.portable import PortableMessage, PortableSession
 from storage.prompts import latest_prompts
 from storage.records import Session, format_utc
 from storage.search import search
+from storage.sessions import create_session, list_sessions
 from storage.shares import SHARE
-from storage.tree import append_message
+from storage.tree import append_message, delete_message
 
 N_OLD = 150
 
@@ -52,6 +53,19 @@ def test_what_is_imported_does_not_hide_what_is_new(db: Database, session: Sessi
         newest = next(hit for hit in search(db, typed, 10) if hit.message_id)
         assert newest.snippet == "zebra 東京 of today"
     assert latest_prompts(db, 2) == ["zebra 東京 of today", f"zebra 東京 2020-01-01T00:00:00.{N_OLD - 1}Z"]
+
+
+@pytest.mark.usefixtures("_many")
+def test_what_was_changed_last_does_not_hide_what_was_said_last(db: Database, session: Session) -> None:
+    imported(db, "old", [f"2020-01-01T00:00:0{number}.000Z" for number in range(5)])
+    imported(db, "new", ["2024-01-01T00:00:00.000Z"])
+    delete_message(db, "old-1")
+    empty = create_session(db, model="", system="", settings={})
+    assert [each.id for each in list_sessions(db)] == [empty.id, "old", session.id, "new"]
+    for typed, limit in (("zebra", 2), ("東京", 1)):
+        (found,) = [hit for hit in search(db, typed, limit) if hit.message_id]
+        assert found.session_id == "new"
+    assert latest_prompts(db, 1) == ["zebra 東京 2024-01-01T00:00:00.000Z"]
 
 
 @pytest.mark.usefixtures("_many")
@@ -93,6 +107,6 @@ def test_a_session_in_which_much_is_found_does_not_hide_the_others(db: Database,
     assert [counts[f"old{number}"] for number in range(1, 6)] == [1, 2, 3, 3, 3]
     assert len(hits) + len([hit for hit in search(db, typed, 40) if not hit.message_id]) == 40
     assert [hit.created_utc for hit in hits] == sorted((hit.created_utc for hit in hits), reverse=True)
-    every = [hit for hit in search(db, typed, 1000) if hit.message_id]
+    every = [hit for hit in search(db, typed, 1000, budget_ms=60_000) if hit.message_id]
     assert len(every) == N_OLD + 15
     assert [hit.created_utc for hit in every] == sorted((hit.created_utc for hit in every), reverse=True)

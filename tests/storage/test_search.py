@@ -25,6 +25,7 @@ def rivers(db: Database, session: Session) -> Session:
     append_message(db, session.id, None, "user", "The Danube rises in the Black Forest.")
     append_message(db, session.id, None, "assistant", "La rivière Élorn coule à Brest, en Bretagne.")
     append_message(db, session.id, None, "user", "Black ink, no forest.")
+    append_message(db, session.id, None, "user", "Сена течёт через Париж.")
     return session
 
 
@@ -48,12 +49,16 @@ def rivers(db: Database, session: Session) -> Session:
         ('"black forest" danube', 1),
         ('danube "black forest"', 1),
         ('"the black forest" "danube rises"', 1),
+        ('"the black forest" rises danube', 1),
+        ('"the black forest" "rises danube"', 0),
         ('"black ink no forest"', 1),
         ('"ink no f', 1),
         ('"nk no forest"', 0),
         ('"RIVIÈRE Elorn" brest', 1),
         ('"riviere élorn', 1),
         ('"la riviere coule"', 0),
+        ('"сена течёт', 1),
+        ('"течёт сена"', 0),
         ("danube rhine", 0),
         ("", 0),
         ("   ", 0),
@@ -63,6 +68,20 @@ def rivers(db: Database, session: Session) -> Session:
 )
 def test_what_is_typed_finds_messages(db: Database, rivers: Session, typed: str, n_found: int) -> None:
     assert len(said(search(db, typed))) == n_found
+
+
+@pytest.mark.parametrize(
+    ("word", "n_said"),
+    [("w{}", 24), ("C{}++", 24), ("long{}" + "g" * 56, 8), ("東京{}", 8)],
+    ids=["many words", "symbols", "long words", "no spaces"],
+)
+def test_a_page_that_is_pasted_finds_what_it_begins_with(
+    db: Database, session: Session, word: str, n_said: int
+) -> None:
+    page = [word.format(number) for number in range(10, 50)]
+    append_message(db, session.id, None, "user", " ".join(page[: n_said + 1]))
+    append_message(db, session.id, None, "user", " ".join(page[: n_said // 2]))
+    assert len(search(db, " ".join(page))) == 1
 
 
 def test_a_hit_tells_where_it_is(db: Database, rivers: Session) -> None:
@@ -169,8 +188,16 @@ def test_a_budget_ends_the_search_for_a_phrase(db: Database, session: Session) -
         append_message(db, session.id, None, "user", "one two")
     assert search(db, '"two one"', budget_ms=0) == []
     assert search(db, '"one two"', 400, budget_ms=0) == []
+    # It is milliseconds: so many seconds would do for all.
+    assert search(db, '"one two"', 400, budget_ms=0.01) == []
     assert len(search(db, '"one two"', 400, budget_ms=60_000)) == 400
     assert len(search(db, '"one two"', 400)) == 400
+
+
+def test_a_budget_ends_the_search_for_what_the_index_does_not_know(db: Database, session: Session) -> None:
+    append_message(db, session.id, None, "user", "東京")
+    assert search(db, "東京", budget_ms=0) == []
+    assert len(search(db, "東京", budget_ms=60_000)) == 1
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
