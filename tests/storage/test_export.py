@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from storage.answers import begin_answer, checkpoint_answer, finish_answer
 from storage.connections import open_database
 from storage.deletion import delete_session
 from storage.errors import NoSuchSessionError
-from storage.export import all_sessions_json, session_json, session_markdown
+from storage.export import all_sessions_json, all_sessions_markdown, session_json, session_markdown
 from storage.importers import import_file
 from storage.records import Session, pack_token_ids
 from storage.search import search
@@ -109,6 +110,29 @@ def test_exports_come_back_unchanged(db: Database, rivers: Session, tmp_path: Pa
 def test_deleted_sessions_are_not_exported(db: Database, rivers: Session) -> None:
     delete_session(db, rivers.id)
     assert json.loads("".join(all_sessions_json(db)))["sessions"] == []
+
+
+@pytest.mark.parametrize("write", [all_sessions_json, all_sessions_markdown])
+def test_a_session_that_is_deleted_while_all_are_written_is_left_out(
+    db: Database, rivers: Session, write: Callable[[Database], Iterator[str]]
+) -> None:
+    gone, _ = (sessions.create_session(db, model="", system="", settings={}, title=name) for name in ("Gone", "Last"))
+    written, pieces = "", write(db)
+    while "Danube" not in written:
+        written += next(pieces)
+    delete_session(db, gone.id)
+    written += "".join(pieces)
+    assert ("Gone" in written, "Last" in written) == (False, True)
+
+
+def test_a_session_in_markdown(db: Database) -> None:
+    session = sessions.create_session(db, model="", system="Be brief.\n\nBe kind.", settings={})
+    asked = append_message(db, session.id, None, "user", "Rivers?\n")
+    append_message(db, session.id, asked.id, "assistant", "The Danube")
+    date = session.created_utc[:10]
+    assert session_markdown(db, session.id) == (
+        f"# Untitled\n\n{date}\n\n> Be brief.\n> \n> Be kind.\n\n## You\n\nRivers?\n\n## Model\n\nThe Danube\n"
+    )
 
 
 def test_markdown_shows_the_shown_branch(db: Database, rivers: Session) -> None:
