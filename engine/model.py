@@ -98,6 +98,10 @@ class LanguageModel:
         if self.kept is not None:
             self.kept.enter(key, ids, self.cached_ids)
 
+    def leave_session(self) -> None:
+        """Get ready to read what belongs to no session: what the cache holds of one is kept before it goes."""
+        self.enter_session("", [])
+
     def keep_session(self) -> None:
         """Keep the cache of the session on disk, for when its user comes back."""
         if self.kept is not None:

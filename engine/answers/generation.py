@@ -161,6 +161,8 @@ class _Answer:
         if self.command.reuse:
             model.enter_session(self.command.session, ids)
             self.n_reused = model.reusable(ids[:-1])
+        else:
+            model.leave_session()
         self._tell_progress(self.n_reused)
         model.expect(total + min(self._room() + 1, ROOM_FOR_ANSWER))
         logits = None

@@ -24,33 +24,39 @@ LEAST_WINDOW = 8
 def score(model: LanguageModel, command: Score, control: Control, emit: Callable[[AnyEvent], None]) -> None:
     """Score each whole window's second half, given all before it in the window; emit PromptProgress and Scored.
 
-    Every window begins with BOS where the model wants one, in place of its first token. Raises EngineError for a text
-    that is shorter than a window and for a vocabulary alone, NotFiniteError.
+    Raises EngineError for a text that is shorter than a window and for a vocabulary alone, NotFiniteError.
     """
     if model.transformer is None:
         raise EngineError("Only the vocabulary of this model is open.", "Open the whole model to look into it.")
+    windows = _windows(model, command)
+    total = sum(len(window) for window in windows)
+    model.leave_session()
+    losses: list[float] = []
+    done = 0
+    emit(PromptProgress(request_id=command.request_id, done=done, total=total, reused=0))
+    for window in windows:
+        if control.stopped:
+            break
+        losses.extend(_losses(model, window))
+        done += len(window)
+        emit(PromptProgress(request_id=command.request_id, done=done, total=total, reused=0))
+    emit(_result(command.request_id, losses))
+
+
+def _windows(model: LanguageModel, command: Score) -> list[list[int]]:
+    """The text's tokens in whole windows, each with BOS in place of its first token where the model wants one."""
     tokenizer = model.tokenizer
     window = min(command.window, model.max_seq_len)
     if window < LEAST_WINDOW:
         raise EngineError(f"A window of {window} tokens is too short.", f"Ask for {LEAST_WINDOW} or more.")
     ids = tokenizer.encode(command.text, add_bos=tokenizer.add_bos, parse_special=False)
-    n_windows = len(ids) // window
-    if n_windows == 0:
+    if len(ids) < window:
         raise EngineError(
             f"The text has {len(ids)} tokens, less than a window of {window}.",
             "Take a longer text or a smaller window.",
         )
-    losses: list[float] = []
-    for number in range(n_windows):
-        if control.stopped:
-            break
-        part = ids[number * window : (number + 1) * window]
-        if tokenizer.add_bos and tokenizer.bos_id is not None:
-            part[0] = tokenizer.bos_id
-        losses.extend(_losses(model, part))
-        done = (number + 1) * window
-        emit(PromptProgress(request_id=command.request_id, done=done, total=n_windows * window, reused=0))
-    emit(_result(command.request_id, losses))
+    first = [tokenizer.bos_id] if tokenizer.add_bos and tokenizer.bos_id is not None else []
+    return [[*first, *ids[start + len(first) : start + window]] for start in range(0, len(ids) - window + 1, window)]
 
 
 def _losses(model: LanguageModel, part: Sequence[int]) -> Iterator[float]:

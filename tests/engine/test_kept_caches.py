@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from engine import kept_caches
+from engine.answers.generation import generate
+from engine.answers.scoring import score
 from engine.kept_caches import LEAST_TOKENS, forget, kept_file
 from engine.loading import load
-from engine.protocol import Load
+from engine.process.inbox import Control
+from engine.protocol import AnyEvent, Generate, Load, Sampling, Score, TokenPrompt
 from engine.shared_prefix import common_prefix_length
 from tests.engine import tiny_models
 
@@ -43,6 +46,13 @@ def folder(tmp_path):
 
 
 IDS = np.random.default_rng(0).integers(0, 705, LEAST_TOKENS + 300).tolist()
+
+
+ONE_TOKEN = Control(sampling=Sampling(max_new_tokens=1))
+
+
+def ignore(event: AnyEvent) -> None:
+    """Nobody waits for what is told."""
 
 
 def read(model, session, ids):
@@ -85,6 +95,24 @@ def test_another_session_in_between_is_kept_and_left_alone(open_again):
     spared, _ = read(model, "a", IDS)
     assert spared == len(IDS) - 1
     spared, _ = read(model, "b", [*IDS[::-1], 1])
+    assert spared == len(IDS)
+
+
+@pytest.mark.parametrize(
+    "read_otherwise",
+    [
+        lambda model: score(model, Score(text="The quick brown fox. " * 200, window=len(IDS)), Control(), ignore),
+        lambda model: generate(model, Generate(prompt=TokenPrompt(ids=IDS[::-1]), reuse=False), ONE_TOKEN, ignore),
+    ],
+    ids=["a text that is scored", "an answer without what was read before"],
+)
+def test_what_is_read_for_no_session_is_not_kept_as_the_last_ones(open_again, folder, read_otherwise):
+    model = open_again()
+    read(model, "session", IDS)
+    read_otherwise(model)
+    model.keep_session()
+    assert kept_in(folder) == [kept_file(folder, "session")]
+    spared, _ = read(open_again(), "session", [*IDS, 5])
     assert spared == len(IDS)
 
 

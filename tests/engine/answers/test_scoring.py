@@ -45,6 +45,7 @@ def test_each_windows_second_half_is_scored_given_what_stands_before_it(model):
     error = np.std(losses) / np.sqrt(len(losses) - 1) * np.exp(np.mean(losses))
     assert scored.stderr == pytest.approx(error, rel=1e-6)
     assert all(isinstance(event, PromptProgress) for event in progress)
+    assert progress[0].done == 0, "the speed is counted from here on"
     assert progress[-1].done == progress[-1].total
 
 
@@ -68,8 +69,8 @@ def test_a_vocabulary_alone_predicts_nothing(write_model, tmp_path):
 
 
 def test_stopping_tells_what_was_scored_so_far(model):
-    [scored] = run(model, TEXT, 64, Control(stopped=True))
-    assert scored.tokens == 0
+    progress, scored = run(model, TEXT, 64, Control(stopped=True))
+    assert (progress.done, scored.tokens) == (0, 0)
 
 
 @pytest.mark.slow

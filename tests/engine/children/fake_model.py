@@ -106,6 +106,9 @@ class FakeModel:
     def enter_session(self, key: str, ids: Sequence[int]) -> None:
         pass
 
+    def leave_session(self) -> None:
+        pass
+
     def keep_session(self) -> None:
         pass
 
