@@ -55,6 +55,8 @@ class Architecture:
     """Those of all heads are normed together, by one weight."""
     late_qk_norms: bool = False
     """Queries and keys are normed after they are turned."""
+    unit_qk_norms: bool = False
+    """Where a layer turns them, each head's queries and keys are normed afterwards, without a weight."""
     unscaled_queries: bool = False
     """Queries are not divided by anything."""
     squared_queries: bool = False
@@ -94,6 +96,8 @@ class Architecture:
     """The sliding window if the file does not say; 0: none."""
     window_every: int = 0
     """Of so many layers the last has no window, 1: none has one, 0: all have it."""
+    chunks: bool = False
+    """The window does not slide: texts are cut into chunks of its size, and a position sees its own alone."""
     whole_first: bool = False
     """Of those, it is the first that has none."""
     local_rope_theta: float | None = None
@@ -111,6 +115,8 @@ class Architecture:
     al. 2021), if the file does not; 0: off, None: there is no such thing."""
     alibi_at: int | None = None
     """A model of so many layers does this by 8, and does not turn; None: no model does."""
+    growth_unturned: float = 0.0
+    """By how much queries grow that are not turned with the logarithm of their position, if the file does not say."""
     turning_in_file: bool = False
     """The file may say that no layer turns; others write the same key, but mean something else by it."""
 
@@ -134,6 +140,8 @@ class Architecture:
     """Both are as the file says; where it does not say gating, it is as here."""
     gating_in_file: bool = False
     """The former alone is."""
+    early_shares: bool = False
+    """What an expert reads is multiplied by its share, not what it gives."""
     early_routing: bool = False
     """The router reads the residual stream as it is before attention."""
     choice_bias: str = USUAL_CHOICE_BIAS

@@ -38,6 +38,20 @@ ARCHITECTURES = {
     architecture.name: architecture
     for architecture in (
         Architecture("llama", rope_order="normal"),
+        Architecture(
+            "llama4",
+            rope_order="normal",
+            unit_qk_norms=True,
+            late_qk_norms=True,
+            window=8192,
+            window_every=4,
+            chunks=True,
+            unturned_without_window=True,
+            growth_unturned=0.1,
+            gating="sigmoid",
+            normed_shares=False,
+            early_shares=True,
+        ),
         Architecture("qwen2", rope_order="neox"),
         Architecture("baichuan", rope_order="normal", alibi_at=40),
         Architecture("refact", rope_order="normal", unturned=True, alibi=8.0),

@@ -69,7 +69,8 @@ class Attention:
     n_heads: of queries. n_kv_heads: of keys and of values; 0 in a layer that does not attend, in which something else
     stands in its place. head_dim: width of a head. rope_dim: how many of its dimensions are turned by their position.
     keys_as_values: values are the keys' product, normed without a weight and not turned.
-    window: how many positions the layer sees, 0 for all. shared_from: the earlier layer, of the same shape, whose keys
+    window: how many positions the layer sees, 0 for all. chunked: those from the last multiple of that on, not the
+    latest ones. shared_from: the earlier layer, of the same shape, whose keys
     and values it reads; None for a layer that has its own. latent: keys and values are made of one vector, which the
     cache keeps in their place: one key for all heads has it and then what is turned, and its value is that vector.
     """
@@ -80,6 +81,7 @@ class Attention:
     rope_dim: int
     keys_as_values: bool = False
     window: int = 0
+    chunked: bool = False
     shared_from: int | None = None
     latent: Latent | None = None
 
@@ -96,7 +98,7 @@ class Attention:
     @property
     def shape(self) -> Attention:
         """What layers have in common whose queries, keys and values lie alike in memory."""
-        return replace(self, window=0, shared_from=None)
+        return replace(self, window=0, chunked=False, shared_from=None)
 
     @property
     def latent_at(self) -> int:
@@ -138,7 +140,8 @@ class ModelConfig:
     dim: width of the residual stream. hidden_dims: width of each layer's feed-forward part that all tokens go
     through, where it is not one of the experts. attention: how each layer attends. recurrence: what stands in its
     place, or beside it, in the recurrent_layers.
-    query_scale: what queries are multiplied by, at position p times 1 + query_growth · ln(1 + p // query_growth_span).
+    query_scale: what queries are multiplied by, at position p times 1 + query_growth · ln(1 + p // query_growth_span);
+    where layers that turn do not have that, p is counted from 1.
     embedding_scale: what embeddings are multiplied by. residual_scale: what a layer's results are multiplied by before
     they are added. logit_divisor: what logits are divided by.
     per_layer_dim: how many numbers each layer gets of a token beside the residual stream, 0 for none.

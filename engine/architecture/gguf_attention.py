@@ -59,6 +59,7 @@ def layers_attention(
                 keys_as_values=architecture.unit_values
                 and not tensors & {f"blk.{i}.attn_v.weight", f"blk.{i}.attn_qkv.weight"},
                 window=windows[i],
+                chunked=architecture.chunks and windows[i] > 0,
             )
         )
     shared = _with_shared_keys(meta, arch, layers) if architecture.shared_keys else tuple(layers)

@@ -30,6 +30,9 @@ LEAST_SCALE, MOST_SCALE = 1e-6, 1e6
 LEAST_STRETCH, MOST_STRETCH = 1e-3, 1e6
 """What positions may be divided by, and turned queries and keys multiplied by."""
 
+MAVERICK_EXPERTS = 128
+"""How many a model has that is known by them, as llama.cpp knows it."""
+
 NORM_EPS = {"rms": "layer_norm_rms_epsilon", "layer": "layer_norm_epsilon"}
 
 
@@ -73,7 +76,7 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
         local_rope_theta=_local_rope_theta(meta, architecture, rope_theta),
         rope_scaling=rope_scaling,
         query_scale=larger * (scales.queries or _query_width(architecture, attention, dim) ** -0.5),
-        query_growth=meta.real(f"{arch}.attention.temperature_scale", 0.0, low=0.0, high=1e3),
+        query_growth=meta.real(f"{arch}.attention.temperature_scale", architecture.growth_unturned, low=0.0, high=1e3),
         query_growth_span=_growth_span(meta, architecture, rope_scaling),
         embedding_scale=scales.embeddings,
         residual_scale=scales.residuals,
@@ -191,6 +194,10 @@ def _with_positions(architecture: Architecture, meta: Metadata, tensors: Mapping
     """The same with what a model has in the place of turning, where that is not the same in all."""
     if architecture.position_vectors is None:
         architecture = replace(architecture, position_vectors=POSITIONS in tensors)
+    if architecture.unit_qk_norms:
+        # Of Llama 4, Scout norms what it has turned and Maverick does not; their files do not say it.
+        norms = meta.get(f"{architecture.name}.expert_count") != MAVERICK_EXPERTS
+        architecture = replace(architecture, unit_qk_norms=norms)
     if architecture.alibi_at is not None and meta.get(f"{architecture.name}.block_count") == architecture.alibi_at:
         architecture = replace(architecture, unturned=True, alibi=8.0)
     return architecture
@@ -202,10 +209,11 @@ def _query_width(architecture: Architecture, attention: Sequence[Attention], dim
 
 
 def _growth_span(meta: Metadata, architecture: Architecture, scaling: RopeScaling) -> int:
-    """In how many positions queries grow once: Mistral Large 3's file says it, else it is the original context."""
-    own = scaling.original_max_seq_len
+    """In how many positions queries grow once: some files say it, else it is the window or the original context."""
+    own = architecture.window if architecture.growth_unturned else scaling.original_max_seq_len
     key = f"{architecture.name}.attention.temperature_length"
-    return meta.integer(key, own, low=1, high=MAX_CONTEXT) if architecture.latent else own
+    in_file = architecture.latent or architecture.growth_unturned
+    return meta.integer(key, own, low=1, high=MAX_CONTEXT) if in_file else own
 
 
 def _vocab_size(meta: Metadata) -> int:

@@ -83,6 +83,10 @@ def add_experts(
         p.add(step("experts.gather_rows"), PER_TOKEN, 0, ROWS_TOGETHER, *where)
     for i, matrix in enumerate(layer.w_gate_up):
         _add_product(p, b, matrix, b.x, gate_up, i * hidden)  # (hidden_dim,)
+    if config.architecture.early_shares:
+        # A product's factor may as well come after it.
+        where = (gate_up.address, gate_up.stride, 2 * hidden // LANES, routing)
+        p.add(step("experts.weigh_pairs"), PER_TOKEN, 0, ROWS_TOGETHER, *where)
     _add_biases(p, layer.gate_up_bias, gate_up, 2 * hidden, routing)
     up_at = 0 if config.architecture.ungated else hidden
     gated = (gate_up.address, gate_up.stride, up_at, hidden, h.floats.address, h.floats.stride)

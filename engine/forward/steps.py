@@ -224,7 +224,7 @@ def add_rotation(
     vectors = (layer.qkv_bias, layer.q_norm, layer.k_norm)
     done = config.architecture.long_qk_norms  # by add_long_norms
     before = (*(0 if done else _address(vector) for vector in vectors), float_bits(config.norm_eps))
-    growth = (float_bits(config.query_growth), config.query_growth_span)
+    growth = (_growth(config, index), config.query_growth_span)
     p.add(step("rotary.rotate_and_store", cache.kv_name), PER_TOKEN, 0, LANES, *where, *before, *growth)
 
 
@@ -240,11 +240,13 @@ def add_attention(
     """Steps: attention of layer index over its cache: softmax of queries · keys, then the values in that proportion.
 
     q_rows: as `add_rotation` leaves them. out: (q_dim,). A token sees itself and all before it, or as many positions in
-    all as the layer's window has. Scores are softly capped at ±config.attn_softcap, unless that is 0.
+    all as the layer's window has, or those of its own chunk. Scores are softly capped at ±config.attn_softcap, unless
+    that is 0.
     layer: its sinks are (n_heads,). Where the model has slopes, a position's distance times its head's is taken off.
     """
     attention, (part, place) = config.attention[index], cache.place(index)
-    what = (q_rows.address, place, attention.window, part.record.ctypes.data, float_bits(config.attn_softcap))
+    window = -attention.window if attention.chunked else attention.window
+    what = (q_rows.address, place, window, part.record.ctypes.data, float_bits(config.attn_softcap))
     slopes = head_slopes(attention.n_heads, config.alibi) if config.alibi else None
     p.keep(slopes)
     results = (*_results(out), _address(layer.sinks), _address(slopes))
@@ -277,6 +279,13 @@ def add_logit_cap(p: Program, config: ModelConfig, logits: Rows) -> None:
         vectors = -(-config.vocab_size // LANES)
         what = (logits.address, logits.stride, float_bits(config.final_softcap))
         p.add(step("softcap.cap_logits"), FIXED, vectors, CAPPED_TOGETHER, *what)
+
+
+def _growth(config: ModelConfig, index: int) -> int:
+    """How queries of layer index grow with their position, as its kernel has it."""
+    if not config.architecture.growth_unturned:
+        return float_bits(config.query_growth)
+    return 0 if config.attention[index].rope_dim else float_bits(config.query_growth) | 1 << 32
 
 
 def _centred(config: ModelConfig) -> int:

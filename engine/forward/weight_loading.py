@@ -138,8 +138,8 @@ def _layer(layer: _Reader, index: int) -> LayerWeights:
         wo_bias=layer.vector("attn_output.bias"),
         gate_up_bias=layer.vector("ffn_gate.bias", "ffn_up.bias"),
         down_bias=layer.vector("ffn_down.bias"),
-        q_norm=layer.vector("attn_q_norm.weight"),
-        k_norm=layer.vector("attn_k_norm.weight"),
+        q_norm=_head_norm(layer, index, "attn_q_norm"),
+        k_norm=_head_norm(layer, index, "attn_k_norm"),
         qkv_factors=_factors(layer, QKV, config.attention[index].widths),
         gate_up_factors=_factors(layer, GATE_UP, (config.hidden_dims[index],) * len(GATE_UP)),
         attn_sub_norm=_sub_norm(layer, ATTN_SUB_NORM, "attn_output"),
@@ -155,6 +155,14 @@ def _layer(layer: _Reader, index: int) -> LayerWeights:
         xielu=config.xielu[index] if config.xielu else None,
         scale=1.0 if scale is None else float(scale[0]),
     )
+
+
+def _head_norm(layer: _Reader, index: int, name: str) -> Vector | None:
+    """The weight of the norm of queries or keys: ones where there is a norm without a weight."""
+    attention = layer.config.attention[index]
+    if layer.config.architecture.unit_qk_norms and attention.rope_dim:
+        return _padded(np.ones(attention.head_dim, np.float32))
+    return layer.vector(f"{name}.weight")
 
 
 def _scale(layer: _Reader, name: str) -> np.float32 | None:

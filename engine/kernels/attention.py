@@ -44,7 +44,8 @@ _many, _many_single = Together(_ROWS, PANELS_TOGETHER), Together(_ROWS)
 Q_ROWS, ATT_LAYER, WINDOW, SHAPE, SOFTCAP, ATT, ATT_STRIDE, ATT_QUANT, ATT_QUANT_STRIDE, SINKS, HEAD_SLOPES = range(
     P0, P0 + 11
 )
-"""Parameters of attend and merge: query rows, the layer, how many positions it sees (0: all), the shape record, the
+"""Parameters of attend and merge: query rows, the layer, how many positions it sees (0: all; less than 0: those from
+the last multiple of that on), the shape record, the
 cap of scores (float32 bits; 0: none), results as float32 and quantised (0: none), each head's sink
 (0: none). Of attend alone: what a position's distance takes off its score, for each head (0: nothing)."""
 
@@ -52,6 +53,8 @@ cap of scores (float32 bits; 0: none), results as float32 and quantised (0: none
 @inner
 def _first_visible(pos, window):
     """The first position that a layer sees from pos."""
+    if window < 0:
+        return pos - pos % -window
     return max(0, pos + 1 - window) if window > 0 else 0
 
 

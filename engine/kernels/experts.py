@@ -268,6 +268,24 @@ def add_biases(step, batch, first, last, thread):
             add_to_row(row, field(step, BIASES) + field(choice, EXPERT) * vectors * VECTOR, vectors)
 
 
+WEIGHED_ROWS, WEIGHED_STRIDE, WEIGHED_VECTORS, WEIGHED_ROUTING = range(P0, P0 + 4)
+"""Parameters of weigh_pairs: rows of pairs and their stride, their length in vectors, the routing record."""
+
+
+@kernel
+def weigh_pairs(step, batch, first, last, thread):
+    """Multiply each pair's row by its share, which is 1 afterwards."""
+    routing = field(step, WEIGHED_ROUTING)
+    for t in range(first, last):
+        for i in range(field(routing, N_USED)):
+            choice = _choice(routing, t, i)
+            row = field(step, WEIGHED_ROWS) + field(choice, ROW) * field(step, WEIGHED_STRIDE)
+            share = lanes.splat(load_f32(choice + 8 * SHARE))
+            for at in range(0, VECTOR * field(step, WEIGHED_VECTORS), VECTOR):
+                store_f32x16(row + at, lanes.mul(load_f32x16(row + at), share))
+            store_f32(choice + 8 * SHARE, np.float32(1.0))
+
+
 (
     PAIR_GATE_UP,
     PAIR_STRIDE,

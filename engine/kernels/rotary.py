@@ -61,7 +61,7 @@ Q_GROWTH, Q_GROWTH_SPAN = range(P0 + 10, P0 + 12)
 """Parameters of rotate_and_store: the product's rows; the rotary table; the shape record; the layer in its cache, or
 STORED_BEFORE; query rows; the bias of the product's rows (0: none); weights of the norms of a query head and a key
 head (0: none), and their epsilon (float32 bits); by how much queries grow with the logarithm of their position
-(float32 bits), counted in such spans."""
+(float32 bits; in the upper half, what the first position counts as), counted in such spans."""
 
 
 def _picked(e: Emit, a: ir.Value, b: ir.Value, lanes_taken: list[int]) -> ir.Value:
@@ -175,14 +175,14 @@ def rotate_and_store(kv_name: str) -> Any:
         pairs, apart = field(shape, ROTARY_PAIRS), field(shape, HALF_APART)
         group, late = heads // kv_heads, field(shape, NORMED_TURNED)
         scale, eps = load_f32(shape + 8 * Q_SCALE), load_f32(step + 8 * HEAD_EPS)
-        growth = load_f32(step + 8 * Q_GROWTH)
+        growth, counted_from = load_f32(step + 8 * Q_GROWTH), field(step, Q_GROWTH) >> 32
         stores, both = layer != STORED_BEFORE, field(shape, KEYS_AS_VALUES)
         scratch = field(batch, SCRATCH) + thread * field(batch, SCRATCH_BYTES)
         for t in range(first, last):
             row = field(step, QKV) + t * field(step, QKV_STRIDE)
             table = field(step, ROTARY) + t * pairs * 8
             pos = field(batch, POS) + t
-            larger = np.float32(1.0 + growth * np.log(1.0 + pos // field(step, Q_GROWTH_SPAN)))
+            larger = np.float32(1.0 + growth * np.log(1.0 + (pos + counted_from) // field(step, Q_GROWTH_SPAN)))
             if field(step, BIAS):
                 width = (heads + (2 * kv_heads if stores else 0)) * dim
                 add_to_row(row, field(step, BIAS), (width + LANES - 1) // LANES)

@@ -13,6 +13,7 @@ from tests.engine.tiny_traits import CENTRED, CHOICE_BIAS, UNGATED
 
 NEIGHBOURS = {
     "llama",
+    "llama4",
     "mistral3",
     "smollm3",
     "granite",
@@ -70,7 +71,7 @@ class ReferenceModel:
         self.final_softcap = get("final_logit_softcapping", 0.0)
         self.window = get("attention.sliding_window", 0)
         windows_every = {"gemma2": 2, "gemma3": 6, "gpt-oss": 2, "olmo2": 4, "exaone4": 4, "cohere2": 4}
-        windows_every |= {"exaone-moe": 4, "mellum": 4, "afmoe": 4}
+        windows_every |= {"exaone-moe": 4, "mellum": 4, "afmoe": 4, "llama4": 4}
         self.window_every = windows_every.get(arch, 1)
         norm_before_ffn = ("gpt-oss", "glm4moe", "seed_oss", *DELTA_NETS)
         self.ffn_norm = "post_attention_norm" if arch in norm_before_ffn else "ffn_norm"
@@ -187,14 +188,14 @@ class ReferenceModel:
         turn = rotate_pairs if self.arch in NEIGHBOURS and not self.has_sections else rotate_halves
         if self.arch == "smallthinker":
             windowed = self.window and layer % 4 > 0
-        everywhere = self.arch not in ("exaone4", "exaone-moe", "cohere2", "smallthinker")
+        everywhere = self.arch not in ("exaone4", "exaone-moe", "cohere2", "smallthinker", "llama4")
         fourth = self.arch in ("smollm3", "afmoe")
         unturned = layer % 4 == 3 if fourth else not (everywhere or windowed)
         if self.turns and not (unturned and (self.window or fourth)):
             q, k = (turn(part, angles, magnitude) for part in (q, k))
         if late:
             q, k = (self.qk_norm(part, f"{block}attn_{c}_norm.weight") for part, c in ((q, "q"), (k, "k")))
-        growth = 1 + self.query_growth * np.log(1 + np.arange(n) // self.original)
+        growth = self.growth(np.arange(n), layer)
         q = in_blocks((q * self.query_scale * growth[:, None, None]).astype(np.float32), as_activations)
         k, step = in_blocks(k, lambda x: as_words(x)[0]), as_words(v)[1]  # as the cache keeps them
         group = self.n_heads // self.n_kv_heads
@@ -202,7 +203,7 @@ class ReferenceModel:
         scores = softcap(np.einsum("qhd,khd->hqk", q, k), self.attn_softcap)
         distance = np.arange(n)[:, None] - np.arange(n)
         scores = scores - alibi(self.n_heads, self.alibi)[:, None, None] * np.abs(distance)
-        seen = (distance >= 0) & (distance < self.window if windowed else True)
+        seen = (distance >= 0) & (self.in_window(n) if windowed else True)
         scores = np.where(seen, scores, -np.inf)
         sinks = t.get(block + "attn_sinks.weight", np.full(self.n_heads, -np.inf))[:, None, None]
         top = np.maximum(scores.max(-1, keepdims=True), sinks)
@@ -213,6 +214,14 @@ class ReferenceModel:
         out = (out * sigmoid(gates) if np.ndim(gates) else out).reshape(n, -1).astype(np.float32)
         out = self.post_norm(out, block + "attn_sub_norm.weight")
         return self.product(out, block + "attn_output") + t.get(block + "attn_output.bias", 0)
+
+    def growth(self, positions, layer):
+        """What queries are multiplied by."""
+        return 1 + self.query_growth * np.log(1 + positions // self.original)
+
+    def in_window(self, n):
+        """Which positions a query sees where there is a window, if they are not after it."""
+        return np.arange(n)[:, None] - np.arange(n) < self.window
 
     def product(self, x, name):
         """By a matrix, and by the number that it may have."""
@@ -269,8 +278,12 @@ class ReferenceModel:
             shares = shares / probabilities[i, chosen].sum() if self.shares_normed else shares
             for expert, share in zip(chosen, shares, strict=True):
                 gate, up = (its[expert] @ row + bias[expert] for its, bias in zip((gates, ups), biases, strict=False))
-                out[i] += share * (downs[expert] @ self.unit(gate, up) + biases[2][expert])
+                out[i] += self.expert(share, gate, up, downs[expert]) + share * biases[2][expert]
         return out
+
+    def expert(self, share, gate, up, down):
+        """What an expert adds."""
+        return share * (down @ self.unit(gate, up))
 
     def unit(self, gate, up):
         """Of an expert."""

@@ -53,6 +53,18 @@ QWEN_3_NEXT = {
     "shared": 48,
 }
 
+LLAMA_4 = {
+    **EXPERTS,
+    "layers": 5,
+    "head_dim": 32,
+    "untied": True,
+    "interleave_moe_layer_step": 1,
+    "expert_feed_forward_length": 48,
+    "shared": 48,
+    "divisors": ["rope_freqs"],
+    "rope.freq_base": 500_000.0,
+}
+
 MODELS = {
     "llama": {},
     "llama-untied": {"untied": True, "head_count_kv": 4},
@@ -69,6 +81,23 @@ MODELS = {
     "mistral": {"attention.sliding_window": 16},
     "mixtral": EXPERTS,
     "mixtral-apart": {**EXPERTS, "apart": True},
+    "llama4": LLAMA_4,
+    "llama4-maverick": {
+        **LLAMA_4,
+        "layers": 4,
+        "head_dim": 16,
+        "expert_count": 128,
+        "expert_used_count": 1,
+        "interleave_moe_layer_step": 2,
+        "divisors": [],
+    },
+    "llama4-chunks": {
+        **LLAMA_4,
+        "attention.sliding_window": 16,
+        "attention.temperature_scale": 0.3,
+        "attention.temperature_length": 8,
+    },
+    "llama4-whole": {**LLAMA_4, "attention.sliding_window": 0, "layers": 2},
     "qwen2": {"rope.freq_base": 1_000_000.0, "biases": QKV},
     "qwen2-plain": {},
     "qwen2-in-one": {"in_one": True, "biases": ("attn_qkv",)},

@@ -109,6 +109,7 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
         vocab=len(pieces),
         experts=options.get("expert_count", 0),
         dense=options.get("leading_dense_block_count", 0),
+        every=options.get("interleave_moe_layer_step") or 1,
         layers=layers,
         ignored=ignored,
         untied=untied,
@@ -191,7 +192,8 @@ def tensors(m):
         if m.arch == "gemma3n":
             yield from tiny_gemma3n.in_layer(m, block)
         if FEED_FORWARD in parts:
-            yield from feed_forward(m, block, m.experts if layer >= m.dense else 0)
+            has_experts = layer >= m.dense and (layer + 1) % m.every == 0
+            yield from feed_forward(m, block, m.experts if has_experts else 0)
 
 
 def guessing(m, block):

@@ -20,6 +20,7 @@ from tests.engine import reference, tiny_models
 from tests.engine.reference_gemma3n import Gemma3n
 from tests.engine.reference_gemma4 import Gemma4
 from tests.engine.reference_latent import LatentModel
+from tests.engine.reference_llama4 import Llama4
 from tests.engine.reference_state_space import StateSpaceModel
 from tests.engine.tiny_latent import LATENT
 from tests.engine.tiny_state_space import STATE_SPACES
@@ -58,7 +59,7 @@ def open_model(path, **options):
     return load(Load(path=str(path), **options), lambda *_: None)
 
 
-ORACLES = {"gemma4": Gemma4, "gemma3n": Gemma3n}
+ORACLES = {"gemma4": Gemma4, "gemma3n": Gemma3n, "llama4": Llama4}
 
 
 def oracle(name, path):

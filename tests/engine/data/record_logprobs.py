@@ -24,8 +24,12 @@ CONTEXT = 256
 LENGTHS = (1, 20, 60)
 TOP = 10
 
-UNLIKE_LLAMA_CPP = {"mistral", "mixtral-apart", "plm", "granitehybrid-unbiased", "gemma3n", "bitnet-b1.58"}
-"""It does not read llama's window, no longer reads experts apart, ends when it reads PLM, and where a state's
+UNLIKE_LLAMA_CPP = {
+    *("mistral", "mixtral-apart", "plm", "granitehybrid-unbiased", "gemma3n", "bitnet-b1.58"),
+    *("llama4-chunks", "llama4-whole"),
+}
+"""It does not read llama's window, nor the size of Llama 4's chunks, where there are none it does not turn the last
+layer in their place, no longer reads experts apart, ends when it reads PLM, and where a state's
 convolution has no bias, and knows some numbers of Gemma 3n by heart; only Microsoft's fork reads bitnet-b1.58."""
 
 
