@@ -1,6 +1,7 @@
 """Queries, keys and values that lie in one tensor group by group: the queries that share a key, it, and its value.
 
-Source: GPT-NeoX and BLOOM, where each group has one query, Falcon and InternLM 2 in the transformers repository.
+Source: GPT-NeoX and BLOOM, where each group has one query, Falcon and InternLM 2 in the transformers repository. In
+Baichuan and the first Qwen they lie one below the other.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 from engine.checkpoints.checkpoint import TensorInfo
 from engine.checkpoints.head_order import columns_of_heads, rows_of_heads
@@ -21,11 +23,16 @@ _GROUPED = {
     "falcon": "self_attention.query_key_value",
     "bloom": "self_attention.query_key_value",
     "internlm2": "attention.wqkv",
+    "baichuan": "self_attn.W_pack",
+    "qwen2": "attn.c_attn",
 }
 """By architecture, the part of a layer that has all three."""
 
-_IN_THREE = ("internlm2",)
+_IN_THREE = ("internlm2", "baichuan", "qwen2")
 """Where GGUF has a tensor each."""
+
+_IN_ORDER = ("baichuan", "qwen2")
+"""Where all queries come first, then all keys. In the first Qwen, that is: its second has a tensor each."""
 
 _LAYER = re.compile(r"(?:layers|h)\.(\d{1,4})\.(.+)\.(weight|bias)")
 
@@ -49,7 +56,7 @@ def groups_apart(foreign_name: str, tensor: TensorInfo, metadata: Metadata) -> l
             f"values for {n_groups}.",
             "The configuration and the weights disagree: fetch both again.",
         )
-    parts = list(_parts(n_heads, n_groups))
+    parts = list(_in_order(n_heads, n_groups) if arch in _IN_ORDER else _parts(n_heads, n_groups))
     names = ["attn_q", "attn_k", "attn_v"]
     if arch not in _IN_THREE:
         parts, names = [[head for part in parts for head in part]], ["attn_qkv"]
@@ -66,6 +73,12 @@ def _parts(n_heads: int, n_groups: int) -> Iterator[list[int]]:
     yield [i * group + j for i in range(n_groups) for j in range(queries)]
     yield [i * group + queries for i in range(n_groups)]
     yield [i * group + queries + 1 for i in range(n_groups)]
+
+
+def _in_order(n_heads: int, n_groups: int) -> Iterator[list[int]]:
+    """The same where the three lie one below the other."""
+    ends = (0, n_heads, n_heads + n_groups, n_heads + 2 * n_groups)
+    yield from (list(range(begin, end)) for begin, end in pairwise(ends))
 
 
 def _heads(tensor: TensorInfo, width: int, n_all: int, order: list[int]) -> TensorInfo:

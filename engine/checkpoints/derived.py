@@ -127,6 +127,26 @@ def columns_as_rows(stack: TensorInfo) -> TensorInfo:
     return derived(stack, make_rows, shape=(count_in, width, height), kind=stack.type)
 
 
+def turned_over(tensor: TensorInfo) -> TensorInfo:
+    """A matrix of plain numbers with its columns as rows."""
+    turned = columns_as_rows(replace(tensor, shape=(1, *tensor.shape)))
+    return replace(turned, shape=turned.shape[1:])
+
+
+def unit_rows(tensor: TensorInfo) -> TensorInfo:
+    """A matrix with each row divided by its length, as F16, which has more digits for that than BF16."""
+    kind = TYPE_BY_NAME["F16"]
+
+    def make_rows(first: int, count: int) -> NDArray[np.uint8]:
+        import numpy as np
+
+        values = read_floats(tensor, first, count)
+        lengths = np.linalg.norm(values, axis=1, keepdims=True)
+        return float_bytes(values / np.maximum(lengths, np.float32(1e-12)), kind)
+
+    return derived(tensor, make_rows, shape=tensor.shape, kind=kind)
+
+
 def rotary_order(tensor: TensorInfo, n_heads: int) -> TensorInfo:
     """The rows of a query or key matrix, or its biases, as GGUF wants them: the two halves of each head interleaved.
 

@@ -12,7 +12,7 @@ from typing import Any
 from engine.checkpoints.attention_groups import groups_apart
 from engine.checkpoints.checkpoint import Checkpoint, TensorInfo
 from engine.checkpoints.delta_net_order import as_delta_net
-from engine.checkpoints.derived import as_floats, constant_vector, rotary_order
+from engine.checkpoints.derived import as_floats, constant_vector, rotary_order, turned_over, unit_rows
 from engine.checkpoints.eight_bits import with_scales
 from engine.checkpoints.experts import stack_experts
 from engine.checkpoints.finding import BY_AUTO_GPTQ
@@ -61,8 +61,13 @@ _TURNING = (
     "internlm2",
     "granitehybrid",
     "olmo",
+    "baichuan",
+    "xverse",
 )
 """The architectures of which that is true. Source: llama.cpp's converter, whose classes for these permute both."""
+
+_INPUTS_FIRST = ("gpt2",)
+"""The architectures whose layers' matrices lie with their inputs, not their outputs, one below the other."""
 
 _SHIFTED_NORMS = ("gemma", "gemma2", "gemma3", "nemotron", *DELTA_NETS)
 """The architectures whose norms are stored as what they exceed 1 by; Gemma 4's are not. Source: the same."""
@@ -183,6 +188,10 @@ def _translated(foreign: Mapping[str, TensorInfo], config: HuggingFaceConfig, ke
                 f"{tensor.path}: the tensor {foreign_name} is not part of a {config.architecture} model as known here.",
                 "Choose the model as GGUF, or another one.",
             )
+        if config.architecture in _INPUTS_FIRST and layer_of(foreign_name) >= 0 and len(tensor.shape) == 2:
+            tensor = turned_over(tensor)
+        if name == "output.weight" and config.values.flag("norm_head", False):
+            tensor = unit_rows(tensor)
         if name != "output.weight" or not config.tied:
             translated = as_gguf(replace(tensor, name=name), keys)
             tensors[translated.name] = translated

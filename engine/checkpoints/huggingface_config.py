@@ -59,12 +59,17 @@ _DEFAULTS: dict[str, dict[str, object]] = {
         "sliding_window": 4096,
     },
     "olmo": {"layer_norm_eps": 1e-5},
+    "gpt2": {"layer_norm_eps": 1e-5, "max_position_embeddings": 1024},
+    "mpt": {"layer_norm_eps": 1e-5},
     "starcoder": {"max_position_embeddings": 1024},
 }
 """What transformers has where a configuration says nothing, of architectures whose configurations count on it."""
 
 QWEN_SECTIONS = [11, 11, 10]
 """How Qwen 3.5 shares the turned pairs among the numbers of a place, if the file does not say."""
+
+_TIED = ("gemma", "lfm2", "starcoder", "falcon", "bloom", "gpt2", "mpt")
+"""How architectures begin whose output is their embedding, if the configuration does not say."""
 
 _WINDOWED = (
     "llama", "gemma2", "gemma3", "gemma3n", "phi3", "gpt-oss", "gemma4", "olmo2", "exaone4", "exaone-moe", "cohere2",
@@ -124,9 +129,7 @@ class HuggingFaceConfig:
         self.n_heads = self.values.integer("num_attention_heads", low=1, high=self.dim)
         self.n_kv_heads = self.values.integer("num_key_value_heads", self.n_heads, low=1, high=self.n_heads)
         self.head_dim = self.values.integer("head_dim", self.dim // self.n_heads, low=1, high=MAX_WIDTH)
-        tied = self.values.flag(
-            "tie_embedding", self.architecture.startswith(("gemma", "lfm2", "starcoder", "falcon", "bloom"))
-        )
+        tied = self.values.flag("tie_embedding", self.architecture.startswith(_TIED))
         self.tied = self.values.flag("tie_word_embeddings", tied)
         self.rope = self._rope_parameters()
         turned = _TURNED_SHARES.get(self.architecture, 1.0)
@@ -173,7 +176,7 @@ class HuggingFaceConfig:
         if arch == "gemma4":
             sizes = self.head_dim, self.n_kv_heads, self._hidden_dim()
             keys |= self._named(gemma4_keys(values, self._windowed_layers(), *sizes))
-        return keys | expert_keys(values, arch) | self._optional() | self._rope_scaling()
+        return keys | expert_keys(values, arch) | self._optional() | self._alibi() | self._rope_scaling()
 
     def _named(self, keys: Mapping[str, object]) -> dict[str, object]:
         """By the names that they have in GGUF."""
@@ -268,6 +271,13 @@ class HuggingFaceConfig:
         if "llama_4_scaling_beta" in self.rope:
             keys[f"{self.architecture}.attention.temperature_scale"] = self._rope_number("llama_4_scaling_beta", 0.0)
         return keys
+
+    def _alibi(self) -> dict[str, object]:
+        """How much the first head thinks less of what is distant, where the configuration says that heads do."""
+        if self.values.get("alibi") is not True or ARCHITECTURES[self.architecture].alibi is None:
+            return {}
+        most = self.values.real("alibi_bias_max", 8.0, low=1e-3, high=1e3)
+        return self._named({"attention.max_alibi_bias": most})
 
     def _rope_sections(self) -> list[int]:
         """How models that see share the turned pairs among the numbers of a place; Qwen 3.5 always does."""

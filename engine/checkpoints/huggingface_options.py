@@ -153,6 +153,8 @@ _USUAL = {
     "smallthinker": {"moe_enable_secondary_experts": False, "moe_enable_early_router": True},
     "bloom": {"apply_residual_connection_post_layernorm": False},
     "starcoder": {"multi_query": True, "scale_attn_weights": True},
+    "gpt2": {"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False},
+    "mpt": {"qk_ln": False, "prefix_lm": False},
     "falcon": {"alibi": False, "parallel_attn": True},
     "afmoe": {"mup_enabled": True},
     "deepseek2": {"rope_interleave": True},

@@ -8,7 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from engine.checkpoints.huggingface_state_space import STATE_SPACES, with_state_space_names
+from engine.checkpoints.limits import MAX_WIDTH
 
+_GPT_2 = {
+    "n_embd": "hidden_size",
+    "n_layer": "num_hidden_layers",
+    "n_head": "num_attention_heads",
+    "n_inner": "intermediate_size",
+    "n_positions": "max_position_embeddings",
+    "layer_norm_epsilon": "layer_norm_eps",
+    "activation_function": "hidden_act",
+}
 _OTHER_NAMES = {
     "afmoe": {"route_norm": "norm_topk_prob", "route_scale": "routed_scaling_factor", "score_func": "scoring_func"},
     "bloom": {
@@ -24,15 +34,17 @@ _OTHER_NAMES = {
         "moe_ffn_hidden_size": "moe_intermediate_size",
         "sliding_window_size": "sliding_window",
     },
-    "starcoder": {
-        "n_embd": "hidden_size",
-        "n_layer": "num_hidden_layers",
-        "n_head": "num_attention_heads",
-        "n_inner": "intermediate_size",
-        "n_positions": "max_position_embeddings",
+    "starcoder": _GPT_2,
+    "gpt2": _GPT_2,
+    "mpt": {
+        "d_model": "hidden_size",
+        "n_layers": "num_hidden_layers",
+        "n_heads": "num_attention_heads",
+        "max_seq_len": "max_position_embeddings",
         "layer_norm_epsilon": "layer_norm_eps",
-        "activation_function": "hidden_act",
     },
+    "baichuan": {"model_max_length": "max_position_embeddings"},
+    "stablelm": {"rope_pct": "partial_rotary_factor"},
     "exaone": {
         "num_layers": "num_hidden_layers",
         "activation_function": "hidden_act",
@@ -52,6 +64,16 @@ _OTHER_NAMES = {
 }
 """By architecture."""
 
+_FIRST_QWEN = {
+    "layer_norm_epsilon": "rms_norm_eps",
+    "rotary_emb_base": "rope_theta",
+    "seq_length": "max_position_embeddings",
+    "kv_channels": "head_dim",
+}
+
+_BAICHUAN_2 = "z_loss_weight"
+"""What its second models' configuration has alone: the rows of their output are made as long as 1."""
+
 
 def with_usual_names(values: Mapping[str, object], architecture: str) -> dict[str, object]:
     """The same settings; one that has its usual name already keeps it."""
@@ -63,7 +85,13 @@ def with_usual_names(values: Mapping[str, object], architecture: str) -> dict[st
         return _gemma3n(named)
     if architecture == "smallthinker":
         return _smallthinker(named)
-    if architecture in ("bloom", "starcoder"):
+    if architecture == "mpt":
+        return _mpt(named)
+    if architecture == "baichuan":
+        return named | {"norm_head": _BAICHUAN_2 in named}
+    if architecture == "qwen2" and named.get("model_type") == "qwen":
+        return _first_qwen(named)
+    if architecture in ("bloom", "starcoder", "gpt2"):
         return _four_times_as_wide(named) | ({"num_key_value_heads": 1} if architecture == "starcoder" else {})
     return _falcon(named) if architecture == "falcon" else named
 
@@ -82,6 +110,30 @@ def _smallthinker(values: dict[str, object]) -> dict[str, object]:
     if isinstance(windowed, list):
         values["layer_types"] = ["sliding_attention" if each else "full_attention" for each in windowed]
     values["scoring_func"] = "softmax" if values.get("moe_primary_router_apply_softmax") is True else "sigmoid"
+    return values
+
+
+def _mpt(values: dict[str, object]) -> dict[str, object]:
+    """MPT's, whose feed-forward layers are so many times as wide, and whose attention has settings of its own."""
+    dim, times = values.get("hidden_size"), values.get("expansion_ratio", 4)
+    if isinstance(dim, int) and isinstance(times, int | float) and 0 < times < MAX_WIDTH:
+        values["intermediate_size"] = int(times * dim)
+    attention = values.get("attn_config")
+    given = attention.items() if isinstance(attention, dict) else ()
+    return {name: value for name, value in given if value is not None} | values
+
+
+def _first_qwen(values: dict[str, object]) -> dict[str, object]:
+    """Qwen's before its second, whose width is that of gates and ups together.
+
+    Beyond the length that it was trained for, it turns otherwise (use_dynamic_ntk); so that is its longest text.
+    """
+    width = values.get("intermediate_size")
+    if isinstance(width, int):
+        values["intermediate_size"] = width // 2
+    for name, usual in _FIRST_QWEN.items():
+        if name in values:
+            values[usual] = values[name]
     return values
 
 

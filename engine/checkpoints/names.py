@@ -43,6 +43,7 @@ _HUGGING_FACE_OUTSIDE = {
     "wte.weight": "token_embd.weight",
     "embeddings.weight": "token_embd.weight",
     "norm_f.weight": "output_norm.weight",
+    "norm_f.bias": "output_norm.bias",
     "ln_f.weight": "output_norm.weight",
     "ln_f.bias": "output_norm.bias",
     "wpe.weight": "position_embd.weight",
@@ -195,6 +196,31 @@ _EXAONE = {
     "mlp.c_proj": "ffn_down",
 }
 
+_GPT_2 = {
+    "ln_1": "attn_norm",
+    "ln_2": "ffn_norm",
+    "attn.c_attn": "attn_qkv",
+    "attn.c_proj": "attn_output",
+    "mlp.c_fc": "ffn_up",
+    "mlp.c_proj": "ffn_down",
+}
+_MPT = {
+    "norm_1": "attn_norm",
+    "norm_2": "ffn_norm",
+    "attn.Wqkv": "attn_qkv",
+    "attn.out_proj": "attn_output",
+    "ffn.up_proj": "ffn_up",
+    "ffn.down_proj": "ffn_down",
+}
+_FIRST_QWEN = {
+    "ln_1": "attn_norm",
+    "ln_2": "ffn_norm",
+    "attn.c_proj": "attn_output",
+    "mlp.w1": "ffn_up",
+    "mlp.w2": "ffn_gate",
+    "mlp.c_proj": "ffn_down",
+}
+
 _LATENT = {
     "self_attn.q_a_proj": "attn_q_a",
     "self_attn.q_a_layernorm": "attn_q_a_norm",
@@ -269,14 +295,10 @@ _OTHERWISE = {
     "gptneox": _GPT_NEOX,
     "falcon": _FALCON,
     "bloom": _FALCON,
-    "starcoder": {
-        "ln_1": "attn_norm",
-        "ln_2": "ffn_norm",
-        "attn.c_attn": "attn_qkv",
-        "attn.c_proj": "attn_output",
-        "mlp.c_fc": "ffn_up",
-        "mlp.c_proj": "ffn_down",
-    },
+    "starcoder": _GPT_2,
+    "gpt2": _GPT_2,
+    "mpt": _MPT,
+    "qwen2": _FIRST_QWEN,
     "smallthinker": {"block_sparse_moe.primary_router": "ffn_gate_inp"},
     "apertus": {"attention_layernorm": "attn_norm", "feedforward_layernorm": "ffn_norm"},
     "internlm2": _INTERNLM2,
@@ -331,9 +353,9 @@ _NOT_WEIGHTS = re.compile(
 
 _PREFIXES = re.compile(r"^(?:(?:(?:language_)?model|gpt_neox|transformer|backbone)\.)*")
 
-_VECTOR = re.compile(rf"(?:layers|h)\.(\d{{1,4}})\.({'|'.join(map(re.escape, _VECTORS))})")
-_ANY_LAYER = re.compile(r"(?:layers|h)\.(\d{1,4})\.")
-_LAYER = re.compile(r"(?:layers|h)\.(\d{1,4})\.(.+)\.(weight|bias)")
+_VECTOR = re.compile(rf"(?:layers|h|blocks)\.(\d{{1,4}})\.({'|'.join(map(re.escape, _VECTORS))})")
+_ANY_LAYER = re.compile(r"(?:layers|h|blocks)\.(\d{1,4})\.")
+_LAYER = re.compile(r"(?:layers|h|blocks)\.(\d{1,4})\.(.+)\.(weight|bias)")
 
 
 def from_meta(name: str) -> str | None:

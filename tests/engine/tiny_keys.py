@@ -100,6 +100,7 @@ MODELS = {
     "llama4-whole": {**LLAMA_4, "attention.sliding_window": 0, "layers": 2},
     "qwen2": {"rope.freq_base": 1_000_000.0, "biases": QKV},
     "qwen2-plain": {},
+    "qwen2-first": {"head_count_kv": 4, "untied": True, "biases": QKV},
     "qwen2-in-one": {"in_one": True, "biases": ("attn_qkv",)},
     "qwen3": {"head_dim": 32, "rope.freq_base": 1_000_000.0},
     "qwen3moe": {"head_dim": 32, **EXPERTS, "expert_used_count": 3, "expert_feed_forward_length": 48},

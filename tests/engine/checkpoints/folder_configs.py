@@ -33,6 +33,31 @@ MODELS = {
     "granite": ("GraniteForCausalLM", SCALES),
     "apertus": ("ApertusForCausalLM", {"hidden_act": "xielu"}),
     "bloom": ("BloomForCausalLM", {"n_embed": 64, "n_layer": 2, "n_head": 4, "seq_length": 256}),
+    "gpt2": ("GPT2LMHeadModel", {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_inner": 96, "n_positions": 256}),
+    "mpt": (
+        "MPTForCausalLM",
+        {
+            **{"d_model": 64, "n_layers": 2, "n_heads": 4, "max_seq_len": 256, "expansion_ratio": 1.5, "no_bias": True},
+            "attn_config": {"alibi": True, "alibi_bias_max": 8, "clip_qkv": 1.5, "qk_ln": False, "attn_impl": "torch"},
+        },
+    ),
+    "mpt-biases": (
+        "MptForCausalLM",
+        {
+            **{"d_model": 64, "n_layers": 2, "n_heads": 4, "max_seq_len": 256, "expansion_ratio": 1.5},
+            "attn_config": {"alibi": True, "alibi_bias_max": 4.0, "clip_qkv": None},
+        },
+    ),
+    "baichuan": ("BaiChuanForCausalLM", {"vocab_size": 64000}),
+    "baichuan-13b": ("BaichuanForCausalLM", {"model_max_length": 256}),
+    "xverse": ("XverseForCausalLM", {}),
+    "qwen2-first": (
+        "QWenLMHeadModel",
+        {
+            **{"model_type": "qwen", "intermediate_size": 192, "seq_length": 256, "kv_channels": 16, "no_bias": True},
+            **{"layer_norm_epsilon": 1e-5, "rotary_emb_base": 10000, "max_position_embeddings": 32768},
+        },
+    ),
     "starcoder": (
         "GPTBigCodeForCausalLM",
         {

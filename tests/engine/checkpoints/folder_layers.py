@@ -118,7 +118,25 @@ LATENT = {
     "attn_kv_a_norm": "self_attn.kv_a_layernorm",
     "attn_kv_b": "self_attn.kv_b_proj",
 }
+GPT_2 = {
+    "attn_norm": "ln_1",
+    "ffn_norm": "ln_2",
+    "attn_qkv": "attn.c_attn",
+    "attn_output": "attn.c_proj",
+    "ffn_up": "mlp.c_fc",
+    "ffn_down": "mlp.c_proj",
+}
 NAMES = {
+    "gpt2": GPT_2,
+    "mpt": {
+        "attn_norm": "norm_1",
+        "ffn_norm": "norm_2",
+        "attn_qkv": "attn.Wqkv",
+        "attn_output": "attn.out_proj",
+        "ffn_up": "ffn.up_proj",
+        "ffn_down": "ffn.down_proj",
+    },
+    "qwen2-first": GPT_2 | {"ffn_up": "mlp.w1", "ffn_gate": "mlp.w2"},
     "deepseek2": LATENT | shared("shared_experts"),
     "minicpm3": LATENT,
     "plm": LATENT,
@@ -156,14 +174,7 @@ NAMES = {
     "apertus": {"attn_norm": "attention_layernorm", "ffn_norm": "feedforward_layernorm"},
     "bloom": FALCON,
     "smallthinker": {"ffn_gate_inp": "block_sparse_moe.primary_router"},
-    "starcoder": {
-        "attn_norm": "ln_1",
-        "ffn_norm": "ln_2",
-        "attn_qkv": "attn.c_attn",
-        "attn_output": "attn.c_proj",
-        "ffn_up": "mlp.c_fc",
-        "ffn_down": "mlp.c_proj",
-    },
+    "starcoder": GPT_2,
     "gemma3n": GEMMA_3N,
     "gemma4": GEMMA_4,
     "olmo2": GEMMA_2,

@@ -47,6 +47,16 @@ OUTSIDE_OTHERWISE = {
     ("starcoder", "position_embd.weight"): "transformer.wpe.weight",
     ("starcoder", "output_norm.weight"): "transformer.ln_f.weight",
     ("starcoder", "output_norm.bias"): "transformer.ln_f.bias",
+    ("gpt2", "token_embd.weight"): "wte.weight",
+    ("gpt2", "position_embd.weight"): "wpe.weight",
+    ("gpt2", "output_norm.weight"): "ln_f.weight",
+    ("gpt2", "output_norm.bias"): "ln_f.bias",
+    ("mpt", "token_embd.weight"): "transformer.wte.weight",
+    ("mpt", "position_embd.weight"): "transformer.wpe.weight",
+    ("mpt", "output_norm.weight"): "transformer.norm_f.weight",
+    ("mpt", "output_norm.bias"): "transformer.norm_f.bias",
+    ("qwen2-first", "token_embd.weight"): "transformer.wte.weight",
+    ("qwen2-first", "output_norm.weight"): "transformer.ln_f.weight",
     ("exaone", "token_embd.weight"): "transformer.wte.weight",
     ("exaone", "output_norm.weight"): "transformer.ln_f.weight",
     ("internlm2", "token_embd.weight"): "model.tok_embeddings.weight",
@@ -58,16 +68,19 @@ LAYERS = {
     **dict.fromkeys(ONE_PART_LAYERS, "backbone.layers"),
     **dict.fromkeys(("falcon", "exaone", "bloom", "starcoder"), "transformer.h"),
     "gptneox": "gpt_neox.layers",
+    "gpt2": "h",
+    "mpt": "transformer.blocks",
+    "qwen2-first": "transformer.h",
 }
 
 
 def foreign_name(name: str, architecture: str, model: str = "") -> str:
     """model: its name in MODELS, where that has other names than most of its architecture."""
     if not name.startswith("blk."):
-        return OUTSIDE_OTHERWISE.get((architecture, name)) or OUTSIDE[name]
+        return OUTSIDE_OTHERWISE.get((model, name)) or OUTSIDE_OTHERWISE.get((architecture, name)) or OUTSIDE[name]
     _, layer, part, *rest = name.split(".")
     names = LAYER | NAMES.get(model, NAMES.get(architecture, {}))
-    layers = LAYERS.get(architecture, "model.layers")
+    layers = LAYERS.get(model, LAYERS.get(architecture, "model.layers"))
     whole = names.get(".".join([part, *rest]))
     return ".".join([layers, layer, whole] if whole else [layers, layer, names.get(part, part), *rest])
 

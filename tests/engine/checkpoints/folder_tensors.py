@@ -18,15 +18,22 @@ GROUPED = {
     "falcon": "self_attention.query_key_value",
     "bloom": "self_attention.query_key_value",
     "internlm2": "attention.wqkv",
+    "baichuan": "self_attn.W_pack",
+    "qwen2-first": "attn.c_attn",
 }
 """What has the queries, keys and values of each group of heads one below the other."""
+TURNED = (
+    "llama mistral3 smollm3 granite granitemoe granitehybrid arcee minicpm deepseek internlm2 olmo baichuan xverse"
+).split()
+"""What turns neighbours of a head together in GGUF, and halves in Hugging Face's format."""
 
 
-def fused_tensor(name, twin, config, write):
+def fused_tensor(name, twin, config, write, model):
     """What has in one tensor what a GGUF has in this one and another: nothing for the second, None for all others."""
     architecture, (_, layer, part, *_) = config.architecture.name, [*name.split("."), "", ""]
-    if architecture in GROUPED and part in ("attn_q", "attn_k", "attn_v", "attn_qkv"):
-        return grouped_heads(name, twin, config, write) if part in ("attn_q", "attn_qkv") else {}
+    of = model if model in GROUPED else architecture
+    if of in GROUPED and part in ("attn_q", "attn_k", "attn_v", "attn_qkv"):
+        return grouped_heads(name, twin, config, write, of) if part in ("attn_q", "attn_qkv") else {}
     if part in ("attn_k_b", "attn_v_b"):
         return keys_and_values(layer, twin) if part == "attn_k_b" else {}
     if architecture == "granitehybrid":
@@ -44,8 +51,13 @@ def fused_tensor(name, twin, config, write):
     return {} if "_up_" in part else fused_experts(name, twin, architecture)
 
 
-def grouped_heads(name, twin, config, write):
-    """Queries that share a key, it, and its value, for each key."""
+def turned_over(values):
+    """A matrix with its columns as rows; a vector as it is."""
+    return np.ascontiguousarray(values.T)
+
+
+def grouped_heads(name, twin, config, write, model):
+    """Queries that share a key, it, and its value, for each key; or all queries, all keys, and all values."""
     architecture, (_, layer, part, kind) = config.architecture.name, name.split(".")
     attention = config.attention[0]
     if part == "attn_qkv":
@@ -53,10 +65,14 @@ def grouped_heads(name, twin, config, write):
         parts = np.split(values_of(twin, name), ends)
     else:
         q, k, v = (values_of(twin, f"blk.{layer}.attn_{each}.{kind}") for each in "qkv")
+        turned = architecture in TURNED
         parts = [write.from_rotary_order(q, attention.n_heads), write.from_rotary_order(k, attention.n_kv_heads), v]
+        parts = parts if turned else [q, k, v]
+    place = f"{LAYERS.get(model, LAYERS.get(architecture, 'model.layers'))}.{layer}.{GROUPED[model]}.{kind}"
+    if model in ("baichuan", "qwen2-first"):
+        return {place: np.concatenate(parts)}
     groups = [part.reshape(attention.n_kv_heads, -1, *part.shape[1:]) for part in parts]
     joined = np.concatenate(groups, axis=1)
-    place = f"{LAYERS.get(architecture, 'model.layers')}.{layer}.{GROUPED[architecture]}.{kind}"
     return {place: joined.reshape(-1, *joined.shape[2:])}
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from engine.architecture.gguf_config import config_from_gguf
 from tests.engine.checkpoints.folder_configs import MODELS
 from tests.engine.checkpoints.folder_names import expert_name, foreign_name
-from tests.engine.checkpoints.folder_tensors import from_qwen35, fused_tensor, values_of
+from tests.engine.checkpoints.folder_tensors import TURNED, from_qwen35, fused_tensor, turned_over, values_of
 from tests.engine.checkpoints.state_space_folders import STATE_SPACE_NAMES, as_hugging_face
 from tests.engine.tiny_keys import XIELU
 
@@ -22,11 +22,18 @@ LEFT_OUT = {
         *("max_position_embeddings", "intermediate_size"),
     ),
     "olmo": ("layer_norm_eps",),
+    **dict.fromkeys(
+        ("gpt2", "mpt"),
+        (
+            *("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "layer_norm_eps"),
+            *("max_position_embeddings", "intermediate_size", "tie_word_embeddings"),
+        ),
+    ),
+    "qwen2-first": ("rms_norm_eps", "num_key_value_heads"),
     "falcon": ("num_attention_heads", "num_key_value_heads", "num_hidden_layers", "intermediate_size"),
 }
 """What the first configurations of an architecture do not have, by that name."""
 NORM_EPS = {"rms": "rms_norm_eps", "layer": "layer_norm_eps"}
-TURNED = "llama mistral3 smollm3 granite granitemoe granitehybrid arcee minicpm deepseek internlm2 olmo".split()
 
 
 def write_folder(folder: Path, twin, write, name: str) -> Path:
@@ -51,7 +58,8 @@ def write_folder(folder: Path, twin, write, name: str) -> Path:
             values = as_hugging_face(values, gguf_name, options)
         if architecture in ("qwen35", "qwen35moe", "qwen3next"):
             values = from_qwen35(values, gguf_name, config.recurrence)
-        if (fused := fused_tensor(gguf_name, twin, config, write)) is not None:
+        values = turned_over(values) if architecture == "gpt2" and gguf_name.startswith("blk.") else values
+        if (fused := fused_tensor(gguf_name, twin, config, write, name)) is not None:
             tensors |= fused
         elif "_exps." in gguf_name and architecture != "gemma4":
             place = expert_name(gguf_name, architecture)
@@ -74,7 +82,8 @@ def write_folder(folder: Path, twin, write, name: str) -> Path:
         **({} if architecture in ("starcoder2", "nemotron") else {NORM_EPS[config.architecture.norm]: 1e-5}),
         "tie_word_embeddings": config.tied,
     }
-    values = {key: value for key, value in values.items() if key not in LEFT_OUT.get(architecture, ())}
+    left_out = LEFT_OUT.get(name, LEFT_OUT.get(architecture, ()))
+    values = {key: value for key, value in values.items() if key not in left_out}
     (folder / "config.json").write_text(json.dumps(values | options, default=list))
     tokens, scores = twin.metadata["tokenizer.ggml.tokens"], twin.metadata["tokenizer.ggml.scores"]
     pieces = list(zip(tokens, scores, twin.metadata["tokenizer.ggml.token_type"], strict=True))

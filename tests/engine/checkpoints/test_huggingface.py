@@ -94,7 +94,7 @@ class TestConfig:
     @pytest.mark.parametrize(
         ("values", "match"),
         [
-            ({"architectures": ["GPT2LMHeadModel"]}, "GPT2LMHeadModel"),
+            ({"architectures": ["GPTJForCausalLM"]}, "GPTJForCausalLM"),
             ({"architectures": None}, "None"),
             ({"quantization_config": {"quant_method": "bitsandbytes"}}, "quantised for a GPU"),
             ({"rope_scaling": {"rope_type": "spiral", "factor": 2.0}}, "spiral"),
