@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +17,7 @@ from storage import answers, sessions, tree
 from storage.connections import open_database
 from storage.database import Database
 from tests.tui.conftest import PATIENCE_S
+from tests.tui.terminal import Terminal
 from tui.app import _run
 from tui.paths import user_paths
 from tui.screens.main.screen import MainScreen
@@ -25,8 +28,25 @@ if TYPE_CHECKING:
     from textual.pilot import Pilot
 
     from tests.tui.conftest import Stage
-    from tests.tui.terminal import Terminal
     from tui.app import LlmTuiApp
+
+HANGING = """
+import sys, threading
+from pathlib import Path
+from tests.tui.scripted_app import ENGINE
+from tui.app import run
+from tui.options import AppOptions
+from tui.services import models
+
+def hang(*_, **__):
+    Path(f"{script}.hangs").touch()
+    threading.Event().wait()
+
+models.choose_model = hang
+model, script = sys.argv[1:]
+sys.exit(run(AppOptions(model=model), engine_command=[sys.executable, str(ENGINE), script]))
+"""
+"""A start with a model in a folder that does not answer, like that of a network that is away."""
 
 
 @pytest.fixture
@@ -239,6 +259,18 @@ async def test_a_message_that_is_being_stored_while_the_app_is_left_is_no_draft(
 @pytest.mark.usefixtures("opening")
 async def test_with_nothing_typed_nobody_waits_for_the_database(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     await _left_by("", stage, monkeypatch)
+
+
+def test_nobody_waits_for_a_folder_that_does_not_answer(stage: Stage) -> None:
+    terminal = Terminal([sys.executable, "-c", HANGING, str(stage.model), str(stage.script)], {})
+    try:
+        terminal.wait_shown("Ask something")
+        while not Path(f"{stage.script}.hangs").exists():
+            assert terminal.read()
+        terminal.type("\x11")
+        assert terminal.wait_for_end() == 0
+    finally:
+        terminal.close()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from engine.typed_path import typed_path
 from storage.held_files import unheld
 from tui.language import _
 from tui.services.engine_session import EngineSession
+from tui.services.own_thread import on_own_thread
 from tui.text import human_bytes, safe_line, safe_text
 
 LIMIT_BYTES = 1_000_000
@@ -58,7 +58,7 @@ class Attachments:
         """Read a file and count its tokens. Raises AttachError; nothing is attached then."""
         path = typed_path(name)
         path = path if path.is_absolute() else Path.cwd() / path
-        text = await asyncio.to_thread(_read_text, path)
+        text = await on_own_thread(_read_text, path)
         attachment = await self._counted(Attachment(path, text))
         self._refuse_too_long(attachment)
         self.files = [*(file for file in self.files if file.path != path), attachment]

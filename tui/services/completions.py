@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from engine.typed_path import typed_path
 from tui.language import _
+from tui.services.own_thread import on_own_thread
 from tui.slash import Call, read_prompt, words_beginning
 from tui.text import human_bytes
 from tui.widgets.completion_menu import Completion
@@ -51,7 +52,7 @@ def _name(word: str) -> str:
 async def _arguments(command: str, typed: str, workspace: Workspace) -> list[tuple[str, str]]:
     match command:
         case "attach":
-            return await asyncio.to_thread(_files, typed)
+            return await on_own_thread(_files, typed)
         case "detach":
             names = [(file.path.name, file.words) for file in workspace.attachments.files]
             return _beginning(names, typed)
@@ -62,7 +63,7 @@ async def _arguments(command: str, typed: str, workspace: Workspace) -> list[tup
         case "template":
             return _beginning(await asyncio.to_thread(_templates), typed)
         case "model" if _is_path(typed):
-            return await asyncio.to_thread(_model_files, typed)
+            return await on_own_thread(_model_files, typed)
         case "model":
             models = [
                 (Path(model.path).name, f"{model.quantization} · {human_bytes(model.size_bytes)}")

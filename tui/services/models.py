@@ -17,6 +17,7 @@ from tui.messages import FetchEnded, Post
 from tui.model_choice import choose_model, model_load, remember_model
 from tui.paths import Paths
 from tui.services.fetching import Fetching
+from tui.services.own_thread import on_own_thread
 from tui.settings import Settings
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Models:
 
     async def look_in(self, folder: Path) -> bool:
         """Look in a folder too, as long as this app runs; False where that is one model, or has none to choose from."""
-        several = await asyncio.to_thread(_has_several, folder)
+        several = await on_own_thread(_has_several, folder)
         if several and folder not in self._named:
             self._named.append(folder)
         return several
@@ -60,7 +61,7 @@ class Models:
 
     async def choose(self, wanted: str | None) -> Path:
         """The model to open: the one that is wanted, else the last used, else the starter. Raises ModelChoiceError."""
-        return await asyncio.to_thread(self._choose, wanted)
+        return await on_own_thread(self._choose, wanted)
 
     def _choose(self, wanted: str | None) -> Path:
         return choose_model(wanted, self._settings, self._paths, named=self._named)
@@ -71,7 +72,7 @@ class Models:
 
     async def survey(self) -> Survey:
         """The models on this machine, and what could be one that does not open as it is."""
-        return await asyncio.to_thread(self._survey)
+        return await on_own_thread(self._survey)
 
     def _survey(self) -> Survey:
         from engine.catalog import survey
@@ -80,7 +81,7 @@ class Models:
 
     async def needs_base(self, path: Path) -> bool:
         """Whether a file is an adapter or a difference, and nobody has named a model yet that it opens on."""
-        return await asyncio.to_thread(self._needs_base, path)
+        return await on_own_thread(self._needs_base, path)
 
     def _needs_base(self, path: Path) -> bool:
         from engine.checkpoints import open_checkpoint, open_with_base
@@ -101,21 +102,21 @@ class Models:
 
     async def check(self, path: Path) -> None:
         """Raise EngineError where a file or folder is by its beginning no model of any format."""
-        await asyncio.to_thread(_check, path)
+        await on_own_thread(_check, path)
 
     async def choose_base(self, adapter: Path, name: str) -> None:
         """Add the model of this name to this adapter from now on.
 
         Raises ModelChoiceError where there is none, EngineError where they do not go together.
         """
-        await asyncio.to_thread(self._choose_base, adapter, name)
+        await self.remember_base(adapter, await on_own_thread(self._find_base, adapter, name))
 
-    def _choose_base(self, adapter: Path, name: str) -> None:
+    def _find_base(self, adapter: Path, name: str) -> Path:
         from engine.checkpoints import open_with_base
 
         base = self._choose(name)
         open_with_base(base, adapter)
-        remember_base(adapter, base, self._paths)
+        return base
 
     async def remember_base(self, adapter: Path, base: Path) -> None:
         """Add this model to this adapter from now on."""
