@@ -122,8 +122,11 @@ async def test_a_session_that_the_engine_has_not_read_is_read_when_asked_for(sta
     async with stage.ready() as play:
         await play.ask("hello")
         await play.until(lambda: "1234 tokens" in " ".join(lines(play)))
-        await play.press("alt+c", "enter")
+        await play.press("alt+c")
+        await play.until(lambda: "enter read" in play.text().splitlines()[-1])
+        await play.press("enter")
         await play.until(lambda: at_place(play, "6/6") and "60→90" in play.text())
+        await play.until(lambda: "enter branch" in play.text().splitlines()[-1])
         assert [look.read for look in stage.heard(Look)] == [False] * (len(stage.heard(Look)) - 1) + [True]
 
 

@@ -96,6 +96,25 @@ async def test_more_blocks_of_code_are_copied_one_by_one_from_the_last_one_on(st
         await play.until(lambda: play.app.clipboard == "three\n")
 
 
+async def test_the_last_line_offers_to_copy_code_only_where_there_is_any(stage: Stage) -> None:
+    stage.set_script(answers=["```\none\n```\n", "none here"])
+    async with stage.ready() as play:
+
+        def last_line() -> str:
+            return play.text().splitlines()[-1]
+
+        await play.ask("hello")
+        await play.press("shift+tab")
+        await play.until(lambda: "b copy code" in last_line())
+        await play.press("k")
+        await play.press("k")
+        await play.until(lambda: "y copy" in last_line() and "copy code" not in last_line())
+        await play.press("b")
+        await play.until_told("There is no code block to copy.")
+        await play.press("j")
+        await play.until(lambda: "b copy code" in last_line())
+
+
 async def test_what_cannot_be_copied_is_said(stage: Stage) -> None:
     (stage.home / "settings.toml").write_text('[chat]\nmodel_titles = false\n[app]\nclipboard = "off"\n')
     async with stage.ready() as play:

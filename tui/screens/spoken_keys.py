@@ -16,9 +16,9 @@ def in_own_words(bindings: dict[str, ActiveBinding]) -> dict[str, ActiveBinding]
     return {key: _translated(active) for key, active in bindings.items()}
 
 
-def shown_as(active: ActiveBinding, word: str) -> ActiveBinding:
-    """The same key with a word for the last line, where it would stand without."""
-    shown = replace(active.binding, description=word, tooltip=active.binding.tooltip or word, show=True)
+def shown_as(active: ActiveBinding, word: str, tooltip: str = "") -> ActiveBinding:
+    """The same key with a word for the last line, where it would stand without or with another."""
+    shown = replace(active.binding, description=word, tooltip=tooltip or active.binding.tooltip or word, show=True)
     return active._replace(binding=shown, tooltip=shown.tooltip)
 
 

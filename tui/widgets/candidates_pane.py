@@ -116,6 +116,11 @@ class CandidatesPane(Widget, can_focus=True):
         return self._place
 
     @property
+    def is_unread(self) -> bool:
+        """Whether something is to be read first."""
+        return self._n_unread > 0
+
+    @property
     def shown(self) -> list[Candidate]:
         """The candidates, the likeliest first; what followed, when it was not among them, last."""
         return self._candidates

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -297,6 +297,7 @@ class Transcript(FollowingScroll, can_focus=True):
         at = min(max(at, 0), len(views) - 1)
         self._cursor = views[at].message_id
         self._show_cursor()
+        self.refresh_bindings()
         # The views may not have their place yet.
         self.release_anchor()
         if in_middle:
@@ -320,10 +321,20 @@ class Transcript(FollowingScroll, can_focus=True):
         if item is not None:
             self.post_message(self.Copied(item.message.content))
 
+    @property
+    def _with_code(self) -> Iterable[PathMessage]:
+        """Where code to copy is looked for: in the message under the cursor, else in all, the last one first."""
+        here = self.cursor_item
+        return [here] if here is not None else reversed(self._excerpt.branch)
+
+    @property
+    def has_code(self) -> bool:
+        """Whether there is code to copy."""
+        return self._code_copies.has_any(self._with_code)
+
     def action_copy_code(self) -> None:
         """Send a code block of the message under the cursor, or of the last one that has any: its last one first."""
-        here = self.cursor_item
-        copied = self._code_copies.next_of([here] if here is not None else reversed(self._excerpt.branch))
+        copied = self._code_copies.next_of(self._with_code)
         if copied is not None:
             self.post_message(self.Copied(*copied))
         else:

@@ -38,6 +38,11 @@ class Candidates:
         writing.n_candidates = N_CANDIDATES
         looking.is_watched = is_seen
 
+    @property
+    def is_unread(self) -> bool:
+        """Whether the engine has not read the place yet: it is to be read before anything can be taken there."""
+        return self._pane.is_unread
+
     def model_changed(self, event: EngineChanged) -> None:
         """Another model sees other candidates."""
         if event.phase == "ready":

@@ -17,9 +17,9 @@ from textual.screen import Screen
 
 from tui.drawing.composing import FrugalCompositor
 from tui.in_order import OrderlyApp
-from tui.language import N_, _
+from tui.language import _
 from tui.screens.main.keys import MAIN_KEYS
-from tui.screens.spoken_keys import in_own_words, shown_as
+from tui.screens.spoken_keys import in_own_words
 from tui.told import Told
 from tui.widgets.boxes import BoxKeys, Returned
 from tui.widgets.chat_header import ChatHeader
@@ -158,12 +158,10 @@ class MainScreen(Screen[None]):
     def active_bindings(self) -> dict[str, ActiveBinding]:
         """The keys that do something now, in the user's words."""
         active = super().active_bindings
-        if self.is_furnished and self.parts.engine_shown.lacks_model:
-            # Without a model, the way to one is what matters.
-            active = {
-                key: shown_as(each, N_("model")) if each.binding.id == "model.choose" else each
-                for key, each in active.items()
-            }
+        if self.is_furnished:
+            from tui.screens.main.shown_keys import as_they_are
+
+            active = as_they_are(active, self.parts)
         return in_own_words(active)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
