@@ -14,10 +14,16 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def titles(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The model makes titles, as soon as nobody waits."""
+def eager(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Titles are wanted, as soon as nobody waits."""
     (stage.home / "settings.toml").write_text("[chat]\nmodel_titles = true\n")
     monkeypatch.setattr("tui.services.housekeeping.TITLE_AFTER_S", 0.0)
+
+
+@pytest.fixture
+def titles(eager: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scripted engine's model is large enough to make them."""
+    monkeypatch.setattr("tui.services.titles.MIN_PARAMETERS", 135_000_000)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +56,19 @@ async def test_the_model_makes_the_title_of_the_first_exchange(stage: Stage, tit
         # What the engine has read comes first, so that it need not be read again.
         assert [message.content for message in asked.prompt.messages[1:3]] == ["name a river", "The Danube."]
         assert await play.ask("another") == "The Rhine."
+
+
+async def test_a_model_that_is_too_small_is_not_asked(
+    stage: Stage, eager: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.set_script(answers=["The Danube.", "Rivers of Europe"])
+    async with stage.ready() as play:
+        await play.ask("name a river")
+        found = play.app.workspace.housekeeping._titles
+        assert (found.wanted, play.open_session.session.title) == (None, "name a river")
+        # Nothing else was missing.
+        monkeypatch.setattr("tui.services.titles.MIN_PARAMETERS", 135_000_000)
+        await play.until(lambda: "Rivers of Europe" in play.shown("#sessions"))
 
 
 async def test_a_model_that_thinks_is_past_it_for_the_title(stage: Stage, titles: None) -> None:

@@ -21,6 +21,10 @@ MAX_TITLE_TOKENS = 24
 MAX_MESSAGES = 4
 """A longer conversation keeps the title it has: reading it again would cost more than a title is worth."""
 
+MIN_PARAMETERS = 300_000_000
+"""A smaller model is not asked: SmolLM2 of 135 million called "hi" The Art of Persuasion, and a letter to a telephone
+company The Unreliable Assassin. Of ten first lines, none was a worse title than what it made of them."""
+
 _QUESTION = "Write a title for this conversation, at most six words. Answer with the title alone."
 _MAX_WORDS = 9
 _MAX_CHARS = 60
@@ -68,7 +72,9 @@ class Titles:
         if session is None or session.title_source != "auto" or session.id in self._tried:
             return None
         asked = self._open.path
-        ready = self._engine.is_ready and self._engine.is_local and not self._writing.is_busy
+        card = self._engine.card
+        is_able = card is not None and card.parameters >= MIN_PARAMETERS
+        ready = is_able and self._engine.is_ready and self._engine.is_local and not self._writing.is_busy
         has_answer = 2 <= len(asked) <= MAX_MESSAGES and asked[-1].message.state == "complete"
         return session if ready and has_answer and self._claim.held_by is None else None
 
