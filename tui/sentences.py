@@ -10,13 +10,59 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from tui.language import Language, error_forms, format_values, language
+from tui.language import N_, Language, _, error_forms, format_values, language
 
 # Compiled when first used: most starts have no error to say.
 _PLACE = r"\{(\w+)\}"
 _DEEPEST = 3
 _LONGEST = 1000
 """What is longer is not a sentence of ours, or mostly somebody else's."""
+
+SYSTEM = frozenset(
+    [
+        N_("Address already in use"),
+        N_("Bad file descriptor"),
+        N_("Broken pipe"),
+        N_("Cannot allocate memory"),
+        N_("Cannot assign requested address"),
+        N_("Connection refused"),
+        N_("Connection reset by peer"),
+        N_("Connection timed out"),
+        N_("Device or resource busy"),
+        N_("Disk quota exceeded"),
+        N_("Exec format error"),
+        N_("File exists"),
+        N_("File name too long"),
+        N_("File too large"),
+        N_("Input/output error"),
+        N_("Invalid argument"),
+        N_("Is a directory"),
+        N_("Name or service not known"),
+        N_("Network is unreachable"),
+        N_("No route to host"),
+        N_("No space left on device"),
+        N_("No such device"),
+        N_("No such device or address"),
+        N_("No such file or directory"),
+        N_("Not a directory"),
+        N_("Operation not permitted"),
+        N_("Operation not supported"),
+        N_("Permission denied"),
+        N_("Read-only file system"),
+        N_("Stale file handle"),
+        N_("Temporary failure in name resolution"),
+        N_("Text file busy"),
+        N_("Too many levels of symbolic links"),
+        N_("Too many open files"),
+        N_("Transport endpoint is not connected"),
+    ]
+)
+"""What the system says where files and addresses are concerned: it knows no language here, as Python starts it."""
+
+
+def system_words(error: OSError) -> str:
+    """What the system has against something, without the name of what."""
+    return sentence(error.strerror or str(error))
 
 
 def reason(error: BaseException) -> str:
@@ -33,6 +79,8 @@ def sentence(text: str, depth: int = 0) -> str:
     """One sentence, as it is where its form is not known."""
     if not text or language() == "en" or depth > _DEEPEST or len(text) > _LONGEST:
         return text
+    if text in SYSTEM:
+        return _(text)
     plain, forms = _forms(language())
     if text in plain:
         return plain[text]

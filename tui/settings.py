@@ -212,7 +212,9 @@ def save_settings(path: Path, changes: Mapping[str, Any]) -> Settings:
 def _why(error: Exception) -> str:
     """What is the matter with the file, in nobody's words but the system's, ours, or those of who reads TOML."""
     if isinstance(error, OSError):
-        return error.strerror or str(error)
+        from tui.sentences import system_words
+
+        return system_words(error)
     return _("not text in UTF-8") if isinstance(error, UnicodeDecodeError) else str(error)
 
 

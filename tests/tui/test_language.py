@@ -23,9 +23,10 @@ from babel.messages.pofile import read_po
 
 import tui
 from engine.errors import ContextFullError, ModelFileError
-from storage.errors import CorruptDatabaseError
+from storage.connections import open_database
+from storage.errors import CorruptDatabaseError, StorageError
 from tui.language import LOCALE_DIR, _, choose_language, language, language_setting, ngettext, number, speak
-from tui.sentences import reason, sentence
+from tui.sentences import reason, sentence, system_words
 from tui.text import human_bytes
 
 if TYPE_CHECKING:
@@ -148,6 +149,19 @@ def test_sentences_of_the_engine_and_the_storage_are_known_by_their_form(french:
     assert reason(ModelFileError("It is something else.", "Do something else.")) == (
         "It is something else. Do something else."
     )
+
+
+def test_what_the_system_says_is_in_the_language_too(
+    french: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    translated = "Aucun fichier ou dossier de ce nom"
+    monkeypatch.setitem(tui.language._texts("fr")._catalog, "No such file or directory", translated)
+    with pytest.raises(OSError) as refused:
+        (tmp_path / "nothing").open()
+    assert system_words(refused.value) == translated
+    with pytest.raises(StorageError) as told:
+        open_database(tmp_path / "nothing.db", read_only=True)
+    assert translated in reason(told.value)
 
 
 def test_english_sentences_stay_as_they_are() -> None:

@@ -15,7 +15,7 @@ from tui.commands.options import base_option, json_option, model_option, not_emp
 from tui.commands.output import CommandError, ProgressLine, percent, write_json, write_text
 from tui.commands.stopping import run_stoppable
 from tui.language import _
-from tui.sentences import reason
+from tui.sentences import reason, system_words
 
 
 @click.command()
@@ -38,7 +38,7 @@ def command(
         given = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
         raise CommandError(
-            _("{file} cannot be read: {reason}. Check its name.", file=file, reason=error.strerror or error)
+            _("{file} cannot be read: {reason}. Check its name.", file=file, reason=system_words(error))
         ) from error
     text = given.decode("utf-8", "replace")
     load = chosen_load(model_name, user_settings(), threads=threads, context=window, base=base)

@@ -24,7 +24,7 @@ from tui.commands.output import CommandError, say, write_text
 from tui.importing import INTERRUPTED
 from tui.language import _
 from tui.log import start_log
-from tui.sentences import sentence
+from tui.sentences import sentence, system_words
 from tui.settings import Settings
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def taken_address(host: str, port: int) -> Iterator[socket.socket]:
                 "{host} port {port} cannot be listened at ({reason}). Choose another --port, or 0 for a free one.",
                 host=host,
                 port=port,
-                reason=error.strerror,
+                reason=system_words(error),
             )
         ) from error
     with listening:

@@ -9,6 +9,7 @@ from pathlib import Path
 from engine.typed_path import typed_path
 from storage.held_files import unheld
 from tui.language import _
+from tui.sentences import system_words
 from tui.services.engine_session import EngineSession
 from tui.services.own_thread import on_own_thread
 from tui.text import human_bytes, safe_line, safe_text
@@ -133,7 +134,7 @@ def _read_text(path: Path) -> str:
             )
         data = _read(path)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = system_words(error) if isinstance(error, OSError) else str(error)
         raise AttachError(_("{path} cannot be read: {reason}.", path=name, reason=reason)) from error
     if not data:
         raise AttachError(_("{name} is empty.", name=name))

@@ -12,6 +12,7 @@ from storage.errors import StorageError
 from storage.export import session_json, session_markdown
 from storage.records import Session
 from tui.language import _
+from tui.sentences import system_words
 from tui.services.store import Store
 
 _NAME_CHARACTERS = 40
@@ -32,7 +33,7 @@ async def export_session_file(store: Store, session: Session, wanted: str) -> Pa
         raise StorageError(_("{path} is there already.", path=path), _("Name another file.")) from None
     except OSError as error:
         raise StorageError(
-            _("{path} cannot be written: {reason}.", path=path, reason=error.strerror or error),
+            _("{path} cannot be written: {reason}.", path=path, reason=system_words(error)),
             _("Name another file."),
         ) from error
     return path

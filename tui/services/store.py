@@ -17,6 +17,7 @@ from storage.errors import DatabaseAccessError, DatabaseBusyError, StorageError
 from storage.transactions import only_reads
 from tui.language import _
 from tui.messages import Post, Trouble
+from tui.sentences import system_words
 from tui.services import background
 from tui.services.background import to_the_end
 from tui.services.shelter_folder import ShelterFolder
@@ -347,7 +348,7 @@ def _not_open() -> StorageError:
 
 
 def _not_opened(path: Path | str, error: OSError) -> StorageError:
-    message = _("{path} cannot be opened: {error}.", path=path, error=error.strerror or error)
+    message = _("{path} cannot be opened: {error}.", path=path, error=system_words(error))
     return StorageError(message, DatabaseAccessError.hint)
 
 
