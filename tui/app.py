@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 LONGEST_NOTE = 1000
 """Characters of a notification: a longer one would cover the screen."""
 
+LEAVING_SHOWN_S = 2.0
+"""Where leaving takes longer, what it waits for is said."""
+
 EXIT_GRACE_S = 10.0
 """After a signal, the process ends within this time even where the terminal no longer takes a byte."""
 
@@ -111,7 +114,11 @@ class LlmTuiApp(SpeakingApp, OrderlyApp, SparingApp, OneSizeApp):
             # Perhaps before there was anybody to keep it.
             self._main.keep_last((self.workspace or self._make_workspace()).saving)
         if self.workspace is not None:
-            await self.workspace.close()
+            said = asyncio.get_running_loop().call_later(LEAVING_SHOWN_S, self._say_what_it_waits_for, self.workspace)
+            try:
+                await self.workspace.close()
+            finally:
+                said.cancel()
 
     def on_mount(self) -> None:
         """Take over what the settings say about looks and keys."""
@@ -233,6 +240,11 @@ class LlmTuiApp(SpeakingApp, OrderlyApp, SparingApp, OneSizeApp):
     def _post(self, message: Told) -> None:
         if self._main is not None:
             self._main.post_message(message)
+
+    def _say_what_it_waits_for(self, workspace: Workspace) -> None:
+        """The same where nobody holds anything, but a disk or the engine takes its time."""
+        if workspace.still and not self.is_headless:
+            _say(workspace.still)
 
     def _say_that_it_waits(self) -> None:
         """Say why the app is not gone yet; the terminal is the shell's again by then."""

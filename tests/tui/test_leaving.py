@@ -48,6 +48,27 @@ sys.exit(run(AppOptions(model=model), engine_command=[sys.executable, str(ENGINE
 """
 """A start with a model in a folder that does not answer, like that of a network that is away."""
 
+STORING = """
+import sys, time
+from pathlib import Path
+from storage import claims
+from tests.tui.scripted_app import ENGINE
+from tui.app import run
+from tui.options import AppOptions
+
+release = claims.release_session
+
+def release_late(*arguments):
+    while not Path(f"{script}.stored").exists():
+        time.sleep(0.01)
+    release(*arguments)
+
+claims.release_session = release_late
+model, script = sys.argv[1:]
+sys.exit(run(AppOptions(model=model), engine_command=[sys.executable, str(ENGINE), script]))
+"""
+"""A disk that takes its time when the session is left."""
+
 
 @pytest.fixture
 def opening(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
@@ -268,6 +289,22 @@ def test_nobody_waits_for_a_folder_that_does_not_answer(stage: Stage) -> None:
         while not Path(f"{stage.script}.hangs").exists():
             assert terminal.read()
         terminal.type("\x11")
+        assert terminal.wait_for_end() == 0
+    finally:
+        terminal.close()
+
+
+def test_what_leaving_waits_for_is_said(stage: Stage) -> None:
+    terminal = Terminal([sys.executable, "-c", STORING, str(stage.model), str(stage.script)], {})
+    try:
+        terminal.wait_shown("ready")
+        terminal.do("question\r", "Paris is")
+        begun = len(terminal.output)
+        terminal.type("\x11")
+        terminal.wait_for("What was said is still being stored …", begun)
+        # On the shell's screen, not on the app's that has gone.
+        assert "\x1b[?1049l" in terminal.output[begun:].decode().partition("still being stored")[0]
+        Path(f"{stage.script}.stored").touch()
         assert terminal.wait_for_end() == 0
     finally:
         terminal.close()

@@ -85,6 +85,8 @@ class Workspace:
         self.prompts = PromptHistory(self.store)
         self.attachments = Attachments(self.engine)
         self.is_open = False
+        self.still = ""
+        """What the end of the app waits for, in words."""
         self.opened = asyncio.Event()
         self._starting: asyncio.Task[None] | None = None
         self._remembering: asyncio.Task[None] | None = None
@@ -229,18 +231,25 @@ class Workspace:
         if self._starting is not None:
             if self.saving.has_draft:
                 # What is typed goes into the database, or to a file when that cannot be opened.
+                self.still = _("The database is still being opened, so that what is typed can be stored …")
                 await self.opened.wait()
             self._starting.cancel()
             await asyncio.wait([self._starting])
+        self.still = _("What was said is still being stored …")
         async with AsyncExitStack() as rest:
             # Last to first, each whatever became of the others; an error comes out at the end.
             rest.push_async_callback(self.store.close)
-            rest.push_async_callback(self.engine.close)
+            rest.push_async_callback(self._end_engine)
             rest.push_async_callback(self.models.close)
             if self._remembering is not None:
                 rest.push_async_callback(asyncio.wait, [self._remembering])
             rest.push_async_callback(self._leave)
             rest.push_async_callback(self.housekeeping.stop)
+
+    async def _end_engine(self) -> None:
+        before, self.still = self.still, _("The engine is still ending …")
+        await self.engine.close()
+        self.still = before
 
     async def _leave(self) -> None:
         self.looking.forget()
