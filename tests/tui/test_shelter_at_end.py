@@ -153,6 +153,25 @@ async def test_a_draft_that_could_not_be_stored_is_imported_again(
         assert drafts[session_id] == "typed before"
 
 
+async def test_what_was_being_sent_when_the_session_went_to_memory_is_no_draft_in_the_file(
+    tmp_path: Path, told: list[StorageError | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    store = Store(told.append)
+    await store.open(tmp_path / "data" / "sessions.db")
+    session_id = await begin(store)
+    # Written by itself while the message waits to be stored.
+    await store.call(sessions.set_draft, session_id, LONG)
+    await store.call(fill_disk)
+    await shelter(store, session_id)
+    await store.call(sessions.set_draft, session_id, "not sent")
+    await store.close()
+    assert store.rescued is not None
+    with closing(open_database(tmp_path / "other.db")) as db:
+        import_file(db, store.rescued)
+        assert sorted(session.draft for session in sessions.list_sessions(db)) == ["", "not sent"]
+
+
 async def test_what_is_said_after_the_database_was_replaced_is_in_a_file(
     tmp_path: Path, told: list[StorageError | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

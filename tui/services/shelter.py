@@ -239,7 +239,10 @@ def _set_draft_apart(db: sqlite_utils.Database, before: PortableSession) -> None
         title=first_line(session.draft),
     )
     sessions.set_draft(db, apart.id, session.draft)
-    sessions.set_draft(db, session.id, before.draft)
+    known = {message.id for message in before.messages}
+    said = [message.content.strip() for message in tree.all_messages(db, session.id) if message.id not in known]
+    # What was just being sent when the session came here is no draft any more.
+    sessions.set_draft(db, session.id, "" if before.draft.strip() in said else before.draft)
 
 
 def _write_all(db: sqlite_utils.Database) -> Path | None:
