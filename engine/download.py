@@ -23,8 +23,9 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from engine.errors import DownloadError
+from engine.http_environment import in_this_environment
 from engine.reports import ReportBytes
-from engine.served import BrokenOff, Span, begins_as_gguf, is_gguf, is_whole_gguf, refuse, span_of, strong
+from engine.served import BrokenOff, NotNow, Span, begins_as_gguf, is_gguf, is_whole_gguf, refuse, span_of, strong
 
 if TYPE_CHECKING:
     import httpx
@@ -135,8 +136,8 @@ def _alone(part: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            if part.exists() and not part.stat().st_size and not _note(part).exists():
-                part.unlink()
+            if part.exists() and not part.stat().st_size:
+                _remove(part)
 
 
 def _httpx() -> Any:
@@ -150,37 +151,71 @@ def _httpx() -> Any:
     return httpx
 
 
+def check_environment() -> None:
+    """Raise DownloadError where the environment's proxies or certificates let nothing be fetched."""
+    in_this_environment(_httpx().Client, DownloadError).close()
+
+
 def _fetch(wanted: _Wanted, part: Path, report: ReportBytes) -> None:
     """Bring the unfinished file to its end, over as many connections as that takes."""
     httpx = _httpx()
     timeout = httpx.Timeout(SILENCE_S, connect=CONNECT_S)
-    with httpx.Client(follow_redirects=True, max_redirects=_REDIRECTS, timeout=timeout) as client:
+
+    def client_of_its_own() -> Any:
+        return httpx.Client(follow_redirects=True, max_redirects=_REDIRECTS, timeout=timeout)
+
+    with in_this_environment(client_of_its_own, DownloadError) as client:
         failures = 0
+        # What was thrown away and fetched once more is nothing new.
+        furthest = part.stat().st_size
         while True:
-            before = part.stat().st_size
             try:
                 _go_on(client, wanted, part, report)
                 return
+            except (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.TooManyRedirects, UnicodeError) as error:
+                raise DownloadError(
+                    f"{wanted.url} could not be fetched: {said_of(error)}.", "Check the address."
+                ) from error
             except (httpx.TransportError, BrokenOff) as error:
-                failures = 1 if part.stat().st_size > before else failures + 1
+                came = part.stat().st_size
+                failures = 1 if came > furthest else failures + 1
+                furthest = max(furthest, came)
                 if failures >= ATTEMPTS:
                     raise DownloadError(
-                        f"{wanted.url} could not be fetched: {error or type(error).__name__}.",
-                        "Check the connection, then give the same command again: it goes on where it was.",
+                        f"{wanted.url} could not be fetched: {said_of(error)}.", _hint(error, wanted, part)
                     ) from error
                 time.sleep(PAUSE_S * 2 ** (failures - 1))
                 # Whoever wants it no more says so here.
                 note = _read_note(part)
                 report(part.stat().st_size, note.total if note is not None else 0)
-            except (httpx.InvalidURL, httpx.TooManyRedirects, UnicodeError) as error:
-                raise DownloadError(f"{wanted.url} could not be fetched: {error}.", "Check the address.") from error
+
+
+def said_of(error: Exception) -> str:
+    """What went wrong, as a part of a sentence."""
+    return str(error).rstrip(".") or type(error).__name__
+
+
+def _hint(error: Exception, wanted: _Wanted, part: Path) -> str:
+    """What to do about a server that gave up, or was given up."""
+    if isinstance(error, NotNow):
+        return "Give the same command again later."
+    if part.stat().st_size and any(_begun(_read_note(part), wanted)):
+        return "Check the connection, then give the same command again: it goes on where it was."
+    return "Check the connection, then give the same command again."
+
+
+def _begun(known: _Part | None, wanted: _Wanted) -> tuple[bool, bool]:
+    """Whether the checksum, or the server's ETag, makes sure that what is here is the beginning of what is wanted."""
+    if known is None:
+        return False, False
+    has_sum = known.sha256 != "" and known.sha256 == wanted.sha256
+    return has_sum, strong(known.etag) != "" and known.url == wanted.url
 
 
 def _go_on(client: httpx.Client, wanted: _Wanted, part: Path, report: ReportBytes) -> None:
     """Fetch what is missing, over one connection."""
     known = _read_note(part)
-    has_sum = known is not None and known.sha256 != "" and known.sha256 == wanted.sha256
-    is_same = known is not None and strong(known.etag) != "" and known.url == wanted.url
+    has_sum, is_same = _begun(known, wanted)
     start = part.stat().st_size if has_sum or is_same else 0
     headers = {**wanted.headers, "Accept-Encoding": "identity"}
     if start and known is not None:

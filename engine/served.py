@@ -27,6 +27,10 @@ class BrokenOff(Exception):
     """The connection ended before the file did, or brought what does not belong to it."""
 
 
+class NotNow(BrokenOff):
+    """The server is there, and hands nothing out at the moment."""
+
+
 @dataclass(frozen=True)
 class Span:
     """The bytes of a file that an answer brings. end: 0 where the server does not say; total: of the file, or 0."""
@@ -41,7 +45,7 @@ def refuse(response: httpx.Response, url: str) -> None:
     # After a redirect, 403 is how a store says that the address it was given is no longer valid.
     is_stale = response.status_code == 403 and bool(response.history)
     if response.status_code == 429 or response.status_code >= 500 or is_stale:
-        raise BrokenOff(f"the server answers {response.status_code}")
+        raise NotNow(f"the server answers {response.status_code}")
     if response.status_code not in (200, 206):
         reasons = {401: "it wants a login", 403: "it is not for everyone", 404: "there is no such file"}
         reason = reasons.get(response.status_code, response.reason_phrase)

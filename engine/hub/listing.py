@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from engine.download import check_environment, said_of
 from engine.errors import DownloadError
 from engine.hub.choosing import HubFile
 from engine.hub.reference import HubReference
@@ -34,6 +35,7 @@ class Listing:
 def list_files(wanted: HubReference) -> Listing:
     """What a repository holds now. Raises DownloadError."""
     library = _library()
+    check_environment()
     errors = library.errors
     api = library.HfApi(endpoint=_endpoint(), library_name="llm-tui")
     try:
@@ -52,7 +54,7 @@ def list_files(wanted: HubReference) -> Listing:
         ) from error
     except (errors.HTTPError, OSError) as error:
         raise DownloadError(
-            f"The hub at {_endpoint() or 'huggingface.co'} cannot be reached: {error or type(error).__name__}.",
+            f"The hub at {_endpoint() or 'huggingface.co'} cannot be reached: {said_of(error)}.",
             "Check the network connection and HF_ENDPOINT, then try again.",
         ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -13,6 +13,7 @@ import httpx
 import msgspec
 
 from engine.errors import ServerError
+from engine.http_environment import in_this_environment
 from engine.remote.chunks import is_answer
 from engine.remote.config import ServerConfig, is_loopback
 from engine.remote.keys import Key, server_key
@@ -76,15 +77,22 @@ class Transport:
         timeout = httpx.Timeout(
             connect=config.connect_timeout_s, read=config.silence_timeout_s, write=SEND_S, pool=config.connect_timeout_s
         )
-        self._client = httpx.AsyncClient(
-            auth=_KeyAuth(self._key, config) if self._key else None,
-            headers={"Accept-Encoding": "identity", **config.headers},
-            verify=_trust(config),
-            timeout=timeout,
-            follow_redirects=False,
-            # Proxies are elsewhere: from there nobody reaches this machine's own servers.
-            trust_env=not is_loopback(_url(config).host),
-        )
+        auth = _KeyAuth(self._key, config) if self._key else None
+        verify = _trust(config)
+        # Proxies are elsewhere: from there nobody reaches this machine's own servers.
+        trust_env = not is_loopback(_url(config).host)
+
+        def client() -> httpx.AsyncClient:
+            return httpx.AsyncClient(
+                auth=auth,
+                headers={"Accept-Encoding": "identity", **config.headers},
+                verify=verify,
+                timeout=timeout,
+                follow_redirects=False,
+                trust_env=trust_env,
+            )
+
+        self._client = in_this_environment(client, ServerError)
 
     @property
     def has_key(self) -> bool:

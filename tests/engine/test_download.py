@@ -161,6 +161,40 @@ def test_a_server_that_never_gets_anywhere_is_given_up(site: Site, tmp_path: Pat
     assert len(site.ranges) == module.ATTEMPTS
 
 
+def test_a_server_that_begins_anew_each_time_is_given_up(site: Site, tmp_path: Path) -> None:
+    site.cut, site.off_by = [500_000] * 100, 5
+    with pytest.raises(DownloadError, match="could not be fetched"):
+        download(site.url, tmp_path, lambda *_: None)
+    assert len(site.cut) > 90
+
+
+def test_a_server_that_is_there_is_no_matter_of_the_connection(site: Site, tmp_path: Path) -> None:
+    site.status = 429
+    with pytest.raises(DownloadError, match="429") as caught:
+        download(site.url, tmp_path, lambda *_: None)
+    assert caught.value.hint == "Give the same command again later."
+    assert names(tmp_path) == []
+
+
+def test_what_cannot_be_gone_on_with_is_not_said_to_be(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ATTEMPTS", 1)
+    site.cut, site.etag = [400_000], 'W/"one"'
+    with pytest.raises(DownloadError) as caught:
+        download(site.url, tmp_path, lambda *_: None)
+    assert caught.value.hint == "Check the connection, then give the same command again."
+
+
+@pytest.mark.parametrize("location", ["file:///etc/hostname", "ftp://127.0.0.1/model.gguf"])
+def test_a_way_on_to_no_web_server_is_not_tried_again(site: Site, tmp_path: Path, location: str) -> None:
+    site.status, site.headers = 302, {"Location": location}
+    with pytest.raises(DownloadError, match=r"unsupported protocol '\w+://'\. Check") as caught:
+        download(site.url, tmp_path, lambda *_: None)
+    assert caught.value.hint == "Check the address."
+    assert len(site.ranges) == 1
+
+
 def test_between_two_attempts_it_can_be_stopped(site: Site, tmp_path: Path) -> None:
     site.status = 500
 
@@ -292,7 +326,7 @@ def test_room_is_asked_for_before_anything_is_written(
     monkeypatch.setattr(module, "SPARE_BYTES", 1 << 60)
     with pytest.raises(DownloadError, match="no room"):
         download(site.url, tmp_path, lambda *_: None)
-    assert (tmp_path / "model.gguf.part").stat().st_size == 0
+    assert names(tmp_path) == []
 
 
 def test_a_file_that_is_there_is_left_alone(site: Site, tmp_path: Path) -> None:

@@ -219,6 +219,12 @@ def test_no_hub_at_all(tmp_path: Path, hub: Any, monkeypatch: pytest.MonkeyPatch
     assert "The hub at http://127.0.0.1:9 cannot be reached" in refused("hf:o/m", tmp_path)
 
 
+def test_a_proxy_that_cannot_be_used_is_told(tmp_path: Path, hub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:port")
+    assert "a proxy that cannot be used: Invalid port: 'port'. Check" in refused("hf:o/m", tmp_path)
+    assert not hub.asked
+
+
 def test_something_else_than_a_hub(tmp_path: Path, hub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.repos["api/models/o/m"] = {"x": b""}
     monkeypatch.setenv("HF_ENDPOINT", f"{hub.store}/o")
