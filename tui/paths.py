@@ -60,6 +60,10 @@ def user_paths() -> Paths:
             f"There is no home folder for {home or '~'}."
             f" Set HOME, or set {HOME_VARIABLE} to the folder to keep everything in."
         ) from None
+    except FileNotFoundError:
+        raise NoHomeError(
+            f"The current folder is gone, and {HOME_VARIABLE} is relative to it. Change to another folder."
+        ) from None
 
 
 def _under(root: Path) -> Paths:

@@ -79,6 +79,17 @@ def test_a_home_in_what_is_no_folder_is_told(cli: Cli, tmp_path: Path, monkeypat
             )
 
 
+def test_a_home_that_is_a_link_to_nowhere_is_told(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "nowhere" / "at-all")
+    monkeypatch.setenv("LLM_TUI_HOME", str(link))
+    ran = cli("doctor", "--json")
+    findings = {finding["check"]: finding for finding in map(json.loads, ran.out.splitlines())}
+    for check in ("Data folder", "Cache folder", "Models folder"):
+        assert (findings[check]["verdict"], findings[check]["found"]) == ("bad", f"{link} is no folder")
+    assert ran.code == 1
+
+
 def test_the_sessions_are_only_read(home: Path) -> None:
     paths = user_paths()
     with closing(open_database(paths.database)), closing(sqlite3.connect(paths.database, isolation_level=None)) as app:

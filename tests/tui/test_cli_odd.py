@@ -143,6 +143,18 @@ def test_a_home_that_nobody_knows_is_told_in_one_line(
     )
 
 
+def test_a_home_beside_a_folder_that_is_gone_is_told(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    monkeypatch.setenv("LLM_TUI_HOME", "here")
+    ran = cli("models", "list")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err == (
+        "llm-tui: The current folder is gone, and LLM_TUI_HOME is relative to it. Change to another folder.\n"
+    )
+
+
 def test_where_all_folders_are_named_no_home_is_needed(
     cli: Cli, nobodys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

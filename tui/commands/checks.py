@@ -275,7 +275,8 @@ def folders(paths: Paths) -> Iterator[Finding]:
         (N_("Cache folder"), paths.cache_dir),
         (N_("Models folder"), paths.models_dir),
     ):
-        existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        # A link to nowhere is in the way as well.
+        existing = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
         if not existing.is_dir():
             advice = _("Move it away, or set LLM_TUI_HOME to another folder.")
             yield Finding(check, "bad", _("{directory} is no folder", directory=existing), advice)
