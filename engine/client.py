@@ -92,7 +92,7 @@ class EngineClient(Engine):
         await self._process.write(command_encoder.encode(command) + b"\n")
 
     async def close(self) -> None:
-        """End the engine, whatever it does; takes at most the limits' close, terminate and kill. May be repeated."""
+        """End the engine, whatever it does; takes a bounded time (see Limits). May be repeated."""
         await self._process.end()
         self._release_requests()
 

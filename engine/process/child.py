@@ -75,6 +75,7 @@ class _Pipes(asyncio.SubprocessProtocol):
         self.writable = asyncio.Event()
         self.writable.set()
         self.overlong = asyncio.Event()
+        self.given_up = False
         self._splitter = LineSplitter(limits.line_bytes)
         self._take = take
         self._limits = limits
@@ -114,6 +115,11 @@ class _Pipes(asyncio.SubprocessProtocol):
         self.exited.set()
         self.over.set()
         self.writable.set()
+
+    def give_up(self) -> None:
+        """The process does not end: nobody waits for that any more."""
+        self.given_up = True
+        self.over.set()
 
     def pause_writing(self) -> None:
         self.writable.clear()
@@ -219,7 +225,10 @@ class EngineProcess:
             ) from None
 
     async def end(self) -> None:
-        """Close stdin, wait, terminate, wait, kill, wait; each wait is one of the limits. May be repeated."""
+        """Close stdin, wait, terminate, wait, kill, wait; each wait is one of the limits. May be repeated.
+
+        A process that the system does not end even then is left to itself.
+        """
         self._ending = True
         if (stdin := self._transport.get_pipe_transport(STDIN)) is not None:
             stdin.close()
@@ -239,6 +248,7 @@ class EngineProcess:
         self._signal(self._transport.kill)
         if not await self._exits_within(self.limits.kill_s):
             log.error("The engine's process %d goes on after SIGKILL; it is stuck in the kernel.", self.pid)
+            self._pipes.give_up()
 
     @staticmethod
     def _signal(send: Callable[[], None]) -> None:
@@ -281,6 +291,8 @@ class EngineProcess:
     async def _see_off(self) -> str:
         """Wait for the end of a process or its output to become the end of both; returns what was wrong, if it was."""
         fault = ""
+        if self._pipes.given_up:
+            return fault
         if self._pipes.overlong.is_set():
             fault = f"The engine wrote a line of more than {self.limits.line_bytes >> 20} MB and was ended."
             await self._kill()

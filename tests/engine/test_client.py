@@ -242,6 +242,17 @@ async def test_closing_ends_engines_that_do_not_want_to(start: Start, how: str):
     assert client.events.empty(), "an end that was asked for is no death"
 
 
+async def test_closing_gives_up_an_engine_that_the_system_does_not_end(start: Start, monkeypatch: pytest.MonkeyPatch):
+    """As one that waits for a dead network disk: no signal reaches it."""
+    client = await start("stubborn", limits=Limits(close_s=0.1, terminate_s=0.1, kill_s=0.1))
+    monkeypatch.setattr(client._process._transport, "kill", lambda: None)
+    async with asyncio.timeout(PATIENCE_S):
+        await client.close()
+    assert not client.alive
+    with pytest.raises(EngineGoneError, match="closed"):
+        await client.send(question())
+
+
 async def test_closing_releases_who_waits_for_an_answer(start: Start):
     client = await start("ignores_stdin")
     waiting = asyncio.create_task(client.detokenize([1]))
