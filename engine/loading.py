@@ -26,7 +26,7 @@ from engine.machine_code import prepare
 from engine.machine_code.compilers import dismiss
 from engine.memory import available_bytes, context_that_fits, give_memory_back
 from engine.model import LanguageModel
-from engine.panels import PanelFolder, packing
+from engine.panels import PanelFolder, PanelStore, packing
 from engine.prepared_files import PREPARED
 from engine.protocol import Load, ModelCard
 from engine.quantization import name_without_quantization, quantization_name
@@ -90,7 +90,7 @@ def _transformer(
     packers = packing.functions_for(t.type.name for t in checkpoint.tensors.values() if len(t.shape) > 1)
     prepare([*team.FUNCTIONS, *sampling.FUNCTIONS, *packers], partial(report, "compiling"))
     weights = load_weights(checkpoint, config, folder, threads, lambda a, b: report("preparing", a, b, "weights"))
-    context = choose_context(command, config, checkpoint.weights_bytes)
+    context = choose_context(command, config, weights.store)
     batch = batch_size(checkpoint.n_parameters)
     return Transformer(config, weights, context, batch, threads, command.kv_type, partial(report, "building"))
 
@@ -114,13 +114,15 @@ def check_context(context: int | None, config: ModelConfig) -> None:
         )
 
 
-def choose_context(command: Load, config: ModelConfig, weights_bytes: int) -> int:
+def choose_context(command: Load, config: ModelConfig, weights: PanelStore) -> int:
     """Positions to provide for: what was asked, else the model's own limit as far as memory goes."""
     if command.context is not None:
         return command.context
     per_token = KVCache.bytes_per_token(config, command.kv_type)
     state_bytes = bytes_with_copies(config.recurrence, len(config.recurrent_layers))
-    return context_that_fits(config.max_seq_len, max(1, per_token), available_bytes() - weights_bytes - state_bytes)
+    # What is mapped from a file counts as memory that can be had; what is in memory is gone from there already.
+    mapped_bytes = weights.n_bytes if weights.path else 0
+    return context_that_fits(config.max_seq_len, max(1, per_token), available_bytes() - mapped_bytes - state_bytes)
 
 
 def batch_size(n_parameters: int) -> int:

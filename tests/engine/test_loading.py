@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from engine import loading
 from engine.errors import EngineError
 from engine.loading import load
 from engine.machine_code import compilers
 from engine.machine_code.functions import Function, prepare
-from engine.protocol import Load
+from engine.memory import CACHE_SHARE
+from engine.protocol import Load, ModelCard
 from engine.reports import ReportKernels
 from tests.engine import tiny_models
 
@@ -57,6 +59,25 @@ def test_what_is_impossible_is_refused_before_any_work(tmp_path: Path, wish: dic
         load(Load(path=str(path), cache_dir=str(tmp_path / "cache"), **wish), lambda stage, *_: stages.append(stage))
     assert set(stages) == {"reading"}
     assert not (tmp_path / "cache").exists()
+
+
+def test_weights_leave_no_less_room_where_they_are_kept_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tiny_models.write_tiny(tmp_path / "tiny.gguf", "llama", context_length=4096)
+
+    def opened(cache_dir: str | None) -> ModelCard:
+        model = load(Load(path=str(path), cache_dir=cache_dir), lambda *_: None)
+        model.close()
+        return model.card
+
+    left = int(1024 * opened(None).kv_bytes_per_token / CACHE_SHARE)
+    monkeypatch.setattr(loading, "available_bytes", lambda: left)
+    assert opened(None).context == 1024
+    # Mapped from a file, they are still counted as memory that can be had.
+    mapped = opened(str(tmp_path / "cache"))
+    assert 0 < mapped.weights_bytes < left
+    assert mapped.context == 512
 
 
 def test_a_model_file_that_goes_away_at_the_end_leaves_no_thread(tmp_path: Path) -> None:
