@@ -31,5 +31,9 @@ def map_bytes(path: Path, offset: int, n_bytes: int) -> NDArray[np.uint8]:
     """Some bytes of a file, mapped. Raises ModelFileError when it is gone or has become shorter."""
     try:
         return np.memmap(path, np.uint8, "r", offset, (n_bytes,))
-    except (OSError, ValueError) as error:
-        raise ModelFileError(f"{path} cannot be read any more: {error}.", "Check that it is whole.") from error
+    except OSError as error:
+        raise ModelFileError(
+            f"{path} cannot be read any more: {error.strerror or error}.", "Check that it is whole."
+        ) from error
+    except ValueError as error:
+        raise ModelFileError(f"{path} has become shorter.", "Check that it is whole.") from error

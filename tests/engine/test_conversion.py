@@ -358,12 +358,20 @@ def test_a_source_that_is_replaced_meanwhile_is_told(stage, source, write_model,
     assert names(tmp_path) == ["source.gguf"]
 
 
-def test_a_source_that_becomes_shorter_is_told(source, tmp_path):
+@pytest.mark.parametrize(
+    ("happens", "told"),
+    [
+        (lambda source: os.truncate(source, 4096), "has become shorter."),
+        (os.unlink, f"cannot be read any more: {os.strerror(errno.ENOENT)}."),
+    ],
+)
+def test_a_source_that_becomes_shorter_or_goes_away_is_told(source, tmp_path, happens, told):
     plan = plan_conversion(Conversion(source=str(source), target=str(tmp_path / "new.gguf"), type="Q4_0"))
-    os.truncate(source, 4096)
-    with pytest.raises(ModelFileError, match="cannot be read any more"):
+    happens(source)
+    with pytest.raises(ModelFileError) as raised:
         run(plan, 2, Stop(), lambda _: None)
-    assert names(tmp_path) == ["source.gguf"]
+    assert raised.value.message == f"{source} {told}"
+    assert "new.gguf" not in names(tmp_path)
 
 
 @pytest.mark.parametrize("stage", ["compiling", "converting", "saving"])
