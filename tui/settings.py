@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from engine.protocol import KVType, Sampling
+from engine.protocol import LEAST_PENALTY, KVType, Sampling
 from engine.remote.config import ServerConfig
 from engine.typed_path import typed_path
 from tui.clipboard import Clipboard
@@ -56,7 +56,7 @@ class SamplingSettings(msgspec.Struct, frozen=True, kw_only=True):
     top_k: Annotated[int, msgspec.Meta(ge=0)] | None = None
     top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
     min_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
-    repeat_penalty: Annotated[float, msgspec.Meta(gt=0, le=5)] | None = None
+    repeat_penalty: Annotated[float, msgspec.Meta(ge=LEAST_PENALTY, le=5)] | None = None
     repeat_last_n: Annotated[int, msgspec.Meta(ge=0)] | None = None
     max_tokens: Annotated[int, msgspec.Meta(ge=0)] = 0
 

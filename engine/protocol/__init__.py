@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from engine.protocol.card import Abilities, ModelCard
 from engine.protocol.commands import (
+    LEAST_PENALTY,
+    MOST_PENALTY,
     AnyCommand,
     ChatMessage,
     ChatPrompt,
@@ -62,6 +64,8 @@ from engine.protocol.events import (
 )
 
 __all__ = [
+    "LEAST_PENALTY",
+    "MOST_PENALTY",
     "PROTOCOL_VERSION",
     "UNKNOWN_TOKEN",
     "Abilities",

@@ -62,6 +62,10 @@ class TokenPrompt(msgspec.Struct, frozen=True, kw_only=True, tag="tokens"):
 Prompt = ChatPrompt | TextPrompt | TokenPrompt
 
 
+LEAST_PENALTY, MOST_PENALTY = 0.01, 100
+"""With a penalty outside of this, logits leave the range of numbers, and the model would be blamed."""
+
+
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     """How the next token is chosen; may change while an answer is written.
 
@@ -73,7 +77,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     top_k: Annotated[int, msgspec.Meta(ge=0)] = 40
     top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.95
     min_p: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.05
-    repeat_penalty: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    repeat_penalty: Annotated[float, msgspec.Meta(ge=LEAST_PENALTY, le=MOST_PENALTY)] = 1.0
     repeat_last_n: Annotated[int, msgspec.Meta(ge=0)] = 64
     max_new_tokens: Annotated[int, msgspec.Meta(ge=0)] | None = None
 

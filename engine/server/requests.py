@@ -8,7 +8,19 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from engine.protocol import ChatMessage, ChatPrompt, Generate, Prompt, Role, Sampling, TextPrompt, TokenPrompt, ToolCall
+from engine.protocol import (
+    LEAST_PENALTY,
+    MOST_PENALTY,
+    ChatMessage,
+    ChatPrompt,
+    Generate,
+    Prompt,
+    Role,
+    Sampling,
+    TextPrompt,
+    TokenPrompt,
+    ToolCall,
+)
 
 MAX_STOPS = 16
 MAX_LOGPROBS = 20
@@ -19,8 +31,7 @@ COMPLETION_TOKENS = 16
 
 Temperature = Annotated[float, msgspec.Meta(ge=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-Factor = Annotated[float, msgspec.Meta(ge=0.01, le=100)]
-"""With a penalty outside of this, logits leave the range of numbers, and the model would be blamed."""
+Factor = Annotated[float, msgspec.Meta(ge=LEAST_PENALTY, le=MOST_PENALTY)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 _ROLES: dict[str, Role] = {

@@ -29,6 +29,9 @@ def test_the_file_has_the_last_word():
     assert (advised.temperature, advised.top_k, advised.top_p) == (0.5, 7, 0.9)
 
 
-@pytest.mark.parametrize("value", [-1.0, "hot", float("nan"), 1e9])
-def test_nonsense_in_a_file_is_no_advice(value):
-    assert recommended_sampling({"general.sampling.temp": value}) == Sampling()
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("temp", -1.0), ("temp", "hot"), ("temp", float("nan")), ("temp", 1e9), ("penalty_repeat", 1e-40)],
+)
+def test_nonsense_in_a_file_is_no_advice(field, value):
+    assert recommended_sampling({f"general.sampling.{field}": value}) == Sampling()

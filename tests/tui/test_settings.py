@@ -56,6 +56,7 @@ def test_each_bad_value_is_told_with_its_line_and_the_rest_is_used(tmp_path: Pat
     [
         ("[sampling]\ntop_k = 2.5", "a whole number like 4 is needed, not a number with a fraction", "il faut"),
         ("[sampling]\ntop_p = 0", "it must be more than 0.0", "plus de 0.0"),
+        ("[sampling]\nrepeat_penalty = 1e-40", "it must be at least 0.01", "au moins 0.01"),
         ("[chat]\nenter_sends = 'no'", "true or false is needed, not a text", "true ou false"),
         ("[engine]\nkv_type = 'f8'", '"f8" is none of "f16", "q8_0"', "fait pas partie"),
         ("[servers.home]\nmodel = 'big'", "base_url is missing", "manque"),
