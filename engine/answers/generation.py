@@ -13,6 +13,7 @@ from engine.answers.speculation import Lookahead
 from engine.chat import StopMatcher
 from engine.chat.channels import Channels, channels_of
 from engine.chat.thought_channel import ThoughtChannel
+from engine.control import Control
 from engine.errors import EngineError
 from engine.protocol import (
     AnyEvent,
@@ -29,7 +30,6 @@ from engine.tokenizer import TextStream, Tokenizer
 
 if TYPE_CHECKING:
     from engine.model import LanguageModel
-    from engine.process.inbox import Control
 
 ROOM_FOR_ANSWER = 256
 """Positions behind the prompt for which the cache is made ready together with the prompt's."""

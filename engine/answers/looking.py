@@ -15,13 +15,13 @@ import msgspec
 from engine.answers.prompt import encode_prompt
 from engine.answers.sampling import Floats, Sampler
 from engine.chat.channels import channels_of, closing, encode_answer
+from engine.control import Control
 from engine.errors import ContextFullError, EngineError
 from engine.protocol import AnyEvent, Candidate, ChatPrompt, Generate, Look, Looked, PromptProgress
 from engine.tokenizer import TextStream, Tokenizer
 
 if TYPE_CHECKING:
     from engine.model import LanguageModel
-    from engine.process.inbox import Control
 
 READ_UNASKED = 1
 """Tokens that are read without being asked to: no more than what a place in the cache takes anyway."""

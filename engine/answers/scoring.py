@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engine.control import Control
 from engine.errors import EngineError, NotFiniteError
 from engine.protocol import AnyEvent, PromptProgress, Score, Scored
 
 if TYPE_CHECKING:
     from engine.model import LanguageModel
-    from engine.process.inbox import Control
 
 TOGETHER = 32
 """Tokens of a window's second half that go through in one batch, with logits after each."""

@@ -1,4 +1,4 @@
-"""The commands that wait in the worker, and the switches that reach into what is running.
+"""The commands that wait in the worker, and those that reach into what is running.
 
 One thread reads commands and posts them here; another takes them and owns the model. Stop and Tune do not wait: they
 turn a switch of the running task, which looks at it between two tokens, two prompt batches or two steps of loading.
@@ -9,25 +9,12 @@ the old one's answer. Tokenize and Detokenize are answered between two tokens of
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
-from dataclasses import dataclass, field
 
 import msgspec
 
-from engine.protocol import Detokenize, Generate, Load, Question, Request, Sampling, Stop, Tokenize, Tune, Unload
-
-
-@dataclass
-class Control:
-    """The switches of one running task. Written by the reading thread, read by the working one.
-
-    arrived_s: when the command came, on the monotonic clock.
-    """
-
-    sampling: Sampling = field(default_factory=Sampling)
-    stopped: bool = False
-    arrived_s: float = field(default_factory=time.monotonic)
+from engine.control import Control
+from engine.protocol import Detokenize, Generate, Load, Question, Request, Stop, Tokenize, Tune, Unload
 
 
 class Inbox:

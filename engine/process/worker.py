@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, assert_never
 
 import msgspec
 
+from engine.control import Control
 from engine.errors import LoadStoppedError, NoModelError
 from engine.process.failures import failure, never_run, not_a_command
-from engine.process.inbox import Control, Inbox
+from engine.process.inbox import Inbox
 from engine.process.pulse import Activity, Pulse
 from engine.process.wire import Wire
 from engine.protocol import (

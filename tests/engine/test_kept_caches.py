@@ -10,9 +10,9 @@ import pytest
 from engine import kept_caches
 from engine.answers.generation import generate
 from engine.answers.scoring import score
+from engine.control import Control
 from engine.kept_caches import LEAST_TOKENS, forget, kept_file
 from engine.loading import load
-from engine.process.inbox import Control
 from engine.protocol import AnyEvent, Generate, Load, Sampling, Score, TokenPrompt
 from engine.shared_prefix import common_prefix_length
 from tests.engine import tiny_models

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.answers.generation import generate
-from engine.process.inbox import Control
+from engine.control import Control
 from engine.protocol import (
     AnyEvent,
     ChatMessage,

@@ -5,8 +5,8 @@ import math
 import pytest
 
 from engine.answers import generation, speculation
+from engine.control import Control
 from engine.errors import ContextFullError, EngineError, TemplateError
-from engine.process.inbox import Control
 from engine.protocol import (
     AnyEvent,
     ChatMessage,

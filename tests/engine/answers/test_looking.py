@@ -7,9 +7,9 @@ import pytest
 
 from engine.answers.generation import generate
 from engine.answers.looking import Looker
+from engine.control import Control
 from engine.errors import ContextFullError, EngineError
 from engine.loading import load
-from engine.process.inbox import Control
 from engine.protocol import (
     AnyEvent,
     ChatMessage,

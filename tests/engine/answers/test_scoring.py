@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from engine.answers.scoring import score
+from engine.control import Control
 from engine.errors import EngineError, NotFiniteError
 from engine.loading import load
-from engine.process.inbox import Control
 from engine.protocol import Load, PromptProgress, Score, Scored
 
 TEXT = "The quick brown fox jumps over the lazy dog and says hello to everyone in the room. " * 12

@@ -14,7 +14,7 @@ from engine.chat import choose_format
 from engine.chat.channels import Channels, encode_answer
 from engine.chat.thoughts import split_thoughts
 from engine.checkpoints import Metadata
-from engine.process.inbox import Control
+from engine.control import Control
 from engine.protocol import AnyEvent, ChatMessage, ChatPrompt, Finished, Generate, Look, Sampling, TextPrompt, Token
 from engine.tokenizer import TextStream, Tokenizer
 from engine.tokenizer.vocabulary import Vocabulary

@@ -11,7 +11,7 @@ from engine.answers.looking import Looker
 from engine.chat import choose_format
 from engine.chat.channels import channels_of, encode_answer
 from engine.checkpoints import Metadata
-from engine.process.inbox import Control
+from engine.control import Control
 from engine.protocol import ChatMessage, ChatPrompt, Look
 from engine.tokenizer import TextStream, Tokenizer
 from engine.tokenizer.vocabulary import Vocabulary

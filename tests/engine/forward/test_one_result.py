@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from engine.answers.generation import generate
+from engine.control import Control
 from engine.forward.buffers import MAX_OUTPUTS
 from engine.loading import load
-from engine.process.inbox import Control
 from engine.protocol import Finished, Generate, Load, Sampling, Token, TokenPrompt
 from tests.engine import tiny_models
 

@@ -10,11 +10,11 @@ import pytest
 
 from engine.answers.generation import generate
 from engine.answers.looking import Looker
+from engine.control import Control
 from engine.kept_caches import LEAST_TOKENS, kept_file
 from engine.kernels.records import FEW_TOKENS
 from engine.loading import load
 from engine.model import LanguageModel
-from engine.process.inbox import Control
 from engine.protocol import ChatMessage, ChatPrompt, Finished, Generate, Load, Look, Sampling, Token, TokenPrompt
 from engine.shared_prefix import LEAST_GAIN_TOKENS
 from tests.engine import tiny_models
