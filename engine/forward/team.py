@@ -9,6 +9,7 @@ from struct import Struct
 import numpy as np
 import psutil
 
+from engine.errors import EngineError
 from engine.forward.program import LINE_BYTES, aligned_zeros
 from engine.kernels.records import (
     BATCH_FIELDS,
@@ -75,11 +76,22 @@ class Team:
         self._asleep = 0
         self._wake = threading.Condition()
         self._state[TICKET] = CLOSED << CHUNK_BITS
-        self._followers = [
-            threading.Thread(target=self._follow, args=(i,), name=f"team-{i}", daemon=True) for i in range(1, threads)
-        ]
-        for thread in self._followers:
-            thread.start()
+        self._followers: list[threading.Thread] = []
+        self._start_followers()
+
+    def _start_followers(self) -> None:
+        """Raises EngineError where the system gives no more threads; those that it gave end then."""
+        try:
+            for number in range(1, self.threads):
+                thread = threading.Thread(target=self._follow, args=(number,), name=f"team-{number}", daemon=True)
+                thread.start()
+                self._followers.append(thread)
+        except RuntimeError as error:
+            self.close()
+            raise EngineError(
+                f"The system refuses to start {self.threads} threads.",
+                "Ask for fewer, in the settings or by --threads.",
+            ) from error
 
     def run(self, tokens: np.ndarray, pos: int, n_out: int) -> None:
         """Run the program for a batch: int64 token ids at positions pos…, logits for the last n_out of them."""

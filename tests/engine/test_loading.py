@@ -93,6 +93,25 @@ def test_a_model_file_that_goes_away_at_the_end_leaves_no_thread(tmp_path: Path)
     assert set(threading.enumerate()) <= before
 
 
+def test_threads_that_the_system_refuses_are_told_and_none_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tiny_models.write_tiny(tmp_path / "tiny.gguf", "llama")
+    before = set(threading.enumerate())
+    start = threading.Thread.start
+
+    def start_few(thread: threading.Thread) -> None:
+        """As in a container that may have few processes."""
+        if thread.name == "team-3":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_few)
+    with pytest.raises(EngineError, match="refuses to start 5 threads"):
+        load(Load(path=str(path), threads=5), lambda *_: None)
+    assert set(threading.enumerate()) <= before
+
+
 def test_what_is_compiled_in_two_rounds_is_told_as_two_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def prepare_missing(functions: Sequence[Function], report: ReportKernels) -> None:
         report(0, 1, "one of them")
