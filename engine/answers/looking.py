@@ -1,4 +1,4 @@
-"""What is likely at a place of a conversation, told while nothing is written: nothing is chosen, nothing forgotten.
+"""What is likely at a place of a conversation, told while nothing is written: nothing of it is chosen or forgotten.
 
 Where a model's state only goes forward, a step back may have to read what lies between the place and a copy of the
 state; the state at the end is kept to go on from there (recurrent_state.py).

@@ -139,7 +139,7 @@ class Generate(Command, frozen=True, tag="generate"):
 
 
 class Look(Command, frozen=True, tag="look"):
-    """Tell what is likely at a place of a conversation; nothing is chosen, and what the cache holds stays.
+    """Tell what is likely at a place of a conversation; nothing is chosen, and what the cache holds of it stays.
 
     prompt: as in Generate, with the whole last answer; None for the one of the Look before. at: how many tokens of the
     answer come before the place, None for all. n_candidates: as in Generate; what did follow there is told too.
