@@ -119,17 +119,48 @@ CLASSES = {
 }
 """By the name in `architectures`."""
 
+SEEING = (
+    "LlavaForConditionalGeneration",
+    "LlavaNextForConditionalGeneration",
+    "LlavaOnevisionForConditionalGeneration",
+    "Idefics2ForConditionalGeneration",
+    "Idefics3ForConditionalGeneration",
+    "SmolVLMForConditionalGeneration",
+    "InternVLForConditionalGeneration",
+    "AyaVisionForConditionalGeneration",
+    "Cohere2VisionForConditionalGeneration",
+)
+"""Classes of models that see with any language model, of which the configuration names the kind."""
+
+_TEXTS = {
+    "llama": "llama",
+    "mistral": "llama",
+    "qwen2": "qwen2",
+    "qwen3": "qwen3",
+    "qwen3_moe": "qwen3moe",
+    "gpt_oss": "gpt-oss",
+    "cohere2": "cohere2",
+}
+"""The `model_type` of these language models, and GGUF's name for it."""
+
+TEXT_PARTS = ("text_config", "llm_config")
+"""Where a configuration has that of the language model; the second is InternVL's own, and names its class too."""
+
 _BY_TEXT = {"ministral3": "mistral3"}
 """By the `model_type` of the part that writes text, where one class has several."""
 
 
 def architecture_of(values: Mapping[str, Any]) -> tuple[object, str | None]:
     """The class that a configuration names, and GGUF's name of its architecture if it is known."""
-    names = values.get("architectures")
+    names, own = values.get("architectures"), values.get(TEXT_PARTS[1])
+    if isinstance(own, dict):
+        names = own.get("architectures")
     name = names[0] if isinstance(names, list) and names else None
+    kind = values.get("model_type")
+    if name in SEEING:
+        return name, _TEXTS.get(str(kind))
     if not isinstance(name, str) or name not in CLASSES:
         return name, None
-    kind = values.get("model_type")
     if CLASSES[name] in STATE_SPACES:
         return name, architecture_of_hybrid(values, CLASSES[name])
     return name, _BY_TEXT.get(kind) if isinstance(kind, str) and kind in _BY_TEXT else CLASSES[name]

@@ -13,7 +13,7 @@ from typing import Any
 
 from engine.architecture.architectures import ARCHITECTURES
 from engine.checkpoints.eight_bits import eight_bit_block
-from engine.checkpoints.huggingface_classes import CLASSES, architecture_of
+from engine.checkpoints.huggingface_classes import CLASSES, SEEING, TEXT_PARTS, architecture_of
 from engine.checkpoints.huggingface_experts import expert_keys
 from engine.checkpoints.huggingface_gemma3n import gemma3n_keys
 from engine.checkpoints.huggingface_gemma4 import gemma4_keys, proportional_divisors, wide_head_dim
@@ -65,6 +65,9 @@ _DEFAULTS: dict[str, dict[str, object]] = {
 }
 """What transformers has where a configuration says nothing, of architectures whose configurations count on it."""
 
+_LLAMA_7B = {"hidden_size": 4096, "intermediate_size": 11_008, "num_hidden_layers": 32, "num_attention_heads": 32}
+"""What LLaVA's say nothing of, where it is the same."""
+
 QWEN_SECTIONS = [11, 11, 10]
 """How Qwen 3.5 shares the turned pairs among the numbers of a place, if the file does not say."""
 
@@ -98,18 +101,20 @@ class HuggingFaceConfig:
 
     def __init__(self, values: Mapping[str, Any], path: Path) -> None:
         self.path = path
-        text = values.get("text_config")
-        if isinstance(text, dict):
+        text = next((values[part] for part in TEXT_PARTS if isinstance(values.get(part), dict)), None)
+        if text is not None:
             values = {**text, **values} | {key: text[key] for key in text if key not in _OF_THE_WHOLE}
         name, architecture = architecture_of(values)
         given = {key: value for key, value in values.items() if value is not None}
         given = with_usual_names(given, architecture or "")
         self.has_latent = architecture in ARCHITECTURES and ARCHITECTURES[architecture].latent
         defaults = latent_defaults(name) if self.has_latent else _DEFAULTS.get(architecture or "", {})
+        if name in SEEING:
+            defaults = _LLAMA_7B | defaults
         self.values = Metadata({**defaults, **given}, path)
         if architecture is None:
             raise UnsupportedModelError(
-                f"{path}: the architecture {name!r} is not known here.", f"These are: {', '.join(CLASSES)}."
+                f"{path}: the architecture {name!r} is not known here.", f"These are: {', '.join((*CLASSES, *SEEING))}."
             )
         how = self.values.get("quantization_config", {})
         self.eight_bits = eight_bit_block(how, self.values) if isinstance(how, dict) else None

@@ -348,10 +348,11 @@ _NOT_WEIGHTS = re.compile(
     r"rope\.freqs$|rotary_emb\.inv_freq$|rotary\.inv_freq$|\.masked_bias$|(?<!ln_)(?<!c_)att(?:entio)?n\.bias$"
     r"|\.act_fn\.(?:alpha_[np]|beta|eps)$"
     r"|^(?:model\.)?mtp[._]"
-    r"|^(?:model\.)?(?:visual|(?:vision|audio)_(?:tower|embedder)|embed_(?:vision|audio)|multi_modal_projector)\."
+    r"|^(?:model\.)?image_newline$"
+    r"|^(?:model\.)?(?:visual|connector|mlp1|vision_model|(?:vision|audio)_(?:tower|embedder)|embed_(?:vision|audio)|multi_modal_projector)\."
 )
 
-_PREFIXES = re.compile(r"^(?:(?:(?:language_)?model|gpt_neox|transformer|backbone)\.)*")
+_PREFIXES = re.compile(r"^(?:(?:(?:language_|text_)?model|gpt_neox|transformer|backbone)\.)*")
 
 _VECTOR = re.compile(rf"(?:layers|h|blocks)\.(\d{{1,4}})\.({'|'.join(map(re.escape, _VECTORS))})")
 _ANY_LAYER = re.compile(r"(?:layers|h|blocks)\.(\d{1,4})\.")
