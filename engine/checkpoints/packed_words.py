@@ -47,9 +47,14 @@ class Packing:
     less_one: bool
 
     @property
-    def per_word(self) -> int:
-        """How many numbers a word has."""
-        return WORD_BITS // self.bits
+    def words_together(self) -> int:
+        """How many words whole numbers fill: those of three bits go on from word to word."""
+        return 3 if self.bits == 3 else 1
+
+    @property
+    def together(self) -> int:
+        """How many numbers they have."""
+        return WORD_BITS * self.words_together // self.bits
 
 
 def packing_of(how: Mapping[str, object], values: Metadata) -> Packing | None:
@@ -63,7 +68,7 @@ def packing_of(how: Mapping[str, object], values: Metadata) -> Packing | None:
         is_known = bits == 4 and str(how.get("version", "gemm")).lower() == "gemm"
         return Packing(bits, max(group, 0), by_outputs=True, less_one=False) if is_known else None
     less_one = _LESS_ONE.get(str(how.get("checkpoint_format", "gptq")))
-    if less_one is None or bits not in (2, 4, 8):
+    if less_one is None or bits not in (2, 3, 4, 8):
         return None
     return Packing(bits, max(group, 0), by_outputs=False, less_one=less_one)
 
@@ -101,18 +106,20 @@ class _Matrix:
                 f"{words.path}: {name} has words without scales or zeros.", "Fetch all parts of the model."
             )
         scales, zeros, groups = tensors[name + _SCALES], tensors[name + _ZEROS], tensors.get(name + _GROUPS)
-        per_word = packing.per_word
+        together, n_words = packing.together, packing.words_together
         sizes = words.shape if len(words.shape) == 2 else (0, 0)
-        n_inputs, n_outputs = (sizes[0], sizes[1] * per_word) if packing.by_outputs else (sizes[0] * per_word, sizes[1])
+        n_inputs, n_outputs = sizes[0] // n_words * together, sizes[1]
+        if packing.by_outputs:
+            n_inputs, n_outputs = sizes[0], sizes[1] * together
         group = packing.group or n_inputs
         n_groups = -(-n_inputs // group) if group else 0
         fits = (
             n_groups > 0
-            and n_outputs % per_word == 0
+            and sizes[0] % n_words == n_outputs % together == 0
             and {words.type.name, zeros.type.name} == {"I32"}
             and scales.type.is_float
             and scales.shape == (n_groups, n_outputs)
-            and zeros.shape == (n_groups, n_outputs // per_word)
+            and zeros.shape == (n_groups, n_outputs // together * n_words)
             and (groups is None or (groups.type.name == "I32" and groups.shape == (n_inputs,)))
         )
         if not fits:
@@ -136,16 +143,17 @@ class _Matrix:
         """The weights of some outputs."""
         import numpy as np
 
-        per_word = self.packing.per_word
+        together, n_words = self.packing.together, self.packing.words_together
         group_of = self._group_of_inputs()
         # Outputs that share a word are taken together.
-        begin, end = first // per_word * per_word, -(-(first + count) // per_word) * per_word
-        words = _words(self.words)
+        begin, end = first // together * together, -(-(first + count) // together) * together
+        words, its_words = _words(self.words), slice(begin // together * n_words, end // together * n_words)
         if self.packing.by_outputs:
-            numbers = self._along_outputs(words[:, begin // per_word : end // per_word])
+            numbers = self._along_outputs(words[:, its_words])
         else:
-            numbers = self._split(words[:, begin:end]).transpose(0, 2, 1).reshape(self.n_inputs, end - begin)
-        zeros = self._along_outputs(_words(self.zeros)[:, begin // per_word : end // per_word])
+            of_outputs = words[:, begin:end].reshape(-1, n_words, end - begin).swapaxes(1, 2)
+            numbers = self._split(of_outputs).swapaxes(1, 2).reshape(self.n_inputs, end - begin)
+        zeros = self._along_outputs(_words(self.zeros)[:, its_words])
         scales = read_floats(self.scales, 0, self.scales.n_rows)[:, begin:end]
         offsets = zeros.astype(np.float32) + np.float32(self.packing.less_one)
         weights = numbers.astype(np.float32)
@@ -169,19 +177,35 @@ class _Matrix:
 
     def _along_outputs(self, words: NDArray[np.uint32]) -> NDArray[np.uint8]:
         """(rows, words) → (rows, numbers), in the order of the outputs."""
-        numbers = self._split(words)
+        numbers = self._split(words.reshape(len(words), -1, self.packing.words_together))
         return (numbers[:, :, list(_AWQ_ORDER)] if self.packing.by_outputs else numbers).reshape(len(words), -1)
 
     def _split(self, words: NDArray[np.uint32]) -> NDArray[np.uint8]:
-        """(rows, words) → (rows, words, numbers), from the lowest bits on."""
+        """(rows, columns, words together) → (rows, columns, numbers), from the lowest bits on."""
         import numpy as np
 
         bits = self.packing.bits
-        raw = np.ascontiguousarray(words).view(np.uint8).reshape(*words.shape, WORD_BITS // 8)
+        if bits == 3:
+            return _threes(words)
+        raw = np.ascontiguousarray(words[..., 0]).view(np.uint8).reshape(*words.shape[:2], WORD_BITS // 8)
         numbers = np.empty((*raw.shape, 8 // bits), np.uint8)
         for i in range(8 // bits):
             numbers[..., i] = raw >> (bits * i) & ((1 << bits) - 1)
-        return numbers.reshape(*words.shape, -1)
+        return numbers.reshape(*words.shape[:2], -1)
+
+
+def _threes(words: NDArray[np.uint32]) -> NDArray[np.uint8]:
+    """(rows, columns, three words) → (rows, columns, 32 numbers of three bits)."""
+    import numpy as np
+
+    first, second, third = (words[..., i].astype(np.uint64) for i in range(3))
+    low, high = first | second << np.uint64(32), second >> np.uint64(31) | third << np.uint64(1)
+    # The numbers up to the 21st end in the first two words, that one begins with the second's last bit.
+    numbers = np.empty((*words.shape[:2], WORD_BITS), np.uint8)
+    for i in range(WORD_BITS):
+        bits = low >> np.uint64(3 * i) if i < 21 else high >> np.uint64(3 * i - 63)
+        numbers[..., i] = bits & np.uint64(7)
+    return numbers
 
 
 def _words(tensor: TensorInfo) -> NDArray[np.uint32]:
