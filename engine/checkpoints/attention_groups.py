@@ -1,7 +1,7 @@
 """Queries, keys and values that lie in one tensor group by group: the queries that share a key, it, and its value.
 
 Source: GPT-NeoX and BLOOM, where each group has one query, Falcon and InternLM 2 in the transformers repository. In
-Baichuan and the first Qwen they lie one below the other.
+Baichuan, Ling and the first Qwen they lie one below the other.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ _GROUPED = {
     "bloom": "self_attention.query_key_value",
     "internlm2": "attention.wqkv",
     "baichuan": "self_attn.W_pack",
+    "bailingmoe": "attention.query_key_value",
     "qwen2": "attn.c_attn",
 }
 """By architecture, the part of a layer that has all three."""
 
-_IN_THREE = ("internlm2", "baichuan", "qwen2")
+_IN_THREE = ("internlm2", "baichuan", "bailingmoe", "qwen2")
 """Where GGUF has a tensor each."""
 
-_IN_ORDER = ("baichuan", "qwen2")
+_IN_ORDER = ("baichuan", "bailingmoe", "qwen2")
 """Where all queries come first, then all keys. In the first Qwen, that is: its second has a tensor each."""
 
 _LAYER = re.compile(r"(?:layers|h)\.(\d{1,4})\.(.+)\.(weight|bias)")

@@ -62,6 +62,7 @@ _TURNING = (
     "granitehybrid",
     "olmo",
     "baichuan",
+    "bailingmoe",
     "xverse",
 )
 """The architectures of which that is true. Source: llama.cpp's converter, whose classes for these permute both."""
@@ -188,9 +189,9 @@ def _translated(foreign: Mapping[str, TensorInfo], config: HuggingFaceConfig, ke
                 f"{tensor.path}: the tensor {foreign_name} is not part of a {config.architecture} model as known here.",
                 "Choose the model as GGUF, or another one.",
             )
-        if config.architecture in _INPUTS_FIRST and layer_of(foreign_name) >= 0 and len(tensor.shape) == 2:
+        if _has_inputs_first(tensor, foreign_name, config):
             tensor = turned_over(tensor)
-        if name == "output.weight" and config.values.flag("norm_head", False):
+        if name == "output.weight" and config.unit_output:
             tensor = unit_rows(tensor)
         if name != "output.weight" or not config.tied:
             translated = as_gguf(replace(tensor, name=name), keys)
@@ -198,6 +199,12 @@ def _translated(foreign: Mapping[str, TensorInfo], config: HuggingFaceConfig, ke
     if config.architecture == "falcon-h1":
         tensors = with_factors(tensors, config.values, keys)
     return stack_experts(join_head_norms(join_squares(tensors)))
+
+
+def _has_inputs_first(tensor: TensorInfo, foreign_name: str, config: HuggingFaceConfig) -> bool:
+    """Whether it is a layer's matrix of such an architecture; what is packed lies as in any other."""
+    is_whole = len(tensor.shape) == 2 and config.packing is None
+    return config.architecture in _INPUTS_FIRST and layer_of(foreign_name) >= 0 and is_whole
 
 
 def as_gguf(tensor: TensorInfo, metadata: Metadata) -> TensorInfo:

@@ -51,6 +51,7 @@ CLASSES = {
     "Ernie4_5ForCausalLM": "ernie4_5",
     "Ernie4_5_ForCausalLM": "ernie4_5",
     "Ernie4_5_MoeForCausalLM": "ernie4_5-moe",
+    "BailingMoeForCausalLM": "bailingmoe",
     "BailingMoeV2ForCausalLM": "bailingmoe2",
     "Dots1ForCausalLM": "dots1",
     "DeepseekForCausalLM": "deepseek",

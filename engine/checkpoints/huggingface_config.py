@@ -18,7 +18,7 @@ from engine.checkpoints.huggingface_experts import expert_keys
 from engine.checkpoints.huggingface_gemma3n import gemma3n_keys
 from engine.checkpoints.huggingface_gemma4 import gemma4_keys, proportional_divisors, wide_head_dim
 from engine.checkpoints.huggingface_latent import latent_defaults, latent_keys, latent_yarn
-from engine.checkpoints.huggingface_other_names import with_usual_names
+from engine.checkpoints.huggingface_other_names import UNIT_OUTPUT, with_usual_names
 from engine.checkpoints.huggingface_recurrence import CONVOLUTIONS, DELTA_NETS, convolution_keys, delta_net_keys
 from engine.checkpoints.huggingface_state_space import STATE_SPACES, granite_turning, state_space_keys
 from engine.checkpoints.limits import MAX_CONTEXT, MAX_LAYERS, MAX_WIDTH
@@ -136,6 +136,7 @@ class HuggingFaceConfig:
         self.head_dim = self.values.integer("head_dim", self.dim // self.n_heads, low=1, high=MAX_WIDTH)
         tied = self.values.flag("tie_embedding", self.architecture.startswith(_TIED))
         self.tied = self.values.flag("tie_word_embeddings", tied)
+        self.unit_output = self.values.flag(UNIT_OUTPUT, False)
         self.rope = self._rope_parameters()
         turned = _TURNED_SHARES.get(self.architecture, 1.0)
         source = self.rope if "partial_rotary_factor" in self.rope else self.values

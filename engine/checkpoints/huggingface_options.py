@@ -154,6 +154,8 @@ _USUAL = {
     "bloom": {"apply_residual_connection_post_layernorm": False},
     "starcoder": {"multi_query": True, "scale_attn_weights": True},
     "gpt2": {"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False},
+    "bailingmoe": {"norm_head": False, "norm_softmax": False},
+    "bailingmoe2": {"norm_head": False, "norm_softmax": False},
     "mpt": {"qk_ln": False, "prefix_lm": False},
     "falcon": {"alibi": False, "parallel_attn": True},
     "afmoe": {"mup_enabled": True},

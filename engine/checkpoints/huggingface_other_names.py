@@ -72,7 +72,10 @@ _FIRST_QWEN = {
 }
 
 _BAICHUAN_2 = "z_loss_weight"
-"""What its second models' configuration has alone: the rows of their output are made as long as 1."""
+"""What its second models' configuration has alone."""
+
+UNIT_OUTPUT = "unit_output"
+"""Whether the rows of an output are made as long as 1."""
 
 
 def with_usual_names(values: Mapping[str, object], architecture: str) -> dict[str, object]:
@@ -88,7 +91,7 @@ def with_usual_names(values: Mapping[str, object], architecture: str) -> dict[st
     if architecture == "mpt":
         return _mpt(named)
     if architecture == "baichuan":
-        return named | {"norm_head": _BAICHUAN_2 in named}
+        return named | {UNIT_OUTPUT: _BAICHUAN_2 in named}
     if architecture == "qwen2" and named.get("model_type") == "qwen":
         return _first_qwen(named)
     if architecture in ("bloom", "starcoder", "gpt2"):

@@ -291,6 +291,7 @@ _OTHERWISE = {
     "qwen35": _QWEN35,
     "qwen35moe": _QWEN35,
     "qwen3next": _QWEN3_NEXT,
+    "bailingmoe": _BAILING,
     "bailingmoe2": _BAILING,
     "gptneox": _GPT_NEOX,
     "falcon": _FALCON,

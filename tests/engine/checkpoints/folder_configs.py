@@ -51,6 +51,13 @@ MODELS = {
     "baichuan": ("BaiChuanForCausalLM", {"vocab_size": 64000}),
     "baichuan-13b": ("BaichuanForCausalLM", {"model_max_length": 256}),
     "xverse": ("XverseForCausalLM", {}),
+    "bailingmoe": (
+        "BailingMoeForCausalLM",
+        {
+            **{"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 48, "num_shared_experts": 2},
+            **{"norm_topk_prob": True, "norm_head": False, "use_bias": False},
+        },
+    ),
     "qwen2-first": (
         "QWenLMHeadModel",
         {

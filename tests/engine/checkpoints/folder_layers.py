@@ -190,6 +190,7 @@ NAMES = {
     "ernie4_5-moe": shared("shared_experts") | {"exp_probs_b.bias": "mlp.moe_statics.e_score_correction_bias"},
     "dots1": shared("shared_experts"),
     "deepseek": shared("shared_experts"),
+    "bailingmoe": {**shared("shared_experts"), "attn_output": "attention.dense"},
     "bailingmoe2": {
         **shared("shared_experts"),
         "attn_qkv": "attention.query_key_value",

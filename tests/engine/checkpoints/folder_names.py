@@ -27,6 +27,7 @@ OUTSIDE = {
     "output.bias": "lm_head.bias",
 }
 OUTSIDE_OTHERWISE = {
+    ("bailingmoe", "token_embd.weight"): "model.word_embeddings.weight",
     ("bailingmoe2", "token_embd.weight"): "model.word_embeddings.weight",
     ("falcon-h1", "output_norm.weight"): "model.final_layernorm.weight",
     **{(name, "token_embd.weight"): "backbone.embeddings.weight" for name in ONE_PART_LAYERS},

@@ -19,11 +19,13 @@ GROUPED = {
     "bloom": "self_attention.query_key_value",
     "internlm2": "attention.wqkv",
     "baichuan": "self_attn.W_pack",
+    "bailingmoe": "attention.query_key_value",
     "qwen2-first": "attn.c_attn",
 }
 """What has the queries, keys and values of each group of heads one below the other."""
 TURNED = (
-    "llama mistral3 smollm3 granite granitemoe granitehybrid arcee minicpm deepseek internlm2 olmo baichuan xverse"
+    "llama mistral3 smollm3 granite granitemoe granitehybrid arcee minicpm deepseek internlm2 olmo baichuan bailingmoe "
+    "xverse"
 ).split()
 """What turns neighbours of a head together in GGUF, and halves in Hugging Face's format."""
 
@@ -69,7 +71,7 @@ def grouped_heads(name, twin, config, write, model):
         parts = [write.from_rotary_order(q, attention.n_heads), write.from_rotary_order(k, attention.n_kv_heads), v]
         parts = parts if turned else [q, k, v]
     place = f"{LAYERS.get(model, LAYERS.get(architecture, 'model.layers'))}.{layer}.{GROUPED[model]}.{kind}"
-    if model in ("baichuan", "qwen2-first"):
+    if model in ("baichuan", "bailingmoe", "qwen2-first"):
         return {place: np.concatenate(parts)}
     groups = [part.reshape(attention.n_kv_heads, -1, *part.shape[1:]) for part in parts]
     joined = np.concatenate(groups, axis=1)
