@@ -1,6 +1,6 @@
 """Tokenizers of folders that came before tokenizer.json, or without it: what kind of files there are, by their names.
 
-Source: the tokenizers' classes in the transformers repository, and those that came with Kimi and the first Qwen.
+Source: the tokenizers' classes in the transformers repository, and those of Kimi, Hunyuan and the first Qwen.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from engine.checkpoints.tokenizer_keys import BEGINS_WITH_SPACE, PREFIX, AddedTo
 from engine.errors import UnsupportedModelError
 
 VOCAB, MERGES, SPECIAL = "vocab.json", "merges.txt", "special_tokens_map.json"
-KIMI, QWEN = "tiktoken.model", "qwen.tiktoken"
+KIMI, QWEN, HUNYUAN = "tiktoken.model", "qwen.tiktoken", "hy.tiktoken"
 
 _SPLITS = {
     "GPT2Tokenizer": "gpt-2",
@@ -29,10 +29,14 @@ _SPLITS = {
 _BY_ARCHITECTURE = {"qwen2": "Qwen2Tokenizer", "qwen2_moe": "Qwen2Tokenizer"}
 """The class, by the model_type, where the folder does not say; else it is GPT-2's."""
 
-_END, _START, _STOP = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
+_END = "<|endoftext|>"
 _EXTRAS = tuple(f"<|extra_{i}|>" for i in range(205))
-_QWEN_SPECIAL = (_END, _START, _STOP, *_EXTRAS)
-"""The special tokens of the first Qwen, in order, behind the ordinary ones."""
+_LISTED = {
+    QWEN: ("qwen2", (_END, "<|im_start|>", "<|im_end|>", *_EXTRAS)),
+    HUNYUAN: ("hunyuan", (_END, "<|startoftext|>", "<|bos|>", "<|eos|>", "<|pad|>", *_EXTRAS)),
+}
+"""GGUF's name for how these files' tokenizers cut a text into words, which is alike, and their special tokens as they
+follow the ordinary ones; there may be fewer of the last ones."""
 
 _RESERVED = 258
 """How many of Kimi's special tokens there are, of which the configuration names some."""
@@ -47,8 +51,9 @@ def older_metadata(
     """
     if (folder / KIMI).is_file():
         return _kimi(folder / KIMI, n_vocab, added), [folder / KIMI]
-    if (folder / QWEN).is_file():
-        return _qwen(folder / QWEN, n_vocab), [folder / QWEN]
+    for name in _LISTED:
+        if (folder / name).is_file():
+            return _listed(folder / name, n_vocab), [folder / name]
     if (folder / VOCAB).is_file() and (folder / MERGES).is_file():
         files = [path for name in (VOCAB, MERGES, SPECIAL) if (path := folder / name).is_file()]
         return _vocab_and_merges(folder, n_vocab, options, config, added), files
@@ -101,11 +106,14 @@ def _kimi(path: Path, n_vocab: int, added: Mapping[int, AddedToken]) -> dict[str
     return ranks_metadata(path, n_vocab, "kimi-k2", special)
 
 
-def _qwen(path: Path, n_vocab: int) -> dict[str, object]:
-    def special(first: int) -> dict[int, AddedToken]:
-        return {first + i: AddedToken(text, special=True) for i, text in enumerate(_QWEN_SPECIAL)}
+def _listed(path: Path, n_vocab: int) -> dict[str, object]:
+    pre, texts = _LISTED[path.name]
 
-    keys = ranks_metadata(path, n_vocab, "qwen2", special)
+    def special(first: int) -> dict[int, AddedToken]:
+        return {first + i: AddedToken(text, special=True) for i, text in enumerate(texts[: max(n_vocab - first, 0)])}
+
+    keys = ranks_metadata(path, n_vocab, pre, special)
     tokens = keys[PREFIX + "tokens"]
     assert isinstance(tokens, list)
-    return keys | {PREFIX + "eos_token_id": tokens.index(_END), PREFIX + "add_bos_token": False}
+    ends = {PREFIX + "eos_token_id": tokens.index(_END)} if _END in tokens else {}
+    return keys | ends | {PREFIX + "add_bos_token": False}

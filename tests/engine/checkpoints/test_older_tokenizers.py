@@ -153,6 +153,19 @@ class TestRanks:
         assert (tokenizer.eos_id, tokenizer.add_bos) == (n_ranks, False)
         assert tokenizer.end_ids == {n_ranks, n_ranks + 2}
 
+    def test_hunyuan(self, make_folder) -> None:
+        """Some have an extra token less."""
+        n_ranks = len(RECORDED["qwen"]["ranks"])
+        folder = make_folder(n_ranks + 209)
+        write_ranks(folder / "hy.tiktoken", "qwen")
+        change(folder / "tokenizer_config.json", bos_token="<|startoftext|>", eos_token="<|eos|>")
+        tokenizer = self.check(folder, "qwen")
+        tokens = tokenizer.vocabulary.tokens
+        assert tokens[n_ranks + 2 : n_ranks + 6] == ["<|bos|>", "<|eos|>", "<|pad|>", "<|extra_0|>"]
+        assert tokens[-1] == "<|extra_203|>"
+        assert (tokenizer.bos_id, tokenizer.eos_id, tokenizer.add_bos) == (n_ranks + 1, n_ranks + 3, False)
+        assert tokenizer.end_ids == {n_ranks, n_ranks + 3}
+
     def test_kimi(self, make_folder) -> None:
         n_ranks = len(RECORDED["kimi"]["ranks"])
         folder = make_folder(n_ranks + 260)
