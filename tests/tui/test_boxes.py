@@ -163,11 +163,10 @@ async def test_clicks_and_the_lines_above_and_below_lead_to_whole_characters(sta
             for cell in range(at, at + cell_len(character)):
                 await play.pilot.click(box, offset=(begin + cell, 1))
                 assert box.cursor_location == (0, len("".join(SEEN[:n]))), (cell, character)
-                await play.pilot.click(box, offset=(begin + cell, 2))
-                assert box.cursor_location == (1, cell)
+                box.cursor_location = (1, cell)
                 await play.press("up")
                 assert box.cursor_location == (0, len("".join(SEEN[:n]))), (cell, character)
-                await play.pilot.click(box, offset=(begin + cell, 2))
+                box.cursor_location = (1, cell)
                 await play.press("down")
                 assert box.cursor_location == (2, len("".join(SEEN[:n]))), (cell, character)
             at += cell_len(character)

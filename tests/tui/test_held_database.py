@@ -135,6 +135,7 @@ async def test_a_list_that_cannot_be_read_stays_as_it_was_shown(stage: Stage) ->
 async def test_who_has_waited_in_vain_is_told_soon_the_next_time(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patience, "FIRST_TIMEOUT_S", 0.01)
     async with stage.ready() as play:
+        play.app.workspace.store._retry_s = 0.01
         await play.ask("hi")
         with held():
             await play.ask("more")

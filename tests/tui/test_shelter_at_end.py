@@ -257,10 +257,11 @@ async def test_who_leaves_while_sessions_are_handed_back_leaves_none_in_a_file(
         await shelter(store, session_id)
     begun, go_on = threading.Event(), threading.Event()
     merge = merging.merge_session
-
     merged: list[str] = []
 
     def merge_slowly(db: sqlite_utils.Database, session: PortableSession, *args: Any) -> str | None:
+        # Made here: a call for it would stand behind this one.
+        make_room(db)
         begun.set()
         assert go_on.wait(20)
         stored_id = merge(db, session, *args)
@@ -268,7 +269,6 @@ async def test_who_leaves_while_sessions_are_handed_back_leaves_none_in_a_file(
         return stored_id
 
     monkeypatch.setattr("tui.services.shelter.merge_session", merge_slowly)
-    await store.call(make_room)
     await until(begun.is_set)
     with closing(open_database(path)) as other:
         # What was said in them since becomes sessions of their own: those would be there twice.

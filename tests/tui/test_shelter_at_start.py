@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -110,13 +111,13 @@ async def test_a_database_that_was_in_use_at_the_start_is_written_also_where_not
 
 
 @pytest.mark.usefixtures("impatience")
-async def test_the_history_is_there_while_another_program_writes(stage: Stage) -> None:
+async def test_the_history_is_there_while_another_program_writes(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tui.services.workspace.Store", partial(Store, retry_s=0.01))
     path = stage.home / "data" / "sessions.db"
     session_id = make_session(path)
     with closing(open_database(path)) as other:
         other.execute("BEGIN IMMEDIATE")
         async with stage.ready(resume=session_id) as play:
-            play.app.workspace.store._retry_s = 0.01
             await play.until_told("is in use by another program")
             await play.until_shown("before")
             await play.until(lambda: "Rivers" in play.shown("#sessions"))
