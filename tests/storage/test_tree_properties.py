@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 
 from hypothesis import settings
@@ -32,6 +33,23 @@ from storage.tree import (
 TEXT = st.text(max_size=12)
 
 
+@cache
+def empty_file() -> bytes:
+    """An empty database's file: making one takes longer than all that is done to it here."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "empty.db"
+        open_database(path).close()
+        return path.read_bytes()
+
+
+def open_empty(path: Path) -> Database:
+    """A new database that waits for no disk: that is not what is tested here, and most of the time."""
+    path.write_bytes(empty_file())
+    db = open_database(path)
+    db.execute("PRAGMA synchronous = OFF")
+    return db
+
+
 class Tree(RuleBasedStateMachine):
     """Beside the database, a model in Python: what each message is and whom it follows."""
 
@@ -40,9 +58,7 @@ class Tree(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.db: Database = open_database(Path(self.folder.name) / "sessions.db")
-        # Not what is tested here, and most of the time.
-        self.db.execute("PRAGMA synchronous = OFF")
+        self.db = open_empty(Path(self.folder.name) / "sessions.db")
         self.messages: dict[str, dict[str, Message]] = {}
         self.heads: dict[str, str | None] = {}
 
@@ -166,8 +182,7 @@ class Tree(RuleBasedStateMachine):
         file = Path(self.folder.name) / "export.json"
         file.write_text(exported, encoding="utf-8")
         empty = Path(self.folder.name) / "empty.db"
-        with closing(open_database(empty)) as other:
-            other.execute("PRAGMA synchronous = OFF")
+        with closing(open_empty(empty)) as other:
             report = import_file(other, file)
             assert report.n_new == len(self.messages)
             assert "".join(all_sessions_json(other)) == exported

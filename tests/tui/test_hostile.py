@@ -86,6 +86,7 @@ def terminal(stage: Stage, open_terminal: Callable[..., Terminal], monkeypatch: 
     return open_terminal(size=(120, 40), COLORTERM="truecolor")
 
 
+@pytest.mark.slow
 def test_nothing_of_a_stranger_is_obeyed(stage: Stage, terminal: Terminal) -> None:
     terminal.do("", "ready", "There is no theme", "Stored ␛")
     write_and_answer(terminal)

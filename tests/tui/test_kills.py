@@ -58,7 +58,7 @@ def test_what_a_kill_costs_is_the_time_from_the_first_token_that_is_not_stored(
 async def test_an_answers_tokens_reach_the_disk_while_it_is_written(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tending, "CHECKPOINT_PERIOD_S", 0)
+    monkeypatch.setattr(tending, "CHECKPOINT_PERIOD_S", 0.01)
     stage.set_script(answers=[COUNTING], hold_after=3)
     async with stage.ready() as play:
         await play.say("count")

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.answers.sampling import CHOOSE
-from engine.machine_code import functions
+from engine.machine_code import function, functions
 from engine.machine_code.functions import Function, prepare
+
+NARROW = function("quantize_blocks.narrow_bf16", "void", *("int64",) * 4)
+"""One that is soon compiled."""
 
 
 def test_compiling_is_told_only_where_something_is_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,10 +20,10 @@ def test_compiling_is_told_only_where_something_is_compiled(tmp_path: Path, monk
     told: list[tuple[int, int, str]] = []
 
     def find() -> list[Function]:
-        return [replace(CHOOSE)]
+        return [replace(NARROW)]
 
     prepare(find(), lambda *progress: told.append(progress))
-    assert told == [(0, 1, CHOOSE.title), (1, 1, "done")]
+    assert told == [(0, 1, NARROW.title), (1, 1, "done")]
     told.clear()
     monkeypatch.setattr(functions, "_linked", {})
     prepare(find(), lambda *progress: told.append(progress))

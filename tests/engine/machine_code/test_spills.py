@@ -19,6 +19,7 @@ ALIGN_TO_LINES = bytes.fromhex("4883e4c0")
 """The instruction `and rsp, -64`."""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine().lower() not in {"x86_64", "amd64"}, reason="x86-64's registers and instructions")
 def test_a_product_of_words_aligns_its_stack(tmp_path):
     path = tmp_path / "product.o"
