@@ -172,7 +172,7 @@ def running_hub() -> Iterator[Hub]:
     """A hub without models, and its store at another address."""
     hub = Hub()
     servers = [_Server(hub, place) for place in ("hub", "store")]
-    threads = [threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True) for server in servers]
+    threads = [threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True) for server in servers]
     for thread in threads:
         thread.start()
     hub.endpoint, hub.store = (f"http://127.0.0.1:{server.server_port}" for server in servers)

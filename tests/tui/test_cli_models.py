@@ -296,7 +296,7 @@ def test_pull_of_a_url_brings_the_file_under_its_name(cli: Cli, home: Path, tmp_
     (served / "some.gguf").write_bytes(b"GGUF" * 1000)
     handler = functools.partial(QuietHandler, directory=str(served))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/some.gguf"
         ran = cli("models", "pull", url, "--json")
         assert json.loads(ran.out) == {"path": str(home / "models" / "some.gguf"), "size_bytes": 4000}
