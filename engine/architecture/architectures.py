@@ -148,6 +148,7 @@ ARCHITECTURES = {
             ffn_norm="post_attention_norm",
         ),
         Architecture("phi3", rope_order="neox", gate_in_up=True),
+        Architecture("phimoe", rope_order="neox", norm_biases=True, output_bias=True),
         Architecture("mistral3", rope_order="normal"),
         Architecture("smollm3", rope_order="normal", unturned_every=4),
         Architecture("granite", rope_order="normal", scales_in_file=True, turning_in_file=True),

@@ -112,10 +112,11 @@ def add_norm(
 
     x, delta, out: (dim,); x is changed in place, and so is delta if it is normed. weight, delta_norm: (dim,), for
     all tokens; without weight, out is x. It may be x itself, or None. Both norms have config.norm_eps, for x as
-    `add_embedding` has it; that of delta is an RMS norm. weight is followed by the bias where norms take the mean away.
+    `add_embedding` has it; that of delta is an RMS norm. weight is followed by the bias where norms
+    take the mean away or have one.
     """
     kind, flags = (PER_OUTPUT, records.OUTPUTS_ONLY) if outputs_only else (PER_TOKEN, 0)
-    flags |= _centred(config)
+    flags |= _centred(config) or (records.BIASED if config.architecture.norm_biases else 0)
     added = (delta.address, delta.stride, _address(delta_norm)) if delta else (0, 0, 0)
     constants = float_bits(config.norm_eps / config.residual_scale**2) | float_bits(scale) << 32
     norm = (_address(weight), config.dim | flags, constants)

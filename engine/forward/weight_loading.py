@@ -114,10 +114,10 @@ class _Reader:
         return self.vector(name)
 
     def norm(self, name: str) -> Vector:
-        """A norm's weight; where the mean is taken away, its bias behind it, zeros if it has none."""
+        """A norm's weight; where the mean is taken away or there are biases, one behind it, zeros if it has none."""
         values = self.values(f"{name}.weight")
         weight = _padded(np.ones(self.config.dim, np.float32) if values is None else values)
-        if self.config.architecture.norm == "rms":
+        if self.config.architecture.norm == "rms" and not self.config.architecture.norm_biases:
             return weight
         bias = self.vector(f"{name}.bias")
         return np.concatenate([weight, np.zeros_like(weight) if bias is None else bias])

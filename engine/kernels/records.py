@@ -76,7 +76,10 @@ OUTPUTS_ONLY = 1 << 32
 """Added to a row's width: of a batch only the output positions count."""
 
 CENTRED = 1 << 33
-"""Added to a row's width: its mean is taken away before it is normed (LayerNorm)."""
+"""Added to a row's width: its mean is taken away before it is normed (LayerNorm), and a bias is added afterwards."""
+
+BIASED = 1 << 34
+"""Added to a row's width: its mean stays, but a bias is added after its norm."""
 
 CHUNK_BITS = 20
 CHUNK_MASK = (1 << CHUNK_BITS) - 1

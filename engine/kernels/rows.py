@@ -11,6 +11,7 @@ from engine.kernels import lanes
 from engine.kernels.jit import inner, kernel
 from engine.kernels.memory import field, load_f32, load_f32x16, store_f32x16
 from engine.kernels.records import (
+    BIASED,
     BLOCK_BYTES,
     CENTRED,
     CLAMPED,
@@ -119,22 +120,24 @@ def take_mean_away(out, x, n):
 
 
 @inner
-def norm_row(out, x, weight, n, eps, is_centred):
-    """What norms the residual stream, or, without a weight, a copy. Behind a centred norm's weight lies its bias."""
-    if is_centred:
+def norm_row(out, x, weight, n, eps, kind):
+    """What norms the residual stream, or, without a weight, a copy. Behind a CENTRED or BIASED norm's is its bias."""
+    if kind & CENTRED:
         take_mean_away(out, x, n)
         scale_to_unit(out, out, weight, n, eps)
         add_to_row(out, weight + 4 * BLOCK * ((n + BLOCK - 1) // BLOCK), (n + LANES - 1) // LANES)
     elif weight:
         scale_to_unit(out, x, weight, n, eps)
+        if kind & BIASED:
+            add_to_row(out, weight + 4 * BLOCK * ((n + BLOCK - 1) // BLOCK), (n + LANES - 1) // LANES)
     else:
         for i in range((n + LANES - 1) // LANES):
             store_f32x16(out + i * VECTOR, load_f32x16(x + i * VECTOR))
 
 
 WIDTH_MASK = OUTPUTS_ONLY - 1
-"""DIM holds the width and, as the flags OUTPUTS_ONLY and CENTRED, whether the step runs on the output positions alone
-and whether the mean is taken away first."""
+"""DIM holds the width and, as the flags OUTPUTS_ONLY, CENTRED and BIASED, whether the step runs on the output positions
+alone, whether the mean is taken away first, and whether there is a bias where it is not."""
 
 PARTS, PARTS_STRIDE, PART_WEIGHTS, PART_WIDTH, PART_EPS, PART_COUNT = range(P0, P0 + 6)
 """Parameters of norm_parts: where the first part begins in row 0, the rows' stride, the weights of all parts, a part's
@@ -195,7 +198,7 @@ def residual_norm(step, batch, first, last, thread):
                 store_f32x16(x + at, lanes.mul(total, scale))
         if field(step, OUT):
             out = field(step, OUT) + t * field(step, OUT_STRIDE)
-            norm_row(out, x, field(step, NORM_WEIGHT), dim, eps, field(step, DIM) & CENTRED)
+            norm_row(out, x, field(step, NORM_WEIGHT), dim, eps, field(step, DIM))
             if field(step, QUANT):
                 quantize_row(out, field(step, QUANT) + t * field(step, QUANT_STRIDE), n_blocks)
 

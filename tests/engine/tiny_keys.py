@@ -53,6 +53,14 @@ QWEN_3_NEXT = {
     "shared": 48,
 }
 
+PHI_MOE = {
+    **EXPERTS,
+    "untied": True,
+    "divisors": ["rope_factors_short", "rope_factors_long"],
+    "rope.scaling.attn_factor": 1.2,
+    "norm_biases": True,
+    "biases": (*QKV, "attn_output"),
+}
 LLAMA_4 = {
     **EXPERTS,
     "layers": 5,
@@ -153,6 +161,8 @@ MODELS = {
         "rope.scaling.original_context_length": 64,
         **LONG_ROPE,
     },
+    "phimoe": {**PHI_MOE, "rope.scaling.original_context_length": 512},
+    "phimoe-long": {**PHI_MOE, "rope.scaling.original_context_length": 64},
     "mistral3": {
         "attention.temperature_scale": 0.3,
         "rope.scaling.type": "yarn",

@@ -167,7 +167,7 @@ def outside(m):
         yield "position_embd.weight", (m.keys["context_length"], m.dim), 0.3
     if m.arch == "bloom":
         yield from norm(m, "token_embd_norm")
-    if m.arch == "phi2":
+    if m.arch in ("phi2", "phimoe"):
         yield "output.bias", (m.vocab,), 0.5
     if m.arch == "gemma3n":
         yield from tiny_gemma3n.outside(m)
