@@ -161,6 +161,10 @@ class Architecture:
     one_part: bool = False
     """A layer attends, or has a state, or is a feed-forward layer, each with the same norm before it."""
 
+    # What layers may do without.
+    skips: bool = False
+    """A layer may do without attention, or have a single matrix in its place, and without a feed-forward part."""
+
     # Factors, and logits.
     scaled_embedding: bool = False
     """Embeddings are multiplied by sqrt(dim)."""

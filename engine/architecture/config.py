@@ -212,6 +212,11 @@ class ModelConfig:
         """Whether a layer has a feed-forward part, of whatever kind."""
         return self.hidden_dims[layer] > 0 or self.experts_of(layer) is not None
 
+    def has_one_matrix(self, layer: int) -> bool:
+        """Whether a layer has a single matrix in place of attention."""
+        attention = self.attention[layer]
+        return self.architecture.skips and attention.n_heads > 0 and not attention.n_kv_heads
+
     def attended_dim(self, layer: int) -> int:
         """Width of what a layer makes of a position before it attends."""
         attention = self.attention[layer]

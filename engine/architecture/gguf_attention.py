@@ -29,8 +29,8 @@ def layers_attention(
     if architecture.latent:
         return latent_attention(meta, architecture, n_layers, dim, tensors)
     arch = architecture.name
-    least = 0 if architecture.recurrent else 1
-    least_heads = 0 if architecture.recurrent == "state space" else 1
+    least = 0 if architecture.recurrent or architecture.skips else 1
+    least_heads = 0 if architecture.recurrent == "state space" or architecture.skips else 1
     n_heads = sizes_of_layers(meta, f"{arch}.attention.head_count", n_layers, low=least_heads, high=MAX_HEADS)
     n_kv_heads = sizes_of_layers(meta, f"{arch}.attention.head_count_kv", n_layers, n_heads, low=least, high=MAX_HEADS)
     if architecture.recurrent == "delta net":

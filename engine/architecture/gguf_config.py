@@ -295,7 +295,8 @@ def _hidden_dims(meta: Metadata, architecture: Architecture, n_layers: int, expe
         return tuple(0 if experts is not None else width for width in feeding_widths(meta, architecture, n_layers))
     if experts is not None and all(experts.layers) and not architecture.dense_beside_experts:
         return (0,) * n_layers
-    return tuple(sizes_of_layers(meta, f"{architecture.name}.feed_forward_length", n_layers, high=MAX_WIDTH))
+    key, least = f"{architecture.name}.feed_forward_length", 0 if architecture.skips else 1
+    return tuple(sizes_of_layers(meta, key, n_layers, low=least, high=MAX_WIDTH))
 
 
 def _name(meta: Metadata) -> str:

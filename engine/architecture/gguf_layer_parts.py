@@ -13,6 +13,8 @@ from engine.checkpoints.limits import MAX_WIDTH
 
 def recurrent_layers(meta: Metadata, architecture: Architecture, attention: Sequence[Attention]) -> tuple[int, ...]:
     """The layers that have a state, instead of attention or beside it."""
+    if architecture.recurrent is None:
+        return ()
     layers = range(len(attention))
     if architecture.beside_attention:
         return tuple(layers)

@@ -54,6 +54,8 @@ def recurrence_from_gguf(
         return None
     if not any(layer.n_kv_heads for layer in attention):
         raise meta.error("none of its layers attends.")
+    if architecture.skips:
+        return None
     arch = architecture.name
     if architecture.recurrent == "convolution":
         _check_multiple(meta, f"{arch}.embedding_length", dim)

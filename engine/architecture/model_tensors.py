@@ -86,7 +86,8 @@ def tensor_shapes(config: ModelConfig) -> Shapes:
         yield from altup_shapes(config.altup, config.dim)
     for layer in range(config.n_layers):
         attention = config.attention[layer]
-        mixer = _mixer(config, attention) if attention.n_kv_heads else ()
+        has_mixer = attention.n_kv_heads or config.has_one_matrix(layer)
+        mixer = _mixer(config, attention) if has_mixer else ()
         recurrent = _recurrent(config, config.recurrence_of(layer))
         feed_forward = _feed_forward(config, config.hidden_dims[layer], config.experts_of(layer))
         parts = (*mixer, *recurrent, *(feed_forward if config.feeds_forward(layer) else ()))
@@ -95,10 +96,12 @@ def tensor_shapes(config: ModelConfig) -> Shapes:
 
 
 def _mixer(config: ModelConfig, attention: Attention) -> Shapes:
-    """What attends, and the norm before it."""
+    """What attends, or the matrix in its place, and the norm before it."""
     if config.architecture.pre_norms:
         yield from _norm(config, config.architecture.attn_norm)
-    if attention.latent is not None:
+    if not attention.n_kv_heads:
+        yield "attn_output.weight", (config.dim, config.dim)
+    elif attention.latent is not None:
         yield from latent_shapes(attention, attention.latent, config.dim)
     else:
         yield from _attention(config, attention)

@@ -102,13 +102,16 @@ def _mix(
 ) -> float:
     """Steps: b.delta = what layer index makes of b.x_norm and of other positions: attention, a state, or both.
 
-    Returns what it is multiplied by when it is added to the residual stream.
+    Where it has a single matrix, it makes it of b.x_norm alone. Returns what that is multiplied by when it is added to
+    the residual stream.
     """
     if config.architecture.early_routing and b.experts is not None:
         add_norm(p, config, b.x, None, None, b.experts.routed)
     add_products(p, layer.wqkv, b.x_norm, b.qkv)  # (qkv_dim,)
     scale = add_way_around(p, config, layer.altup, streams, b.x_norm, b.delta)
-    if config.attention[index].n_kv_heads and layer.wo is not None:
+    if config.has_one_matrix(index) and layer.wo is not None:
+        add_products(p, [layer.wo], b.x_norm, b.delta)  # (dim,)
+    elif config.attention[index].n_kv_heads and layer.wo is not None:
         _attend(p, config, layer, index, b, rotary, cache)  # (q_dim,)
         add_products(p, [layer.wo], b.mixed, b.delta)  # (dim,)
         add_bias(p, layer.wo_bias, b.delta)

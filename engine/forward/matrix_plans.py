@@ -62,6 +62,8 @@ class _Layer:
     def _attention(self) -> Plans:
         """Or what stands in its place, or both; nothing in a layer that is a feed-forward one alone."""
         config, attention = self._config, self._config.attention[self._index]
+        if config.has_one_matrix(self._index):
+            return {"wo": [self._matrix("wo", self._tensor("attn_output"))]}
         qkv: Sequence[str] = QKV[: len(attention.widths)]
         if config.qkv_in_one and len(qkv) == len(QKV):
             qkv = ["attn_qkv"]

@@ -144,7 +144,7 @@ class LayerWeights:
     width.
     recurrent: of a layer that does not attend; wqkv and wo are then its first and its last matrices. Where it stands
     beside attention, its first one is the end of wqkv, and its last one is w_state. In a layer that is a feed-forward
-    one alone wqkv is nothing and wo None.
+    one alone wqkv is nothing and wo None; where a single matrix is in attention's place, wo is that one, (dim, dim).
     qkv_bias: (qkv_dim,). wo_bias, down_bias: (dim,). gate_up_bias: (2·hidden_dim,). qkv_factors, gate_up_factors: the
     same, what products are multiplied by. attn_sub_norm: (q_dim,), ffn_sub_norm: (hidden_dim,), what wo and w_down read
     is normed by, times what their products are multiplied by.

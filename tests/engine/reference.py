@@ -14,6 +14,7 @@ from tests.engine.tiny_traits import CENTRED, CHOICE_BIAS, UNGATED
 NEIGHBOURS = {
     "llama",
     "llama4",
+    "deci",
     "mistral3",
     "smollm3",
     "granite",
@@ -57,7 +58,7 @@ class ReferenceModel:
         scaled = self.gemma or arch == "afmoe"
         self.get = get
         self.n_layers = get("block_count") - get("nextn_predict_layers", 0)
-        self.n_heads = get("attention.head_count")
+        self.n_heads = np.max(get("attention.head_count"))
         self.n_kv_heads = np.max(get("attention.head_count_kv", self.n_heads))
         self.dim = get("embedding_length")
         self.head_dim = get("attention.key_length", self.dim // max(1, self.n_heads))

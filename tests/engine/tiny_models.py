@@ -12,6 +12,7 @@ from gguf import GGMLQuantizationType, GGUFWriter
 from gguf.quants import quantize
 
 from tests.engine import tiny_gemma3n
+from tests.engine.tiny_deci import deci_tensors
 from tests.engine.tiny_keys import ARCHITECTURES, MODELS, QKV
 from tests.engine.tiny_latent import LATENT, latent_attention
 from tests.engine.tiny_recurrent import (
@@ -125,7 +126,8 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
         recurrent=recurrent_layers(keys, layers),
         state_space=state_space,
     )
-    for tensor, shape, spread in gemma4_tensors(keys, len(pieces)) if arch == "gemma4" else tensors(tiny):
+    own = {"gemma4": gemma4_tensors, "deci": deci_tensors}
+    for tensor, shape, spread in own[arch](keys, len(pieces)) if arch in own else tensors(tiny):
         values = as_learned(tiny, tensor, rng.standard_normal(shape, np.float32) * np.float32(spread))
         is_whole = tensor.endswith("weight") and values.ndim > 1 and shape[-1] % 32 == 0
         is_plain = any(name in tensor for name in ("altup_router", "ssm_norm"))
