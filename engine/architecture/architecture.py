@@ -161,7 +161,9 @@ class Architecture:
     one_part: bool = False
     """A layer attends, or has a state, or is a feed-forward layer, each with the same norm before it."""
 
-    # What layers may do without.
+    # How often layers are gone through, and what they may do without.
+    loops: bool = False
+    """The file may say that a text goes through all layers several times, with keys and values of each time."""
     skips: bool = False
     """A layer may do without attention, or have a single matrix in its place, and without a feed-forward part."""
 

@@ -52,6 +52,7 @@ ARCHITECTURES = {
             normed_shares=False,
             early_shares=True,
         ),
+        Architecture("nanbeige", rope_order="normal", loops=True),
         Architecture("deci", rope_order="normal", skips=True),
         Architecture("qwen2", rope_order="neox"),
         Architecture("baichuan", rope_order="normal", alibi_at=40),

@@ -151,6 +151,8 @@ class ModelConfig:
     altup: the streams of a residual stream that has several. xielu: the activation of each layer, where they differ.
     alibi: by how much less heads think of distant positions, at most, as engine/forward/alibi.py has it; 0 for none.
     qkv_limit: within what queries, keys and values are kept, 0 for no limit.
+    loops: how often a text goes through the layers of the file, each time's being layers of their own here, with the
+    same weights. normed_loops: the residual stream is normed between those times, as it is at the end.
     Source of query_growth: Ministral 3, which has it from Llama 4's attention temperature; of the other scales: IBM's
     Granite 3; of layers that do not turn: SmolLM3, where they are called NoPE.
     """
@@ -185,6 +187,8 @@ class ModelConfig:
     xielu: tuple[Xielu, ...]
     alibi: float
     qkv_limit: float
+    loops: int
+    normed_loops: bool
 
     def experts_of(self, layer: int) -> Experts | None:
         """The experts of a layer; None for an ordinary feed-forward layer."""
@@ -194,6 +198,16 @@ class ModelConfig:
     def n_layers(self) -> int:
         """How many layers follow each other."""
         return len(self.attention)
+
+    @property
+    def n_own_layers(self) -> int:
+        """How many of them have weights of their own: the first ones."""
+        return self.n_layers // self.loops
+
+    def ends_loop(self, layer: int) -> bool:
+        """Whether the stream is normed after a layer, as another time through the layers follows."""
+        behind = layer + 1
+        return self.normed_loops and behind % self.n_own_layers == 0 and behind < self.n_layers
 
     def turns_locally(self, layer: Attention) -> bool:
         """Whether a layer turns by local_rope_theta."""

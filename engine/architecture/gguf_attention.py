@@ -69,7 +69,14 @@ def layers_attention(
             f"{meta.path or 'The model'} has gates for heads of {wide[0]}; this engine wants a multiple of {LANES}.",
             "Choose another model.",
         )
-    return shared
+    return shared * n_loops(meta, architecture, n_layers)
+
+
+def n_loops(meta: Metadata, architecture: Architecture, n_layers: int) -> int:
+    """How often a text goes through so many layers."""
+    if not architecture.loops:
+        return 1
+    return meta.integer(f"{architecture.name}.num_loops", 1, low=1, high=MAX_LAYERS // n_layers)
 
 
 def _with_shared_keys(meta: Metadata, arch: str, layers: Sequence[Attention]) -> tuple[Attention, ...]:

@@ -10,7 +10,7 @@ from engine.architecture.altup import altup_from_gguf
 from engine.architecture.architecture import USUAL_CHOICE_BIAS, Architecture
 from engine.architecture.architectures import ARCHITECTURES
 from engine.architecture.config import Attention, Experts, ModelConfig, RopeScaling, RopeScalingType
-from engine.architecture.gguf_attention import layers_attention, sizes_of_layers
+from engine.architecture.gguf_attention import layers_attention, n_loops, sizes_of_layers
 from engine.architecture.gguf_experts import experts_from_gguf
 from engine.architecture.gguf_latent import yarn_in_queries
 from engine.architecture.gguf_layer_parts import feeding_widths, recurrent_layers
@@ -60,7 +60,8 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
     rope_scaling, larger = _rope_scaling(meta, arch, max_seq_len), 1.0
     if architecture.yarn_in_queries:
         larger, rope_scaling = yarn_in_queries(rope_scaling, turned_too=architecture.yarn_turned_too)
-    hidden_dims = _hidden_dims(meta, architecture, n_layers, experts)
+    loops = n_loops(meta, architecture, n_layers)
+    hidden_dims = _hidden_dims(meta, architecture, n_layers, experts) * loops
     config = ModelConfig(
         architecture=architecture,
         name=_name(meta),
@@ -94,6 +95,8 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
         if architecture.alibi is not None
         else 0.0,
         qkv_limit=_qkv_limit(meta, architecture, tensors),
+        loops=loops,
+        normed_loops=loops > 1 and not meta.flag(f"{arch}.skip_loop_final_norm", False),
     )
     check_tensors(config, tensors)
     return config

@@ -84,7 +84,7 @@ def tensor_shapes(config: ModelConfig) -> Shapes:
         yield "per_layer_proj_norm.weight", (config.per_layer_dim,)
     if config.altup is not None:
         yield from altup_shapes(config.altup, config.dim)
-    for layer in range(config.n_layers):
+    for layer in range(config.n_own_layers):
         attention = config.attention[layer]
         has_mixer = attention.n_kv_heads or config.has_one_matrix(layer)
         mixer = _mixer(config, attention) if has_mixer else ()

@@ -80,6 +80,9 @@ def forward(
             if streams is not None:
                 add_to_others(p, config, streams, delta, added_norm)
                 added = None
+        if config.ends_loop(i):
+            add_norm(p, config, x, added, weights.output_norm, x, delta_norm=added_norm, scale=scale)
+            added, added_norm, scale = None, None, 1.0
     if streams is not None and weights.altup is not None:
         add_merge(p, config, weights.altup, streams, x_norm, b.free)
     add_norm(p, config, x, added, weights.output_norm, x_norm, delta_norm=added_norm, scale=scale, outputs_only=True)

@@ -27,7 +27,7 @@ def matrix_plans(config: ModelConfig, tensors: Mapping[str, TensorInfo]) -> Plan
     plans = {"embedding": [plan_matrix("embedding", tensors["token_embd.weight"])]}
     if not config.tied:
         plans["output"] = [plan_matrix("output", tensors["output.weight"])]
-    for i in range(config.n_layers):
+    for i in range(config.n_own_layers):
         plans |= {f"blk.{i}.{name}": group for name, group in _Layer(i, config, tensors).plans().items()}
     if config.per_layer_dim:
         plans |= {name: [plan_matrix(name, tensors[f"{name}.weight"])] for name in PER_LAYER}

@@ -58,7 +58,7 @@ def load_weights(
         embedding=embedding,
         embedding_norm=model.norm(EMBEDDING_NORM) if config.architecture.embedding_norm else None,
         positions=model.values(POSITIONS),
-        layers=[_layer(replace(model, begin=f"blk.{i}."), i) for i in range(config.n_layers)],
+        layers=[_layer(replace(model, begin=f"blk.{i}."), i) for i in range(config.n_own_layers)] * config.loops,
         output_norm=model.norm(config.architecture.output_norm) / np.float32(config.logit_divisor),
         output=embedding if config.tied else model.matrix("output"),
         output_bias=model.vector("output.bias"),

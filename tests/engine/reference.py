@@ -15,6 +15,7 @@ NEIGHBOURS = {
     "llama",
     "llama4",
     "deci",
+    "nanbeige",
     "mistral3",
     "smollm3",
     "granite",
@@ -127,7 +128,9 @@ class ReferenceModel:
         x = x + t["position_embd.weight"][: len(ids)] if "position_embd.weight" in t else x
         if self.arch == "bloom":
             x = self.pre_norm(x, "token_embd_norm.weight")
-        for layer in range(self.n_layers):
+        for number, layer in enumerate([*range(self.n_layers)] * self.get("num_loops", 1)):
+            if number and layer == 0 and not self.get("skip_loop_final_norm", False):
+                x = self.pre_norm(x, "output_norm.weight")
             block, self.stream = f"blk.{layer}.", x
             y = both = self.pre_norm(x, block + "attn_norm.weight")
             if block + "attn_norm_2.weight" in t:

@@ -106,6 +106,8 @@ MODELS = {
         "attention.temperature_length": 8,
     },
     "llama4-whole": {**LLAMA_4, "attention.sliding_window": 0, "layers": 2},
+    "nanbeige": {"num_loops": 3, "skip_loop_final_norm": False},
+    "nanbeige-unnormed": {"num_loops": 2, "skip_loop_final_norm": True, "untied": True},
     "deci": {
         "layers": 6,
         "attention.head_count": [4, 0, 4, 2, 0, 4],
