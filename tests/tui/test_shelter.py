@@ -24,8 +24,10 @@ from storage.errors import (
     ReadOnlyDatabaseError,
     StorageError,
 )
+from storage.export import export_session
 from storage.importers import import_file
 from storage.owners import this_owner
+from storage.portable import PortableSession
 from tests.tui.conftest import PATIENCE_S, Stage
 from tests.tui.sheltering import LONG, begin, fill_disk, make_room, said, shelter, stored, until
 from tui.services.shelter import IN_BOTH, WRITES
@@ -160,6 +162,34 @@ async def test_what_nobody_waits_for_any_more_goes_to_memory_all_the_same_and_le
         assert sessions.get_session(db, session_id).title == LONG
 
 
+async def test_what_is_written_while_a_session_is_copied_to_memory_is_not_missed_there(
+    store: Store, told: list[StorageError | None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    session_id = await begin(store)
+    copied, go_on = threading.Event(), threading.Event()
+
+    def copy_slowly(db: sqlite_utils.Database, session_id: str) -> PortableSession:
+        copy = export_session(db, session_id)
+        copied.set()
+        assert go_on.wait(PATIENCE_S)
+        return copy
+
+    monkeypatch.setattr("tui.services.shelter.export_session", copy_slowly)
+    await store.call(fill_disk)
+    renaming = asyncio.create_task(store.call(sessions.rename_session, session_id, LONG))
+    await until(copied.is_set)
+    saying = asyncio.create_task(store.call(tree.append_message, session_id, None, "user", "said behind"))
+    # It has all the time to get past the copy, if that could be.
+    await asyncio.wait([saying], timeout=0.5)
+    go_on.set()
+    await asyncio.gather(renaming, saying)
+    assert [shown.message.content for shown in await store.call(tree.path, session_id)] == ["said behind"]
+    await store.call(make_room)
+    await until(lambda: told[-1] is None)
+    assert [content for _, content, _ in stored(tmp_path / "data" / "sessions.db", session_id)] == ["said behind"]
+    assert await said(store, session_id) == ["short", "said behind"]
+
+
 async def test_what_was_written_before_is_brought_up_to_date(store: Store, told: list[StorageError | None]) -> None:
     session_id = await begin(store)
     head = (await store.call(tree.path, session_id))[-1].message.id
@@ -187,6 +217,8 @@ async def test_what_is_deleted_pinned_or_archived_meanwhile_stays_so(
     await store.call(fill_disk)
     for session_id in (talk, gone, old):
         await shelter(store, session_id)
+    # It is told once, however many sessions go there.
+    assert len(told) == 1
     second = await shelter(store, talk)
     await store.call(tree.delete_message, short)
     await store.call(tree.delete_message, second)

@@ -20,7 +20,7 @@ from storage.errors import (
     DatabaseMovedError,
     StorageError,
 )
-from storage.export import all_sessions_json
+from storage.export import all_sessions_json, export_session
 from storage.importers import import_file
 from storage.portable import PortableSession
 from tests.tui.sheltering import LONG, begin, fill_disk, make_room, shelter, stored, until
@@ -280,3 +280,30 @@ async def test_who_leaves_while_sessions_are_handed_back_leaves_none_in_a_file(
         await closing_
         assert (sorted(merged), store.rescued) == (sorted(session_ids), None)
         assert [session.title for session in sessions.list_sessions(other)] == [LONG.strip()[:60]] * 3
+
+
+async def test_who_leaves_while_a_session_goes_to_memory_leaves_it_in_a_file(
+    tmp_path: Path, told: list[StorageError | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(told.append)
+    await store.open(tmp_path / "data" / "sessions.db")
+    session_id = await begin(store)
+    await store.call(fill_disk)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def copy_slowly(db: sqlite_utils.Database, session_id: str) -> PortableSession:
+        begun.set()
+        assert go_on.wait(20)
+        return export_session(db, session_id)
+
+    monkeypatch.setattr("tui.services.shelter.export_session", copy_slowly)
+    saying = asyncio.create_task(shelter(store, session_id))
+    await until(begun.is_set)
+    closing_ = asyncio.create_task(store.close())
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.gather(saying, closing_)
+    assert store.rescued is not None
+    with closing(open_database(tmp_path / "other.db")) as other:
+        import_file(other, store.rescued)
+        assert [message.content for message in tree.all_messages(other, session_id)] == ["short", LONG]

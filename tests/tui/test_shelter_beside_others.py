@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlite_utils import Database
@@ -15,6 +17,7 @@ from storage import answers, claims, sessions, tree
 from storage.connections import open_database
 from storage.deletion import delete_session, purge_deleted, purge_session
 from storage.errors import ReadOnlyDatabaseError, StorageError
+from storage.merging import merge_session
 from storage.owners import this_owner
 from tests.tui.sheltering import LONG, begin, fill_disk, make_room, said, shelter, until
 from tui.messages import Trouble
@@ -171,6 +174,32 @@ async def test_what_is_deleted_elsewhere_stays_deleted_and_what_was_said_since_i
         assert (await store.call(sessions.last_session)).id == kept.id
     [trouble] = [message for message in posted if isinstance(message, Trouble)]
     assert trouble.sentence.startswith("“First” was deleted elsewhere and stays deleted.")
+
+
+async def test_what_waits_while_a_session_that_is_deleted_elsewhere_is_handed_back_is_said_in_what_it_becomes(
+    store: Store, told: list[StorageError | None], path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session_id = await begin(store)
+    await store.call(fill_disk)
+    head_id = await shelter(store, session_id)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def merge_slowly(*args: Any) -> str | None:
+        begun.set()
+        assert go_on.wait(20)
+        return merge_session(*args)
+
+    monkeypatch.setattr("tui.services.shelter.merge_session", merge_slowly)
+    with closing(open_database(path)) as other:
+        delete_session(other, session_id)
+        await store.call(make_room)
+        await until(begun.is_set)
+        saying = asyncio.create_task(store.call(tree.append_message, session_id, head_id, "user", "and further"))
+        await asyncio.sleep(0)
+        go_on.set()
+        await saying
+        [kept] = sessions.list_sessions(other)
+        assert [message.content for message in tree.all_messages(other, kept.id)] == [LONG, "and further"]
 
 
 async def test_a_message_that_is_deleted_elsewhere_stays_deleted(

@@ -10,13 +10,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.protocol import Generate
-from storage import claims, deletion, sessions, tree
+from storage import answers, claims, deletion, sessions, tree
+from storage.answer_tokens import AnswerTokens
 from storage.connections import open_database
+from storage.errors import SessionHeldError
+from storage.export import session_json
 from storage.owners import Owner, this_owner
+from storage.records import pack_token_ids
 from tests.storage.holding import who_holds
 from tests.tui.test_engine_trouble import COUNTING
 from tui.paths import user_paths
 from tui.screens.main.palette_commands import main_commands
+from tui.services.answer import Beginning
 from tui.widgets.key_line import KeyLine
 from tui.widgets.transcript import Transcript
 
@@ -100,6 +105,37 @@ async def test_a_session_that_another_app_has_open_is_read_and_forked(stage: Sta
         await play.until(lambda: "Open in another" not in play.text())
         assert await play.ask("here") == "Paris is the capital of France."
         assert len(tree.path(db, session.id)) == 2
+    db.close()
+
+
+async def test_a_session_that_another_app_has_open_is_not_changed_whatever_is_asked_for(stage: Stage) -> None:
+    db = open_database(user_paths().database)
+    session = sessions.create_session(db, model="m", system="Be brief.", settings={}, title="Shared")
+    asked = tree.append_message(db, session.id, None, "user", "asked")
+    asked = tree.edit_message(db, asked.id, "asked otherwise")
+    answer = answers.begin_answer(db, session.id, asked.id, model="m", settings={}, seed=None)
+    figures = dict.fromkeys(("prompt_tokens", "generated_tokens", "tokens_per_second", "first_token_ms", "seed"))
+    answers.finish_answer(db, answer.id, "Paris", "stopped", token_ids=pack_token_ids([1]), **figures)
+    claims.claim_session(db, session.id, Owner("other", "elsewhere", 4711, 0.0))
+    async with stage.ready(resume=session.id) as play:
+        await play.until_shown("Open in another llm-tui")
+        conversation, before = play.conversation, session_json(db, session.id)
+        nothing = AnswerTokens(ids=[], lengths=[], chances=[])
+        for deed in (
+            lambda: conversation.send("more"),
+            lambda: conversation.edit(asked.id, "asked once more"),
+            lambda: conversation.delete_message(answer.id),
+            lambda: conversation.switch_sibling(asked.id, -1),
+            lambda: conversation.answer_again(),
+            lambda: conversation.go_on(),
+            lambda: conversation.branch(Beginning(nothing, "", 1)),
+            lambda: conversation.set_system("Be kind."),
+            lambda: conversation.set_template("chatml"),
+        ):
+            with pytest.raises(SessionHeldError, match="elsewhere"):
+                await deed()
+        assert session_json(db, session.id) == before
+        assert stage.heard(Generate) == []
     db.close()
 
 

@@ -303,7 +303,7 @@ class Store:
         if self._retrying is not None:
             self._retrying.cancel()
         async with self._sheltering:
-            # What is being handed back is not in memory any more then.
+            # What is being handed back is not in memory any more then, and what is on its way there is.
             pass
         with suppress(StorageError, OSError):
             await self._save_last()
