@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import threading
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from textual.widgets import Input
 
 from engine.protocol import Generate
 from storage import deletion
 from storage.connections import open_database
 from tests.engine.tiny_models import write_tiny
+from tests.tui.conftest import PATIENCE_S
 from tests.tui.test_boxes import press_at_once
 from tui.paths import user_paths
 from tui.screens.main.screen import MainScreen
@@ -182,6 +186,30 @@ async def test_an_app_that_is_started_with_a_folder_of_several_models_lets_one_b
         await play.until_shown("two.gguf")
         await play.press("down", "enter")
         await play.until(lambda: play.app.workspace.engine.card and play.app.workspace.engine.card.name == "two")
+
+
+async def test_keys_act_while_a_typed_folder_does_not_answer(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, asked, answered, isdir = threading.Event(), threading.Event(), threading.Event(), os.path.isdir
+
+    def hang(path: Any) -> bool:
+        if str(path) == "/away":
+            asked.set()
+            gate.wait(PATIENCE_S)
+            answered.set()
+        return isdir(path)
+
+    async with stage.ready() as play:
+        await play.press("f4")
+        await play.until(lambda: isinstance(play.app.screen, ModelPickerScreen))
+        monkeypatch.setattr("tui.in_order.DEEDS_LIMIT_S", 0.0)
+        monkeypatch.setattr(os.path, "isdir", hang)
+        play.app.screen.query_one(Input).focus()
+        await play.press(*"/away", "enter")
+        await play.until(asked.is_set)
+        await play.press("escape")
+        await play.until(lambda: isinstance(play.app.screen, MainScreen))
+        assert not answered.is_set()
+        gate.set()
 
 
 async def test_models_in_a_folder_that_is_typed_are_completed(stage: Stage, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from tui.in_order import BEFORE_KEYS
 from tui.language import N_, _
 from tui.screens.fetching import FetchingDialog
 from tui.services.models import Models
+from tui.services.own_thread import on_own_thread
 from tui.text import human_bytes, safe_line
 from tui.widgets.boxes import LineBox
 from tui.widgets.entry import Entry
@@ -148,18 +149,23 @@ class ModelPickerScreen(FetchingDialog):
             self.dismiss(path)
 
     @on(Input.Submitted)
-    def _choose_typed(self, event: Input.Submitted) -> None:
+    def _submitted(self, event: Input.Submitted) -> None:
+        self._choose_typed(event.value.strip())
+
+    @work(group=BEFORE_KEYS)
+    async def _choose_typed(self, typed: str) -> None:
         from engine.pulling import is_fetchable
 
-        typed = event.value.strip()
         path = typed_path(typed)
+        if not typed:
+            return
         if is_fetchable(typed):
             self.fetch(typed)
-        elif typed and os.path.isdir(path):
+        elif await on_own_thread(os.path.isdir, path):
             self._look_in(path)
-        elif typed and os.path.isfile(path):
+        elif await on_own_thread(os.path.isfile, path):
             self.take(path)
-        elif typed:
+        else:
             self.show_trouble(_("There is no file {path}.", path=safe_line(str(path))))
 
 
