@@ -212,11 +212,12 @@ def _open_zip(path: Path) -> Checkpoint | Adapter:
     return _open_part_of_folder(path)
 
 
-def _refuse_old_pickle(path: Path) -> Checkpoint:
-    raise UnsupportedModelError(
-        f"{path} is a pickle as PyTorch wrote it before version 1.6, which is not read here.",
-        "Look for the model as safetensors, as GGUF, or in PyTorch's newer format.",
-    )
+def _open_pickle(path: Path) -> Checkpoint | Adapter:
+    from engine.checkpoints.torch_before_zip import begins_before_zip
+
+    if not begins_before_zip(_first_bytes(path) or b""):
+        raise UnsupportedModelError(f"{path} is a pickle, but no model of PyTorch.", CHOOSE)
+    return _open_part_of_folder(path)
 
 
 def _begins_like_ggml(head: bytes) -> bool:
@@ -235,7 +236,7 @@ _OPENERS: tuple[tuple[Callable[[bytes], bool], Callable[[Path], Checkpoint | Ada
     (lambda head: head.startswith(b"GGUF"), _open_gguf),
     (lambda head: head.startswith(b"algg"), _open_ggla),
     (lambda head: head.startswith(b"PK\x03\x04"), _open_zip),
-    (lambda head: head[:1] == b"\x80" and head[1:2] in b"\2\3\4\5", _refuse_old_pickle),
+    (lambda head: head[:1] == b"\x80" and head[1:2] in b"\2\3\4\5", _open_pickle),
     (_begins_like_safetensors, _open_part_of_folder),
     (_begins_like_ggml, _open_ggml),
 )

@@ -72,9 +72,14 @@ def read_pickle(raw: bytes, allowed: frozenset[str], where: str) -> object:
         raise ModelFileError(
             f"{where} has a pickle of {len(raw)} bytes, the limit is {MAX_BYTES}.", "Choose another file."
         )
+    return read_next_pickle(BytesIO(raw), allowed, where)
+
+
+def read_next_pickle(program: BytesIO, allowed: frozenset[str], where: str) -> object:
+    """The same of the pickle that begins here; afterwards the place is behind it."""
     machine = _Machine(allowed, where)
     try:
-        machine.run_all(BytesIO(raw))
+        machine.run_all(program)
     except ModelFileError:
         raise
     except (ValueError, IndexError, KeyError, TypeError, OverflowError, AttributeError, RecursionError) as error:

@@ -1,5 +1,7 @@
 """PyTorch's saved tensors (`.pth`, `.bin`, `.pt`): a zip with one pickle, and storages that are mapped in place.
 
+Before version 1.6 there was no zip: see torch_before_zip.py.
+
 Source: torch/serialization.py and torch/_utils.py in the pytorch repository.
 """
 
@@ -14,6 +16,7 @@ from engine.checkpoints.checkpoint import TensorInfo
 from engine.checkpoints.derived import aligned, derived
 from engine.checkpoints.pickles import MAX_BYTES, Call, Global, Persistent, read_pickle
 from engine.checkpoints.tensor_types import TYPE_BY_NAME, TensorType
+from engine.checkpoints.torch_before_zip import MAGIC, begins_before_zip, read_before_zip
 from engine.checkpoints.zip_stored import DAMAGED, StoredFile, read_directory
 from engine.errors import ModelFileError, UnsupportedModelError
 
@@ -70,6 +73,9 @@ def read_torch(path: Path) -> dict[str, TensorInfo]:
     """
     try:
         with path.open("rb") as file:
+            if begins_before_zip(file.read(len(MAGIC))):
+                older = read_before_zip(file, path, _ALLOWED)
+                return _built(_state(older.root, path), _Builder(path, older.storages(_STORAGES), ""), path)
             entries = read_directory(file, path)
             name = _pickle_name(entries, path)
             entry = entries[name]
@@ -83,7 +89,10 @@ def read_torch(path: Path) -> dict[str, TensorInfo]:
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from error
     root = _state(read_pickle(pickle, _ALLOWED, f"{path}: {name}"), path)
-    builder = _Builder(path, entries, name.removesuffix("data.pkl"))
+    return _built(root, _Builder(path, entries, name.removesuffix("data.pkl")), path)
+
+
+def _built(root: Mapping[object, object], builder: _Builder, path: Path) -> dict[str, TensorInfo]:
     made = {key: builder.tensor(key, value) for key, value in _tensors_in(root)}
     tensors = {key: tensor for key, tensor in made.items() if tensor is not None}
     if not tensors:
@@ -178,7 +187,13 @@ class _Builder:
 
     def _storage(self, name: str, reference: object) -> tuple[TensorType, StoredFile]:
         key = reference.key if isinstance(reference, Persistent) else None
-        if not isinstance(key, tuple) or len(key) != 5 or key[0] != "storage" or not isinstance(key[1], Global):
+        # Before version 1.6 there was a sixth, of parts of others; those are refused where their places are looked for.
+        if (
+            not isinstance(key, tuple)
+            or len(key) not in (5, 6)
+            or key[0] != "storage"
+            or not isinstance(key[1], Global)
+        ):
             raise self._error(name, "has no storage of the usual form")
         type_name = _STORAGES.get(key[1].name.removeprefix("torch."))
         if type_name is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import struct
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -272,7 +273,7 @@ def tensor_op(key: str, storage: str, shape: Sequence[int], **changes: Any) -> b
     strides = changes.get("strides", [int(np.prod(shape[i + 1 :])) for i in range(len(shape))])
     numel = changes.get("numel", int(np.prod(shape)))
     reference = b"(" + text_op("storage") + b"ctorch\n" + storage.encode() + b"\n"
-    reference += text_op(key) + text_op("cpu") + int_op(numel) + b"tQ"
+    reference += text_op(key) + text_op("cpu") + int_op(numel) + changes.get("before_zip", b"") + b"tQ"
     sizes = b"(" + b"".join(map(int_op, shape)) + b"t"
     steps = b"(" + b"".join(map(int_op, strides)) + b"t"
     call = b"ctorch._utils\n_rebuild_tensor_v2\n(" + reference + int_op(changes.get("offset", 0)) + sizes + steps
@@ -305,6 +306,23 @@ def write_torch(path: Path, tensors: Tensors) -> Path:
         items[name] = tensor_op(str(key), storage, tensor.shape)
         files[f"archive/data/{key}"] = tensor.tobytes()
     return write_zip(path, {"archive/data.pkl": state_pickle(items), **files, "archive/version": b"3\n"})
+
+
+def write_torch_before_zip(path: Path, tensors: Tensors, **changes: Any) -> Path:
+    """The same as before PyTorch 1.6. changes: names, sizes of storages or what else is to be wrong."""
+    items, storages = {}, []
+    for key, (name, tensor) in enumerate(tensors.items(), start=93_985_734_215_984):
+        storage = STORAGES["bfloat16" if tensor.dtype == np.uint16 else str(tensor.dtype)]
+        items[name] = tensor_op(str(key), storage, tensor.shape, before_zip=changes.get("view", b"N"))
+        storages.append((str(key), tensor))
+    storages.reverse()  # they lie in the order of their names, which is any
+    names = changes.get("names", [name for name, _ in storages])
+    system = {"protocol_version": 1001, "little_endian": changes.get("little_endian", True)}
+    values = (0x1950A86A20F9469CFC6C, changes.get("version", 1001), system)
+    head = b"".join(pickle.dumps(value, protocol=2) for value in values)
+    content = [struct.pack("<q", tensor.size + changes.get("more", 0)) + tensor.tobytes() for _, tensor in storages]
+    path.write_bytes(head + state_pickle(items) + pickle.dumps(names, protocol=2) + b"".join(content))
+    return path
 
 
 def write_meta(folder: Path, model: TinyLlama, *, n_parts: int = 1, brain_float: bool = False) -> Path:
