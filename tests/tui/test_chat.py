@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -100,6 +101,20 @@ async def test_text_streams_before_the_answer_ends(stage: Stage) -> None:
         assert "number3" not in play.text()
 
 
+async def test_an_answer_that_is_over_is_tended_no_more(stage: Stage) -> None:
+    def tends() -> bool:
+        return any(task.get_name() in ("show answer", "checkpoint answer") for task in asyncio.all_tasks())
+
+    stage.set_script(hold_after=2)
+    async with stage.ready() as play:
+        await play.say("hello")
+        await play.until_shown("Paris is")
+        assert tends()
+        await play.press("escape")
+        await play.answered()
+        await play.until(lambda: not tends())
+
+
 async def test_escape_stops_and_keeps_what_came(stage: Stage) -> None:
     stage.set_script(answers=[COUNTING], hold_after=3)
     async with stage.ready() as play:
@@ -147,7 +162,7 @@ async def test_an_answer_stopped_in_a_long_block_of_code_goes_on_in_it(stage: St
         assert "\n".join(str(piece.render()) for piece in fence.query(Label)) == code
 
 
-async def test_a_slider_moved_while_writing_reaches_the_engine(stage: Stage) -> None:
+async def test_a_slider_moved_while_writing_reaches_the_engine_and_is_kept_with_the_answer(stage: Stage) -> None:
     stage.set_script(answers=[COUNTING], hold_after=3)
     async with stage.ready() as play:
         await play.say("count")
@@ -158,7 +173,8 @@ async def test_a_slider_moved_while_writing_reaches_the_engine(stage: Stage) -> 
         await play.answered()
         assert [tune.sampling.temperature for tune in stage.heard(Tune)] == [0.0]
         assert stage.heard(Tune)[0].request_id == stage.heard(Generate)[-1].request_id
-        assert play.open_session.path[-1].message.content == COUNTING
+        answer = play.open_session.path[-1].message
+        assert (answer.content, answer.settings["temperature"]) == (COUNTING, 0.0)
 
 
 async def test_many_moves_are_few_tunes_and_the_last_one_counts(stage: Stage) -> None:

@@ -260,6 +260,8 @@ async def test_the_answer_is_on_disk_while_it_is_written(stage: Stage) -> None:
             while await stored() != "one two":
                 await play.pilot.pause(0.02)
         await reader.close()
+        # Until more comes, it is not stored again.
+        await play.until(lambda: play.writing.answer.is_stored)
 
 
 async def test_leaving_the_app_keeps_the_answer(stage: Stage) -> None:
