@@ -129,3 +129,12 @@ async def test_a_setting_and_a_draft_that_cannot_be_stored_at_once_are_stored_wh
         await play.opening.new()
         stored = await play.app.workspace.store.call(sessions.get_session, session.id)
         assert (stored.settings["temperature"], stored.draft) == (0.25, "half a thought")
+
+
+async def test_what_is_sent_is_no_draft_from_the_moment_at_which_it_is_said(stage: Stage) -> None:
+    async with stage.ready() as play:
+        await play.ask("first")
+        box(play).show_draft("second")
+        await play.until(lambda: stored_drafts() == {"first": "second"})
+        assert await play.conversation.send("second")
+        assert stored_drafts() == {"first": ""}
