@@ -29,6 +29,8 @@ _EXPERTS = {
     "mlp.experts.down_proj": ("ffn_down_exps.weight",),
     "mlp.experts.gate_up_proj_bias": ("ffn_gate_exps.bias", "ffn_up_exps.bias"),
     "mlp.experts.down_proj_bias": ("ffn_down_exps.bias",),
+    "feed_forward.experts.gate_up_proj": ("ffn_gate_exps.weight", "ffn_up_exps.weight"),
+    "feed_forward.experts.down_proj": ("ffn_down_exps.weight",),
     "block_sparse_moe.input_linear": ("ffn_gate_exps.weight", "ffn_up_exps.weight"),
     "block_sparse_moe.output_linear": ("ffn_down_exps.weight",),
     "experts.gate_up_proj": ("ffn_gate_up_exps.weight",),
@@ -47,7 +49,10 @@ _FIRST_MATRIX = re.compile(r"(blk\.\d{1,4}\.)ssm_in\.weight")
 """The same in the first GGUFs of Qwen3-Next."""
 
 _IN_TURN = ("gpt-oss",)
-"""Architectures whose rows of gate and up alternate, and whose experts' matrices always lie with their inputs first."""
+"""Architectures whose rows of gate and up alternate."""
+
+_INPUTS_FIRST = (*_IN_TURN, "llama4")
+"""Architectures whose experts' matrices always lie with their inputs first."""
 
 _BLOCKS, _SCALES = "_blocks", "_scales"
 """How the names of the two tensors end that MXFP4 is kept in."""
@@ -114,7 +119,7 @@ def _has_inputs_first(tensor: TensorInfo, part: str, metadata: Metadata) -> bool
     if len(tensor.shape) != 3:
         return False
     dim = metadata.integer(f"{arch}.embedding_length", low=1, high=MAX_WIDTH)
-    return arch in _IN_TURN or tensor.shape[1 if "down" in part or "output" in part else 2] != dim
+    return arch in _INPUTS_FIRST or tensor.shape[1 if "down" in part or "output" in part else 2] != dim
 
 
 def _mxfp4(blocks: TensorInfo, scales: TensorInfo | None) -> TensorInfo:

@@ -64,6 +64,7 @@ _TURNING = (
     "baichuan",
     "bailingmoe",
     "xverse",
+    "nanbeige",
 )
 """The architectures of which that is true. Source: llama.cpp's converter, whose classes for these permute both."""
 

@@ -10,6 +10,9 @@ from engine.checkpoints.huggingface_state_space import STATE_SPACES, architectur
 CLASSES = {
     "LlamaForCausalLM": "llama",
     "LLaMAForCausalLM": "llama",
+    "Llama4ForCausalLM": "llama4",
+    "Llama4ForConditionalGeneration": "llama4",
+    "NanbeigeForCausalLM": "nanbeige",
     "MistralForCausalLM": "llama",
     "MixtralForCausalLM": "llama",
     "Ministral3ForCausalLM": "mistral3",

@@ -18,6 +18,7 @@ from engine.checkpoints.huggingface_experts import expert_keys
 from engine.checkpoints.huggingface_gemma3n import gemma3n_keys
 from engine.checkpoints.huggingface_gemma4 import gemma4_keys, proportional_divisors, wide_head_dim
 from engine.checkpoints.huggingface_latent import latent_defaults, latent_keys, latent_yarn
+from engine.checkpoints.huggingface_llama4 import llama4_keys
 from engine.checkpoints.huggingface_other_names import UNIT_OUTPUT, with_usual_names
 from engine.checkpoints.huggingface_recurrence import CONVOLUTIONS, DELTA_NETS, convolution_keys, delta_net_keys
 from engine.checkpoints.huggingface_state_space import STATE_SPACES, granite_turning, state_space_keys
@@ -76,7 +77,7 @@ _TIED = ("gemma", "lfm2", "starcoder", "falcon", "bloom", "gpt2", "mpt")
 
 _WINDOWED = (
     "llama", "gemma2", "gemma3", "gemma3n", "phi3", "gpt-oss", "gemma4", "olmo2", "exaone4", "exaone-moe", "cohere2",
-    "starcoder2", "mellum", "afmoe", "smallthinker",
+    "starcoder2", "mellum", "afmoe", "smallthinker", "llama4",
 )  # fmt: skip
 """Architectures whose window counts; Qwen's configurations name one that is not used."""
 
@@ -177,12 +178,16 @@ class HuggingFaceConfig:
             keys |= self._named(state_space_keys(values, arch, self.dim, self.n_layers, self.n_kv_heads))
         if ARCHITECTURES[arch].minicpm_scales:
             keys |= self._minicpm_scales()
+        if arch == "llama4":
+            keys |= self._named(llama4_keys(values))
         if arch == "gemma3n":
             keys |= {f"gemma3n.{key}": value for key, value in gemma3n_keys(values, self.n_layers).items()}
         if arch == "gemma4":
             sizes = self.head_dim, self.n_kv_heads, self._hidden_dim()
             keys |= self._named(gemma4_keys(values, self._windowed_layers(), *sizes))
-        return keys | expert_keys(values, arch) | self._optional() | self._alibi() | self._rope_scaling()
+        return (
+            keys | expert_keys(values, arch) | self._loops() | self._optional() | self._alibi() | self._rope_scaling()
+        )
 
     def _named(self, keys: Mapping[str, object]) -> dict[str, object]:
         """By the names that they have in GGUF."""
@@ -284,6 +289,14 @@ class HuggingFaceConfig:
             return {}
         most = self.values.real("alibi_bias_max", 8.0, low=1e-3, high=1e3)
         return self._named({"attention.max_alibi_bias": most})
+
+    def _loops(self) -> dict[str, object]:
+        """How often a text goes through all layers, where that may be more than once."""
+        if not ARCHITECTURES[self.architecture].loops:
+            return {}
+        times = self.values.integer("num_loops", 1, low=1, high=MAX_LAYERS)
+        skips = self.values.flag("skip_loop_final_norm", False)
+        return self._named({"num_loops": times, "skip_loop_final_norm": skips})
 
     def _rope_sections(self) -> list[int]:
         """How models that see share the turned pairs among the numbers of a place; Qwen 3.5 always does."""

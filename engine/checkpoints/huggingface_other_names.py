@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from engine.checkpoints.huggingface_llama4 import with_llama4_names
 from engine.checkpoints.huggingface_state_space import STATE_SPACES, with_state_space_names
 from engine.checkpoints.limits import MAX_WIDTH
 
@@ -86,6 +87,8 @@ def with_usual_names(values: Mapping[str, object], architecture: str) -> dict[st
         return with_state_space_names(named, architecture)
     if architecture == "gemma3n":
         return _gemma3n(named)
+    if architecture == "llama4":
+        return with_llama4_names(named)
     if architecture == "smallthinker":
         return _smallthinker(named)
     if architecture == "mpt":

@@ -99,6 +99,12 @@ _GEMMA = {
 }
 """From the second on Gemma norms the results of its two halves as well, by the name that others' next norm has."""
 
+_LLAMA4 = {
+    "feed_forward.router": "ffn_gate_inp",
+    **{f"feed_forward.{part}_proj": f"ffn_{part}" for part in ("gate", "up", "down")},
+    **{f"feed_forward.shared_expert.{part}_proj": f"ffn_{part}_shexp" for part in ("gate", "up", "down")},
+}
+
 _GEMMA4 = {
     **_GEMMA,
     "post_feedforward_layernorm_1": "post_ffw_norm_1",
@@ -314,6 +320,7 @@ _OTHERWISE = {
         "pre_mlp_layernorm": "ffn_norm",
         "mlp.router.gate": "ffn_gate_inp",
     },
+    "llama4": _LLAMA4,
     "gemma2": _GEMMA,
     "gemma3": _GEMMA,
     "gemma3n": _GEMMA3N,
