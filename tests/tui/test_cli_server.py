@@ -129,6 +129,7 @@ def test_without_the_extra_it_says_what_to_install(
     assert "pip install 'llm-tui[remote]'" in ran.err
 
 
+@pytest.mark.slow
 def test_the_key_is_in_no_file_export_message_or_list_of_processes(
     cli: Cli, home: Path, server: ScriptedServer, tmp_path: Path
 ) -> None:
