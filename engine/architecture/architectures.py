@@ -155,6 +155,9 @@ ARCHITECTURES = {
         Architecture("smollm3", rope_order="normal", unturned_every=4),
         Architecture("granite", rope_order="normal", scales_in_file=True, turning_in_file=True),
         Architecture("granitemoe", rope_order="normal", scales_in_file=True),
+        Architecture(
+            "granite_swa", rope_order="normal", scales_in_file=True, window_every=4, whole_first=True, sinks=True
+        ),
         Architecture("glm4", rope_order="normal", post_norms=True, gate_in_up=True),
         Architecture("chatglm", rope_order="normal", gate_in_up=True),
         Architecture("ernie4_5", rope_order="normal"),

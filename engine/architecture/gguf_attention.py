@@ -147,10 +147,14 @@ def _head_dims(meta: Metadata, arch: str, ending: str, head_dim: int, rope_dim: 
 
 
 def _turned(meta: Metadata, architecture: Architecture, windows: Sequence[int]) -> tuple[bool, ...]:
-    """Which layers turn queries and keys; Granite's file may say that none does."""
+    """Which layers turn queries and keys: files of Granite may say it of each, or that none does."""
     every, n_layers = architecture.unturned_every, len(windows)
     if architecture.unturned:
         return (False,) * n_layers
+    pattern = meta.get(f"{architecture.name}.attention.rope_pattern")
+    if isinstance(pattern, (tuple, array)):
+        turned = _of_layers(meta, f"{architecture.name}.attention.rope_pattern", pattern, n_layers)
+        return tuple(bool(each) for each in turned)
     if architecture.turning_in_file and meta.get(f"{architecture.name}.rope.scaling.finetuned") is False:
         return (False,) * n_layers
     if architecture.unturned_without_window and any(windows):

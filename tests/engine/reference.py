@@ -16,6 +16,7 @@ NEIGHBOURS = {
     "llama4",
     "deci",
     "nanbeige",
+    "granite_swa",
     "mistral3",
     "smollm3",
     "granite",
@@ -190,11 +191,13 @@ class ReferenceModel:
             n, local=windowed and self.arch in ("gemma3", "gemma3n", "gemma4", "olmo2", "mellum")
         )
         turn = rotate_pairs if self.arch in NEIGHBOURS and not self.has_sections else rotate_halves
-        if self.arch == "smallthinker":
+        if self.arch in ("smallthinker", "granite_swa"):
             windowed = self.window and layer % 4 > 0
         everywhere = self.arch not in ("exaone4", "exaone-moe", "cohere2", "smallthinker", "llama4")
         fourth = self.arch in ("smollm3", "afmoe")
         unturned = layer % 4 == 3 if fourth else not (everywhere or windowed)
+        if pattern := self.get("attention.rope_pattern"):
+            unturned = not pattern[layer]
         if self.turns and not (unturned and (self.window or fourth)):
             q, k = (turn(part, angles, magnitude) for part in (q, k))
         if late:

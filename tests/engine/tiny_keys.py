@@ -53,6 +53,11 @@ QWEN_3_NEXT = {
     "shared": 48,
 }
 
+GRANITE_SWA = {
+    "layers": 5,
+    "attention.sliding_window": 16,
+    "attention.sliding_window_pattern": [False, True, True, True, False],
+}
 PHI_MOE = {
     **EXPERTS,
     "untied": True,
@@ -106,6 +111,13 @@ MODELS = {
         "attention.temperature_length": 8,
     },
     "llama4-whole": {**LLAMA_4, "attention.sliding_window": 0, "layers": 2},
+    "granite_swa": {**SCALES, **GRANITE_SWA},
+    "granite_swa-unturned": {
+        **SCALES,
+        **GRANITE_SWA,
+        "untied": True,
+        "attention.rope_pattern": [True, False, True, True, False],
+    },
     "nanbeige": {"num_loops": 3, "skip_loop_final_norm": False},
     "nanbeige-unnormed": {"num_loops": 2, "skip_loop_final_norm": True, "untied": True},
     "deci": {

@@ -239,7 +239,7 @@ def attention(m, block):
     if m.scales:
         names = (*QKV, "attn_output", "ffn_gate", "ffn_up", "ffn_down")
         yield from ((f"{block}{name}.scale", (1,), 0.3) for name in names)
-    if m.arch == "gpt-oss":
+    if m.arch in ("gpt-oss", "granite_swa"):
         yield block + "attn_sinks.weight", (m.q_dim // m.head_dim,), 2.0
 
 
