@@ -181,9 +181,7 @@ def _fetch(wanted: _Wanted, part: Path, report: ReportBytes) -> None:
                 failures = 1 if came > furthest else failures + 1
                 furthest = max(furthest, came)
                 if failures >= ATTEMPTS:
-                    raise DownloadError(
-                        f"{wanted.url} could not be fetched: {said_of(error)}.", _hint(error, wanted, part)
-                    ) from error
+                    raise _given_up(error, wanted, part) from error
                 time.sleep(PAUSE_S * 2 ** (failures - 1))
                 # Whoever wants it no more says so here.
                 note = _read_note(part)
@@ -195,13 +193,16 @@ def said_of(error: Exception) -> str:
     return str(error).rstrip(".") or type(error).__name__
 
 
-def _hint(error: Exception, wanted: _Wanted, part: Path) -> str:
+def _given_up(error: Exception, wanted: _Wanted, part: Path) -> DownloadError:
     """What to do about a server that gave up, or was given up."""
+    message = f"{wanted.url} could not be fetched: {said_of(error)}."
     if isinstance(error, NotNow):
-        return "Give the same command again later."
+        return DownloadError(message, "Give the same command again later.")
     if part.stat().st_size and any(_begun(_read_note(part), wanted)):
-        return "Check the connection, then give the same command again: it goes on where it was."
-    return "Check the connection, then give the same command again."
+        return DownloadError(
+            message, "Check the connection, then give the same command again: it goes on where it was."
+        )
+    return DownloadError(message, "Check the connection, then give the same command again.")
 
 
 def _begun(known: _Part | None, wanted: _Wanted) -> tuple[bool, bool]:

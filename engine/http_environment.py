@@ -16,18 +16,23 @@ def in_this_environment(make: Callable[[], _Client], kind: type[EngineError]) ->
 
     try:
         return make()
-    except ImportError as error:
-        raise kind(
+    except (ImportError, httpx.InvalidURL, ValueError, OSError) as error:
+        told = _told(error)
+        raise kind(told.message, told.hint) from error
+
+
+def _told(error: Exception) -> EngineError:
+    if isinstance(error, ImportError):
+        return EngineError(
             "The environment names a SOCKS proxy, which needs the package socksio; it is not installed.",
             "Install it: pip install socksio. Or unset HTTP_PROXY, HTTPS_PROXY and ALL_PROXY.",
-        ) from error
-    except (httpx.InvalidURL, ValueError) as error:
-        raise kind(
-            f"The environment names a proxy that cannot be used: {error}.",
-            "Check HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY.",
-        ) from error
-    except OSError as error:
-        raise kind(
+        )
+    if isinstance(error, OSError):
+        return EngineError(
             f"The certificates that the environment names cannot be read: {error.strerror or error}.",
             "Check SSL_CERT_FILE and SSL_CERT_DIR.",
-        ) from error
+        )
+    return EngineError(
+        f"The environment names a proxy that cannot be used: {error}.",
+        "Check HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY.",
+    )
