@@ -13,6 +13,9 @@ Recurrent = Literal["convolution", "delta net", "state space"]
 
 USUAL_CHOICE_BIAS = "exp_probs_b.bias"
 
+MAVERICK_EXPERTS = 128
+"""How many experts tell Llama 4 Maverick from Scout, whose queries and keys have norms. Source: llama.cpp."""
+
 
 @dataclass(frozen=True, slots=True)
 class Architecture:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from engine.architecture.altup import altup_from_gguf
-from engine.architecture.architecture import USUAL_CHOICE_BIAS, Architecture
+from engine.architecture.architecture import MAVERICK_EXPERTS, USUAL_CHOICE_BIAS, Architecture
 from engine.architecture.architectures import ARCHITECTURES
 from engine.architecture.config import Attention, Experts, ModelConfig, RopeScaling, RopeScalingType
 from engine.architecture.gguf_attention import layers_attention, n_loops, sizes_of_layers
@@ -29,9 +29,6 @@ LEAST_SCALE, MOST_SCALE = 1e-6, 1e6
 
 LEAST_STRETCH, MOST_STRETCH = 1e-3, 1e6
 """What positions may be divided by, and turned queries and keys multiplied by."""
-
-MAVERICK_EXPERTS = 128
-"""How many a model has that is known by them, as llama.cpp knows it."""
 
 NORM_EPS = {"rms": "layer_norm_rms_epsilon", "layer": "layer_norm_epsilon"}
 

@@ -5,7 +5,7 @@ Source: Llama4TextConfig in the transformers repository.
 
 from __future__ import annotations
 
-from engine.architecture.gguf_config import MAVERICK_EXPERTS
+from engine.architecture.architecture import MAVERICK_EXPERTS
 from engine.checkpoints.limits import MAX_CONTEXT
 from engine.checkpoints.metadata import Metadata
 from engine.errors import UnsupportedModelError
