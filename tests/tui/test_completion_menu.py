@@ -53,3 +53,15 @@ async def test_where_all_are_seen_there_are_none(count: int) -> None:
         await pilot.pause()
         assert len(app.lines()) == count
         assert not {"▴", "▾"} & set("".join(app.lines()))
+
+
+async def test_what_says_something_by_itself_is_sent_though_it_could_go_on() -> None:
+    app = Menu()
+    async with app.run_test(size=(40, 12)):
+        menu = app.query_one(CompletionMenu)
+        # As they were found while "mod" was typed.
+        menu.show([Completion("/model models/", "models/", whole="/model models")])
+        assert not menu.is_wanted("/model models")
+        assert menu.is_wanted("/model mod")
+        menu.move(1)
+        assert menu.is_wanted("/model models")

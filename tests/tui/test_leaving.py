@@ -303,7 +303,7 @@ def test_what_leaving_waits_for_is_said(stage: Stage) -> None:
         terminal.type("\x11")
         terminal.wait_for("What was said is still being stored …", begun)
         # On the shell's screen, not on the app's that has gone.
-        assert "\x1b[?1049l" in terminal.output[begun:].decode().partition("still being stored")[0]
+        assert "\x1b[?1049l" in terminal.output[begun:].decode(errors="replace").partition("still being stored")[0]
         Path(f"{stage.script}.stored").touch()
         assert terminal.wait_for_end() == 0
     finally:

@@ -41,7 +41,12 @@ async def completions(text: str, workspace: Workspace) -> list[Completion]:
     typed = typed.lstrip()
     found = await _arguments(call.command.word, typed, workspace)
     shown = _name if call.command.word == "attach" or _is_path(typed) else str
-    return [Completion(f"{before} {word}", shown(word), about) for word, about in found[:_MOST]]
+    # A model may be a folder: who has typed all of it, faster than it is looked for, means it.
+    end = "/" if call.command.word == "model" else None
+    return [
+        Completion(f"{before} {word}", shown(word), about, f"{before} {word.rstrip(end)}" if end else None)
+        for word, about in found[:_MOST]
+    ]
 
 
 def _name(word: str) -> str:

@@ -26,11 +26,16 @@ _MARK_WIDTH = 2
 
 @dataclass(frozen=True)
 class Completion:
-    """One way on. text: what the prompt box has after it was taken. word: how it is listed. about: what it is."""
+    """One way on.
+
+    text: what the prompt box has after it was taken. word: how it is listed. about: what it is. whole: a text of the
+    box that says something by itself, though this goes on from it.
+    """
 
     text: str
     word: str
     about: str = ""
+    whole: str | None = None
 
 
 class CompletionMenu(Widget, can_focus=False):
@@ -87,7 +92,9 @@ class CompletionMenu(Widget, can_focus=False):
             return False
         if self._moved:
             return True
-        return not text.endswith(" ") and text not in {choice.text.rstrip() for choice in self.choices}
+        if text.endswith(" ") or any(choice.whole == text for choice in self.choices):
+            return False
+        return text not in {choice.text.rstrip() for choice in self.choices}
 
     def _first(self) -> int:
         return max(0, min(self.at - _MOST_LINES // 2, len(self.choices) - _MOST_LINES))
