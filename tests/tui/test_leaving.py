@@ -319,12 +319,14 @@ def test_what_is_written_in_a_dialog_is_a_draft_of_its_own_where_the_app_is_cut_
     terminal = open_terminal()
     terminal.wait_shown("ready")
     terminal.do("question\r", "Paris is")
+    terminal.wait_shown("esc stop", gone=True)
     terminal.do(key, title)
-    terminal.do("\x1b[Fwritten", "written")
+    # A word that the screen has nowhere else.
+    terminal.do("\x1b[Fwombat", "wombat")
     terminal.process.send_signal(signal.SIGTERM)
     assert terminal.wait_for_end() == 128 + signal.SIGTERM
     first, second = sorted(stored_drafts())
-    assert (first, "written" in second) == ("", True)
+    assert (first, "wombat" in second) == ("", True)
 
 
 def session_with_draft(text: str) -> None:
