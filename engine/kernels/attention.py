@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.kernels import cpu
 from engine.kernels.attention_range import BEGIN, END, SLOPES, STATES, attend_rows
 from engine.kernels.block_products import PANELS_TOGETHER, Together
 from engine.kernels.cache_layout import head_range
@@ -37,6 +38,9 @@ from engine.kernels.records import (
 )
 from engine.kernels.rows import quantize_row
 from engine.kernels.sizes import BLOCK, LANES, QUERIES_TOGETHER, RANGE, ROWS_BLOCK
+
+AHEAD = 512
+"""How far ahead of the keys and values in work others are fetched, in bytes."""
 
 _ROWS = QUERIES_TOGETHER
 _many, _many_single = Together(_ROWS, PANELS_TOGETHER), Together(_ROWS)
@@ -83,7 +87,8 @@ def attend(kv_name: str, group: str) -> Any:
     """
     kv = kv_type(kv_name)
     rows_together = _rows_together(int(group))
-    few, single = Together(rows_together, PANELS_TOGETHER, in_turn=True), Together(rows_together, in_turn=True)
+    ahead = AHEAD if cpu.fetches_next_when_asked() else 0
+    few, single = (Together(rows_together, panels, in_turn=True, ahead=ahead) for panels in (PANELS_TOGETHER, 1))
 
     @kernel
     def attention(step, batch, first, last, thread):

@@ -34,15 +34,12 @@ BEGIN, SLOPES, END, SCORES = 0, 64, 256, 512
 SCALED = SCORES + QUERIES_TOGETHER * RANGE * 4
 STATES = SCALED + QUERIES_TOGETHER * RANGE * 4
 """A thread's scratch, in bytes: each row's first visible position (int64), what distance takes off its scores
-(float32), its past-last visible position, its scores, the same times the values' scales, and partial results."""
+(float32), its past-last visible position, its scores, the weights times the values' scales, and partial results."""
 
 
 @inner
-def softmax_range(scores, begin, end, vectors):
-    """Scores of a range to weights exp(score - largest) in place; positions before begin and from end on get 0.
-
-    Returns (largest, sum). begin may equal end: (bottom, 0).
-    """
+def _hide_unseen(scores, begin, end, vectors):
+    """Scores of a range before position begin and from end on become bottom, in place; returns the largest."""
     best = lanes.splat(_BOTTOM)
     for i in range(vectors):
         v = load_f32x16(scores + i * VECTOR)
@@ -51,17 +48,36 @@ def softmax_range(scores, begin, end, vectors):
             v = lanes.maximum(lanes.splat(_BOTTOM), _from_lane(v, begin - i * LANES))
         store_f32x16(scores + i * VECTOR, v)
         best = lanes.maximum(best, v)
-    top = lanes.largest(best)
-    base = lanes.splat(top)
+    return lanes.largest(best)
+
+
+@inner
+def _weights(scores, i, base, begin, end):
+    """Weights exp(score - base) of vector i of a row's scores; those before position begin and from end on are 0."""
+    v = lanes.exp(lanes.sub(load_f32x16(scores + i * VECTOR), base))
+    v = lanes.first_lanes(v, end - i * LANES, np.float32(0.0))
+    if begin > i * LANES:
+        v = _from_lane_zero(v, begin - i * LANES)
+    return v
+
+
+@inner
+def _soften(kv, scores, base, begin, end, blocks, exponents, words):
+    """A row's scores to weights, and their sum: for a cache of words times the values' scales, as words, else in place.
+
+    begin may equal end: all weights are 0. exponents, words: see widen_scaled_block.
+    """
     summed = lanes.splat(np.float32(0.0))
-    for i in range(vectors):
-        v = lanes.exp(lanes.sub(load_f32x16(scores + i * VECTOR), base))
-        v = lanes.first_lanes(v, end - i * LANES, np.float32(0.0))
-        if begin > i * LANES:
-            v = _from_lane_zero(v, begin - i * LANES)
-        store_f32x16(scores + i * VECTOR, v)
-        summed = lanes.add(summed, v)
-    return top, lanes.total(summed)
+    for block in range(blocks):
+        first = _weights(scores, 2 * block, base, begin, end)
+        second = _weights(scores, 2 * block + 1, base, begin, end)
+        summed = lanes.add(lanes.add(summed, first), second)
+        if holds_words(kv):
+            widen_scaled_block(first, second, exponents + block * BLOCK, words + block * WORD_BLOCK_BYTES)
+        else:
+            store_f32x16(scores + 2 * block * VECTOR, first)
+            store_f32x16(scores + (2 * block + 1) * VECTOR, second)
+    return lanes.total(summed)
 
 
 @inner
@@ -89,9 +105,11 @@ def attend_rows(kv, count, single, n_rows, shape, q, cache, start, softcap, scra
     for r in range(n_rows):
         longest = max(longest, min(RANGE, field(scratch + END, r) - start))
     blocks = (longest + BLOCK - 1) // BLOCK
+    scales = cache + field(shape, SCALES_AT)
+    fetch(scales, RANGE)
     _score(kv, count, shape, q, cache, blocks, scratch)
     fetch(cache + field(shape, VALUES_AT), FETCHED)
-    _soften_and_weigh(n_rows, shape, start, softcap, blocks * (BLOCK // LANES), scratch, out, out_stride)
+    _soften_and_weigh(kv, n_rows, shape, start, softcap, blocks, scales, scratch, out, out_stride)
     _add_values(kv, count, single, n_rows, shape, cache, blocks, scratch, out, out_stride)
 
 
@@ -108,11 +126,11 @@ def _score(kv, count, shape, q, keys, blocks, scratch):
 
 
 @inner
-def _soften_and_weigh(n_rows, shape, start, softcap, vectors, scratch, out, out_stride):
-    """Each row's scores to weights in place; the largest score and the weights' sum to its partial result."""
-    behind = value_panels(shape) * VECTOR
+def _soften_and_weigh(kv, n_rows, shape, start, softcap, blocks, scales, scratch, out, out_stride):
+    """Each row's scores to weights; the largest score and the weights' sum to its partial result."""
+    behind, vectors = value_panels(shape) * VECTOR, blocks * (BLOCK // LANES)
     for r in range(n_rows):
-        scores = scratch + SCORES + r * RANGE * 4
+        scores, words = scratch + SCORES + r * RANGE * 4, scratch + SCALED + r * RANGE * 4
         first = max(0, field(scratch + BEGIN, r) - start)
         last = max(first, min(RANGE, field(scratch + END, r) - start))
         if softcap > np.float32(0.0):
@@ -120,7 +138,8 @@ def _soften_and_weigh(n_rows, shape, start, softcap, vectors, scratch, out, out_
         slope = load_f32(scratch + SLOPES + 4 * r)
         if slope > np.float32(0.0):
             _lower_the_distant(scores, vectors, slope, start + 1 - field(scratch + END, r))
-        top, total = softmax_range(scores, first, last, vectors)
+        top = _hide_unseen(scores, first, last, vectors)
+        total = _soften(kv, scores, lanes.splat(top), first, last, blocks, scales, words)
         store_f32(out + r * out_stride + behind, top)
         store_f32(out + r * out_stride + behind + 4, total)
 
@@ -163,25 +182,11 @@ def _add_panels(fmt, count, values, blocks, weights, out, out_stride, p):
 @inner
 def _weights_for(kv, p, n_rows, shape, cache, blocks, scratch):
     """Where the weights for value panel p lie, times the values' scales, in the form that they are multiplied in."""
-    scales = cache + field(shape, SCALES_AT)
-    if holds_words(kv):
-        if p == 0:
-            _widen_weights(scratch + SCORES, scratch + SCALED, scales, n_rows, blocks)
-    elif p % 2 == 0:
+    if not holds_words(kv) and p % 2 == 0:
         # Two panels share their scales.
-        at = scales + p // 2 * RANGE * 2
-        _scale_weights(scratch + SCORES, scratch + SCALED, at, n_rows, blocks * (BLOCK // LANES))
+        scales = cache + field(shape, SCALES_AT) + p // 2 * RANGE * 2
+        _scale_weights(scratch + SCORES, scratch + SCALED, scales, n_rows, blocks * (BLOCK // LANES))
     return scratch + SCALED
-
-
-@inner
-def _widen_weights(scores, weights, exponents, n_rows, blocks):
-    """Each row's weights times the scales of the values that they are for, as words."""
-    for r in range(n_rows):
-        for block in range(blocks):
-            at = r * RANGE * 4 + block * BLOCK * 4
-            out = weights + r * RANGE * 4 + block * WORD_BLOCK_BYTES
-            widen_scaled_block(scores + at, exponents + block * BLOCK, out)
 
 
 @inner

@@ -31,20 +31,22 @@ from engine.kernels.records import FLOAT_SUM_AT, SCALE_AT, SUM_AT, WORD_SCALE_AT
 from engine.kernels.simd import emitted
 from engine.kernels.sizes import BLOCK, LANES
 from engine.kernels.static import Static
-from engine.kernels.unpacking import float_column, quant_bytes, quant_scales, word_pair, word_scale
+from engine.kernels.unpacking import fetch_pair, float_column, quant_bytes, quant_scales, word_pair, word_scale
 
 
 class Together(Static):
     """What goes through a kernel's inner loop together: so many tokens, times the rows of so many panels.
 
-    in_turn: whether weights must be read in the order in which they lie, as they come from memory.
+    in_turn: whether weights must be read in the order in which they lie, as they come from memory. ahead: with each
+    line of words, that which lies so many bytes further is asked for; 0 for none.
     """
 
-    def __init__(self, tokens: int, panels: int = 1, *, in_turn: bool = False) -> None:
-        self.tokens, self.panels, self.in_turn = tokens, panels, in_turn
+    def __init__(self, tokens: int, panels: int = 1, *, in_turn: bool = False, ahead: int = 0) -> None:
+        self.tokens, self.panels, self.in_turn, self.ahead = tokens, panels, in_turn, ahead
 
     def __repr__(self) -> str:
-        return f"{self.tokens} tokens by {self.panels} panels{' in turn' if self.in_turn else ''}"
+        order = f" in turn, {self.ahead} ahead" if self.in_turn else ""
+        return f"{self.tokens} tokens by {self.panels} panels{order}"
 
     def pairs(self) -> list[tuple[int, int]]:
         """Every (panel, token), in the order of their sums."""
@@ -158,7 +160,7 @@ def _add(
     if isinstance(fmt, QuantFormat):
         return _add_quants(e, fmt, sums, places, rows, in_turn=in_turn)
     if isinstance(fmt, Words):
-        return add_scaled_words(e, fmt, sums, places, rows, in_turn=in_turn)
+        return add_scaled_words(e, fmt, sums, places, rows, in_turn=in_turn, ahead=together.ahead)
     assert isinstance(fmt, FloatFormat)
     return _add_floats(e, fmt, sums, places, rows)
 
@@ -263,13 +265,23 @@ def _float_sum(e: Emit, fmt: QuantFormat, row: ir.Value, group_sum: ir.Value) ->
 
 
 def add_scaled_words(
-    e: Emit, fmt: Words, sums: ir.Value, places: list[Place], rows: list[ir.Value], *, in_turn: bool
+    e: Emit,
+    fmt: Words,
+    sums: ir.Value,
+    places: list[Place],
+    rows: list[ir.Value],
+    *,
+    in_turn: bool,
+    ahead: int = 0,
 ) -> ir.Value:
-    """Add a block of words, times their scales, to the sums. in_turn: see `Together`."""
+    """Add a block of words, times their scales, to the sums. in_turn, ahead: see `Together`."""
     scales = [word_scale(fmt, e, *place) for place in places]
     totals = [splat_constant(I32X16, 0)] * (len(places) * len(rows))
     for index in range(PAIRS):
         weights = [word_pair(fmt, e, *place, index) for place in places]
+        if ahead:
+            for place in places:
+                fetch_pair(fmt, e, *place, index, ahead)
         twos = [e.b.bitcast(e.splat(e.load(row, I32, 4 * index)), I16X32) for row in rows]
         pairs = [(vector, two) for vector in weights for two in twos]
         totals = [add_word_products(e, total, *pair) for total, pair in zip(totals, pairs, strict=True)]

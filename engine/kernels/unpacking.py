@@ -152,6 +152,12 @@ def _(fmt: PackedWordFormat, e: Emit, panel: ir.Value, block: ir.Value, index: i
     return b.ashr(word, two)
 
 
+def fetch_pair(fmt: Words, e: Emit, panel: ir.Value, block: ir.Value, index: int, ahead: int) -> None:
+    """Ask for what lies so many bytes behind a pair of columns."""
+    if isinstance(fmt, WordFormat | Values16):
+        e.prefetch(address(fmt, e, panel, block), index * fmt.pitch + ahead, into=Emit.SECOND_CACHE)
+
+
 @singledispatch
 def in_lines(_fmt: WordFormat, _e: Emit, words: ir.Value) -> ir.Value:
     """A row's words, pair by pair, as its lanes of a block's lines have them."""

@@ -93,13 +93,15 @@ def widen_block(e: Emit, _types: Any, x: ir.Value, out: ir.Value) -> None:
     _widen(e, [e.load(x, F32X16, 64 * i) for i in (0, 1)], out)
 
 
-@emitted(lambda x, exponents, out: types.void(types.int64, types.int64, types.int64))
-def widen_scaled_block(e: Emit, _types: Any, x: ir.Value, exponents: ir.Value, out: ir.Value) -> None:
-    """The same of 32 float32 times two to as many exponents, which are bytes."""
+@emitted(lambda first, second, exponents, out: types.void(f32x16, f32x16, types.int64, types.int64))
+def widen_scaled_block(
+    e: Emit, _types: Any, first: ir.Value, second: ir.Value, exponents: ir.Value, out: ir.Value
+) -> None:
+    """The same of two vectors times two to as many exponents, which are bytes."""
     b, parts = e.b, []
-    for i in (0, 1):
+    for i, v in enumerate((first, second)):
         bits = b.shl(b.zext(e.load(exponents, I8X16, LANES * i), I32X16), splat_constant(I32X16, 23))
-        parts.append(b.fmul(e.load(x, F32X16, 64 * i), b.bitcast(bits, F32X16)))
+        parts.append(b.fmul(v, b.bitcast(bits, F32X16)))
     _widen(e, parts, out)
 
 
