@@ -12,7 +12,7 @@ from .owners import is_alive, this_owner
 from .records import FinalState, Message, Settings, now_utc
 from .rows import message_keys, origin_key, read_messages, storable, storable_seed, touch
 from .transactions import writes
-from .tree import add, get_message
+from .tree import add, delete_message, get_message
 
 if TYPE_CHECKING:
     from sqlite_utils import Database as SqliteDatabase
@@ -39,6 +39,14 @@ def begin_answer(
     if model:
         db.execute("UPDATE sessions SET model = ? WHERE id = ?", [storable(model), session_id])
     return get_message(db, message.id)
+
+
+@writes
+def drop_empty_answer(db: SqliteDatabase, message_id: str) -> None:
+    """Delete an answer of which nothing came, unless the conversation went on from it."""
+    key, _ = message_keys(db, message_id)
+    if not db.execute("SELECT 1 FROM messages WHERE parent_key = ?", [key]).fetchone():
+        delete_message(db, message_id)
 
 
 @writes

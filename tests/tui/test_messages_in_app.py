@@ -295,6 +295,26 @@ async def test_what_replaces_an_empty_version_answers_the_same_question(stage: S
         assert play.open_session.path[-1].sibling_count == 2
 
 
+async def test_an_empty_answer_from_which_the_conversation_went_on_stays_with_all_that_follows(stage: Stage) -> None:
+    stage.set_script(hold_after=0)
+    async with stage.ready() as play:
+        await play.say("first")
+        await play.until(lambda: stage.heard(Generate))
+        await play.press("escape")
+        await play.answered()
+        stage.set_script(answers=["Two.", "Three."])
+        await play.app.workspace.engine.restart()
+        await play.until(lambda: play.app.workspace.engine.is_ready)
+        await play.ask("second")
+        assert said(play) == ["first", "", "second", "Two."]
+        play.app.screen.query_one(Transcript).focus()
+        await play.press("k", "k", "k", "r")
+        await play.answered()
+        assert said(play) == ["first", "Three."]
+        await play.press("alt+left")
+        await play.until(lambda: said(play) == ["first", "", "second", "Two."])
+
+
 async def test_an_empty_answer_is_replaced_once_the_engine_is_back(stage: Stage) -> None:
     stage.set_script(hold_after=0)
     async with stage.ready() as play:

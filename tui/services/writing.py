@@ -17,7 +17,7 @@ from engine.protocol import (
     Sampling,
     Token,
 )
-from storage import answers, tree
+from storage import answers
 from storage.errors import StorageError
 from storage.records import FinalState, PathMessage
 from tui.language import _
@@ -130,7 +130,7 @@ class Writing:
         if last.role == "assistant" and not last.content:
             # Nothing came of it that would be worth a version. Not before: the end of an older one would be shown.
             with suppress(StorageError):
-                await self._store.call(tree.delete_message, last.id)
+                await self._store.call(answers.drop_empty_answer, last.id)
         await self.write(answer, asked)
 
     async def write(self, answer: Answer, asked: Sequence[PathMessage]) -> None:
