@@ -14,10 +14,9 @@ import msgspec
 
 from ..errors import ImportFileError
 from ..portable import PortableMessage, PortableSession, checked
+from .llm_turns import Turns, attachment, has_turns
 from .storing import derived_id
 
-# Newer versions of llm write turns; what older ones wrote stays in responses.
-_TABLES = ("responses", "turns")
 _COLUMNS = (
     "id",
     "model",
@@ -33,8 +32,7 @@ _COLUMNS = (
 )
 _NEEDED = {"id", "prompt", "response"}
 _FRAGMENTS = """
-SELECT f.content FROM prompt_fragments p JOIN fragments f ON f.id = p.fragment_id
-WHERE p.response_id = ? ORDER BY p."order"
+SELECT f.content FROM {} p JOIN fragments f ON f.id = p.fragment_id WHERE p.response_id = ? ORDER BY p."order"
 """
 _ATTACHMENTS = """
 SELECT a.type, a.path, a.url FROM prompt_attachments p JOIN attachments a ON a.id = p.attachment_id
@@ -51,58 +49,81 @@ def read(path: Path, file: Path) -> list[PortableSession]:
         with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as conn:
             conn.row_factory = sqlite3.Row
             rows = list(_rows(conn))
-            if not rows and not any(_columns(conn, table) >= _NEEDED for table in _TABLES):
+            if not rows and not (_columns(conn, "responses") >= _NEEDED or has_turns(conn)):
                 raise ImportFileError(f"{path} is a database, but neither llm-tui's nor one that the llm tool logs to.")
-            names = dict(conn.execute("SELECT id, name FROM conversations")) if _columns(conn, "conversations") else {}
-            extras = _Extras(conn)
+            names = {
+                key: name
+                for table in ("threads", "conversations")
+                if _columns(conn, table)
+                for key, name in conn.execute(f"SELECT id, name FROM {table}")
+            }
             rows.sort(key=lambda row: (row["conversation_id"] or row["id"], row["datetime_utc"] or "", row["id"]))
             groups = groupby(rows, key=lambda row: row["conversation_id"] or row["id"])
-            sessions = [checked(_session(str(key), names.get(key), list(group), extras)) for key, group in groups]
+            sessions = [checked(_session(str(key), names.get(key), list(group))) for key, group in groups]
     except sqlite3.Error as error:
         raise ImportFileError(f"{path} cannot be read: {error}.") from error
-    except (AttributeError, TypeError, ValueError, msgspec.ValidationError) as error:
+    except (AttributeError, TypeError, ValueError, RecursionError, msgspec.ValidationError) as error:
         raise ImportFileError(f"{path} is not filled as llm fills it.") from error
     return sorted(sessions, key=lambda session: session.created_utc)
 
 
 class _Extras:
-    """What goes with a prompt beside its text."""
+    """What goes with a prompt in `responses`, and with the system prompt, beside their texts."""
 
     def __init__(self, conn: sqlite3.Connection) -> None:
         self._conn = conn
-        self._has_fragments = bool(_columns(conn, "prompt_fragments") and _columns(conn, "fragments"))
-        self._has_attachments = bool(_columns(conn, "prompt_attachments") and _columns(conn, "attachments"))
+        names = ("fragments", "prompt_fragments", "system_fragments", "attachments", "prompt_attachments")
+        self._tables = {name for name in names if _columns(conn, name)}
 
-    def of(self, response_id: str) -> list[str]:
-        """Return the texts of fragments, and the names of attachments."""
-        texts: list[str] = []
-        if self._has_fragments:
-            texts += [row[0] for row in self._conn.execute(_FRAGMENTS, [response_id])]
-        if self._has_attachments:
-            attachments = self._conn.execute(_ATTACHMENTS, [response_id])
-            texts += [f"[attachment: {path or url or kind or 'unnamed'}]" for kind, path, url in attachments]
-        return texts
+    def fragments(self, response_id: str, table: str) -> list[str]:
+        """Return the texts of those that a table says."""
+        if not self._tables >= {table, "fragments"}:
+            return []
+        return [row[0] for row in self._conn.execute(_FRAGMENTS.format(table), [response_id])]
+
+    def attachments(self, response_id: str) -> list[str]:
+        """Return the names of a prompt's attachments."""
+        if not self._tables >= {"prompt_attachments", "attachments"}:
+            return []
+        return [attachment(*row) for row in self._conn.execute(_ATTACHMENTS, [response_id])]
+
+    def texts(self, row: Row) -> dict[str, str]:
+        """Return the whole prompt and the whole system prompt."""
+        asked = [*self.fragments(row["id"], "prompt_fragments"), *self.attachments(row["id"]), row["prompt"] or ""]
+        told = [*self.fragments(row["id"], "system_fragments"), row["system"]]
+        return {"prompt": "\n\n".join(asked), "system": "\n\n".join(filter(None, told))}
 
 
 def _rows(conn: sqlite3.Connection) -> Iterator[Row]:
-    for table in _TABLES:
-        columns = _columns(conn, table)
-        if columns >= _NEEDED:
-            chosen = ", ".join(name if name in columns else f"NULL AS {name}" for name in _COLUMNS)
-            yield from (dict(row) for row in conn.execute(f"SELECT {chosen} FROM {table}"))
+    """Read `responses`, then what newer versions of llm log elsewhere; some of them have logged the same in both."""
+    known = set()
+    if (columns := _columns(conn, "responses")) >= _NEEDED:
+        extras = _Extras(conn)
+        for row in _chosen(conn, "responses", {name: name for name in columns}):
+            known.add(row["id"])
+            yield row | extras.texts(row)
+    if has_turns(conn):
+        turns = Turns(conn)
+        columns = _columns(conn, "turns")
+        for row in _chosen(conn, "turns", {name: name for name in columns} | {"conversation_id": "thread_id"}):
+            if row["id"] not in known:
+                yield row | turns.texts(row["id"])
+
+
+def _chosen(conn: sqlite3.Connection, table: str, columns: dict[str, str]) -> Iterator[Row]:
+    """Read a table's rows as those of `responses`. columns: what the table calls those that it has."""
+    chosen = ", ".join(f"{columns.get(name, 'NULL')} AS {name}" for name in _COLUMNS)
+    return (dict(row) for row in conn.execute(f"SELECT {chosen} FROM {table}"))
 
 
 def _columns(conn: sqlite3.Connection, table: str) -> set[str]:
     return {row[1] for row in conn.execute(f"PRAGMA table_info({table})")}
 
 
-def _session(identity: str, name: str | None, rows: list[Row], extras: _Extras) -> PortableSession:
+def _session(identity: str, name: str | None, rows: list[Row]) -> PortableSession:
     messages: list[PortableMessage] = []
     for row in rows:
-        for role, text in (
-            ("user", "\n\n".join([*extras.of(row["id"]), row["prompt"] or ""])),
-            ("assistant", row["response"]),
-        ):
+        for role, text in (("user", row["prompt"]), ("assistant", row["response"])):
             if text and text.strip():
                 parent = messages[-1].id if messages else None
                 messages.append(_message(row, role, text.rstrip() if role == "user" else text, parent))

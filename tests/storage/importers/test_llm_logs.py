@@ -1,4 +1,4 @@
-"""The llm tool's logs.db, of the time before and after it knew attachments and fragments."""
+"""The llm tool's logs.db until its version 0.31: before and after it knew attachments and fragments."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from storage.tree import all_messages
 
 SCHEMA = """
 CREATE TABLE conversations (id TEXT PRIMARY KEY, name TEXT, model TEXT);
-CREATE TABLE {responses} (
+CREATE TABLE responses (
     id TEXT PRIMARY KEY, model TEXT, prompt TEXT, system TEXT, prompt_json TEXT, options_json TEXT, response TEXT,
     response_json TEXT, conversation_id TEXT REFERENCES conversations (id), duration_ms INTEGER, datetime_utc TEXT
     {more}
@@ -31,13 +31,16 @@ INSERT INTO attachments VALUES ('h', 'image/png', '/tmp/river.png', NULL, NULL);
 INSERT INTO prompt_attachments VALUES ('01a', 'h', 0);
 INSERT INTO fragments VALUES (1, 'x', 'A long text.', '2024-01-01', NULL);
 INSERT INTO prompt_fragments VALUES ('01a', 1, 0);
+CREATE TABLE system_fragments (response_id TEXT, fragment_id INTEGER, "order" INTEGER);
+INSERT INTO fragments VALUES (2, 'y', 'You are a fish.', '2024-01-01', NULL);
+INSERT INTO system_fragments VALUES ('01a', 2, 0);
 """
 USAGE = ", input_tokens INTEGER, output_tokens INTEGER, token_details TEXT"
 
 
-def make(path: Path, *, modern: bool, responses: str = "responses") -> Path:
+def make(path: Path, *, modern: bool) -> Path:
     with closing(sqlite3.connect(path)) as conn:
-        conn.executescript(SCHEMA.format(responses=responses, more=USAGE if modern else ""))
+        conn.executescript(SCHEMA.format(more=USAGE if modern else ""))
         conn.execute("INSERT INTO conversations VALUES ('c1', 'Rivers', 'gpt-4o')")
         rows = [
             ("01b", "m2", "Why?", None, None, None, "Because.", None, "c1", 500, "2024-03-05T06:07:09.000000+00:00"),
@@ -57,20 +60,19 @@ def make(path: Path, *, modern: bool, responses: str = "responses") -> Path:
             ("01c", "m1", "Alone", None, None, "{}", "Yes", None, None, 10, "2024-03-06T00:00:00"),
         ]
         conn.executemany(
-            f"INSERT INTO {responses} (id, model, prompt, system, prompt_json, options_json, response, response_json,"
+            "INSERT INTO responses (id, model, prompt, system, prompt_json, options_json, response, response_json,"
             " conversation_id, duration_ms, datetime_utc) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             rows,
         )
         if modern:
             conn.executescript(MODERN)
-            conn.execute(f"UPDATE {responses} SET input_tokens = 7, output_tokens = 40")
+            conn.execute("UPDATE responses SET input_tokens = 7, output_tokens = 40")
         conn.commit()
     return path
 
 
-@pytest.mark.parametrize("responses", ["responses", "turns"])
-def test_conversations_become_sessions(db: Database, tmp_path: Path, responses: str) -> None:
-    report = import_file(db, make(tmp_path / "logs.db", modern=False, responses=responses))
+def test_conversations_become_sessions(db: Database, tmp_path: Path) -> None:
+    report = import_file(db, make(tmp_path / "logs.db", modern=False))
     assert (report.n_new, report.n_messages) == (2, 6)
     rivers, alone = (get_session(db, session_id) for session_id in report.session_ids)
     assert (rivers.title, rivers.model, rivers.system) == ("Rivers", "m2", "Be brief.")
@@ -92,6 +94,7 @@ def test_attachments_fragments_and_usage_come_along(db: Database, tmp_path: Path
     (session_id, _) = import_file(db, make(tmp_path / "logs.db", modern=True)).session_ids
     asked, answered, *_ = all_messages(db, session_id)
     assert asked.content == "A long text.\n\n[attachment: /tmp/river.png]\n\nRivers?"
+    assert get_session(db, session_id).system == "You are a fish.\n\nBe brief."
     assert (answered.prompt_tokens, answered.generated_tokens, answered.tokens_per_second) == (7, 40, 20.0)
 
 
