@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 import tempfile
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["ImportReport", "import_file"]
 
 _SQLITE = b"SQLite format 3\0"
-_CHATGPT_MEMBER = "conversations.json"
+_CHATGPT_MEMBER = re.compile(r"conversations(-\d+)?\.json")
+"""ChatGPT's archives have one file of this name, or since 2026 many with numbers."""
 
 _DAMAGE: tuple[type[Exception], ...] = (
     zipfile.BadZipFile,
@@ -85,10 +87,10 @@ def read_sessions(path: Path, stream: BinaryIO | None = None) -> tuple[list[Port
                 start = opened.read(len(_SQLITE))
             if start == _SQLITE:
                 return _from_database(path, file), 0
-            data = _zipped(path, file) if zipfile.is_zipfile(file) else file.read_bytes()
+            files = _zipped(path, file) if zipfile.is_zipfile(file) else [file.read_bytes()]
     except OSError as error:
         raise ImportFileError(f"{path} cannot be read: {error.strerror or error}.") from error
-    return _from_json(path, data)
+    return _from_json(path, files)
 
 
 def _from_database(path: Path, file: Path) -> list[PortableSession]:
@@ -112,24 +114,28 @@ def _at_rest(path: Path, stream: BinaryIO | None) -> Iterator[Path]:
         yield copy
 
 
-def _zipped(path: Path, file: Path) -> bytes:
+def _zipped(path: Path, file: Path) -> list[bytes]:
     try:
         # ChatGPT sends its export as an archive with the conversations in it; packed anew, they may be in a folder.
         with zipfile.ZipFile(file) as archive:
-            members = [name for name in archive.namelist() if PurePosixPath(name).name == _CHATGPT_MEMBER]
-            if members:
-                return archive.read(min(members, key=len))
+            names = [name for name in archive.namelist() if _CHATGPT_MEMBER.fullmatch(PurePosixPath(name).name)]
+            if names:
+                outermost = min((PurePosixPath(name).parent for name in names), key=lambda folder: len(folder.parts))
+                return [archive.read(name) for name in sorted(names) if PurePosixPath(name).parent == outermost]
     except _DAMAGE as error:
         raise ImportFileError(f"{path} is a damaged archive: {error}.") from error
-    raise ImportFileError(f"{path} has no {_CHATGPT_MEMBER} in it.", "Is it ChatGPT's export?")
+    raise ImportFileError(f"{path} has no conversations.json in it.", "Is it ChatGPT's export?")
 
 
-def _from_json(path: Path, data: bytes) -> tuple[list[PortableSession], int]:
+def _from_json(path: Path, files: list[bytes]) -> tuple[list[PortableSession], int]:
     try:
         # Unlike msgspec, takes the half characters that other programs leave where they cut a title.
-        document: Any = json.loads(data)
+        documents: list[Any] = [json.loads(data) for data in files]
     except (ValueError, RecursionError) as error:
         raise _UnknownFormError(f"{path} is not JSON: {error}.") from error
+    document = documents[0]
+    if len(documents) > 1:
+        document = [item for part in documents for item in (part if isinstance(part, list) else [part])]
     if chatgpt.recognises(document):
         return chatgpt.read(path, document)
     if own_json.recognises(document):

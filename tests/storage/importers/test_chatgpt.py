@@ -292,3 +292,17 @@ def test_the_archive_that_chatgpt_sends_is_opened(db: Database, tmp_path: Path) 
         archive.writestr("chat.html", "<html>")
     with pytest.raises(ImportFileError, match=r"no conversations\.json"):
         import_file(db, file)
+
+
+def test_the_numbered_files_of_a_large_archive_are_all_read(db: Database, tmp_path: Path) -> None:
+    file = tmp_path / "export.zip"
+    with zipfile.ZipFile(file, "w") as archive:
+        for number in (1, 0):
+            said = conversation(*start(), current="q", conversation_id=f"c{number}", title=f"Part {number}")
+            archive.writestr(f"./export/conversations-{number:03}.json", json.dumps([said, None]))
+        archive.writestr("./export/older/conversations.json", "not looked at")
+        archive.writestr("./export/shared_conversations.json", json.dumps([{"id": "x", "title": "Shared"}]))
+        archive.writestr("./export/conversations.json.index", "{}")
+    report = import_file(db, file)
+    assert [get_session(db, session_id).title for session_id in report.session_ids] == ["Part 0", "Part 1"]
+    assert report.n_left_out == 2
