@@ -12,7 +12,7 @@ from sqlite_utils import Database
 
 from storage.connections import check
 from storage.deletion import delete_session, deleted_sessions, purge_deleted, purge_session, restore_session
-from storage.errors import NoSuchMessageError, NoSuchSessionError
+from storage.errors import DatabaseAccessError, NoSuchMessageError, NoSuchSessionError
 from storage.export import export_session
 from storage.importers.storing import store_sessions
 from storage.records import Session, format_utc
@@ -147,6 +147,18 @@ def test_the_copy_that_a_migration_made_goes_with_the_first_session(db: Database
     assert not part.exists()
     assert foreign.exists()
     assert get_session(db, kept.id) == kept
+
+
+def test_a_copy_that_cannot_be_removed_is_said_and_goes_with_the_next_attempt(db: Database, path: Path) -> None:
+    secret = fill(db, SECRET)
+    copy = path.with_name(f"{path.name}.before-v2")
+    copy.mkdir()
+    with pytest.raises(DatabaseAccessError, match=r"before-v2 cannot be removed"):
+        purge_session(db, secret.id)
+    copy.rmdir()
+    copy.write_text("what was there before")
+    assert purge_deleted(db)
+    assert not copy.exists()
 
 
 def test_what_was_deleted_before_the_clock_was_set_back_is_gone_for_good_too(db: Database) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 from sqlite_utils import Database
 
@@ -98,6 +99,9 @@ def test_exports_come_back_unchanged(db: Database, rivers: Session, tmp_path: Pa
         assert (report.n_new, report.n_extended, report.n_known, report.n_messages) == (4, 0, 0, 9)
         assert "".join(all_sessions_json(empty)) == exported
         assert sessions.list_sessions(empty) == sessions.list_sessions(db)
+        ended = {"writing": "interrupted"}
+        said = [msgspec.structs.replace(m, state=ended.get(m.state, m.state)) for m in all_messages(db, rivers.id)]
+        assert all_messages(empty, rivers.id) == said
         assert [step.message.content for step in path(empty, rivers.id)][1:] == ["The Danube"]
         assert len(search(empty, "danube")) == 1
         (mountains,) = [m for m in all_messages(empty, rivers.id) if m.content == "Mountains?"]
