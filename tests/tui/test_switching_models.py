@@ -36,6 +36,32 @@ async def test_the_session_goes_on_with_the_other_model(stage: Stage) -> None:
         assert [answer.model for answer in answers] == ["Tiny 135M Q4_1", "Other 1B Q8_0"]
 
 
+async def test_another_model_goes_on_with_an_answer_from_its_text(stage: Stage) -> None:
+    other = stage.home / "Other 1B Q8_0.gguf"
+    other.write_bytes(b"GGUF")
+    stage.set_script(answers=["one two three"], hold_after=2)
+    async with stage.ready() as play:
+        await play.say("count")
+        await play.until_shown("one two")
+        await play.press("escape")
+        await play.answered()
+        stage.set_script(answers=[", and more"], hold_after=1)
+        await play.press(*f"/model {other}", "enter")
+        await play.until(lambda: stage.heard(Load)[-1].path == str(other))
+        await play.app.workspace.engine.restart()
+        await play.until(lambda: play.app.workspace.engine.is_ready)
+        for n_asked, text in ((2, "one two"), (3, "one two,")):
+            await play.press("ctrl+g")
+            await play.until(lambda n=n_asked: len(stage.heard(Generate)) == n)
+            asked = stage.heard(Generate)[-1].prompt
+            assert (asked.answer_ids, asked.answer_text) == ([], text)
+            await play.until(lambda: play.writing.answer and play.writing.answer.new_ids)
+            await play.press("escape")
+            await play.answered()
+        message = play.open_session.path[-1].message
+        assert (message.content, message.generated_tokens) == ("one two,,", 4)
+
+
 @pytest.mark.parametrize("is_folder", [False, True])
 async def test_what_is_no_model_leaves_the_open_one_alone(stage: Stage, is_folder: bool) -> None:
     junk = stage.home / "bin.dat"

@@ -92,9 +92,12 @@ class Answer:
     _stored_tokens: int = 0
 
     @classmethod
-    def going_on(cls, message: Message, kept: AnswerTokens | None) -> Answer:
-        """Take up an answer that was cut short. kept: what the storage has of its tokens."""
+    def going_on(cls, message: Message, kept: AnswerTokens | None, model: str) -> Answer:
+        """Take up an answer that was cut short. kept: what is stored of its tokens. model: who goes on with it."""
         earlier = tokens_before(message, kept)
+        if model != (message.model or ""):
+            # Its numbers say something else to another model, which is given the text alone.
+            earlier = msgspec.structs.replace(earlier, ids=[UNKNOWN_TOKEN] * len(earlier.ids))
         return cls(message.id, content=message.content, earlier=earlier, _stored_tokens=len(earlier.ids))
 
     @property
@@ -104,7 +107,7 @@ class Answer:
 
     @property
     def known_ids(self) -> list[int]:
-        """The tokens to go on from; empty where a server gave the text of some alone, and it is gone on from that."""
+        """The tokens to go on from; empty where those of some are not known, and it is gone on from the text."""
         return [] if UNKNOWN_TOKEN in self.earlier.ids else list(self.earlier.ids)
 
     @property

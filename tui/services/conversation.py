@@ -136,7 +136,7 @@ class Conversation:
         self._post(HistoryChanged())
 
     async def go_on(self) -> bool:
-        """Continue the last answer where it was cut short, with the same tokens."""
+        """Continue the last answer where it was cut short, with the same tokens; another model does from its text."""
         async with self._open.lock:
             if not (self._writing.can_go_on and self._engine.is_ready):
                 return False
@@ -145,7 +145,8 @@ class Conversation:
             kept = await self._store.call(answer_tokens, last.id)
             asked = self._open.path[:-1]
             await self._store.call(answers.resume_answer, last.id)
-            await self._writing.write(Answer.going_on(last, kept), asked)
+            card = self._engine.card
+            await self._writing.write(Answer.going_on(last, kept, card.name if card else ""), asked)
         return True
 
     async def branch(self, beginning: Beginning) -> bool:
