@@ -222,7 +222,12 @@ def test_an_answer_in_pieces_that_branches_in_a_later_export_is_taken_apart(db: 
     ]
     session_id = imported(db, tmp_path, once)
     assert [text for _, text in shown(db, session_id)] == ["Three rivers?", "One\n\nTwo\n\nThree\n\nFour", "Why?"]
-    assert imported(db, tmp_path, conversation(*later, current="q2b")) == session_id
+    n_before = len(all_messages(db, session_id))
+    file = tmp_path / "conversations.json"
+    file.write_text(json.dumps([conversation(*later, current="q2b")]))
+    report = import_file(db, file)
+    assert report.session_ids == [session_id]
+    assert report.n_messages == len(all_messages(db, session_id)) - n_before
     parents = {m.id: m.content for m in all_messages(db, session_id)}
     assert sorted((m.content, parents.get(m.parent_id or "", "")) for m in all_messages(db, session_id)) == [
         ("Another four", "Three"),
@@ -236,7 +241,6 @@ def test_an_answer_in_pieces_that_branches_in_a_later_export_is_taken_apart(db: 
     ]
     before = all_messages(db, session_id)
     for again in (later, nodes):
-        file = tmp_path / "conversations.json"
         file.write_text(json.dumps([conversation(*(item | {"children": []} for item in again), current="q2")]))
         assert import_file(db, file).n_known == 1
     assert all_messages(db, session_id) == before

@@ -134,6 +134,7 @@ BAD = {
     "too deep": "[" * 100_000,
     "no id": json.dumps({"messages": []}),
     "a wrong role": json.dumps({"id": "s", "messages": [message("a", None, role="wizard")]}),
+    "half a character": json.dumps({"id": "s", "messages": [message("a", None, role="user\ud800")]}),
     "a number too large": json.dumps({"id": "s", "messages": [message("a", None, seed=2**64)]}),
     "no time": json.dumps({"id": "s", "messages": [message("a", None, created_utc="yesterday")]}),
     "a missing parent": json.dumps({"id": "s", "messages": [message("a", "b")]}),
@@ -178,8 +179,10 @@ def test_another_program_s_empty_time_is_an_unknown_one(db: Database, file: Path
     assert [m.created_utc for m in all_messages(db, "s")] == [known, "2024-05-06T07:08:09.123Z"]
     assert get_session(db, "s").updated_utc == known
     before = now_utc()
-    import_file(db, write(file, {"id": "t", "messages": [], "created_utc": empty, "updated_utc": empty}))
+    messages = [message("c", None, created_utc=empty)]
+    import_file(db, write(file, {"id": "t", "messages": messages, "created_utc": empty, "updated_utc": empty}))
     assert get_session(db, "t").created_utc >= before
+    assert all_messages(db, "t")[0].created_utc >= before
 
 
 def test_a_pipe_is_read_as_a_file_is(db: Database, file: Path, tmp_path: Path) -> None:
@@ -195,7 +198,9 @@ def test_a_pipe_is_read_as_a_file_is(db: Database, file: Path, tmp_path: Path) -
             written = writer.submit(pipe.write_bytes, data)
             assert import_file(db, pipe).n_new == 1
             written.result()
-        assert import_file(db, "stdin", io.BytesIO(data)).n_known == 1
+        # A file of that name is none of its affair.
+        report = import_file(db, archive if data is content else file, io.BytesIO(data))
+        assert (report.n_known, report.session_ids) == (1, [])
     with pytest.raises(ImportFileError, match="stdin is not JSON"):
         import_file(db, "stdin", io.BytesIO(b"{"))
 

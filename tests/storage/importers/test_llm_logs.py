@@ -124,6 +124,9 @@ def test_another_database_is_refused(db: Database, tmp_path: Path) -> None:
     (tmp_path / "broken.db").write_bytes(b"SQLite format 3\0" + b"\xff" * 4096)
     with pytest.raises(ImportFileError, match="cannot be read"):
         import_file(db, tmp_path / "broken.db")
+    (tmp_path / "broken.db-wal").write_bytes(b"\xff" * 4096)
+    with pytest.raises(ImportFileError, match="cannot be read"):
+        import_file(db, tmp_path / "broken.db")
 
 
 def test_a_database_that_llm_did_not_fill_is_refused_in_words(db: Database, tmp_path: Path) -> None:
