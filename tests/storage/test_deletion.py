@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
+from storage import deletion
 from storage.connections import check
 from storage.deletion import delete_session, deleted_sessions, purge_deleted, purge_session, restore_session
 from storage.errors import DatabaseAccessError, NoSuchMessageError, NoSuchSessionError
@@ -28,7 +29,8 @@ def fill(db: Database, title: str, n_messages: int = 30) -> Session:
     session = create_session(db, model="tiny", system="", settings={}, title=title)
     with transaction(db):
         for number in range(n_messages):
-            append_message(db, session.id, None, "user", f"{title} {number} " + "and so on " * 50)
+            words = " ".join(f"and {number * step % 977}" for step in range(80))
+            append_message(db, session.id, None, "user", f"{title} {number} {words}")
     return get_session(db, session.id)
 
 
@@ -51,7 +53,11 @@ def test_deleting_can_be_undone(db: Database) -> None:
     assert path(db, session.id) == before
 
 
-def test_nothing_is_left_of_what_was_purged(db: Database, path: Path) -> None:
+@pytest.mark.parametrize("pages", [deletion._MERGE_PAGES, 1])
+def test_nothing_is_left_of_what_was_purged(
+    db: Database, path: Path, monkeypatch: pytest.MonkeyPatch, pages: int
+) -> None:
+    monkeypatch.setattr(deletion, "_MERGE_PAGES", pages)
     for number in range(5):
         fill(db, f"rivers{number}")
     secret = fill(db, SECRET)
@@ -147,6 +153,9 @@ def test_the_copy_that_a_migration_made_goes_with_the_first_session(db: Database
     assert not part.exists()
     assert foreign.exists()
     assert get_session(db, kept.id) == kept
+    copy.write_text("made since")
+    assert purge_deleted(db)
+    assert copy.exists()
 
 
 def test_a_copy_that_cannot_be_removed_is_said_and_goes_with_the_next_attempt(db: Database, path: Path) -> None:
