@@ -218,6 +218,7 @@ def test_an_answer_that_has_grown_elsewhere_grows_here(db: Database, file: Path)
     answer = message("a", "q", role="assistant", content="Danube", state="stopped", token_ids=[1], on_path=True)
     write(file, {"id": "s", "messages": [message("q", None), answer]})
     import_file(db, file)
+    assert import_file(db, file).n_known == 1
     answer |= {"content": "Danube, Rhine", "token_ids": [1, 2]}
     import_file(db, write(file, {"id": "s", "messages": [message("q", None), answer]}))
     assert all_messages(db, "s")[1].token_ids == pack_token_ids([1, 2])
@@ -229,7 +230,7 @@ def test_an_answer_that_has_grown_elsewhere_grows_here(db: Database, file: Path)
     assert import_file(db, file).n_known == 1
 
 
-@pytest.mark.parametrize("written_here", ["Danube and more", "Danube, Rhine, Po"])
+@pytest.mark.parametrize("written_here", ["Danube and more", "Danube, Rhine, Po", "Danube/Po"])
 def test_an_answer_that_went_on_here_stays(db: Database, file: Path, written_here: str) -> None:
     answer = message("a", "q", role="assistant", content="Danube", state="stopped", on_path=True)
     import_file(db, write(file, {"id": "s", "messages": [message("q", None), answer]}))
