@@ -13,7 +13,7 @@ from sqlite_utils import Database
 from storage.errors import ImportFileError
 from storage.importers import import_file
 from storage.sessions import get_session
-from storage.tree import all_messages, path, siblings
+from storage.tree import all_messages, path, siblings, switch_to
 
 T0 = 1_700_000_000.25
 
@@ -98,11 +98,13 @@ def test_branches_stay_and_the_current_one_is_shown(db: Database, tmp_path: Path
         node("q2", "a2", "user", "Why?"),
         node("b", "a2", "user", "How?"),
         node("b1", "b", "assistant", "So."),
+        *(node(text, "a1", "user", text) for text in ("Once", "Twice")),
     ]
     session_id = imported(db, tmp_path, conversation(*nodes, current="b1"))
     assert [text for _, text in shown(db, session_id)] == ["Three rivers?", "Second", "How?", "So."]
     versions = siblings(db, path(db, session_id)[1].message.id)
     assert [version.content for version in versions] == ["First", "Second", "Third"]
+    assert switch_to(db, versions[0].id).content == "Twice"
 
 
 def test_an_answer_in_pieces_becomes_one(db: Database, tmp_path: Path) -> None:
