@@ -72,6 +72,7 @@ WRITES: frozenset[Callable[..., Any]] = frozenset(
 
 IN_BOTH: frozenset[Callable[..., Any]] = frozenset(
     [
+        answers.drop_empty_answer,
         delete_session,
         purge_deleted,
         restore_session,
