@@ -120,7 +120,8 @@ def test_an_answer_in_pieces_becomes_one(db: Database, tmp_path: Path) -> None:
         node("a4", "r", "assistant", "Done.", status="in_progress"),
         node("q2", "a4", "user", "Thanks"),
     ]
-    session_id = imported(db, tmp_path, conversation(*nodes, current="q2"))
+    session_id = imported(db, tmp_path, conversation(*nodes, current="q2", default_model_slug=None))
+    assert get_session(db, session_id).model == "o3"
     assert shown(db, session_id) == [
         ("user", "Three rivers?"),
         ("assistant", "Let me see.\n\n````python\nprint('```')\n````\n\n````\n```\n````\n\nDone."),
@@ -170,12 +171,14 @@ def test_a_conversation_without_messages_is_a_session_without_messages(db: Datab
     assert (session.title, session.n_messages, session.head_id) == ("", 0, None)
 
 
-def test_next_month_s_export_adds_only_what_is_new(db: Database, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["conversation_id", "id"])
+def test_next_month_s_export_adds_only_what_is_new(db: Database, tmp_path: Path, name: str) -> None:
+    ids = {"conversation_id": None, name: "6543f0c6-0000-8000-a000-000000000002"}
     first = [*start(), node("a", "q", "assistant", "Danube")]
-    session_id = imported(db, tmp_path, conversation(*first, current="a"))
+    session_id = imported(db, tmp_path, conversation(*first, current="a", **ids))
     later = [*start(), node("a", "q", "assistant", "Danube"), node("q2", "a", "user", "More")]
     file = tmp_path / "conversations.json"
-    file.write_text(json.dumps([conversation(*later, current="q2")]))
+    file.write_text(json.dumps([conversation(*later, current="q2", title="Renamed", **ids)]))
     report = import_file(db, file)
     assert (report.n_extended, report.n_messages) == (1, 1)
     assert [text for _, text in shown(db, session_id)] == ["Three rivers?", "Danube", "More"]
