@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +28,9 @@ _UNSEEN_CONTENT = {
 }
 # OSError: what the C library says of a time that it cannot count to.
 _WRONG = (AttributeError, KeyError, TypeError, ValueError, OverflowError, OSError, msgspec.ValidationError)
+_MARK = re.compile("\ue200([^\ue200-\ue202]*)\ue202?([^\ue200\ue201]*)\ue201")
+"""What stands in a text where ChatGPT shows something else: its kind, like `cite`, and what it is about."""
+
 _UNFINISHED = {"in_progress", "finished_partial_completion"}
 
 
@@ -191,10 +196,13 @@ def _text(message: Json) -> str:
     """Write a message's content as Markdown; what is not text is named."""
     content = message.get("content") or {}
     kind = content.get("content_type")
-    parts = [_part(part) for part in content.get("parts") or []]
+    metadata = message.get("metadata") or {}
+    references = metadata.get("content_references") or []
+    shown = {str(reference.get("matched_text")): str(reference.get("alt") or "") for reference in references}
+    parts = [_MARK.sub(lambda mark: _in_place_of(mark, shown), _part(part)) for part in content.get("parts") or []]
     if text := content.get("text") or content.get("result"):
         parts.append(_fenced(kind, content, text) if kind in ("code", "execution_output") else str(text))
-    attachments = (message.get("metadata") or {}).get("attachments") or []
+    attachments = metadata.get("attachments") or []
     parts += [f"[attachment: {attachment.get('name', 'unnamed')}]" for attachment in attachments]
     return "\n\n".join(part for part in parts if part.strip())
 
@@ -217,6 +225,18 @@ def _part(part: Any) -> str:
     kind = str(part.get("content_type", "part")).removesuffix("_asset_pointer").replace("_", " ")
     place = part.get("asset_pointer")
     return f"[{kind}: {place}]" if place else f"[{kind}]"
+
+
+def _in_place_of(mark: re.Match[str], shown: dict[str, str]) -> str:
+    """What ChatGPT shows in the place of a mark: a link, a name, nothing. shown: what its references say of marks."""
+    kind, about = mark.groups()
+    if text := shown.get(mark[0]):
+        return text
+    if kind == "entity":
+        # Its kind, its name, and more words about it.
+        with suppress(ValueError, LookupError, TypeError, RecursionError):
+            return str(json.loads(about)[1])
+    return "" if kind.endswith("cite") else mark[0]
 
 
 def _custom_instructions(mapping: dict[str, Json]) -> str:

@@ -153,6 +153,22 @@ def test_what_is_not_text_is_named(db: Database, tmp_path: Path) -> None:
     ]
 
 
+def test_the_marks_of_what_was_found_in_the_web_become_what_is_shown_for_them(db: Database, tmp_path: Path) -> None:
+    cited, unknown = (f"\ue200cite\ue202turn0search{number}\ue201" for number in range(2))
+    name = '\ue200entity\ue202["river","Po","in Italy"]\ue201'
+    odd = "\ue200chart\ue202{}\ue201\ue200entity\ue202{}\ue201"
+    references = [
+        {"matched_text": cited, "type": "grouped_webpages", "alt": "([rivers.org](https://rivers.org))"},
+        {"matched_text": unknown, "type": "hidden", "alt": None},
+        {"matched_text": " ", "type": "sources_footnote", "alt": ""},
+    ]
+    said = node(
+        "a", "q", "assistant", f"The {name} {cited}.{unknown}{odd}", metadata={"content_references": references}
+    )
+    session_id = imported(db, tmp_path, conversation(*start(), said, current="a"))
+    assert shown(db, session_id)[1][1] == f"The Po ([rivers.org](https://rivers.org)).{odd}"
+
+
 def test_custom_instructions_become_the_system_prompt(db: Database, tmp_path: Path) -> None:
     context = {
         "content_type": "user_editable_context",
