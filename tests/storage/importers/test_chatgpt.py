@@ -81,12 +81,14 @@ def shown(db: Database, session_id: str) -> list[tuple[str, str]]:
 
 
 def test_a_conversation_becomes_a_session(db: Database, tmp_path: Path) -> None:
-    answer = node("a", "q", "assistant", "Danube, Rhine, Po.", metadata={"model_slug": "gpt-4o-mini"})
+    model = {"model_slug": "gpt-4o-mini"}
+    answer = node("a", "q", "assistant", "Danube, Rhine, Po.", metadata=model, create_time=T0 + 5)
     session = get_session(db, imported(db, tmp_path, conversation(*start(), answer, current="a", is_archived=True)))
     assert (session.title, session.model, session.archived, session.n_messages) == ("Rivers", "gpt-4o", True, 2)
     assert (session.created_utc, session.updated_utc) == ("2023-11-14T22:13:20.250Z", "2023-11-14T22:14:20.250Z")
     assert shown(db, session.id) == [("user", "Three rivers?"), ("assistant", "Danube, Rhine, Po.")]
-    assert all_messages(db, session.id)[1].model == "gpt-4o-mini"
+    stored = all_messages(db, session.id)[1]
+    assert (stored.model, stored.created_utc) == ("gpt-4o-mini", "2023-11-14T22:13:25.250Z")
 
 
 def test_branches_stay_and_the_current_one_is_shown(db: Database, tmp_path: Path) -> None:
@@ -116,7 +118,8 @@ def test_an_answer_in_pieces_becomes_one(db: Database, tmp_path: Path) -> None:
         node("a1", "t", "assistant", "Let me see.", metadata={"model_slug": "o3"}),
         node("a2", "a1", "assistant", content=code, recipient="python"),
         node("a3", "a2", "tool", content=output),
-        node("r", "a3", "assistant", content={"content_type": "reasoning_recap", "content": "Thought for 3 s"}),
+        node("w", "a3", "tool", content={"content_type": "tether_browsing_display", "result": "L0: what it has read"}),
+        node("r", "w", "assistant", content={"content_type": "reasoning_recap", "content": "Thought for 3 s"}),
         node("a4", "r", "assistant", "Done.", status="in_progress"),
         node("q2", "a4", "user", "Thanks"),
     ]
@@ -185,6 +188,18 @@ def test_custom_instructions_become_the_system_prompt(db: Database, tmp_path: Pa
 def test_a_conversation_without_messages_is_a_session_without_messages(db: Database, tmp_path: Path) -> None:
     session = get_session(db, imported(db, tmp_path, conversation(node("root", None), current="root", title=None)))
     assert (session.title, session.n_messages, session.head_id) == ("", 0, None)
+
+
+def test_nodes_with_nothing_in_them_and_nodes_in_a_ring_do_no_harm(db: Database, tmp_path: Path) -> None:
+    empty = node("e", "q", "assistant")
+    assert empty["message"] is not None
+    empty["message"] |= {"content": None, "metadata": None}
+    answer = node("a", "e", "assistant", "Danube", metadata=None, create_time=None)
+    session_id = imported(db, tmp_path, conversation(*start(), empty, answer, current="a"))
+    assert shown(db, session_id) == [("user", "Three rivers?"), ("assistant", "Danube")]
+    mapping = {"a": node("a", "b", "user", "A"), "b": node("b", "a", "assistant", "B")}
+    ring = {"title": "Ring", "mapping": mapping, "current_node": "a"}
+    assert sorted(m.content for m in all_messages(db, imported(db, tmp_path, ring))) == ["A", "B"]
 
 
 @pytest.mark.parametrize("name", ["conversation_id", "id"])
