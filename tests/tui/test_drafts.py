@@ -14,6 +14,8 @@ from storage.errors import StorageError
 from storage.owners import this_owner
 from tests.tui.conftest import PATIENCE_S
 from tui.paths import user_paths
+from tui.services.drafts import Drafts
+from tui.services.store import Store
 from tui.widgets.prompt_box import PromptBox
 
 if TYPE_CHECKING:
@@ -41,6 +43,20 @@ def stored_drafts() -> dict[str, str]:
 
 def box(play: Play) -> PromptBox:
     return play.app.query_one(PromptBox)
+
+
+def test_what_is_typed_before_a_draft_is_shown_comes_behind_it_and_goes_without_it() -> None:
+    drafts = Drafts(Store(lambda error: None))
+    drafts.change("typed")
+    drafts.take_up("s", "stored ", keep_typed=True)
+    assert (drafts.to_show, drafts.text) == ("stored ", "stored typed")
+    drafts.change("typed on")
+    assert (drafts.to_show, drafts.text) == ("stored ", "stored typed on")
+    drafts.clear()
+    assert drafts.text == "stored "
+    drafts.is_shown()
+    drafts.change("something else")
+    assert (drafts.to_show, drafts.text) == ("something else", "something else")
 
 
 async def test_a_fork_of_a_held_session_gets_what_was_typed_in_it(stage: Stage) -> None:

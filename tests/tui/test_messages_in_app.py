@@ -13,12 +13,14 @@ from textual.widgets import TextArea
 
 from engine.protocol import Generate, Sampling
 from storage import answers, sessions, tree
+from storage.answer_tokens import AnswerTokens
 from storage.connections import open_database
 from storage.errors import CorruptDatabaseError
 from tests.tui.test_engine_trouble import engine_pids
 from tui.paths import user_paths
 from tui.screens.edit_message import EditMessageScreen
 from tui.screens.main.palette_commands import main_commands
+from tui.services.answer import Beginning
 from tui.widgets.prompt_box import PromptBox
 from tui.widgets.transcript import Transcript
 
@@ -313,6 +315,32 @@ async def test_an_empty_answer_from_which_the_conversation_went_on_stays_with_al
         assert said(play) == ["first", "Three."]
         await play.press("alt+left")
         await play.until(lambda: said(play) == ["first", "", "second", "Two."])
+
+
+async def test_nothing_else_is_done_to_a_session_while_an_answer_is_written(stage: Stage) -> None:
+    stage.set_script(answers=["One.", "Two and more"], hold_after=2)
+    async with stage.ready() as play:
+        await play.ask("hello")
+        await play.press("ctrl+r")
+        await play.until(lambda: play.writing.answer and len(play.writing.answer.new_ids) == 2)
+        asked, answered = (item.message.id for item in play.open_session.path)
+        conversation, beginning = (
+            play.conversation,
+            Beginning(AnswerTokens(ids=[0], lengths=[1], chances=[None]), "x", 1),
+        )
+        assert not await conversation.send("more")
+        assert not await conversation.edit(asked, "other")
+        assert not await conversation.answer_again()
+        assert not await conversation.branch(beginning)
+        assert not await conversation.go_on()
+        await conversation.delete_message(asked)
+        await conversation.switch_sibling(answered, -1)
+        assert [item.message.id for item in play.open_session.path] == [asked, answered]
+        await play.press("escape")
+        await play.answered()
+        assert said(play) == ["hello", "Two and"]
+        assert play.open_session.path[-1].sibling_count == 2
+        assert len(stage.heard(Generate)) == 2
 
 
 async def test_an_empty_answer_is_replaced_once_the_engine_is_back(stage: Stage) -> None:
