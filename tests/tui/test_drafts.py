@@ -59,6 +59,17 @@ def test_what_is_typed_before_a_draft_is_shown_comes_behind_it_and_goes_without_
     assert (drafts.to_show, drafts.text) == ("something else", "something else")
 
 
+def test_what_is_empty_by_now_is_no_session_at_the_end() -> None:
+    drafts = Drafts(Store(lambda error: None))
+    for session_id, text in (("a", "typed"), ("b", "more"), ("b", " ")):
+        drafts.change(text)
+        drafts.keep(session_id)
+    drafts.keep_apart("apart")
+    drafts.keep_apart("\n")
+    assert drafts.take_kept() == ["typed", "apart"]
+    assert (drafts.take_kept(), drafts.has_apart) == ([], False)
+
+
 async def test_a_fork_of_a_held_session_gets_what_was_typed_in_it(stage: Stage) -> None:
     session_id = held_session()
     async with stage.ready(resume=session_id) as play:
