@@ -88,6 +88,8 @@ def test_conversations_become_sessions(db: Database, tmp_path: Path) -> None:
     assert [m.parent_id for m in said] == [None, *(m.id for m in said[:-1])]
     assert (said[1].model, said[1].settings, said[3].model) == ("m1", {"top_p": 1}, "m2")
     assert rivers.head_id == said[-1].id
+    times = ["2024-03-05T06:07:08.500Z"] * 2 + ["2024-03-05T06:07:09.000Z"] * 2
+    assert [message.created_utc for message in said] == times
 
 
 def test_attachments_fragments_and_usage_come_along(db: Database, tmp_path: Path) -> None:
@@ -96,6 +98,23 @@ def test_attachments_fragments_and_usage_come_along(db: Database, tmp_path: Path
     assert asked.content == "A long text.\n\n[attachment: /tmp/river.png]\n\nRivers?"
     assert get_session(db, session_id).system == "You are a fish.\n\nBe brief."
     assert (answered.prompt_tokens, answered.generated_tokens, answered.tokens_per_second) == (7, 40, 20.0)
+
+
+def test_what_has_no_conversation_is_a_session_of_its_own(db: Database, tmp_path: Path) -> None:
+    logs = make(tmp_path / "logs.db", modern=True)
+    with closing(sqlite3.connect(logs)) as conn:
+        conn.execute("INSERT INTO responses (id, prompt) VALUES ('01d', ' ')")
+        conn.execute(
+            "INSERT INTO responses (id, prompt, response, datetime_utc, output_tokens, duration_ms)"
+            " VALUES ('01e', ?, 'Yes', '2024-03-07T00:00:00', 5, 0)",
+            ["long " * 40],
+        )
+        conn.commit()
+    empty, _, alone, long = (get_session(db, session_id) for session_id in import_file(db, logs).session_ids)
+    assert (empty.title, empty.n_messages, alone.title, alone.n_messages) == ("", 0, "Alone", 2)
+    assert (long.title, long.title_source, long.n_messages) == ("long " * 16, "auto", 2)
+    assert [message.created_utc for message in all_messages(db, long.id)] == ["2024-03-07T00:00:00.000Z"] * 2
+    assert all_messages(db, long.id)[1].tokens_per_second is None
 
 
 @pytest.mark.parametrize("options", ["{", "[1]", "[" * 100_000])

@@ -43,12 +43,15 @@ CHAIN = [
     ("s", None, "system", [("text", "Be brief.", None)]),
     ("u1", "s", "user", [("text", None, FRAGMENT), ("attachment", None, {"attachment": {"id": "e3"}})]),
     ("a1", "u1", "assistant", [("reasoning", "Hm", None), ("text", "Let me look.", None), ("tool_call", None, {})]),
-    ("t1", "a1", "tool", [("tool_result", None, {"name": "now", "output": "noon"})]),
-    ("a2", "t1", "assistant", [("text", "Po", None)]),
+    ("w1", "a1", "user", [("text", "Wait.", None)]),
+    ("t1", "w1", "tool", [("tool_result", None, {"name": "now", "output": "noon"})]),
+    ("w2", "t1", "user", [("text", "Now?", None)]),
+    ("a1b", "w2", "assistant", [("text", "The ", None)]),
+    ("a2", "a1b", "assistant", [("text", "Po", None)]),
     ("u2", "a2", "user", [("text", "Why?", None)]),
     ("a3", "u2", "assistant", [("text", "Because.", None)]),
 ]
-TURNS = [("1", "u1", "a1"), ("2", "t1", "a2"), ("3", "u2", "a3")]
+TURNS = [("1", "u1", "a1"), ("2", "w2", "a2"), ("3", "u2", "a3")]
 
 
 @pytest.fixture
@@ -84,7 +87,8 @@ def test_turns_become_a_session(db: Database, tmp_path: Path, logs: sqlite3.Conn
     assert said(db, session_id) == [
         ("user", "[attachment: /tmp/river.png]\n\nA long text.\nRivers?"),
         ("assistant", "Let me look."),
-        ("assistant", "Po"),
+        ("user", "Wait.\n\nNow?"),
+        ("assistant", "The Po"),
         ("user", "Why?"),
         ("assistant", "Because."),
     ]
@@ -106,7 +110,7 @@ def test_what_was_logged_in_both_forms_comes_once_and_goes_on_with_the_new_one(
     logs.execute(old, ["1", "Rivers?", "Let me look.", "c1", "2026-12-02T00:59:21"])
     (session_id,) = import_file(db, tmp_path / "logs.db").session_ids
     assert [text for _, text in said(db, session_id)] == [
-        *("Hello", "Hi", "Rivers?", "Let me look.", "Po", "Why?", "Because.")
+        *("Hello", "Hi", "Rivers?", "Let me look.", "Wait.\n\nNow?", "The Po", "Why?", "Because.")
     ]
 
 
