@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 
 from storage.connections import open_database
-from storage.errors import ForeignDatabaseError, NewerDatabaseError
+from storage.errors import ForeignDatabaseError, NewerDatabaseError, OlderDatabaseError
 from storage.migrations import APPLICATION_ID, MIGRATIONS, copy_database, migrate, statements
 from storage.sessions import create_session, get_session
 from storage.tree import append_message
@@ -180,6 +180,9 @@ def test_the_real_steps_keep_data(path: Path) -> None:
                 "INSERT INTO sessions (id, title, title_source, model, system, settings, created_utc, updated_utc)"
                 " VALUES ('0123456789abcdef', 'Rivers', 'auto', 'tiny', '', '{}', '2026-01-01', '2026-01-01')"
             )
+        if version < len(MIGRATIONS):
+            with pytest.raises(OlderDatabaseError):
+                open_database(file, read_only=True)
         with closing(open_database(file)) as db:
             assert get_session(db, "0123456789abcdef").title == "Rivers"
             append_message(db, create_session(db, model="", system="", settings={}).id, None, "user", "Hello")
