@@ -78,9 +78,11 @@ class Writing:
 
     def _warn(self, command: Generate, text: str) -> None:
         if isinstance(command.prompt, ChatPrompt) and command.prompt.template is not None:
-            self._notice(command, "The server uses its model's own chat template, not the one you chose.")
+            message = "The server uses its model's own chat template, not the one you chose."
+            self._notice(command, message)
         if text and self._opened.card.abilities.go_on is None:
-            self._notice(command, f"{self._config.host} does not say whether it can go on with unfinished answers.")
+            message = f"{self._config.host} does not say whether it can go on with unfinished answers."
+            self._notice(command, message)
 
     def _notice(self, command: Generate, text: str) -> None:
         self._emit(Notice(request_id=command.request_id, text=self._transport.hide_key(text)))
@@ -121,7 +123,8 @@ class Writing:
         if not dialect.takes_penalty:
             self._shown(repeat_penalty=False)
         if told := sorted(dropped - UNTOLD):
-            self._notice(answer.command, f"{self._config.host} does not take {', '.join(told)}: {error.said[:200]}")
+            message = f"{self._config.host} does not take {', '.join(told)}: {error.said[:200]}"
+            self._notice(answer.command, message)
         return True
 
     async def _pause(
@@ -131,7 +134,12 @@ class Writing:
         pause_s = self._backoff.pause_s(n_failures, error.retry_after_s)
         if n_failures > self._config.retries or pause_s is None or not error.is_passing:
             raise error
-        self._notice(answer.command, f"{error.message} Trying again in {pause_s:.0f} s ({n_failures}).")
+        n, most = n_failures + 1, self._config.retries + 1
+        if pause_s < 1:
+            message = f"{error.message} Trying again at once (try {n} of {most})."
+        else:
+            message = f"{error.message} Trying again in {pause_s:.0f} s (try {n} of {most})."
+        self._notice(answer.command, message)
         await asyncio.sleep(pause_s)
 
 

@@ -195,14 +195,14 @@ class _Request(msgspec.Struct, kw_only=True):
 
     def refuse_what_is_not_there(self) -> None:
         """RequestError for a wish that would change the answer and cannot be met; better than to ignore it."""
+        _refuse_more_than_one("n", self.n)
         for name, wished in (
-            ("n", self.n not in (None, 1)),
             ("frequency_penalty", self.frequency_penalty),
             ("presence_penalty", self.presence_penalty),
             ("logit_bias", any((self.logit_bias or {}).values())),
         ):
             if wished:
-                raise RequestError(400, f"This server has no {name}.", "unsupported", name)
+                raise _not_taken(name)
 
 
 class ChatRequest(_Request, kw_only=True):
@@ -264,9 +264,10 @@ class CompletionRequest(_Request, kw_only=True):
 
     def command(self, defaults: Defaults) -> Generate:
         """The engine's command. Raises RequestError."""
-        for name, wished in (("echo", self.echo), ("suffix", self.suffix), ("best_of", self.best_of not in (None, 1))):
+        _refuse_more_than_one("best_of", self.best_of)
+        for name, wished in (("echo", self.echo), ("suffix", self.suffix)):
             if wished:
-                raise RequestError(400, f"This server has no {name}.", "unsupported", name)
+                raise _not_taken(name)
         if self.logprobs is True:
             raise RequestError(400, "logprobs is a number of candidates here.", param="logprobs")
         limit = COMPLETION_TOKENS if self.max_tokens is None else self.max_tokens
@@ -276,6 +277,17 @@ class CompletionRequest(_Request, kw_only=True):
     def n_logprobs(self) -> int | None:
         """How many candidates a token's place has; None where no log-probabilities are wanted."""
         return None if isinstance(self.logprobs, bool) else self.logprobs
+
+
+def _not_taken(name: str) -> RequestError:
+    return RequestError(400, f"This server does not take {name}. Leave it out.", "unsupported", name)
+
+
+def _refuse_more_than_one(name: str, wished: int | None) -> None:
+    if wished not in (None, 1):
+        raise RequestError(
+            400, f"This server writes one answer to a request: {name} can only be 1.", "unsupported", name
+        )
 
 
 AnyRequest = ChatRequest | CompletionRequest

@@ -193,7 +193,7 @@ def test_what_a_tool_said_is_read(client: openai.OpenAI) -> None:
 
 
 def test_errors_are_those_that_the_client_knows(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.BadRequestError, match="no n") as refused:
+    with pytest.raises(openai.BadRequestError, match="n can only be 1") as refused:
         ask(client, "Hello", n=2)
     assert refused.value.param == "n"
     with pytest.raises(openai.BadRequestError) as too_long:
