@@ -8,6 +8,7 @@ checksum will tell at the end; otherwise the download begins anew. Sources: RFC 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 import shutil
@@ -22,10 +23,11 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from engine.address import login_of, public, without_login
 from engine.errors import DownloadError
 from engine.http_environment import in_this_environment
-from engine.reports import ReportBytes
-from engine.served import BrokenOff, NotNow, Span, begins_as_gguf, is_gguf, is_whole_gguf, refuse, span_of, strong
+from engine.reports import ReportBytes, ReportPause
+from engine.served import BrokenOff, NotNow, Span, begins_as_gguf, is_gguf, missing_of_gguf, refuse, span_of, strong
 
 if TYPE_CHECKING:
     import httpx
@@ -36,16 +38,23 @@ ATTEMPTS = 5
 PAUSE_S = 0.5
 """Before the next attempt; doubled with each that brings nothing."""
 
+PATIENCE_S = 120.0
+"""A server that wants to be left alone for longer than this is not waited for."""
+
+POLL_S = 0.2
+"""Between two reports of a pause, either of which can end it."""
+
 SPARE_BYTES = 64 << 20
 """Room on the disk that a download leaves to others."""
 
 CONNECT_S, SILENCE_S = 20.0, 60.0
 _REDIRECTS = 10
+_DAY_S = 86_400.0
 _BLOCK_BYTES = 1 << 20
 
 
 class _Part(msgspec.Struct):
-    """What the unfinished file is the beginning of."""
+    """What the unfinished file is the beginning of. url: without what may be secret in it."""
 
     url: str
     etag: str
@@ -55,16 +64,29 @@ class _Part(msgspec.Struct):
 
 @dataclass(frozen=True, kw_only=True)
 class _Wanted:
-    """The file to fetch; headers: what the server is told besides, like a key. It is not told to other servers."""
+    """The file to fetch. url: without what may be secret; asked_for: only without the login, which is apart.
+
+    headers: what the server is told besides, like a key. Other servers are told neither that nor the login.
+    """
 
     url: str
+    asked_for: str
+    login: tuple[str, str] | None
     sha256: str
     headers: Mapping[str, str]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Listeners:
+    """Whom a download tells what it does."""
+
+    report: ReportBytes
+    pausing: ReportPause
+
+
 def file_name_of(url: str) -> str:
     """The name that a file from this URL gets. Raises DownloadError for a URL that names none."""
-    wrong = DownloadError(f"{url} names no file to fetch.", "Give the whole address, from https:// to the file's name.")
+    wrong = _names_none(public(url))
     try:
         # A path cannot have lone surrogates either.
         address = urlsplit(url.encode().decode())
@@ -77,7 +99,15 @@ def file_name_of(url: str) -> str:
     return name
 
 
+def _names_none(url: str) -> DownloadError:
+    return DownloadError(f"{url} names no file to fetch.", "Give the whole address, from https:// to the file's name.")
+
+
 def _say_nothing(done: int, total: int) -> None:
+    pass
+
+
+def _pause() -> None:
     pass
 
 
@@ -87,14 +117,15 @@ def download(
     report: ReportBytes,
     *,
     checking: ReportBytes = _say_nothing,
+    pausing: ReportPause = _pause,
     sha256: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Path:
     """Fetch a file into a folder and return its path; a file of that name that is there already is an error.
 
-    sha256: what the file must have, in hexadecimal digits; checking: how far that is. headers: what the server is told
-    besides. Raises DownloadError; what came stays for the next time, unless it is the wrong file. So it does where
-    `report` or `checking` raises something.
+    sha256: what the file must have, in hexadecimal digits; checking: how far that is. pausing: called again and again
+    while the server wants to be left alone. headers: what the server is told besides. Raises DownloadError; what came
+    stays for the next time, unless it is the wrong file. So it does where one of the reports raises something.
     """
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
         raise DownloadError(f"{sha256} is no SHA-256.", "It has 64 hexadecimal digits.")
@@ -105,12 +136,18 @@ def download(
         with _alone(part):
             if target.exists():
                 raise DownloadError(f"{target} is there already.", "Remove it first, or open it as it is.")
-            _fetch(_Wanted(url=url, sha256=(sha256 or "").lower(), headers=headers or {}), part, report)
+            wanted = _Wanted(
+                url=public(url),
+                asked_for=without_login(url),
+                login=login_of(url),
+                sha256=(sha256 or "").lower(),
+                headers=headers or {},
+            )
+            _fetch(wanted, part, _Listeners(report=report, pausing=pausing))
             if sha256 is not None:
                 _check(part, sha256, checking)
-            elif is_gguf(target) and not begins_as_gguf(part):
-                _remove(part)
-                raise DownloadError(f"What came from {url} is no GGUF file.", "It was deleted. Check the address.")
+            elif is_gguf(target):
+                _check_gguf(part, wanted)
             part.replace(target)
             _note(part).unlink(missing_ok=True)
     except OSError as error:
@@ -156,7 +193,7 @@ def check_environment() -> None:
     in_this_environment(_httpx().Client, DownloadError).close()
 
 
-def _fetch(wanted: _Wanted, part: Path, report: ReportBytes) -> None:
+def _fetch(wanted: _Wanted, part: Path, tell: _Listeners) -> None:
     """Bring the unfinished file to its end, over as many connections as that takes."""
     httpx = _httpx()
     timeout = httpx.Timeout(SILENCE_S, connect=CONNECT_S)
@@ -170,7 +207,7 @@ def _fetch(wanted: _Wanted, part: Path, report: ReportBytes) -> None:
         furthest = part.stat().st_size
         while True:
             try:
-                _go_on(client, wanted, part, report)
+                _go_on(client, wanted, part, tell.report)
                 return
             except (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.TooManyRedirects, UnicodeError) as error:
                 raise DownloadError(
@@ -180,12 +217,24 @@ def _fetch(wanted: _Wanted, part: Path, report: ReportBytes) -> None:
                 came = part.stat().st_size
                 failures = 1 if came > furthest else failures + 1
                 furthest = max(furthest, came)
-                if failures >= ATTEMPTS:
+                wish_s = error.pause_s if isinstance(error, NotNow) else None
+                if failures >= ATTEMPTS or (wish_s or 0.0) > PATIENCE_S:
                     raise _given_up(error, wanted, part) from error
-                time.sleep(PAUSE_S * 2 ** (failures - 1))
+                if wish_s is None:
+                    time.sleep(PAUSE_S * 2 ** (failures - 1))
+                else:
+                    _leave_alone(wish_s, tell.pausing)
                 # Whoever wants it no more says so here.
                 note = _read_note(part)
-                report(part.stat().st_size, note.total if note is not None else 0)
+                tell.report(part.stat().st_size, note.total if note is not None else 0)
+
+
+def _leave_alone(wish_s: float, pausing: ReportPause) -> None:
+    """Wait as long as the server asks for."""
+    ends_s = time.monotonic() + wish_s
+    while (left_s := ends_s - time.monotonic()) > 0:
+        pausing()
+        time.sleep(min(left_s, POLL_S))
 
 
 def said_of(error: Exception) -> str:
@@ -197,6 +246,9 @@ def _given_up(error: Exception, wanted: _Wanted, part: Path) -> DownloadError:
     """What to do about a server that gave up, or was given up."""
     message = f"{wanted.url} could not be fetched: {said_of(error)}."
     if isinstance(error, NotNow):
+        minutes = math.ceil(min(error.pause_s or 0.0, _DAY_S) / 60)
+        if minutes > PATIENCE_S / 60:
+            return DownloadError(message, f"Give the same command again in {minutes} minutes, as the server asks.")
         return DownloadError(message, "Give the same command again later.")
     if part.stat().st_size and any(_begun(_read_note(part), wanted)):
         return DownloadError(
@@ -210,7 +262,7 @@ def _begun(known: _Part | None, wanted: _Wanted) -> tuple[bool, bool]:
     if known is None:
         return False, False
     has_sum = known.sha256 != "" and known.sha256 == wanted.sha256
-    return has_sum, strong(known.etag) != "" and known.url == wanted.url
+    return has_sum, strong(known.etag) != "" and public(known.url) == wanted.url
 
 
 def _go_on(client: httpx.Client, wanted: _Wanted, part: Path, report: ReportBytes) -> None:
@@ -224,7 +276,7 @@ def _go_on(client: httpx.Client, wanted: _Wanted, part: Path, report: ReportByte
             return
         # With a checksum, whichever server has the file now may have its own ETag for it.
         headers |= {"Range": f"bytes={start}-"} | ({} if has_sum else {"If-Range": known.etag})
-    with client.stream("GET", wanted.url, headers=headers) as response:
+    with client.stream("GET", wanted.asked_for, headers=headers, auth=wanted.login) as response:
         span, etag = _accepted(response, wanted, part, start)
         if not span.start:
             os.truncate(part, 0)
@@ -283,8 +335,10 @@ def _receive(response: httpx.Response, part: Path, span: Span, report: ReportByt
     total = span.total or span.end
     if total and done != total:
         raise BrokenOff(f"it ended after {done} of {total} bytes")
-    if not span.total and is_gguf(part.with_suffix("")) and begins_as_gguf(part) and not is_whole_gguf(part):
-        raise BrokenOff(f"it ended after {done} bytes, before its last tensor")
+    if not span.total and is_gguf(part.with_suffix("")) and begins_as_gguf(part):
+        missing = missing_of_gguf(part)
+        if missing:
+            raise BrokenOff(missing)
 
 
 def _read_note(part: Path) -> _Part | None:
@@ -314,6 +368,19 @@ def sha256_of(path: Path, checking: ReportBytes = _say_nothing) -> str:
             done += n_bytes
             checking(done, total)
     return digest.hexdigest()
+
+
+def _check_gguf(part: Path, wanted: _Wanted) -> None:
+    """See whether what came is GGUF, and has its end: a server may tell a length that the file does not have."""
+    if not begins_as_gguf(part):
+        _remove(part)
+        raise DownloadError(f"What came from {wanted.url} is no GGUF file.", "It was deleted. Check the address.")
+    if missing := missing_of_gguf(part):
+        _remove(part)
+        raise DownloadError(
+            f"What came from {wanted.url} is not the whole file: {missing}.",
+            "It was deleted. Give the same command again later, or fetch it from elsewhere.",
+        )
 
 
 def _check(part: Path, sha256: str, checking: ReportBytes) -> None:

@@ -31,7 +31,12 @@ class EngineError(Exception):
 
 
 class ModelFileError(EngineError):
-    """A model file cannot be opened as it is: damaged, cut off, or not a model."""
+    """A model file cannot be opened as it is: damaged, cut off, or not a model.
+
+    ends_early: what it promises does not fit into it, as where its end is missing.
+    """
+
+    ends_early = False
 
 
 class UnsupportedModelError(EngineError):

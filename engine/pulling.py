@@ -37,7 +37,7 @@ def pull(name: str, models_dir: Path, report: ReportFetch, *, sha256: str | None
         from engine.download import download, file_name_of
 
         steady = _Steady(report, file_name_of(name))
-        return download(name, models_dir, steady.advance, checking=steady.check, sha256=sha256)
+        return download(name, models_dir, steady.advance, checking=steady.check, pausing=steady.pause, sha256=sha256)
     raise DownloadError(
         f"There is no model {name} to fetch.",
         f"What can be: {starter.SMOLLM2.name}, the URL of a model file, or hf:OWNER/NAME of the Hugging Face hub.",
@@ -58,7 +58,7 @@ def _pull_from_hub(reference: HubReference, models_dir: Path, report: ReportFetc
     def chosen(choice: Choice) -> None:
         steady.name = choice.folder or choice.files[0].name
 
-    return fetch(reference, models_dir, steady.advance, chosen, steady.check, sha256)
+    return fetch(reference, models_dir, steady.advance, chosen, steady.check, steady.pause, sha256)
 
 
 class _Steady:
@@ -74,6 +74,9 @@ class _Steady:
 
     def check(self, done: int, total: int) -> None:
         self._tell(FetchProgress("checking", done, total, self.name))
+
+    def pause(self) -> None:
+        self._tell(FetchProgress("pausing", 0, 0, self.name))
 
     def _tell(self, progress: FetchProgress, *, always: bool = False) -> None:
         now_s = time.monotonic()

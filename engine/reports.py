@@ -16,3 +16,6 @@ ReportKernels = Callable[[int, int, str], None]
 
 ReportBytes = Callable[[int, int], None]
 """Called with the bytes that are done and all bytes, 0 where that is not known."""
+
+ReportPause = Callable[[], None]
+"""Called again and again during a pause that somebody else wants."""

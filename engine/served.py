@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import DownloadError, ModelFileError, UnsupportedModelError
+from engine.remote.retries import retry_after_s
 
 if TYPE_CHECKING:
     import httpx
@@ -28,7 +29,11 @@ class BrokenOff(Exception):
 
 
 class NotNow(BrokenOff):
-    """The server is there, and hands nothing out at the moment."""
+    """The server is there, and hands nothing out at the moment. pause_s: how long it wants to be left alone."""
+
+    def __init__(self, message: str, pause_s: float | None = None) -> None:
+        super().__init__(message)
+        self.pause_s = pause_s
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,8 @@ def refuse(response: httpx.Response, url: str) -> None:
     # After a redirect, 403 is how a store says that the address it was given is no longer valid.
     is_stale = response.status_code == 403 and bool(response.history)
     if response.status_code == 429 or response.status_code >= 500 or is_stale:
-        raise NotNow(f"the server answers {response.status_code}")
+        pause_s = None if is_stale else retry_after_s(response.headers.get("Retry-After"))
+        raise NotNow(f"the server answers {response.status_code}", pause_s)
     if response.status_code not in (200, 206):
         reasons = {401: "it wants a login", 403: "it is not for everyone", 404: "there is no such file"}
         reason = reasons.get(response.status_code, response.reason_phrase)
@@ -89,14 +95,18 @@ def begins_as_gguf(path: Path) -> bool:
         return file.read(4) == b"GGUF"
 
 
-def is_whole_gguf(path: Path) -> bool:
-    """Whether a GGUF file ends behind its tensors, as far as that can be told."""
-    from engine.checkpoints.gguf import check_extent
+def missing_of_gguf(path: Path) -> str:
+    """What a GGUF file lacks of what its own header promises, as a part of a sentence; "" where that is nothing.
 
+    Nothing is known to be missing of what is damaged in another way, or of a kind that is not read here.
+    """
+    from engine.checkpoints.gguf import needed_bytes
+
+    size = path.stat().st_size
     try:
-        check_extent(path)
+        needed = needed_bytes(path)
     except UnsupportedModelError:
-        return True
-    except ModelFileError:
-        return False
-    return True
+        return ""
+    except ModelFileError as error:
+        return f"it ends after {size} bytes, within its header" if error.ends_early else ""
+    return f"it ends after {size} of the {needed} bytes that its header asks for" if size < needed else ""

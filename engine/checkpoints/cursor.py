@@ -29,10 +29,16 @@ class Cursor:
         """An error about this file, ready to raise."""
         return ModelFileError(f"{self.path}: {message}", hint)
 
+    def ends_early(self, message: str) -> ModelFileError:
+        """An error about what has no room in this file, ready to raise."""
+        error = self.error(message)
+        error.ends_early = True
+        return error
+
     def need(self, n_bytes: int, what: str) -> None:
         """Raise ModelFileError unless so many bytes are left."""
         if n_bytes > self.size - self.at:
-            raise self.error(
+            raise self.ends_early(
                 f"{what} needs {n_bytes} bytes at position {self.at}, but the file ends after {self.size} bytes."
             )
 

@@ -122,7 +122,7 @@ class _Reader(Cursor):
         count = self.number(self.word, what)
         room = (self.size - self.at) // min_bytes
         if count > room:
-            raise self.error(f"{what} is {count}, but the rest of the file has room for {room} at most.")
+            raise self.ends_early(f"{what} is {count}, but the rest of the file has room for {room} at most.")
         return count
 
     def text(self, what: str, limit: int | None = None) -> str:
@@ -172,12 +172,23 @@ class _Reader(Cursor):
             if at <= self.size:
                 self.at = at
                 return StringArray(data[begin:at], count, self.word)
-        raise self.error(f"{key} has texts that reach past the file's end at {self.size} bytes.")
+        raise self.ends_early(f"{key} has texts that reach past the file's end at {self.size} bytes.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """What one file says of itself, not yet held against its size. begin: of the tensors, from where offsets count."""
+
+    version: int
+    metadata: Metadata
+    tensors: list[TensorInfo]
+    begin: int
+    alignment: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """One file's header."""
+    """One file's header, with tensors where they are in it."""
 
     path: Path
     version: int
@@ -206,17 +217,24 @@ def open_gguf(path: Path) -> Checkpoint:
     return Checkpoint(path, f"GGUF v{parts[0].version}", metadata, today, tuple(paths))
 
 
-def check_extent(path: Path) -> None:
-    """Raise ModelFileError where one file of a model ends before its tensors do, whatever its name."""
-    _read_part(path)
+def needed_bytes(path: Path) -> int:
+    """How long one file of a model has to be at least by its own header, whatever its name; no tensor is looked for.
+
+    Raises ModelFileError, UnsupportedModelError.
+    """
+    with open_cursor(path) as cursor:
+        header = _read_header(_Reader(cursor.data, path))
+    return max((header.begin + tensor.offset + tensor.n_bytes for tensor in header.tensors), default=header.begin)
 
 
 def _read_part(path: Path) -> _Part:
     with open_cursor(path) as cursor:
-        return _parse(_Reader(cursor.data, path))
+        reader = _Reader(cursor.data, path)
+        header = _read_header(reader)
+        return _Part(path, header.version, header.metadata, _place(reader, header))
 
 
-def _parse(reader: _Reader) -> _Part:
+def _read_header(reader: _Reader) -> _Header:
     reader.need(4, "the magic")
     if reader.data[:4] != b"GGUF":
         raise reader.error("it does not begin with GGUF.", "Choose a GGUF file.")
@@ -227,11 +245,11 @@ def _parse(reader: _Reader) -> _Part:
     metadata = _read_metadata(reader, n_keys)
     room = (reader.size - reader.at) // MIN_TENSOR_BYTES[version]
     if n_tensors > room:
-        raise reader.error(f"the number of tensors is {n_tensors}, but the file has room for {room} at most.")
+        raise reader.ends_early(f"the number of tensors is {n_tensors}, but the file has room for {room} at most.")
     alignment = _alignment(reader, metadata)
     tensors = [_read_tensor(reader) for _ in range(n_tensors)]
-    data_begin = -(-reader.at // alignment) * alignment
-    return _Part(reader.path, version, metadata, _place(reader, tensors, data_begin, alignment))
+    begin = -(-reader.at // alignment) * alignment
+    return _Header(version, metadata, tensors, begin, alignment)
 
 
 def _read_version(reader: _Reader) -> int:
@@ -303,7 +321,7 @@ def _read_tensor(reader: _Reader) -> TensorInfo:
 
 
 def _n_bytes(reader: _Reader, name: str, dims: list[int], kind: TensorType) -> int:
-    """The tensor's size. Python's integers do not overflow, so the file's size is the only limit needed."""
+    """The tensor's size, whatever the file's; Python's integers do not overflow."""
     if min(dims) < 1:
         raise reader.error(f"{name} has a dimension of 0.")
     if dims[0] % kind.block_size:
@@ -311,23 +329,24 @@ def _n_bytes(reader: _Reader, name: str, dims: list[int], kind: TensorType) -> i
     n_bytes = kind.row_bytes(dims[0])
     for size in dims[1:]:
         n_bytes *= size
-    if n_bytes > reader.size:
-        raise reader.error(f"{name} needs {n_bytes} bytes, the whole file has {reader.size}.")
     return n_bytes
 
 
-def _place(reader: _Reader, tensors: list[TensorInfo], begin: int, alignment: int) -> list[TensorInfo]:
+def _place(reader: _Reader, header: _Header) -> list[TensorInfo]:
     """The tensors with absolute offsets, none outside the file and none over another."""
     placed = []
-    for tensor in tensors:
-        if tensor.offset % alignment:
+    for tensor in header.tensors:
+        name, n_bytes = tensor.name, tensor.n_bytes
+        if n_bytes > reader.size:
+            raise reader.ends_early(f"{name} needs {n_bytes} bytes, the whole file has {reader.size}.")
+        if tensor.offset % header.alignment:
             raise reader.error(
-                f"{tensor.name} begins at offset {tensor.offset}, not a multiple of the alignment {alignment}."
+                f"{name} begins at offset {tensor.offset}, not a multiple of the alignment {header.alignment}."
             )
-        end = begin + tensor.offset + tensor.n_bytes
+        end = header.begin + tensor.offset + n_bytes
         if end > reader.size:
-            raise reader.error(f"{tensor.name} ends at byte {end}, but the file has {reader.size} bytes.")
-        placed.append(replace(tensor, offset=begin + tensor.offset))
+            raise reader.ends_early(f"{name} ends at byte {end}, but the file has {reader.size} bytes.")
+        placed.append(replace(tensor, offset=header.begin + tensor.offset))
     in_order = sorted(placed, key=attrgetter("offset"))
     for one, other in pairwise(in_order):
         if one.offset + one.n_bytes > other.offset:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.checkpoints.finding import UNFINISHED
@@ -13,7 +13,7 @@ from engine.errors import DownloadError
 from engine.hub.choosing import Choice, HubFile, choose
 from engine.hub.listing import GATED, Listing, list_files, refusal, url_of
 from engine.hub.reference import HubReference
-from engine.reports import ReportBytes
+from engine.reports import ReportBytes, ReportPause
 from engine.served import RefusedError
 
 Announce = Callable[[Choice], None]
@@ -26,12 +26,13 @@ def fetch(
     report: ReportBytes,
     announce: Announce = lambda choice: None,
     checking: ReportBytes = lambda done, total: None,
+    pausing: ReportPause = lambda: None,
     sha256: str | None = None,
 ) -> Path:
     """Put the model into models_dir and return its path: a file, of a split one the first, or a folder.
 
-    report: how much of the whole model is there; checking: how much of one file was compared with its checksum.
-    sha256: what the model's one file must have.
+    report: how much of the whole model is there; checking: how much of one file was compared with its checksum;
+    pausing: the server wants to be left alone for a while. sha256: what the model's one file must have.
     Files that are there already with the hub's checksum stay. What came before an error stays too and is gone on with
     the next time. Raises DownloadError, and what `report` and `checking` raise.
     """
@@ -41,7 +42,7 @@ def fetch(
         choice = _with_sum(choice, sha256.lower(), wanted)
     announce(choice)
     try:
-        return _Fetch(wanted, listing, choice, report, checking).into(models_dir)
+        return _Fetch(wanted, listing, choice, _Tell(report, checking, pausing)).into(models_dir)
     except RefusedError as error:
         if error.status in (401, 403):
             # The hub tells what gated models hold, and only then who may have it.
@@ -69,17 +70,23 @@ def _with_sum(choice: Choice, sha256: str, wanted: HubReference) -> Choice:
     return replace(choice, files=(replace(file, sha256=sha256),))
 
 
+@dataclass(frozen=True)
+class _Tell:
+    """Whom to tell what."""
+
+    report: ReportBytes
+    checking: ReportBytes
+    pausing: ReportPause
+
+
 class _Fetch:
     """One model on its way."""
 
-    def __init__(
-        self, wanted: HubReference, listing: Listing, choice: Choice, report: ReportBytes, checking: ReportBytes
-    ) -> None:
+    def __init__(self, wanted: HubReference, listing: Listing, choice: Choice, tell: _Tell) -> None:
         self._wanted = wanted
         self._listing = listing
         self._choice = choice
-        self._report = report
-        self._checking = checking
+        self._tell = tell
         self._total = sum(max(0, file.size) for file in choice.files)
         self._before = 0
 
@@ -135,18 +142,19 @@ class _Fetch:
         if not path.exists():
 
             def advanced(done: int, total: int) -> None:
-                self._report(self._before + done, self._total or total)
+                self._tell.report(self._before + done, self._total or total)
 
             download(
                 url,
                 folder,
                 advanced,
-                checking=self._checking,
+                checking=self._tell.checking,
+                pausing=self._tell.pausing,
                 sha256=file.sha256 or None,
                 headers=self._listing.headers,
             )
         self._before += max(0, file.size)
-        self._report(self._before, self._total)
+        self._tell.report(self._before, self._total)
         return path
 
     def _is_same(self, path: Path, file: HubFile) -> bool:
@@ -154,7 +162,7 @@ class _Fetch:
         if not path.is_file() or file.size not in (-1, path.stat().st_size):
             return False
         if file.sha256:
-            return sha256_of(path, self._checking) == file.sha256
+            return sha256_of(path, self._tell.checking) == file.sha256
         return not file.blob or _blob_of(path) == file.blob
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from engine.address import public
 from engine.download import check_environment, said_of
 from engine.errors import DownloadError
 from engine.hub.choosing import HubFile
@@ -37,6 +38,7 @@ def list_files(wanted: HubReference) -> Listing:
     library = _library()
     check_environment()
     errors = library.errors
+    endpoint = public(_endpoint() or "huggingface.co")
     api = library.HfApi(endpoint=_endpoint(), library_name="llm-tui")
     try:
         info = api.model_info(wanted.repo, revision=wanted.revision or None, files_metadata=True, timeout=ANSWER_S)
@@ -54,12 +56,12 @@ def list_files(wanted: HubReference) -> Listing:
         ) from error
     except (errors.HTTPError, OSError) as error:
         raise DownloadError(
-            f"The hub at {_endpoint() or 'huggingface.co'} cannot be reached: {said_of(error)}.",
+            f"The hub at {endpoint} cannot be reached: {said_of(error)}.",
             "Check the network connection and HF_ENDPOINT, then try again.",
         ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DownloadError(
-            f"What answers at {_endpoint() or 'huggingface.co'} does not speak the hub's language.",
+            f"What answers at {endpoint} does not speak the hub's language.",
             "Check HF_ENDPOINT.",
         ) from error
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -40,6 +44,7 @@ class Site:
     ignores_etags: bool = False
     tells_length: bool = True
     headers: dict[str, str] = field(default_factory=dict)
+    logins: list[str] = field(default_factory=list)
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +64,7 @@ def site() -> Iterator[Site]:
 
         def do_GET(self) -> None:
             wanted = self.headers.get("Range")
+            site.logins.append(self.headers.get("Authorization", ""))
             site.ranges.append(wanted)
             if self.path.startswith("/elsewhere"):
                 self.send_response(302)
@@ -159,6 +165,42 @@ def test_a_server_that_never_gets_anywhere_is_given_up(site: Site, tmp_path: Pat
     with pytest.raises(DownloadError, match=str(status)):
         download(site.url, tmp_path, lambda *_: None)
     assert len(site.ranges) == module.ATTEMPTS
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("as_date", [False, True])
+def test_a_server_is_left_alone_as_long_as_it_asks(site: Site, tmp_path: Path, status: int, as_date: bool) -> None:
+    wish = formatdate(time.time() + 2, usegmt=True) if as_date else "1"
+    site.status, site.headers = status, {"Retry-After": wish}
+    asked: list[int] = []
+
+    def open_again() -> None:
+        asked.append(len(site.ranges))
+        site.status, site.headers = 200, {}
+
+    assert download(site.url, tmp_path, lambda *_: None, pausing=open_again).read_bytes() == CONTENT
+    assert set(asked) == {1}
+    assert len(site.ranges) == 2
+
+
+def test_a_pause_can_be_stopped(site: Site, tmp_path: Path) -> None:
+    site.status, site.headers = 503, {"Retry-After": "100"}
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        download(site.url, tmp_path, lambda *_: None, pausing=stop)
+    assert len(site.ranges) == 1
+
+
+@pytest.mark.parametrize(("wish", "minutes"), [("600", 10), ("601", 11), ("1e400", 1440)])
+def test_a_pause_that_is_too_long_is_told_and_not_made(site: Site, tmp_path: Path, wish: str, minutes: int) -> None:
+    site.status, site.headers = 429, {"Retry-After": wish}
+    with pytest.raises(DownloadError, match="the server answers 429") as caught:
+        download(site.url, tmp_path, lambda *_: None)
+    assert caught.value.hint == f"Give the same command again in {minutes} minutes, as the server asks."
+    assert len(site.ranges) == 1
 
 
 def test_a_server_that_begins_anew_each_time_is_given_up(site: Site, tmp_path: Path) -> None:
@@ -272,7 +314,7 @@ def test_what_comes_compressed_is_refused(site: Site, tmp_path: Path) -> None:
 def test_where_no_length_is_told_the_tensors_tell(site: Site, tmp_path: Path, write_model: Callable[..., Path]) -> None:
     site.content = write_model(tmp_path / "source.gguf").read_bytes()
     site.tells_length, site.etag, site.cut = False, "", [20_000] * module.ATTEMPTS
-    with pytest.raises(DownloadError, match="before its last tensor"):
+    with pytest.raises(DownloadError, match="bytes that its header asks for"):
         download(site.url, tmp_path, lambda *_: None)
     assert "model.gguf" not in names(tmp_path)
     site.etag, site.cut = '"one"', [20_000]
@@ -287,6 +329,38 @@ def test_a_message_in_the_place_of_a_model_is_refused(site: Site, tmp_path: Path
         download(site.url, tmp_path, lambda *_: None)
     assert names(tmp_path) == []
     assert download(site.url.replace(".gguf", ".json"), tmp_path, lambda *_: None).read_bytes() == content
+
+
+def test_a_length_that_is_too_small_is_no_end(site: Site, tmp_path: Path, write_model: Callable[..., Path]) -> None:
+    whole = write_model(tmp_path / "source.gguf").read_bytes()
+    for n_bytes, what in ((len(whole) - 1, "bytes that its header asks for"), (200, "within its header")):
+        site.content = whole[:n_bytes]
+        with pytest.raises(DownloadError, match=f"is not the whole file: it ends after {n_bytes} .*{what}"):
+            download(site.url, tmp_path, lambda *_: None)
+        assert names(tmp_path) == ["source.gguf"]
+
+
+def test_a_password_is_sent_and_nowhere_else(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ATTEMPTS", 1)
+    url = site.url.replace("http://", "http://me:top%40hat@rack@") + "?token=secret"
+    site.cut = [400_000]
+    with pytest.raises(DownloadError) as caught:
+        download(url, tmp_path, lambda *_: None)
+    note = (tmp_path / "model.gguf.part.json").read_text()
+    assert site.url in note
+    assert site.url in str(caught.value)
+    for told in (note, str(caught.value)):
+        assert not re.search("me:|hat|rack|secret", told)
+    assert download(url, tmp_path, lambda *_: None).read_bytes() == CONTENT
+    assert site.ranges == [None, "bytes=400000-"]
+    assert {base64.b64decode(login.removeprefix("Basic ")) for login in site.logins} == {b"me:top@hat@rack"}
+
+
+@pytest.mark.parametrize("url", ["http://me:secret@a..b/x.gguf", "ftp://me:secret@host/x", "http://me:secret@host/"])
+def test_what_is_wrong_with_an_address_is_told_without_its_password(tmp_path: Path, url: str) -> None:
+    with pytest.raises(DownloadError) as caught:
+        download(url, tmp_path, lambda *_: None)
+    assert "secret" not in str(caught.value)
 
 
 def test_an_etag_that_cannot_be_sent_back_is_none(site: Site, tmp_path: Path) -> None:

@@ -215,7 +215,7 @@ def test_what_is_not_there_is_told(hub: Any, tmp_path: Path) -> None:
 
 
 def test_no_hub_at_all(tmp_path: Path, hub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HF_ENDPOINT", "http://me:secret@127.0.0.1:9")
     assert "The hub at http://127.0.0.1:9 cannot be reached" in refused("hf:o/m", tmp_path)
 
 
