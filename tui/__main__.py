@@ -57,7 +57,8 @@ def _run(arguments: list[str]) -> int:
 def plain_start(arguments: list[str]) -> AppOptions | None:
     """What the app is asked for with no more than a file and --new or --continue; None for all else.
 
-    Reading a command line takes a tenth of the time to the first frame, for which there is nothing to read here.
+    Reading a command line takes a tenth of the time to the first frame, for which there is nothing to read here. Nor is
+    the file looked for: it may be on a disk that does not answer, and the app can be left while it waits for that.
     """
     from tui.options import AppOptions
 
@@ -69,7 +70,7 @@ def plain_start(arguments: list[str]) -> AppOptions | None:
         return chosen
     (name, *more) = names
     # No command has a dot in its name or lies in a folder.
-    if more or name.startswith("-") or not ("." in name or "/" in name) or not os.path.isfile(name):
+    if more or name.startswith("-") or not ("." in name or "/" in name):
         return None
     return AppOptions(model=name, new=chosen.new, continue_last=chosen.continue_last)
 

@@ -16,21 +16,25 @@ MAX_REMEMBERED = 500
 
 def read_bases(paths: Paths) -> dict[str, str]:
     """By the absolute path of an adapter, the path of its base; those that are gone are left out."""
-    try:
-        found = msgspec.json.decode(paths.bases_file.read_bytes(), type=dict[str, str])
-    except (OSError, msgspec.MsgspecError):
-        return {}
-    return {adapter: base for adapter, base in found.items() if os.path.exists(base)}
+    return {adapter: base for adapter, base in _remembered(paths).items() if os.path.exists(base)}
 
 
 def base_of(adapter: Path, paths: Paths) -> str | None:
-    """The base that was chosen for an adapter, None where none was or it is gone."""
-    return read_bases(paths).get(str(adapter.absolute()))
+    """The base that was chosen for an adapter, None where none was or it is gone. No other base is looked for."""
+    base = _remembered(paths).get(str(adapter.absolute()))
+    return base if base is not None and os.path.exists(base) else None
+
+
+def _remembered(paths: Paths) -> dict[str, str]:
+    try:
+        return msgspec.json.decode(paths.bases_file.read_bytes(), type=dict[str, str])
+    except (OSError, msgspec.MsgspecError):
+        return {}
 
 
 def remember_base(adapter: Path, base: Path, paths: Paths) -> None:
     """Add this base to this adapter from now on. A home that cannot be written is no reason not to go on."""
-    bases = read_bases(paths)
+    bases = _remembered(paths)
     if bases.get(str(adapter.absolute())) == str(base.absolute()):
         return
     bases.pop(str(adapter.absolute()), None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +15,11 @@ from gguf import GGUFWriter
 
 from engine.protocol import Load
 from tests.engine import tiny_models
-from tests.tui.conftest import CLI_ENGINE
+from tests.tui.conftest import CLI_ENGINE, PATIENCE_S
 from tui.bases import MAX_REMEMBERED, base_of, read_bases, remember_base
 from tui.paths import user_paths
 from tui.screens.main.screen import MainScreen
+from tui.widgets.prompt_box import PromptBox
 
 if TYPE_CHECKING:
     from tests.tui.conftest import Play, Stage
@@ -75,6 +78,49 @@ async def test_the_picker_asks_for_the_base_once(stage: Stage) -> None:
         await play.until_shown("GGUF v3 with LoRA (GGUF)")
         await play.press("escape", *"/model poet-lora.gguf", "enter")
         await until_loaded(play, stage, adapter, base)
+
+
+async def test_keys_act_while_a_base_is_on_a_disk_that_does_not_answer(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = write_adapter(stage.home / "models" / "poet.gguf")
+    base = write_tiny(stage.home / "away" / "base.gguf")
+    write_tiny(base.parent / "other.gguf")
+    remember_base(adapter, base, user_paths())
+    gate, asked, answered, exists = threading.Event(), threading.Event(), threading.Event(), os.path.exists
+
+    def hang(path: Any) -> bool:
+        if str(path) == str(base):
+            asked.set()
+            gate.wait(PATIENCE_S)
+            answered.set()
+        return exists(path)
+
+    async with stage.ready() as play:
+        monkeypatch.setattr("tui.in_order.DEEDS_LIMIT_S", 0.0)
+        monkeypatch.setattr(os.path, "exists", hang)
+        play.app.query_one(PromptBox).show_draft(f"/model {adapter}")
+        await play.press("enter")
+        await play.until(asked.is_set)
+        await play.press(*"hello")
+        await play.until(lambda: play.app.query_one(PromptBox).text == "hello")
+        assert not answered.is_set()
+        play.app.query_one(PromptBox).show_draft(f"/model {base.parent / 'other.gguf'}")
+        await play.press("enter")
+        await play.until(lambda: loaded(stage) == (str(base.parent / "other.gguf"), None))
+        gate.set()
+        await play.until(lambda: answered.is_set() and play.app.workspace.engine.is_ready)
+        assert loaded(stage) == (str(base.parent / "other.gguf"), None)
+
+
+def test_of_another_adapter_s_base_nobody_asks_the_disk(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths, asked, exists = user_paths(), list[str](), os.path.exists
+    bases = {name: write_tiny(home / f"{name}-base.gguf") for name in ("one", "other")}
+    for name, base in bases.items():
+        remember_base(home / name, base, paths)
+    monkeypatch.setattr(os.path, "exists", lambda path: asked.append(str(path)) or exists(path))
+    assert base_of(home / "one", paths) == str(bases["one"])
+    assert asked == [str(bases["one"])]
 
 
 async def test_the_base_of_a_typed_adapter_is_asked_for_too(stage: Stage, tmp_path: Path) -> None:

@@ -102,10 +102,6 @@ def test_a_file_is_not_opened_in_the_place_of_a_closed_stream(home: Path) -> Non
 
 @pytest.mark.parametrize("name", ["a." * 200, "a\0.gguf", "sessions/" + "a" * 300])
 def test_a_name_that_no_file_can_have_is_no_file(name: str, cli: Cli, home: Path) -> None:
-    from tui.__main__ import plain_start
-
-    assert plain_start([name]) is None
-    assert plain_start(["--new", name]) is None
     ran = cli(name)
     assert ran.code == 2
     assert "The app needs a terminal" in ran.err

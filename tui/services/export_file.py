@@ -13,6 +13,7 @@ from storage.export import session_json, session_markdown
 from storage.records import Session
 from tui.language import _
 from tui.sentences import system_words
+from tui.services.own_thread import on_own_thread
 from tui.services.store import Store
 
 _NAME_CHARACTERS = 40
@@ -24,7 +25,10 @@ async def export_session_file(store: Store, session: Session, wanted: str) -> Pa
     wanted: the file; "md" or "json" for one in the user's home, named after the session. JSON where the name ends so,
     else Markdown. Also what the database could not take is in it. Raises StorageError where it cannot be written.
     """
-    path = typed_path(wanted) if wanted not in ("md", "json") else _unused(typed_path("~"), session.title, wanted)
+    if wanted in ("md", "json"):
+        path = await on_own_thread(_unused, typed_path("~"), session.title, wanted)
+    else:
+        path = typed_path(wanted)
     write = session_json if path.suffix == ".json" else session_markdown
     text = await store.call(write, session.id)
     try:

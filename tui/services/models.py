@@ -126,9 +126,9 @@ class Models:
         """Open this model next time too."""
         await asyncio.to_thread(remember_model, path, self._paths)
 
-    def load_command(self, path: Path) -> Load:
+    async def load_command(self, path: Path) -> Load:
         """How the settings want a model to be opened."""
-        return model_load(path.absolute(), self._settings, self._paths)
+        return await on_own_thread(model_load, path.absolute(), self._settings, self._paths)
 
     @property
     def is_fetching(self) -> bool:

@@ -88,6 +88,8 @@ class Workspace:
         self.still = ""
         """What the end of the app waits for, in words."""
         self.opened = asyncio.Event()
+        self._wish = object()
+        """Which model or server was wished for last; a disk may answer for an earlier one after that."""
         self._starting: asyncio.Task[None] | None = None
         self._remembering: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -140,11 +142,13 @@ class Workspace:
         except EngineError as error:
             self._post(NoModelFound(reason(error)))
             return
+        self._wish = object()
         self._post(ModelChosen(name))
         await self.engine.use(lambda: connect(config), Load(path=model))
 
     async def load_model(self, path: Path) -> None:
         """Open a model of this machine in place of the one before, which stays where this is no model at all."""
+        wish = self._wish = object()
         if self.engine.card is not None:
             try:
                 await self.models.check(path)
@@ -152,7 +156,9 @@ class Workspace:
                 self._post(Trouble(reason(error)))
                 return
         self._post(ModelChosen(path.name))
-        load = self.models.load_command(path)
+        load = await self.models.load_command(path)
+        if wish is not self._wish:
+            return
         if self.engine.is_local:
             await self.engine.load(load)
         else:
