@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from engine.kept_caches import KEPT, kept_file
 from storage import answers, deletion, sessions, tree
 from storage.connections import open_database
+from tui.commands.sessions import open_existing
 from tui.text import UNSAFE
 
 Cli = Callable[..., Any]
@@ -340,6 +342,25 @@ def test_backup_is_a_whole_database(cli: Cli, rivers: str, tmp_path: Path) -> No
 def test_backup_of_nothing_is_told(cli: Cli, home: Path, tmp_path: Path) -> None:
     assert cli("backup", tmp_path / "copy.db").code == 1
     assert not (tmp_path / "copy.db").exists()
+
+
+def test_a_backup_stays_where_the_sessions_went_away_at_the_last_moment(
+    cli: Cli, rivers: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "copy.db"
+    assert cli("backup", copy).code == 0
+    before = copy.read_bytes()
+
+    def remove(database: Path) -> Any:
+        shutil.rmtree(database.parent)
+        return open_existing(database)
+
+    monkeypatch.setattr("tui.commands.backup.open_existing", remove)
+    ran = cli("backup", copy, "--force")
+    assert (ran.code, ran.out) == (1, "")
+    assert "sessions.db cannot be opened: No such file or directory." in ran.err
+    assert copy.read_bytes() == before
+    assert not (home / "data").exists()
 
 
 def test_a_newer_database_is_told_and_left_alone(cli: Cli, rivers: str, home: Path) -> None:

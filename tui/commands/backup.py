@@ -9,7 +9,7 @@ import click
 
 from tui.commands.options import file_place
 from tui.commands.output import CommandError, say
-from tui.commands.sessions import open_to_read
+from tui.commands.sessions import open_existing
 from tui.commands.targets import replaced_file
 from tui.language import _
 from tui.paths import user_paths
@@ -38,7 +38,8 @@ def command(file: str, force: bool) -> None:
         raise CommandError(
             _("{file} belongs to the database that is to be copied. Name another file; nothing was changed.", file=file)
         )
-    db = open_to_read(database)
+    # What was removed a moment ago must not become an empty database, and that a backup over the one there was.
+    db = open_existing(database)
     try:
         backup(db, target)
     finally:

@@ -85,13 +85,19 @@ def _may_enter(folder: Path) -> bool:
 def open_to_read(path: Path) -> SqliteDatabase:
     """Open the sessions without writing, where they are of this release."""
     from storage.connections import open_database
+
+    # The first command of all finds an empty database rather than none.
+    return open_existing(path) if path.exists() else open_database(path)
+
+
+def open_existing(path: Path) -> SqliteDatabase:
+    """The same where they have to be there: none are made."""
+    from storage.connections import open_database
     from storage.errors import OlderDatabaseError
 
-    if path.exists():
-        # One of an older release has to be brought up to date before it can be read.
-        with suppress(OlderDatabaseError):
-            return open_database(path, read_only=True)
-    # The first command of all finds an empty database rather than none.
+    # One of an older release has to be brought up to date before it can be read.
+    with suppress(OlderDatabaseError):
+        return open_database(path, read_only=True)
     return open_database(path)
 
 
