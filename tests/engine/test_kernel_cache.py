@@ -75,6 +75,41 @@ def test_the_users_own_folder_comes_first(tmp_path: Path, monkeypatch: pytest.Mo
     assert kernel_cache._folder(str(tmp_path / "cache")) == tmp_path / "own"
 
 
+def test_what_a_killed_process_has_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    script = """
+import sys
+from engine import kernel_cache
+kernel_cache.ROOM_BYTES = 1 << 60
+kernel_cache.use_kernel_cache(sys.argv[1])
+print(kernel_cache.kernel_folder(), flush=True)
+sys.stdin.read()
+"""
+    command = [sys.executable, "-P", "-c", script, str(tmp_path)]
+    kept = subprocess.PIPE
+    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    with (
+        subprocess.Popen(command, env=environment, stdin=kept, stdout=kept, text=True) as killed,
+        subprocess.Popen(command, env=environment, stdin=kept, stdout=kept, text=True) as alive,
+    ):
+        assert killed.stdout is not None
+        assert alive.stdout is not None
+        left, used = Path(killed.stdout.readline().strip()), Path(alive.stdout.readline().strip())
+        killed.kill()
+        killed.wait()
+        assert left.exists()
+        mine = kernel_cache._temporary_copy(tmp_path)
+        (tmp_path / "kernels").mkdir(exist_ok=True)
+        try:
+            run(tmp_path, 0)
+            assert not left.exists()
+            assert used.exists()
+            assert mine.exists()
+        finally:
+            kernel_cache.clear_temporary()
+        alive.communicate()
+    assert not used.exists()
+
+
 def test_however_many_models_are_opened_there_is_one_copy(tmp_path: Path) -> None:
     try:
         first = kernel_cache._temporary_copy(tmp_path)
