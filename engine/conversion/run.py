@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 
 from engine.checkpoints.rows import read_rows
 from engine.conversion.messages import ConversionProgress, Stage
@@ -15,6 +15,7 @@ from engine.conversion.stopping import Stop
 from engine.errors import ModelFileError, UnsupportedModelError
 from engine.new_file import NewFile
 from engine.quantize.rows import NotFiniteError, RowConverter, TooLargeError, compile_for
+from engine.thread_pool import thread_pool
 
 REPORT_PERIOD_S = 0.2
 SPEED_WINDOW_S = 5.0
@@ -104,7 +105,12 @@ def run(plan: Plan, threads: int, stop: Stop, report: ReportConversion) -> None:
 
 
 def _convert_all(work: _Work, threads: int, report: Callable[[int], None]) -> None:
-    with ThreadPoolExecutor(threads, "convert") as pool:
+    pool = thread_pool(threads, "convert")
+    if pool is None:
+        work.drain()
+        report(work.done_bytes)
+        return
+    with pool:
         running: set[Future[None]] = {pool.submit(work.drain) for _ in range(threads)}
         while running:
             ended, running = wait(running, REPORT_PERIOD_S, FIRST_EXCEPTION)

@@ -37,11 +37,8 @@ def carry_out(orders: Mapping[str, Order]) -> Iterator[str]:
         waiting.put(item)
     for _ in range(count):
         waiting.put(None)
-    at_work = [_idle.pop() if _idle else Compiler() for _ in range(count)]
-    threads = [threading.Thread(target=each.work, args=(waiting, events), daemon=True) for each in at_work]
-    for thread in threads:
-        thread.start()
-    left = count
+    threads = _set_to_work(count, waiting, events)
+    left = len(threads)
     try:
         while left:
             event = events.get()
@@ -51,13 +48,37 @@ def carry_out(orders: Mapping[str, Order]) -> Iterator[str]:
                 left -= 1
             else:
                 yield event
-        _idle.extend(at_work)
+        _idle.extend(threads)
     finally:
         if left:
-            for compiler in at_work:
+            for compiler in threads:
                 compiler.end()
-        for thread in threads:
+        for thread in threads.values():
             thread.join()
+
+
+def _set_to_work(
+    count: int, waiting: Waiting, events: queue.SimpleQueue[str | CompilerError | None]
+) -> dict[Compiler, threading.Thread]:
+    """So many compilers, or as many as the system lets start. Raises CompilerError where that is none."""
+    at_work: dict[Compiler, threading.Thread] = {}
+    for _ in range(count):
+        compiler = None
+        try:
+            compiler = _idle.pop() if _idle else Compiler()
+            thread = threading.Thread(target=compiler.work, args=(waiting, events), daemon=True)
+            thread.start()
+        except (OSError, RuntimeError) as error:
+            if compiler is not None:
+                compiler.end()
+            if not at_work:
+                raise CompilerError(
+                    f"The system refuses to start a compiler: {error}.",
+                    "End other programs, or have this user be given more processes (ulimit -u).",
+                ) from error
+            break
+        at_work[compiler] = thread
+    return at_work
 
 
 def dismiss() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from engine.kernels.sizes import BLOCK, LANES
 from engine.panels.layout import MatrixPlan, total_bytes
 from engine.panels.packing import FETCH_AGAIN, pack_rows
 from engine.reports import ReportBytes
+from engine.thread_pool import thread_pool
 
 WINDOW_BYTES = 4 << 20
 """Two large pages: what a thread holds, and how fine progress is."""
@@ -32,6 +33,7 @@ Put = Callable[[int, memoryview], None]
 def fill(plans: Sequence[MatrixPlan], start: int, threads: int, report: ReportBytes, put: Put) -> None:
     """Pack every matrix on all threads; the first one begins at offset `start`, before it there are zeros.
 
+    Where the system gives fewer threads, those or the calling one do.
     Raises ModelFileError for a tensor that nothing can be computed with.
     """
     panels = _Panels(plans, start)
@@ -43,8 +45,9 @@ def fill(plans: Sequence[MatrixPlan], start: int, threads: int, report: ReportBy
         put(begin, panels.between(begin, end))
         return end
 
-    with ThreadPoolExecutor(threads) as pool:
-        for done in pool.map(pack, range(0, size, WINDOW_BYTES)):
+    pool = thread_pool(threads, "panels")
+    with pool or nullcontext():
+        for done in (pool.map if pool else map)(pack, range(0, size, WINDOW_BYTES)):
             report(done, size)
 
 

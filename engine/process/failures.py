@@ -21,7 +21,8 @@ def failure(error: Exception, request_id: str) -> Failed:
     if isinstance(error, MemoryError):
         message, hint = "There is not enough memory.", "Choose a smaller model or a smaller context."
     elif isinstance(error, OSError):
-        message, hint = f"The system refused: {words_of(error)}.", "The engine's log has the details."
+        message = f"The system refused: {words_of(error)}."
+        hint = "The engine's log has the details."
     else:
         message = f"The engine failed in a way nobody foresaw: {type(error).__name__}: {error}"
         hint = "Its log has the details. The model is still open; try again or open it anew."

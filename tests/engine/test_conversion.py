@@ -23,6 +23,7 @@ from engine.loading import load
 from engine.protocol import Load
 from engine.quantize.mixes import MIXES
 from tests.engine import tiny_models
+from tests.engine.few_threads import give_threads
 
 pytestmark = pytest.mark.slow
 
@@ -109,6 +110,14 @@ def test_the_result_does_not_depend_on_threads_or_pieces(source, tmp_path, monke
     monkeypatch.setattr(planning, "PIECE_WEIGHTS", 1)
     convert(source, tmp_path / "many.gguf", "Q4_K_M", threads=5)
     assert (tmp_path / "one.gguf").read_bytes() == (tmp_path / "many.gguf").read_bytes()
+
+
+@pytest.mark.parametrize("n_threads", [0, 1])
+def test_few_threads_or_none_convert_as_well(source, tmp_path, monkeypatch, n_threads):
+    convert(source, tmp_path / "many.gguf", "Q8_0", threads=3)
+    give_threads(monkeypatch, n_threads)
+    convert(source, tmp_path / "few.gguf", "Q8_0", threads=3)
+    assert (tmp_path / "few.gguf").read_bytes() == (tmp_path / "many.gguf").read_bytes()
 
 
 def test_what_has_the_type_already_is_copied_bit_for_bit(source, tmp_path):

@@ -11,6 +11,7 @@ from engine.machine_code import compilers
 from engine.machine_code.compilers import CompilerError, carry_out
 from engine.machine_code.files import read_object, write_object
 from engine.machine_code.orders import Order
+from tests.engine.few_threads import give_threads
 
 
 def order(folder: Path, name: str) -> Order:
@@ -29,6 +30,21 @@ def test_a_compiler_that_dies_is_an_error(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(compilers, "_idle", [])
     with pytest.raises(CompilerError, match=r"the compiler (ended with status 9|is gone)"):
         list(carry_out({"draw": order(tmp_path, "draw")}))
+
+
+def test_without_threads_for_compilers_that_is_told_and_fewer_do_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compilers, "_cores", lambda: 2)
+    monkeypatch.setattr(compilers, "_idle", [])
+    orders = {name: order(tmp_path, name) for name in ("nothing", "neither")}
+    with monkeypatch.context() as few, pytest.raises(CompilerError, match="refuses to start a compiler: can't start"):
+        give_threads(few, 0)
+        list(carry_out(orders))
+    with monkeypatch.context() as few, pytest.raises(CompilerError, match="could not be compiled: AttributeError"):
+        give_threads(few, 1)
+        list(carry_out(orders))
+    assert compilers._idle == []
 
 
 def test_nothing_to_do_starts_no_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from engine.forward.weight_loading import load_weights
 from engine.new_file import part_path
 from engine.panels import PanelFolder, header, store, windows
 from engine.prepared_files import SUFFIX, list_prepared, make_room, prepared_name
+from tests.engine.few_threads import give_threads
 
 
 @pytest.fixture
@@ -59,6 +60,16 @@ def test_memory_holds_the_same_panels(opened, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux how the memory is mapped")
+@pytest.mark.parametrize("n_threads", [0, 1])
+def test_few_threads_or_none_pack_the_same_panels(opened, tmp_path, monkeypatch, n_threads):
+    monkeypatch.setattr(windows, "WINDOW_BYTES", 10_000)
+    expected = content(opened(None)[0])
+    give_threads(monkeypatch, n_threads)
+    panels, progress = opened(tmp_path / "cache")
+    assert content(panels) == expected
+    assert progress[-1][0] == progress[-1][1]
+
+
 def test_panels_in_memory_can_have_large_pages(opened):
     in_memory, _ = opened(None)
     address = min(matrix.address for matrix in in_memory.matrices.values())
