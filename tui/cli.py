@@ -142,19 +142,19 @@ def failed(error: Exception) -> int:
     """Say why in one line; what nobody foresaw goes to the log as well, with its traceback."""
     from logging import FileHandler
 
-    from engine.errors import EngineError, words_of
+    from engine.errors import EngineError
     from storage.errors import StorageError
     from tui.commands.output import CommandError, complain
     from tui.log import start_log
     from tui.paths import NoHomeError, user_paths
-    from tui.sentences import reason
+    from tui.sentences import reason, system_words_of
     from tui.settings import SettingsError
 
     if isinstance(error, (EngineError, StorageError, SettingsError, CommandError, NoHomeError)):
         complain(reason(error))
     elif isinstance(error, OSError):
         start_log().error("A command failed.", exc_info=error)
-        complain(f"{words_of(error)}.")
+        complain(f"{system_words_of(error)}.")
     else:
         log = start_log()
         log.error("A command failed.", exc_info=error)

@@ -65,6 +65,13 @@ def system_words(error: OSError) -> str:
     return sentence(error.strerror or str(error))
 
 
+def system_words_of(error: OSError) -> str:
+    """What the system has against something, and against which file if it names one."""
+    if error.filename and error.strerror:
+        return _("{file}: {reason}", file=error.filename, reason=system_words(error))
+    return system_words(error)
+
+
 def reason(error: BaseException) -> str:
     """Why something failed and what to do, as the error says it."""
     return sentences(getattr(error, "message", None) or str(error), getattr(error, "hint", ""))
@@ -88,7 +95,8 @@ def sentence(text: str, depth: int = 0) -> str:
         if (found := form.fullmatch(text)) is not None:
             values = {name: sentence(value, depth + 1) for name, value in found.groupdict().items()}
             return format_values(translation, values)
-    return text
+    file, _colon, said = text.rpartition(": ")
+    return _("{file}: {reason}", file=file, reason=_(said)) if file and said in SYSTEM else text
 
 
 @cache

@@ -22,11 +22,11 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
 import tui
-from engine.errors import ContextFullError, ModelFileError
+from engine.errors import ContextFullError, ModelFileError, words_of
 from storage.connections import open_database
 from storage.errors import CorruptDatabaseError, StorageError
 from tui.language import LOCALE_DIR, _, choose_language, language, language_setting, ngettext, number, speak
-from tui.sentences import reason, sentence, system_words
+from tui.sentences import reason, sentence, system_words, system_words_of
 from tui.text import human_bytes
 
 if TYPE_CHECKING:
@@ -159,6 +159,9 @@ def test_what_the_system_says_is_in_the_language_too(
     with pytest.raises(OSError) as refused:
         (tmp_path / "nothing").open()
     assert system_words(refused.value) == translated
+    assert system_words_of(refused.value).startswith(f"{tmp_path / 'nothing'}")
+    assert system_words_of(refused.value).endswith(translated)
+    assert sentence(words_of(refused.value)) == system_words_of(refused.value)
     with pytest.raises(StorageError) as told:
         open_database(tmp_path / "nothing.db", read_only=True)
     assert translated in reason(told.value)

@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 
 import click
 
-from engine.errors import words_of
 from engine.new_file import clear_parts
 from engine.prepared_files import PREPARED, PreparedFile, list_prepared, remove
 from tui.commands.options import json_option, not_empty
 from tui.commands.output import CommandError, say, table, write_json, write_text
 from tui.language import _
 from tui.paths import user_paths
+from tui.sentences import system_words_of
 from tui.text import human_bytes, safe_line
 
 
@@ -50,7 +50,9 @@ def command(model: str | None, clear: bool, as_json: bool) -> None:
         try:
             freed = remove(files) + clear_parts(folder)
         except OSError as error:
-            raise CommandError(_("A prepared file cannot be deleted: {error}.", error=words_of(error))) from error
+            raise CommandError(
+                _("A prepared file cannot be deleted: {error}.", error=system_words_of(error))
+            ) from error
         say(_("{n} deleted, {size} are free again.", n=len(files), size=human_bytes(freed)))
     elif not files:
         say(_("Nothing is prepared: that happens when a model is opened for the first time."))
