@@ -33,6 +33,8 @@ Temperature = Annotated[float, msgspec.Meta(ge=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Factor = Annotated[float, msgspec.Meta(ge=LEAST_PENALTY, le=MOST_PENALTY)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
+Limit = Annotated[int, msgspec.Meta(ge=-1)]
+"""-1 is none, as in llama.cpp's server and in what LM Studio's clients send."""
 
 _ROLES: dict[str, Role] = {
     "system": "system",
@@ -129,7 +131,7 @@ class _Request(msgspec.Struct, kw_only=True):
     model: str | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: Count | None = None
+    max_tokens: Limit | None = None
     temperature: Temperature | None = None
     top_p: Share | None = None
     top_k: int | None = None
@@ -209,7 +211,7 @@ class ChatRequest(_Request, kw_only=True):
     """`/v1/chat/completions`."""
 
     messages: list[Message]
-    max_completion_tokens: Count | None = None
+    max_completion_tokens: Limit | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=MAX_LOGPROBS)] | None = None
     tools: list[Any] | None = None
@@ -232,7 +234,7 @@ class ChatRequest(_Request, kw_only=True):
             param = f"messages[{len(messages) - 1}]"
             raise RequestError(400, "After a call of tools, there has to be what the tools said.", param=param)
         begun = messages.pop().content if messages[-1].role == "assistant" else ""
-        limit = self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
+        limit = _limited(self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens)
         prompt = ChatPrompt(messages=messages, answer_text=begun, whole=True)
         return self.generate(prompt, self.sampling(defaults, limit), self.n_logprobs or 0)
 
@@ -270,13 +272,17 @@ class CompletionRequest(_Request, kw_only=True):
                 raise _not_taken(name)
         if self.logprobs is True:
             raise RequestError(400, "logprobs is a number of candidates here.", param="logprobs")
-        limit = COMPLETION_TOKENS if self.max_tokens is None else self.max_tokens
+        limit = COMPLETION_TOKENS if self.max_tokens is None else _limited(self.max_tokens)
         return self.generate(_completion_prompt(self.prompt), self.sampling(defaults, limit), self.logprobs or 0)
 
     @property
     def n_logprobs(self) -> int | None:
         """How many candidates a token's place has; None where no log-probabilities are wanted."""
         return None if isinstance(self.logprobs, bool) else self.logprobs
+
+
+def _limited(limit: int | None) -> int | None:
+    return None if limit == -1 else limit
 
 
 def _not_taken(name: str) -> RequestError:

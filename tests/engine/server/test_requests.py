@@ -24,7 +24,7 @@ CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{
 
 
 def chat(**fields: Any) -> Generate:
-    body = msgspec.json.encode({"model": "any", "messages": HELLO, **fields})
+    body = msgspec.json.encode({"model": "any", "messages": HELLO} | fields)
     return read_request(body, ChatRequest).command(DEFAULTS)
 
 
@@ -71,10 +71,16 @@ def test_everything_is_taken_over() -> None:
         ({"max_completion_tokens": 4, "max_tokens": 9}, 4),
         ({"max_tokens": 0}, 0),
         ({"max_tokens": None}, None),
+        ({"max_tokens": -1}, None),
+        ({"max_completion_tokens": -1, "max_tokens": 9}, None),
     ],
 )
 def test_the_limit_has_two_names(fields: dict[str, Any], limit: int | None) -> None:
     assert chat(**fields).sampling.max_new_tokens == limit
+
+
+def test_a_completion_may_have_no_limit() -> None:
+    assert completion(max_tokens=-1).sampling.max_new_tokens is None
 
 
 @pytest.mark.parametrize(("given", "stops"), [(None, []), ("a", ["a"]), (["a", "", "b"], ["a", "b"]), ("", [])])
@@ -148,6 +154,11 @@ def test_completions_take_a_text_or_tokens(given: Any, prompt: Prompt) -> None:
         {"logit_bias": {"5": 0}},
         {"stream_options": {"include_usage": None}},
         {"seed": -1},
+        {"parallel_tool_calls": True, "store": False, "metadata": {}, "service_tier": "auto", "modalities": ["text"]},
+        {"reasoning_effort": "low", "verbosity": "low", "prediction": None, "chat_template_kwargs": {"x": False}},
+        {"n_predict": -1, "typical_p": 1, "mirostat": 0, "num_ctx": 4096, "keep_alive": "5m", "chat_id": "1"},
+        {"messages": [{"role": "user", "content": "hello", "name": None, "tool_calls": None, "refusal": None}]},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "hello", "cache_control": {}}]}]},
     ],
 )
 def test_wishes_that_change_nothing_are_no_trouble(nothing: dict[str, Any]) -> None:
@@ -184,6 +195,7 @@ def test_a_stream_tells_the_counts_to_whom_wants_them(given: dict[str, Any], wan
         ({"repeat_penalty": 1e-300}, "repeat_penalty"),
         ({"repetition_penalty": 101}, "repetition_penalty"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"max_tokens": -2}, "max_tokens"),
         ({"temperature": -1}, "temperature"),
         ({"temperature": "hot"}, "temperature"),
         ({"top_p": 2}, "top_p"),
