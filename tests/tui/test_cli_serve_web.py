@@ -18,10 +18,12 @@ import aiohttp
 import psutil
 import pytest
 
+from tests.tui.terminal import Picture
 from tui.cli import COMMANDS
 
 Cli = Callable[..., Any]
 LIMIT_S = 60
+SIZE = (100, 30)
 
 
 @pytest.fixture
@@ -57,20 +59,31 @@ async def opened(url: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
     assert found
     async with (
         aiohttp.ClientSession() as client,
-        client.ws_connect(f"{found[1]}?width=100&height=30", headers={"Origin": url.rsplit("/", 2)[0]}) as socket,
+        client.ws_connect(
+            f"{found[1]}?width={SIZE[0]}&height={SIZE[1]}", headers={"Origin": url.rsplit("/", 2)[0]}
+        ) as socket,
     ):
         yield socket
 
 
-async def shown(socket: aiohttp.ClientWebSocketResponse, *texts: str) -> str:
-    """What the app draws until all of some texts are drawn."""
-    seen = ""
-    async with asyncio.timeout(LIMIT_S):
-        while not all(text in seen for text in texts):
-            message = await socket.receive()
-            assert message.type == aiohttp.WSMsgType.BINARY, (message, seen[-500:])
-            seen += re.sub(r"\x1b\[[0-9;?>$]*[A-Za-z]", "", message.data.decode())
-    return seen
+class Shown:
+    """What an app shows on the page behind a WebSocket."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self._picture = Picture(SIZE)
+        self._output = b""
+
+    async def until(self, *texts: str, gone: str = "") -> str:
+        """All of the screen, once it has these texts, and no longer the one that has to go."""
+        async with asyncio.timeout(LIMIT_S):
+            while not all(text in self._picture.text() for text in texts) or (gone and gone in self._picture.text()):
+                message = await self._socket.receive()
+                assert message.type == aiohttp.WSMsgType.BINARY, (message, self._picture.text())
+                self._output += message.data
+                # Each message is all that the app wrote at once: nothing is cut short at its end.
+                self._picture.draw(self._output + b"\x1b")
+        return self._picture.text()
 
 
 async def test_a_page_shows_the_app_and_takes_its_keys(served: tuple[str, subprocess.Popen[str]], cli: Cli) -> None:
@@ -80,13 +93,15 @@ async def test_a_page_shows_the_app_and_takes_its_keys(served: tuple[str, subpro
     assert "llm-tui" in page
     assert "font-src 'self'" in headers["Content-Security-Policy"]
     async with opened(url) as socket:
-        first = await shown(socket, "Welcome", "Later", "no limit")
+        page_shown = Shown(socket)
+        first = await page_shown.until("Welcome", "Later", "no limit")
         assert "New session" in first
         assert "Ask something" in first
         await socket.send_json(["stdin", "\x1b"])
-        await shown(socket, "temperature", "Ask something")
+        # What comes right behind an escape would be a key with alt.
+        await page_shown.until("temperature", "Ask something", gone="Welcome")
         await socket.send_json(["stdin", "a draft"])
-        await shown(socket, "a draft")
+        await page_shown.until("a draft")
         [app] = [child for child in psutil.Process(server.pid).children() if "tui" in " ".join(child.cmdline())]
         await socket.send_json(["stdin", "\x11"])
         async with asyncio.timeout(LIMIT_S):
@@ -99,7 +114,7 @@ async def test_a_page_shows_the_app_and_takes_its_keys(served: tuple[str, subpro
 async def test_the_end_of_the_server_is_that_of_its_apps(served: tuple[str, subprocess.Popen[str]]) -> None:
     url, server = served
     async with opened(url) as socket:
-        await shown(socket, "Welcome")
+        await Shown(socket).until("Welcome")
         apps = psutil.Process(server.pid).children(recursive=True)
         assert apps
         server.send_signal(signal.SIGTERM)
