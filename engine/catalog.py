@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from engine.checkpoints.finding import is_model_folder, model_name, model_paths
+from engine.checkpoints.ollama import ollama_names
 from engine.errors import NEEDS_BASE, EngineError, ModelFileError
 from engine.model_info import ModelInfo, inspect_model
 from engine.typed_path import typed_path
@@ -44,7 +46,7 @@ def survey(
     """
     models: list[ModelInfo] = []
     unreadable: list[Unreadable] = []
-    for path in _model_files(directories):
+    for path in model_files(directories):
         base = (bases or {}).get(str(path.absolute()))
         try:
             models.append(inspect_model(path, base=base))
@@ -68,14 +70,15 @@ def _in_words(path: Path, error: EngineError | OSError | RecursionError) -> Engi
 def find_model(name_or_path: str | Path, directories: Iterable[str | Path]) -> Path | None:
     """The model at a path, else the one of this name in the folders: with or without its ending, in any case.
 
-    A name that begins only one model's name is enough. None if there is no such model, or there are several.
+    A name may have the folders before it that tell it from others. One that begins only one model's name is enough.
+    None if there is no such model, or there are several.
     """
     path = typed_path(name_or_path)
     # A name that is too long, or in a folder that may not be read, is no file.
     if os.path.isfile(path) or is_model_folder(path):
         return path
     wanted = str(name_or_path).casefold()
-    files = list(_model_files(directories))
+    files = list(model_files(directories))
     if named := _named(files, wanted):
         return named[0]
     begun = [file for file in files if wanted and file.name.casefold().startswith(wanted)]
@@ -100,7 +103,7 @@ def require_only_model(name_or_path: str, directories: Iterable[str | Path]) -> 
     if name_or_path and os.path.exists(path):
         return path
     folders = list(directories)
-    named = _named(_model_files(folders), name_or_path.casefold())
+    named = _named(model_files(folders), name_or_path.casefold())
     if not named:
         raise _no_model(name_or_path, folders)
     if len(named) > 1:
@@ -109,8 +112,42 @@ def require_only_model(name_or_path: str, directories: Iterable[str | Path]) -> 
     return named[0]
 
 
+def file_names(models: Sequence[ModelInfo]) -> list[str]:
+    """What to call models on a screen: their files' names, told apart; a checksum's name says nothing."""
+    paths = [Path(model.path) for model in models]
+    is_named = [path.suffix.lower() in (".gguf", ".bin") for path in paths]
+    names = [path.name if named else model.name for named, path, model in zip(is_named, paths, models, strict=True)]
+    return told_apart(names, paths)
+
+
+def told_apart(names: Sequence[str], paths: Sequence[Path]) -> list[str]:
+    """These names of models, each with as many of its path's folders before it as no other one has.
+
+    llama.cpp called every model ggml-model-q4_0.bin, in a folder for each.
+    """
+    told = list(names)
+    for depth in range(1, max((len(path.parts) for path in paths), default=0)):
+        count = Counter(name.casefold() for name in told)
+        alike = [at for at, name in enumerate(told) if count[name.casefold()] > 1]
+        if not alike:
+            break
+        for at in alike:
+            told[at] = _with_folders(names[at], paths[at], depth)
+    return told
+
+
+def _with_folders(name: str, path: Path, depth: int) -> str:
+    folders = [folder for folder in path.parts[:-1] if folder != path.anchor]
+    return "/".join([*folders[-depth:], name]) if depth else name
+
+
 def _named(files: Iterable[Path], wanted: str) -> list[Path]:
-    return [file for file in files if wanted in (file.name.casefold(), model_name(file).casefold())]
+    def names(file: Path) -> Iterator[str]:
+        for name in {file.name, model_name(file), *ollama_names(file)}:
+            depth = wanted.count("/") - name.count("/")
+            yield _with_folders(name, file, max(0, depth)).casefold()
+
+    return [file for file in files if wanted in names(file)]
 
 
 def _no_model(name_or_path: str, folders: Iterable[str | Path]) -> ModelFileError:
@@ -122,7 +159,7 @@ def _no_model(name_or_path: str, folders: Iterable[str | Path]) -> ModelFileErro
 def near_names(name: str, directories: Iterable[str | Path]) -> list[str]:
     """Names of models that are much like this one or begin so, or contain it; the nearest first."""
     wanted = model_name(Path(name)).casefold()
-    names = {model_name(file).casefold(): model_name(file) for file in _model_files(directories)}
+    names = {model_name(file).casefold(): model_name(file) for file in model_files(directories)}
 
     def nearness(key: str) -> float:
         whole, beginning = (difflib.SequenceMatcher(None, wanted, text) for text in (key, key[: len(wanted)]))
@@ -132,8 +169,8 @@ def near_names(name: str, directories: Iterable[str | Path]) -> list[str]:
     return [names[key] for key in near[:MAX_NEAR_NAMES]]
 
 
-def _model_files(directories: Iterable[str | Path]) -> Iterator[Path]:
-    """Models in these folders and the folders in them, once each, by name."""
+def model_files(directories: Iterable[str | Path]) -> Iterator[Path]:
+    """What looks like a model in these folders and the folders in them, once each, by name."""
     seen: set[str] = set()
     found: list[Path] = []
     for directory in directories:
@@ -142,4 +179,4 @@ def _model_files(directories: Iterable[str | Path]) -> Iterator[Path]:
             if resolved not in seen and len(found) < MAX_LISTED:
                 seen.add(resolved)
                 found.append(path)
-    yield from sorted(found, key=lambda path: (path.name.casefold(), str(path)))
+    yield from sorted(found, key=lambda path: (model_name(path).casefold(), str(path)))

@@ -13,7 +13,7 @@ from engine.architecture.gguf_config import config_from_gguf
 from engine.architecture.recurrence import bytes_with_copies
 from engine.chat import ChatFormat, choose_format
 from engine.checkpoints import Checkpoint, open_checkpoint
-from engine.checkpoints.finding import model_name
+from engine.checkpoints.finding import OF_ANY_MODEL, model_name
 from engine.errors import EngineError
 from engine.forward import team
 from engine.forward.kv_cache import KVCache
@@ -149,7 +149,7 @@ def _card(checkpoint: Checkpoint, chat_format: ChatFormat, transformer: Transfor
 def _vocabulary_card(checkpoint: Checkpoint, vocab: int, chat_format: ChatFormat) -> ModelCard:
     """The card of a model of which only the vocabulary was loaded."""
     return ModelCard(
-        name=name_without_quantization(model_name(checkpoint.path)),
+        name=_name(checkpoint.path),
         path=str(checkpoint.path),
         format=checkpoint.format,
         architecture=checkpoint.metadata.text("general.architecture", ""),
@@ -166,6 +166,11 @@ def _vocabulary_card(checkpoint: Checkpoint, vocab: int, chat_format: ChatFormat
         kv_bytes_per_token=0,
         threads=0,
     )
+
+
+def _name(path: Path) -> str:
+    name = name_without_quantization(model_name(path))
+    return path.absolute().parent.name or name if name.casefold() == OF_ANY_MODEL else name
 
 
 def _kept(cache_dir: str | None, checkpoint: Checkpoint, transformer: Transformer) -> KeptCaches | None:

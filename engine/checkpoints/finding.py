@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator, Set
 from pathlib import Path
 
+from engine.checkpoints.ollama import BLOBS, MANIFESTS, ollama_models, ollama_names
+
 ADAPTER_CONFIG = "adapter_config.json"
 
 UNFINISHED = ".part"
@@ -21,6 +23,12 @@ COMPANIONS = re.compile(
 
 BY_AUTO_GPTQ = re.compile(r"gptq_model-.*\.safetensors")
 """Weights that have the settings of their quantization in their name: the whole model, whatever lies beside it."""
+
+SNAPSHOTS = "snapshots"
+"""The folder of a repository in Hugging Face's cache that has a folder of links for each version."""
+
+OF_ANY_MODEL = "ggml-model"
+"""What llama.cpp's scripts of 2023 called every model, in a folder that had its name."""
 
 PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE | re.DOTALL)
 """What the files of a split model are called."""
@@ -43,6 +51,8 @@ def model_paths(directory: Path) -> Iterator[Path]:
         folders[:] = [name for name in folders if not name.endswith(UNFINISHED)]
         if _are_of_a_model(set(names)):
             yield Path(folder)
+        if {BLOBS, MANIFESTS} <= set(folders):
+            yield from ollama_models(Path(folder))
         if ADAPTER_CONFIG in names:
             folders.clear()
             continue
@@ -54,11 +64,24 @@ def model_paths(directory: Path) -> Iterator[Path]:
 
 
 def model_name(path: Path) -> str:
-    """A model file's name without its ending and its part number; in Hugging Face's cache that of the repository."""
+    """A model file's name without its ending and its part number; in others' folders, what it is called there.
+
+    That is the repository's name in Hugging Face's cache, and Ollama's own.
+    """
+    if named := ollama_names(path):
+        return named[0]
     repository = _REPOSITORY.fullmatch(path.parent.parent.name)
-    if repository is not None and path.parent.name == "snapshots":
+    if repository is not None and path.parent.name == SNAPSHOTS:
         return repository[1]
     return re.sub(r"(-\d{5}-of-\d{5})?\.gguf$|\.bin$", "", path.name, flags=re.IGNORECASE)
+
+
+def kept_by(path: Path) -> str:
+    """The program in whose folder a file lies and is counted, so that it is for that program to delete; else empty."""
+    if ollama_names(path):
+        return "Ollama"
+    hubs = (folder for folder in path.parents if folder.name == SNAPSHOTS and _REPOSITORY.fullmatch(folder.parent.name))
+    return "Hugging Face" if any(hubs) else ""
 
 
 def is_model_folder(path: Path) -> bool:

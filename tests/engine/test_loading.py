@@ -128,3 +128,11 @@ def test_what_is_compiled_in_two_rounds_is_told_as_two_stages(tmp_path: Path, mo
     for stage in stages:
         parts = [done / total for now, done, total in told if now == stage]
         assert parts == sorted(parts)
+
+
+@pytest.mark.parametrize(("file", "name"), [("30B/ggml-model-q4_0.gguf", "30B"), ("30B/vicuna-q4_0.gguf", "vicuna")])
+def test_what_llamacpp_called_every_model_is_called_as_its_folder(tmp_path: Path, file: str, name: str) -> None:
+    path = tmp_path / file
+    path.parent.mkdir()
+    tiny_models.write_tiny(path, "llama")
+    assert load(Load(path=str(path), vocab_only=True), lambda *_: None).card.name == name

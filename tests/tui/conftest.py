@@ -198,6 +198,10 @@ def stage(home: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     """A stage with a model and the default script."""
     # Where the app leaves what it could not store, and exports.
     monkeypatch.setenv("HOME", str(home))
+    # What other programs have on the developer's machine is not there.
+    monkeypatch.setattr("tui.other_programs.SERVICE_OF_OLLAMA", home / "service")
+    for variable in ("XDG_CACHE_HOME", "OLLAMA_MODELS", "LLAMA_CACHE", "HF_HOME", "HF_HUB_CACHE"):
+        monkeypatch.delenv(variable, raising=False)
     script = home / "script.json"
     script.write_text("{}")
     # Tests of titles switch them on.

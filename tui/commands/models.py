@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from engine import starter
+from engine.checkpoints.finding import kept_by, model_name
 from engine.errors import NEEDS_BASE, EngineError
 from engine.starter import FetchProgress
 from tui.bases import base_of, read_bases, remember_base
@@ -43,7 +44,7 @@ command.add_command(prepared.command, "prepared")
 @json_option
 def list_command(as_json: bool) -> None:
     """List the models in llm-tui's own folder and in those of the settings."""
-    from engine.catalog import survey
+    from engine.catalog import survey, told_apart
 
     paths = user_paths()
     models, unreadable = survey(user_settings().model_directories(paths.models_dir), read_bases(paths))
@@ -51,7 +52,9 @@ def list_command(as_json: bool) -> None:
         for model in models:
             write_json({"name": model.name, **msgspec.to_builtins(model)})
     elif models:
-        write_text(table([_row(model) for model in models], right=frozenset({2, 3, 4})))
+        names = told_apart([model.name for model in models], [Path(model.path) for model in models])
+        rows = [_row(name, model) for name, model in zip(names, models, strict=True)]
+        write_text(table(rows, right=frozenset({2, 3, 4})))
     else:
         size = human_bytes(starter.SMOLLM2.wheel_bytes)
         say(
@@ -65,9 +68,9 @@ def list_command(as_json: bool) -> None:
         say(sentences(file.message, file.hint))
 
 
-def _row(model: ModelInfo) -> list[str]:
+def _row(name: str, model: ModelInfo) -> list[str]:
     return [
-        safe_line(model.name, 60),
+        safe_line(name, 60),
         model.quantization,
         human_count(model.parameters),
         human_bytes(model.size_bytes),
@@ -215,6 +218,15 @@ def remove(name: str, yes: bool) -> None:
     if not any(parent.is_relative_to(os.path.realpath(folder)) for folder in folders):
         raise CommandError(
             _("{path} is in none of llm-tui's model folders. Delete it yourself if you want it gone.", path=path)
+        )
+    if keeper := kept_by(path):
+        raise CommandError(
+            _(
+                "{path} is kept by {program}, which counts what it has. Delete it there: {command}.",
+                path=path,
+                program=keeper,
+                command=f"`ollama rm {model_name(path)}`" if keeper == "Ollama" else "`hf cache`",
+            )
         )
     files = _files_to_remove(path)
     size = human_bytes(sum(map(_room_of, files)))

@@ -19,7 +19,7 @@ from tui.language import N_, _
 from tui.screens.fetching import FetchingDialog
 from tui.services.models import Models
 from tui.services.own_thread import on_own_thread
-from tui.text import human_bytes, safe_line
+from tui.text import human_bytes, safe_line, short_path
 from tui.widgets.boxes import LineBox
 from tui.widgets.entry import Entry
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _SERVER = "server:"
 _ON_BASE = "on base:"
+_OF_OTHERS = "of others:"
 
 
 class ModelPickerScreen(FetchingDialog):
@@ -45,6 +46,7 @@ class ModelPickerScreen(FetchingDialog):
         self._trouble = trouble
         self._found: list[ModelInfo] = []
         self._additions: list[Unreadable] = []
+        self._others: list[tuple[str, Path]] = []
         self._fetch_first = fetch
         self._base_for = base_for
         self._folder = folder
@@ -75,19 +77,25 @@ class ModelPickerScreen(FetchingDialog):
 
     @work(group=BEFORE_KEYS)
     async def _look(self) -> None:
-        self._found, others = await self.models.survey()
+        from engine.catalog import file_names
+
+        self._found, unreadable = await self.models.survey()
+        self._others = await self.models.folders_of_others()
         models = self.query_one_optional(OptionList)
         if models is None:
             # The dialog is being closed, which takes its parts away before it ends what goes on in it.
             return
-        options = [Option(_line(model), id=f"{at}") for at, model in enumerate(self._found)]
+        named = zip(file_names(self._found), self._found, strict=True)
+        options = [Option(_line(name, model), id=f"{at}") for at, (name, model) in enumerate(named)]
         servers: dict[str, ServerConfig] = {}
         if not self._base_for:
             servers = self.models.servers
-            self._additions = [other for other in others if other.needs_base]
+            self._additions = [file for file in unreadable if file.needs_base]
         options += [Option(_addition_line(each), id=f"{_ON_BASE}{at}") for at, each in enumerate(self._additions)]
         if not options:
             options = [Option(_("None here yet."), disabled=True)]
+        others = enumerate(self._others)
+        options += [Option(_others_line(name, folder), id=f"{_OF_OTHERS}{at}") for at, (name, folder) in others]
         options += [Option(_server_line(name, config), id=f"{_SERVER}{name}") for name, config in servers.items()]
         models.clear_options()
         models.add_options(options)
@@ -99,9 +107,17 @@ class ModelPickerScreen(FetchingDialog):
     @work
     async def _look_in(self, folder: Path) -> None:
         """Take a folder that is a model; of one that has several, list those too."""
-        if not await self.models.look_in(folder):
+        if await self.models.look_in(folder):
+            await self._list_too(folder)
+        else:
             self.take(folder)
-            return
+
+    @work
+    async def _look_in_others(self, folder: Path) -> None:
+        self.models.add_folder(folder)
+        await self._list_too(folder)
+
+    async def _list_too(self, folder: Path) -> None:
         self.query_one("#places", Static).update(self._places())
         self.query_one(Input).clear()
         models = self.query_one(OptionList)
@@ -118,6 +134,8 @@ class ModelPickerScreen(FetchingDialog):
             return
         if chosen.startswith(_SERVER):
             self.dismiss(chosen.removeprefix(_SERVER))
+        elif chosen.startswith(_OF_OTHERS):
+            self._look_in_others(self._others[int(chosen.removeprefix(_OF_OTHERS))][1])
         elif chosen.startswith(_ON_BASE):
             self._choose_base(Path(self._additions[int(chosen.removeprefix(_ON_BASE))].path))
         else:
@@ -182,14 +200,19 @@ def _addition_line(addition: Unreadable) -> Entry:
     return _entry(Path(addition.path).name, _("is added to another model; enter asks to which"))
 
 
-def _line(model: ModelInfo) -> Entry:
+def _others_line(program: str, folder: Path) -> Entry:
+    where = short_path(folder)
+    return _entry(_("Models of {program}", program=program), _("enter looks in {folder}", folder=where))
+
+
+def _line(name: str, model: ModelInfo) -> Entry:
     """Its name, and below what it is and whether it fits."""
     figures = [model.quantization, human_bytes(model.size_bytes), model.format]
     figures += [_("{n} tokens", n=model.context), model.template]
     needs, has = human_bytes(model.needs_bytes), human_bytes(model.available_bytes)
     slow = "" if model.fits else _("runs from disk, slowly: needs {needs}, has {has}", needs=needs, has=has)
     warnings = [Content.styled(slow, "bold")] if slow else []
-    return _entry(Path(model.path).name, " · ".join(figure for figure in figures if figure), *warnings)
+    return _entry(name, " · ".join(figure for figure in figures if figure), *warnings)
 
 
 def _entry(name: str, figures: str, *warnings: Content) -> Entry:

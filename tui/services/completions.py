@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.typed_path import typed_path
@@ -70,10 +69,11 @@ async def _arguments(command: str, typed: str, workspace: Workspace) -> list[tup
         case "model" if _is_path(typed):
             return await on_own_thread(_model_files, typed)
         case "model":
-            models = [
-                (Path(model.path).name, f"{model.quantization} · {human_bytes(model.size_bytes)}")
-                for model in await workspace.models.list()
-            ]
+            from engine.catalog import file_names
+
+            found = await workspace.models.list()
+            figures = [f"{model.quantization} · {human_bytes(model.size_bytes)}" for model in found]
+            models = list(zip(file_names(found), figures, strict=True))
             servers = [
                 (name, _("server · {host}", host=config.host)) for name, config in workspace.models.servers.items()
             ]

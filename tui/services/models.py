@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -15,6 +16,7 @@ from storage.held_files import unheld
 from tui.bases import base_of, read_bases, remember_base
 from tui.messages import FetchEnded, Post
 from tui.model_choice import choose_model, model_load, remember_model
+from tui.other_programs import folders_of_others
 from tui.paths import Paths
 from tui.services.fetching import Fetching
 from tui.services.own_thread import on_own_thread
@@ -49,10 +51,20 @@ class Models:
 
     async def look_in(self, folder: Path) -> bool:
         """Look in a folder too, as long as this app runs; False where that is one model, or has none to choose from."""
-        several = await on_own_thread(_has_several, folder)
-        if several and folder not in self._named:
+        to_choose_from = await on_own_thread(_is_to_be_looked_in, folder)
+        if to_choose_from:
+            self.add_folder(folder)
+        return to_choose_from
+
+    def add_folder(self, folder: Path) -> None:
+        """Look in a folder too, as long as this app runs."""
+        if folder not in self._named:
             self._named.append(folder)
-        return several
+
+    async def folders_of_others(self) -> list[tuple[str, Path]]:
+        """Other programs that have models on this machine, and where, but for folders that are looked in."""
+        others = await on_own_thread(folders_of_others, os.environ)
+        return [(name, folder) for name, folder in others if folder not in self.directories]
 
     @property
     def servers(self) -> dict[str, ServerConfig]:
@@ -160,10 +172,14 @@ class Models:
             await asyncio.to_thread(self._fetching.join, STOPPING_S)
 
 
-def _has_several(folder: Path) -> bool:
+def _is_to_be_looked_in(folder: Path) -> bool:
+    """Whether there are models in a folder that does not open itself, as the one with a single GGUF file does."""
     from engine.checkpoints.finding import is_model_folder, model_paths
 
-    return not is_model_folder(folder) and len(list(islice(model_paths(folder), 2))) > 1
+    if is_model_folder(folder):
+        return False
+    found = list(islice(model_paths(folder), 2))
+    return len(found) > 1 or any(path.parent != folder or path.suffix.lower() != ".gguf" for path in found)
 
 
 def _check(path: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
-from engine.catalog import find_model, survey
+from engine.catalog import find_model, survey, told_apart
 from engine.checkpoints import open_checkpoint
 from engine.checkpoints.finding import model_paths
 from tui.paths import user_paths
@@ -100,3 +101,65 @@ def test_a_folder_that_may_not_be_read_is_passed_over(shelf: Path) -> None:
         assert len(list(model_paths(shelf))) == 3
     finally:
         (shelf / "13B").chmod(0o755)
+
+
+MODEL = "application/vnd.ollama.image.model"
+
+
+def write_manifest(shelf: Path, place: str, *layers: object) -> None:
+    manifest = shelf / "manifests" / place
+    manifest.parent.mkdir(parents=True, exist_ok=True)
+    manifest.write_text(json.dumps({"layers": layers}))
+
+
+@pytest.fixture
+def ollama(tmp_path: Path, write, tiny_llama) -> Path:
+    """Ollama's folder with one model, without a manifest."""
+    (tmp_path / "blobs").mkdir()
+    write.write_gguf(tmp_path / "blobs" / "sha256-c0ffee", tiny_llama, "Q4_0")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        ("registry.ollama.ai/library/llama3.2/latest", "llama3.2"),
+        ("registry.ollama.ai/library/qwen3/0.6b", "qwen3:0.6b"),
+        ("registry.ollama.ai/someone/mine/latest", "someone/mine"),
+        ("hf.co/owner/Model-GGUF/Q4_K_M", "hf.co/owner/Model-GGUF:Q4_K_M"),
+    ],
+)
+def test_a_file_of_ollamas_is_called_as_there(ollama: Path, place: str, name: str) -> None:
+    write_manifest(ollama, place, {"mediaType": MODEL, "digest": "sha256:c0ffee"})
+    assert [model.name for model in survey([ollama])[0]] == [name]
+    for typed in (name, name.upper(), f"{name}:latest" if place.endswith("latest") else name):
+        assert find_model(typed, [ollama]) == ollama / "blobs" / "sha256-c0ffee"
+
+
+def test_a_model_with_two_tags_is_listed_once_under_the_shorter(ollama: Path) -> None:
+    for tag in ("1b-instruct", "1b"):
+        write_manifest(ollama, f"registry.ollama.ai/library/m/{tag}", {"mediaType": MODEL, "digest": "sha256:c0ffee"})
+    assert [model.name for model in survey([ollama])[0]] == ["m:1b"]
+    assert find_model("m:1b-instruct", [ollama]) is not None
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [{"mediaType": MODEL, "digest": "sha256:gone"}],
+        [{"mediaType": MODEL, "digest": "sha256:../../blobs/sha256-c0ffee"}],
+        [{"mediaType": MODEL, "digest": "sha256:c0ffee"}, {"mediaType": MODEL[:-5] + "adapter", "digest": "sha256:a"}],
+        [{"mediaType": "application/vnd.ollama.image.license", "digest": "sha256:c0ffee"}],
+        [{"mediaType": MODEL, "digest": 7}, "layer"],
+    ],
+)
+def test_a_manifest_of_something_else_is_passed_over(ollama: Path, layers: list[object]) -> None:
+    write_manifest(ollama, "registry.ollama.ai/library/odd/latest", *layers)
+    (ollama / "manifests" / "registry.ollama.ai" / "library" / "odd" / "broken").write_text("[")
+    assert survey([ollama]) == ([], [])
+
+
+def test_names_have_as_many_folders_as_tell_them_apart() -> None:
+    paths = [Path("/a/x/m.gguf"), Path("/b/x/m.gguf"), Path("/b/y/m.gguf"), Path("/b/y/n.gguf")]
+    assert told_apart([path.name for path in paths], paths) == ["a/x/m.gguf", "b/x/m.gguf", "y/m.gguf", "n.gguf"]
+    assert told_apart(["m", "m"], [Path("/m"), Path("/m")]) == ["m", "m"]
