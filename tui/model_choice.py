@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 from engine import starter
@@ -29,17 +30,28 @@ class ModelChoiceError(Exception):
 def choose_model(name: str | None, settings: Settings, paths: Paths, *, named: Sequence[Path] = ()) -> Path:
     """Return the path of the model that is named; without a name the settings' default, the last used or the starter.
 
+    Where there is none of these, it is the only one that there is.
     name: a path, or a name from the catalog. named: folders to look in besides those of the settings.
     Raises ModelChoiceError. The file is not opened.
     """
     name = name or settings.models.default
+    directories = [*settings.model_directories(paths.models_dir), *named]
     if name:
-        return _named(name, [*settings.model_directories(paths.models_dir), *named], paths)
+        return _named(name, directories, paths)
     last = last_model(paths)
     if last is not None and os.path.exists(last):
         return last
     if starter.is_present(paths.models_dir):
         return paths.models_dir / starter.SMOLLM2.file_name
+    from engine.catalog import model_files
+
+    there = list(islice(model_files(directories), 2))
+    if len(there) == 1:
+        return there[0]
+    if there:
+        raise ModelChoiceError(
+            _("There are several models, and none was opened before: name one. `llm-tui models list` names them.")
+        )
     raise ModelChoiceError(
         _(
             "There is no model on this machine yet. Fetch the starter model with `llm-tui models pull smollm2` (93 MB),"

@@ -124,6 +124,58 @@ async def test_who_has_models_and_names_another_one_is_offered_those(
         assert isinstance(play.app.screen, ModelPickerScreen)
 
 
+async def test_who_has_several_and_opened_none_is_offered_those(stage: Stage) -> None:
+    for name in ("one", "two"):
+        (stage.home / "models").mkdir(exist_ok=True)
+        write_tiny(stage.home / "models" / f"{name}.gguf", "llama")
+    async with stage.running(model=None) as play:
+        await play.until_shown("two.gguf")
+        assert isinstance(play.app.screen, ModelPickerScreen)
+        await play.press("enter")
+        await play.until(lambda: stage.heard(Load)[-1].path == str(stage.home / "models" / "one.gguf"))
+
+
+async def test_enter_pressed_again_on_a_download_changes_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on = threading.Semaphore(0), threading.Event()
+
+    def fetch(models_dir: Path, report: Report) -> Path:
+        report(FetchProgress("downloading", 46_000_000, 92_000_000))
+        begun.release()
+        go_on.wait(PATIENCE_S)
+        return stage.model
+
+    monkeypatch.setattr(engine.starter, "fetch", fetch)
+    async with stage.running(model=None) as play:
+        await play.until_shown("Fetch the starter model")
+        await play.press("enter")
+        await play.until_shown("46 MB of 92 MB")
+        await play.press("enter")
+        assert "Another download" not in play.text()
+        assert "46 MB of 92 MB" in play.text()
+        await play.press("f7")
+        await play.until(lambda: not play.app.workspace.models.is_fetching)
+        go_on.set()
+
+
+async def test_what_was_said_of_another_download_goes_with_it(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = threading.Event()
+
+    def fetch(models_dir: Path, report: Report) -> Path:
+        go_on.wait(PATIENCE_S)
+        return stage.model
+
+    monkeypatch.setattr(engine.starter, "fetch", fetch)
+    async with stage.running(model=None) as play:
+        await play.until_shown("Fetch the starter model")
+        await play.press("tab", "enter")
+        await play.until_shown("None here yet")
+        await play.press(*"smollm2", "enter", "home", "shift+end", *"hf:o/m", "enter")
+        await play.until_shown("Another download is under way: f7 stops it.")
+        await play.press("f7")
+        await play.until(lambda: "Another download" not in play.text())
+        go_on.set()
+
+
 async def test_who_has_none_and_names_one_is_told_what_there_is_to_do(stage: Stage) -> None:
     async with stage.running(model="mistyped") as play:
         await play.until_shown("There is no model mistyped")

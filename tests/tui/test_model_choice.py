@@ -79,3 +79,15 @@ def test_the_settings_decide_how_it_is_opened(paths: Paths) -> None:
     load = model_load(Path("m.gguf"), settings, paths, threads=2)
     assert (load.threads, load.context, load.cache_dir) == (2, 4096, str(paths.cache_dir))
     assert (load.keep_panels, load.cache_limit_bytes, load.kv_type) == (False, 1_500_000_000, "q8_0")
+
+
+def test_the_only_model_there_is_is_opened_without_its_name(paths: Paths, home: Path) -> None:
+    elsewhere = home / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "one.gguf").touch()
+    settings = Settings(models=ModelSettings(directories=[str(elsewhere)]))
+    assert choose_model(None, settings, paths) == elsewhere / "one.gguf"
+    (paths.models_dir / "two.gguf").touch()
+    with pytest.raises(ModelChoiceError, match="several models") as caught:
+        choose_model(None, settings, paths)
+    assert caught.value.wanted == ""

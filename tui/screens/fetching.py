@@ -62,9 +62,10 @@ class FetchingDialog(Dialog[Path | str]):
         if not self.models.fetch(name):
             self.show_trouble(_("Another download is under way: f7 stops it."))
             return
-        self.query_one(".trouble").remove_class("-shown")
-        self.query_one(ProgressBar).update(total=None, progress=0)
-        self.query_one(".download").add_class("-shown")
+        self._show_no_trouble()
+        if not self.query_one(".download").has_class("-shown"):
+            self.query_one(ProgressBar).update(total=None, progress=0)
+            self.query_one(".download").add_class("-shown")
         self.refresh_bindings()
 
     def show_trouble(self, sentence: str) -> None:
@@ -72,6 +73,9 @@ class FetchingDialog(Dialog[Path | str]):
         trouble = self.query_one(".trouble", Static)
         trouble.update(Content(safe_text(sentence)))
         trouble.add_class("-shown")
+
+    def _show_no_trouble(self) -> None:
+        self.query_one(".trouble").remove_class("-shown")
 
     def show_advance(self, event: FetchAdvanced) -> None:
         """How far it is."""
@@ -88,6 +92,8 @@ class FetchingDialog(Dialog[Path | str]):
         self.query_one(".download").remove_class("-shown")
         if event.error:
             self.show_trouble(event.error)
+        else:
+            self._show_no_trouble()
         self.refresh_bindings()
         if event.path is not None:
             self.take(event.path)

@@ -149,9 +149,9 @@ class Models:
 
     def fetch(self, name: str) -> bool:
         """Begin to fetch a model: `smollm2`, a URL, or one of the hub; False while another one is being fetched."""
-        if self.is_fetching:
-            return False
         name = name.strip()
+        if self._fetching is not None and self._fetching.is_running:
+            return self._fetching.name == name
         self._stopped = [each for each in self._stopped if each.is_alive]
         before = [each for each in self._stopped if each.name == name]
         self._fetching = Fetching(name, self._paths.models_dir, self._post, before)

@@ -62,7 +62,7 @@ class ModelOpening:
             self.open(path)
 
     def offer_first(self, event: NoModelFound) -> None:
-        """There is none: explain, and offer what can be done."""
+        """There is none: let another one be chosen; where there is none at all, explain, and offer what can be done."""
         if event.folder is not None:
             self.choose(folder=event.folder)
         else:
@@ -72,8 +72,8 @@ class ModelOpening:
         from tui.screens.first_run import FirstRunScreen
         from tui.screens.model_picker import ModelPickerScreen
 
-        # With a reason, it is the one that was asked for that is not there: others may be.
-        if reason and (await self._models.survey())[0]:
+        # With a reason, it is the one that was asked for that is not there. Without, none was opened before.
+        if (await self._models.survey())[0]:
             self._interaction.ask(ModelPickerScreen(self._models, trouble=reason), self.open)
         else:
             self._interaction.ask(FirstRunScreen(self._models, reason), self.open)
