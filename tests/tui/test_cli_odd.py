@@ -46,6 +46,18 @@ def test_the_app_with_a_closed_stream_needs_a_terminal(home: Path) -> None:
         assert "Traceback" not in ran.stderr
 
 
+def test_a_command_over_ssh_without_a_terminal_is_told_how_to_get_one(
+    cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("SSH_CONNECTION", "SSH_TTY"):
+        monkeypatch.delenv(variable, raising=False)
+    assert "ssh -t" not in cli().err
+    monkeypatch.setenv("SSH_CONNECTION", "127.0.0.1 45458 127.0.0.1 22")
+    assert "Over SSH, `ssh -t` brings one along." in cli().err
+    monkeypatch.setenv("SSH_TTY", "/dev/pts/3")
+    assert "ssh -t" not in cli().err
+
+
 @pytest.mark.parametrize(
     ("streams", "arguments", "code", "out"),
     [

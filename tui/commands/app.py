@@ -11,6 +11,7 @@ import click
 from tui.commands.options import TEXT, app_server_option, base_option, check_server_options, not_empty
 from tui.language import _
 from tui.options import AppOptions
+from tui.terminal import is_remote
 
 
 class _AppCommand(click.Command):
@@ -55,7 +56,11 @@ def command(
     if model is not None and server is None:
         _refuse_mistyped(ctx, model)
     if not has_terminal():
-        raise click.UsageError(_("The app needs a terminal; without one, use `llm-tui ask` or another command."))
+        words = _("The app needs a terminal; without one, use `llm-tui ask` or another command.")
+        # With one, sshd would have named it.
+        if is_remote(os.environ) and "SSH_TTY" not in os.environ:
+            words += " " + _("Over SSH, `ssh -t` brings one along.")
+        raise click.UsageError(words)
     return open_app(
         AppOptions(model=model, base=base, server=server, resume=resume, continue_last=continue_last, new=new)
     )
