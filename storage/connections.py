@@ -7,7 +7,14 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import DatabaseAccessError, DatabaseBusyError, ForeignDatabaseError, LinkedDatabaseError, translate
+from .errors import (
+    CorruptDatabaseError,
+    DatabaseAccessError,
+    DatabaseBusyError,
+    ForeignDatabaseError,
+    LinkedDatabaseError,
+    translate,
+)
 from .held_files import connect, unheld
 from .lean_import import sqlite_database_class
 from .migrations import check_current, check_readable, copy_database, migrate, tidy_up
@@ -19,6 +26,7 @@ if TYPE_CHECKING:
 # Longer than any write of ours; who holds the lock longer than this is stuck or foreign.
 BUSY_TIMEOUT_S = 5.0
 _CACHE_KIB = 16 * 1024
+_DATABASE = "the database"
 
 
 def open_database(path: Path | str, *, read_only: bool = False) -> SqliteDatabase:
@@ -127,7 +135,13 @@ def data_version(db: SqliteDatabase) -> int:
 
 
 def backup(db: SqliteDatabase, path: Path | str) -> None:
-    """Copy the whole database to a file while it is in use (SQLite's online backup)."""
+    """Copy the whole database to a file while it is in use (SQLite's online backup).
+
+    A damaged one is refused (CorruptDatabaseError): its copy would take the place of one that is whole.
+    """
+    with translated(_DATABASE):
+        if findings := _findings(db, "PRAGMA quick_check(1)"):
+            raise CorruptDatabaseError(_DATABASE, findings[0])
     with translated(str(path)):
         try:
             copy_database(db.conn, Path(path))
@@ -139,7 +153,7 @@ def backup(db: SqliteDatabase, path: Path | str) -> None:
 
 def check(db: SqliteDatabase) -> list[str]:
     """Look for damage; tells what was found, nothing when the database is whole."""
-    with translated("the database"):
+    with translated(_DATABASE):
         if findings := _findings(db, "PRAGMA quick_check(20)"):
             return findings
         # That leaves out whether indexes have what their tables have. By name: to check the words, SQLite would write.

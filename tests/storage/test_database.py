@@ -235,6 +235,23 @@ def test_a_damaged_database_is_said_to_be_damaged(path: Path) -> None:
     assert "-wal and -shm files, then restore a backup" in caught.value.hint
 
 
+def test_a_damaged_database_takes_no_backups_place(path: Path, tmp_path: Path) -> None:
+    with closing(open_database(path)) as db:
+        session_id = fill(db)
+        for number in range(500):
+            append_message(db, session_id, None, "user", f"{number} " * 50)
+        copy = tmp_path / "copy.db"
+        backup(db, copy)
+    whole = copy.read_bytes()
+    content = bytearray(path.read_bytes())
+    # A page that nothing reads at the start.
+    content[-4096 * 20 : -4096 * 19] = b"\x55" * 4096
+    path.write_bytes(content)
+    with closing(open_database(path)) as db, pytest.raises(CorruptDatabaseError, match="the database is damaged"):
+        backup(db, copy)
+    assert copy.read_bytes() == whole
+
+
 def test_an_index_without_what_its_table_has_is_damage(path: Path) -> None:
     with closing(open_database(path)) as db:
         fill(db)
