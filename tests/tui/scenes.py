@@ -28,7 +28,6 @@ from tui.screens.preset_picker import PresetPickerScreen
 from tui.screens.rename import RenameScreen
 from tui.screens.settings import SettingsScreen
 from tui.screens.system_prompt import SystemPromptScreen
-from tui.services.models import Models
 from tui.widgets.candidates_pane import CandidatesPane
 from tui.widgets.live_numbers import LiveNumbers
 from tui.widgets.prompt_box import PromptBox
@@ -324,13 +323,7 @@ def notes(around: Around) -> None:
     (around.stage.home.parent / "notes.txt").write_text("one two three\n")
 
 
-def no_models(around: Around) -> None:
-    around.monkeypatch.setattr(Models, "_survey", lambda self: ([], []))
-
-
 def half_a_download(around: Around) -> None:
-    no_models(around)
-
     def fetch(models_dir: Path, report: Callable[[FetchProgress], None]) -> Path:
         report(FetchProgress("downloading", 46_000_000, 92_000_000))
         never.wait()
@@ -381,9 +374,7 @@ SCENES = {
     "attached": Scene(attached, before=notes),
     "palette": Scene(palette, Palette, keeps_theme=True),
     "help": Scene(opened("f1", shows="Everything works from the keyboard"), HelpScreen),
-    "first_run": Scene(
-        opened(shows="Fetch the starter model"), FirstRunScreen, options=NO_MODEL, before=no_models, is_idle=False
-    ),
+    "first_run": Scene(opened(shows="Fetch the starter model"), FirstRunScreen, options=NO_MODEL, is_idle=False),
     "fetching": Scene(fetching, FirstRunScreen, options=NO_MODEL, before=half_a_download, is_idle=False),
     "model_picker": Scene(opened("f4", shows="cluster"), ModelPickerScreen, settings=SERVERS),
     "settings": Scene(opened(*"/settings", "enter", shows="app.language"), SettingsScreen),

@@ -16,11 +16,9 @@ from engine.protocol import Load
 from engine.starter import FetchProgress
 from tests.engine.tiny_models import write_tiny
 from tests.tui.conftest import PATIENCE_S
-from tests.tui.scenes import MODELS
 from tui.screens.first_run import FirstRunScreen
 from tui.screens.main.screen import MainScreen
 from tui.screens.model_picker import ModelPickerScreen
-from tui.services.models import Models
 
 if TYPE_CHECKING:
     from tests.tui.conftest import Stage
@@ -114,12 +112,11 @@ async def test_a_model_that_is_not_there_is_named(stage: Stage) -> None:
         await play.until_shown("/nowhere/model.gguf")
 
 
-async def test_who_has_models_and_names_another_one_is_offered_those(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Models, "_survey", lambda self: (MODELS, []))
+async def test_who_has_models_and_names_another_one_is_offered_those(stage: Stage) -> None:
+    (stage.home / "models").mkdir()
+    write_tiny(stage.home / "models" / "Other.gguf", "llama")
     async with stage.running(model="mistyped") as play:
-        await play.until_shown("Large-70B-Q4_0.gguf")
+        await play.until_shown("Other.gguf")
         await play.until_shown("There is no model mistyped")
         assert isinstance(play.app.screen, ModelPickerScreen)
 

@@ -78,6 +78,15 @@ class Models:
     def _choose(self, wanted: str | None) -> Path:
         return choose_model(wanted, self._settings, self._paths, named=self._named)
 
+    async def has_any(self) -> bool:
+        """Whether there is what looks like a model; none is opened for that, and it is known at once."""
+        return await on_own_thread(self._has_any)
+
+    def _has_any(self) -> bool:
+        from engine.catalog import model_files
+
+        return any(True for _ in model_files(self.directories))
+
     async def list(self) -> list[ModelInfo]:
         """The models on this machine."""
         return (await self.survey())[0]

@@ -73,7 +73,7 @@ class ModelOpening:
         from tui.screens.model_picker import ModelPickerScreen
 
         # With a reason, it is the one that was asked for that is not there. Without, none was opened before.
-        if (await self._models.survey())[0]:
+        if await self._models.has_any():
             self._interaction.ask(ModelPickerScreen(self._models, trouble=reason), self.open)
         else:
             self._interaction.ask(FirstRunScreen(self._models, reason), self.open)
