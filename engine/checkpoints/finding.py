@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Set
+from contextlib import suppress
 from pathlib import Path
 
 from engine.checkpoints.ollama import BLOBS, MANIFESTS, ollama_models, ollama_names
@@ -59,7 +60,7 @@ def model_paths(directory: Path) -> Iterator[Path]:
         there = set(names)
         for name in names:
             path = Path(folder, name)
-            if _is_model_file(path) and not (LATER_PART.search(name) and _has_earlier_part(name, there)):
+            if is_model_file(path) and not (LATER_PART.search(name) and _has_earlier_part(name, there)):
                 yield path
 
 
@@ -103,7 +104,7 @@ def files_by_name(path: Path) -> tuple[Path, ...]:
             return ()
         of_it = [name for name in names if COMPANIONS.fullmatch(name) or _PARTS_OF_FOLDERS.fullmatch(name)]
         return tuple(file for name in of_it if (file := path / name).is_file())
-    if not _is_model_file(path):
+    if not is_model_file(path):
         return ()
     if (part := PART.fullmatch(path.name)) is None:
         return (path,)
@@ -132,7 +133,23 @@ def _are_of_a_model(names: Set[str]) -> bool:
     return not names.isdisjoint({"config.json", "params.json"}) and any(map(_PARTS_OF_FOLDERS.fullmatch, names))
 
 
-def _is_model_file(path: Path) -> bool:
+def models_in(folder: Path) -> list[str]:
+    """The names of the files in a folder that are a model each, of a split one its first part's. Raises OSError."""
+    return sorted(path.name for path in folder.iterdir() if is_model_file(path) and not LATER_PART.search(path.name))
+
+
+def folders_with_models(folder: Path) -> list[str]:
+    """The names of the folders in a folder that are a model, or have some. Raises OSError."""
+    found = []
+    for path in folder.iterdir():
+        with suppress(OSError):
+            if path.is_dir() and (is_model_folder(path) or models_in(path)):
+                found.append(path.name)
+    return sorted(found)
+
+
+def is_model_file(path: Path) -> bool:
+    """Whether a file is a GGUF file by its name, or a ggml file by its name and its beginning."""
     suffix = path.suffix.lower()
     if suffix == ".gguf":
         return os.path.isfile(path)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.checkpoints.checkpoint import Checkpoint
-from engine.checkpoints.finding import BY_AUTO_GPTQ, COMPANIONS, LATER_PART
+from engine.checkpoints.finding import BY_AUTO_GPTQ, COMPANIONS, folders_with_models, models_in
 from engine.errors import DifferenceError, ModelFileError, UnsupportedModelError
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     Reader = Callable[[], Checkpoint | Adapter]
 
 HEAD_BYTES = 64
+
+MAX_NAMED = 5
+"""So many of a folder's models are named where one is to be chosen."""
 
 CHOOSE = "Choose a model file (GGUF, ggml) or a model's folder; docs/formats.md lists what opens."
 
@@ -155,11 +158,12 @@ def _reader_of_folder(folder: Path) -> Reader:
         from engine.checkpoints.meta import open_meta
 
         return partial(open_meta, folder)
-    models = sorted(name for name in names if name.lower().endswith(".gguf") and not LATER_PART.search(name))
+    models = models_in(folder)
     if len(models) == 1:
-        return partial(_open_gguf, folder / models[0])
-    if models:
-        raise UnsupportedModelError(f"{folder} is a folder with {len(models)} GGUF files.", "Choose one of them.")
+        return _reader_of(folder / models[0])
+    if choices := models or folders_with_models(folder):
+        few = ", ".join(choices[:MAX_NAMED]) + (", …" if len(choices) > MAX_NAMED else "")
+        raise UnsupportedModelError(f"{folder} is a folder with models in it: {few}.", "Choose one of them.")
     raise UnsupportedModelError(f"{folder} is a folder without a model: {_what_is_missing(names)}.", CHOOSE)
 
 

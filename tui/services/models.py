@@ -182,13 +182,13 @@ class Models:
 
 
 def _is_to_be_looked_in(folder: Path) -> bool:
-    """Whether there are models in a folder that does not open itself, as the one with a single GGUF file does."""
+    """Whether there are models in a folder that does not open itself, as one with a single model file does."""
     from engine.checkpoints.finding import is_model_folder, model_paths
 
     if is_model_folder(folder):
         return False
     found = list(islice(model_paths(folder), 2))
-    return len(found) > 1 or any(path.parent != folder or path.suffix.lower() != ".gguf" for path in found)
+    return len(found) > 1 or any(path.parent != folder for path in found)
 
 
 def _check(path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from engine.catalog import find_model, survey, told_apart
 from engine.checkpoints import open_checkpoint
 from engine.checkpoints.finding import model_paths
+from engine.errors import UnsupportedModelError
 from tui.paths import user_paths
 
 
@@ -163,3 +164,21 @@ def test_names_have_as_many_folders_as_tell_them_apart() -> None:
     paths = [Path("/a/x/m.gguf"), Path("/b/x/m.gguf"), Path("/b/y/m.gguf"), Path("/b/y/n.gguf")]
     assert told_apart([path.name for path in paths], paths) == ["a/x/m.gguf", "b/x/m.gguf", "y/m.gguf", "n.gguf"]
     assert told_apart(["m", "m"], [Path("/m"), Path("/m")]) == ["m", "m"]
+
+
+def test_a_folder_with_one_ggml_file_is_that_model(shelf: Path) -> None:
+    assert open_checkpoint(shelf / "13B").format == "ggml, 2 parts"
+
+
+@pytest.mark.parametrize(("place", "named"), [("LLaMA", "7B"), (".", "another.gguf, plain.gguf"), ("..", "models")])
+def test_of_a_folder_with_models_in_it_those_are_named(shelf: Path, place: str, named: str) -> None:
+    (shelf / "another.gguf").touch()
+    with pytest.raises(UnsupportedModelError, match=rf"is a folder with models in it: {named}\. Choose"):
+        open_checkpoint(shelf / place)
+
+
+def test_of_many_models_in_a_folder_five_are_named(tmp_path: Path) -> None:
+    for number in range(6):
+        (tmp_path / f"{number}.gguf").touch()
+    with pytest.raises(UnsupportedModelError, match=r"in it: 0\.gguf, 1\.gguf, 2\.gguf, 3\.gguf, 4\.gguf, …"):
+        open_checkpoint(tmp_path)
