@@ -13,7 +13,6 @@ from engine.checkpoints.attention_groups import groups_apart
 from engine.checkpoints.checkpoint import Checkpoint, TensorInfo
 from engine.checkpoints.delta_net_order import as_delta_net
 from engine.checkpoints.derived import as_floats, constant_vector, rotary_order, turned_over, unit_rows
-from engine.checkpoints.eight_bits import with_scales
 from engine.checkpoints.experts import stack_experts
 from engine.checkpoints.finding import BY_AUTO_GPTQ
 from engine.checkpoints.fused import as_beside_experts, taken_apart
@@ -27,11 +26,9 @@ from engine.checkpoints.huggingface_state_space import STATE_SPACES
 from engine.checkpoints.limits import MAX_WIDTH
 from engine.checkpoints.metadata import Metadata
 from engine.checkpoints.names import from_hugging_face, is_no_weight, layer_of
-from engine.checkpoints.packed_words import unpacked
 from engine.checkpoints.safetensors import read_safetensors
 from engine.checkpoints.small_files import plain_name, read_json_object
 from engine.checkpoints.state_space_tensors import as_state_space, with_factors
-from engine.checkpoints.ternary import ternary_weights
 from engine.checkpoints.tokenizer_files import TokenizerFolder
 from engine.checkpoints.torch_zip import read_torch
 from engine.errors import ModelFileError, UnsupportedModelError
@@ -85,12 +82,8 @@ def open_hugging_face(folder: Path) -> Checkpoint:
     weights = read_weights(weight_files)
     of_weights = xielu_keys(weights, config.n_layers) if config.architecture == "apertus" else {}
     keys = Metadata(config.metadata() | of_weights, config_path)
-    if config.eight_bits is not None:
-        weights = with_scales(weights, config.eight_bits)
-    if config.packing is not None:
-        weights = unpacked(weights, config.packing)
-    if config.ternary is not None:
-        weights = ternary_weights(weights, config.ternary)
+    if config.unpack is not None:
+        weights = config.unpack(weights)
     tensors = _translated(weights, config, keys)
     if "token_embd.weight" not in tensors or len(tensors["token_embd.weight"].shape) != 2:
         raise ModelFileError(f"{folder}: the embedding model.embed_tokens.weight is missing.", "Fetch all files again.")
@@ -204,7 +197,7 @@ def _translated(foreign: Mapping[str, TensorInfo], config: HuggingFaceConfig, ke
 
 def _has_inputs_first(tensor: TensorInfo, foreign_name: str, config: HuggingFaceConfig) -> bool:
     """Whether it is a layer's matrix of such an architecture; what is packed lies as in any other."""
-    is_whole = len(tensor.shape) == 2 and config.packing is None
+    is_whole = len(tensor.shape) == 2 and config.unpack is None
     return config.architecture in _INPUTS_FIRST and layer_of(foreign_name) >= 0 and is_whole
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from engine.architecture.architectures import ARCHITECTURES
-from engine.checkpoints.eight_bits import eight_bit_block
 from engine.checkpoints.huggingface_classes import CLASSES, SEEING, TEXT_PARTS, architecture_of
 from engine.checkpoints.huggingface_experts import expert_keys
 from engine.checkpoints.huggingface_gemma3n import gemma3n_keys
@@ -25,8 +24,7 @@ from engine.checkpoints.huggingface_state_space import STATE_SPACES, granite_tur
 from engine.checkpoints.limits import MAX_CONTEXT, MAX_LAYERS, MAX_WIDTH
 from engine.checkpoints.llama import llama_3_divisors
 from engine.checkpoints.metadata import Metadata
-from engine.checkpoints.packed_words import packing_of
-from engine.checkpoints.ternary import ternary_of
+from engine.checkpoints.quantized import unpacker_of
 from engine.errors import UnsupportedModelError
 
 _OF_THE_WHOLE = ("architectures", "tie_word_embeddings")
@@ -117,15 +115,8 @@ class HuggingFaceConfig:
             raise UnsupportedModelError(
                 f"{path}: the architecture {name!r} is not known here.", f"These are: {', '.join((*CLASSES, *SEEING))}."
             )
-        how = self.values.get("quantization_config", {})
-        self.eight_bits = eight_bit_block(how, self.values) if isinstance(how, dict) else None
-        self.packing = packing_of(how, self.values) if isinstance(how, dict) else None
-        self.ternary = ternary_of(how, self.values) if isinstance(how, dict) else None
-        is_known = any(kind is not None for kind in (self.eight_bits, self.packing, self.ternary))
-        if "quantization_config" in self.values and not is_known and not self._is_mxfp4():
-            raise UnsupportedModelError(
-                f"{path}: the weights are quantised for a GPU.", "Choose the original weights of the model, or a GGUF."
-            )
+        how = self.values.get("quantization_config")
+        self.unpack = None if how is None else unpacker_of(how, self.values)
         self.architecture = architecture
         self.dim = self.values.integer("hidden_size", low=1, high=MAX_WIDTH)
         self.n_layers = self.values.integer("num_hidden_layers", low=1, high=MAX_LAYERS)
@@ -209,11 +200,6 @@ class HuggingFaceConfig:
             f"{self.architecture}.residual_scale": depth / math.sqrt(self.n_layers),
             f"{self.architecture}.logit_scale": self.dim / base,
         }
-
-    def _is_mxfp4(self) -> bool:
-        """Whether the weights are quantised as gpt-oss's are, whose blocks GGUF has as well."""
-        how = self.values["quantization_config"]
-        return isinstance(how, dict) and how.get("quant_method") == "mxfp4"
 
     def _hidden_dim(self) -> int:
         """The feed-forward width, which LFM2 may make of a larger number. Source: Lfm2MLP in transformers."""

@@ -110,7 +110,11 @@ def test_weights_are_multiplied_by_their_scales(
         (FP8 | {"weight_block_size": [16, 16]}, ModelFileError, r"q_proj.weight_scale_inv, of shape .*, does not fit"),
         (FP8 | {"weight_block_size": [0, 32]}, ModelFileError, "weight_block_size is 0"),
         (FP8 | {"weight_block_size": 128}, ModelFileError, "weight_block_size should be two numbers"),
-        (FP8 | {"quant_method": "bitsandbytes"}, UnsupportedModelError, "quantised for a GPU"),
+        (
+            FP8 | {"quant_method": "eetq"},
+            UnsupportedModelError,
+            r"quantised for a GPU \(eetq\): weights lie in the order",
+        ),
         (compressed(strategy="block", block_structure=16), ModelFileError, "block_structure should be two numbers"),
         (compressed(strategy="group"), UnsupportedModelError, "quantised for a GPU"),
         ("fp8", UnsupportedModelError, "quantised for a GPU"),

@@ -96,7 +96,10 @@ class TestConfig:
         [
             ({"architectures": ["GPTJForCausalLM"]}, "GPTJForCausalLM"),
             ({"architectures": None}, "None"),
-            ({"quantization_config": {"quant_method": "bitsandbytes"}}, "quantised for a GPU"),
+            (
+                {"quantization_config": {"quant_method": "aqlm"}},
+                r"for a GPU \(aqlm\): weights are sums of",
+            ),
             ({"rope_scaling": {"rope_type": "spiral", "factor": 2.0}}, "spiral"),
             ({"rope_scaling": {"rope_type": "longrope", "short_factor": [1.0]}}, "a list of 16 numbers"),
             (

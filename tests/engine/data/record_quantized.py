@@ -1,0 +1,102 @@
+"""Records in quantized.json what libraries make of weights, and what they take the result for.
+
+`python record_quantized.py`, with bitsandbytes, compressed-tensors, mlx (its CPU's), numpy and torch.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import bitsandbytes as bnb
+import numpy as np
+import torch
+from bitsandbytes import functional
+
+TYPES = {
+    torch.uint8: "U8",
+    torch.int8: "I8",
+    torch.int32: "I32",
+    torch.int64: "I64",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float32: "F32",
+    torch.float8_e4m3fn: "F8_E4M3",
+}
+"""What safetensors calls them."""
+
+STEP = 53
+"""Of large matrices, every so many weights are kept."""
+
+
+def weights_of(rows: int, columns: int) -> torch.Tensor:
+    """Random ones; each row has a size of its own."""
+    made = torch.randn(rows, columns, generator=torch.Generator().manual_seed(rows * columns))
+    return made * torch.linspace(0.02, 0.2, rows)[:, None]
+
+
+def text_of(raw: bytes) -> str:
+    """Bytes as JSON has them."""
+    return base64.b64encode(zlib.compress(raw, 9)).decode()
+
+
+def stored(tensor: torch.Tensor) -> list[Any]:
+    """A tensor as a file has it: its type, its shape, its bytes."""
+    raw = tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    return [TYPES[tensor.dtype], list(tensor.shape) or [1], text_of(raw)]
+
+
+def case(tensors: dict[str, torch.Tensor], weights: torch.Tensor, **how: Any) -> dict[str, Any]:
+    """What a test needs: what a file has of the matrix called `m`, and the numbers that it is."""
+    numbers = weights.detach().float().numpy()
+    step = STEP if numbers.size > 4096 else 1
+    return {
+        "how": how,
+        "shape": list(numbers.shape),
+        "step": step,
+        "tensors": {name: stored(tensor) for name, tensor in tensors.items()},
+        "weights": text_of(np.ascontiguousarray(numbers.reshape(-1)[::step]).astype("<f4").tobytes()),
+    }
+
+
+def bits_and_bytes() -> dict[str, Any]:
+    """Four bits of two kinds, with and without scales in eight bits, and rows of eight bits."""
+    cases = {}
+    for kind in ("nf4", "fp4"):
+        for nested, shape in ((False, (6, 96)), (True, (6, 96)), (True, (130, 160))):
+            weights = weights_of(*shape)
+            linear = bnb.nn.Linear4bit(shape[1], shape[0], bias=False)
+            linear.weight = bnb.nn.Params4bit(
+                weights.clone(), requires_grad=False, quant_type=kind, compress_statistics=nested, blocksize=64
+            )
+            linear.to("cpu")
+            state = linear.weight.quant_state
+            state.shape = torch.Size([1, weights.numel()])  # its CPU kernel takes blocks across rows wrongly
+            found = functional.dequantize_4bit(linear.weight.data, state).reshape(shape)
+            state.shape = torch.Size(shape)
+            assert (found - weights).abs().max() < weights.abs().max() / 6
+            tensors = {f"m.{name}": tensor for name, tensor in linear.state_dict().items()}
+            how = {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": kind}
+            cases[f"{kind} {'nested ' * nested}{shape[0]}x{shape[1]}"] = case(tensors, found, **how)
+    linear = bnb.nn.Linear8bitLt(96, 6, bias=False, has_fp16_weights=False)
+    linear.weight = bnb.nn.Int8Params(weights_of(6, 96), requires_grad=False, has_fp16_weights=False)
+    linear.to("cpu")
+    linear(torch.ones(1, 96))
+    tensors = {f"m.{name}": tensor for name, tensor in linear.state_dict().items()}
+    found = functional.int8_vectorwise_dequant(tensors["m.weight"], tensors["m.SCB"])
+    cases["eight bits"] = case(tensors, found, quant_method="bitsandbytes", load_in_8bit=True)
+    return cases
+
+
+def main() -> None:
+    """Write all of them."""
+    found = {"bitsandbytes": bits_and_bytes()}
+    target = Path(__file__).with_name("quantized.json")
+    target.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
