@@ -1,7 +1,7 @@
 """Weights of eight bits with scales beside them, as Hugging Face's folders have them for GPUs, as plain numbers.
 
 Source: FP8 in the transformers repository (DeepSeek's and Qwen's blocks of 128 × 128), and compressed-tensors, whose
-scales are of a row, or of the whole matrix; the numbers: Micikevicius et al. 2022, E4M3.
+scales are of a row, or of the whole matrix.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from engine.checkpoints.checkpoint import TensorInfo
 from engine.checkpoints.derived import derived, float_bytes, read_floats
 from engine.checkpoints.limits import MAX_WIDTH
 from engine.checkpoints.metadata import Metadata
+from engine.checkpoints.small_floats import e4m3_numbers
 from engine.checkpoints.tensor_types import TYPE_BY_NAME
 from engine.errors import ModelFileError
 
@@ -128,14 +129,3 @@ def _unfit(tensor: TensorInfo, scales: TensorInfo) -> ModelFileError:
         f"{scales.path}: {scales.name}, of shape {scales.shape}, does not fit weights of shape {tensor.shape}.",
         "The configuration and the weights disagree: fetch both again.",
     )
-
-
-def e4m3_numbers() -> NDArray[np.float32]:
-    """The number that each byte stands for: a sign, four bits of an exponent, three of a fraction; no infinities."""
-    import numpy as np
-
-    byte = np.arange(256)
-    exponent, fraction = byte >> 3 & 15, byte & 7
-    size = np.where(exponent > 0, (8 + fraction) * 2.0 ** (exponent - 10), fraction * 2.0**-9)
-    size[(byte & 127) == 127] = np.nan
-    return np.where(byte & 128, -size, size).astype(np.float32)

@@ -37,6 +37,9 @@ CONFIG = "config.json"
 GPTQ_CONFIG = "quantize_config.json"
 """What AutoGPTQ wrote beside it, before its settings had a place there."""
 
+MLX_SETTINGS = "quantization"
+"""Where MLX has its own, beside those of the weights that it quantised."""
+
 _KINDS = (
     ("safetensors", "model.safetensors.index.json", "model.safetensors", re.compile(r"model-\d+-of-\d+\.safetensors")),
     ("PyTorch", "pytorch_model.bin.index.json", "pytorch_model.bin", re.compile(r"pytorch_model-\d+-of-\d+\.bin")),
@@ -83,7 +86,7 @@ def open_hugging_face(folder: Path) -> Checkpoint:
     of_weights = xielu_keys(weights, config.n_layers) if config.architecture == "apertus" else {}
     keys = Metadata(config.metadata() | of_weights, config_path)
     if config.unpack is not None:
-        weights = config.unpack(weights)
+        weights = config.unpack({name: each for name, each in weights.items() if not is_no_weight(name)})
     tensors = _translated(weights, config, keys)
     if "token_embd.weight" not in tensors or len(tensors["token_embd.weight"].shape) != 2:
         raise ModelFileError(f"{folder}: the embedding model.embed_tokens.weight is missing.", "Fetch all files again.")
@@ -101,6 +104,8 @@ def open_hugging_face(folder: Path) -> Checkpoint:
 def _settings(config_path: Path) -> tuple[dict[str, Any], tuple[Path, ...]]:
     """The configuration, and its files: how weights are quantised stands beside it where it does not say."""
     values, beside = read_json_object(config_path), config_path.with_name(GPTQ_CONFIG)
+    if isinstance(values.get(MLX_SETTINGS), dict):
+        return values | {"quantization_config": values[MLX_SETTINGS]}, (config_path,)
     if values.get("quantization_config") is not None or not beside.is_file():
         return values, (config_path,)
     values["quantization_config"] = {"quant_method": "gptq", **read_json_object(beside)}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.checkpoints.derived import float_bytes
+from engine.checkpoints.small_floats import nibbles_of
 from engine.checkpoints.tensor_types import TYPE_BY_NAME, TensorType
 from engine.errors import ModelFileError
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+
+    Integers = NDArray[np.signedinteger] | NDArray[np.uint8]
 
 BLOCK = 32
 
@@ -53,7 +56,7 @@ class Grid:
 
     def rows(
         self,
-        levels: NDArray[np.int16],
+        levels: Integers,
         scales: NDArray[np.float32],
         minima: NDArray[np.float32] | None,
         path: Path,
@@ -85,7 +88,24 @@ class Grid:
         return np.concatenate([*halves, *_bits(blocks, kind.name)], axis=2).reshape(len(levels), -1)
 
 
-def _bits(blocks: NDArray[np.int16], name: str) -> list[NDArray[np.uint8]]:
+def unpacked_levels(packed: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
+    """Rows of numbers of so many bits, one behind the other from the lowest bits on: (rows, bytes) → (rows, numbers).
+
+    The bytes of a row are whole eights of numbers.
+    """
+    import numpy as np
+
+    if bits == 8:
+        return packed
+    if bits == 4:
+        return nibbles_of(packed)
+    eights = np.zeros((len(packed), packed.shape[1] // bits, 8), np.uint8)
+    eights[..., :bits] = packed.reshape(len(packed), -1, bits)
+    numbers = eights.view("<u8") >> np.arange(0, 8 * bits, bits, dtype=np.uint64)
+    return (numbers & np.uint64((1 << bits) - 1)).astype(np.uint8).reshape(len(packed), -1)
+
+
+def _bits(blocks: Integers, name: str) -> list[NDArray[np.uint8]]:
     """What comes behind a block's scale and minimum: (rows, blocks, BLOCK) → parts of (rows, blocks, bytes)."""
     import numpy as np
 

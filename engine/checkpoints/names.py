@@ -349,6 +349,16 @@ _EXPERT_PARTS = {
     "up": "ffn_up",
 }
 
+_STACK = re.compile(r"(?:block_sparse_moe|mlp|feed_forward|mixer)\.switch_mlp\.(\w+)")
+_STACK_PARTS = {
+    "gate_proj": "ffn_gate",
+    "up_proj": "ffn_up",
+    "down_proj": "ffn_down",
+    "fc1": "ffn_up",
+    "fc2": "ffn_down",
+}
+"""All experts in one tensor, as MLX's folders have them."""
+
 _HEAD_NORM = re.compile(r"self_attn\.([qk])_layernorm\.norms\.(\d{1,4})")
 """The norm of one head of several."""
 
@@ -417,6 +427,8 @@ def _numbered_part(part: str) -> str | None:
     """One of several feed-forward layers, of which each token goes through some; or one of several heads' norms."""
     if head := _HEAD_NORM.fullmatch(part):
         return f"attn_{head[1]}_norm.{int(head[2])}"
+    if (stack := _STACK.fullmatch(part)) and stack[1] in _STACK_PARTS:
+        return f"{_STACK_PARTS[stack[1]]}_exps"
     found = _EXPERT.fullmatch(part)
     name = _EXPERT_PARTS.get(found[2]) if found else None
     return f"{name}.{int(found[1])}" if found and name else None

@@ -9,6 +9,7 @@ from engine.checkpoints.bitsandbytes import is_bits_and_bytes, unpacked_bits_and
 from engine.checkpoints.checkpoint import TensorInfo
 from engine.checkpoints.eight_bits import eight_bit_block, with_scales
 from engine.checkpoints.metadata import Metadata
+from engine.checkpoints.mlx import is_mlx, mlx_quantization, unpacked_mlx
 from engine.checkpoints.packed_words import packing_of, unpacked
 from engine.checkpoints.ternary import ternary_of, ternary_weights
 from engine.errors import UnsupportedModelError
@@ -52,6 +53,8 @@ def _known(how: Mapping[str, object], values: Metadata) -> Unpack | None:
         return dict
     if is_bits_and_bytes(how):
         return unpacked_bits_and_bytes
+    if is_mlx(how):
+        return partial(unpacked_mlx, quantization=mlx_quantization(how, values))
     if (block := eight_bit_block(how, values)) is not None:
         return partial(with_scales, block=block)
     if (packing := packing_of(how, values)) is not None:

@@ -11,9 +11,9 @@ import pytest
 
 from engine.checkpoints import open_checkpoint
 from engine.checkpoints.derived import read_floats
-from engine.checkpoints.eight_bits import e4m3_numbers
 from engine.checkpoints.huggingface import read_weights
 from engine.checkpoints.rows import read_rows
+from engine.checkpoints.small_floats import e4m3_numbers
 from engine.errors import EngineError, ModelFileError, UnsupportedModelError
 from tests.engine import tiny_models
 from tests.engine.checkpoints.folders import write_folder

@@ -12,9 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import bitsandbytes as bnb
+import mlx.core as mx
 import numpy as np
 import torch
 from bitsandbytes import functional
+
+MLX_MODES = {
+    "two bits": {"bits": 2, "group_size": 32},
+    "three bits": {"bits": 3, "group_size": 64},
+    "four bits": {"bits": 4, "group_size": 64},
+    "five bits": {"bits": 5, "group_size": 64},
+    "six bits": {"bits": 6, "group_size": 64},
+    "eight bits": {"bits": 8, "group_size": 128},
+    "mxfp4": {"bits": 4, "group_size": 32, "mode": "mxfp4"},
+    "nvfp4": {"bits": 4, "group_size": 16, "mode": "nvfp4"},
+    "mxfp8": {"bits": 8, "group_size": 32, "mode": "mxfp8"},
+}
+"""What MLX's `quantization` may be."""
 
 TYPES = {
     torch.uint8: "U8",
@@ -91,9 +105,29 @@ def bits_and_bytes() -> dict[str, Any]:
     return cases
 
 
+def from_mlx(array: mx.array) -> torch.Tensor:
+    """The same bytes; words of 32 bits have a sign there."""
+    raw = np.array(array.view(mx.uint8)).reshape(-1)
+    kinds = {mx.uint32: torch.int32, mx.uint8: torch.uint8, mx.bfloat16: torch.bfloat16, mx.float16: torch.float16}
+    return torch.from_numpy(raw).view(kinds[array.dtype]).reshape(array.shape)
+
+
+def mlx() -> dict[str, Any]:
+    """All modes; scales of two kinds in that of four bits."""
+    cases = {}
+    for name, how in [*MLX_MODES.items(), ("four bits in F16", MLX_MODES["four bits"])]:
+        weights = mx.array(weights_of(6, 128).numpy()).astype(mx.float16 if "F16" in name else mx.bfloat16)
+        parts = mx.quantize(weights, **how)
+        exact = [part.astype(mx.float32) if part.dtype in (mx.bfloat16, mx.float16) else part for part in parts]
+        found = mx.dequantize(*exact, **how, dtype=mx.float32)
+        tensors = dict(zip(("m.weight", "m.scales", "m.biases"), map(from_mlx, parts), strict=False))
+        cases[name] = case(tensors, torch.from_numpy(np.array(found.astype(mx.float32))), **how)
+    return cases
+
+
 def main() -> None:
     """Write all of them."""
-    found = {"bitsandbytes": bits_and_bytes()}
+    found = {"bitsandbytes": bits_and_bytes(), "mlx": mlx()}
     target = Path(__file__).with_name("quantized.json")
     target.write_text(json.dumps(found, indent=1) + "\n")
 
