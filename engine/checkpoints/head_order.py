@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from engine.checkpoints.checkpoint import TensorInfo
-from engine.checkpoints.derived import derived
+from engine.checkpoints.derived import as_floats, derived
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,8 +35,10 @@ def rows_of_heads(tensor: TensorInfo, begin: int, width: int, order: Sequence[in
 
 
 def columns_of_heads(tensor: TensorInfo, n_heads: int, order: Sequence[int]) -> TensorInfo:
-    """Of n_heads heads, each some columns of plain numbers, these in this order."""
+    """Of n_heads heads, each some columns, these in this order; as F16 where heads are no whole blocks."""
     width = tensor.shape[-1] // n_heads
+    if width % tensor.type.block_size:
+        tensor = as_floats(tensor, "F16")
 
     def make_rows(first: int, count: int) -> NDArray[np.uint8]:
         import numpy as np

@@ -8,6 +8,7 @@ from __future__ import annotations
 from engine.architecture.architectures import ARCHITECTURES
 from engine.checkpoints.huggingface_config import HuggingFaceConfig
 from engine.checkpoints.limits import MAX_CONTEXT, MAX_LAYERS
+from engine.checkpoints.mlx import is_mlx
 from engine.errors import UnsupportedModelError
 
 _ACTIVATIONS = {
@@ -41,6 +42,7 @@ def check_options(config: HuggingFaceConfig) -> None:
         _check_windows,
         _check_turning,
         _check_yes_and_no,
+        _check_factors,
     ):
         check(config)
 
@@ -173,3 +175,13 @@ def _check_yes_and_no(config: HuggingFaceConfig) -> None:
                 f"{config.architecture} model.",
                 "Choose another model.",
             )
+
+
+def _check_factors(config: HuggingFaceConfig) -> None:
+    """Falcon-H1's: some of MLX's folders have its weights multiplied by them, some have not, and none says so."""
+    how = config.values.get("quantization_config")
+    if config.architecture == "falcon-h1" and isinstance(how, dict) and is_mlx(how):
+        raise UnsupportedModelError(
+            f"{config.path}: it does not say whether MLX has multiplied the weights by the model's factors.",
+            "Choose the original weights of the model, or a GGUF.",
+        )

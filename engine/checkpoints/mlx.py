@@ -103,7 +103,7 @@ def mlx_quantization(how: Mapping[str, object], values: Metadata) -> MlxQuantiza
 
 def unpacked_mlx(tensors: Mapping[str, TensorInfo], quantization: MlxQuantization) -> dict[str, TensorInfo]:
     """The tensors of the model, as transformers has them but for stacks of experts. Raises ModelFileError."""
-    is_delta_net = any(_DELTA_NET in name for name in tensors)
+    is_delta_net = any(_DELTA_NET in name and _has_inputs_first(name, each) for name, each in tensors.items())
     whole: dict[str, TensorInfo] = {}
     for name, tensor in tensors.items():
         module, _, part = name.rpartition(".")
@@ -113,12 +113,17 @@ def unpacked_mlx(tensors: Mapping[str, TensorInfo], quantization: MlxQuantizatio
             words = quantization.own.get(module, quantization.usual)
             scales, biases = tensors[f"{module}.{_SCALES}"], tensors.get(f"{module}.{_BIASES}")
             tensor = _Matrix.of(tensor, scales, biases, words).unpacked()
-        elif _CONVOLUTION.search(name) and len(tensor.shape) == 3 and tensor.shape[2] == 1:
+        elif _has_inputs_first(name, tensor):
             tensor = _inputs_last(tensor)
         elif is_delta_net and _SHIFTED.search(name):
             tensor = as_floats(tensor, "F32", plus=-1.0)
         whole[_EXPERTS.sub(r".switch_mlp.\1_proj.\2", name)] = tensor
     return whole
+
+
+def _has_inputs_first(name: str, tensor: TensorInfo) -> bool:
+    """Whether it is a convolution as MLX has them."""
+    return _CONVOLUTION.search(name) is not None and len(tensor.shape) == 3 and tensor.shape[2] == 1
 
 
 def _inputs_last(convolution: TensorInfo) -> TensorInfo:

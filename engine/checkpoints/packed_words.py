@@ -1,4 +1,4 @@
-"""Weights of a few bits in 32-bit words, as GPTQ and AWQ pack them for GPUs, as plain numbers.
+"""Weights of a few bits in 32-bit words, as GPTQ and AWQ pack them for GPUs, as blocks or plain numbers.
 
 A matrix is a tensor of words, `qweight`; for every group of inputs, `qzeros` are taken away from its numbers, and
 `scales` multiply what is left. Source: GPTQ (Frantar et al. 2022) and AWQ (Lin et al. 2023), as AutoGPTQ, GPTQModel
@@ -7,16 +7,19 @@ and AutoAWQ write them.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from engine.checkpoints.checkpoint import TensorInfo
 from engine.checkpoints.derived import derived, float_bytes, read_floats
+from engine.checkpoints.few_bytes import first_bytes
+from engine.checkpoints.levels import Grid
 from engine.checkpoints.limits import MAX_WIDTH
 from engine.checkpoints.metadata import Metadata
 from engine.checkpoints.tensor_types import TYPE_BY_NAME
-from engine.errors import ModelFileError
+from engine.errors import ModelFileError, UnsupportedModelError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,15 +77,29 @@ def packing_of(how: Mapping[str, object], values: Metadata) -> Packing | None:
 
 
 def unpacked(tensors: Mapping[str, TensorInfo], packing: Packing) -> dict[str, TensorInfo]:
-    """The tensors with one of F16 (outputs, inputs) in the place of each packed one. Raises ModelFileError."""
+    """The tensors with one (outputs, inputs) in the place of each packed one. Raises ModelFileError.
+
+    What a file's first matrix has counts for all: whether groups are of neighbouring inputs, and whether zeros are all
+    in the middle. To look into each would take seconds where a disk is slow.
+    """
     whole: dict[str, TensorInfo] = {}
+    looks: _Looks | None = None
     for name, tensor in tensors.items():
         if name.endswith(_WORDS):
             matrix = _Matrix.of(name.removesuffix(_WORDS), tensors, packing)
-            whole[matrix.name] = matrix.unpacked()
+            looks = looks or matrix.looks()
+            whole[matrix.name] = matrix.unpacked(looks)
         elif not name.endswith(_PARTS):
             whole[name] = tensor
     return whole
+
+
+@dataclass(frozen=True, slots=True)
+class _Looks:
+    """in_order: groups are of neighbouring inputs. in_the_middle: all zeros are half of the numbers that there are."""
+
+    in_order: bool
+    in_the_middle: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,21 +147,62 @@ class _Matrix:
             )
         return cls(f"{name}.weight", words, scales, zeros, groups, packing, n_inputs, n_outputs)
 
-    def unpacked(self) -> TensorInfo:
-        kind = TYPE_BY_NAME["F16"]
+    def looks(self) -> _Looks:
+        """What this matrix has, as far as its file can be read as it is."""
+        if self.words.path.suffix != ".safetensors":
+            return _Looks(self.groups is None, in_the_middle=False)
+        in_order = self.groups is None
+        if self.groups is not None:
+            expected = array("i", (i // (self.packing.group or self.n_inputs) for i in range(self.n_inputs)))
+            in_order = first_bytes(self.groups, self.groups.n_bytes) == expected.tobytes()
+        zeros = set(first_bytes(self.zeros, self.zeros.n_bytes))
+        return _Looks(in_order, self.packing.bits in (4, 8) and zeros == {self._middle_byte()})
+
+    def _middle_byte(self) -> int:
+        bits, zero = self.packing.bits, (1 << self.packing.bits - 1) - self.packing.less_one
+        return zero | zero << 4 if bits == 4 else zero
+
+    def _grid(self, looks: _Looks) -> Grid:
+        """Where numbers are without their zeros, which are at least 0 and at most one more than the largest number."""
+        most = (1 << self.packing.bits) - 1
+        middle = 1 << self.packing.bits - 1
+        group = self.packing.group if looks.in_order else 1
+        if looks.in_the_middle:
+            return Grid(-middle, most - middle, group)
+        return Grid(-most - self.packing.less_one, most, group)
+
+    def unpacked(self, looks: _Looks) -> TensorInfo:
+        """As a type with room for the numbers without their zeros, which stay as they are; else as F16."""
+        grid = self._grid(looks)
+        named = replace(self.words, name=self.name)
 
         def make_rows(first: int, count: int) -> NDArray[np.uint8]:
-            return float_bytes(self._rows(first, count), kind)
+            levels, scales = self._rows(first, count)
+            if grid.group == 1:
+                weights = levels * scales[:, self._group_of_inputs()]
+                return float_bytes(weights, TYPE_BY_NAME["F16"])
+            self._check(levels, grid)
+            return grid.rows(levels, scales, None, self.words.path, self.words.name)
 
-        named = replace(self.words, name=self.name)
-        return derived(named, make_rows, shape=(self.n_outputs, self.n_inputs), kind=kind)
+        return derived(named, make_rows, shape=(self.n_outputs, self.n_inputs), kind=grid.kind(self.n_inputs))
 
-    def _rows(self, first: int, count: int) -> NDArray[np.float32]:
-        """The weights of some outputs."""
+    def _check(self, levels: NDArray[np.int16], grid: Grid) -> None:
+        """Raise UnsupportedModelError where the matrix is not as the first one of its file."""
+        group = self.packing.group or self.n_inputs
+        in_order = self.groups is None or all(
+            number == i // group for i, number in enumerate(self._group_of_inputs().tolist())
+        )
+        if not in_order or levels.min() < grid.low or levels.max() > grid.high:
+            raise UnsupportedModelError(
+                f"{self.words.path}: {self.name} has other groups or zeros than the first matrix of its file has.",
+                "Choose the original weights of the model, or a GGUF.",
+            )
+
+    def _rows(self, first: int, count: int) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
+        """Of some outputs, the numbers without their zeros, (outputs, inputs), and the scales, (outputs, groups)."""
         import numpy as np
 
         together, n_words = self.packing.together, self.packing.words_together
-        group_of = self._group_of_inputs()
         # Outputs that share a word are taken together.
         begin, end = first // together * together, -(-(first + count) // together) * together
         words, its_words = _words(self.words), slice(begin // together * n_words, end // together * n_words)
@@ -154,12 +212,12 @@ class _Matrix:
             of_outputs = words[:, begin:end].reshape(-1, n_words, end - begin).swapaxes(1, 2)
             numbers = self._split(of_outputs).swapaxes(1, 2).reshape(self.n_inputs, end - begin)
         zeros = self._along_outputs(_words(self.zeros)[:, its_words])
-        scales = read_floats(self.scales, 0, self.scales.n_rows)[:, begin:end]
-        offsets = zeros.astype(np.float32) + np.float32(self.packing.less_one)
-        weights = numbers.astype(np.float32)
-        weights -= offsets[group_of]
-        weights *= scales[group_of]
-        return np.ascontiguousarray(weights.T[first - begin : first - begin + count])
+        offsets = zeros.astype(np.int16) + np.int16(self.packing.less_one)
+        levels = numbers.astype(np.int16)
+        levels -= offsets[self._group_of_inputs()]
+        some = slice(first - begin, first - begin + count)
+        scales = read_floats(self.scales, 0, self.scales.n_rows)[:, first : first + count]
+        return np.ascontiguousarray(levels.T[some]), np.ascontiguousarray(scales.T)
 
     def _group_of_inputs(self) -> NDArray[np.int64]:
         import numpy as np

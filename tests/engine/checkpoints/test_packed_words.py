@@ -48,8 +48,14 @@ def in_words(weights: np.ndarray, how: dict[str, Any], order: np.ndarray | None 
         for limit in (np.min, np.max)
     )
     scales = (np.maximum(highs, 0) - np.minimum(lows, 0)) / most
+    if how.get("sym"):
+        scales = np.maximum(highs, -lows) * 2 / most
     scales = scales.astype(np.float16)
-    zeros = np.clip(np.rint(-np.minimum(lows, 0) / scales), 0 if how["quant_method"] == "awq" else 1, most)
+    zeros = (
+        np.full(scales.shape, 1 << bits - 1)
+        if how.get("sym")
+        else np.clip(np.rint(-np.minimum(lows, 0) / scales), 0 if how["quant_method"] == "awq" else 1, most)
+    )
     numbers = np.clip(np.rint(turned / scales[group_of] + zeros[group_of]), 0, most)
     per_word = 32 if bits == 3 else 32 // bits
     if how["quant_method"] == "awq":
@@ -86,21 +92,27 @@ def packed_folder(folder: Path, write, name: str, how: dict[str, Any], *, shuffl
 
 
 @pytest.mark.parametrize(
-    ("name", "how", "shuffled"),
+    ("name", "how", "shuffled", "kind"),
     [
-        ("llama", GPTQ, False),
-        ("llama", GPTQ | {"desc_act": True}, True),
-        ("llama", GPTQ | {"checkpoint_format": "gptq_v2"}, False),
-        ("llama", GPTQ | {"group_size": -1}, False),
-        ("llama", GPTQ | {"bits": 8}, False),
-        ("llama", GPTQ | {"bits": 3}, False),
-        ("llama", GPTQ | {"bits": 3, "checkpoint_format": "gptq_v2", "desc_act": True}, True),
-        ("qwen2", AWQ, False),
-        ("qwen2", AWQ | {"group_size": 16}, False),
-        ("qwen3moe", AWQ, False),
+        ("llama", GPTQ, False, "Q5_0"),
+        ("llama", GPTQ | {"desc_act": True}, True, "F16"),
+        ("llama", GPTQ | {"checkpoint_format": "gptq_v2"}, False, "Q5_0"),
+        ("llama", GPTQ | {"group_size": -1}, False, "Q5_0"),
+        ("llama", GPTQ | {"sym": True}, False, "Q4_0"),
+        ("llama", GPTQ | {"sym": True, "checkpoint_format": "gptq_v2"}, False, "Q4_0"),
+        ("llama", GPTQ | {"bits": 8}, False, "F16"),
+        ("llama", GPTQ | {"bits": 8, "sym": True}, False, "Q8_0"),
+        ("llama", GPTQ | {"bits": 3}, False, "Q4_0"),
+        ("llama", GPTQ | {"bits": 2}, False, "Q4_0"),
+        ("llama", GPTQ | {"bits": 3, "checkpoint_format": "gptq_v2", "desc_act": True}, True, "F16"),
+        ("qwen2", AWQ, False, "Q5_0"),
+        ("qwen2", AWQ | {"group_size": 16}, False, "F16"),
+        ("qwen3moe", AWQ | {"group_size": 16}, False, "F16"),
     ],
 )
-def test_words_become_weights(tmp_path: Path, write, decode, name: str, how: dict[str, Any], shuffled: bool) -> None:
+def test_words_become_weights(
+    tmp_path: Path, write, decode, name: str, how: dict[str, Any], shuffled: bool, kind: str
+) -> None:
     folder = packed_folder(tmp_path / "model", write, name, how, shuffled=shuffled)
     twin, found = open_checkpoint(tmp_path / "model.gguf").tensors, open_checkpoint(folder).tensors
     assert found.keys() == twin.keys()
@@ -108,8 +120,10 @@ def test_words_become_weights(tmp_path: Path, write, decode, name: str, how: dic
         expected = read_floats(twin[key], 0, tensor.n_rows)
         error = np.abs(read_floats(tensor, 0, tensor.n_rows) - expected).max() / np.abs(expected).max()
         is_packed = key.startswith("blk.") and len(tensor.shape) > 1
-        assert (0 < error < {8: 0.005, 4: 0.09, 3: 0.2}[how["bits"]]) if is_packed else error == 0, key
+        most = {8: 0.005, 4: 0.09, 3: 0.2, 2: 0.5}[how["bits"]] * (1 + how.get("sym", False))
+        assert (0 < error < most) if is_packed else error == 0, key
         if is_packed:
+            assert tensor.type.name == kind, key
             pieces = [read_rows(tensor, first, min(37, tensor.n_rows - first)) for first in range(0, tensor.n_rows, 37)]
             np.testing.assert_array_equal(np.concatenate(pieces), read_rows(tensor, 0, tensor.n_rows))
     assert decode(folder)
@@ -188,3 +202,24 @@ def test_a_group_that_there_is_not(tmp_path: Path, write) -> None:
         write.write_safetensors(folder / "model.safetensors", tensors)
         with pytest.raises(ModelFileError, match=r"up_proj\.g_idx names a group beyond the 2 that there are"):
             read_rows(open_checkpoint(folder).tensors["blk.1.ffn_up.weight"], 0, 1)
+
+
+@pytest.mark.parametrize("part", ["qzeros", "g_idx"])
+def test_a_matrix_that_is_not_as_the_first(tmp_path: Path, write, part: str) -> None:
+    """Its numbers would not fit into the blocks that the first one's have room in."""
+    folder = packed_folder(tmp_path / "model", write, "llama", GPTQ | {"sym": True})
+    tensors = {
+        name: np.array(read_rows(tensor, 0, tensor.n_rows)).view(np.int32).reshape(tensor.shape)
+        if tensor.type.name == "I32"
+        else read_floats(tensor, 0, tensor.n_rows).reshape(tensor.shape)
+        for name, tensor in read_weights([folder / "model.safetensors"]).items()
+    }
+    if part == "qzeros":
+        tensors["model.layers.1.mlp.up_proj.qzeros"][:] = 0
+    else:
+        tensors["model.layers.1.mlp.up_proj.g_idx"] = np.arange(64, dtype=np.int32) % 2
+    write.write_safetensors(folder / "model.safetensors", tensors)
+    found = open_checkpoint(folder).tensors
+    assert found["blk.1.ffn_up.weight"].type.name == "Q4_0"
+    with pytest.raises(UnsupportedModelError, match=r"layers\.1\.mlp\.up_proj\.weight has other groups or zeros"):
+        read_rows(found["blk.1.ffn_up.weight"], 0, 8)
