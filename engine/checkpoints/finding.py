@@ -16,7 +16,7 @@ UNFINISHED = ".part"
 """The ending of a folder that a model is being fetched into."""
 
 COMPANIONS = re.compile(
-    r"(config|quantize_config|adapter_config|params|generation_config|tokenizer|tokenizer_config"
+    r"(config|quantize_config|hf_quant_config|adapter_config|params|generation_config|tokenizer|tokenizer_config"
     r"|special_tokens_map|added_tokens|chat_template|vocab|(model\.safetensors|pytorch_model\.bin)\.index)\.json"
     r"|tokenizer\.model|merges\.txt|(tiktoken\.model|.*\.tiktoken)|chat_template\.jinja"
 )

@@ -37,6 +37,9 @@ CONFIG = "config.json"
 GPTQ_CONFIG = "quantize_config.json"
 """What AutoGPTQ wrote beside it, before its settings had a place there."""
 
+MODELOPT_CONFIG = "hf_quant_config.json"
+"""What NVIDIA's ModelOpt wrote beside it, before its settings had a place there."""
+
 MLX_SETTINGS = "quantization"
 """Where MLX has its own, beside those of the weights that it quantised."""
 
@@ -106,6 +109,10 @@ def _settings(config_path: Path) -> tuple[dict[str, Any], tuple[Path, ...]]:
     values, beside = read_json_object(config_path), config_path.with_name(GPTQ_CONFIG)
     if isinstance(values.get(MLX_SETTINGS), dict):
         return values | {"quantization_config": values[MLX_SETTINGS]}, (config_path,)
+    if values.get("quantization_config") is None and (modelopt := config_path.with_name(MODELOPT_CONFIG)).is_file():
+        how = read_json_object(modelopt).get("quantization")
+        given = how if isinstance(how, dict) else {}
+        return values | {"quantization_config": given | {"quant_method": "modelopt"}}, (config_path, modelopt)
     if values.get("quantization_config") is not None or not beside.is_file():
         return values, (config_path,)
     values["quantization_config"] = {"quant_method": "gptq", **read_json_object(beside)}

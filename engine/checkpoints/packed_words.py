@@ -36,6 +36,10 @@ _LESS_ONE = {"gptq": True, "gptq_v2": False}
 """By what GPTQModel calls the formats in which words are as GPTQ had them: whether zeros are stored less one."""
 
 
+_AUTO_ROUND = {"auto_round:auto_gptq": "gptq", "auto_round:auto_awq": "awq"}
+"""By what it calls its formats, whose they are."""
+
+
 @dataclass(frozen=True, slots=True)
 class Packing:
     """How a model's words are made.
@@ -63,6 +67,9 @@ class Packing:
 def packing_of(how: Mapping[str, object], values: Metadata) -> Packing | None:
     """How weights are packed by a `quantization_config`; None where they are kept in another way, not known here."""
     method, settings = how.get("quant_method"), Metadata(how, values.path)
+    if method == "auto-round":
+        # AutoRound packs as one of the two does.
+        method = _AUTO_ROUND.get(str(how.get("packing_format")))
     if method not in ("gptq", "awq"):
         return None
     bits = settings.integer("w_bit" if "w_bit" in how else "bits", low=1, high=WORD_BITS)

@@ -7,6 +7,7 @@ from functools import partial
 
 from engine.checkpoints.bitsandbytes import is_bits_and_bytes, unpacked_bits_and_bytes
 from engine.checkpoints.checkpoint import TensorInfo
+from engine.checkpoints.compressed_tensors import is_compressed, uncompressed
 from engine.checkpoints.eight_bits import eight_bit_block, with_scales
 from engine.checkpoints.metadata import Metadata
 from engine.checkpoints.mlx import is_mlx, mlx_quantization, unpacked_mlx
@@ -57,6 +58,8 @@ def _known(how: Mapping[str, object], values: Metadata) -> Unpack | None:
         return partial(unpacked_mlx, quantization=mlx_quantization(how, values))
     if (block := eight_bit_block(how, values)) is not None:
         return partial(with_scales, block=block)
+    if is_compressed(how):
+        return uncompressed
     if (packing := packing_of(how, values)) is not None:
         return partial(unpacked, packing=packing)
     if (ternary := ternary_of(how, values)) is not None:

@@ -105,6 +105,7 @@ def packed_folder(folder: Path, write, name: str, how: dict[str, Any], *, shuffl
         ("llama", GPTQ | {"bits": 3}, False, "Q4_0"),
         ("llama", GPTQ | {"bits": 2}, False, "Q4_0"),
         ("llama", GPTQ | {"bits": 3, "checkpoint_format": "gptq_v2", "desc_act": True}, True, "F16"),
+        ("llama", GPTQ | {"quant_method": "auto-round", "packing_format": "auto_round:auto_gptq"}, False, "Q5_0"),
         ("qwen2", AWQ, False, "Q5_0"),
         ("qwen2", AWQ | {"group_size": 16}, False, "F16"),
         ("qwen3moe", AWQ | {"group_size": 16}, False, "F16"),

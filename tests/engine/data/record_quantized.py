@@ -16,6 +16,13 @@ import mlx.core as mx
 import numpy as np
 import torch
 from bitsandbytes import functional
+from compressed_tensors.compressors import (
+    IntQuantizationCompressor,
+    MXFP4PackedCompressor,
+    NVFP4PackedCompressor,
+    PackedQuantizationCompressor,
+)
+from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 
 MLX_MODES = {
     "two bits": {"bits": 2, "group_size": 32},
@@ -125,9 +132,66 @@ def mlx() -> dict[str, Any]:
     return cases
 
 
+COMPRESSORS = {
+    "pack-quantized": PackedQuantizationCompressor,
+    "int-quantized": IntQuantizationCompressor,
+    "nvfp4-pack-quantized": NVFP4PackedCompressor,
+    "mxfp4-pack-quantized": MXFP4PackedCompressor,
+}
+SCHEMES: dict[str, tuple[str, dict[str, Any]]] = {
+    "four bits": ("pack-quantized", {"num_bits": 4, "strategy": "group", "group_size": 32}),
+    "four bits of rows": ("pack-quantized", {"num_bits": 4, "strategy": "channel"}),
+    "four bits with zeros": (
+        "pack-quantized",
+        {"num_bits": 4, "strategy": "group", "group_size": 32, "symmetric": False},
+    ),
+    "eight bits": ("pack-quantized", {"num_bits": 8, "strategy": "group", "group_size": 64}),
+    "eight bits with zeros": ("pack-quantized", {"num_bits": 8, "strategy": "channel", "symmetric": False}),
+    "bytes": ("int-quantized", {"num_bits": 8, "strategy": "channel"}),
+    "nvfp4": ("nvfp4-pack-quantized", {"num_bits": 4, "type": "float", "strategy": "tensor_group", "group_size": 16}),
+    "mxfp4": ("mxfp4-pack-quantized", {"num_bits": 4, "type": "float", "strategy": "group", "group_size": 32}),
+}
+
+
+def compressed() -> dict[str, Any]:
+    """Integers packed and not, with zeros and without, and numbers of four bits with two kinds of scales."""
+    cases = {}
+    for name, (form, settings) in SCHEMES.items():
+        arguments = QuantizationArgs(**settings)
+        weights = weights_of(10, 128)
+        groups = weights.reshape(10, -1, arguments.group_size or 128)
+        state = {"weight": weights}
+        if arguments.type == "float":
+            scale = groups.abs().amax(2) / 6
+            if arguments.group_size == 32:
+                scale = torch.exp2(torch.ceil(torch.log2(scale)))
+            else:
+                state["weight_global_scale"] = (448 / scale.max()).reshape(1)
+                scale = (scale * state["weight_global_scale"]).to(torch.float8_e4m3fn).float()
+        elif arguments.symmetric:
+            scale = groups.abs().amax(2) / (2 ** (arguments.num_bits - 1) - 0.5)
+        else:
+            lows, highs = groups.amin(2).clamp(max=0), groups.amax(2).clamp(min=0)
+            scale = (highs - lows) / (2**arguments.num_bits - 1)
+            zeros = torch.round(-(2 ** (arguments.num_bits - 1)) - lows / scale)
+            state["weight_zero_point"] = zeros.to(torch.int8)
+        state["weight_scale"] = scale.to(torch.bfloat16).float()
+        scheme = QuantizationScheme(targets=["Linear"], weights=arguments)
+        packed = COMPRESSORS[form].compress(state, scheme)
+        found = COMPRESSORS[form].decompress(packed, scheme)["weight"]
+        assert (found - weights).abs().max() < weights.abs().max() / 5
+        tensors = {f"m.{part}": tensor for part, tensor in packed.items()}
+        if arguments.type != "float":
+            tensors["m.weight_scale"] = tensors["m.weight_scale"].to(torch.bfloat16)
+        weights_how = arguments.model_dump(mode="json", exclude_none=True, exclude={"zp_dtype", "scale_dtype"})
+        how = {"config_groups": {"group_0": {"targets": ["Linear"], "weights": weights_how}}}
+        cases[name] = case(tensors, found, quant_method="compressed-tensors", format=form, **how)
+    return cases
+
+
 def main() -> None:
     """Write all of them."""
-    found = {"bitsandbytes": bits_and_bytes(), "mlx": mlx()}
+    found = {"bitsandbytes": bits_and_bytes(), "mlx": mlx(), "compressed-tensors": compressed()}
     target = Path(__file__).with_name("quantized.json")
     target.write_text(json.dumps(found, indent=1) + "\n")
 
