@@ -68,6 +68,7 @@ _TURNING = (
     "bailingmoe",
     "xverse",
     "nanbeige",
+    "deci",
 )
 """The architectures of which that is true. Source: llama.cpp's converter, whose classes for these permute both."""
 
@@ -222,13 +223,10 @@ def as_gguf(tensor: TensorInfo, metadata: Metadata) -> TensorInfo:
     tensor = as_beside_experts(tensor, metadata)
     name, arch = tensor.name, metadata.text("general.architecture")
     if arch in _TURNING and name.endswith(_TURNED.get(len(tensor.shape), ())):
-        key = f"{arch}.attention.head_count"
-        n_heads = metadata.integer(key, low=1, high=MAX_WIDTH)
+        key, layer = f"{arch}.attention.head_count", int(name.split(".")[1])
+        n_heads = _number_in_layer(metadata, key, None, layer)
         if ".attn_k." in name:
-            of_layers = metadata.get(f"{key}_kv", n_heads)
-            if isinstance(of_layers, array) and len(of_layers):
-                metadata = Metadata({f"{key}_kv": max(of_layers)}, metadata.path)
-            n_heads = metadata.integer(f"{key}_kv", n_heads, low=1, high=MAX_WIDTH)
+            n_heads = _number_in_layer(metadata, f"{key}_kv", n_heads, layer)
         return rotary_order(tensor, n_heads)
     if name.endswith(".shortconv.conv.weight") and len(tensor.shape) == 3 and tensor.shape[1] == 1:
         return replace(tensor, shape=(tensor.shape[0], tensor.shape[2]))
@@ -239,3 +237,11 @@ def as_gguf(tensor: TensorInfo, metadata: Metadata) -> TensorInfo:
     if arch in _SHIFTED_NORMS and name.endswith("norm.weight") and not name.endswith("ssm_norm.weight"):
         return as_floats(tensor, "F32", plus=1.0)
     return tensor
+
+
+def _number_in_layer(metadata: Metadata, key: str, default: int | None, layer: int) -> int:
+    """How many heads a layer has, where all may have the same number or each its own."""
+    of_layers = metadata.get(key)
+    if isinstance(of_layers, array) and layer < len(of_layers):
+        metadata = Metadata({key: of_layers[layer]}, metadata.path)
+    return metadata.integer(key, default, low=1, high=MAX_WIDTH)

@@ -13,6 +13,7 @@ CLASSES = {
     "Llama4ForCausalLM": "llama4",
     "Llama4ForConditionalGeneration": "llama4",
     "NanbeigeForCausalLM": "nanbeige",
+    "DeciLMForCausalLM": "deci",
     "MistralForCausalLM": "llama",
     "MixtralForCausalLM": "llama",
     "Ministral3ForCausalLM": "mistral3",

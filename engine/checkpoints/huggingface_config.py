@@ -13,6 +13,7 @@ from typing import Any
 
 from engine.architecture.architectures import ARCHITECTURES
 from engine.checkpoints.huggingface_classes import CLASSES, SEEING, TEXT_PARTS, architecture_of
+from engine.checkpoints.huggingface_deci import deci_keys
 from engine.checkpoints.huggingface_experts import expert_keys
 from engine.checkpoints.huggingface_gemma3n import gemma3n_keys
 from engine.checkpoints.huggingface_gemma4 import gemma4_keys, proportional_divisors, wide_head_dim
@@ -169,16 +170,24 @@ class HuggingFaceConfig:
             keys |= self._named(state_space_keys(values, arch, self.dim, self.n_layers, self.n_kv_heads))
         if ARCHITECTURES[arch].minicpm_scales:
             keys |= self._minicpm_scales()
-        if arch == "llama4":
-            keys |= self._named(llama4_keys(values))
-        if arch == "gemma3n":
-            keys |= {f"gemma3n.{key}": value for key, value in gemma3n_keys(values, self.n_layers).items()}
-        if arch == "gemma4":
-            sizes = self.head_dim, self.n_kv_heads, self._hidden_dim()
-            keys |= self._named(gemma4_keys(values, self._windowed_layers(), *sizes))
+        keys |= self._named(self._own_keys())
         return (
             keys | expert_keys(values, arch) | self._loops() | self._optional() | self._alibi() | self._rope_scaling()
         )
+
+    def _own_keys(self) -> dict[str, object]:
+        """What architectures have that no other has."""
+        match self.architecture:
+            case "llama4":
+                return llama4_keys(self.values)
+            case "deci":
+                return deci_keys(self.values, self.n_layers, self.n_heads, self.dim)
+            case "gemma3n":
+                return gemma3n_keys(self.values, self.n_layers)
+            case "gemma4":
+                sizes = self.head_dim, self.n_kv_heads, self._hidden_dim()
+                return gemma4_keys(self.values, self._windowed_layers(), *sizes)
+        return {}
 
     def _named(self, keys: Mapping[str, object]) -> dict[str, object]:
         """By the names that they have in GGUF."""
@@ -206,7 +215,8 @@ class HuggingFaceConfig:
         # Where all layers have experts alone, Qwen 3.5 says the width of those only.
         names = ("block_ff_dim", "intermediate_size", "moe_intermediate_size")
         name = next((name for name in names if name in self.values), "intermediate_size")
-        width = self.values.integer(name, low=1, high=MAX_WIDTH)
+        has_own = "block_configs" in self.values  # each layer has a width of its own
+        width = self.values.integer(name, 1 if has_own else None, low=1, high=MAX_WIDTH)
         if self.architecture != "lfm2" or not self.values.flag("block_auto_adjust_ff_dim", True):
             return width
         width = int(self.values.real("block_ffn_dim_multiplier", 1.0, low=0.0, high=64.0) * (2 * width // 3))

@@ -321,6 +321,7 @@ _OTHERWISE = {
         "mlp.router.gate": "ffn_gate_inp",
     },
     "llama4": _LLAMA4,
+    "deci": {"self_attn.linear_attn": "attn_output"},
     "gemma2": _GEMMA,
     "gemma3": _GEMMA,
     "gemma3n": _GEMMA3N,

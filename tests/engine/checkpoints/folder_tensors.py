@@ -25,7 +25,7 @@ GROUPED = {
 """What has the queries, keys and values of each group of heads one below the other."""
 TURNED = (
     "llama mistral3 smollm3 granite granitemoe granitehybrid arcee minicpm deepseek internlm2 olmo baichuan bailingmoe "
-    "xverse"
+    "xverse deci"
 ).split()
 """What turns neighbours of a head together in GGUF, and halves in Hugging Face's format."""
 

@@ -48,7 +48,7 @@ def write_folder(folder: Path, twin, write, name: str) -> Path:
             continue
         values = values_of(twin, gguf_name)
         if architecture in TURNED and ("attn_q." in gguf_name or "attn_k." in gguf_name):
-            attention = max(config.attention, key=lambda layer: layer.n_kv_heads)
+            attention = config.attention[int(gguf_name.split(".")[1])]
             heads = attention.n_heads if "attn_q" in gguf_name else attention.n_kv_heads
             values = write.from_rotary_order(values.reshape(len(values), -1), heads).reshape(values.shape)
         if architecture in ("gemma", "gemma2", "gemma3", "nemotron") and gguf_name.endswith("norm.weight"):
