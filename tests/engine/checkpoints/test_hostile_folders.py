@@ -37,9 +37,9 @@ CONFIG_KEYS = (
     "num_hidden_layers rms_norm_eps head_dim rope_theta rope_scaling rope_parameters tie_word_embeddings bos_token_id "
     "eos_token_id unk_token_id sliding_window partial_rotary_factor quantization_config num_local_experts "
     "n_routed_experts moe_topk moe_intermediate_size n_shared_experts norm_topk_prob scoring_func layer_types "
-    "sliding_window_pattern logit_scale text_config model_type per_layer_config"
+    "sliding_window_pattern logit_scale text_config model_type per_layer_config quantization block_configs"
 ).split()
-CLASSES = "LlamaForCausalLM Gemma4ForCausalLM GptOssForCausalLM Qwen3NextForCausalLM HunYuanMoEV1ForCausalLM".split()
+CLASSES = "LlamaForCausalLM DeciLMForCausalLM Gemma4ForCausalLM GptOssForCausalLM Qwen3NextForCausalLM HunYuanMoEV1ForCausalLM".split()
 OPTION_KEYS = "chat_template bos_token eos_token unk_token add_bos_token added_tokens_decoder".split()
 ROPE_KEYS = "rope_type type factor low_freq_factor high_freq_factor original_max_position_embeddings".split()
 
@@ -120,6 +120,31 @@ def opens_or_says_why(folder: Path) -> None:
 @given(st.sampled_from(CLASSES), st.dictionaries(st.sampled_from(CONFIG_KEYS), ANYTHING, min_size=1, max_size=3))
 def test_config(folder: Path, write, model, name: str, changes: dict[str, Any]) -> None:
     write.write_config(folder, model, **{"architectures": [name], **changes})
+    opens_or_says_why(folder)
+
+
+QUANTISED_KEYS = (
+    "quant_method bits group_size mode format config_groups packing_format desc_act weight_block_size load_in_4bit "
+    "quant_algo version checkpoint_format sparsity_config zero_point model.layers.0.self_attn.q_proj"
+).split()
+METHODS = "bitsandbytes gptq awq fp8 compressed-tensors modelopt auto-round mxfp4 bitnet aqlm".split()
+MODES = "affine mxfp4 nvfp4 mxfp8 gemm pack-quantized float-quantized auto_round:auto_gptq NVFP4".split()
+
+
+@SETTINGS
+@given(
+    st.sampled_from(["quantization", "quantization_config"]),
+    st.dictionaries(
+        st.sampled_from(QUANTISED_KEYS), ANYTHING | st.sampled_from([*METHODS, *MODES, 4, 32, True]), min_size=1
+    ),
+    st.lists(st.sampled_from(["weight", "weight_packed", "qweight", "scales", "weight_scale", "SCB"]), max_size=3),
+)
+def test_quantised(folder: Path, write, model, key: str, how: dict[str, Any], parts: list[str]) -> None:
+    tensors = {name: values.astype("float32") for name, values in write.hugging_face_tensors(model).items()}
+    place = "model.layers.0.self_attn.q_proj"
+    tensors |= {f"{place}.{part}": tensors["model.norm.weight"].astype("int32") for part in parts}
+    write.write_safetensors(folder / "model.safetensors", tensors)
+    write.write_config(folder, model, **{key: how})
     opens_or_says_why(folder)
 
 
