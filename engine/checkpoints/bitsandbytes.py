@@ -18,6 +18,7 @@ from engine.checkpoints.levels import Grid
 from engine.checkpoints.limits import MAX_WIDTH
 from engine.checkpoints.metadata import Metadata
 from engine.checkpoints.small_files import parse_json_object
+from engine.checkpoints.small_floats import pairs_of
 from engine.checkpoints.tensor_types import TYPE_BY_NAME
 from engine.errors import ModelFileError, UnsupportedModelError
 
@@ -155,18 +156,19 @@ class _Matrix:
         """Some weights in the order of the rows, as one vector."""
         import numpy as np
 
-        raw = _bytes(self.packed, first // 2, -(-(first + count) // 2))
-        chosen = np.stack([raw >> 4, raw & 15], axis=1).reshape(-1)[first % 2 :][:count]
+        numbers = read_floats(self.numbers, 0, 1).reshape(-1)
         first_block, last_block = first // self.block, -(-(first + count) // self.block)
         largest = self._largest(first_block, last_block)
-        block_of = np.arange(first, first + count) // self.block - first_block
-        numbers = read_floats(self.numbers, 0, 1).reshape(-1)
         if not (np.isfinite(largest).all() and np.isfinite(numbers).all()):
             raise ModelFileError(
                 f"{self.packed.path}: {self.packed.name} has scales (absmax) that are not finite.",
                 "The file is damaged: fetch it again.",
             )
-        return numbers[chosen] * largest[block_of]
+        raw = _bytes(self.packed, first // 2, -(-(first + count) // 2))
+        weights = np.take(pairs_of(numbers)[:, ::-1], raw, axis=0).reshape(-1)[first % 2 :][:count]
+        if first % self.block == count % self.block == 0:
+            return (weights.reshape(-1, self.block) * largest[:, None]).reshape(-1)
+        return weights * largest[np.arange(first, first + count) // self.block - first_block]
 
     def _largest(self, first: int, last: int) -> NDArray[np.float32]:
         """What the weights of some blocks are multiplied by."""

@@ -19,7 +19,7 @@ from engine.checkpoints.eight_bits import ANY, Block, with_scales
 from engine.checkpoints.few_bytes import first_bytes
 from engine.checkpoints.levels import Grid, unpacked_levels
 from engine.checkpoints.limits import MAX_WIDTH
-from engine.checkpoints.small_floats import MXFP4_GROUP, e2m1_numbers, e4m3_numbers, mxfp4_rows, nibbles_of
+from engine.checkpoints.small_floats import MXFP4_GROUP, by_groups, e2m1_numbers, e4m3_numbers, mxfp4_rows, pairs_of
 from engine.checkpoints.tensor_types import TYPE_BY_NAME
 from engine.errors import ModelFileError
 
@@ -158,7 +158,7 @@ class _Integers:
             scales = np.broadcast_to(every, (self.shape[0], n_groups))[first : first + count]
             zeros, group_of = self._zeros(first, count), self._group_of()
             if zeros is not None:
-                levels = levels - zeros[:, group_of]
+                levels -= zeros[:, group_of]
             if self.order is not None:
                 return float_bytes(levels * scales[:, group_of], TYPE_BY_NAME["F16"])
             return grid.rows(levels, scales, None, self.packed.path, self.packed.name)
@@ -250,9 +250,10 @@ class _Floats:
     def _numbers(self, first: int, count: int) -> NDArray[np.uint8]:
         import numpy as np
 
-        numbers = e2m1_numbers()[nibbles_of(_bytes(self.packed, first, count))]
+        packed = _bytes(self.packed, first, count)
+        numbers = np.take(pairs_of(e2m1_numbers()), packed, axis=0).reshape(count, -1)
         scales = e4m3_numbers()[_bytes(self.scales, first, count)] * np.float32(self._factor())
-        return float_bytes(numbers * np.repeat(scales, _NVFP4_GROUP, axis=1), TYPE_BY_NAME["F16"])
+        return float_bytes(by_groups(numbers, scales), TYPE_BY_NAME["F16"])
 
     def _factor(self) -> float:
         """What all scales are multiplied by."""

@@ -78,9 +78,15 @@ class Grid:
                     "The file is damaged: fetch it again.",
                 )
         if kind.name == "F16":
+            numbers = levels.astype(np.float32)
+            if width % scales.shape[1] == 0:
+                weights = numbers.reshape(*scales.shape, -1)
+                weights *= scales[..., None]
+                weights += 0 if minima is None else minima[..., None]
+                return float_bytes(weights.reshape(numbers.shape), kind)
             group_of = np.arange(width) // (self.group or width)
-            weights = levels * scales[:, group_of]
-            return float_bytes(weights if minima is None else weights + minima[:, group_of], kind)
+            numbers *= scales[:, group_of]
+            return float_bytes(numbers if minima is None else numbers + minima[:, group_of], kind)
         block_groups = np.arange(0, width, BLOCK) // (self.group or width)
         heads = [scales] if minima is None else [scales, minima]
         halves = [each[:, block_groups, None].astype(np.float16).view(np.uint8) for each in heads]

@@ -19,11 +19,12 @@ from engine.checkpoints.limits import MAX_WIDTH
 from engine.checkpoints.metadata import Metadata
 from engine.checkpoints.small_floats import (
     MXFP4_GROUP,
+    by_groups,
     e2m1_numbers,
     e4m3_numbers,
     e8m0_numbers,
     mxfp4_rows,
-    nibbles_of,
+    pairs_of,
 )
 from engine.checkpoints.tensor_types import TYPE_BY_NAME
 from engine.errors import ModelFileError, UnsupportedModelError
@@ -200,10 +201,11 @@ class _Matrix:
         import numpy as np
 
         packed = self._bytes(self.packed, first, count)
-        numbers = e4m3_numbers()[packed] if self.words.bits == 8 else e2m1_numbers()[nibbles_of(packed)]
+        table = e4m3_numbers() if self.words.bits == 8 else pairs_of(e2m1_numbers())
+        numbers = np.take(table, packed, axis=0).reshape(count, -1)
         of_groups = (e4m3_numbers if self.words.mode == "nvfp4" else e8m0_numbers)()
         scales = of_groups[self._bytes(self.scales, first, count)]
-        return float_bytes(numbers * np.repeat(scales, self.words.group, axis=1), TYPE_BY_NAME["F16"])
+        return float_bytes(by_groups(numbers, scales), TYPE_BY_NAME["F16"])
 
     @staticmethod
     def _bytes(tensor: TensorInfo, first: int, count: int) -> NDArray[np.uint8]:

@@ -195,10 +195,10 @@ class _Matrix:
 
     def _check(self, levels: NDArray[np.int16], grid: Grid) -> None:
         """Raise UnsupportedModelError where the matrix is not as the first one of its file."""
-        group = self.packing.group or self.n_inputs
-        in_order = self.groups is None or all(
-            number == i // group for i, number in enumerate(self._group_of_inputs().tolist())
-        )
+        import numpy as np
+
+        neighbours = np.arange(self.n_inputs) // (self.packing.group or self.n_inputs)
+        in_order = np.array_equal(self._group_of_inputs(), neighbours)
         if not in_order or levels.min() < grid.low or levels.max() > grid.high:
             raise UnsupportedModelError(
                 f"{self.words.path}: {self.name} has other groups or zeros than the first matrix of its file has.",
@@ -221,7 +221,8 @@ class _Matrix:
         zeros = self._along_outputs(_words(self.zeros)[:, its_words])
         offsets = zeros.astype(np.int16) + np.int16(self.packing.less_one)
         levels = numbers.astype(np.int16)
-        levels -= offsets[self._group_of_inputs()]
+        group_of = self._group_of_inputs()
+        levels -= offsets if len(offsets) == 1 and not group_of.any() else offsets[group_of]
         some = slice(first - begin, first - begin + count)
         scales = read_floats(self.scales, 0, self.scales.n_rows)[:, first : first + count]
         return np.ascontiguousarray(levels.T[some]), np.ascontiguousarray(scales.T)

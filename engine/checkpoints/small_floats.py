@@ -41,11 +41,21 @@ def e8m0_numbers() -> NDArray[np.float32]:
     return np.append(np.ldexp(np.float32(1), np.arange(-127, 128)), np.float32(np.nan))
 
 
+def pairs_of(numbers: NDArray[np.float32]) -> NDArray[np.float32]:
+    """By a byte, the two of 16 numbers that its lower and its upper four bits stand for: (256, 2)."""
+    import numpy as np
+
+    byte = np.arange(256)
+    return np.stack([numbers[byte & 15], numbers[byte >> 4]], axis=1)
+
+
 def nibbles_of(packed: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(rows, bytes) → (rows, numbers of four bits), the lower ones first."""
     import numpy as np
 
-    return np.stack([packed & 15, packed >> 4], axis=2).reshape(len(packed), -1)
+    numbers = np.empty((*packed.shape, 2), np.uint8)
+    numbers[..., 0], numbers[..., 1] = packed & np.uint8(15), packed >> np.uint8(4)
+    return numbers.reshape(len(packed), -1)
 
 
 def mxfp4_rows(packed: NDArray[np.uint8], scales: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -55,3 +65,8 @@ def mxfp4_rows(packed: NDArray[np.uint8], scales: NDArray[np.uint8]) -> NDArray[
     numbers = nibbles_of(packed).reshape(len(packed), -1, MXFP4_GROUP)
     halves = numbers[..., :16] | (numbers[..., 16:] << np.uint8(4))
     return np.concatenate([scales[..., None], halves], axis=2).reshape(len(packed), -1)
+
+
+def by_groups(numbers: NDArray[np.float32], scales: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows of numbers multiplied by the scales of as many neighbours each: (rows, columns), (rows, groups)."""
+    return (numbers.reshape(*scales.shape, -1) * scales[..., None]).reshape(len(numbers), -1)

@@ -39,7 +39,10 @@ CONFIG_KEYS = (
     "n_routed_experts moe_topk moe_intermediate_size n_shared_experts norm_topk_prob scoring_func layer_types "
     "sliding_window_pattern logit_scale text_config model_type per_layer_config quantization block_configs"
 ).split()
-CLASSES = "LlamaForCausalLM DeciLMForCausalLM Gemma4ForCausalLM GptOssForCausalLM Qwen3NextForCausalLM HunYuanMoEV1ForCausalLM".split()
+CLASSES = (
+    "LlamaForCausalLM DeciLMForCausalLM Gemma4ForCausalLM GptOssForCausalLM Qwen3NextForCausalLM "
+    "HunYuanMoEV1ForCausalLM"
+).split()
 OPTION_KEYS = "chat_template bos_token eos_token unk_token add_bos_token added_tokens_decoder".split()
 ROPE_KEYS = "rope_type type factor low_freq_factor high_freq_factor original_max_position_embeddings".split()
 
