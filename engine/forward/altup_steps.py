@@ -9,11 +9,10 @@ import numpy as np
 
 from engine.architecture.config import ModelConfig
 from engine.forward.buffers import MAX_OUTPUTS
-from engine.forward.program import Activations, Program, Rows, float_bits
-from engine.forward.steps import ROWS_TOGETHER, GatedBuffers, add_norm, add_products
+from engine.forward.program import Activations, Program, Rows, address_of, float_bits
+from engine.forward.steps import GatedBuffers, add_norm, add_per_token, add_products
 from engine.forward.weights import AltUpTable, AltUpWeights, Vector
 from engine.kernels import altup_records as records
-from engine.kernels.records import PER_OUTPUT, PER_TOKEN
 from engine.machine_code import step
 
 MEAN_OF_TWO = 0.5**0.5
@@ -31,20 +30,20 @@ class Streams:
         self.count, self.dim = altup.streams, config.dim
         self.rows, self.x, self.low = p.floats(self.count * self.dim), x, Activations(p, altup.rank)
         self.record = np.zeros(records.STREAMS_FIELDS, np.int64)
-        self.record[[records.STREAMS, records.STREAMS_STRIDE]] = self.rows.address, self.rows.stride
+        self.record[[records.STREAMS, records.STREAMS_STRIDE]] = self.rows.where
         self.record[[records.COUNT, records.ACTIVE, records.WIDTH]] = self.count, altup.active, self.dim
-        self.record[[records.ACTIVE_X, records.ACTIVE_X_STRIDE]] = x.address, x.stride
+        self.record[[records.ACTIVE_X, records.ACTIVE_X_STRIDE]] = x.where
         self.record[records.ROUTER_EPS] = float_bits(config.norm_eps)
         p.keep(self.record)
 
     def one(self, index: int) -> Rows:
         """The rows from one stream on."""
-        return Rows(self.rows.array.reshape(-1)[4 * index * self.dim :], self.rows.stride)
+        return self.rows.behind(index * self.dim)
 
     @property
     def address(self) -> int:
         """Of the record."""
-        return int(self.record.ctypes.data)
+        return address_of(self.record)
 
 
 def add_streams(
@@ -60,15 +59,15 @@ def add_streams(
     add_norm(p, config, x, None, None, streams.rows)
     add_norm(p, config, x, None, None, free)
     add_products(p, [table.embed], free, streams.one(1))  # ((streams - 1)·dim,)
-    p.add(step("altup.match"), PER_TOKEN, 0, ROWS_TOGETHER, streams.address)
+    add_per_token(p, step("altup.match"), streams.address)
     return streams
 
 
 def add_prediction(p: Program, layer: AltUpWeights | None, streams: Streams | None) -> None:
     """A step: guesses for all streams from all of them; the active one's goes to streams.x."""
     if layer is not None and streams is not None:
-        where = (streams.address, layer.router.ctypes.data, layer.predict.ctypes.data)
-        p.add(step("altup.predict"), PER_TOKEN, 0, ROWS_TOGETHER, *where)
+        where = (streams.address, address_of(layer.router), address_of(layer.predict))
+        add_per_token(p, step("altup.predict"), *where)
 
 
 def add_way_around(
@@ -87,9 +86,8 @@ def add_way_around(
         return 1.0
     low = streams.low
     add_products(p, [layer.laurel[0]], x_norm, low.floats)  # (rank,)
-    copied = (low.floats.address, low.floats.stride, 0, 0, 0, 0, low.width, float_bits(config.norm_eps))
-    results = (low.floats.address, low.floats.stride, low.quants.address, low.quants.stride)
-    p.add(step("rows.residual_norm"), PER_TOKEN, 0, ROWS_TOGETHER, *copied, *results)
+    norm = (0, low.width, float_bits(config.norm_eps))
+    add_per_token(p, step("rows.residual_norm"), *low.floats.where, 0, 0, 0, *norm, *low.where)
     add_products(p, [layer.laurel[1]], low, product)  # (dim,)
     add_norm(p, config, streams.x, product, None, None, delta_norm=layer.laurel_norm)
     add_norm(p, config, streams.x, x_norm.floats, None, None)
@@ -99,22 +97,20 @@ def add_way_around(
 def add_cutoff(p: Program, layer: AltUpWeights | None, unit: GatedBuffers) -> None:
     """A step: leave out of a gated unit's gates, in place, all but the largest; nothing in layers where all count."""
     if layer is not None and layer.cutoff is not None:
-        gates = (unit.gate_up.address, unit.gate_up.stride, unit.h.width, float_bits(layer.cutoff))
-        p.add(step("altup.cut_gates"), PER_TOKEN, 0, ROWS_TOGETHER, *gates)
+        add_per_token(p, step("altup.cut_gates"), *unit.gate_up.where, unit.h.width, float_bits(layer.cutoff))
 
 
 def add_correction(p: Program, layer: AltUpWeights | None, streams: Streams | None, out: Activations) -> None:
     """A step: all streams by what the layer has made of streams.x; out = the active one, weighed. out: (dim,)."""
     if layer is not None and streams is not None:
-        where = (streams.address, layer.router.ctypes.data, layer.correct.ctypes.data, layer.scale.ctypes.data)
-        results = (out.floats.address, out.floats.stride, out.quants.address, out.quants.stride)
-        p.add(step("altup.correct"), PER_TOKEN, 0, ROWS_TOGETHER, *where, *results)
+        weights = map(address_of, (layer.router, layer.correct, layer.scale))
+        add_per_token(p, step("altup.correct"), streams.address, *weights, *out.where)
 
 
 def add_to_others(p: Program, config: ModelConfig, streams: Streams, delta: Rows, norm: Vector) -> None:
     """A step: each stream but the first += delta, normed. delta: (dim,), changed in place."""
-    added = (delta.address, delta.stride, norm.ctypes.data, float_bits(config.norm_eps))
-    p.add(step("altup.add_to_others"), PER_TOKEN, 0, ROWS_TOGETHER, streams.address, *added)
+    added = (*delta.where, address_of(norm), float_bits(config.norm_eps))
+    add_per_token(p, step("altup.add_to_others"), streams.address, *added)
 
 
 def add_merge(
@@ -128,6 +124,5 @@ def add_merge(
     product = p.floats((streams.count - 1) * streams.dim, MAX_OUTPUTS, over=free)
     for i, matrix in enumerate(table.unembed):
         add_norm(p, config, streams.one(1 + i), None, None, copied, outputs_only=True)
-        part = Rows(product.array.reshape(-1)[4 * i * streams.dim :], product.stride)
-        add_products(p, [matrix], copied, part, outputs_only=True)  # (dim,)
-    p.add(step("altup.merge"), PER_OUTPUT, 0, ROWS_TOGETHER, streams.address, product.address, product.stride)
+        add_products(p, [matrix], copied, product.behind(i * streams.dim), outputs_only=True)  # (dim,)
+    add_per_token(p, step("altup.merge"), streams.address, *product.where, outputs_only=True)

@@ -5,20 +5,20 @@ from __future__ import annotations
 import numpy as np
 
 from engine.architecture.config import Experts, ModelConfig
-from engine.forward.program import Activations, Program, Rows, float_bits
+from engine.forward.program import Activations, Program, Rows, address_of, float_bits
 from engine.forward.steps import (
     ACTIVATIONS,
     CHUNK_BYTES,
-    ROWS_TOGETHER,
     GatedBuffers,
     add_bias,
     add_norm,
+    add_per_token,
     add_products,
     add_words,
 )
 from engine.forward.weights import ExpertNorms, ExpertWeights, Vector
 from engine.kernels import routing as records
-from engine.kernels.records import FIXED, PER_TOKEN
+from engine.kernels.records import FIXED
 from engine.kernels.sizes import BLOCK, LANES
 from engine.machine_code import step
 from engine.panels import Matrix
@@ -70,7 +70,7 @@ def add_experts(
     beside: what is in out stays in the sum, times the sigmoid of the router's last row if it has one more than experts.
     Where there is buffers.routed, the router reads that.
     """
-    b, routing, hidden = buffers, int(buffers.routing.ctypes.data), buffers.experts.hidden_dim
+    b, routing, hidden = buffers, address_of(buffers.routing), buffers.experts.hidden_dim
     add_products(p, layer.router, b.routed or x, b.logits)  # (n_experts,), or one more
     add_bias(p, layer.router_bias, b.logits)
     _add_choice(p, layer, b, routing)
@@ -79,29 +79,24 @@ def add_experts(
     add_words(p, layer.w_gate_up, x)
     for reads in sorted({matrix.plan.format.reads for matrix in layer.w_gate_up}):
         source, target = x.form(reads), b.x.form(reads)
-        where = (source.address, target.address, source.stride, routing)
-        p.add(step("experts.gather_rows"), PER_TOKEN, 0, ROWS_TOGETHER, *where)
+        add_per_token(p, step("experts.gather_rows"), source.address, target.address, source.stride, routing)
     for i, matrix in enumerate(layer.w_gate_up):
         _add_product(p, b, matrix, b.x, gate_up, i * hidden)  # (hidden_dim,)
     if config.architecture.early_shares:
         # A product's factor may as well come after it.
-        where = (gate_up.address, gate_up.stride, 2 * hidden // LANES, routing)
-        p.add(step("experts.weigh_pairs"), PER_TOKEN, 0, ROWS_TOGETHER, *where)
+        add_per_token(p, step("experts.weigh_pairs"), *gate_up.where, 2 * hidden // LANES, routing)
     _add_biases(p, layer.gate_up_bias, gate_up, 2 * hidden, routing)
     up_at = 0 if config.architecture.ungated else hidden
-    gated = (gate_up.address, gate_up.stride, up_at, hidden, h.floats.address, h.floats.stride)
     activation = ACTIVATIONS[config.architecture.activation]
-    quantized = (h.quants.address, h.quants.stride, activation, routing)
-    p.add(step("experts.gate_pairs"), PER_TOKEN, 0, ROWS_TOGETHER, *gated, *quantized)
+    add_per_token(p, step("experts.gate_pairs"), *gate_up.where, up_at, hidden, *h.where, activation, routing)
     if layer.w_down.plan.format.reads == "words":
-        widened = (h.floats.address, h.floats.stride, h.words.address, h.words.stride, -(-hidden // BLOCK))
-        p.add(step("experts.widen_pairs"), PER_TOKEN, 0, ROWS_TOGETHER, *widened, routing)
+        widened = (*h.floats.where, *h.words.where, -(-hidden // BLOCK))
+        add_per_token(p, step("experts.widen_pairs"), *widened, routing)
     _add_product(p, b, layer.w_down, h, b.y, 0)  # (dim,)
     _add_biases(p, layer.down_bias, b.y, config.dim, routing)
-    sums = (b.y.address, b.y.stride, out.address, out.stride, config.dim, routing, int(beside))
     has_gate = sum(matrix.rows for matrix in layer.router) > b.experts.count
-    gates = (b.logits.address + 4 * b.experts.count, b.logits.stride) if has_gate else (0, 0)
-    p.add(step("experts.sum_pairs"), PER_TOKEN, 0, ROWS_TOGETHER, *sums, *gates)
+    gates = b.logits.behind(b.experts.count).where if has_gate else (0, 0)
+    add_per_token(p, step("experts.sum_pairs"), *b.y.where, *out.where, config.dim, routing, int(beside), *gates)
 
 
 def add_normed_experts(
@@ -128,35 +123,35 @@ def add_normed_experts(
 def _add_choice(p: Program, layer: ExpertWeights, b: ExpertBuffers, routing: int) -> None:
     """Steps: the router's results to each token's choices and their shares."""
     experts = b.experts
-    scale, scales = float_bits(experts.scale), 0 if layer.scales is None else int(layer.scales.ctypes.data)
+    factors = (float_bits(experts.scale), address_of(layer.scales))
     plain = layer.choice_bias is None and experts.groups == 1 and experts.gating == "softmax" and experts.normed
     if plain:
-        choice = (b.logits.address, b.logits.stride, routing, 0, 0, scale, scales)
+        choice = (*b.logits.where, routing, 0, 0, *factors)
     else:
-        bias = 0 if layer.choice_bias is None else int(layer.choice_bias.ctypes.data)
-        rows = (b.logits.address, b.logits.stride, b.probabilities.address, b.scores.address, b.scores.stride)
-        how = (bias, experts.count, int(experts.gating == "sigmoid"), experts.groups, experts.groups_used)
-        p.add(step("experts.score_experts"), PER_TOKEN, 0, ROWS_TOGETHER, *rows, *how)
-        shares = (b.probabilities.address, int(experts.normed), scale, scales)
-        choice = (b.scores.address, b.scores.stride, routing, *shares)
-    p.add(step("experts.choose_experts"), PER_TOKEN, 0, ROWS_TOGETHER, *choice)
+        rows = (*b.logits.where, b.probabilities.address, *b.scores.where)
+        how = (
+            address_of(layer.choice_bias),
+            experts.count,
+            int(experts.gating == "sigmoid"),
+            experts.groups,
+            experts.groups_used,
+        )
+        add_per_token(p, step("experts.score_experts"), *rows, *how)
+        choice = (*b.scores.where, routing, b.probabilities.address, int(experts.normed), *factors)
+    add_per_token(p, step("experts.choose_experts"), *choice)
 
 
 def _add_biases(p: Program, biases: Vector | None, rows: Rows, width: int, routing: int) -> None:
     """A step: every pair's row += its expert's part of the biases, if there are some."""
     if biases is not None:
-        where = (rows.address, rows.stride, biases.ctypes.data, width // LANES, routing)
-        p.add(step("experts.add_biases"), PER_TOKEN, 0, ROWS_TOGETHER, *where)
+        add_per_token(p, step("experts.add_biases"), *rows.where, address_of(biases), width // LANES, routing)
 
 
 def _add_product(p: Program, b: ExpertBuffers, matrix: Matrix, x: Activations, y: Rows, offset: int) -> None:
     """A step: every pair's row times its expert's part of a matrix, to y from column `offset` on."""
-    plan, routing = matrix.plan, int(b.routing.ctypes.data)
-    source = x.form(plan.format.reads)
+    plan = matrix.plan
     panels = plan.n_panels // b.experts.count
     chunk = max(1, CHUNK_BYTES // (plan.panel_bytes * b.experts.used))
-    weights = (matrix.address, plan.n_blocks, plan.panel_bytes)
-    activations = (source.address, source.stride, y.address + 4 * offset, y.stride)
-    p.add(
-        step("experts.expert_product", plan.format.name), FIXED, panels, chunk, *weights, *activations, panels, routing
-    )
+    product = step("experts.expert_product", plan.format.name)
+    activations = (*x.form(plan.format.reads).where, *y.behind(offset).where)
+    p.add(product, FIXED, panels, chunk, *matrix.where, *activations, panels, address_of(b.routing))

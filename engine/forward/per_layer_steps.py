@@ -6,11 +6,10 @@ Source: Gemma 3n and Gemma 4 (Google 2025), where they are called PLE.
 from __future__ import annotations
 
 from engine.architecture.config import ModelConfig
-from engine.forward.program import Activations, Program, Rows, float_bits
-from engine.forward.steps import ROWS_TOGETHER, add_norm, add_products, add_token_rows
+from engine.forward.program import Activations, Program, Rows, address_of, float_bits
+from engine.forward.steps import add_norm, add_per_token, add_products, add_token_rows
 from engine.forward.weights import PerLayerTable, PerLayerWeights, Vector
 from engine.kernels import records
-from engine.kernels.records import PER_TOKEN
 from engine.machine_code import step
 
 
@@ -29,7 +28,7 @@ class PerLayerBuffers:
     @property
     def inputs(self) -> Rows:
         """The rows from the first layer's part on."""
-        return Rows(self.rows.array.reshape(-1)[4 * self.width :], self.rows.stride)
+        return self.rows.behind(self.width)
 
 
 def add_per_layer_inputs(
@@ -47,9 +46,9 @@ def add_per_layer_inputs(
     add_norm(p, config, x, None, None, buffers.x)  # (dim,)
     add_products(p, [table.projection], buffers.x, product)  # (n_layers·width,)
     # The product is to be divided by sqrt(dim), which a norm does not notice but for its epsilon.
-    norm = (table.norm.ctypes.data, float_bits(config.norm_eps * config.dim))
-    where = (buffers.inputs.address, buffers.inputs.stride, product.address, product.stride, parts, width)
-    p.add(step("per_layer.add_normed_parts"), PER_TOKEN, 0, ROWS_TOGETHER, *where, *norm)
+    norm = (address_of(table.norm), float_bits(config.norm_eps * config.dim))
+    where = (*buffers.inputs.where, *product.where, parts, width)
+    add_per_token(p, step("per_layer.add_normed_parts"), *where, *norm)
     return buffers
 
 
@@ -60,8 +59,6 @@ def add_per_layer(p: Program, layer: PerLayerWeights, index: int, buffers: PerLa
     """
     rows, h, width = buffers.rows, buffers.h, buffers.width
     add_products(p, [layer.gate], buffers.x, rows)  # (width,)
-    results = (h.floats.address, h.floats.stride, h.quants.address, h.quants.stride)
-    gate = (rows.address, rows.stride, (1 + index) * width, width)
-    p.add(step("rows.gate"), PER_TOKEN, 0, ROWS_TOGETHER, *gate, *results, records.GELU)
+    add_per_token(p, step("rows.gate"), *rows.where, (1 + index) * width, width, *h.where, records.GELU)
     add_products(p, [layer.projection], h, delta)  # (dim,)
     return layer.post_norm

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from engine.architecture.config import ModelConfig
 from engine.errors import UnsupportedModelError
-from engine.forward.program import Program, Rows, float_bits
-from engine.forward.steps import ROWS_TOGETHER, add_norm
+from engine.forward.program import Program, Rows, address_of, float_bits
+from engine.forward.steps import add_norm, add_per_token
 from engine.forward.weights import ModelWeights
-from engine.kernels.records import PER_TOKEN
 from engine.kernels.sizes import LANES
 from engine.machine_code import step
 
@@ -23,8 +22,7 @@ def add_to_embedding(p: Program, config: ModelConfig, weights: ModelWeights, x: 
                 f"The model has vectors of {config.dim} numbers for positions; this engine wants multiples of {LANES}.",
                 "Choose another model.",
             )
-        where = (x.address, x.stride, weights.positions.ctypes.data, config.dim)
-        p.add(step("positions.add_positions"), PER_TOKEN, 0, ROWS_TOGETHER, *where)
+        add_per_token(p, step("positions.add_positions"), *x.where, address_of(weights.positions), config.dim)
     if weights.embedding_norm is not None:
         add_norm(p, config, x, None, weights.embedding_norm, x)
 
@@ -33,5 +31,4 @@ def add_qkv_limit(p: Program, config: ModelConfig, index: int, qkv: Rows) -> Non
     """A step: queries, keys and values of layer index within the model's limit, in place, if it has one."""
     if config.qkv_limit:
         vectors = -(-config.attention[index].qkv_dim // LANES)
-        where = (qkv.address, qkv.stride, vectors, float_bits(config.qkv_limit))
-        p.add(step("positions.clamp"), PER_TOKEN, 0, ROWS_TOGETHER, *where)
+        add_per_token(p, step("positions.clamp"), *qkv.where, vectors, float_bits(config.qkv_limit))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,11 @@ class Rows:
     def address(self) -> int:
         """Where row 0 begins."""
         return int(self.array.ctypes.data)
+
+    @property
+    def where(self) -> tuple[int, int]:
+        """Address and stride, as steps have them among their parameters."""
+        return self.address, self.stride
 
     def row(self, index: int, n_floats: int) -> NDArray[np.float32]:
         """A view of one row as float32."""
@@ -119,11 +125,21 @@ class Activations:
         """The rows as words; there is no such buffer before somebody asks."""
         return self._program.words(self.width, self._row_count)
 
+    @property
+    def where(self) -> tuple[int, int, int, int]:
+        """Where floats and quants are, as steps have them among their parameters."""
+        return *self.floats.where, *self.quants.where
+
     def form(self, reads: Reads) -> Rows:
         """The rows in the form that a weight format reads."""
         if reads == "words":
             return self.words
         return self.floats if reads == "floats" else self.quants
+
+
+def address_of(array: NDArray[Any] | None) -> int:
+    """Where an array lies, which its owner must keep; 0 for none."""
+    return 0 if array is None else int(array.ctypes.data)
 
 
 def float_bits(value: float) -> int:

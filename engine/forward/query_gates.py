@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from engine.architecture.config import ModelConfig
 from engine.forward.program import Activations, Program, Rows
-from engine.forward.steps import ROWS_TOGETHER
-from engine.kernels.records import PER_TOKEN
+from engine.forward.steps import add_per_token
 from engine.machine_code import step
 
 
@@ -15,14 +14,10 @@ def add_query_split(p: Program, config: ModelConfig, index: int, qkv: Rows, gate
         attention = config.attention[index]
         in_turn = not config.architecture.gate_matrix
         heads = (attention.n_heads, attention.head_dim) if in_turn else (1, attention.q_dim)
-        sizes = (*heads, 2 * attention.kv_dim)
-        where = (qkv.address, qkv.stride, gates.address, gates.stride)
-        p.add(step("query_gates.split_gates"), PER_TOKEN, 0, ROWS_TOGETHER, *where, *sizes)
+        add_per_token(p, step("query_gates.split_gates"), *qkv.where, *gates.where, *heads, 2 * attention.kv_dim)
 
 
 def add_query_gates(p: Program, config: ModelConfig, index: int, gates: Rows | None, out: Activations) -> None:
     """A step: attention's results, (q_dim,) per token, times the gates' sigmoids."""
     if gates is not None:
-        results = (out.floats.address, out.floats.stride, out.quants.address, out.quants.stride)
-        where = (gates.address, gates.stride, *results, config.attention[index].q_dim)
-        p.add(step("query_gates.gate_heads"), PER_TOKEN, 0, ROWS_TOGETHER, *where)
+        add_per_token(p, step("query_gates.gate_heads"), *gates.where, *out.where, config.attention[index].q_dim)

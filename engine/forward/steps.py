@@ -14,13 +14,13 @@ from engine.architecture.config import ModelConfig
 from engine.architecture.xielu import Xielu
 from engine.forward.alibi import head_slopes
 from engine.forward.kv_cache import KVCache
-from engine.forward.program import Activations, Program, Rows, float_bits
+from engine.forward.program import Activations, Program, Rows, address_of, float_bits
 from engine.forward.rope import Frequencies
 from engine.forward.weights import LayerWeights, Vector
 from engine.kernels import records
 from engine.kernels.records import ATTENTION, FIXED, PER_OUTPUT, PER_TOKEN
 from engine.kernels.sizes import BLOCK, LANES
-from engine.machine_code import step
+from engine.machine_code import Function, step
 from engine.panels import Matrix
 
 CHUNK_BYTES = 48 << 10
@@ -74,9 +74,14 @@ def add_rotary_tables(p: Program, layers: Sequence[tuple[Frequencies, float]]) -
         if id(frequencies) not in tables:
             table = tables[id(frequencies)] = p.floats(2 * frequencies.size)
             p.keep(frequencies)
-            where = (table.address, frequencies.ctypes.data, frequencies.size, float_bits(magnitude))
+            where = (table.address, address_of(frequencies), frequencies.size, float_bits(magnitude))
             p.add(step("rotary.rotary_table"), PER_TOKEN, 0, 64, *where)
     return [tables[id(frequencies)] for frequencies, _ in layers]
+
+
+def add_per_token(p: Program, function: Function, *parameters: int, outputs_only: bool = False) -> None:
+    """A step whose units are the batch's tokens, a few of them together."""
+    p.add(function, PER_OUTPUT if outputs_only else PER_TOKEN, 0, ROWS_TOGETHER, *parameters)
 
 
 def add_embedding(p: Program, config: ModelConfig, embedding: Matrix, x: Rows) -> None:
@@ -90,10 +95,7 @@ def add_embedding(p: Program, config: ModelConfig, embedding: Matrix, x: Rows) -
 
 def add_token_rows(p: Program, matrix: Matrix, out: Rows, scale: float) -> None:
     """A step: each token's row of a matrix, times scale. out: (columns,)."""
-    plan = matrix.plan
-    panels = (matrix.address, plan.n_blocks, plan.panel_bytes)
-    where = (out.address, out.stride, float_bits(scale))
-    p.add(step("matmul.embed", plan.format.name), PER_TOKEN, 0, ROWS_TOGETHER, *panels, *where)
+    add_per_token(p, step("matmul.embed", matrix.plan.format.name), *matrix.where, *out.where, float_bits(scale))
 
 
 def add_norm(
@@ -115,12 +117,13 @@ def add_norm(
     `add_embedding` has it; that of delta is an RMS norm. weight is followed by the bias where norms
     take the mean away or have one.
     """
-    kind, flags = (PER_OUTPUT, records.OUTPUTS_ONLY) if outputs_only else (PER_TOKEN, 0)
+    flags = records.OUTPUTS_ONLY if outputs_only else 0
     flags |= _centred(config) or (records.BIASED if config.architecture.norm_biases else 0)
-    added = (delta.address, delta.stride, _address(delta_norm)) if delta else (0, 0, 0)
+    added = (*delta.where, address_of(delta_norm)) if delta else (0, 0, 0)
     constants = float_bits(config.norm_eps / config.residual_scale**2) | float_bits(scale) << 32
-    norm = (_address(weight), config.dim | flags, constants)
-    p.add(step("rows.residual_norm"), kind, 0, ROWS_TOGETHER, x.address, x.stride, *added, *norm, *_results(out))
+    norm = (address_of(weight), config.dim | flags, constants)
+    where = (*x.where, *added, *norm, *_results(out))
+    add_per_token(p, step("rows.residual_norm"), *where, outputs_only=outputs_only)
 
 
 def add_products(
@@ -134,50 +137,38 @@ def add_products(
     offset = 0
     for matrix in matrices:
         plan = matrix.plan
-        source = x.form(plan.format.reads)
+        product = step("matmul.matmul", plan.format.name)
         chunk = max(2, CHUNK_BYTES // plan.panel_bytes)
-        weights = (matrix.address, plan.n_blocks, plan.panel_bytes)
-        activations = (source.address, source.stride, y.address + 4 * offset, y.stride)
-        p.add(
-            step("matmul.matmul", plan.format.name),
-            FIXED,
-            plan.n_panels,
-            chunk,
-            *weights,
-            *activations,
-            int(outputs_only),
-        )
+        rows = (*x.form(plan.format.reads).where, *y.behind(offset).where)
+        p.add(product, FIXED, plan.n_panels, chunk, *matrix.where, *rows, int(outputs_only))
         offset += plan.rows
 
 
 def add_bias(p: Program, bias: Vector | None, rows: Rows, *, outputs_only: bool = False) -> None:
     """A step: rows += bias, if there is one."""
     if bias is not None:
-        where = (rows.address, rows.stride, _address(bias), -(-bias.size // LANES))
-        p.add(step("rows.add_vector"), PER_OUTPUT if outputs_only else PER_TOKEN, 0, ROWS_TOGETHER, *where)
+        where = (*rows.where, address_of(bias), -(-bias.size // LANES))
+        add_per_token(p, step("rows.add_vector"), *where, outputs_only=outputs_only)
 
 
 def add_factors(p: Program, factors: Vector | None, rows: Rows) -> None:
     """A step: rows *= factors, number by number, if there are some."""
     if factors is not None:
-        where = (rows.address, rows.stride, _address(factors), -(-factors.size // LANES))
-        p.add(step("rows.multiply_vector"), PER_TOKEN, 0, ROWS_TOGETHER, *where)
+        add_per_token(p, step("rows.multiply_vector"), *rows.where, address_of(factors), -(-factors.size // LANES))
 
 
 def add_sub_norm(p: Program, config: ModelConfig, weight: Vector | None, x: Activations) -> None:
     """A step: RMS norm of x in place, if there is a weight. weight, x: (x.width,)."""
     if weight is not None:
-        rows = (x.floats.address, x.floats.stride, 0, 0, 0)
-        norm = (_address(weight), x.width, float_bits(config.norm_eps))
-        p.add(step("rows.residual_norm"), PER_TOKEN, 0, ROWS_TOGETHER, *rows, *norm, *_results(x))
+        norm = (address_of(weight), x.width, float_bits(config.norm_eps))
+        add_per_token(p, step("rows.residual_norm"), *x.floats.where, 0, 0, 0, *norm, *x.where)
 
 
 def add_words(p: Program, matrices: Sequence[Matrix], x: Activations, *, outputs_only: bool = False) -> None:
     """A step: x as words, if one of the matrices reads those."""
     if any(matrix.plan.format.reads == "words" for matrix in matrices):
-        source, target = x.floats, x.words
-        where = (source.address, source.stride, target.address, target.stride, matrices[0].plan.n_blocks)
-        p.add(step("rows.widen"), PER_OUTPUT if outputs_only else PER_TOKEN, 0, ROWS_TOGETHER, *where)
+        where = (*x.floats.where, *x.words.where, matrices[0].plan.n_blocks)
+        add_per_token(p, step("rows.widen"), *where, outputs_only=outputs_only)
 
 
 def add_long_norms(p: Program, config: ModelConfig, layer: LayerWeights, index: int, qkv: Rows) -> None:
@@ -193,9 +184,9 @@ def add_long_norms(p: Program, config: ModelConfig, layer: LayerWeights, index: 
     width = attention.head_dim | _centred(config)
     heads = ((layer.q_norm, 0, attention.n_heads), (layer.k_norm, attention.q_dim, attention.n_kv_heads))
     for norm, offset, count in heads:
-        sizes = (attention.head_dim * count, 1) if architecture.wide_qk_norms else (width, count)
-        where = (qkv.address + 4 * offset, qkv.stride, _address(norm), sizes[0], float_bits(config.norm_eps), sizes[1])
-        p.add(step("rows.norm_parts"), PER_TOKEN, 0, ROWS_TOGETHER, *where)
+        part, n_parts = (attention.head_dim * count, 1) if architecture.wide_qk_norms else (width, count)
+        how = (address_of(norm), part, float_bits(config.norm_eps), n_parts)
+        add_per_token(p, step("rows.norm_parts"), *qkv.behind(offset).where, *how)
 
 
 def add_rotation(
@@ -221,10 +212,10 @@ def add_rotation(
     """
     part, place = cache.place(index)
     stored_at = place if config.attention[index].shared_from is None else records.STORED_BEFORE
-    where = (qkv.address, qkv.stride, rotary.address, part.record.ctypes.data, stored_at, q_rows.address)
+    where = (*qkv.where, rotary.address, address_of(part.record), stored_at, q_rows.address)
     vectors = (layer.qkv_bias, layer.q_norm, layer.k_norm)
     done = config.architecture.long_qk_norms  # by add_long_norms
-    before = (*(0 if done else _address(vector) for vector in vectors), float_bits(config.norm_eps))
+    before = (*(0 if done else address_of(vector) for vector in vectors), float_bits(config.norm_eps))
     growth = (_growth(config, index), config.query_growth_span)
     p.add(step("rotary.rotate_and_store", cache.kv_name), PER_TOKEN, 0, LANES, *where, *before, *growth)
 
@@ -247,13 +238,13 @@ def add_attention(
     """
     attention, (part, place) = config.attention[index], cache.place(index)
     window = -attention.window if attention.chunked else attention.window
-    what = (q_rows.address, place, window, part.record.ctypes.data, float_bits(config.attn_softcap))
+    what = (q_rows.address, place, window, address_of(part.record), float_bits(config.attn_softcap))
     slopes = head_slopes(attention.n_heads, config.alibi) if config.alibi else None
     p.keep(slopes)
-    results = (*_results(out), _address(layer.sinks), _address(slopes))
+    results = (*out.where, address_of(layer.sinks), address_of(slopes))
     group = str(attention.n_heads // attention.n_kv_heads)
     p.add(step("attention.attend", cache.kv_name, group), ATTENTION, 0, 1, *what, *results)
-    p.add(step("attention.merge"), PER_TOKEN, 0, ROWS_TOGETHER, *what, *results)
+    add_per_token(p, step("attention.merge"), *what, *results)
 
 
 def add_gate(p: Program, config: ModelConfig, unit: GatedBuffers, xielu: Xielu | None) -> None:
@@ -263,23 +254,21 @@ def add_gate(p: Program, config: ModelConfig, unit: GatedBuffers, xielu: Xielu |
     """
     hidden = unit.h.width
     if xielu is not None:
-        up = (unit.gate_up.address, unit.gate_up.stride, hidden)
         above = float_bits(xielu.squared) | float_bits(xielu.slope) << 32
         numbers = (above, float_bits(xielu.exponential))
-        p.add(step("xielu.activate"), PER_TOKEN, 0, ROWS_TOGETHER, *up, *_results(unit.h), *numbers)
+        add_per_token(p, step("xielu.activate"), *unit.gate_up.where, hidden, *unit.h.where, *numbers)
         return
     up_at = 0 if config.architecture.ungated else hidden
-    what = (unit.gate_up.address, unit.gate_up.stride, up_at, hidden)
     activation = ACTIVATIONS[config.architecture.activation]
-    p.add(step("rows.gate"), PER_TOKEN, 0, ROWS_TOGETHER, *what, *_results(unit.h), activation)
+    add_per_token(p, step("rows.gate"), *unit.gate_up.where, up_at, hidden, *unit.h.where, activation)
 
 
 def add_logit_cap(p: Program, config: ModelConfig, logits: Rows) -> None:
     """A step: the final soft cap, in place; nothing without one."""
     if config.final_softcap:
         vectors = -(-config.vocab_size // LANES)
-        what = (logits.address, logits.stride, float_bits(config.final_softcap))
-        p.add(step("softcap.cap_logits"), FIXED, vectors, CAPPED_TOGETHER, *what)
+        cap = float_bits(config.final_softcap)
+        p.add(step("softcap.cap_logits"), FIXED, vectors, CAPPED_TOGETHER, *logits.where, cap)
 
 
 def _growth(config: ModelConfig, index: int) -> int:
@@ -299,10 +288,5 @@ def _results(out: Activations | Rows | None) -> tuple[int, int, int, int]:
     if out is None:
         return 0, 0, 0, 0
     if isinstance(out, Rows):
-        return out.address, out.stride, 0, 0
-    return out.floats.address, out.floats.stride, out.quants.address, out.quants.stride
-
-
-def _address(vector: Vector | None) -> int:
-    """Where a vector lies, which its owner must keep; 0 for none."""
-    return 0 if vector is None else int(vector.ctypes.data)
+        return *out.where, 0, 0
+    return out.where

@@ -57,6 +57,11 @@ class Matrix:
     address: int
 
     @property
+    def where(self) -> tuple[int, int, int]:
+        """Address, blocks of a row and bytes of a panel, as steps have them among their parameters."""
+        return self.address, self.plan.n_blocks, self.plan.panel_bytes
+
+    @property
     def rows(self) -> int:
         """Output size."""
         return self.plan.rows
