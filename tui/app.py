@@ -22,12 +22,12 @@ from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
 from tui import keyboard, output
-from tui.app_keys import APP_KEYS
 from tui.in_order import OrderlyApp
 from tui.language import _, choose_language, language_setting, speak
 from tui.one_size import OneSizeApp
 from tui.options import AppOptions
 from tui.paths import Paths, user_paths
+from tui.screens.main.keys import APP_KEYS
 from tui.screens.main.screen import MainScreen
 from tui.settings import Settings, SettingsFile
 from tui.sparing import SparingApp

@@ -145,10 +145,9 @@ def _one_by_one(bindings: Iterable[Binding]) -> Iterable[Binding]:
 
 def _places() -> dict[str, list[Binding]]:
     """All actions that may get other keys, by the place where their keys hold."""
-    from tui.app_keys import APP_KEYS
     from tui.screens.dialog import Dialog
     from tui.screens.edit_message import EditMessageScreen
-    from tui.screens.main.keys import MAIN_KEYS
+    from tui.screens.main.keys import APP_KEYS, MAIN_KEYS
     from tui.screens.settings import SettingsScreen
     from tui.screens.system_prompt import SystemPromptScreen
     from tui.widgets.candidates_pane import CandidatesPane

@@ -1,8 +1,13 @@
-"""The keys of the main screen: what each does, by which name settings may give it another key."""
+"""The keys of the app and of its main screen: what each does, by which name settings may give it another key."""
 
 from __future__ import annotations
 
 from textual.binding import Binding
+
+APP_KEYS = [
+    Binding("ctrl+q", "quit", "Quit", id="app.quit", tooltip="Leave; everything is stored", show=False, priority=True),
+]
+"""Whichever screen is shown."""
 
 MAIN_KEYS = [
     Binding("escape", "stop", "stop", id="answer.stop", tooltip="Stop the answer; what came stays"),

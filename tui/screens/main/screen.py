@@ -158,10 +158,8 @@ class MainScreen(Screen[None]):
     def active_bindings(self) -> dict[str, ActiveBinding]:
         """The keys that do something now, in the user's words."""
         active = super().active_bindings
-        if self.is_furnished:
-            from tui.screens.main.shown_keys import as_they_are
-
-            active = as_they_are(active, self.parts)
+        if self._usable is not None:
+            active = {key: self._usable.in_words_of_now(each) for key, each in active.items()}
         return in_own_words(active)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

@@ -1,12 +1,18 @@
-"""Which actions of the main screen do something now: only their keys and commands are shown."""
+"""Which actions of the main screen do something now, and in which words: only their keys and commands are shown."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from textual.binding import ActiveBinding
+
+from tui.language import N_
 from tui.screens.main.parts import Parts
+from tui.screens.spoken_keys import shown_as
 from tui.widgets.prompt_box import PromptBox
+from tui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
     from textual.screen import Screen
@@ -16,6 +22,7 @@ class Usable:
     """When each of them does; those that are not named always do."""
 
     def __init__(self, screen: Screen[None], parts: Parts) -> None:
+        self._parts = parts
         answer, panes = parts.last_answer, parts.side_panes
         self._when: dict[str, Callable[[], bool]] = {
             "go_on": lambda: answer.can_go_on,
@@ -36,3 +43,16 @@ class Usable:
         """Whether it is of any use."""
         when = self._when.get(action)
         return when is None or when()
+
+    def in_words_of_now(self, active: ActiveBinding) -> ActiveBinding:
+        """The same key, with words for what it does now."""
+        match active.binding.id:
+            case "model.choose" if self._parts.engine_shown.lacks_model:
+                # Without a model, the way to one is what matters.
+                return shown_as(active, N_("model"))
+            case "candidates.take" if self._parts.candidates.is_unread:
+                return shown_as(active, N_("read"), N_("Have the rest of this session read"))
+            case "chat.copy_code" if isinstance(active.node, Transcript) and not active.node.has_code:
+                # Whoever presses it all the same is told that there is none.
+                return active._replace(binding=replace(active.binding, show=False))
+        return active
