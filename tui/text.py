@@ -42,6 +42,16 @@ def safe_line(text: str, limit: int = 200) -> str:
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
 
+def fitted(text: str, n_cells: int, least: int = 1) -> str:
+    """A line that takes so many cells at most: its beginning and an ellipsis; nothing of it in fewer than `least`."""
+    from rich.cells import cell_len, set_cell_size
+
+    if cell_len(text) <= n_cells:
+        return text
+    # What goes on ends in an ellipsis of its own.
+    return set_cell_size(text, max(n_cells - 1, 0)).rstrip(" …") + "…" if n_cells >= least else ""
+
+
 def first_line(text: str, limit: int = 60) -> str:
     """The first line that says anything, for a session's title."""
     for line in text.splitlines():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from markdown_it.token import Token
 
 from tui.markdown import markdown_parser
-from tui.text import first_line, human_bytes, human_count, safe_line, safe_text, short_path
+from tui.text import first_line, fitted, human_bytes, human_count, safe_line, safe_text, short_path
 
 FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -51,6 +51,21 @@ def test_safe_line_is_one_short_line() -> None:
     assert safe_line("  a\n\n b\t c ") == "a b c"
     assert safe_line("x" * 500, 10) == "x" * 9 + "…"
     assert len(safe_line("x " * 100_000)) <= 200
+
+
+@pytest.mark.parametrize(
+    ("text", "n_cells", "expected"),
+    [
+        ("title", 5, "title"),
+        ("a title", 5, "a ti…"),
+        ("a title", 3, "a…"),
+        ("漢字漢字", 5, "漢字…"),
+        ("Reading …", 8, "Reading…"),
+    ],
+)
+def test_a_line_is_fitted_into_its_cells(text: str, n_cells: int, expected: str) -> None:
+    assert fitted(text, n_cells) == expected
+    assert fitted(text, n_cells, least=n_cells + 1) == (text if text == expected else "")
 
 
 def test_first_line_is_the_first_that_says_anything() -> None:

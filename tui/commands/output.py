@@ -11,7 +11,7 @@ from typing import Self
 import click
 import msgspec
 
-from tui.text import UNSAFE, safe_line, safe_text
+from tui.text import UNSAFE, fitted, safe_line, safe_text
 
 PROGRESS_PERIOD_S = 0.1
 """A progress line is painted anew at most this often."""
@@ -100,11 +100,9 @@ class ProgressLine:
         if not self._shown or now - self._painted_s < PROGRESS_PERIOD_S:
             return
         self._painted_s = now
-        from rich.cells import cell_len, set_cell_size
+        from rich.cells import cell_len
 
-        line = safe_line(text, _PROGRESS_WIDTH)
-        if cell_len(line) > _PROGRESS_WIDTH:
-            line = set_cell_size(line, _PROGRESS_WIDTH - 1) + "…"
+        line = fitted(safe_line(text, _PROGRESS_WIDTH), _PROGRESS_WIDTH)
         width = cell_len(line)
         click.echo(f"\r{line}{' ' * (self._width - width)}", err=True, nl=False)
         self._width = width

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from textual.app import RenderResult
 from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
 
 from tui.language import _
-from tui.text import human_count, safe_line
+from tui.text import fitted, human_count, safe_line
 
 if TYPE_CHECKING:
     from engine.protocol import ModelCard
@@ -49,9 +49,7 @@ class ChatHeader(Widget):
         width = self.content_size.width
         model = self.model if cell_len(self.model) <= width else ""
         room = width - cell_len(model) - 1
-        title = safe_line(self.session_title)
-        if cell_len(title) > room:
-            title = set_cell_size(title, max(room - 1, 0)) + "…" if room > 4 else ""
+        title = fitted(safe_line(self.session_title), room, least=5)
         gap = max(width - cell_len(title) - cell_len(model), 0)
         title_style = "bold underline" if self.is_reading else "bold"
         return Content.assemble((title, title_style), " " * gap, (model, ".chat-header--model"))

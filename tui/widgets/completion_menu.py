@@ -14,7 +14,7 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from tui.text import safe_line
+from tui.text import fitted, safe_line
 
 _MOST_LINES = 6
 _WORD_WIDTH = 24
@@ -116,9 +116,7 @@ class CompletionMenu(Widget, can_focus=False):
         lines = []
         for number, choice in enumerate(shown, start=first):
             word = set_cell_size(safe_line(choice.word), width)
-            about = safe_line(choice.about)
-            if cell_len(about) > room:
-                about = set_cell_size(about, max(room - 1, 0)) + "…"
+            about = fitted(safe_line(choice.about), room)
             if mark := marks.get(number):
                 about = f"{set_cell_size(about, room)} {mark}"
             if number == self.at:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from textual.app import ComposeResult, RenderResult
 from textual.containers import Vertical
 from textual.content import Content
@@ -19,7 +19,7 @@ from storage.answer_tokens import AnswerTokens
 from storage.records import PathMessage
 from tui.language import N_, _, ngettext
 from tui.messages import AnswerNotes
-from tui.text import safe_line, safe_text
+from tui.text import fitted, safe_line, safe_text
 from tui.widgets.answer_body import AnswerBody
 from tui.widgets.even_lines import EvenLines
 from tui.widgets.tinted_text import TintedText, can_tint
@@ -29,7 +29,7 @@ TINTED = "-tinted"
 
 _BEFORE = "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}"
 _AFTER = "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}"
-_LEAST_NAME = 4
+_LEAST_NAME = 5
 """Of a name in fewer cells nobody could tell whose it is."""
 _STATE_NOTES = {
     "writing": N_("writing …"),
@@ -55,8 +55,8 @@ class MessageHeading(Widget):
         """The name on the left, the note on the right."""
         width, name = self.content_size.width, self.name_text
         room = width - cell_len(self.note) - 1
-        if cell_len(name) > room and self.note:
-            name = set_cell_size(name, room - 1) + "…" if room > _LEAST_NAME else ""
+        if self.note:
+            name = fitted(name, room, _LEAST_NAME)
         gap = max(width - cell_len(name) - cell_len(self.note), 0)
         return Content.assemble((name, "bold"), " " * gap, (self.note, ".heading--note"))
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from textual.app import RenderResult
 from textual.content import Content
 from textual.geometry import Size
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from tui.text import safe_line
+from tui.text import fitted, safe_line
 
 Work = Literal["answer", "model", "fetch", "wait"]
 
@@ -66,8 +66,6 @@ class StatusLine(Widget):
         figures = self.figures
         if cell_len(text) + cell_len(figures) + 2 > width:
             figures = ""
-        if cell_len(text) > width:
-            # What goes on ends in an ellipsis of its own, before its figure.
-            text = set_cell_size(text, max(width - 1, 0)).rstrip(" …") + "…"
+        text = fitted(text, width)
         gap = max(width - cell_len(text) - cell_len(figures), 0)
         return Content.assemble((text, ".status--busy"), " " * gap, (figures, ".status--figures"))
