@@ -146,9 +146,7 @@ class Looking:
             self._tell(source, await self._engine.look(look, self._tell_progress))
         except EngineGoneError:
             return
-        except EngineError as error:
-            self._post(Weighed(None, note=reason(error)))
-        except StorageError as error:
+        except (EngineError, StorageError) as error:
             self._post(Weighed(None, note=reason(error)))
 
     async def _find(self) -> _Source:
