@@ -42,13 +42,13 @@ class Channels:
 
     def __init__(self, tokenizer: Tokenizer, prompt_ids: Sequence[int]) -> None:
         self._tokenizer = tokenizer
-        ids = _mark_ids(tokenizer)
-        self._marks = {id_: mark for mark, id_ in ids.items()}
+        ids = tokenizer.vocabulary.special_ids_of(MARKS)
+        self._marks = dict(zip(ids, MARKS, strict=False))
         self._header: bytes | None = None
         self._thinks: bool | None = None
         self.opening = _begun_thought(tokenizer, prompt_ids)
         if ids:
-            for token_id in _from_last(ids[START], prompt_ids):
+            for token_id in _from_last(ids[MARKS.index(START)], prompt_ids):
                 self.feed(token_id)
 
     @property
@@ -79,7 +79,7 @@ class Channels:
 
 def has_channels(tokenizer: Tokenizer) -> bool:
     """Whether thoughts stand in channels in this vocabulary, and their marks in an answer's text were put there."""
-    return bool(mark_ids(tokenizer) or _mark_ids(tokenizer))
+    return bool(mark_ids(tokenizer) or tokenizer.vocabulary.special_ids_of(MARKS))
 
 
 def channels_of(tokenizer: Tokenizer, prompt_ids: Sequence[int]) -> Channels | ThoughtChannel:
@@ -99,7 +99,7 @@ def encode_answer(tokenizer: Tokenizer, prompt_ids: Sequence[int], text: str) ->
         ended = closing(tokenizer, prompt_ids, text).removeprefix(channels.opening)
         said = ended + text.removeprefix(channels.opening)
         return tokenizer.encode(said, add_bos=False, parse_special=False)
-    start, channel, message, end = (_mark_ids(tokenizer)[mark] for mark in MARKS)
+    start, channel, message, end = tokenizer.vocabulary.special_ids_of(MARKS)
     parts: list[str | int] = []
     for is_thought, part in split_thoughts(text):
         if parts:
@@ -118,13 +118,6 @@ def _begun_thought(tokenizer: Tokenizer, prompt_ids: Sequence[int]) -> str:
     """The mark of a thought with which a prompt ends, if it does, with the line's end or without."""
     end = tokenizer.decode(prompt_ids[-len(THINK_BEGIN) :])
     return next((mark for mark in (THINK_BEGIN, THINK_BEGIN.rstrip()) if end.endswith(mark)), "")
-
-
-def _mark_ids(tokenizer: Tokenizer) -> dict[str, int]:
-    """The tokens that make messages; empty in vocabularies without all of them."""
-    vocabulary = tokenizer.vocabulary
-    found = {vocabulary.tokens[id_]: id_ for id_ in vocabulary.special_ids if vocabulary.tokens[id_] in MARKS}
-    return found if len(found) == len(MARKS) else {}
 
 
 def _from_last(start: int, ids: Sequence[int]) -> Sequence[int]:

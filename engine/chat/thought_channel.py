@@ -86,6 +86,4 @@ def encode_with_thoughts(tokenizer: Tokenizer, prompt_ids: Sequence[int], text: 
 
 def mark_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
     """The two tokens; nothing in vocabularies without them."""
-    vocabulary = tokenizer.vocabulary
-    found = {vocabulary.tokens[id_]: id_ for id_ in vocabulary.special_ids if vocabulary.tokens[id_] in (OPEN, CLOSE)}
-    return (found[OPEN], found[CLOSE]) if len(found) == 2 else ()
+    return tokenizer.vocabulary.special_ids_of((OPEN, CLOSE))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Final
 
@@ -117,6 +117,11 @@ class Vocabulary:
         for id_, text in enumerate(self.tokens):
             ids.setdefault(text, id_)
         return ids
+
+    def special_ids_of(self, texts: Sequence[str]) -> tuple[int, ...]:
+        """The special tokens of these texts, in their order; nothing where one of them is missing."""
+        found = {self.tokens[id_]: id_ for id_ in self.special_ids if self.tokens[id_] in texts}
+        return tuple(found[text] for text in texts) if len(found) == len(texts) else ()
 
     def forget_ids(self) -> None:
         """Give the memory of `ids` back: the library that encodes has its own."""
