@@ -14,6 +14,7 @@ from engine.architecture.recurrence import bytes_with_copies
 from engine.chat import ChatFormat, choose_format
 from engine.checkpoints import Checkpoint, open_checkpoint
 from engine.checkpoints.finding import OF_ANY_MODEL, model_name
+from engine.cores import default_threads
 from engine.errors import EngineError
 from engine.forward import team
 from engine.forward.kv_cache import KVCache
@@ -64,7 +65,7 @@ def _load(command: Load, report: ReportStage) -> LanguageModel:
         return LanguageModel(card, checkpoint.metadata, tokenizer, chat_format, None)
     config = config_from_gguf(checkpoint.metadata, checkpoint.tensors)
     check_context(command.context, config)
-    threads = command.threads or team.default_threads()
+    threads = command.threads or default_threads()
     if threads < 1:
         raise EngineError(f"{threads} threads cannot compute.", "Ask for 1 or more, or leave the choice to the engine.")
     chat_format.start()

@@ -27,6 +27,7 @@ from engine.conversion.messages import (
 )
 from engine.conversion.plan import plan_conversion
 from engine.conversion.stopping import Stop, StoppedError
+from engine.cores import default_threads
 from engine.errors import EngineError
 from engine.kernel_cache import use_kernel_cache
 from engine.process.peak_memory import peak_rss_bytes
@@ -91,7 +92,6 @@ def _convert(conversion: Conversion, stop: Stop, tell: Tell) -> Converted:
     use_kernel_cache(conversion.cache_dir)
 
     from engine.conversion.run import run
-    from engine.forward.team import default_threads
 
     run(plan, conversion.threads or min(MOST_THREADS, default_threads()), stop, tell)
     return Converted(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from struct import Struct
 
 import numpy as np
-import psutil
 
 from engine.errors import EngineError
 from engine.forward.program import LINE_BYTES, aligned_zeros
@@ -35,23 +33,6 @@ _GIVEN = Struct("=4q")
 LEAD = function("team.lead", "void", *("int64",) * 4)
 FOLLOW = function("team.follow", "void", *("int64",) * 4)
 FUNCTIONS = (LEAD, FOLLOW)
-
-
-def default_threads() -> int:
-    """The physical cores that this process may use, by affinity and cgroup quota."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    physical = psutil.cpu_count(logical=False) or allowed
-    return max(1, min(allowed, physical, _cgroup_cores() or allowed))
-
-
-def _cgroup_cores() -> int | None:
-    """Whole cores of a cgroup v2 quota, if there is one."""
-    try:
-        with open("/sys/fs/cgroup/cpu.max") as file:
-            quota, period = file.read().split()
-        return None if quota == "max" else max(1, round(int(quota) / int(period)))
-    except (OSError, ValueError):
-        return None
 
 
 class Team:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
+from engine.cores import allowed_cores
 from engine.errors import EngineError
 from engine.machine_code.orders import Order, order_encoder
 
@@ -32,7 +32,7 @@ def carry_out(orders: Mapping[str, Order]) -> Iterator[str]:
     """
     waiting: Waiting = queue.SimpleQueue()
     events: queue.SimpleQueue[str | CompilerError | None] = queue.SimpleQueue()
-    count = min(len(orders), MOST_COMPILERS, _cores())
+    count = min(len(orders), MOST_COMPILERS, allowed_cores())
     for item in orders.items():
         waiting.put(item)
     for _ in range(count):
@@ -85,10 +85,6 @@ def dismiss() -> None:
     """End the processes that wait for more."""
     while _idle:
         _idle.pop().end()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Compiler:

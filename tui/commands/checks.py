@@ -17,6 +17,7 @@ import msgspec
 
 from engine import starter
 from engine.client import EngineClient
+from engine.cores import allowed_cores, physical_cores
 from engine.errors import EngineError
 from engine.protocol import Load
 from engine.remote.config import ServerConfig
@@ -84,10 +85,7 @@ def python() -> Finding:
 
 def processor() -> Finding:
     """The cores, and the vector instructions that decide the speed."""
-    import psutil
-
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cores = psutil.cpu_count(logical=False) or usable
+    usable, cores = allowed_cores(), physical_cores()
     flags, name = _cpu_flags()
     fastest = next((flag for flag in _FAST_FLAGS if flag in flags), None)
     found = _("{name}, {cores} cores, {usable} threads usable", name=name, cores=cores, usable=usable)
