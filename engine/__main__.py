@@ -7,7 +7,7 @@ import os
 import sys
 from typing import BinaryIO
 
-from engine.process.left_out import leave_out
+from engine.process.blocked_imports import block_imports
 
 
 def take_wire() -> tuple[BinaryIO, BinaryIO]:
@@ -25,7 +25,7 @@ def main() -> None:
     """Serve until the app has no more use for this process."""
     commands, events = take_wire()
     faulthandler.enable(sys.stderr)
-    leave_out()
+    block_imports()
 
     from engine.process.serving import serve
 

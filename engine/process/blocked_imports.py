@@ -12,15 +12,15 @@ OPTIONAL = ("typing_extensions",)
 """What msgspec takes from it where it can, typing has as well."""
 
 
-def leave_out() -> None:
+def block_imports() -> None:
     """Have imports of these fail, as they do where they are not installed. To be called before anything is imported."""
     for name in OPTIONAL:
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]
     if OPENSSL not in sys.modules:
-        _leave_out_openssl()
+        _block_openssl()
 
 
-def _leave_out_openssl() -> None:
+def _block_openssl() -> None:
     sys.modules[OPENSSL] = None  # type: ignore[assignment]
     with suppress(ImportError, AttributeError):
         import hashlib
