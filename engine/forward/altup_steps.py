@@ -16,13 +16,13 @@ from engine.kernels import altup_records as records
 from engine.machine_code import step
 
 MEAN_OF_TWO = 0.5**0.5
-"""What the sum of attention's result and of the way around it is multiplied by."""
+"""What the sum of attention's result and LAuReL's is multiplied by."""
 
 
 class Streams:
     """The streams of each token. rows: (streams·dim,). x: (dim,), the active one, where layers find and change it.
 
-    low: (rank,), between the matrices of the way around attention. record: what the steps' kernels share.
+    low: (rank,), between LAuReL's two matrices. record: what the steps' kernels share.
     """
 
     def __init__(self, p: Program, config: ModelConfig, table: AltUpTable, x: Rows) -> None:
@@ -70,7 +70,7 @@ def add_prediction(p: Program, layer: AltUpWeights | None, streams: Streams | No
         add_per_token(p, step("altup.predict"), *where)
 
 
-def add_way_around(
+def add_laurel(
     p: Program,
     config: ModelConfig,
     layer: AltUpWeights | None,
@@ -78,7 +78,7 @@ def add_way_around(
     x_norm: Activations,
     product: Rows,
 ) -> float:
-    """Steps: streams.x += what goes around attention: x_norm, and two narrow matrices' product with it, normed.
+    """Steps: streams.x += LAuReL beside attention: x_norm, and two low-rank matrices' product with it, normed.
 
     x_norm, product: (dim,), the latter in no use. Returns what the sum with attention's result is multiplied by.
     """

@@ -11,20 +11,18 @@ from engine.forward.altup_steps import (
     Streams,
     add_correction,
     add_cutoff,
+    add_laurel,
     add_merge,
     add_prediction,
     add_streams,
     add_to_others,
-    add_way_around,
 )
 from engine.forward.buffers import Buffers
 from engine.forward.expert_steps import add_experts, add_normed_experts
 from engine.forward.kv_cache import KVCache
 from engine.forward.latent_steps import add_latent_attention
 from engine.forward.per_layer_steps import add_per_layer, add_per_layer_inputs
-from engine.forward.position_steps import add_qkv_limit, add_to_embedding
 from engine.forward.program import Program, Rows
-from engine.forward.query_gates import add_query_gates, add_query_split
 from engine.forward.recurrent_state import RecurrentState
 from engine.forward.recurrent_steps import add_recurrence
 from engine.forward.rope import layer_frequencies
@@ -38,6 +36,9 @@ from engine.forward.steps import (
     add_long_norms,
     add_norm,
     add_products,
+    add_qkv_limit,
+    add_query_gates,
+    add_query_split,
     add_rotary_tables,
     add_rotation,
     add_sub_norm,
@@ -55,8 +56,7 @@ def forward(
     b = Buffers(p, config, weights, cache, state)
     x, x_norm, delta = b.x, b.x_norm, b.delta
     rotary = add_rotary_tables(p, layer_frequencies(config, weights.rope_divisors_for(config, cache.max_seq_len)))
-    add_embedding(p, config, weights.embedding, x)  # (dim,)
-    add_to_embedding(p, config, weights, x)
+    add_embedding(p, config, weights, x)  # (dim,)
     per_layer = add_per_layer_inputs(p, config, weights.per_layer, x, b.free) if weights.per_layer else None
     streams = add_streams(p, config, weights.altup, x, x_norm)
     added, added_norm, scale = None, None, 1.0
@@ -111,7 +111,7 @@ def _mix(
     if config.architecture.early_routing and b.experts is not None:
         add_norm(p, config, b.x, None, None, b.experts.routed)
     add_products(p, layer.wqkv, b.x_norm, b.qkv)  # (qkv_dim,)
-    scale = add_way_around(p, config, layer.altup, streams, b.x_norm, b.delta)
+    scale = add_laurel(p, config, layer.altup, streams, b.x_norm, b.delta)
     if config.has_one_matrix(index) and layer.wo is not None:
         add_products(p, [layer.wo], b.x_norm, b.delta)  # (dim,)
     elif config.attention[index].n_kv_heads and layer.wo is not None:

@@ -12,11 +12,12 @@ import numpy as np
 
 from engine.architecture.config import ModelConfig
 from engine.architecture.xielu import Xielu
+from engine.errors import UnsupportedModelError
 from engine.forward.alibi import head_slopes
 from engine.forward.kv_cache import KVCache
 from engine.forward.program import Activations, Program, Rows, address_of, float_bits
 from engine.forward.rope import Frequencies
-from engine.forward.weights import LayerWeights, Vector
+from engine.forward.weights import LayerWeights, ModelWeights, Vector
 from engine.kernels import records
 from engine.kernels.records import ATTENTION, FIXED, PER_OUTPUT, PER_TOKEN
 from engine.kernels.sizes import BLOCK, LANES
@@ -84,13 +85,23 @@ def add_per_token(p: Program, function: Function, *parameters: int, outputs_only
     p.add(function, PER_OUTPUT if outputs_only else PER_TOKEN, 0, ROWS_TOGETHER, *parameters)
 
 
-def add_embedding(p: Program, config: ModelConfig, embedding: Matrix, x: Rows) -> None:
-    """A step: each token's row of the embedding.
+def add_embedding(p: Program, config: ModelConfig, weights: ModelWeights, x: Rows) -> None:
+    """Steps: each token's row of the embedding, plus its position's vector, then normed, as far as the model does so.
 
-    Where layers' results are scaled before they are added, x is kept divided by that scale instead: norms do not
-    notice, if their epsilon is divided by its square (see `add_norm`).
+    x: (dim,). Where layers' results are scaled before they are added, x is kept divided by that scale instead: norms do
+    not notice, if their epsilon is divided by its square (see `add_norm`).
+    Raises UnsupportedModelError for vectors of an odd width.
     """
-    add_token_rows(p, embedding, x, config.embedding_scale / config.residual_scale)
+    add_token_rows(p, weights.embedding, x, config.embedding_scale / config.residual_scale)
+    if weights.positions is not None:
+        if config.dim % LANES:
+            raise UnsupportedModelError(
+                f"The model has vectors of {config.dim} numbers for positions; this engine wants multiples of {LANES}.",
+                "Choose another model.",
+            )
+        add_per_token(p, step("positions.add_positions"), *x.where, address_of(weights.positions), config.dim)
+    if weights.embedding_norm is not None:
+        add_norm(p, config, x, None, weights.embedding_norm, x)
 
 
 def add_token_rows(p: Program, matrix: Matrix, out: Rows, scale: float) -> None:
@@ -169,6 +180,31 @@ def add_words(p: Program, matrices: Sequence[Matrix], x: Activations, *, outputs
     if any(matrix.plan.format.reads == "words" for matrix in matrices):
         where = (*x.floats.where, *x.words.where, matrices[0].plan.n_blocks)
         add_per_token(p, step("rows.widen"), *where, outputs_only=outputs_only)
+
+
+def add_query_split(p: Program, config: ModelConfig, index: int, qkv: Rows, gates: Rows | None) -> None:
+    """A step: gates, (q_dim,) per token, out of qkv, where each head has them behind its query, or all behind all.
+
+    Nothing in models without such gates. Source: Qwen3-Next (2025).
+    """
+    if gates is not None:
+        attention = config.attention[index]
+        in_turn = not config.architecture.gate_matrix
+        heads = (attention.n_heads, attention.head_dim) if in_turn else (1, attention.q_dim)
+        add_per_token(p, step("query_gates.split_gates"), *qkv.where, *gates.where, *heads, 2 * attention.kv_dim)
+
+
+def add_query_gates(p: Program, config: ModelConfig, index: int, gates: Rows | None, out: Activations) -> None:
+    """A step: attention's results, (q_dim,) per token, times the gates' sigmoids."""
+    if gates is not None:
+        add_per_token(p, step("query_gates.gate_heads"), *gates.where, *out.where, config.attention[index].q_dim)
+
+
+def add_qkv_limit(p: Program, config: ModelConfig, index: int, qkv: Rows) -> None:
+    """A step: queries, keys and values of layer index within the model's limit, in place, if it has one."""
+    if config.qkv_limit:
+        vectors = -(-config.attention[index].qkv_dim // LANES)
+        add_per_token(p, step("positions.clamp"), *qkv.where, vectors, float_bits(config.qkv_limit))
 
 
 def add_long_norms(p: Program, config: ModelConfig, layer: LayerWeights, index: int, qkv: Rows) -> None:
