@@ -18,7 +18,7 @@ from engine.remote.transport import Transport
 from engine.turns import split_turns
 
 LEFT_OUT_SHARE = 4
-"""Of a conversation that is too long for the server, a quarter of the turns goes, the oldest, and is it not enough,
+"""Of a conversation that is too long for the server, the oldest quarter of the turns goes; if that is not enough,
 another."""
 
 MAX_LESSONS = 5
