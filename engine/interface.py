@@ -37,8 +37,6 @@ from engine.protocol import (
     Stop,
     Tokenize,
     Tokenized,
-    Unload,
-    Unloaded,
 )
 
 MAX_UNREAD_STATS = 1000
@@ -147,10 +145,6 @@ class Engine(ABC):
     ) -> Scored:
         """How well the open model predicts a text; waits for an answer that is being written."""
         return await self._one(Score(text=text, window=window), Scored, _only(PromptProgress, on_progress))
-
-    async def unload(self) -> None:
-        """Close the model and give its memory back; an answer that is being written ends first."""
-        await self._one(Unload(), Unloaded)
 
     async def _one(self, command: Request, kind: type[_E], on_other: Callable[[AnyEvent], None] | None = None) -> _E:
         """Send a command and wait for the one event that answers it."""

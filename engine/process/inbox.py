@@ -2,8 +2,8 @@
 
 One thread reads commands and posts them here; another takes them and owns the model. Stop and Tune do not wait: they
 turn a switch of the running task, which looks at it between two tokens, two prompt batches or two steps of loading.
-Load, Unload and the end put an end to everything before them: who asks for another model does not want to wait for
-the old one's answer. Tokenize and Detokenize are answered between two tokens of a running answer.
+Load and the end put an end to everything before them: who asks for another model does not want to wait for the old
+one's answer. Tokenize and Detokenize are answered between two tokens of a running answer.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections import deque
 import msgspec
 
 from engine.control import Control
-from engine.protocol import Detokenize, Generate, Load, Question, Request, Stop, Tokenize, Tune, Unload
+from engine.protocol import Detokenize, Generate, Load, Question, Request, Stop, Tokenize, Tune
 
 
 class Inbox:
@@ -34,7 +34,7 @@ class Inbox:
             if isinstance(command, Tune):
                 self._tune(command)
                 return []
-            removed = self._stop_all() if isinstance(command, Load | Unload) else []
+            removed = self._stop_all() if isinstance(command, Load) else []
             control = Control(sampling=command.sampling) if isinstance(command, Generate) else Control()
             self._waiting.append((command, control))
             self._changed.notify_all()
@@ -71,7 +71,7 @@ class Inbox:
             return None
         with self._changed:
             for i, (command, _) in enumerate(self._waiting):
-                if isinstance(command, Load | Unload):
+                if isinstance(command, Load):
                     return None
                 if isinstance(command, Tokenize | Detokenize):
                     del self._waiting[i]

@@ -41,8 +41,6 @@ from engine.protocol import (
     Shutdown,
     Tokenize,
     Tokenized,
-    Unload,
-    Unloaded,
 )
 from engine.protocol.lines import command_decoder
 from engine.reports import ReportStage
@@ -167,9 +165,6 @@ class Worker:
                     self._look(command, control)
                 case Score():
                     self._score(command, control)
-                case Unload():
-                    self._close_model()
-                    self._emit(Unloaded(request_id=command.request_id))
                 case Tokenize():
                     self._tokenize(command)
                 case Detokenize():

@@ -32,7 +32,6 @@ from engine.protocol.commands import (
     TokenPrompt,
     ToolCall,
     Tune,
-    Unload,
 )
 from engine.protocol.events import (
     UNKNOWN_TOKEN,
@@ -60,7 +59,6 @@ from engine.protocol.events import (
     Token,
     Tokenized,
     TokenLogprob,
-    Unloaded,
 )
 
 __all__ = [
@@ -116,8 +114,6 @@ __all__ = [
     "Tokenized",
     "ToolCall",
     "Tune",
-    "Unload",
-    "Unloaded",
 ]
 
 PROTOCOL_VERSION = 1

@@ -188,10 +188,6 @@ class Score(Command, frozen=True, tag="score"):
     window: int = 512
 
 
-class Unload(Command, frozen=True, tag="unload"):
-    """Close the model and give its memory back."""
-
-
 class Shutdown(Command, frozen=True, tag="shutdown"):
     """Stop what is running and exit."""
 
@@ -199,7 +195,7 @@ class Shutdown(Command, frozen=True, tag="shutdown"):
 Question = Tokenize | Detokenize
 """What is answered between two tokens of an answer that is being written."""
 
-Request = Load | Generate | Look | Score | Unload | Question
+Request = Load | Generate | Look | Score | Question
 """What waits for its turn and is answered, last of all by an Ending."""
 
 AnyCommand = Request | Tune | Stop | Shutdown

@@ -198,10 +198,6 @@ class Scored(Event, frozen=True, tag="scored"):
     stderr: float
 
 
-class Unloaded(Event, frozen=True, tag="unloaded"):
-    """No model is open any more."""
-
-
 class Failed(Event, frozen=True, tag="failed"):
     """A command could not be carried out. kind: the error's class name; hint: what the user can do."""
 
@@ -225,7 +221,7 @@ class EngineDied(Event, frozen=True, tag="engine_died"):
     log_tail: list[str] = []
 
 
-Ending = ModelReady | Finished | Looked | Tokenized | Detokenized | Scored | Unloaded | Failed
+Ending = ModelReady | Finished | Looked | Tokenized | Detokenized | Scored | Failed
 """The last event that answers a request."""
 
 AnyEvent = (

@@ -38,8 +38,6 @@ from engine.protocol import (
     Tokenize,
     Tokenized,
     Tune,
-    Unload,
-    Unloaded,
 )
 from engine.remote.answer import RemoteAnswer
 from engine.remote.bodies import Dialect
@@ -112,9 +110,9 @@ class RemoteClient(Engine):
                 self._tune(command)
             case Shutdown():
                 await self.close()
-            case Load() | Unload():
+            case Load():
                 await self._end_tasks()
-                self._begin(command, self._load(command) if isinstance(command, Load) else self._unload(command))
+                self._begin(command, self._load(command))
             case Generate():
                 self._waiting[command.request_id] = command
                 self._begin(command, self._generate(command.request_id))
@@ -202,11 +200,6 @@ class RemoteClient(Engine):
         if self._transport.has_key and not self._config.is_encrypted_or_local:
             self._notice("", f"The key and all that is said go to {self._config.host} unencrypted.")
         self._deliver(ModelReady(request_id=command.request_id, card=found.card, load_s=time.monotonic() - began_s))
-
-    async def _unload(self, command: Unload) -> None:
-        self._open = None
-        self._pulse.enter("empty")
-        self._deliver(Unloaded(request_id=command.request_id))
 
     def _need_open(self) -> OpenModel:
         if self._open is None:

@@ -18,7 +18,6 @@ from engine.protocol import (
     Notice,
     PromptProgress,
     Token,
-    Unloaded,
 )
 from tui.messages import (
     AbilitiesShown,
@@ -78,8 +77,6 @@ class EngineEvents:
                 self._on_ready()
             case Failed():
                 await self._failed(event)
-            case Unloaded():
-                self._state.enter("empty")
             case EngineDied():
                 await self._died(event)
             case _:

@@ -126,14 +126,13 @@ async def test_without_a_model_there_is_no_answer(scripted_server: ScriptedServe
         await client.send(question())
 
 
-async def test_unloading_and_closing_end_what_is_under_way(scripted_server: ScriptedServer) -> None:
+async def test_another_load_and_closing_end_what_is_under_way(scripted_server: ScriptedServer) -> None:
     scripted_server.plays = [scripted_server.stream("a", then="stall")]
     async with connected(scripted_server) as client:
         await client.send(Generate(request_id="a", prompt=TextPrompt(text="a")))
         await wait_for(client, Token)
-        await client.unload()
-        assert (await wait_for(client, Finished)).reason == "stopped"
         await client.load(Load(path=""))
+        assert (await wait_for(client, Finished)).reason == "stopped"
         await client.send(Generate(request_id="b", prompt=TextPrompt(text="b")))
         await wait_for(client, Token)
     assert (await wait_for(client, Finished)).request_id == "b"
