@@ -11,7 +11,6 @@ import errno
 import os
 import re
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 _NAMELESS = getattr(os, "O_TMPFILE", 0)
@@ -73,9 +72,7 @@ class NewFile:
         self._descriptor = self._open()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):
             os.close(self._descriptor)
         with contextlib.suppress(OSError):

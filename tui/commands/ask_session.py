@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import msgspec
@@ -68,9 +67,7 @@ class AskSession:
             raise SessionHeldError(self.id, holder.host, holder.pid)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         # What cannot be given back now ends with this process.
         with suppress(StorageError):
             claims.release_session(self._db, self.id, self._owner)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 import time
-from types import TracebackType
 from typing import Self
 
 import click
@@ -89,9 +88,7 @@ class ProgressLine:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.clear()
 
     def show(self, text: str) -> None:
