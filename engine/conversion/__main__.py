@@ -16,7 +16,6 @@ from typing import BinaryIO
 
 import msgspec
 
-from engine.__main__ import take_wire
 from engine.conversion.messages import (
     Conversion,
     ConversionFailed,
@@ -31,6 +30,7 @@ from engine.cores import default_threads
 from engine.errors import EngineError
 from engine.kernel_cache import use_kernel_cache
 from engine.process.peak_memory import peak_rss_bytes
+from engine.process.streams import take_wire
 
 DONE, FAILED, STOPPED = 0, 1, 130
 

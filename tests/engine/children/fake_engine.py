@@ -7,8 +7,8 @@ import time
 
 from fake_model import FakeModel
 
-from engine.__main__ import take_wire
 from engine.errors import ModelFileError
+from engine.process.streams import take_wire
 from engine.protocol import Load
 
 SCRIPT, PACE_S = sys.argv[1], float(sys.argv[2])

@@ -94,7 +94,7 @@ async def test_it_works_on_when_what_it_imports_ahead_fails(tmp_path: Path):
     code = (
         f"import sys; sys.path.insert(0, {str(CHILDREN)!r})\n"
         "from fake_model import FakeModel\n"
-        "from engine.__main__ import take_wire\n"
+        "from engine.process.streams import take_wire\n"
         "commands, events = take_wire()\n"
         "from engine.process.serving import serve\n"
         "def broken(): raise ImportError('half an installation')\n"
