@@ -9,11 +9,11 @@ import numpy as np
 
 from engine.architecture.config import ModelConfig
 from engine.forward.buffers import MAX_OUTPUTS
-from engine.forward.program import Activations, Program, Rows, address_of, float_bits
+from engine.forward.program import Activations, Program, Rows, float_bits
 from engine.forward.steps import GatedBuffers, add_norm, add_per_token, add_products
 from engine.forward.weights import AltUpTable, AltUpWeights, Vector
 from engine.kernels import altup_records as records
-from engine.machine_code import step
+from engine.machine_code import address_of, step
 
 MEAN_OF_TWO = 0.5**0.5
 """What the sum of attention's result and LAuReL's is multiplied by."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.architecture.config import Experts, ModelConfig
-from engine.forward.program import Activations, Program, Rows, address_of, float_bits
+from engine.forward.program import Activations, Program, Rows, float_bits
 from engine.forward.steps import (
     ACTIVATIONS,
     CHUNK_BYTES,
@@ -20,7 +20,7 @@ from engine.forward.weights import ExpertNorms, ExpertWeights, Vector
 from engine.kernels import routing as records
 from engine.kernels.records import FIXED
 from engine.kernels.sizes import BLOCK, LANES
-from engine.machine_code import step
+from engine.machine_code import address_of, step
 from engine.panels import Matrix
 
 

@@ -6,11 +6,11 @@ Source: Gemma 3n and Gemma 4 (Google 2025), where they are called PLE.
 from __future__ import annotations
 
 from engine.architecture.config import ModelConfig
-from engine.forward.program import Activations, Program, Rows, address_of, float_bits
+from engine.forward.program import Activations, Program, Rows, float_bits
 from engine.forward.steps import add_norm, add_per_token, add_products, add_token_rows
 from engine.forward.weights import PerLayerTable, PerLayerWeights, Vector
 from engine.kernels import records
-from engine.machine_code import step
+from engine.machine_code import address_of, step
 
 
 class PerLayerBuffers:

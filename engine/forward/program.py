@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,11 +134,6 @@ class Activations:
         if reads == "words":
             return self.words
         return self.floats if reads == "floats" else self.quants
-
-
-def address_of(array: NDArray[Any] | None) -> int:
-    """Where an array lies, which its owner must keep; 0 for none."""
-    return 0 if array is None else int(array.ctypes.data)
 
 
 def float_bits(value: float) -> int:

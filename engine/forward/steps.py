@@ -15,13 +15,13 @@ from engine.architecture.xielu import Xielu
 from engine.errors import UnsupportedModelError
 from engine.forward.alibi import head_slopes
 from engine.forward.kv_cache import KVCache
-from engine.forward.program import Activations, Program, Rows, address_of, float_bits
+from engine.forward.program import Activations, Program, Rows, float_bits
 from engine.forward.rope import Frequencies
 from engine.forward.weights import LayerWeights, ModelWeights, Vector
 from engine.kernels import records
 from engine.kernels.records import ATTENTION, FIXED, PER_OUTPUT, PER_TOKEN
 from engine.kernels.sizes import BLOCK, LANES
-from engine.machine_code import Function, step
+from engine.machine_code import Function, address_of, step
 from engine.panels import Matrix
 
 CHUNK_BYTES = 48 << 10

@@ -3,6 +3,6 @@
 The engine holds neither Numba nor LLVM, which would take a hundred megabytes and half a second at every start.
 """
 
-from engine.machine_code.functions import Function, function, prepare, step
+from engine.machine_code.functions import Function, address_of, function, prepare, step
 
-__all__ = ["Function", "function", "prepare", "step"]
+__all__ = ["Function", "address_of", "function", "prepare", "step"]

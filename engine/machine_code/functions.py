@@ -10,6 +10,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from engine.kernel_cache import kernel_folder
 from engine.machine_code.compilers import carry_out
 from engine.machine_code.files import folder_name, read_object
@@ -71,6 +73,11 @@ def function(path: str, result: str, *types: str, made_for: tuple[str, ...] = ()
 def step(path: str, *made_for: str) -> Function:
     """A step of a program: see `engine.kernels.jit.kernel`."""
     return function(path, "void", *("int64",) * 5, made_for=made_for)
+
+
+def address_of(array: NDArray[Any] | None) -> int:
+    """Where an array lies, which its owner must keep; 0 for none."""
+    return 0 if array is None else int(array.ctypes.data)
 
 
 def prepare(functions: Sequence[Function], report: ReportKernels) -> None:

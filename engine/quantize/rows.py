@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from engine.checkpoints import TensorType
 from engine.checkpoints.dequantize import dequantizer
 from engine.kernels.sizes import BLOCK, LANES, QUANTIZE_SCRATCH_BYTES, SUPERBLOCK
-from engine.machine_code import Function, function, prepare
+from engine.machine_code import Function, address_of, function, prepare
 from engine.machine_code.compilers import dismiss
 from engine.reports import ReportKernels
 
@@ -87,7 +87,7 @@ class RowConverter:
         n_bytes = target.row_bytes(n_weights)
         n_blocks = -(-n_weights // size)
         self._result = _at_least(self._result, target.row_bytes(n_blocks * size))
-        kernel(_address(self._floats), n_blocks, _address(self._result), _address(self._scratch))
+        kernel(address_of(self._floats), n_blocks, address_of(self._result), address_of(self._scratch))
         return self._result[:n_bytes]
 
     def _widen(self, rows: Bytes, source: TensorType, n_weights: int, target: TensorType) -> None:
@@ -97,7 +97,7 @@ class RowConverter:
         missing = source.row_bytes(n_blocks * block) - rows.size
         raw = np.pad(rows.reshape(-1), (0, missing)) if missing else np.ascontiguousarray(rows)
         self._floats = _at_least(self._floats, n_weights + _PADDING)
-        peak = dequantizer(source.name)(_address(raw), n_blocks, _address(self._floats))
+        peak = dequantizer(source.name)(address_of(raw), n_blocks, address_of(self._floats))
         if not np.isfinite(peak):
             raise NotFiniteError
         if peak >= HALF_LIMIT and target.name not in ("F32", "BF16"):
@@ -106,7 +106,3 @@ class RowConverter:
 
 def _at_least(memory: NDArray[Any], size: int) -> NDArray[Any]:
     return memory if memory.size >= size else np.zeros(size, memory.dtype)
-
-
-def _address(memory: NDArray[Any]) -> int:
-    return int(memory.ctypes.data)
