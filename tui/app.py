@@ -22,6 +22,7 @@ from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
 from tui import keyboard, output
+from tui.drawing.sanitizer import Sanitizer
 from tui.in_order import OrderlyApp
 from tui.language import _, choose_language, language_setting, speak
 from tui.one_size import OneSizeApp
@@ -36,7 +37,6 @@ from tui.terminal import show_period_s
 from tui.text import safe_line, safe_text
 from tui.themes import CHANGED_THEMES
 from tui.told import Told
-from tui.unobeyed import Unobeyed
 
 if TYPE_CHECKING:
     from tui.services.workspace import Workspace
@@ -74,7 +74,7 @@ class LlmTuiApp(SpeakingApp, OrderlyApp, SparingApp, OneSizeApp):
         self._engine_command = engine_command
         self.workspace: Workspace | None = None
         self._main: MainScreen | None = None
-        self._unobeyed = Unobeyed()
+        self._sanitizer = Sanitizer()
         self._few_colors: list[LineFilter] = []
         # Textual sends all colours to a terminal of which nothing is known (TERM=dumb).
         if (n_colors := {"256": 256, "standard": 16, None: 16}.get(self.console.color_system)) is not None:
@@ -171,7 +171,7 @@ class LlmTuiApp(SpeakingApp, OrderlyApp, SparingApp, OneSizeApp):
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Let no drawn line carry anything that the terminal would obey, nor colours that it would have to guess."""
         few_colors = () if self.is_headless else self._few_colors
-        return [*super().get_line_filters(), *few_colors, self._unobeyed]
+        return [*super().get_line_filters(), *few_colors, self._sanitizer]
 
     def copy_to_clipboard(self, text: str, which: str = "") -> None:
         """Send a text to the terminal's clipboard, as the settings say, and tell what became of it.

@@ -19,7 +19,7 @@ from tui.text import UNSAFE
 _OBEYED = re.compile(f"{UNSAFE.pattern}|[\n\t]")
 
 
-class Unobeyed(LineFilter):
+class Sanitizer(LineFilter):
     """Takes control characters and bidirectional overrides out of drawn lines."""
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
