@@ -12,6 +12,7 @@ import sqlite_utils
 
 from storage import sessions, tree
 from storage.connections import open_database
+from storage.errors import StorageError
 from tui.services.store import Store
 
 LONG = "word " * 20_000
@@ -51,6 +52,12 @@ def stored(path: Path, session_id: str) -> list[tuple[str, str, str]]:
 async def shelter(store: Store, session_id: str) -> str:
     """Say something in a session that the full disk does not take; the message's id."""
     return (await store.call(tree.append_message, session_id, None, "user", LONG)).id
+
+
+async def store_again(store: Store, told: list[StorageError | None]) -> None:
+    """Make room, and wait until all that was said in memory is in the file. told: what the store says of its state."""
+    await store.call(make_room)
+    await until(lambda: told[-1] is None)
 
 
 async def said(store: Store, session_id: str) -> list[str]:

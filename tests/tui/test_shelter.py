@@ -29,7 +29,7 @@ from storage.importers import import_file
 from storage.owners import this_owner
 from storage.portable import PortableSession
 from tests.tui.conftest import PATIENCE_S, Stage
-from tests.tui.sheltering import LONG, begin, fill_disk, make_room, said, shelter, stored, until
+from tests.tui.sheltering import LONG, begin, fill_disk, make_room, said, shelter, store_again, stored, until
 from tui.services.shelter import IN_BOTH, WRITES
 from tui.services.store import Store
 
@@ -93,8 +93,7 @@ async def test_a_session_goes_on_in_memory_and_comes_back(
     assert [type(error) for error in told] == [DiskFullError]
     file = tmp_path / "data" / "sessions.db"
     assert [content for _, content, _ in stored(file, session_id)] == ["short"]
-    await store.call(make_room)
-    await until(lambda: told[-1] is None)
+    await store_again(store, told)
     assert [content for _, content, _ in stored(file, session_id)] == ["short", LONG, "half"]
     # The answer that was being written goes on in the database.
     await store.call(
@@ -129,8 +128,7 @@ async def test_what_is_written_while_a_session_goes_to_memory_is_there_and_goes_
     said_id = await saying
     assert [shown.message.id for shown in await store.call(tree.path, session_id)] == [said_id]
     await store.call(answers.begin_answer, session_id, said_id, model="m", settings={}, seed=None)
-    await store.call(make_room)
-    await until(lambda: told[-1] is None)
+    await store_again(store, told)
     assert [shown.message.parent_id for shown in await store.call(tree.path, session_id)] == [None, said_id]
 
 
@@ -184,8 +182,7 @@ async def test_what_is_written_while_a_session_is_copied_to_memory_is_not_missed
     go_on.set()
     await asyncio.gather(renaming, saying)
     assert [shown.message.content for shown in await store.call(tree.path, session_id)] == ["said behind"]
-    await store.call(make_room)
-    await until(lambda: told[-1] is None)
+    await store_again(store, told)
     assert [content for _, content, _ in stored(tmp_path / "data" / "sessions.db", session_id)] == ["said behind"]
     assert await said(store, session_id) == ["short", "said behind"]
 
@@ -201,8 +198,7 @@ async def test_what_was_written_before_is_brought_up_to_date(store: Store, told:
     )  # fmt: skip
     await store.call(sessions.rename_session, session_id, "Second")
     assert len(told) == 1
-    await store.call(make_room)
-    await until(lambda: told[-1] is None)
+    await store_again(store, told)
     assert (await store.call(sessions.get_session, session_id)).title == "Second"
     message = await store.call(tree.get_message, answer.id)
     assert (message.content, message.state, message.settings, message.seed) == (LONG, "complete", {"k": 2}, 3)
@@ -228,8 +224,7 @@ async def test_what_is_deleted_pinned_or_archived_meanwhile_stays_so(
     # The history says so at once.
     assert [(each.id, each.pinned) for each in await store.call(sessions.list_sessions)] == [(talk, True)]
     assert await said(store, talk) == [LONG]
-    await store.call(make_room)
-    await until(lambda: told[-1] is None)
+    await store_again(store, told)
     assert [(each.id, each.pinned) for each in await store.call(sessions.list_sessions)] == [(talk, True)]
     assert [each.id for each in await store.call(sessions.list_sessions, archived=True)] == [old]
     assert await said(store, talk) == [LONG]
@@ -245,8 +240,7 @@ async def test_a_session_deleted_meanwhile_comes_back_whole_when_that_is_undone(
     await shelter(store, new)
     await store.call(delete_session, session_id)
     await store.call(delete_session, new)
-    await store.call(make_room)
-    await until(lambda: told[-1] is None)
+    await store_again(store, told)
     assert await store.call(sessions.list_sessions) == []
     for deleted in (session_id, new):
         await store.call(restore_session, deleted)
@@ -288,8 +282,7 @@ async def test_what_is_purged_is_gone_in_memory_too(store: Store, told: list[Sto
     for session_id in (sheltered, other):
         await store.call(delete_session, session_id)
     await store.call(purge_deleted, [other, sheltered, kept])
-    await store.call(make_room)
-    await until(lambda: told[-1] is None)
+    await store_again(store, told)
     assert await store.call(deleted_sessions) == []
     assert [session.id for session in await store.call(sessions.list_sessions)] == [kept]
 

@@ -28,15 +28,24 @@ from tui.services.history import History
 from tui.services.store import Store
 
 
-async def test_what_was_deleted_is_in_no_file_at_the_end(
-    tmp_path: Path, told: list[StorageError | None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "sessions.db"
+
+
+@pytest.fixture
+async def store(path: Path, tmp_path: Path, told: list[StorageError | None], monkeypatch: pytest.MonkeyPatch) -> Store:
+    """An open store of a user with a home; whoever has it closes it."""
     (tmp_path / "user").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    store = Store(told.append)
+    await store.open(path)
+    return store
+
+
+async def test_what_was_deleted_is_in_no_file_at_the_end(store: Store, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     cache.mkdir()
-    store = Store(told.append)
-    await store.open(tmp_path / "data" / "sessions.db")
     history = History(store, lambda message: None, cache)
     deleted = [await begin(store) for _ in range(3)]
     for session_id in deleted:
@@ -59,13 +68,7 @@ async def test_what_was_deleted_is_in_no_file_at_the_end(
         assert [session.id for session in sessions.list_sessions(db)] == [kept]
 
 
-async def test_what_is_still_in_memory_at_the_end_is_in_a_file(
-    tmp_path: Path, told: list[StorageError | None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "user").mkdir()
-    monkeypatch.setenv("HOME", str(tmp_path / "user"))
-    store = Store(told.append)
-    await store.open(tmp_path / "data" / "sessions.db")
+async def test_what_is_still_in_memory_at_the_end_is_in_a_file(store: Store, tmp_path: Path) -> None:
     await store.call(fill_disk)
     session = await store.call(sessions.create_session, model="m", system=LONG, settings={}, title="Kept")
     await store.call(tree.append_message, session.id, None, "user", LONG)
@@ -78,13 +81,7 @@ async def test_what_is_still_in_memory_at_the_end_is_in_a_file(
         assert "".join(all_sessions_json(db)) == store.rescued.read_text()
 
 
-async def test_what_the_database_takes_at_the_end_is_in_no_file(
-    tmp_path: Path, told: list[StorageError | None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    path = tmp_path / "data" / "sessions.db"
-    store = Store(told.append)
-    await store.open(path)
+async def test_what_the_database_takes_at_the_end_is_in_no_file(store: Store, path: Path) -> None:
     await store.call(fill_disk)
     short, long = [
         (await store.call(sessions.create_session, model="m", system=LONG * size, settings={})).id for size in (1, 20)
@@ -99,12 +96,10 @@ async def test_what_the_database_takes_at_the_end_is_in_no_file(
 
 
 async def test_a_file_that_has_no_room_in_the_home_is_whole_elsewhere_and_nothing_of_it_is_left_there(
-    tmp_path: Path, told: list[StorageError | None], monkeypatch: pytest.MonkeyPatch
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home, elsewhere = tmp_path / "user", tmp_path / "elsewhere"
-    for folder in (home, elsewhere):
-        folder.mkdir()
-    monkeypatch.setenv("HOME", str(home))
+    elsewhere.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(elsewhere))
     written: list[int] = []
 
@@ -114,8 +109,6 @@ async def test_a_file_that_has_no_room_in_the_home_is_whole_elsewhere_and_nothin
         if home in Path(os.readlink(f"/proc/self/fd/{descriptor}")).parents:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    store = Store(told.append)
-    await store.open(tmp_path / "data" / "sessions.db")
     await store.call(lambda db: db.execute("PRAGMA query_only = ON"))
     await begin(store)
     monkeypatch.setattr("os.fsync", sync)
@@ -127,13 +120,7 @@ async def test_a_file_that_has_no_room_in_the_home_is_whole_elsewhere_and_nothin
     assert written == [store.rescued.stat().st_size] * 2
 
 
-async def test_a_draft_that_could_not_be_stored_is_imported_again(
-    tmp_path: Path, told: list[StorageError | None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    path = tmp_path / "data" / "sessions.db"
-    store = Store(told.append)
-    await store.open(path)
+async def test_a_draft_that_could_not_be_stored_is_imported_again(store: Store, path: Path) -> None:
     session_id = await begin(store)
     await store.call(sessions.set_draft, session_id, "typed before")
     others = [await begin(store) for _ in range(2)]
@@ -154,11 +141,8 @@ async def test_a_draft_that_could_not_be_stored_is_imported_again(
 
 
 async def test_what_was_being_sent_when_the_session_went_to_memory_is_no_draft_in_the_file(
-    tmp_path: Path, told: list[StorageError | None], monkeypatch: pytest.MonkeyPatch
+    store: Store, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    store = Store(told.append)
-    await store.open(tmp_path / "data" / "sessions.db")
     session_id = await begin(store)
     # Written by itself while the message waits to be stored.
     await store.call(sessions.set_draft, session_id, LONG)
@@ -173,12 +157,8 @@ async def test_what_was_being_sent_when_the_session_went_to_memory_is_no_draft_i
 
 
 async def test_what_is_said_after_the_database_was_replaced_is_in_a_file(
-    tmp_path: Path, told: list[StorageError | None], monkeypatch: pytest.MonkeyPatch
+    store: Store, path: Path, tmp_path: Path, told: list[StorageError | None]
 ) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    path = tmp_path / "data" / "sessions.db"
-    store = Store(told.append)
-    await store.open(path)
     session_id = await begin(store)
     open_database(tmp_path / "other.db").close()
     (tmp_path / "other.db").replace(path)

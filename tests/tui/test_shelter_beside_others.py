@@ -19,7 +19,7 @@ from storage.deletion import delete_session, purge_deleted, purge_session
 from storage.errors import ReadOnlyDatabaseError, StorageError
 from storage.merging import merge_session
 from storage.owners import this_owner
-from tests.tui.sheltering import LONG, begin, fill_disk, make_room, said, shelter, until
+from tests.tui.sheltering import LONG, begin, fill_disk, make_room, said, shelter, store_again, until
 from tui.messages import Trouble
 from tui.services.history import History
 from tui.services.store import Store
@@ -69,8 +69,7 @@ async def test_an_answer_that_another_app_ends_meanwhile_stays_whole(
             tokens_per_second=1.0, first_token_ms=1.0, seed=3,
         )  # fmt: skip
         further = tree.append_message(other, session_id, answer.id, "user", "and further")
-        await store.call(make_room)
-        await until(lambda: told[-1] is None)
+        await store_again(store, told)
         kept = tree.get_message(other, answer.id)
         assert (kept.content, kept.state) == ("half and whole", "complete")
         session = sessions.get_session(other, session_id)
@@ -86,8 +85,7 @@ async def test_only_what_was_changed_in_memory_is_changed_afterwards(
     with closing(open_database(path)) as other:
         sessions.rename_session(other, session_id, "Renamed elsewhere")
     await store.call(sessions.set_system, session_id, "Be brief.")
-    await store.call(make_room)
-    await until(lambda: told[-1] is None)
+    await store_again(store, told)
     session = await store.call(sessions.get_session, session_id)
     assert (session.title, session.system) == ("Renamed elsewhere", "Be brief.")
     assert await said(store, session_id) == ["short", LONG]
@@ -119,8 +117,7 @@ async def test_what_is_deleted_in_both_apps_is_deleted(
         delete_session(other, session_id)
         await store.call(tree.delete_message, short)
         await store.call(delete_session, session_id)
-        await store.call(make_room)
-        await until(lambda: told[-1] is None)
+        await store_again(store, told)
         assert sessions.list_sessions(other) == []
 
 
@@ -157,8 +154,7 @@ async def test_what_is_deleted_elsewhere_stays_deleted_and_what_was_said_since_i
     with closing(open_database(path)) as other:
         for id_ in (session_id, untouched):
             delete(other, id_)
-        await store.call(make_room)
-        await until(lambda: told[-1] is None)
+        await store_again(store, told)
         [kept] = sessions.list_sessions(other)
         assert kept.id != session_id
         assert (kept.title, kept.title_source) == (LONG.strip()[:60], "auto")
@@ -212,8 +208,7 @@ async def test_a_message_that_is_deleted_elsewhere_stays_deleted(
     await store.call(tree.append_message, session_id, second.id, "user", LONG)
     with closing(open_database(path)) as other:
         tree.delete_message(other, second.id)
-        await store.call(make_room)
-        await until(lambda: told[-1] is None)
+        await store_again(store, told)
         assert [shown.message.content for shown in tree.path(other, session_id)] == ["short", LONG]
 
 
@@ -225,8 +220,7 @@ async def test_a_draft_that_was_typed_since_the_session_was_deleted_elsewhere_is
     await store.call(sessions.set_draft, session_id, LONG)
     with closing(open_database(path)) as other:
         purge_session(other, session_id)
-        await store.call(make_room)
-        await until(lambda: told[-1] is None)
+        await store_again(store, told)
         [kept] = sessions.list_sessions(other)
         assert (kept.draft, kept.n_messages) == (LONG, 0)
 

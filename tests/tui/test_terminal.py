@@ -102,15 +102,20 @@ def test_a_locale_of_another_encoding_leaves_the_screen_as_it_is(
     assert "\\u" not in terminal.picture.text()
 
 
+def check_interrupted(pid: int) -> None:
+    """The long answer is stored as far as it came, and its engine has ended."""
+    content, state = stored_answer()
+    assert "number30 " in content
+    assert state == "interrupted"
+    assert gone(pid)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal(counting: None, stage: Stage, terminal: Terminal, number: signal.Signals) -> None:
     pid = begin_long_answer(stage, terminal)
     terminal.process.send_signal(number)
     assert terminal.wait_for_end() == 128 + number
-    content, state = stored_answer()
-    assert "number30 " in content
-    assert state == "interrupted"
-    assert gone(pid)
+    check_interrupted(pid)
 
 
 def test_a_dropped_line(counting: None, stage: Stage, terminal: Terminal) -> None:
@@ -118,20 +123,14 @@ def test_a_dropped_line(counting: None, stage: Stage, terminal: Terminal) -> Non
     terminal.hang_up()
     terminal.process.send_signal(signal.SIGHUP)
     terminal.wait_for_end()
-    content, state = stored_answer()
-    assert "number30 " in content
-    assert state == "interrupted"
-    assert gone(pid)
+    check_interrupted(pid)
 
 
 def test_a_line_that_vanishes_without_a_signal(counting: None, stage: Stage, terminal: Terminal) -> None:
     pid = begin_long_answer(stage, terminal)
     terminal.hang_up()
     terminal.wait_for_end()
-    content, state = stored_answer()
-    assert "number30 " in content
-    assert state == "interrupted"
-    assert gone(pid)
+    check_interrupted(pid)
 
 
 def test_an_idle_line_that_vanishes_without_a_signal(stage: Stage, terminal: Terminal) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,36 +28,47 @@ from tui.widgets.key_line import KeyLine
 from tui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+    from storage.records import Message, Session
     from tests.tui.conftest import Stage
 
 
-async def test_what_another_app_does_is_seen(stage: Stage) -> None:
+@pytest.fixture
+def db(stage: Stage) -> Iterator[Database]:
+    """The database of the stage's app, as another app has it open."""
+    with closing(open_database(user_paths().database)) as opened:
+        yield opened
+
+
+def begin_elsewhere(db: Database, system: str = "") -> tuple[Session, Message]:
+    """A session of another app, and the message in it."""
+    session = sessions.create_session(db, model="m", system=system, settings={}, title="Shared")
+    return session, tree.append_message(db, session.id, None, "user", "said elsewhere")
+
+
+async def test_what_another_app_does_is_seen(stage: Stage, db: Database) -> None:
     async with stage.ready() as play:
         await play.ask("mine")
         session_id = play.open_session.session.id
-        db = open_database(user_paths().database)
         sessions.create_session(db, model="m", system="", settings={}, title="Theirs")
         await play.until(lambda: "Theirs" in play.shown("#sessions"))
         sessions.rename_session(db, session_id, "Another title")
         await play.until(lambda: "Another title" in play.shown("ChatHeader"))
-        db.close()
 
 
-async def test_what_is_typed_in_a_session_that_another_app_deletes_is_kept(stage: Stage) -> None:
-    db = open_database(user_paths().database)
-    session = sessions.create_session(db, model="m", system="", settings={}, title="Shared")
-    tree.append_message(db, session.id, None, "user", "said before")
+async def test_what_is_typed_in_a_session_that_another_app_deletes_is_kept(stage: Stage, db: Database) -> None:
+    session, _ = begin_elsewhere(db)
     async with stage.ready(resume=session.id) as play:
         await play.press(*"not sent yet")
         await play.until(lambda: sessions.get_session(db, session.id).draft == "not sent yet")
         deletion.delete_session(db, session.id)
         await play.until_told("This session was deleted elsewhere.")
-        await play.until(lambda: "said before" not in play.text())
+        await play.until(lambda: "said elsewhere" not in play.text())
         assert play.open_session.session is None
         assert "not sent yet" in play.shown("PromptBox")
         await play.ask("")
     assert [session.title for session in sessions.list_sessions(db)] == ["not sent yet"]
-    db.close()
 
 
 @pytest.mark.parametrize(("command", "told"), [("attach", "is not text in UTF-8"), ("model", "is no model file")])
@@ -70,9 +83,8 @@ async def test_naming_the_database_itself_does_not_take_its_locks_away(stage: St
         assert database.with_name(f"{database.name}-wal").exists()
 
 
-async def test_a_draft_in_a_session_that_is_deleted_during_an_answer_is_kept(stage: Stage) -> None:
+async def test_a_draft_in_a_session_that_is_deleted_during_an_answer_is_kept(stage: Stage, db: Database) -> None:
     stage.set_script(answers=[COUNTING], hold_after=3)
-    db = open_database(user_paths().database)
     async with stage.ready() as play:
         await play.say("question")
         session = play.open_session.session
@@ -83,13 +95,10 @@ async def test_a_draft_in_a_session_that_is_deleted_during_an_answer_is_kept(sta
     (left,) = sessions.list_sessions(db)
     assert (left.title, left.draft) == ("not sent", "not sent")
     assert play.open_session.session.id == left.id
-    db.close()
 
 
-async def test_a_session_that_another_app_has_open_is_read_and_forked(stage: Stage) -> None:
-    db = open_database(user_paths().database)
-    session = sessions.create_session(db, model="m", system="", settings={}, title="Shared")
-    message = tree.append_message(db, session.id, None, "user", "said elsewhere")
+async def test_a_session_that_another_app_has_open_is_read_and_forked(stage: Stage, db: Database) -> None:
+    session, message = begin_elsewhere(db)
     other = this_owner()
     claims.claim_session(db, session.id, other)
     async with stage.ready(resume=session.id) as play:
@@ -105,13 +114,12 @@ async def test_a_session_that_another_app_has_open_is_read_and_forked(stage: Sta
         await play.until(lambda: "Open in another" not in play.text())
         assert await play.ask("here") == "Paris is the capital of France."
         assert len(tree.path(db, session.id)) == 2
-    db.close()
 
 
-async def test_a_session_that_another_app_has_open_is_not_changed_whatever_is_asked_for(stage: Stage) -> None:
-    db = open_database(user_paths().database)
-    session = sessions.create_session(db, model="m", system="Be brief.", settings={}, title="Shared")
-    asked = tree.append_message(db, session.id, None, "user", "asked")
+async def test_a_session_that_another_app_has_open_is_not_changed_whatever_is_asked_for(
+    stage: Stage, db: Database
+) -> None:
+    session, asked = begin_elsewhere(db, system="Be brief.")
     asked = tree.edit_message(db, asked.id, "asked otherwise")
     answer = answers.begin_answer(db, session.id, asked.id, model="m", settings={}, seed=None)
     figures = dict.fromkeys(("prompt_tokens", "generated_tokens", "tokens_per_second", "first_token_ms", "seed"))
@@ -136,13 +144,10 @@ async def test_a_session_that_another_app_has_open_is_not_changed_whatever_is_as
                 await deed()
         assert session_json(db, session.id) == before
         assert stage.heard(Generate) == []
-    db.close()
 
 
-async def test_a_session_is_free_again_once_the_other_app_leaves_it(stage: Stage) -> None:
-    db = open_database(user_paths().database)
-    session = sessions.create_session(db, model="m", system="", settings={}, title="Shared")
-    tree.append_message(db, session.id, None, "user", "said elsewhere")
+async def test_a_session_is_free_again_once_the_other_app_leaves_it(stage: Stage, db: Database) -> None:
+    session, _ = begin_elsewhere(db)
     other = this_owner()
     claims.claim_session(db, session.id, other)
     async with stage.ready(resume=session.id) as play:
@@ -153,13 +158,11 @@ async def test_a_session_is_free_again_once_the_other_app_leaves_it(stage: Stage
         assert who_holds(db, session.id).pid == os.getpid()
         await play.opening.new()
         assert who_holds(db, session.id) is None
-    db.close()
 
 
-async def test_how_answers_are_written_is_as_the_app_before_has_left_it(stage: Stage) -> None:
-    db, other = open_database(user_paths().database), this_owner()
-    session = sessions.create_session(db, model="m", system="Be brief.", settings={}, title="Shared")
-    tree.append_message(db, session.id, None, "user", "said elsewhere")
+async def test_how_answers_are_written_is_as_the_app_before_has_left_it(stage: Stage, db: Database) -> None:
+    other = this_owner()
+    session, _ = begin_elsewhere(db, system="Be brief.")
     claims.claim_session(db, session.id, other)
     async with stage.ready(resume=session.id) as play:
         await play.until_shown("System: Be brief.")
@@ -174,13 +177,10 @@ async def test_how_answers_are_written_is_as_the_app_before_has_left_it(stage: S
         assert (asked.prompt.messages[0].content, asked.prompt.template) == ("Rhyme.", "zephyr")
         assert asked.sampling.temperature == 0.25
         assert "0.25" in play.shown("#temperature")
-    db.close()
 
 
-async def test_a_session_of_an_app_that_was_killed_is_taken_over(stage: Stage) -> None:
-    db = open_database(user_paths().database)
-    session = sessions.create_session(db, model="m", system="", settings={}, title="Shared")
-    tree.append_message(db, session.id, None, "user", "said elsewhere")
+async def test_a_session_of_an_app_that_was_killed_is_taken_over(stage: Stage, db: Database) -> None:
+    session, _ = begin_elsewhere(db)
     claim = (
         "import sys; from storage import claims, owners; from storage.connections import open_database;"
         "claims.claim_session(open_database(sys.argv[1]), sys.argv[2], owners.this_owner())"
@@ -189,13 +189,10 @@ async def test_a_session_of_an_app_that_was_killed_is_taken_over(stage: Stage) -
     async with stage.ready(resume=session.id) as play:
         assert play.claim.held_by is None
         assert play.app.screen.query_one(Transcript).query_one(".held").display is False
-    db.close()
 
 
-async def test_the_answer_of_an_app_that_is_killed_can_go_on_in_another_that_runs(stage: Stage) -> None:
-    db = open_database(user_paths().database)
-    session = sessions.create_session(db, model="m", system="", settings={}, title="Shared")
-    asked = tree.append_message(db, session.id, None, "user", "said elsewhere")
+async def test_the_answer_of_an_app_that_is_killed_can_go_on_in_another_that_runs(stage: Stage, db: Database) -> None:
+    session, asked = begin_elsewhere(db)
     write = (
         "import sys; from storage import answers, claims, owners; from storage.connections import open_database;"
         "from storage.records import pack_token_ids; db = open_database(sys.argv[1]);"
@@ -217,7 +214,6 @@ async def test_the_answer_of_an_app_that_is_killed_can_go_on_in_another_that_run
             await play.until_shown("interrupted")
             assert play.claim.held_by is None
             assert play.writing.can_go_on
-    db.close()
 
 
 async def test_a_held_session_offers_nothing_that_it_refuses(stage: Stage) -> None:
