@@ -9,7 +9,7 @@ RopeOrder = Literal["normal", "neox"]
 Activation = Literal["silu", "gelu", "clamped", "relu2", "relu", "xielu"]
 Norm = Literal["rms", "layer"]
 Gating = Literal["softmax", "sigmoid"]
-Recurrent = Literal["convolution", "delta net", "state space"]
+Recurrent = Literal["convolution", "delta net", "kimi delta", "state space", "selective scan"]
 
 USUAL_CHOICE_BIAS = "exp_probs_b.bias"
 
@@ -56,6 +56,8 @@ class Architecture:
     """Each head's queries and keys are normed before they are turned; None: if the file has such norms."""
     wide_qk_norms: bool = False
     """Those of all heads are normed together, by one weight."""
+    own_qk_norms: bool = False
+    """Each head is normed by a weight of its own."""
     late_qk_norms: bool = False
     """Queries and keys are normed after they are turned."""
     unit_qk_norms: bool = False
@@ -147,6 +149,8 @@ class Architecture:
     """What an expert reads is multiplied by its share, not what it gives."""
     early_routing: bool = False
     """The router reads the residual stream as it is before attention."""
+    experts_by_router: bool = False
+    """Layers have experts where the file has a router, or experts."""
     choice_bias: str = USUAL_CHOICE_BIAS
     """What the tensor is called that is added to probabilities for the choice of experts alone."""
     gated_shared: bool = False
@@ -159,6 +163,10 @@ class Architecture:
     """What stands there."""
     grouped_gates: bool = False
     """A delta net's gates are grouped by its key heads, and so are its value heads."""
+    step_norms: bool = False
+    """What a selective scan makes time steps of is normed, and so are what it writes and what it reads."""
+    scan_by_head: bool = False
+    """A selective scan's states decay by head, and each head's gates are before its values in the file."""
     beside_attention: bool = False
     """All layers attend, and have a state too; the results of both are added."""
     one_part: bool = False
@@ -192,9 +200,14 @@ class Architecture:
         return self.pre_norms and (self.parallel_in_file or not self.parallel)
 
     @property
+    def scans(self) -> bool:
+        """Whether there are states that are scanned; such models may do without attention altogether."""
+        return self.recurrent in ("state space", "selective scan")
+
+    @property
     def long_qk_norms(self) -> bool:
         """Whether the norms of queries and keys have weights for all heads."""
-        return self.wide_qk_norms or (bool(self.qk_norms) and self.norm == "layer")
+        return self.wide_qk_norms or self.own_qk_norms or (bool(self.qk_norms) and self.norm == "layer")
 
     def query_width(self, n_layers: int, dim: int, n_heads: int, head_dim: int) -> int:
         """By the root of which queries are divided."""

@@ -10,6 +10,7 @@ from engine.architecture.architecture import Architecture
 from engine.architecture.config import Attention
 from engine.architecture.gguf_latent import latent_attention
 from engine.architecture.gguf_recurrence import delta_net_layers
+from engine.architecture.gguf_sizes import elements_of_layers, sizes_of_layers
 from engine.checkpoints import Metadata
 from engine.checkpoints.limits import MAX_HEADS, MAX_LAYERS, MAX_WIDTH
 from engine.errors import UnsupportedModelError
@@ -30,13 +31,13 @@ def layers_attention(
         return latent_attention(meta, architecture, n_layers, dim, tensors)
     arch = architecture.name
     least = 0 if architecture.recurrent or architecture.skips else 1
-    least_heads = 0 if architecture.recurrent == "state space" or architecture.skips else 1
+    least_heads = 0 if architecture.scans or architecture.skips else 1
     n_heads = sizes_of_layers(meta, f"{arch}.attention.head_count", n_layers, low=least_heads, high=MAX_HEADS)
     n_kv_heads = sizes_of_layers(meta, f"{arch}.attention.head_count_kv", n_layers, n_heads, low=least, high=MAX_HEADS)
     if architecture.recurrent == "delta net":
         recurrent_layers = delta_net_layers(meta, arch, n_layers)
         n_kv_heads = [0 if recurrent else heads for heads, recurrent in zip(n_kv_heads, recurrent_layers, strict=True)]
-    if not any(n_kv_heads) and architecture.recurrent == "state space":
+    if not any(n_kv_heads) and architecture.scans:
         return (WITHOUT_ATTENTION,) * n_layers
     windows = _windows(meta, architecture, n_layers)
     turned = _turned(meta, architecture, windows)
@@ -109,27 +110,6 @@ def _check_widths(meta: Metadata, layers: Sequence[Attention]) -> None:
         )
 
 
-def sizes_of_layers(
-    meta: Metadata, key: str, n_layers: int, default: Sequence[int] | None = None, *, low: int = 1, high: int
-) -> Sequence[int]:
-    """A size that may be given once or for each layer."""
-    value = meta.get(key)
-    if value is None and default is not None:
-        return default
-    if not isinstance(value, array):
-        return [meta.integer(key, low=low, high=high)] * n_layers
-    sizes = _of_layers(meta, key, value, n_layers)
-    return [Metadata({key: size}, meta.path).integer(key, low=low, high=high) for size in sizes]
-
-
-def _of_layers(meta: Metadata, key: str, values: Sequence[float], n_layers: int) -> Sequence[float]:
-    """The elements of a list for the layers; it may have more for the blocks behind them, which guess."""
-    n_blocks = meta.get(f"{meta.get('general.architecture')}.block_count")
-    if len(values) not in (n_layers, n_blocks):
-        raise meta.error(f"{key} has {len(values)} elements, it should have {n_layers}.")
-    return values[:n_layers]
-
-
 def _head_dims(meta: Metadata, arch: str, ending: str, head_dim: int, rope_dim: int | None) -> tuple[int, int]:
     """Width of a head, and of the part of it that is turned, by the keys with this ending; and what they are if not."""
     head_dim = meta.integer(f"{arch}.attention.key_length{ending}", head_dim, low=1, high=MAX_WIDTH)
@@ -153,7 +133,7 @@ def _turned(meta: Metadata, architecture: Architecture, windows: Sequence[int]) 
         return (False,) * n_layers
     pattern = meta.get(f"{architecture.name}.attention.rope_pattern")
     if isinstance(pattern, (tuple, array)):
-        turned = _of_layers(meta, f"{architecture.name}.attention.rope_pattern", pattern, n_layers)
+        turned = elements_of_layers(meta, f"{architecture.name}.attention.rope_pattern", pattern, n_layers)
         return tuple(bool(each) for each in turned)
     if architecture.turning_in_file and meta.get(f"{architecture.name}.rope.scaling.finetuned") is False:
         return (False,) * n_layers
@@ -168,7 +148,7 @@ def _windows(meta: Metadata, architecture: Architecture, n_layers: int) -> tuple
     window = meta.integer(key, architecture.window, low=0, high=2**32 - 1)
     pattern = meta.get(f"{key}_pattern")
     if isinstance(pattern, (tuple, array)):
-        of_layers = _of_layers(meta, f"{key}_pattern", pattern, n_layers)
+        of_layers = elements_of_layers(meta, f"{key}_pattern", pattern, n_layers)
         return tuple(window if windowed else 0 for windowed in of_layers)
     every = meta.integer(f"{key}_pattern", architecture.window_every, low=0, high=MAX_LAYERS)
     whole = 0 if architecture.whole_first else every - 1

@@ -10,11 +10,12 @@ from engine.architecture.altup import altup_from_gguf
 from engine.architecture.architecture import MAVERICK_EXPERTS, USUAL_CHOICE_BIAS, Architecture
 from engine.architecture.architectures import ARCHITECTURES
 from engine.architecture.config import Attention, Experts, ModelConfig, RopeScaling, RopeScalingType
-from engine.architecture.gguf_attention import layers_attention, n_loops, sizes_of_layers
+from engine.architecture.gguf_attention import layers_attention, n_loops
 from engine.architecture.gguf_experts import experts_from_gguf
 from engine.architecture.gguf_latent import yarn_in_queries
 from engine.architecture.gguf_layer_parts import feeding_widths, recurrent_layers
 from engine.architecture.gguf_recurrence import recurrence_from_gguf
+from engine.architecture.gguf_sizes import sizes_of_layers
 from engine.architecture.model_tensors import POSITIONS, QKV, biased_matrices, check_tensors
 from engine.architecture.xielu import xielu_from_gguf
 from engine.checkpoints import Metadata, TensorInfo
@@ -204,7 +205,7 @@ def _with_positions(architecture: Architecture, meta: Metadata, tensors: Mapping
 
 
 def _query_width(architecture: Architecture, attention: Sequence[Attention], dim: int) -> int:
-    first = attention[0]
+    first = next((layer for layer in attention if layer.latent), attention[0])
     return architecture.query_width(len(attention), dim, first.n_heads, first.query_dim)
 
 

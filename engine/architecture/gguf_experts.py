@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from engine.architecture.architecture import Architecture, Gating
 from engine.architecture.config import Experts
-from engine.architecture.gguf_attention import sizes_of_layers
 from engine.architecture.gguf_layer_parts import feeding_widths
+from engine.architecture.gguf_sizes import sizes_of_layers
 from engine.checkpoints import Metadata, TensorInfo
 from engine.checkpoints.limits import MAX_EXPERTS, MAX_LAYERS, MAX_WIDTH
 from engine.errors import UnsupportedModelError
@@ -30,6 +30,9 @@ def experts_from_gguf(
         return None
     used = meta.integer(f"{arch}.expert_used_count", low=1, high=count)
     layers = _layers(meta, arch, n_layers)
+    if architecture.experts_by_router:
+        own = ("ffn_gate_inp.weight", "ffn_up_exps.weight")
+        layers = tuple(any(f"blk.{i}.{name}" in tensors for name in own) for i in range(n_layers))
     if architecture.one_part:
         layers = tuple(width > 0 for width in feeding_widths(meta, architecture, n_layers))
     if not any(layers):

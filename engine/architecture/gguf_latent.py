@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from engine.architecture.architecture import Architecture
 from engine.architecture.config import Attention, RopeScaling
+from engine.architecture.gguf_sizes import sizes_of_layers
 from engine.architecture.latent import Latent
 from engine.architecture.latent_tensors import KEYS, KEYS_AND_VALUES
 from engine.checkpoints import Metadata
@@ -19,7 +20,7 @@ from engine.kernels.sizes import BLOCK
 def latent_attention(
     meta: Metadata, architecture: Architecture, n_layers: int, dim: int, tensors: Set[str]
 ) -> tuple[Attention, ...]:
-    """How each layer attends: all do alike. Raises as layers_attention does.
+    """How each layer attends: all that do, do alike. Raises as layers_attention does.
 
     Newer files have the widths of a head's keys and values behind _mla, since their key_length and value_length are
     those in the cache.
@@ -49,9 +50,14 @@ def latent_attention(
                 f"of {BLOCK}.",
                 "Choose another model.",
             )
-    in_one = f"blk.0.{KEYS}.weight" not in tensors and (not ending or f"blk.0.{KEYS_AND_VALUES}.weight" in tensors)
-    latent = Latent(rank, plain_dim, value_dim, query_rank, in_one)
-    return (Attention(n_heads, 1, rank + rope_dim, rope_dim, latent=latent),) * n_layers
+    apart, together = (any(name.endswith(f".{each}.weight") for name in tensors) for each in (KEYS, KEYS_AND_VALUES))
+    latent = Latent(rank, plain_dim, value_dim, query_rank, in_one=not apart and (not ending or together))
+    attention = Attention(n_heads, 1, rank + rope_dim, rope_dim, latent=latent)
+    if architecture.recurrent is None:
+        return (attention,) * n_layers
+    heads = sizes_of_layers(meta, f"{arch}.attention.head_count_kv", n_layers, low=0, high=MAX_HEADS)
+    without = replace(attention, n_kv_heads=0, latent=None)
+    return tuple(attention if count else without for count in heads)
 
 
 def yarn_in_queries(scaling: RopeScaling, *, turned_too: bool) -> tuple[float, RopeScaling]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from engine.architecture.architecture import Architecture
 from engine.architecture.config import Attention
-from engine.architecture.gguf_attention import sizes_of_layers
+from engine.architecture.gguf_sizes import sizes_of_layers
 from engine.checkpoints import Metadata
 from engine.checkpoints.limits import MAX_WIDTH
 

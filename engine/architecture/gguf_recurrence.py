@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from engine.architecture.architecture import Architecture
 from engine.architecture.config import Attention
-from engine.architecture.gguf_state_space import state_space_from_gguf
+from engine.architecture.gguf_state_space import selective_scan_from_gguf, state_space_from_gguf
+from engine.architecture.kimi_delta import KimiDelta
 from engine.architecture.recurrence import Recurrence
 from engine.checkpoints import Metadata
 from engine.checkpoints.limits import MAX_HEADS, MAX_LAYERS
@@ -50,6 +51,8 @@ def recurrence_from_gguf(
     """
     if architecture.recurrent == "state space":
         return state_space_from_gguf(meta, architecture)
+    if architecture.recurrent == "selective scan":
+        return selective_scan_from_gguf(meta, architecture)
     if all(layer.n_kv_heads for layer in attention):
         return None
     if not any(layer.n_kv_heads for layer in attention):
@@ -60,6 +63,8 @@ def recurrence_from_gguf(
     if architecture.recurrent == "convolution":
         _check_multiple(meta, f"{arch}.embedding_length", dim)
         return Recurrence(taps=meta.integer(f"{arch}.shortconv.l_cache", low=2, high=MOST_TAPS), dim=dim)
+    if architecture.recurrent == "kimi delta":
+        return _kimi_delta(meta, arch, dim)
     # A state is a square of this: no wider than the model, it is in proportion to the weights.
     state_dim = meta.integer(f"{arch}.ssm.state_size", low=1, high=min(MOST_STATE_DIM, dim))
     key_heads = meta.integer(f"{arch}.ssm.group_count", low=1, high=MAX_HEADS)
@@ -79,6 +84,15 @@ def recurrence_from_gguf(
         keys_in_turn=not architecture.grouped_gates,
         gates_by_key_head=architecture.grouped_gates,
     )
+
+
+def _kimi_delta(meta: Metadata, arch: str, dim: int) -> KimiDelta:
+    """As many heads as attention has, all of one width."""
+    heads = meta.integer(f"{arch}.attention.head_count", low=1, high=MAX_HEADS)
+    head_dim = meta.integer(f"{arch}.kda.head_dim", low=1, high=min(MOST_STATE_DIM, dim))
+    _check_multiple(meta, f"{arch}.kda.head_dim", head_dim)
+    taps = meta.integer(f"{arch}.ssm.conv_kernel", low=2, high=MOST_TAPS)
+    return KimiDelta(taps=taps, dim=heads * head_dim, key_heads=heads, value_heads=heads, state_dim=head_dim)
 
 
 def _check_multiple(meta: Metadata, key: str, value: int) -> None:

@@ -153,6 +153,8 @@ def _recurrent(config: ModelConfig, recurrence: Recurrence | None) -> Shapes:
     if recurrence is not None:
         yield "attn_norm.weight", (config.dim,)
         yield from recurrent_shapes(recurrence, config.dim)
+        if config.architecture.post_norms:
+            yield "post_attention_norm.weight", (config.dim,)
 
 
 def _feed_forward(config: ModelConfig, hidden: int, experts: Experts | None) -> Shapes:

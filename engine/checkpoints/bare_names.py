@@ -1,4 +1,4 @@
-"""Falcon-H1's norms, whose names in a GGUF do not say that they are weights."""
+"""Norms whose names in a GGUF do not say that they are weights: one of Falcon-H1's, most of PLaMo 2's."""
 
 from __future__ import annotations
 
@@ -8,17 +8,23 @@ from dataclasses import replace
 
 from engine.checkpoints.checkpoint import TensorInfo
 
-_BARE = re.compile(r"blk\.\d{1,4}\.ffn_norm")
-_ARCHITECTURE = "falcon-h1"
+_BARE = {
+    "falcon-h1": ("ffn_norm",),
+    "plamo2": ("post_attention_norm", "post_ffw_norm", "ssm_dt_norm", "ssm_b_norm", "ssm_c_norm"),
+}
+"""By architecture."""
+
+_NAMES = re.compile(rf"blk\.\d{{1,4}}\.({'|'.join(name for names in _BARE.values() for name in names)})")
 
 
 def with_endings(tensors: Mapping[str, TensorInfo]) -> dict[str, TensorInfo]:
     """The same tensors under the names that other models have for theirs."""
-    named = {name: f"{name}.weight" if _BARE.fullmatch(name) else name for name in tensors}
+    named = {name: f"{name}.weight" if _NAMES.fullmatch(name) else name for name in tensors}
     return {named[name]: replace(tensor, name=named[name]) for name, tensor in tensors.items()}
 
 
 def written_name(name: str, architecture: object) -> str:
     """The name that a tensor has in a file of this architecture."""
     bare = name.removesuffix(".weight")
-    return bare if architecture == _ARCHITECTURE and _BARE.fullmatch(bare) else name
+    found = _NAMES.fullmatch(bare)
+    return bare if found and isinstance(architecture, str) and found[1] in _BARE.get(architecture, ()) else name

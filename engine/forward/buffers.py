@@ -51,5 +51,5 @@ class Buffers:
         self.qkv = p.floats(max(map(config.first_dim, layers)) + spare, over=self.free)
         self.latent = latent_buffers(p, config, self.qkv)
         self.gates = p.floats(mixed_dim) if config.architecture.query_gates else None
-        self.recurrent = recurrent_buffers(p, config, state)
+        self.recurrent = recurrent_buffers(p, config, state, self.qkv)
         p.keep(cache, weights)

@@ -143,10 +143,11 @@ def _attend(
 def _recur(p: Program, config: ModelConfig, layer: LayerWeights, index: int, b: Buffers, state: RecurrentState) -> None:
     """Steps: b.delta = what layer index has instead of attention, for b.qkv, or beside it, for the end of b.qkv."""
     last, attended = layer.w_state or layer.wo, config.attended_dim(index)
-    assert last is not None
+    assert last is not None and layer.recurrent is not None
     if attended:
         add_norm(p, config, b.x, b.delta, None, None)
-    add_recurrence(p, config, index, state, b.recurrent, b.qkv.behind(attended), b.mixed)  # (recurrence.dim,)
+    rows = b.qkv.behind(attended)
+    add_recurrence(p, config, layer.recurrent, index, state, b.recurrent, rows, b.mixed)  # (recurrence.dim,)
     add_products(p, [last], b.mixed, b.delta)  # (dim,)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from engine.architecture.config import ModelConfig
 from engine.forward.kv_cache import KVCache
 from engine.forward.program import Activations, Program, Rows, float_bits
-from engine.forward.steps import CHUNK_BYTES, ROWS_TOGETHER, add_attention, add_products
+from engine.forward.steps import CHUNK_BYTES, ROWS_TOGETHER, add_attention, add_products, add_quantizing
 from engine.forward.weights import LayerWeights, Vector
 from engine.kernels.records import FIXED, PER_TOKEN, X_BLOCK_BYTES
 from engine.kernels.sizes import BLOCK, LANES
@@ -28,7 +28,7 @@ class LatentBuffers:
     """
 
     def __init__(self, p: Program, config: ModelConfig, qkv: Rows) -> None:
-        attention = config.attention[0]
+        attention = next(layer for layer in config.attention if layer.latent is not None)
         assert attention.latent is not None
         latent, heads = attention.latent, attention.n_heads
         self.low = Activations(p, latent.query_rank, floats=qkv) if latent.query_rank else None
@@ -66,7 +66,7 @@ def add_latent_attention(
     at, heads = 4 * attention.latent_at, attention.n_heads
     if b.low is not None and weights.query_norm is not None:
         _add_part_norm(p, config, qkv, 0, weights.query_norm, latent.query_rank)
-        _add_quantizing(p, b.low)
+        add_quantizing(p, b.low)
         add_products(p, weights.w_queries, b.low, b.q)  # (n_heads·query_dim,)
     _add_part_norm(p, config, qkv, at, weights.norm, latent.rank)
     plain = b.plain
@@ -81,19 +81,13 @@ def add_latent_attention(
     p.add(step("latent.rotate_and_store", cache.kv_name), PER_TOKEN, 0, LANES, *rows, *stored, *growth)
     add_attention(p, config, layer, index, q_rows, cache, b.results)  # (n_heads·rank,)
     _add_head_products(p, weights.w_values, heads, b.results, out.floats, latent.value_dim)  # (n_heads·value_dim,)
-    _add_quantizing(p, out)
+    add_quantizing(p, out)
 
 
 def _add_part_norm(p: Program, config: ModelConfig, rows: Rows, at: int, weight: Vector, width: int) -> None:
     """A step: norm so many numbers of each row in place, from byte `at` on."""
     norm = (int(weight.ctypes.data), width, float_bits(config.norm_eps), 1)
     p.add(step("rows.norm_parts"), PER_TOKEN, 0, ROWS_TOGETHER, rows.address + at, rows.stride, *norm)
-
-
-def _add_quantizing(p: Program, x: Activations) -> None:
-    """A step: quantise float32 that are there already."""
-    where = (x.floats.address, x.floats.stride, x.quants.address, x.quants.stride)
-    p.add(step("latent.quantize_rows"), PER_TOKEN, 0, ROWS_TOGETHER, *where, -(-x.width // BLOCK))
 
 
 def _add_head_products(p: Program, matrix: Matrix, heads: int, x: Activations, y: Rows, y_width: int) -> None:

@@ -7,10 +7,13 @@ from dataclasses import replace
 
 from engine.architecture.altup import EMBED, LAUREL, UNEMBED
 from engine.architecture.config import Attention, Experts, ModelConfig
+from engine.architecture.kimi_delta import KimiDelta
 from engine.architecture.latent_tensors import KEYS, KEYS_AND_VALUES, OF_QUERIES, VALUES, first_matrices
 from engine.architecture.model_tensors import QKV, QUERY_GATES
-from engine.architecture.recurrent_tensors import input_matrices, output_matrix
+from engine.architecture.recurrent_tensors import LOW_RANK, STEPS_AND_GROUPS, TIME_STEPS, input_matrices, output_matrix
+from engine.architecture.selective import SelectiveScan
 from engine.checkpoints import TensorInfo
+from engine.checkpoints.head_halves import values_and_gates
 from engine.checkpoints.latents import keys_and_values
 from engine.panels import MatrixPlan, plan_matrix
 from engine.panels.layout import plan_side_by_side
@@ -78,10 +81,27 @@ class _Layer:
             return {}
         names = ("wo", "w_state")[: len(outputs)]
         return {
-            "wqkv": self._side_by_side("wqkv", *map(self._tensor, inputs)),
+            "wqkv": self._side_by_side("wqkv", *self._inputs(inputs)),
             **{name: [self._matrix(name, self._tensor(source))] for name, source in zip(names, outputs, strict=True)},
             **self._latent(attention),
+            **self._in_state(),
         }
+
+    def _inputs(self, names: Sequence[str]) -> list[TensorInfo]:
+        """What reads the layer's input, values before gates where these go by heads."""
+        recurrence, sources = self._config.recurrence_of(self._index), list(map(self._tensor, names))
+        if isinstance(recurrence, SelectiveScan) and recurrence.by_head:
+            return values_and_gates(sources[0], recurrence.value_heads)
+        return sources
+
+    def _in_state(self) -> Plans:
+        """The matrices between the first and the last of a selective scan, or of Kimi Delta Attention."""
+        recurrence, sources = self._config.recurrence_of(self._index), {}
+        if isinstance(recurrence, SelectiveScan):
+            sources = {"w_small": STEPS_AND_GROUPS, "w_times": TIME_STEPS}
+        elif isinstance(recurrence, KimiDelta):
+            sources = dict(zip(("w_decays", "w_gates"), (made for _, made in LOW_RANK), strict=True))
+        return {name: [self._matrix(name, self._tensor(source))] for name, source in sources.items()}
 
     def _latent(self, attention: Attention) -> Plans:
         """What makes queries, keys and values where these are made of a latent vector."""

@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.architecture.config import ModelConfig
+from engine.architecture.kimi_delta import KimiDelta
 from engine.architecture.recurrence import n_copies
+from engine.architecture.selective import SelectiveScan
 from engine.architecture.state_space import StateSpace
 from engine.forward.kv_cache import sum_of_words
 from engine.forward.program import aligned_zeros, float_bits
@@ -282,6 +284,18 @@ def _record(
     if isinstance(r, StateSpace):
         record[records.HEAD_DIM] = r.head_dim
         record[records.TAP_BIAS], record[records.SKIPS] = _address(weights.tap_bias), _address(weights.skips)
+    if isinstance(r, KimiDelta):
+        record[records.DECAYS_AT] = 4 * records.decays_at(r.key_heads, r.value_heads, r.state_dim)
+        record[records.SIGMOID_GATES] = 1
+    if isinstance(r, SelectiveScan) and (selective := weights.selective) is not None:
+        record[records.WRITTEN_AT], record[records.STEP_AT], record[records.STEP_DIM] = (
+            r.written_at,
+            r.step_at,
+            r.step_dim,
+        )
+        record[records.WRITTEN_NORM] = _address(selective.written_norm)
+        record[records.READ_NORM] = _address(selective.read_norm)
+        record[records.STEP_NORM] = _address(selective.step_norm)
     return record
 
 

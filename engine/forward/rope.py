@@ -45,6 +45,10 @@ def layer_frequencies(config: ModelConfig, divisors: NDArray[np.float32] | None)
         return rotary_frequencies(config, rope_dim, divisors) if theta is None else (_plain(theta, rope_dim), 1.0)
 
     layers = config.attention
+    if config.architecture.unturned:
+        # The part of a latent vector that other models turn stays as it is: so it does where it turns by nothing.
+        still = cache(np.zeros)
+        return [(still(a.rope_dim // 2), 1.0) for a in layers]
     return [frequencies(a.rope_dim, config.local_rope_theta if config.turns_locally(a) else None) for a in layers]
 
 

@@ -175,6 +175,12 @@ def add_sub_norm(p: Program, config: ModelConfig, weight: Vector | None, x: Acti
         add_per_token(p, step("rows.residual_norm"), *x.floats.where, 0, 0, 0, *norm, *x.where)
 
 
+def add_quantizing(p: Program, x: Activations) -> None:
+    """A step: quantise float32 that are there already."""
+    where = (x.floats.address, x.floats.stride, x.quants.address, x.quants.stride)
+    p.add(step("latent.quantize_rows"), PER_TOKEN, 0, ROWS_TOGETHER, *where, -(-x.width // BLOCK))
+
+
 def add_words(p: Program, matrices: Sequence[Matrix], x: Activations, *, outputs_only: bool = False) -> None:
     """A step: x as words, if one of the matrices reads those."""
     if any(matrix.plan.format.reads == "words" for matrix in matrices):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from engine.architecture.altup import EMBED, UNEMBED
 from engine.architecture.config import ModelConfig
 from engine.architecture.gguf_config import LEAST_STRETCH
+from engine.architecture.kimi_delta import KimiDelta
 from engine.architecture.model_tensors import (
     ATTN_SUB_NORM,
     EMBEDDING_NORM,
@@ -20,6 +21,8 @@ from engine.architecture.model_tensors import (
     QKV,
     tensor_shapes,
 )
+from engine.architecture.recurrent_tensors import STEP_NORMS, THREE_TAPS
+from engine.architecture.selective import SelectiveScan
 from engine.checkpoints import Checkpoint, TensorInfo
 from engine.checkpoints.rows import read_rows
 from engine.errors import ModelFileError, UnsupportedModelError
@@ -29,12 +32,14 @@ from engine.forward.weights import (
     AltUpWeights,
     ExpertNorms,
     ExpertWeights,
+    KimiDeltaWeights,
     LatentWeights,
     LayerWeights,
     ModelWeights,
     PerLayerTable,
     PerLayerWeights,
     RecurrentWeights,
+    SelectiveWeights,
     Vector,
 )
 from engine.kernels.sizes import BLOCK, LANES
@@ -214,19 +219,41 @@ def _expert_norms(layer: _Reader) -> ExpertNorms | None:
 
 def _recurrent(layer: _Reader) -> RecurrentWeights | None:
     """None if the layer attends."""
-    taps = layer.values("shortconv.conv.weight")
-    if taps is None:
-        taps = layer.values("ssm_conv1d.weight")
+    taps = _taps(layer)
     if taps is None:
         return None
+    recurrence, time_scale = layer.config.recurrence, layer.values("ssm_a")
+    if isinstance(recurrence, SelectiveScan) and not recurrence.by_head and time_scale is not None:
+        of_lanes = time_scale.reshape(-1, LANES, time_scale.shape[1])
+        time_scale = np.ascontiguousarray(of_lanes.transpose(0, 2, 1))
     return RecurrentWeights(
         taps=np.ascontiguousarray(taps.T),
         time_bias=layer.values("ssm_dt.bias"),
-        time_scale=layer.values("ssm_a"),
+        time_scale=time_scale,
         head_norm=layer.values("ssm_norm.weight"),
         tap_bias=layer.values("ssm_conv1d.bias"),
         skips=layer.values("ssm_d"),
+        selective=_selective(layer, recurrence) if isinstance(recurrence, SelectiveScan) else None,
+        kimi=_kimi(layer) if isinstance(recurrence, KimiDelta) else None,
     )
+
+
+def _taps(layer: _Reader) -> Vector | None:
+    """What convolves, (channels, taps)."""
+    found = [layer.values(f"{name}.weight") for name in ("shortconv.conv", "ssm_conv1d", *THREE_TAPS)]
+    parts = [taps.reshape(-1, taps.shape[-1]) for taps in found if taps is not None]
+    return np.concatenate(parts) if parts else None
+
+
+def _selective(layer: _Reader, recurrence: SelectiveScan) -> SelectiveWeights:
+    norms = [layer.values(f"{name}.weight") for name in STEP_NORMS]
+    if recurrence.norms == "unit":
+        norms = [np.ones(width, np.float32) for width in (recurrence.step_dim, *(recurrence.state_dim,) * 2)]
+    return SelectiveWeights(layer.matrix("w_small"), layer.matrix("w_times"), *norms)
+
+
+def _kimi(layer: _Reader) -> KimiDeltaWeights:
+    return KimiDeltaWeights(layer.matrix("w_decays"), layer.matrix("w_gates"))
 
 
 def _latent(layer: _Reader) -> LatentWeights:

@@ -103,11 +103,36 @@ class AltUpWeights:
 
 
 @dataclass(frozen=True, slots=True)
+class SelectiveWeights:
+    """What a selective scan has beside a state space's vectors: engine/kernels/selective_scan.py.
+
+    w_small: (small_rows, dim). w_times: (value_heads, step_dim). step_norm: (step_dim,), written_norm, read_norm:
+    (state_dim,), None without norms.
+    """
+
+    w_small: Matrix
+    w_times: Matrix
+    step_norm: Vector | None
+    written_norm: Vector | None
+    read_norm: Vector | None
+
+
+@dataclass(frozen=True, slots=True)
+class KimiDeltaWeights:
+    """What Kimi Delta Attention has beside a delta net's vectors: what makes decays, and gates, (dim, state_dim)."""
+
+    w_decays: Matrix
+    w_gates: Matrix
+
+
+@dataclass(frozen=True, slots=True)
 class RecurrentWeights:
     """The vectors of a layer without attention, not padded; its matrices are where attention has its own.
 
     taps: (width of the convolution, channels). Of a delta net, None without one: time_bias, time_scale (value_heads,);
     head_norm: (state_dim,), or one for all results. Of a state space: tap_bias (channels,), or None; skips (heads,).
+    Of a selective scan, whose heads are channels: selective, and time_scale is (channels / 16, state_dim, 16). Of Kimi
+    Delta Attention: kimi, and time_bias is (value_heads · state_dim,).
     """
 
     taps: Vector
@@ -116,6 +141,8 @@ class RecurrentWeights:
     head_norm: Vector | None
     tap_bias: Vector | None
     skips: Vector | None
+    selective: SelectiveWeights | None
+    kimi: KimiDeltaWeights | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,24 @@ def _mixed(layer, pos, rows, stride, t, channel, n, out):
     activate(out, n)
 
 
+@inner
+def pass_time(layer, head, time, x, values, results, decay_at):
+    """A head's decay, its values by how much time passes, and what x adds to its results without a state.
+
+    time: as a product gave it. x: HEAD_DIM numbers, where values or results may be as well.
+    """
+    lasting = np.float64(time + load_f32(field(layer, TIME_BIAS) + 4 * head))
+    if lasting < LINEAR_FROM:
+        lasting = np.log(1.0 + np.exp(lasting))
+    decay = np.exp(lasting * np.float64(load_f32(field(layer, TIME_SCALE) + 4 * head)))
+    store_f32(decay_at, np.float32(decay))
+    share, skip = lanes.splat(np.float32(lasting)), lanes.splat(load_f32(field(layer, SKIPS) + 4 * head))
+    for at in range(0, 4 * field(layer, HEAD_DIM), VECTOR):
+        v = load_f32x16(x + at)
+        store_f32x16(results + at, lanes.mul(v, skip))
+        store_f32x16(values + at, lanes.mul(v, share))
+
+
 PREPARED_ROWS, PREPARED_STRIDE, PREPARED_LAYER, TIME_AT = range(P0, P0 + 4)
 QUERIES, QUERIES_STRIDE, MEMORY, MEMORY_STRIDE, SKIPPING, SKIPPING_STRIDE = range(P0 + 4, P0 + 10)
 """Parameters of prepare: the products' rows and their stride, the layer's record, the byte of a row at which time steps
@@ -78,19 +96,9 @@ def prepare(step, batch, first, last, thread):
         values, decays = memory + written, memory + written + 4 * heads * dim
         results = field(step, SKIPPING) + t * field(step, SKIPPING_STRIDE)
         for head in range(heads):
-            time = load_f32(row + field(step, TIME_AT) + 4 * head) + load_f32(field(layer, TIME_BIAS) + 4 * head)
-            lasting = np.float64(time)
-            if lasting < LINEAR_FROM:
-                lasting = np.log(1.0 + np.exp(lasting))
-            decay = np.exp(lasting * np.float64(load_f32(field(layer, TIME_SCALE) + 4 * head)))
-            store_f32(decays + 4 * head, np.float32(decay))
-            its, result = values + 4 * head * dim, results + 4 * head * dim
+            its, time = values + 4 * head * dim, load_f32(row + field(step, TIME_AT) + 4 * head)
             _mixed(layer, pos, rows, stride, t, head * dim, dim, its)
-            share, skip = lanes.splat(np.float32(lasting)), lanes.splat(load_f32(field(layer, SKIPS) + 4 * head))
-            for at in range(0, 4 * dim, VECTOR):
-                v = load_f32x16(its + at)
-                store_f32x16(result + at, lanes.mul(v, skip))
-                store_f32x16(its + at, lanes.mul(v, share))
+            pass_time(layer, head, time, its, its, results + 4 * head * dim, decays + 4 * head)
         _mixed(layer, pos, rows, stride, t, heads * dim, n_written, memory)
         queries = field(step, QUERIES) + t * field(step, QUERIES_STRIDE)
         _mixed(layer, pos, rows, stride, t, heads * dim + n_written, n_written, queries)

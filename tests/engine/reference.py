@@ -139,7 +139,7 @@ class ReferenceModel:
             if block + "shortconv.conv.weight" in t:
                 y = short_convolution(t, block, y)
             elif block + "ssm_conv1d.weight" in t:
-                y = delta_net(t, block, y, self.get)
+                y = self.state(y, block)
             else:
                 y = self.attention(y, layer)
             y = y if self.ffn_norm == "post_attention_norm" else self.post_norm(y, block + "post_attention_norm.weight")
@@ -153,6 +153,9 @@ class ReferenceModel:
         norm = "token_embd_norm.weight" if self.arch in CONVOLUTIONS else "output_norm.weight"
         logits = self.pre_norm(x, norm) / self.logit_divisor @ t.get("output.weight", t["token_embd.weight"]).T
         return softcap(logits + t.get("output.bias", 0), self.final_softcap)
+
+    def state(self, x, block):
+        return delta_net(self.tensors, block, x, self.get)
 
     def pre_norm(self, x, name):
         bias = self.tensors.get(name.replace("weight", "bias"), 0)

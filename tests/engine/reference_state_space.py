@@ -14,6 +14,7 @@ class StateSpaceModel(ReferenceModel):
     def __init__(self, path, context=None) -> None:
         super().__init__(path, context)
         self.one_part = self.arch.startswith(("nemotron_h", "mamba2"))
+        self.is_ungated = self.arch.startswith("nemotron_h")
         self.turns = self.arch == "falcon-h1" or (self.arch == "granitehybrid" and self.turns)
         if self.arch == "nemotron_h_moe":
             self.gating, self.shares_normed = sigmoid, self.get("expert_weights_norm")
@@ -29,7 +30,7 @@ class StateSpaceModel(ReferenceModel):
             if block + "attn_q.weight" in t:
                 mixed += self.attention(y, layer)
             if block + "ssm_in.weight" in t:
-                mixed += state_space(t, block, y, self.get, self.eps)
+                mixed += self.state(y, block)
             x = x + self.residual_scale * mixed
             if not self.one_part:
                 bare = "ffn_norm" if self.arch == "falcon-h1" else "ffn_norm.weight"
@@ -41,11 +42,14 @@ class StateSpaceModel(ReferenceModel):
         logits = self.pre_norm(x, "output_norm.weight") / self.logit_divisor
         return logits @ t.get("output.weight", t["token_embd.weight"]).T
 
+    def state(self, y, block):
+        return state_space(self.tensors, block, y, self.get, self.eps)
+
     def expert_matrices(self, name):
-        return super().expert_matrices(name if self.arch == "granitehybrid" else name.replace("gate", "up"))
+        return super().expert_matrices(name.replace("gate", "up") if self.is_ungated else name)
 
     def unit(self, gate, up):
-        return super().unit(gate, up) if self.arch == "granitehybrid" else np.maximum(up, 0) ** 2
+        return np.maximum(up, 0) ** 2 if self.is_ungated else super().unit(gate, up)
 
 
 def state_space(t, block, x, get, eps):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from tests.engine.tiny_experts import EXPERT_MODELS, EXPERTS, QKV
 from tests.engine.tiny_gemma3n import GEMMA_3N, GEMMA_3N_E2B
+from tests.engine.tiny_kimi import KIMI_MODELS
 from tests.engine.tiny_latent import MODELS as LATENT_MODELS
 from tests.engine.tiny_recurrent import DELTA_NET_KEYS
+from tests.engine.tiny_selective import SELECTIVE_MODELS
 from tests.engine.tiny_state_space import STATE_SPACE_MODELS
 
 BIASED = (*QKV, "attn_output", "ffn_up", "ffn_down")
@@ -306,6 +308,8 @@ MODELS = {
         "ssm.group_count": 2,
     },
     **STATE_SPACE_MODELS,
+    **SELECTIVE_MODELS,
+    **KIMI_MODELS,
 }
 """Each model's GGUF keys (without the architecture's name), and what is no key: see write_tiny."""
 
@@ -323,6 +327,7 @@ ARCHITECTURES = {
     "hunyuan-dense": "hunyuan-dense",
     "falcon-h1": "falcon-h1",
     "falcon-h1-norms": "falcon-h1",
+    **dict.fromkeys(KIMI_MODELS, "kimi-linear"),
     "command-r": "command-r",
     "command-r-plus": "command-r",
 }

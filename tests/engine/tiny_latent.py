@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-LATENT = ("deepseek2", "mistral4", "minicpm3", "plm")
+LATENT = ("deepseek2", "mistral4", "minicpm3", "plm", "kimi-linear")
 """Architectures of that kind."""
 
 EXPERTS = {

@@ -14,6 +14,7 @@ from gguf.quants import quantize
 from tests.engine import tiny_gemma3n
 from tests.engine.tiny_deci import deci_tensors
 from tests.engine.tiny_keys import ARCHITECTURES, MODELS, QKV
+from tests.engine.tiny_kimi import kimi_tensors
 from tests.engine.tiny_latent import LATENT, latent_attention
 from tests.engine.tiny_recurrent import (
     CONVOLUTIONS,
@@ -21,6 +22,7 @@ from tests.engine.tiny_recurrent import (
     recurrent_layers,
     recurrent_tensors,
 )
+from tests.engine.tiny_selective import SELECTIVE_SCANS, selective_tensors, written_name
 from tests.engine.tiny_state_space import ATTENTION, FEED_FORWARD, STATE, STATE_SPACES, layer_parts, state_space_tensors
 from tests.engine.tiny_traits import (
     BIASED_NORMS,
@@ -62,6 +64,7 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
     second_attn_norm = options.pop("second_attn_norm", False)
     state_space = {"norms": options.pop("state_norms", True), "biases": options.pop("tap_biases", True)}
     norm_biases, positions = options.pop("norm_biases", arch in BIASED_NORMS), options.pop("positions", False)
+    experts_every = options.pop("experts_every", 1)
     pieces = json.loads(VOCABULARY.read_text("utf-8"))
     keys = {
         "block_count": layers + ignored,
@@ -110,7 +113,7 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
         vocab=len(pieces),
         experts=options.get("expert_count", 0),
         dense=options.get("leading_dense_block_count", 0),
-        every=options.get("interleave_moe_layer_step") or 1,
+        every=options.get("interleave_moe_layer_step") or experts_every,
         layers=layers,
         ignored=ignored,
         untied=untied,
@@ -128,6 +131,7 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
     )
     own = {"gemma4": gemma4_tensors, "deci": deci_tensors}
     for tensor, shape, spread in own[arch](keys, len(pieces)) if arch in own else tensors(tiny):
+        tensor = written_name(arch, tensor)
         values = as_learned(tiny, tensor, rng.standard_normal(shape, np.float32) * np.float32(spread))
         is_whole = tensor.endswith("weight") and values.ndim > 1 and shape[-1] % 32 == 0
         is_plain = any(name in tensor for name in ("altup_router", "ssm_norm"))
@@ -212,6 +216,10 @@ def state(m, block):
     """Instead of attention, or beside it."""
     if m.arch in STATE_SPACES:
         return state_space_tensors(block, m.keys, **m.state_space)
+    if m.arch == "kimi-linear":
+        return kimi_tensors(block, m.keys)
+    if m.arch in SELECTIVE_SCANS:
+        return selective_tensors(m.arch, block, m.keys, biases=m.state_space["biases"])
     return recurrent_tensors(m.arch, block, m.keys, m.first_matrix)
 
 
@@ -230,7 +238,7 @@ def attention(m, block):
         yield f"{block}attn_gate.weight", (m.q_dim, m.dim), 1.5 * even
     if m.qk_norms:
         for part, width in (("q", m.q_dim), ("k", m.kv_dim)):
-            each = (width // m.head_dim, m.head_dim) if m.arch in CENTRED else (m.head_dim,)
+            each = (width // m.head_dim, m.head_dim) if m.arch in (*CENTRED, "plamo2") else (m.head_dim,)
             yield f"{block}attn_{part}_norm.weight", (width,) if m.arch in WIDE_NORMED else each, 0.2
     yield from matrix(block, "attn_output", (m.dim, m.q_dim), even, m.biases)
     if m.arch in SUB_NORMED:
@@ -251,7 +259,7 @@ def feed_forward(m, block, experts):
         yield f"{block}ffn_norm", (m.dim,), 0.2
     elif m.ffn_norms:
         yield from norm(m, block + ffn_norm)
-    if m.arch in ("gemma2", "gemma3", "gemma3n", "glm4", "afmoe", *WITHOUT_PRE_NORMS):
+    if m.arch in ("gemma2", "gemma3", "gemma3n", "glm4", "afmoe", "plamo2", *WITHOUT_PRE_NORMS):
         yield block + "post_attention_norm.weight", (m.dim,), 0.2
         yield block + "post_ffw_norm.weight", (m.dim,), 0.2
     if experts:
@@ -263,7 +271,7 @@ def feed_forward(m, block, experts):
             yield from gated(m, block, "_shexp", m.shared, even)
         if m.arch in ("qwen2moe", *DELTA_NETS):
             yield block + "ffn_gate_inp_shexp.weight", (m.dim,), 2 * even
-    elif m.arch in ("phi3", "glm4", "chatglm"):
+    elif m.arch in ("phi3", "glm4", "chatglm", "plamo2"):
         yield from matrix(block, "ffn_up", (2 * m.hidden, m.dim), even, m.biases)
         yield from matrix(block, "ffn_down", (m.dim, m.hidden), m.hidden**-0.5, m.biases)
     elif m.arch in UNGATED:

@@ -105,7 +105,7 @@ def layer_parts(arch, keys, layer, recurrent):
     """What a layer has; recurrent: those that have a state, in other architectures than these."""
     if arch == "falcon-h1":
         return {ATTENTION, STATE, FEED_FORWARD}
-    if arch == "mamba2":
+    if arch in ("mamba", "mamba2"):
         return {STATE}
     if arch.startswith("nemotron_h"):
         if keys["feed_forward_length"][layer]:

@@ -25,6 +25,7 @@ NORMED = (
     "exaone4",
     "hunyuan-dense",
     "hunyuan-moe",
+    "plamo2",
     *CONVOLUTIONS,
     *DELTA_NETS,
 )

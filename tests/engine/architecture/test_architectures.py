@@ -20,10 +20,13 @@ from tests.engine import reference, tiny_models
 from tests.engine.reference_deci import Deci
 from tests.engine.reference_gemma3n import Gemma3n
 from tests.engine.reference_gemma4 import Gemma4
+from tests.engine.reference_kimi import KimiModel
 from tests.engine.reference_latent import LatentModel
 from tests.engine.reference_llama4 import Llama4
+from tests.engine.reference_selective import Plamo2, SelectiveModel
 from tests.engine.reference_state_space import StateSpaceModel
 from tests.engine.tiny_latent import LATENT
+from tests.engine.tiny_selective import SELECTIVE_SCANS
 from tests.engine.tiny_state_space import STATE_SPACES
 
 HERE = Path(__file__).parents[1]
@@ -60,14 +63,18 @@ def open_model(path, **options):
     return load(Load(path=str(path), **options), lambda *_: None)
 
 
-ORACLES = {"gemma4": Gemma4, "gemma3n": Gemma3n, "llama4": Llama4, "deci": Deci}
+ORACLES = {"gemma4": Gemma4, "gemma3n": Gemma3n, "llama4": Llama4, "deci": Deci, "plamo2": Plamo2}
 
 
 def oracle(name, path):
+    if tiny_models.architecture_of(name) == "kimi-linear":
+        return KimiModel(path)
     if tiny_models.architecture_of(name) in LATENT:
         return LatentModel(path)
     if tiny_models.architecture_of(name) in STATE_SPACES:
         return StateSpaceModel(path)
+    if tiny_models.architecture_of(name) in SELECTIVE_SCANS and not name.startswith("plamo2"):
+        return SelectiveModel(path)
     return ORACLES.get(name.split("-")[0], reference.ReferenceModel)(path)
 
 

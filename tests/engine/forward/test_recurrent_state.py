@@ -21,7 +21,7 @@ from tests.engine import tiny_models
 
 pytestmark = pytest.mark.slow
 
-NAMES = ["lfm2", "qwen35", "qwen35-shared", "granitehybrid", "falcon-h1", "mamba2"]
+NAMES = ["lfm2", "qwen35", "qwen35-shared", "granitehybrid", "falcon-h1", "mamba2", "mamba", "jamba", "kimi-linear"]
 IDS = np.random.default_rng(8).integers(3, 705, LEAST_TOKENS + 100).tolist()
 
 
