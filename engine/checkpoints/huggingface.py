@@ -22,13 +22,14 @@ from engine.checkpoints.huggingface_config import HuggingFaceConfig
 from engine.checkpoints.huggingface_gemma3n import join_squares
 from engine.checkpoints.huggingface_options import check_options
 from engine.checkpoints.huggingface_recurrence import DELTA_NETS
+from engine.checkpoints.huggingface_selective import SELECTIVE_SCANS
 from engine.checkpoints.huggingface_state_space import STATE_SPACES
 from engine.checkpoints.limits import MAX_WIDTH
 from engine.checkpoints.metadata import Metadata
 from engine.checkpoints.names import from_hugging_face, is_no_weight, layer_of
 from engine.checkpoints.safetensors import read_safetensors
 from engine.checkpoints.small_files import plain_name, read_json_object
-from engine.checkpoints.state_space_tensors import as_state_space, with_factors
+from engine.checkpoints.state_space_tensors import as_selective_scan, as_state_space, with_factors
 from engine.checkpoints.tokenizer_files import TokenizerFolder
 from engine.checkpoints.torch_zip import read_torch
 from engine.errors import ModelFileError, UnsupportedModelError
@@ -230,6 +231,8 @@ def as_gguf(tensor: TensorInfo, metadata: Metadata) -> TensorInfo:
         return rotary_order(tensor, n_heads)
     if name.endswith(".shortconv.conv.weight") and len(tensor.shape) == 3 and tensor.shape[1] == 1:
         return replace(tensor, shape=(tensor.shape[0], tensor.shape[2]))
+    if arch in SELECTIVE_SCANS and name.startswith("blk."):
+        return as_selective_scan(tensor)
     if arch in STATE_SPACES and name.startswith("blk."):
         return as_state_space(tensor, metadata)
     if arch in DELTA_NETS and name.startswith("blk."):

@@ -121,6 +121,9 @@ CLASSES = {
     "FalconH1ForCausalLM": "falcon-h1",
     "NemotronHForCausalLM": "nemotron_h",
     "Mamba2ForCausalLM": "mamba2",
+    "MambaForCausalLM": "mamba",
+    "FalconMambaForCausalLM": "mamba",
+    "JambaForCausalLM": "jamba",
 }
 """By the name in `architectures`."""
 

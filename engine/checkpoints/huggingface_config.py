@@ -21,6 +21,7 @@ from engine.checkpoints.huggingface_latent import latent_defaults, latent_keys, 
 from engine.checkpoints.huggingface_llama4 import llama4_keys
 from engine.checkpoints.huggingface_other_names import UNIT_OUTPUT, with_usual_names
 from engine.checkpoints.huggingface_recurrence import CONVOLUTIONS, DELTA_NETS, convolution_keys, delta_net_keys
+from engine.checkpoints.huggingface_selective import SELECTIVE_SCANS, selective_keys
 from engine.checkpoints.huggingface_state_space import STATE_SPACES, granite_turning, state_space_keys
 from engine.checkpoints.limits import MAX_CONTEXT, MAX_LAYERS, MAX_WIDTH
 from engine.checkpoints.llama import llama_3_divisors
@@ -166,8 +167,9 @@ class HuggingFaceConfig:
         if self.has_latent:
             keys |= self._named(latent_keys(values, arch, self.n_heads, self.dim))
         keys |= self._named(granite_turning(values, arch))
-        if arch in STATE_SPACES:
-            keys |= self._named(state_space_keys(values, arch, self.dim, self.n_layers, self.n_kv_heads))
+        if arch in (*STATE_SPACES, *SELECTIVE_SCANS):
+            keys_of_states = state_space_keys if arch in STATE_SPACES else selective_keys
+            keys |= self._named(keys_of_states(values, arch, self.dim, self.n_layers, self.n_kv_heads))
         if ARCHITECTURES[arch].minicpm_scales:
             keys |= self._minicpm_scales()
         keys |= self._named(self._own_keys())

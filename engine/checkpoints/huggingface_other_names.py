@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from engine.checkpoints.huggingface_llama4 import with_llama4_names
+from engine.checkpoints.huggingface_selective import SELECTIVE_SCANS, with_selective_names
 from engine.checkpoints.huggingface_state_space import STATE_SPACES, with_state_space_names
 from engine.checkpoints.limits import MAX_WIDTH
 
@@ -83,6 +84,8 @@ def with_usual_names(values: Mapping[str, object], architecture: str) -> dict[st
     """The same settings; one that has its usual name already keeps it."""
     other = _OTHER_NAMES.get(architecture, {})
     named = {other[name]: value for name, value in values.items() if name in other} | dict(values)
+    if architecture in SELECTIVE_SCANS:
+        return with_selective_names(named, architecture)
     if architecture in STATE_SPACES or architecture.startswith("granite"):
         return with_state_space_names(named, architecture)
     if architecture == "gemma3n":

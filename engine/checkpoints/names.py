@@ -242,6 +242,20 @@ _STATE_SPACE = {
     "norm": "ssm_norm",
     "out_proj": "ssm_out",
 }
+_SELECTIVE_SCAN = {
+    "in_proj": "ssm_in",
+    "conv1d": "ssm_conv1d",
+    "x_proj": "ssm_x",
+    "dt_proj": "ssm_dt",
+    "out_proj": "ssm_out",
+}
+_JAMBA = {
+    **{f"mamba.{part}": name for part, name in _SELECTIVE_SCAN.items()},
+    **{f"mamba.{part}_layernorm": f"ssm_{part}_norm" for part in ("dt", "b", "c")},
+    "pre_ff_layernorm": "ffn_norm",
+    "feed_forward.router": "ffn_gate_inp",
+    **{f"feed_forward.{part}_proj": f"ffn_{part}" for part in ("gate", "up", "down")},
+}
 _GRANITE_HYBRID = {f"mamba.{part}": name for part, name in _STATE_SPACE.items()}
 _FALCON_H1 = {
     **_GRANITE_HYBRID,
@@ -292,6 +306,8 @@ _OTHERWISE = {
     "nemotron_h": _NEMOTRON_H,
     "nemotron_h_moe": _NEMOTRON_H,
     "mamba2": _NEMOTRON_H,
+    "mamba": {"norm": "attn_norm", **{f"mixer.{part}": name for part, name in _SELECTIVE_SCAN.items()}},
+    "jamba": _JAMBA,
     "lfm2": _LFM2,
     "lfm2moe": _LFM2,
     "qwen35": _QWEN35,

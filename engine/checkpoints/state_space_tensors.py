@@ -39,6 +39,21 @@ def as_state_space(tensor: TensorInfo, metadata: Metadata) -> TensorInfo:
     return tensor
 
 
+def as_selective_scan(tensor: TensorInfo) -> TensorInfo:
+    """The same of Mamba-1's layers, where each number of a channel's state has its decay's logarithm."""
+    part = tensor.name.split(".", 2)[-1]
+    if part == "ssm_conv1d.weight" and len(tensor.shape) == 3 and tensor.shape[1] == 1:
+        return replace(tensor, shape=(tensor.shape[0], tensor.shape[2]))
+    if part != "ssm_a":
+        return tensor
+    kind = TYPE_BY_NAME["F32"]
+
+    def make_rows(first: int, count: int) -> NDArray[np.uint8]:
+        return float_bytes(_negative_exponential(read_floats(tensor, first, count)), kind)
+
+    return derived(tensor, make_rows, shape=tensor.shape, kind=kind)
+
+
 def with_factors(tensors: dict[str, TensorInfo], values: Metadata, metadata: Metadata) -> dict[str, TensorInfo]:
     """Falcon-H1's tensors, of GGUF's names, times the factors of its configuration.
 

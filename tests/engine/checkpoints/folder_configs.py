@@ -9,6 +9,7 @@ from tests.engine.checkpoints.folder_configs_experts import EXPERT_CONFIGS
 from tests.engine.checkpoints.folder_configs_gemma import GEMMA_CONFIGS
 from tests.engine.checkpoints.folder_configs_latent import LATENT_CONFIGS
 from tests.engine.checkpoints.folder_configs_recurrent import RECURRENT_CONFIGS
+from tests.engine.checkpoints.selective_folders import SELECTIVE_CONFIGS
 from tests.engine.checkpoints.state_space_folders import STATE_SPACE_CONFIGS
 
 MODELS = {
@@ -167,5 +168,6 @@ MODELS = {
     **LATENT_CONFIGS,
     **RECURRENT_CONFIGS,
     **STATE_SPACE_CONFIGS,
+    **SELECTIVE_CONFIGS,
 }
 """Names in tiny_models.py, and what their config.json has beside the usual."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.engine.checkpoints.selective_folders import SELECTIVE_NAMES
 from tests.engine.checkpoints.state_space_folders import STATE_SPACE_NAMES
 
 LAYER = {
@@ -205,5 +206,6 @@ NAMES = {
     "lfm2": LFM2,
     "lfm2moe": LFM2,
     **STATE_SPACE_NAMES,
+    **SELECTIVE_NAMES,
 }
 """What other architectures than most have under other names."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from tests.engine.checkpoints.folder_layers import LAYER, NAMES
 
-ONE_PART_LAYERS = ("nemotron_h", "nemotron_h_moe", "mamba2")
+ONE_PART_LAYERS = ("nemotron_h", "nemotron_h_moe", "mamba2", "mamba")
 MIXTRAL_EXPERT = {"ffn_gate": "w1", "ffn_down": "w2", "ffn_up": "w3"}
 EXPERT = {
     "smallthinker": {f"ffn_{part}": f"block_sparse_moe.{{}}.{part}" for part in ("gate", "up", "down")},
     "minimax-m2": {part: f"block_sparse_moe.{{}}.{name}" for part, name in MIXTRAL_EXPERT.items()},
     "llama": {part: f"block_sparse_moe.{{}}.{name}" for part, name in MIXTRAL_EXPERT.items()},
     "nemotron_h_moe": {f"ffn_{part}": f"mixer.{{}}.{part}_proj" for part in ("up", "down")},
+    "jamba": {f"ffn_{part}": f"feed_forward.{{}}.{part}_proj" for part in ("gate", "up", "down")},
     "lfm2moe": {part: f"feed_forward.{{}}.{name}" for part, name in MIXTRAL_EXPERT.items()},
 }
 """The name of an expert's matrix, around `experts.NUMBER`."""
@@ -29,6 +30,7 @@ OUTSIDE = {
 OUTSIDE_OTHERWISE = {
     ("bailingmoe", "token_embd.weight"): "model.word_embeddings.weight",
     ("bailingmoe2", "token_embd.weight"): "model.word_embeddings.weight",
+    ("jamba", "output_norm.weight"): "model.final_layernorm.weight",
     ("falcon-h1", "output_norm.weight"): "model.final_layernorm.weight",
     **{(name, "token_embd.weight"): "backbone.embeddings.weight" for name in ONE_PART_LAYERS},
     **{(name, "output_norm.weight"): "backbone.norm_f.weight" for name in ONE_PART_LAYERS},

@@ -11,6 +11,7 @@ from engine.architecture.gguf_config import config_from_gguf
 from tests.engine.checkpoints.folder_configs import MODELS
 from tests.engine.checkpoints.folder_names import expert_name, foreign_name
 from tests.engine.checkpoints.folder_tensors import TURNED, from_qwen35, fused_tensor, turned_over, values_of
+from tests.engine.checkpoints.selective_folders import SELECTIVE_NAMES, as_selective_folder
 from tests.engine.checkpoints.state_space_folders import STATE_SPACE_NAMES, as_hugging_face
 from tests.engine.tiny_keys import XIELU
 
@@ -54,8 +55,7 @@ def write_folder(folder: Path, twin, write, name: str) -> Path:
         if architecture in ("gemma", "gemma2", "gemma3", "nemotron") and gguf_name.endswith("norm.weight"):
             values = values - np.float32(1)
         values = values[:, None] if "shortconv.conv." in gguf_name else values
-        if architecture in STATE_SPACE_NAMES:
-            values = as_hugging_face(values, gguf_name, options)
+        values = of_states(values, gguf_name, architecture, options)
         if architecture in ("qwen35", "qwen35moe", "qwen3next"):
             values = from_qwen35(values, gguf_name, config.recurrence)
         values = turned_over(values) if architecture == "gpt2" and gguf_name.startswith("blk.") else values
@@ -89,3 +89,10 @@ def write_folder(folder: Path, twin, write, name: str) -> Path:
     pieces = list(zip(tokens, scores, twin.metadata["tokenizer.ggml.token_type"], strict=True))
     write.write_tokenizer(folder / "tokenizer.model", pieces)
     return folder
+
+
+def of_states(values, gguf_name, architecture, options):
+    """Tensors of models with states as folders have them, others as they are."""
+    if architecture in SELECTIVE_NAMES:
+        return as_selective_folder(values, gguf_name)
+    return as_hugging_face(values, gguf_name, options) if architecture in STATE_SPACE_NAMES else values
