@@ -97,6 +97,8 @@ class Architecture:
     # Positions: which of them a layer sees, and how queries and keys are turned by theirs.
     rope_order: RopeOrder
     """Which numbers turn together: with "normal" neighbouring ones, with "neox" those of a head's two halves."""
+    turned_whole: bool = False
+    """Heads are turned as a whole, whatever the file says."""
     window: int = 0
     """The sliding window if the file does not say; 0: none."""
     window_every: int = 0
@@ -128,6 +130,8 @@ class Architecture:
     # The feed-forward layer.
     activation: Activation = "silu"
     """Of the gate."""
+    doubled_hidden: bool = False
+    """The width that the file says is that of gate and up together."""
     ungated: bool = False
     """There is no gate; the activation is of up."""
     gate_in_up: bool = False

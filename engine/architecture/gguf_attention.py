@@ -44,8 +44,8 @@ def layers_attention(
     first = next((heads for heads in n_heads if heads), 1)
     if f"{arch}.attention.key_length" not in meta and dim % first:
         raise meta.error(f"{first} heads do not divide the width {dim}.")
-    wide = _head_dims(meta, arch, "", dim // first, None)
-    local = _head_dims(meta, arch, "_swa", *wide)
+    wide = _head_dims(meta, architecture, "", dim // first, None)
+    local = _head_dims(meta, architecture, "_swa", *wide)
     layers = []
     for i in range(n_layers):
         if n_kv_heads[i] and (n_heads[i] % n_kv_heads[i] or not n_heads[i]):
@@ -110,8 +110,11 @@ def _check_widths(meta: Metadata, layers: Sequence[Attention]) -> None:
         )
 
 
-def _head_dims(meta: Metadata, arch: str, ending: str, head_dim: int, rope_dim: int | None) -> tuple[int, int]:
+def _head_dims(
+    meta: Metadata, architecture: Architecture, ending: str, head_dim: int, rope_dim: int | None
+) -> tuple[int, int]:
     """Width of a head, and of the part of it that is turned, by the keys with this ending; and what they are if not."""
+    arch = architecture.name
     head_dim = meta.integer(f"{arch}.attention.key_length{ending}", head_dim, low=1, high=MAX_WIDTH)
     value_dim = meta.integer(f"{arch}.attention.value_length{ending}", head_dim, low=1, high=MAX_WIDTH)
     if value_dim != head_dim:
@@ -120,7 +123,8 @@ def _head_dims(meta: Metadata, arch: str, ending: str, head_dim: int, rope_dim: 
             "Choose another model.",
         )
     key = f"{arch}.rope.dimension_count{ending}"
-    rope_dim = meta.integer(key, rope_dim or head_dim, low=2, high=head_dim)
+    whole = architecture.turned_whole
+    rope_dim = head_dim if whole else meta.integer(key, rope_dim or head_dim, low=2, high=head_dim)
     if rope_dim % 2 or head_dim % 2:
         raise meta.error(f"{key} is {rope_dim} in a head of {head_dim}; both should be even.")
     return head_dim, rope_dim

@@ -24,7 +24,7 @@ from engine.checkpoints.tokenizer_keys import MAX_VOCAB
 from engine.errors import UnsupportedModelError
 from engine.kernels.sizes import BLOCK
 
-MIN_ROPE_THETA = 1.001
+MIN_ROPE_THETA, MOST_ROPE_THETA = 1.001, 1e12
 LEAST_SCALE, MOST_SCALE = 1e-6, 1e6
 """What embeddings, queries, results of layers and logits may be scaled by: numbers whose products are finite."""
 
@@ -54,7 +54,7 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
     max_seq_len = meta.integer(f"{arch}.context_length", low=1, high=MAX_CONTEXT)
     experts = experts_from_gguf(meta, architecture, n_layers, tensors)
     scales = _Scales.of(meta, architecture, dim, n_layers)
-    rope_theta = meta.real(f"{arch}.rope.freq_base", 10_000.0, low=MIN_ROPE_THETA, high=1e12)
+    rope_theta = _rope_theta(meta, arch, attention)
     rope_scaling, larger = _rope_scaling(meta, arch, max_seq_len), 1.0
     if architecture.yarn_in_queries:
         larger, rope_scaling = yarn_in_queries(rope_scaling, turned_too=architecture.yarn_turned_too)
@@ -254,12 +254,26 @@ def _rope_scaling(meta: Metadata, arch: str, max_seq_len: int) -> RopeScaling:
     )
 
 
+def _rope_theta(meta: Metadata, arch: str, attention: Sequence[Attention]) -> float:
+    """The rotary base, larger where the file has an alpha, which HunyuanVL's have for a longer context.
+
+    Source: bloc97's NTK-aware scaling (2023).
+    """
+    theta = meta.real(f"{arch}.rope.freq_base", 10_000.0, low=MIN_ROPE_THETA, high=MOST_ROPE_THETA)
+    key, head_dim = f"{arch}.rope.scaling.alpha", attention[0].head_dim
+    alpha = _zero_or(meta, key, 0.0, LEAST_STRETCH, MOST_STRETCH)
+    larger = theta * alpha ** (head_dim / (head_dim - 2)) if alpha and head_dim > 2 else theta
+    if not MIN_ROPE_THETA <= larger <= MOST_ROPE_THETA:
+        raise meta.error(f"{key} is {alpha}, which makes a rotary base of {larger:g}.")
+    return larger
+
+
 def _local_rope_theta(meta: Metadata, architecture: Architecture, rope_theta: float) -> float | None:
     """The rotary base of layers with a window, where it is another one."""
     if architecture.local_rope_theta is None:
         return None
     default = architecture.local_rope_theta or rope_theta
-    return meta.real(f"{architecture.name}.rope.freq_base_swa", default, low=MIN_ROPE_THETA, high=1e12)
+    return meta.real(f"{architecture.name}.rope.freq_base_swa", default, low=MIN_ROPE_THETA, high=MOST_ROPE_THETA)
 
 
 def _per_layer_dim(meta: Metadata, arch: str) -> int:
@@ -297,6 +311,8 @@ def _hidden_dims(meta: Metadata, architecture: Architecture, n_layers: int, expe
     if experts is not None and all(experts.layers) and not architecture.dense_beside_experts:
         return (0,) * n_layers
     key, least = f"{architecture.name}.feed_forward_length", 0 if architecture.skips else 1
+    if architecture.doubled_hidden:
+        return (meta.integer(key, low=2, high=2 * MAX_WIDTH) // 2,) * n_layers
     return tuple(sizes_of_layers(meta, key, n_layers, low=least, high=MAX_WIDTH))
 
 

@@ -1,20 +1,22 @@
-"""Norms whose names in a GGUF do not say that they are weights: one of Falcon-H1's, most of PLaMo 2's."""
+"""Norms whose names in a GGUF do not say that they are weights: one of Falcon-H1's, most of PLaMo 2's and 3's."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import chain
 
 from engine.checkpoints.checkpoint import TensorInfo
 
 _BARE = {
     "falcon-h1": ("ffn_norm",),
     "plamo2": ("post_attention_norm", "post_ffw_norm", "ssm_dt_norm", "ssm_b_norm", "ssm_c_norm"),
+    "plamo3": ("post_attention_norm", "post_ffw_norm"),
 }
 """By architecture."""
 
-_NAMES = re.compile(rf"blk\.\d{{1,4}}\.({'|'.join(name for names in _BARE.values() for name in names)})")
+_NAMES = re.compile(rf"blk\.\d{{1,4}}\.({'|'.join(sorted({*chain(*_BARE.values())}))})")
 
 
 def with_endings(tensors: Mapping[str, TensorInfo]) -> dict[str, TensorInfo]:

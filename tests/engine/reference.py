@@ -9,7 +9,7 @@ from gguf.quants import dequantize
 from tests.engine.recurrent_reference import delta_net, short_convolution
 from tests.engine.reference_positions import alibi, xielu
 from tests.engine.tiny_recurrent import CONVOLUTIONS, DELTA_NETS
-from tests.engine.tiny_traits import CENTRED, CHOICE_BIAS, UNGATED
+from tests.engine.tiny_traits import CENTRED, CHOICE_BIAS, FFN_NORM, UNGATED
 
 NEIGHBOURS = {
     "llama",
@@ -49,7 +49,8 @@ class ReferenceModel:
 
     def __init__(self, path, context=None) -> None:
         reader = GGUFReader(path)
-        self.tensors = {t.name: dequantize(t.data, t.tensor_type).astype(np.float32) for t in reader.tensors}
+        named = {t.name: dequantize(t.data, t.tensor_type).astype(np.float32) for t in reader.tensors}
+        self.tensors = {f"{name}.weight" if name.endswith("_norm") else name: values for name, values in named.items()}
         self.arch = arch = reader.fields["general.architecture"].contents()
 
         def get(key, default=None):
@@ -64,8 +65,9 @@ class ReferenceModel:
         self.n_kv_heads = np.max(get("attention.head_count_kv", self.n_heads))
         self.dim = get("embedding_length")
         self.head_dim = get("attention.key_length", self.dim // max(1, self.n_heads))
-        self.rope_dim = get("rope.dimension_count", self.head_dim)
-        self.theta = get("rope.freq_base", 10000.0)
+        self.rope_dim = get("rope.dimension_count", 0) or self.head_dim
+        larger = get("rope.scaling.alpha", 1.0) ** (self.head_dim / (self.head_dim - 2))
+        self.theta = get("rope.freq_base", 10000.0) * larger
         self.centred = arch in CENTRED
         usual = get("attention.layer_norm_epsilon")
         self.eps = usual if self.centred else get("attention.layer_norm_rms_epsilon", usual)
@@ -74,14 +76,14 @@ class ReferenceModel:
         self.final_softcap = get("final_logit_softcapping", 0.0)
         self.window = get("attention.sliding_window", 0)
         windows_every = {"gemma2": 2, "gemma3": 6, "gpt-oss": 2, "olmo2": 4, "exaone4": 4, "cohere2": 4}
-        windows_every |= {"exaone-moe": 4, "mellum": 4, "afmoe": 4, "llama4": 4}
+        windows_every |= {"exaone-moe": 4, "mellum": 4, "afmoe": 4, "llama4": 4, "plamo3": 8}
         self.window_every = windows_every.get(arch, 1)
-        norm_before_ffn = ("gpt-oss", "glm4moe", "seed_oss", *DELTA_NETS)
-        self.ffn_norm = "post_attention_norm" if arch in norm_before_ffn else "ffn_norm"
+        self.ffn_norm = FFN_NORM.get(arch, "ffn_norm")
         self.n_experts = get("expert_count", 0)
         self.n_experts_used = get("expert_used_count", 0)
-        in_file = arch in ("glm4moe", "bailingmoe", "bailingmoe2", "dots1", "exaone-moe", "hy_v3", "afmoe")
-        in_doubt = sigmoid if (in_file and arch != "bailingmoe") or arch == "lfm2moe" else softmax
+        by_softmax = ("bailingmoe", "deepseek2-ocr")
+        in_file = arch in ("glm4moe", "bailingmoe2", "dots1", "exaone-moe", "hy_v3", "afmoe", *by_softmax)
+        in_doubt = sigmoid if (in_file and arch not in by_softmax) or arch == "lfm2moe" else softmax
         self.gating = {0: in_doubt, 1: softmax, 2: sigmoid}[get("expert_gating_func", 0)]
         self.shares_normed = (
             get("expert_weights_norm", False) if in_file else arch not in ("qwen2moe", "olmoe", "deepseek")
@@ -107,6 +109,7 @@ class ReferenceModel:
             "gptneox",
             "falcon",
             "starcoder",
+            "codeshell",
             "gpt2",
             "bloom",
             "mpt",
@@ -144,7 +147,9 @@ class ReferenceModel:
                 y = self.attention(y, layer)
             y = y if self.ffn_norm == "post_attention_norm" else self.post_norm(y, block + "post_attention_norm.weight")
             before, x = x, x + self.residual_scale * y
-            if (self.centred and f"{block}ffn_norm.weight" not in t and self.arch != "olmo") or self.arch == "plamo":
+            if (
+                self.centred and f"{block}{self.ffn_norm}.weight" not in t and self.arch != "olmo"
+            ) or self.arch == "plamo":
                 y = both
             else:
                 y = self.pre_norm(before if self.parallel else x, f"{block}{self.ffn_norm}.weight")
@@ -191,7 +196,7 @@ class ReferenceModel:
             q, k = (self.qk_norm(part, name) for part, name in zip((q, k), names, strict=True))
         windowed = self.window and (self.window_every == 1 or layer % self.window_every < self.window_every - 1)
         angles, magnitude = self.angles(
-            n, local=windowed and self.arch in ("gemma3", "gemma3n", "gemma4", "olmo2", "mellum")
+            n, local=windowed and self.arch in ("gemma3", "gemma3n", "gemma4", "olmo2", "mellum", "plamo3")
         )
         turn = rotate_pairs if self.arch in NEIGHBOURS and not self.has_sections else rotate_halves
         if self.arch in ("smallthinker", "granite_swa"):

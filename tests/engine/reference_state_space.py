@@ -33,8 +33,7 @@ class StateSpaceModel(ReferenceModel):
                 mixed += self.state(y, block)
             x = x + self.residual_scale * mixed
             if not self.one_part:
-                bare = "ffn_norm" if self.arch == "falcon-h1" else "ffn_norm.weight"
-                y = rms_norm(x, t[block + bare], self.eps)
+                y = rms_norm(x, t[block + "ffn_norm.weight"], self.eps)
             if block + "ffn_gate_inp.weight" in t:
                 x = x + self.residual_scale * self.experts(y, block)
             elif block + "ffn_up.weight" in t:

@@ -108,6 +108,17 @@ EXPERT_MODELS = {
         "leading_dense_block_count": 1,
         "expert_weights_scale": 1.0,
     },
+    "deepseek2-ocr": {
+        **EXPERTS,
+        "rope.dimension_count": 0,
+        "layers": 3,
+        "untied": True,
+        "head_count_kv": 4,
+        "expert_feed_forward_length": 48,
+        "expert_shared_count": 2,
+        "shared": 96,
+        "leading_dense_block_count": 1,
+    },
     "exaone-moe": {
         **EXPERTS,
         **SCALED_SHARES,

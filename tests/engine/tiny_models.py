@@ -12,7 +12,7 @@ from gguf import GGMLQuantizationType, GGUFWriter
 from gguf.quants import quantize
 
 from tests.engine import tiny_gemma3n
-from tests.engine.tiny_deci import deci_tensors
+from tests.engine.tiny_deci import deci_tensors, openelm_tensors
 from tests.engine.tiny_keys import ARCHITECTURES, MODELS, QKV
 from tests.engine.tiny_kimi import kimi_tensors
 from tests.engine.tiny_latent import LATENT, latent_attention
@@ -22,14 +22,18 @@ from tests.engine.tiny_recurrent import (
     recurrent_layers,
     recurrent_tensors,
 )
-from tests.engine.tiny_selective import SELECTIVE_SCANS, selective_tensors, written_name
+from tests.engine.tiny_selective import SELECTIVE_SCANS, selective_tensors
 from tests.engine.tiny_state_space import ATTENTION, FEED_FORWARD, STATE, STATE_SPACES, layer_parts, state_space_tensors
 from tests.engine.tiny_traits import (
+    BARE_NORMS,
     BIASED_NORMS,
     CENTRED,
     CHOICE_BIAS,
+    FFN_NORM,
+    GATE_IN_UP,
     LEADING_ONES,
     NORMED,
+    POST_NORMED,
     SUB_NORMED,
     UNGATED,
     WIDE_NORMED,
@@ -129,9 +133,10 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
         recurrent=recurrent_layers(keys, layers),
         state_space=state_space,
     )
-    own = {"gemma4": gemma4_tensors, "deci": deci_tensors}
+    own = {"gemma4": gemma4_tensors, "deci": deci_tensors, "openelm": openelm_tensors}
+    bare = BARE_NORMS.get(arch, ())
     for tensor, shape, spread in own[arch](keys, len(pieces)) if arch in own else tensors(tiny):
-        tensor = written_name(arch, tensor)
+        tensor = tensor.removesuffix(".weight") if tensor.split(".")[-2] in bare else tensor
         values = as_learned(tiny, tensor, rng.standard_normal(shape, np.float32) * np.float32(spread))
         is_whole = tensor.endswith("weight") and values.ndim > 1 and shape[-1] % 32 == 0
         is_plain = any(name in tensor for name in ("altup_router", "ssm_norm"))
@@ -254,14 +259,11 @@ def attention(m, block):
 def feed_forward(m, block, experts):
     """With what is normed before and behind it; some of gpt-oss's gates and ups are beyond their limits."""
     even = m.dim**-0.5
-    ffn_norm = "post_attention_norm" if m.arch in ("gpt-oss", "glm4moe", "seed_oss", *DELTA_NETS) else "ffn_norm"
-    if m.arch == "falcon-h1":
-        yield f"{block}ffn_norm", (m.dim,), 0.2
-    elif m.ffn_norms:
-        yield from norm(m, block + ffn_norm)
-    if m.arch in ("gemma2", "gemma3", "gemma3n", "glm4", "afmoe", "plamo2", *WITHOUT_PRE_NORMS):
-        yield block + "post_attention_norm.weight", (m.dim,), 0.2
-        yield block + "post_ffw_norm.weight", (m.dim,), 0.2
+    if m.ffn_norms:
+        yield from norm(m, block + FFN_NORM.get(m.arch, "ffn_norm"))
+    if m.arch in POST_NORMED:
+        yield f"{block}post_attention_norm.weight", (m.dim,), 0.2
+        yield f"{block}post_ffw_norm.weight", (m.dim,), 0.2
     if experts:
         yield from matrix(block, "ffn_gate_inp", (experts, m.dim), even, m.biases)
         if "exp_probs_b" in m.biases:
@@ -271,7 +273,7 @@ def feed_forward(m, block, experts):
             yield from gated(m, block, "_shexp", m.shared, even)
         if m.arch in ("qwen2moe", *DELTA_NETS):
             yield block + "ffn_gate_inp_shexp.weight", (m.dim,), 2 * even
-    elif m.arch in ("phi3", "glm4", "chatglm", "plamo2"):
+    elif m.arch in GATE_IN_UP:
         yield from matrix(block, "ffn_up", (2 * m.hidden, m.dim), even, m.biases)
         yield from matrix(block, "ffn_down", (m.dim, m.hidden), m.hidden**-0.5, m.biases)
     elif m.arch in UNGATED:

@@ -70,15 +70,6 @@ SELECTIVE_MODELS = {
 """As those of tiny_keys.py. experts_every: of so many layers the last has experts."""
 
 
-PLAMO_BARE = ("post_attention_norm", "post_ffw_norm", "ssm_dt_norm", "ssm_b_norm", "ssm_c_norm")
-
-
-def written_name(arch, tensor):
-    """PLaMo 2's files have norms whose names do not say that they are weights."""
-    bare = tensor.removesuffix(".weight")
-    return bare if arch == "plamo2" and bare.endswith(PLAMO_BARE) else tensor
-
-
 def selective_tensors(arch, block, keys, *, biases=True):
     """(name, shape, standard deviation) of what a layer with a state has, without the norm before it."""
     dim, inner, n = keys["embedding_length"], keys["ssm.inner_size"], keys["ssm.state_size"]

@@ -26,6 +26,8 @@ NORMED = (
     "hunyuan-dense",
     "hunyuan-moe",
     "plamo2",
+    "hunyuan_vl",
+    "plamo3",
     *CONVOLUTIONS,
     *DELTA_NETS,
 )
@@ -48,12 +50,13 @@ BIASED_NORMS = (
     "jais",
     "jais2",
     "starcoder",
+    "codeshell",
     "gpt2",
     "bloom",
 )
 """Architectures whose norms take the mean away and add something afterwards."""
 
-CENTRED = ("command-r", "cohere2", "olmo", "mpt", *BIASED_NORMS)
+CENTRED = ("command-r", "cohere2", "olmo", "mpt", "dbrx", *BIASED_NORMS)
 """Those, and the ones that do not add anything."""
 
 WITHOUT_FFN_NORMS = (*WITHOUT_PRE_NORMS, "command-r", "cohere2", "phi2", "plamo", "nemotron_h", "nemotron_h_moe")
@@ -70,6 +73,7 @@ UNGATED = (
     "apertus",
     "jais2",
     "starcoder",
+    "codeshell",
     "gpt2",
     "bloom",
     "mpt",
@@ -77,6 +81,25 @@ UNGATED = (
     "nemotron_h_moe",
 )
 """Architectures whose feed-forward layers have no gate."""
+
+FFN_NORM = {
+    **dict.fromkeys(("gpt-oss", "glm4moe", "seed_oss", *DELTA_NETS), "post_attention_norm"),
+    "dbrx": "attn_output_norm",
+}
+"""Architectures that have another name for the norm before the feed-forward layer."""
+
+POST_NORMED = ("gemma2", "gemma3", "gemma3n", "glm4", "afmoe", "plamo2", "plamo3", *WITHOUT_PRE_NORMS)
+"""Architectures that norm the results of both."""
+
+BARE_NORMS = {
+    "falcon-h1": ("ffn_norm",),
+    "plamo2": ("post_attention_norm", "post_ffw_norm", "ssm_dt_norm", "ssm_b_norm", "ssm_c_norm"),
+    "plamo3": ("post_attention_norm", "post_ffw_norm"),
+}
+"""Norms whose names do not say that they are weights."""
+
+GATE_IN_UP = ("phi3", "glm4", "chatglm", "plamo2", "plamo3")
+"""Architectures that have gate and up in one tensor."""
 
 SUB_NORMED = ("bitnet", "bitnet-b1.58")
 """Architectures that norm what the last matrices of attention and of the feed-forward layer read."""

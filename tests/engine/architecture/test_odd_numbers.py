@@ -1,4 +1,4 @@
-"""Numbers of Gemma 3n, Apertus, OLMo and MPT that do not fit, refused by name."""
+"""Numbers that do not fit, refused by name, of keys that only a few architectures have."""
 
 from __future__ import annotations
 
@@ -35,6 +35,16 @@ INF = math.inf
         ("olmo", {"olmo.attention.clamp_kqv": -1.0}, r"clamp_kqv is -1"),
         ("mpt-biases", {"mpt.attention.clamp_kqv": 8.0}, r"adds to queries and limits them"),
         ("mpt", {"mpt.attention.max_alibi_bias": INF}, r"max_alibi_bias"),
+        ("qwen", {"qwen.feed_forward_length": 1}, r"feed_forward_length is 1"),
+        ("qwen", {"qwen.feed_forward_length": 194}, r"ffn_gate\.weight has the shape \(96, 64\)"),
+        ("hunyuan_vl", {"hunyuan_vl.rope.scaling.alpha": -1.0}, r"scaling\.alpha is -1"),
+        ("hunyuan_vl", {"hunyuan_vl.rope.scaling.alpha": math.nan}, r"scaling\.alpha"),
+        ("hunyuan_vl", {"hunyuan_vl.rope.scaling.alpha": 1e-5}, r"scaling\.alpha is 1e-05, it should be 0 or"),
+        (
+            "hunyuan_vl",
+            {"hunyuan_vl.rope.freq_base": 1e9, "hunyuan_vl.rope.scaling.alpha": 1e6},
+            r"alpha is 1000000\.0, which makes a rotary base of",
+        ),
         ("gpt2", {"gpt2.context_length": 128}, r"position_embd\.weight has the shape \(256, 64\)"),
     ],
 )
