@@ -32,12 +32,18 @@ class Architecture:
     """The residual stream's norms have biases; None: if the file has such."""
     norm_weights: bool = True
     """They have weights."""
+    norm_in_file: bool = False
+    """The norm is "rms" where the file has the epsilon of such norms."""
     embedding_norm: bool = False
     """Embeddings are normed."""
+    unit_embedding_norm: bool = False
+    """They are, without a weight."""
     pre_norms: bool = True
     """What attention and the feed-forward layer read is normed."""
     post_norms: bool = False
     """The results of both are normed before they are added."""
+    post_norm_eps: float | None = None
+    """The epsilon of those norms; None: that of all others."""
     parallel: bool | None = False
     """Attention and the feed-forward layer read the same; None: if there is no norm for the second."""
     parallel_in_file: bool = False
@@ -76,10 +82,14 @@ class Architecture:
     """The residual stream is of several, as engine/architecture/altup.py says."""
     shared_keys: bool = False
     """The last layers may read the keys and values of others, as many as the file says."""
-    query_gates: bool = False
-    """Every query has a gate beside it, for what its head's attention gives."""
+    query_gates: bool | None = False
+    """Every query has a gate beside it, for what its head's attention gives; None: if the file has such gates."""
     gate_matrix: bool = False
     """Those gates have a matrix of their own."""
+    head_gates: bool | None = False
+    """Each head has one gate; None: if the file has so many."""
+    gate_softplus: float = 0.0
+    """What attention gives is multiplied by the softplus of its gates with this beta; 0: by their sigmoids."""
     latent: bool = False
     """Keys and values of all heads are made of one latent vector."""
     sinks: bool = False
@@ -113,6 +123,8 @@ class Architecture:
     """Of so many layers the last does not turn (NoPE), 0: all do."""
     unturned_without_window: bool = False
     """Where some layers have a window, the others do not turn."""
+    dense_turned: bool = False
+    """But for those before the first one with experts."""
     unturned: bool = False
     """No layer turns."""
     position_vectors: bool | None = False
@@ -159,6 +171,10 @@ class Architecture:
     """What the tensor is called that is added to probabilities for the choice of experts alone."""
     gated_shared: bool = False
     """What all tokens go through beside the experts counts as much as a row of the router's says."""
+    averaged_shared: bool = False
+    """The mean of what experts and of what that gives is added, not the sum."""
+    limits_in_file: bool = False
+    """The file may say within what each layer's experts keep gates and ups."""
     dense_beside_experts: bool = False
     """Each token goes through an ordinary feed-forward layer and through experts, with norms of their own."""
 

@@ -23,7 +23,7 @@ class Experts:
     gating: what makes probabilities of the router's results. normed: the shares of those chosen are made to add up to
     one. scale: what shares are multiplied by then. groups, groups_used: they are chosen from so many of so many equal
     groups, the ones whose two likeliest are the likeliest together. in_one: one tensor has the rows of an expert's
-    gate, then those of its up.
+    gate, then those of its up. limits: within what each layer's keep gates and ups, 0 or nothing for no limit.
     Source: DeepSeek-V2 and V3, of which other models have parts.
     """
 
@@ -38,6 +38,7 @@ class Experts:
     groups: int = 1
     groups_used: int = 1
     in_one: bool = False
+    limits: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +239,13 @@ class ModelConfig:
             return 0
         if attention.latent is not None:
             return attention.latent_at + attention.head_dim
-        return attention.qkv_dim + (attention.q_dim if self.architecture.query_gates else 0)
+        return attention.qkv_dim + self.gates_dim(attention)
+
+    def gates_dim(self, attention: Attention) -> int:
+        """How many gates a position's queries have in such a layer."""
+        if not self.architecture.query_gates:
+            return 0
+        return attention.n_heads if self.architecture.head_gates else attention.q_dim
 
     def first_dim(self, layer: int) -> int:
         """The same, with what a state's layer makes of it first, which stands behind that."""

@@ -142,7 +142,9 @@ def _turned(meta: Metadata, architecture: Architecture, windows: Sequence[int]) 
     if architecture.turning_in_file and meta.get(f"{architecture.name}.rope.scaling.finetuned") is False:
         return (False,) * n_layers
     if architecture.unturned_without_window and any(windows):
-        return tuple(window > 0 for window in windows)
+        key = f"{architecture.name}.leading_dense_block_count"
+        dense = meta.integer(key, 0, low=0, high=MAX_LAYERS) if architecture.dense_turned else 0
+        return tuple(window > 0 or i < dense for i, window in enumerate(windows))
     return tuple(every == 0 or i % every < every - 1 for i in range(n_layers))
 
 

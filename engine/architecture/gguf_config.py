@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from engine.architecture.altup import altup_from_gguf
@@ -16,7 +16,7 @@ from engine.architecture.gguf_latent import yarn_in_queries
 from engine.architecture.gguf_layer_parts import feeding_widths, recurrent_layers
 from engine.architecture.gguf_recurrence import recurrence_from_gguf
 from engine.architecture.gguf_sizes import sizes_of_layers
-from engine.architecture.model_tensors import POSITIONS, QKV, biased_matrices, check_tensors
+from engine.architecture.model_tensors import POSITIONS, QKV, QUERY_GATES, biased_matrices, check_tensors
 from engine.architecture.xielu import xielu_from_gguf
 from engine.checkpoints import Metadata, TensorInfo
 from engine.checkpoints.limits import MAX_CONTEXT, MAX_LAYERS, MAX_WIDTH
@@ -170,8 +170,7 @@ def _architecture(meta: Metadata, tensors: Mapping[str, TensorInfo]) -> Architec
     def has(*endings: str) -> bool:
         return any(tensor.endswith(endings) for tensor in tensors)
 
-    if architecture.qk_norms is None:
-        architecture = replace(architecture, qk_norms=has(".attn_q_norm.weight", ".attn_k_norm.weight"))
+    architecture = _with_norms(architecture, meta, has)
     if architecture.parallel is None:
         architecture = replace(architecture, parallel=not has(".ffn_norm.weight"))
     if architecture.parallel_in_file:
@@ -179,15 +178,39 @@ def _architecture(meta: Metadata, tensors: Mapping[str, TensorInfo]) -> Architec
     if architecture.latent and has(f".{USUAL_CHOICE_BIAS}"):
         # The first files of GLM-4.7-Flash do not say it, and those of softmax have no such biases.
         architecture = replace(architecture, gating="sigmoid")
-    if architecture.norm_biases is None:
-        architecture = replace(architecture, norm_biases=has("_norm.bias"))
-    architecture = _with_positions(architecture, meta, tensors)
+    architecture = _with_positions(_with_gates(architecture, tensors), meta, tensors)
     if architecture.second_attn_norm and has(".attn_norm_2.weight"):
         architecture = replace(architecture, attn_norm="attn_norm_2", ffn_norm="attn_norm", parallel_in_file=True)
     sections = meta.get(f"{name}.rope.dimension_sections")
     if isinstance(sections, array) and any(sections):
         # Made for images, whose places have several numbers; all models for these turn halves.
         return replace(architecture, rope_order="neox")
+    return architecture
+
+
+def _with_norms(architecture: Architecture, meta: Metadata, has: Callable[..., bool]) -> Architecture:
+    """The same with norms as the file has them, where these are not the same in all models.
+
+    has: whether a tensor's name has one of these endings.
+    """
+    if architecture.qk_norms is None:
+        architecture = replace(architecture, qk_norms=has(".attn_q_norm.weight", ".attn_k_norm.weight"))
+    if architecture.norm_in_file and f"{architecture.name}.attention.{NORM_EPS['rms']}" in meta:
+        architecture = replace(architecture, norm="rms")
+    if architecture.norm_biases is None:
+        architecture = replace(architecture, norm_biases=has("_norm.bias"))
+    return architecture
+
+
+def _with_gates(architecture: Architecture, tensors: Mapping[str, TensorInfo]) -> Architecture:
+    """The same with queries' gates as the file has them, where that is not the same in all models."""
+    gates, results = (tensors.get(f"blk.0.{name}.weight") for name in (QUERY_GATES, "attn_output"))
+    if architecture.query_gates is None:
+        architecture = replace(architecture, query_gates=gates is not None)
+    if architecture.head_gates is None:
+        all_shapes = [tensor.shape for tensor in (gates, results) if tensor is not None and len(tensor.shape) == 2]
+        by_head = len(all_shapes) == 2 and all_shapes[0][0] != all_shapes[1][1]
+        architecture = replace(architecture, head_gates=by_head)
     return architecture
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from engine.architecture.architecture import Architecture, Gating
 from engine.architecture.config import Experts
 from engine.architecture.gguf_layer_parts import feeding_widths
-from engine.architecture.gguf_sizes import sizes_of_layers
+from engine.architecture.gguf_sizes import elements_of_layers, sizes_of_layers
 from engine.checkpoints import Metadata, TensorInfo
 from engine.checkpoints.limits import MAX_EXPERTS, MAX_LAYERS, MAX_WIDTH
 from engine.errors import UnsupportedModelError
 
 GATINGS: dict[int, Gating] = {1: "softmax", 2: "sigmoid"}
 """By the number that `expert_gating_func` has for them; 0 says nothing. Source: llama.cpp's src/llama-hparams.h."""
+
+LEAST_LIMIT, MOST_LIMIT = 1e-6, 1e6
+"""Experts' gates and ups are kept within a number between these; what is less is no limit, as in llama.cpp."""
 
 ALWAYS_SHARED = ("ffn_gate_shexp.weight", "ffn_up_shexp.weight", "ffn_down_shexp.weight")
 """Endings of the tensors that all tokens go through beside the experts."""
@@ -51,6 +55,7 @@ def experts_from_gguf(
         groups=groups,
         groups_used=groups_used,
         in_one=any(name.endswith(".ffn_gate_up_exps.weight") for name in tensors),
+        limits=_limits(meta, arch, n_layers) if architecture.limits_in_file else (),
     )
 
 
@@ -114,6 +119,15 @@ def _normed(meta: Metadata, architecture: Architecture) -> bool:
     if not architecture.routing_in_file:
         return architecture.normed_shares
     return meta.flag(f"{architecture.name}.expert_weights_norm", False)
+
+
+def _limits(meta: Metadata, arch: str, n_layers: int) -> tuple[float, ...]:
+    """Within what each layer's experts keep gates and ups, 0 for no limit: a number, or one of each layer."""
+    key = f"{arch}.swiglu_clamp_exp"
+    value = meta.get(key, 0.0)
+    values = elements_of_layers(meta, key, value, n_layers) if isinstance(value, array) else [value] * n_layers
+    limits = tuple(Metadata({key: number}, meta.path).real(key, low=0.0, high=MOST_LIMIT) for number in values)
+    return tuple(limit if limit > LEAST_LIMIT else 0.0 for limit in limits)
 
 
 def _groups(meta: Metadata, arch: str, count: int, used: int) -> tuple[int, int]:

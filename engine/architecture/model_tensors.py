@@ -111,8 +111,8 @@ def _attention(config: ModelConfig, attention: Attention) -> Shapes:
     dim, q_dim = config.dim, attention.q_dim
     architecture = config.architecture
     stores, parts = attention.shared_from is None, dict(zip(QKV, attention.widths, strict=False))
-    if architecture.gate_matrix:
-        yield from _matrix(config, QUERY_GATES, q_dim, dim)
+    if architecture.gate_matrix and architecture.query_gates:
+        yield from _matrix(config, QUERY_GATES, config.gates_dim(attention), dim)
     elif architecture.query_gates:
         parts["attn_q"] = 2 * q_dim
     if config.qkv_in_one and len(parts) == len(QKV):

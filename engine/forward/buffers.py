@@ -22,8 +22,8 @@ class Buffers:
 
     x: (dim,), the residual stream. x_norm: (dim,), normed. delta: (dim,), what a layer adds to the stream. qkv: what a
     layer makes of x_norm first, of the widest one. q_rows: see `query_rows`. mixed: what attention, or a layer's state
-    in its place, gives. latent: see `LatentBuffers`. gates: of queries, where a model has such. units: of feed-forward
-    layers, by their width.
+    in its place, gives. latent: see `LatentBuffers`. gates: of queries, where a model has such between
+    them. units: of feed-forward layers, by their width.
     free: memory that is not in use before a layer's feed-forward part, None if there must be zeros in it.
     logits: (vocab_size,), MAX_OUTPUTS rows.
     """
@@ -50,6 +50,7 @@ class Buffers:
         self.free = None if widest is None or widest.h.width % BLOCK or spare else widest.gate_up
         self.qkv = p.floats(max(map(config.first_dim, layers)) + spare, over=self.free)
         self.latent = latent_buffers(p, config, self.qkv)
-        self.gates = p.floats(mixed_dim) if config.architecture.query_gates else None
+        apart = config.architecture.query_gates and not config.architecture.gate_matrix
+        self.gates = p.floats(mixed_dim) if apart else None
         self.recurrent = recurrent_buffers(p, config, state, self.qkv)
         p.keep(cache, weights)

@@ -18,7 +18,7 @@ from engine.forward.steps import (
 )
 from engine.forward.weights import ExpertNorms, ExpertWeights, Vector
 from engine.kernels import routing as records
-from engine.kernels.records import FIXED
+from engine.kernels.records import FIXED, LIMITED
 from engine.kernels.sizes import BLOCK, LANES
 from engine.machine_code import address_of, step
 from engine.panels import Matrix
@@ -88,6 +88,8 @@ def add_experts(
     _add_biases(p, layer.gate_up_bias, gate_up, 2 * hidden, routing)
     up_at = 0 if config.architecture.ungated else hidden
     activation = ACTIVATIONS[config.architecture.activation]
+    if layer.limit:
+        activation = LIMITED | float_bits(layer.limit) << 32
     add_per_token(p, step("experts.gate_pairs"), *gate_up.where, up_at, hidden, *h.where, activation, routing)
     if layer.w_down.plan.format.reads == "words":
         widened = (*h.floats.where, *h.words.where, -(-hidden // BLOCK))

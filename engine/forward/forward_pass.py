@@ -35,6 +35,7 @@ from engine.forward.steps import (
     add_logit_cap,
     add_long_norms,
     add_norm,
+    add_post_norm,
     add_products,
     add_qkv_limit,
     add_query_gates,
@@ -65,14 +66,14 @@ def forward(
         if layer.wo is not None:
             add_norm(p, config, x, added, layer.attn_norm, x_norm, delta_norm=added_norm, scale=scale)
             scale = _mix(p, config, layer, i, b, rotary[i], cache, state, streams)  # (dim,)
-            added, added_norm = delta, layer.attn_post_norm
+            added, added_norm = delta, add_post_norm(p, config, layer.attn_post_norm, delta)
         if config.feeds_forward(i):
             normed = None if config.architecture.parallel else x_norm
             if config.architecture.parallel and layer.ffn_norm is not None:
                 add_norm(p, config, x, None, layer.ffn_norm, x_norm)
             add_norm(p, config, x, added, layer.ffn_norm, normed, delta_norm=added_norm, scale=scale)
             _feed_forward(p, config, layer, b)  # (dim,)
-            added, added_norm, scale = delta, layer.ffn_post_norm, layer.scale
+            added, added_norm, scale = delta, add_post_norm(p, config, layer.ffn_post_norm, delta), layer.scale
         if layer.per_layer is not None and per_layer is not None:
             add_norm(p, config, x, delta, None, per_layer.x, delta_norm=layer.ffn_post_norm)
             add_correction(p, layer.altup, streams, per_layer.x)
@@ -131,12 +132,12 @@ def _attend(
         add_latent_attention(p, config, layer, index, b.latent, b.qkv, rotary, cache, b.q_rows, b.mixed)
         return
     add_factors(p, layer.qkv_factors, b.qkv)
-    add_query_split(p, config, index, b.qkv, b.gates)
+    gates = add_query_split(p, config, index, b.qkv, b.gates)
     add_qkv_limit(p, config, index, b.qkv)
     add_long_norms(p, config, layer, index, b.qkv)
     add_rotation(p, config, layer, index, b.qkv, rotary, cache, b.q_rows)
     add_attention(p, config, layer, index, b.q_rows, cache, b.mixed)  # (q_dim,)
-    add_query_gates(p, config, index, b.gates, b.mixed)
+    add_query_gates(p, config, index, gates, b.mixed)
     add_sub_norm(p, config, layer.attn_sub_norm, b.mixed)
 
 
@@ -169,3 +170,4 @@ def _feed_forward(p: Program, config: ModelConfig, layer: LayerWeights, b: Buffe
         add_normed_experts(p, config, layer.experts, norms, b.experts, b.x, b.x_norm, b.delta)  # (dim,)
     else:
         add_experts(p, config, layer.experts, b.experts, b.x_norm, b.delta, beside=layer.w_down is not None)  # (dim,)
+        add_factors(p, layer.experts.factors, b.delta)

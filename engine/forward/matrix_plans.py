@@ -70,8 +70,8 @@ class _Layer:
         qkv: Sequence[str] = QKV[: len(attention.widths)]
         if config.qkv_in_one and len(qkv) == len(QKV):
             qkv = ["attn_qkv"]
-        if config.architecture.gate_matrix:
-            qkv = [qkv[0], QUERY_GATES, *qkv[1:]]
+        if config.architecture.gate_matrix and config.architecture.query_gates:
+            qkv = [*qkv, QUERY_GATES]
         if attention.latent is not None:
             qkv = first_matrices(attention.latent)
         inputs, outputs = (list(qkv), ["attn_output"]) if attention.n_kv_heads else ([], [])

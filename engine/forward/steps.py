@@ -181,6 +181,19 @@ def add_quantizing(p: Program, x: Activations) -> None:
     p.add(step("latent.quantize_rows"), PER_TOKEN, 0, ROWS_TOGETHER, *where, -(-x.width // BLOCK))
 
 
+def add_post_norm(p: Program, config: ModelConfig, weight: Vector | None, delta: Rows) -> Vector | None:
+    """A step: RMS norm of what is added to the stream, in place, where such norms have an epsilon of their own.
+
+    Else nothing. Returns what is left to be done: by what weight `add_norm` shall norm it. weight, delta: (dim,).
+    """
+    eps = config.architecture.post_norm_eps
+    if weight is None or eps is None:
+        return weight
+    norm = (address_of(weight), config.dim, float_bits(eps))
+    add_per_token(p, step("rows.residual_norm"), *delta.where, 0, 0, 0, *norm, *_results(delta))
+    return None
+
+
 def add_words(p: Program, matrices: Sequence[Matrix], x: Activations, *, outputs_only: bool = False) -> None:
     """A step: x as words, if one of the matrices reads those."""
     if any(matrix.plan.format.reads == "words" for matrix in matrices):
@@ -188,22 +201,29 @@ def add_words(p: Program, matrices: Sequence[Matrix], x: Activations, *, outputs
         add_per_token(p, step("rows.widen"), *where, outputs_only=outputs_only)
 
 
-def add_query_split(p: Program, config: ModelConfig, index: int, qkv: Rows, gates: Rows | None) -> None:
-    """A step: gates, (q_dim,) per token, out of qkv, where each head has them behind its query, or all behind all.
+def add_query_split(p: Program, config: ModelConfig, index: int, qkv: Rows, gates: Rows | None) -> Rows | None:
+    """A step: gates, (q_dim,) per token, out of qkv, where each head has them behind its query; returns where they are.
 
-    Nothing in models without such gates. Source: Qwen3-Next (2025).
+    Those that have a matrix of their own are at the end of qkv, and stay there. Source: Qwen3-Next (2025).
     """
-    if gates is not None:
-        attention = config.attention[index]
-        in_turn = not config.architecture.gate_matrix
-        heads = (attention.n_heads, attention.head_dim) if in_turn else (1, attention.q_dim)
-        add_per_token(p, step("query_gates.split_gates"), *qkv.where, *gates.where, *heads, 2 * attention.kv_dim)
+    attention = config.attention[index]
+    if gates is None or config.architecture.gate_matrix:
+        return qkv.behind(attention.qkv_dim) if config.architecture.query_gates else None
+    sizes = (attention.n_heads, attention.head_dim, 2 * attention.kv_dim)
+    add_per_token(p, step("query_gates.split_gates"), *qkv.where, *gates.where, *sizes)
+    return gates
 
 
 def add_query_gates(p: Program, config: ModelConfig, index: int, gates: Rows | None, out: Activations) -> None:
-    """A step: attention's results, (q_dim,) per token, times the gates' sigmoids."""
+    """A step: attention's results, (q_dim,) per token, times the gates' sigmoids, or softplus.
+
+    gates: (q_dim,), or (n_heads,) where each head has one.
+    """
     if gates is not None:
-        add_per_token(p, step("query_gates.gate_heads"), *gates.where, *out.where, config.attention[index].q_dim)
+        architecture, attention = config.architecture, config.attention[index]
+        how = (int(bool(architecture.head_gates)), float_bits(architecture.gate_softplus))
+        where = (*gates.where, *out.where)
+        add_per_token(p, step("query_gates.gate_heads"), *where, attention.n_heads, attention.head_dim, *how)
 
 
 def add_qkv_limit(p: Program, config: ModelConfig, index: int, qkv: Rows) -> None:

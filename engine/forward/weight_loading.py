@@ -61,7 +61,7 @@ def load_weights(
     rope_divisors = "rope_freqs.weight" if "rope_freqs.weight" in tensors else "rope_factors_short.weight"
     return ModelWeights(
         embedding=embedding,
-        embedding_norm=model.norm(EMBEDDING_NORM) if config.architecture.embedding_norm else None,
+        embedding_norm=_embedding_norm(model),
         positions=model.values(POSITIONS),
         layers=[_layer(replace(model, begin=f"blk.{i}."), i) for i in range(config.n_own_layers)] * config.loops,
         output_norm=model.norm(config.architecture.output_norm) / np.float32(config.logit_divisor),
@@ -79,6 +79,11 @@ def _as_configured(tensors: Mapping[str, TensorInfo], config: ModelConfig) -> di
     """The tensors in the shapes of the configuration, which they may have without their leading ones."""
     shapes = {name: shape for name, shape in tensor_shapes(config) if name in tensors}
     return {**tensors, **{name: replace(tensors[name], shape=shape) for name, shape in shapes.items()}}
+
+
+def _embedding_norm(model: _Reader) -> Vector | None:
+    architecture = model.config.architecture
+    return model.norm(EMBEDDING_NORM) if architecture.embedding_norm or architecture.unit_embedding_norm else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +157,7 @@ def _layer(layer: _Reader, index: int) -> LayerWeights:
         attn_post_norm=layer.vector("post_attention_norm.weight") if architecture.post_norms else None,
         ffn_post_norm=layer.vector("post_ffw_norm.weight"),
         sinks=layer.vector("attn_sinks.weight"),
-        experts=_experts(layer) if config.experts_of(index) is not None else None,
+        experts=_experts(layer, index) if config.experts_of(index) is not None else None,
         recurrent=_recurrent(layer),
         latent=_latent(layer) if config.attention[index].latent is not None else None,
         per_layer=_per_layer(layer) if config.per_layer_dim else None,
@@ -191,7 +196,10 @@ def _sub_norm(layer: _Reader, name: str, matrix: str) -> Vector | None:
     return weight if weight is None or scale is None else weight * scale
 
 
-def _experts(layer: _Reader) -> ExpertWeights:
+def _experts(layer: _Reader, index: int) -> ExpertWeights:
+    experts, dim = layer.config.experts, layer.config.dim
+    assert experts is not None
+    is_mean = layer.config.architecture.averaged_shared and experts.shared_dim > 0
     return ExpertWeights(
         router=layer.matrices("router"),
         w_gate_up=layer.matrices("w_gate_up_exps"),
@@ -201,7 +209,9 @@ def _experts(layer: _Reader) -> ExpertWeights:
         gate_up_bias=layer.vector("ffn_gate_exps.bias", "ffn_up_exps.bias"),
         down_bias=layer.vector("ffn_down_exps.bias"),
         scales=layer.vector("ffn_down_exps.scale"),
+        factors=_padded(np.full(dim, 0.5, np.float32)) if is_mean else None,
         norms=_expert_norms(layer),
+        limit=experts.limits[index] if experts.limits else 0.0,
     )
 
 

@@ -37,7 +37,8 @@ class ExpertWeights:
     w_gate_up: gate and up, each (n_experts·hidden_dim, dim), or both of an expert together. w_down: (n_experts·dim,
     hidden_dim). What follows is None in models that do not have it. router_bias, choice_bias: (n_experts,), the latter
     for the choice alone. gate_up_bias, down_bias: a row for each expert, one after the other. scales: what their
-    results are multiplied by, (n_experts,).
+    results are multiplied by, (n_experts,). factors: what the sum of all results is multiplied by, (dim,). limit:
+    within what gates and ups are kept, 0 for no limit.
     """
 
     router: list[Matrix]
@@ -48,7 +49,9 @@ class ExpertWeights:
     gate_up_bias: Vector | None
     down_bias: Vector | None
     scales: Vector | None
+    factors: Vector | None
     norms: ExpertNorms | None
+    limit: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from engine.kernels.formats import panel_format
 from engine.kernels.jit import inner, kernel
 from engine.kernels.matmul import multiplier
 from engine.kernels.memory import field, load_f32, load_f32x16, store_f32, store_f32x16, store_i64
-from engine.kernels.records import N_TOKENS, P0, SCRATCH, SCRATCH_BYTES
+from engine.kernels.records import ACTIVATION_MASK, N_TOKENS, P0, SCRATCH, SCRATCH_BYTES
 from engine.kernels.routing import (
     CHOICE_FIELDS,
     CHOICES,
@@ -303,14 +303,15 @@ PAIR_ACTIVATION, PAIR_ROUTING = range(P0 + 8, P0 + 10)
 @kernel
 def gate_pairs(step, batch, first, last, thread):
     """The gated unit of each pair's row."""
-    width, activation, routing = field(step, PAIR_HIDDEN), field(step, PAIR_ACTIVATION), field(step, PAIR_ROUTING)
+    width, routing = field(step, PAIR_HIDDEN), field(step, PAIR_ROUTING)
+    activation, bound = field(step, PAIR_ACTIVATION) & ACTIVATION_MASK, load_f32(step + 8 * PAIR_ACTIVATION + 4)
     for t in range(first, last):
         for i in range(field(routing, N_USED)):
             row = field(_choice(routing, t, i), ROW)
             both = field(step, PAIR_GATE_UP) + row * field(step, PAIR_STRIDE)
             out = field(step, PAIR_H) + row * field(step, PAIR_H_STRIDE)
             up = both + 4 * field(step, PAIR_UP_AT) if field(step, PAIR_UP_AT) else 0
-            gate_row(both, up, out, width, activation)
+            gate_row(both, up, out, width, activation, bound)
             quant = field(step, PAIR_QUANT) + row * field(step, PAIR_QUANT_STRIDE)
             quantize_row(out, quant, (width + BLOCK - 1) // BLOCK)
 

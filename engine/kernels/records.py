@@ -69,8 +69,10 @@ normed, whether they are the keys' product, and how wide they are."""
 STORED_BEFORE = -1
 """In place of the cache's layer: the layer reads keys and values that an earlier one has stored."""
 
-SILU, GELU, CLAMPED, SQUARED_RELU, RELU = range(5)
-"""Activations of the gated unit: CLAMPED is OpenAI's, which keeps both sides small and adds 1 to up."""
+SILU, GELU, CLAMPED, SQUARED_RELU, RELU, LIMITED = range(6)
+"""Activations of the gated unit: CLAMPED is OpenAI's, which keeps both sides small and adds 1 to up; LIMITED is SILU of
+both within a limit, which is in the upper half of the number (float32 bits)."""
+ACTIVATION_MASK = (1 << 32) - 1
 
 OUTPUTS_ONLY = 1 << 32
 """Added to a row's width: of a batch only the output positions count."""

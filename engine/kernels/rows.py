@@ -11,11 +11,13 @@ from engine.kernels import lanes
 from engine.kernels.jit import inner, kernel
 from engine.kernels.memory import field, load_f32, load_f32x16, store_f32x16
 from engine.kernels.records import (
+    ACTIVATION_MASK,
     BIASED,
     BLOCK_BYTES,
     CENTRED,
     CLAMPED,
     GELU,
+    LIMITED,
     N_OUT,
     N_TOKENS,
     OUTPUTS_ONLY,
@@ -215,11 +217,11 @@ _CLAMPED_SLOPE, _LIMIT = np.float32(1.702), np.float32(7.0)
 
 
 @inner
-def gate_row(gate, up, out, width, activation):
+def gate_row(gate, up, out, width, activation, bound):
     """activation(gate) * up of one row, or without up (0); out is filled with zeros up to a whole vector.
 
     Source: Shazeer 2020 (SwiGLU, GEGLU); the GELU is the tanh form of Hendrycks & Gimpel 2016; CLAMPED is gpt-oss's
-    (OpenAI 2025), SQUARED_RELU that of So et al. 2021.
+    (OpenAI 2025), SQUARED_RELU that of So et al. 2021. bound: of LIMITED.
     """
     one, zero = lanes.splat(np.float32(1.0)), lanes.splat(np.float32(0.0))
     slope, cubic = lanes.splat(_GELU_SLOPE), lanes.splat(_GELU_CUBIC)
@@ -233,6 +235,10 @@ def gate_row(gate, up, out, width, activation):
             g = lanes.minimum(g, limit)
             z = lanes.mul(g, lanes.splat(_CLAMPED_SLOPE))
             u = lanes.add(lanes.maximum(lanes.minimum(u, limit), lanes.sub(zero, limit)), one)
+        if activation == LIMITED:
+            most = lanes.splat(bound)
+            g = z = lanes.minimum(g, most)
+            u = lanes.maximum(lanes.minimum(u, most), lanes.sub(zero, most))
         active = lanes.div(g, lanes.add(one, lanes.exp(lanes.sub(zero, z))))
         if activation == SQUARED_RELU:
             active = lanes.mul(lanes.maximum(g, zero), lanes.maximum(g, zero))
@@ -245,11 +251,12 @@ def gate_row(gate, up, out, width, activation):
 @kernel
 def gate(step, batch, first, last, thread):
     """The gated unit of each token's feed-forward layer."""
-    width, activation = field(step, HIDDEN), field(step, ACTIVATION)
+    width, activation = field(step, HIDDEN), field(step, ACTIVATION) & ACTIVATION_MASK
+    bound = load_f32(step + 8 * ACTIVATION + 4)
     for t in range(first, last):
         row = field(step, GATE_UP) + t * field(step, GATE_UP_STRIDE)
         out = field(step, H_OUT) + t * field(step, H_STRIDE)
         up = row + 4 * field(step, UP_AT) if field(step, UP_AT) else 0
-        gate_row(row, up, out, width, activation)
+        gate_row(row, up, out, width, activation, bound)
         if field(step, H_QUANT):
             quantize_row(out, field(step, H_QUANT) + t * field(step, H_QUANT_STRIDE), (width + BLOCK - 1) // BLOCK)

@@ -31,6 +31,8 @@ NEIGHBOURS = {
     "deepseek",
     "command-r",
     "cohere2",
+    "cohere2moe",
+    "muse-glimmer",
     "bailingmoe",
     "maincoder",
     "xverse",
@@ -39,6 +41,16 @@ NEIGHBOURS = {
     "olmo",
 }
 """Architectures that turn neighbouring pairs."""
+
+
+PATTERNED = ("maple", "laguna", "spark2_5", "cohere2moe", "muse-glimmer")
+"""Architectures whose files may say which layers have a window."""
+
+TURNED_IN_WINDOWS = ("maple", "cohere2moe", "muse-glimmer")
+"""Of those, the ones that turn in these layers alone."""
+
+MULTIPLIED = ("cohere2moe", "muse-glimmer")
+"""Architectures whose logits are multiplied by what the file says."""
 
 
 class ReferenceModel:
@@ -68,7 +80,7 @@ class ReferenceModel:
         self.rope_dim = get("rope.dimension_count", 0) or self.head_dim
         larger = get("rope.scaling.alpha", 1.0) ** (self.head_dim / (self.head_dim - 2))
         self.theta = get("rope.freq_base", 10000.0) * larger
-        self.centred = arch in CENTRED
+        self.centred = arch in CENTRED and not (arch == "cohere2moe" and get("attention.layer_norm_rms_epsilon"))
         usual = get("attention.layer_norm_epsilon")
         self.eps = usual if self.centred else get("attention.layer_norm_rms_epsilon", usual)
         self.norm = layer_norm if self.centred else rms_norm
@@ -82,7 +94,17 @@ class ReferenceModel:
         self.n_experts = get("expert_count", 0)
         self.n_experts_used = get("expert_used_count", 0)
         by_softmax = ("bailingmoe", "deepseek2-ocr")
-        in_file = arch in ("glm4moe", "bailingmoe2", "dots1", "exaone-moe", "hy_v3", "afmoe", *by_softmax)
+        in_file = arch in (
+            "glm4moe",
+            "bailingmoe2",
+            "dots1",
+            "exaone-moe",
+            "hy_v3",
+            "afmoe",
+            "laguna",
+            "cohere2moe",
+            *by_softmax,
+        )
         in_doubt = sigmoid if (in_file and arch not in by_softmax) or arch == "lfm2moe" else softmax
         self.gating = {0: in_doubt, 1: softmax, 2: sigmoid}[get("expert_gating_func", 0)]
         self.shares_normed = (
@@ -101,10 +123,13 @@ class ReferenceModel:
         mini = arch == "minicpm"
         self.embedding_scale = get("embedding_scale", self.dim**0.5 if scaled else 12.0 if mini else 1.0)
         self.residual_scale = get("residual_scale", 1.4 / self.n_layers**0.5 if mini else 1.0)
-        self.logit_divisor = get("logit_scale", self.dim / 256 if mini else 1.0) ** (-1 if self.centred else 1)
+        self.logit_divisor = get("logit_scale", self.dim / 256 if mini else 1.0) ** (
+            -1 if self.centred or arch in MULTIPLIED else 1
+        )
         self.parallel = arch == "gptneox" and get("use_parallel_residual", True)
         self.gelu = self.gemma or arch in (
             "phi2",
+            "spark2_5",
             "starcoder2",
             "gptneox",
             "falcon",
@@ -130,6 +155,8 @@ class ReferenceModel:
         t = self.tensors
         x = t["token_embd.weight"][ids] * np.float32(self.embedding_scale)
         x = x + t["position_embd.weight"][: len(ids)] if "position_embd.weight" in t else x
+        if self.arch == "muse-glimmer":
+            x = rms_norm(x, 1.0, self.eps)
         if self.arch == "bloom":
             x = self.pre_norm(x, "token_embd_norm.weight")
         for number, layer in enumerate([*range(self.n_layers)] * self.get("num_loops", 1)):
@@ -147,9 +174,10 @@ class ReferenceModel:
                 y = self.attention(y, layer)
             y = y if self.ffn_norm == "post_attention_norm" else self.post_norm(y, block + "post_attention_norm.weight")
             before, x = x, x + self.residual_scale * y
-            if (
-                self.centred and f"{block}{self.ffn_norm}.weight" not in t and self.arch != "olmo"
-            ) or self.arch == "plamo":
+            if (self.centred and f"{block}{self.ffn_norm}.weight" not in t and self.arch != "olmo") or self.arch in (
+                "plamo",
+                "cohere2moe",
+            ):
                 y = both
             else:
                 y = self.pre_norm(before if self.parallel else x, f"{block}{self.ffn_norm}.weight")
@@ -169,7 +197,8 @@ class ReferenceModel:
         return self.norm(x, self.tensors[name], self.eps) + bias if name in self.tensors else x
 
     def post_norm(self, x, name):
-        return rms_norm(x, self.tensors[name], self.eps) if name in self.tensors else x
+        eps = 1e-8 if self.arch == "muse-glimmer" else self.eps
+        return rms_norm(x, self.tensors[name], eps) if name in self.tensors else x
 
     def qkv(self, x, block):
         """Queries, keys and values, (positions, heads, head_dim) each."""
@@ -185,23 +214,30 @@ class ReferenceModel:
 
     def attention(self, x, layer):
         t, n, block = self.tensors, len(x), f"blk.{layer}."
+        heads, kv_heads = self.get("attention.head_count"), self.get("attention.head_count_kv")
+        self.n_heads = heads[layer] if isinstance(heads, list) else self.n_heads
+        self.n_kv_heads = kv_heads[layer] if isinstance(kv_heads, list) else self.n_kv_heads
         q, k, v = self.qkv(x, block)
         gates, late = 1.0, self.arch.startswith(("hunyuan", "maincoder"))
         if self.arch in DELTA_NETS:
             q, gates = np.split(q.reshape(n, self.n_heads, -1), 2, axis=-1)
         if block + "attn_gate.weight" in t:
-            gates = (x @ t[block + "attn_gate.weight"].T).reshape(q.shape)
+            gates = (x @ t[block + "attn_gate.weight"].T).reshape(n, self.n_heads, -1)
         if not late:
             names = f"{block}attn_q_norm.weight", f"blk.{self.stored_by(layer)}.attn_k_norm.weight"
             q, k = (self.qk_norm(part, name) for part, name in zip((q, k), names, strict=True))
         windowed = self.window and (self.window_every == 1 or layer % self.window_every < self.window_every - 1)
+        if self.arch in ("smallthinker", "granite_swa", "laguna", "cohere2moe"):
+            windowed = self.window and layer % 4 > 0
+        if self.arch in PATTERNED and (pattern := self.get("attention.sliding_window_pattern")):
+            windowed = pattern[layer] * self.window
         angles, magnitude = self.angles(
-            n, local=windowed and self.arch in ("gemma3", "gemma3n", "gemma4", "olmo2", "mellum", "plamo3")
+            n, local=windowed and self.arch in ("gemma3", "gemma3n", "gemma4", "olmo2", "mellum", "plamo3", *PATTERNED)
         )
         turn = rotate_pairs if self.arch in NEIGHBOURS and not self.has_sections else rotate_halves
-        if self.arch in ("smallthinker", "granite_swa"):
-            windowed = self.window and layer % 4 > 0
-        everywhere = self.arch not in ("exaone4", "exaone-moe", "cohere2", "smallthinker", "llama4")
+        everywhere = self.arch not in ("exaone4", "exaone-moe", "cohere2", "smallthinker", "llama4", *TURNED_IN_WINDOWS)
+        if self.arch == "cohere2moe":
+            everywhere = layer < self.get("leading_dense_block_count")
         fourth = self.arch in ("smollm3", "afmoe")
         unturned = layer % 4 == 3 if fourth else not (everywhere or windowed)
         if pattern := self.get("attention.rope_pattern"):
@@ -226,9 +262,13 @@ class ReferenceModel:
         rounded = in_blocks(weights * step[:, :, 0].T[:, None], as_activations) / step[:, :, 0].T[:, None]
         rounded /= weights.sum(-1, keepdims=True) + np.exp(sinks - top)
         out = np.einsum("hqk,khd->qhd", rounded, v)
-        out = (out * sigmoid(gates) if np.ndim(gates) else out).reshape(n, -1).astype(np.float32)
+        out = (out * self.opened(gates) if np.ndim(gates) else out).reshape(n, -1).astype(np.float32)
         out = self.post_norm(out, block + "attn_sub_norm.weight")
         return self.product(out, block + "attn_output") + t.get(block + "attn_output.bias", 0)
+
+    def opened(self, gates):
+        """What attention's results are multiplied by."""
+        return np.log1p(np.exp(gates)) if self.arch == "laguna" else sigmoid(gates)
 
     def growth(self, positions, layer):
         """What queries are multiplied by."""
@@ -293,8 +333,14 @@ class ReferenceModel:
             shares = shares / probabilities[i, chosen].sum() if self.shares_normed else shares
             for expert, share in zip(chosen, shares, strict=True):
                 gate, up = (its[expert] @ row + bias[expert] for its, bias in zip((gates, ups), biases, strict=False))
+                gate, up = self.limited(gate, up, int(block.split(".")[1]))
                 out[i] += self.expert(share, gate, up, downs[expert]) + share * biases[2][expert]
-        return out
+        return out / 2 if self.arch == "cohere2moe" and f"{block}ffn_up_shexp.weight" in self.tensors else out
+
+    def limited(self, gate, up, layer):
+        """An expert's gates and ups within a layer's limit."""
+        limit = self.get("swiglu_clamp_exp", [0.0] * self.n_layers)[layer] or np.inf
+        return np.minimum(gate, limit), np.clip(up, -limit, limit)
 
     def expert(self, share, gate, up, down):
         """What an expert adds."""
@@ -333,9 +379,11 @@ class ReferenceModel:
 
     def angles(self, n, local):
         """Angle of each pair at each position, (n, rope_dim / 2), and what cosines and sines are multiplied by."""
-        pairs = np.arange(0, self.rope_dim, 2) / self.rope_dim
+        width = self.get("rope.dimension_count_swa", self.rope_dim) if local else self.rope_dim
+        pairs = np.arange(0, width, 2) / width
         if local:
-            theta = self.theta if self.arch in ("olmo2", "mellum") else 10000.0
+            theta = self.theta if self.arch in ("olmo2", "mellum", *PATTERNED) else 10000.0
+            theta = self.get("rope.freq_base_swa", theta)
             return np.arange(n)[:, None] * theta**-pairs, 1.0
         frequencies = self.theta**-pairs
         lengths = "long" if self.long_context else "short"

@@ -1,7 +1,4 @@
-"""The oracle of Deci: layers that do without attention, or have a matrix in its place, or no feed-forward part.
-
-And of OpenELM, whose layers have different numbers of heads.
-"""
+"""The oracle of Deci: layers that do without attention, or have a matrix in its place, or no feed-forward part."""
 
 from __future__ import annotations
 
@@ -25,13 +22,3 @@ class Deci(ReferenceModel):
             if hidden:
                 x = x + self.feed_forward(self.pre_norm(x, block + "ffn_norm.weight"), block)
         return self.pre_norm(x, "output_norm.weight") @ t["output.weight"].T
-
-
-class OpenElm(ReferenceModel):
-    """As the reference model."""
-
-    def attention(self, x, layer):
-        self.n_heads, self.n_kv_heads = (
-            self.get(f"attention.{count}")[layer] for count in ("head_count", "head_count_kv")
-        )
-        return super().attention(x, layer)

@@ -31,6 +31,7 @@ from tests.engine.tiny_traits import (
     CHOICE_BIAS,
     FFN_NORM,
     GATE_IN_UP,
+    GATED,
     LEADING_ONES,
     NORMED,
     POST_NORMED,
@@ -69,6 +70,7 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
     state_space = {"norms": options.pop("state_norms", True), "biases": options.pop("tap_biases", True)}
     norm_biases, positions = options.pop("norm_biases", arch in BIASED_NORMS), options.pop("positions", False)
     experts_every = options.pop("experts_every", 1)
+    head_gates = options.pop("head_gates", False)
     pieces = json.loads(VOCABULARY.read_text("utf-8"))
     keys = {
         "block_count": layers + ignored,
@@ -128,6 +130,7 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
         scales=scales,
         second_attn_norm=second_attn_norm,
         norm_biases=norm_biases,
+        head_gates=head_gates,
         positions=positions or arch in ("starcoder", "gpt2"),
         keys=keys,
         recurrent=recurrent_layers(keys, layers),
@@ -188,7 +191,9 @@ def tensors(m):
     """(name, shape, standard deviation) of each tensor of a tiny model."""
     yield from outside(m)
     for layer in range(m.layers + m.ignored):
-        block = f"blk.{layer}."
+        block, heads = f"blk.{layer}.", m.keys["attention.head_count"]
+        if isinstance(heads, list):
+            m.q_dim = heads[layer] * m.head_dim
         if layer >= m.layers:
             yield from guessing(m, block)
         if m.arch not in WITHOUT_PRE_NORMS:
@@ -239,8 +244,8 @@ def attention(m, block):
     else:
         for name, count in zip(QKV, rows, strict=True):
             yield from matrix(block, name, (count, m.dim), 1.5 * even, m.biases)
-    if m.arch == "afmoe":
-        yield f"{block}attn_gate.weight", (m.q_dim, m.dim), 1.5 * even
+    if m.arch in GATED:
+        yield f"{block}attn_gate.weight", (m.q_dim // (m.head_dim if m.head_gates else 1), m.dim), 1.5 * even
     if m.qk_norms:
         for part, width in (("q", m.q_dim), ("k", m.kv_dim)):
             each = (width // m.head_dim, m.head_dim) if m.arch in (*CENTRED, "plamo2") else (m.head_dim,)

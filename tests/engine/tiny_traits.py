@@ -28,6 +28,9 @@ NORMED = (
     "plamo2",
     "hunyuan_vl",
     "plamo3",
+    "maple",
+    "laguna",
+    "muse-glimmer",
     *CONVOLUTIONS,
     *DELTA_NETS,
 )
@@ -56,10 +59,19 @@ BIASED_NORMS = (
 )
 """Architectures whose norms take the mean away and add something afterwards."""
 
-CENTRED = ("command-r", "cohere2", "olmo", "mpt", "dbrx", *BIASED_NORMS)
+CENTRED = ("command-r", "cohere2", "olmo", "mpt", "dbrx", "cohere2moe", *BIASED_NORMS)
 """Those, and the ones that do not add anything."""
 
-WITHOUT_FFN_NORMS = (*WITHOUT_PRE_NORMS, "command-r", "cohere2", "phi2", "plamo", "nemotron_h", "nemotron_h_moe")
+WITHOUT_FFN_NORMS = (
+    *WITHOUT_PRE_NORMS,
+    "command-r",
+    "cohere2",
+    "cohere2moe",
+    "phi2",
+    "plamo",
+    "nemotron_h",
+    "nemotron_h_moe",
+)
 """Architectures that do not norm what feed-forward layers read, or once for these and attention."""
 
 UNGATED = (
@@ -88,8 +100,11 @@ FFN_NORM = {
 }
 """Architectures that have another name for the norm before the feed-forward layer."""
 
-POST_NORMED = ("gemma2", "gemma3", "gemma3n", "glm4", "afmoe", "plamo2", "plamo3", *WITHOUT_PRE_NORMS)
+POST_NORMED = ("gemma2", "gemma3", "gemma3n", "glm4", "afmoe", "plamo2", "plamo3", "muse-glimmer", *WITHOUT_PRE_NORMS)
 """Architectures that norm the results of both."""
+
+GATED = ("afmoe", "laguna", "muse-glimmer", "spark2_5")
+"""Architectures with a matrix of gates for what attention gives."""
 
 BARE_NORMS = {
     "falcon-h1": ("ffn_norm",),

@@ -17,7 +17,7 @@ from engine.errors import ModelFileError, UnsupportedModelError
 from engine.loading import load
 from engine.protocol import Load
 from tests.engine import reference, tiny_models
-from tests.engine.reference_deci import Deci, OpenElm
+from tests.engine.reference_deci import Deci
 from tests.engine.reference_gemma3n import Gemma3n
 from tests.engine.reference_gemma4 import Gemma4
 from tests.engine.reference_kimi import KimiModel
@@ -68,7 +68,6 @@ ORACLES = {
     "gemma3n": Gemma3n,
     "llama4": Llama4,
     "deci": Deci,
-    "openelm": OpenElm,
     "plamo2": Plamo2,
 }
 

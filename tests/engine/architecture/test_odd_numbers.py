@@ -45,6 +45,16 @@ INF = math.inf
             {"hunyuan_vl.rope.freq_base": 1e9, "hunyuan_vl.rope.scaling.alpha": 1e6},
             r"alpha is 1000000\.0, which makes a rotary base of",
         ),
+        ("maple", {"maple.swiglu_clamp_exp": [7.0]}, r"swiglu_clamp_exp has 1 elements, it should have 3"),
+        ("maple", {"maple.swiglu_clamp_exp": [7.0, -7.0, 7.0]}, r"swiglu_clamp_exp is -7"),
+        ("maple", {"maple.swiglu_clamp_exp": [7.0, math.nan, 7.0]}, r"swiglu_clamp_exp"),
+        ("maple", {"maple.swiglu_clamp_exp": math.inf}, r"swiglu_clamp_exp"),
+        ("cohere2moe", {"cohere2moe.leading_dense_block_count": -1}, r"leading_dense_block_count is -1"),
+        (
+            "laguna-whole",
+            {f"laguna.{key}": 24 for key in ("attention.key_length", "attention.value_length", "rope.dimension_count")},
+            r"gates for heads of 24",
+        ),
         ("gpt2", {"gpt2.context_length": 128}, r"position_embd\.weight has the shape \(256, 64\)"),
     ],
 )
@@ -70,3 +80,13 @@ def test_vectors_of_positions_are_part_of_a_model_only_where_something_is_made_o
     odd = replace(checkpoint.tensors["token_embd.weight"], name=name)
     with pytest.raises(EngineError, match=r"position_embd\.weight is not part of a bloom model"):
         config_from_gguf(checkpoint.metadata, {**checkpoint.tensors, name: odd})
+
+
+@pytest.mark.parametrize(("rows", "wanted"), [(3, 2), (64, None), (65, 2)])
+def test_each_head_has_one_gate_or_as_many_as_numbers(tmp_path: Path, rows: int, wanted: int | None) -> None:
+    checkpoint = open_checkpoint(tiny_models.write_tiny(tmp_path / "tiny.gguf", "laguna"))
+    name = "blk.0.attn_gate.weight"
+    checkpoint.tensors[name] = replace(checkpoint.tensors[name], shape=(rows, 64))
+    first = name if wanted is not None else "blk.1.attn_gate.weight"
+    with pytest.raises(EngineError, match=rf"{first} has the shape"):
+        config_from_gguf(checkpoint.metadata, checkpoint.tensors)

@@ -23,7 +23,7 @@ MODELS = (
     " bailingmoe2 olmo2 arcee bitnet cohere2 hunyuan-moe stablelm-parallel phi2 gptneox bloom mpt apertus"
     " deepseek2 deepseek2-in-one minicpm3 plm"
     " lfm2 qwen35 lfm2moe qwen3next granitehybrid-moe falcon-h1 nemotron_h_moe mamba2"
-    " mamba-normed jamba-moe kimi-linear plamo2"
+    " mamba-normed jamba-moe kimi-linear plamo2 laguna cohere2moe maple"
 ).split()
 IN_8_BITS = "llama mistral gemma2 gemma4-e phi3-long bloom deepseek2 qwen35 falcon-h1".split()
 """Those of which every other attends as one of them does; they are tried with a cache of 8 bits, too."""
