@@ -42,6 +42,8 @@ _ASCII_PUNCTUATION = r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~]"""
 _DEEPSEEK3 = (
     rf"{_ASCII_PUNCTUATION}[A-Za-z]+|[^\r\n\p{{L}}\p{{P}}\p{{S}}]?[\p{{L}}\p{{M}}]+| ?[\p{{P}}\p{{S}}]+[\r\n]*|{_SPACE}"
 )
+_SPARK = _DEEPSEEK3.replace(rf"[\r\n]*|{_SPACE}", r"|[\r\n]|\s+(?!\S)|\s+")
+_KANA_AND_HAN = "[\u4e00-\u9fa5\u3040-\u30ff]+"
 _CASED_LETTERS = (
     "A-Za-z\u00b5\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u01ba\u01bc-\u01bf\u01c4-\u0293\u0295-\u02af\u0370-\u0373"
     "\u0376\u0377\u037b-\u037d\u037f\u0386\u0388-\u038a\u038c\u038e-\u03a1\u03a3-\u03f5\u03f7-\u0481\u048a-"
@@ -88,7 +90,7 @@ _SPLITS: tuple[tuple[str, Split], ...] = (
     ("ufakzeka", Split((rf"{_WORD}|\p{{N}}|{_PUNCTUATION}|{_SPACE}",))),
     ("minicpm5", Split((r"\p{N}{1,3}", _QWEN2.replace(r"|\p{N}|", r"|\p{N}+|")), ignore_merges=True)),
     ("tekken", Split((_TEKKEN,), ignore_merges=True, add_bos=True)),
-    ("gpt-4o llama4 kanana2 minimax-m2", Split((_GPT4O,))),
+    ("gpt-4o llama4 kanana2 minimax-m2 talkie", Split((_GPT4O,))),
     ("tiny_aya cohere2moe", Split((_DIGITS_FROM_THE_RIGHT, _TINY_AYA))),
     ("gpt-2 phi-2 gigachat mellum a.x-4.0 mpt olmo jais trillion granite-docling exaone4", Split((GPT2,))),
     ("starcoder refact command-r smollm codeshell exaone minerva-7b mellum2", Split((r"\p{N}", GPT2))),
@@ -107,7 +109,24 @@ _SPLITS: tuple[tuple[str, Split], ...] = (
         ),
     ),
     ("deepseek-coder", Split((r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", _CJK, r"\p{N}"))),
-    ("deepseek-v3 hunyuan-dense joyai-llm", Split((r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u30ff]+", _DEEPSEEK3))),
+    ("deepseek-v3 hunyuan-dense joyai-llm hy_v4", Split((r"\p{N}{1,3}", _KANA_AND_HAN, _DEEPSEEK3))),
+    ("spark2_5", Split((r"\p{N}{1,3}", _KANA_AND_HAN, _SPARK, r"\p{N}"))),
+    ("laguna", Split((r"[^\n]+|[\n]+", _QWEN2))),
+    ("k2-horizon", Split((_LLAMA3.replace(r"?\p{L}+", r"?[\p{L}\p{M}\u200c\u200d]+"),))),
+    (
+        "chameleon",
+        Split(
+            (
+                "<sentinel:[0-9]+>",
+                "IMGIMG[A-I]{1,4}Z",
+                r"[\t\n]|    |  ",
+                r"\p{N}",
+                r"[\p{P}!-/:-@\[-`{-~]",
+                GPT2,
+            ),
+            add_bos=True,
+        ),
+    ),
     ("kimi-k2", Split((_KIMI,))),
     ("youtu", Split((_YOUTU, _TINY_AYA.replace("{1,3}", "")), ignore_merges=True)),
     ("afmoe", Split((_DIGITS_FROM_THE_RIGHT, _ASIAN, _DEEPSEEK3))),

@@ -28,7 +28,7 @@ HERE = Path(__file__).parent
 SPLITS = (
     "smollm default llama-bpe qwen2 qwen35 tekken gpt-4o gpt-2 falcon deepseek-llm deepseek-coder deepseek-v3 "
     "bloom viking superbpe bailingmoe seed-coder dbrx minicpm5 ufakzeka tiny_aya exaone-moe afmoe kimi-k2 "
-    "youtu jais-2"
+    "youtu jais-2 spark2_5 laguna k2-horizon chameleon"
 ).split()
 DIM = 32
 N_RANDOM = 250
