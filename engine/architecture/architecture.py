@@ -34,6 +34,8 @@ class Architecture:
     """They have weights."""
     norm_in_file: bool = False
     """The norm is "rms" where the file has the epsilon of such norms."""
+    parts_in_file: bool = False
+    """The file may say in how many parts the residual stream is normed, each by itself."""
     embedding_norm: bool = False
     """Embeddings are normed."""
     unit_embedding_norm: bool = False
@@ -60,10 +62,14 @@ class Architecture:
     # Queries, keys and values.
     qk_norms: bool | None = False
     """Each head's queries and keys are normed before they are turned; None: if the file has such norms."""
+    each_qk_norms: bool = False
+    """Each head's have a weight of their own, one after the other."""
+    own_qk_norms: bool = False
+    """The same, in a matrix with a row for each head."""
+    query_gains: bool = False
+    """They have none, but each head's queries are multiplied by a number then."""
     wide_qk_norms: bool = False
     """Those of all heads are normed together, by one weight."""
-    own_qk_norms: bool = False
-    """Each head is normed by a weight of its own."""
     late_qk_norms: bool = False
     """Queries and keys are normed after they are turned."""
     unit_qk_norms: bool = False
@@ -201,6 +207,10 @@ class Architecture:
     # Factors, and logits.
     scaled_embedding: bool = False
     """Embeddings are multiplied by sqrt(dim)."""
+    embedding_skips: bool = False
+    """The embedding is added at each layer's end, times a number that the file has for the layer."""
+    result_scales: bool = False
+    """What attention and the feed-forward layer give is multiplied by a number each, if the file has it."""
     layer_scales: bool = False
     """Each layer's sum is multiplied by a number, if the file has it."""
     scales_in_file: bool = False
@@ -227,7 +237,8 @@ class Architecture:
     @property
     def long_qk_norms(self) -> bool:
         """Whether the norms of queries and keys have weights for all heads."""
-        return self.wide_qk_norms or self.own_qk_norms or (bool(self.qk_norms) and self.norm == "layer")
+        of_heads = self.each_qk_norms or self.own_qk_norms or self.query_gains or self.norm == "layer"
+        return self.wide_qk_norms or (bool(self.qk_norms) and of_heads)
 
     def query_width(self, n_layers: int, dim: int, n_heads: int, head_dim: int) -> int:
         """By the root of which queries are divided."""

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 from engine.architecture.architecture import Architecture
 
+LN_2 = 0.6931471805599453
+
 _QWEN35 = Architecture(
     "qwen35",
     rope_order="neox",
@@ -175,6 +177,17 @@ ARCHITECTURES = {
         Architecture("ernie4_5", rope_order="normal"),
         Architecture("internlm2", rope_order="normal"),
         Architecture("exaone", rope_order="neox"),
+        Architecture(
+            "talkie",
+            rope_order="neox",
+            norm_weights=False,
+            unit_embedding_norm=True,
+            qk_norms=True,
+            query_gains=True,
+            embedding_skips=True,
+            result_scales=True,
+            multiplied_logits=True,
+        ),
         Architecture("qwen2vl", rope_order="neox"),
         Architecture("paddleocr", rope_order="neox"),
         Architecture("qwen3vl", rope_order="neox", qk_norms=True),
@@ -227,6 +240,18 @@ ARCHITECTURES = {
             early_routing=True,
         ),
         Architecture("maple", rope_order="neox", qk_norms=True, unturned_without_window=True, limits_in_file=True),
+        Architecture(
+            "k2-horizon",
+            rope_order="neox",
+            parts_in_file=True,
+            qk_norms=None,
+            each_qk_norms=True,
+            query_gates=None,
+            gate_matrix=True,
+            gate_softplus=LN_2,
+            gating="sigmoid",
+            routing_in_file=True,
+        ),
         Architecture(
             "laguna",
             rope_order="neox",

@@ -141,6 +141,7 @@ class ModelConfig:
     dim: width of the residual stream. hidden_dims: width of each layer's feed-forward part that all tokens go
     through, where it is not one of the experts. attention: how each layer attends. recurrence: what stands in its
     place, or beside it, in the recurrent_layers.
+    norm_part: width of the parts of the residual stream that are normed by themselves; dim in most models.
     query_scale: what queries are multiplied by, at position p times 1 + query_growth · ln(1 + p // query_growth_span);
     where layers that turn do not have that, p is counted from 1.
     embedding_scale: what embeddings are multiplied by. residual_scale: what a layer's results are multiplied by before
@@ -168,6 +169,7 @@ class ModelConfig:
     vocab_size: int
     max_seq_len: int
     norm_eps: float
+    norm_part: int
     rope_theta: float
     local_rope_theta: float | None
     rope_scaling: RopeScaling

@@ -22,7 +22,7 @@ from engine.checkpoints import Metadata, TensorInfo
 from engine.checkpoints.limits import MAX_CONTEXT, MAX_LAYERS, MAX_WIDTH
 from engine.checkpoints.tokenizer_keys import MAX_VOCAB
 from engine.errors import UnsupportedModelError
-from engine.kernels.sizes import BLOCK
+from engine.kernels.sizes import BLOCK, LANES
 
 MIN_ROPE_THETA, MOST_ROPE_THETA = 1.001, 1e12
 LEAST_SCALE, MOST_SCALE = 1e-6, 1e6
@@ -71,6 +71,7 @@ def config_from_gguf(metadata: Mapping[str, object], tensors: Mapping[str, Tenso
         vocab_size=_vocab_size(meta),
         max_seq_len=max_seq_len,
         norm_eps=_norm_eps(meta, architecture),
+        norm_part=_norm_part(meta, architecture, dim),
         rope_theta=rope_theta,
         local_rope_theta=_local_rope_theta(meta, architecture, rope_theta),
         rope_scaling=rope_scaling,
@@ -144,6 +145,21 @@ def _norm_eps(meta: Metadata, architecture: Architecture) -> float:
     return meta.real(usual, low=0.0, high=1.0)
 
 
+def _norm_part(meta: Metadata, architecture: Architecture, dim: int) -> int:
+    """Width of the parts of the residual stream that are normed by themselves."""
+    key = f"{architecture.name}.attention.group_norm_groups"
+    count = meta.integer(key, 0, low=0, high=dim) if architecture.parts_in_file else 0
+    if count <= 1:
+        return dim
+    if dim % (count * LANES):
+        raise UnsupportedModelError(
+            f"{meta.path or 'The model'} norms {count} parts of {dim} numbers ({key}); this engine wants parts of "
+            f"multiples of {LANES}.",
+            "Choose another model.",
+        )
+    return dim // count
+
+
 def _zero_or(meta: Metadata, key: str, default: float, least: float, most: float) -> float:
     """A number within these limits, or 0; one that is hardly more than 0 would make others infinite."""
     value = meta.real(key, default, low=0.0, high=most)
@@ -170,6 +186,11 @@ def _architecture(meta: Metadata, tensors: Mapping[str, TensorInfo]) -> Architec
     def has(*endings: str) -> bool:
         return any(tensor.endswith(endings) for tensor in tensors)
 
+    if meta.get(f"{name}.attention.value_expert_count"):
+        raise UnsupportedModelError(
+            f"{meta.path or 'The model'} has experts for values, which this engine does not run.",
+            "Choose another model.",
+        )
     architecture = _with_norms(architecture, meta, has)
     if architecture.parallel is None:
         architecture = replace(architecture, parallel=not has(".ffn_norm.weight"))
@@ -206,7 +227,8 @@ def _with_gates(architecture: Architecture, tensors: Mapping[str, TensorInfo]) -
     """The same with queries' gates as the file has them, where that is not the same in all models."""
     gates, results = (tensors.get(f"blk.0.{name}.weight") for name in (QUERY_GATES, "attn_output"))
     if architecture.query_gates is None:
-        architecture = replace(architecture, query_gates=gates is not None)
+        has_gates = any(name.endswith(f".{QUERY_GATES}.weight") for name in tensors)
+        architecture = replace(architecture, query_gates=has_gates)
     if architecture.head_gates is None:
         all_shapes = [tensor.shape for tensor in (gates, results) if tensor is not None and len(tensor.shape) == 2]
         by_head = len(all_shapes) == 2 and all_shapes[0][0] != all_shapes[1][1]

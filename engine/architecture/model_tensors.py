@@ -32,6 +32,9 @@ QKV = ("attn_q", "attn_k", "attn_v")
 QUERY_GATES = "attn_gate"
 """What makes gates for attention's results, where it is not the matrix of queries."""
 
+LAYER_SCALE = "layer_output_scale.weight"
+"""A number by which a layer's sum is multiplied, or the embedding that is added to it."""
+
 GATE_UP = ("ffn_gate", "ffn_up")
 """What a gated unit reads by."""
 
@@ -110,7 +113,7 @@ def _mixer(config: ModelConfig, attention: Attention) -> Shapes:
 def _attention(config: ModelConfig, attention: Attention) -> Shapes:
     dim, q_dim = config.dim, attention.q_dim
     architecture = config.architecture
-    stores, parts = attention.shared_from is None, dict(zip(QKV, attention.widths, strict=False))
+    parts = dict(zip(QKV, attention.widths, strict=False))
     if architecture.gate_matrix and architecture.query_gates:
         yield from _matrix(config, QUERY_GATES, config.gates_dim(attention), dim)
     elif architecture.query_gates:
@@ -121,10 +124,7 @@ def _attention(config: ModelConfig, attention: Attention) -> Shapes:
     else:
         for name, rows in parts.items():
             yield from _matrix(config, name, rows, dim)
-    if architecture.qk_norms:
-        yield "attn_q_norm.weight", _head_norm(architecture, attention, attention.n_heads)
-        if stores:
-            yield "attn_k_norm.weight", _head_norm(architecture, attention, attention.n_kv_heads)
+    yield from _head_norms(architecture, attention)
     if architecture.sinks:
         yield "attn_sinks.weight", (attention.n_heads,)
     yield from _matrix(config, "attn_output", dim, q_dim)
@@ -132,6 +132,16 @@ def _attention(config: ModelConfig, attention: Attention) -> Shapes:
         yield f"{ATTN_SUB_NORM}.weight", (q_dim,)
     if architecture.post_norms:
         yield "post_attention_norm.weight", (dim,)
+
+
+def _head_norms(architecture: Architecture, attention: Attention) -> Shapes:
+    """Of queries and keys."""
+    if architecture.query_gains:
+        yield "attn_q_norm.weight", (attention.n_heads, 1)
+    elif architecture.qk_norms:
+        yield "attn_q_norm.weight", _head_norm(architecture, attention, attention.n_heads)
+        if attention.shared_from is None:
+            yield "attn_k_norm.weight", _head_norm(architecture, attention, attention.n_kv_heads)
 
 
 def _norm(config: ModelConfig, name: str) -> Shapes:
@@ -144,7 +154,7 @@ def _norm(config: ModelConfig, name: str) -> Shapes:
 
 def _head_norm(architecture: Architecture, attention: Attention, n_heads: int) -> tuple[int, ...]:
     """The shape of the norms' weight for so many heads."""
-    if architecture.wide_qk_norms:
+    if architecture.wide_qk_norms or architecture.each_qk_norms:
         return (n_heads * attention.head_dim,)
     return (n_heads, attention.head_dim) if architecture.long_qk_norms else (attention.head_dim,)
 
@@ -202,6 +212,8 @@ def _gated(config: ModelConfig, hidden: int, ending: str = "", *counts: int) -> 
 
 
 def _per_layer(config: ModelConfig) -> Shapes:
+    if config.architecture.embedding_skips:
+        yield LAYER_SCALE, (1,)
     if config.per_layer_dim:
         yield "inp_gate.weight", (config.per_layer_dim, config.dim)
         yield "proj.weight", (config.dim, config.per_layer_dim)
@@ -216,7 +228,9 @@ def _optional(config: ModelConfig) -> Shapes:
     yield from dict.fromkeys(ROPE_DIVISORS, (max(turned, default=0) // 2,)).items()
     for i, layer in enumerate(config.attention):
         if config.architecture.layer_scales:
-            yield f"blk.{i}.layer_output_scale.weight", (1,)
+            yield f"blk.{i}.{LAYER_SCALE}", (1,)
+        if config.architecture.result_scales:
+            yield from ((f"blk.{i}.{name}.scale", (1,)) for name in ("attn_output", "ffn_down"))
         if config.architecture.sub_norms:
             yield from ((f"blk.{i}.{name}.scale", (1,)) for name in (*QKV, "attn_output", *GATE_UP, "ffn_down"))
         if config.architecture.dense_beside_experts and (experts := config.experts_of(i)):

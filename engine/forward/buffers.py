@@ -22,9 +22,9 @@ class Buffers:
 
     x: (dim,), the residual stream. x_norm: (dim,), normed. delta: (dim,), what a layer adds to the stream. qkv: what a
     layer makes of x_norm first, of the widest one. q_rows: see `query_rows`. mixed: what attention, or a layer's state
-    in its place, gives. latent: see `LatentBuffers`. gates: of queries, where a model has such between
-    them. units: of feed-forward layers, by their width.
-    free: memory that is not in use before a layer's feed-forward part, None if there must be zeros in it.
+    in its place, gives. latent: see `LatentBuffers`. gates: of queries, where a model has such between them. units: of
+    feed-forward layers, by their width. skip: (dim,), the embedding, where layers add it. free: memory that is not in
+    use before a layer's feed-forward part, None if there must be zeros in it.
     logits: (vocab_size,), MAX_OUTPUTS rows.
     """
 
@@ -52,5 +52,6 @@ class Buffers:
         self.latent = latent_buffers(p, config, self.qkv)
         apart = config.architecture.query_gates and not config.architecture.gate_matrix
         self.gates = p.floats(mixed_dim) if apart else None
+        self.skip = p.floats(dim) if config.architecture.embedding_skips else None
         self.recurrent = recurrent_buffers(p, config, state, self.qkv)
         p.keep(cache, weights)

@@ -42,6 +42,7 @@ from engine.forward.steps import (
     add_query_split,
     add_rotary_tables,
     add_rotation,
+    add_skip,
     add_sub_norm,
 )
 from engine.forward.weights import LayerWeights, ModelWeights
@@ -58,6 +59,8 @@ def forward(
     x, x_norm, delta = b.x, b.x_norm, b.delta
     rotary = add_rotary_tables(p, layer_frequencies(config, weights.rope_divisors_for(config, cache.max_seq_len)))
     add_embedding(p, config, weights, x)  # (dim,)
+    if b.skip is not None:
+        add_norm(p, config, x, None, None, b.skip)
     per_layer = add_per_layer_inputs(p, config, weights.per_layer, x, b.free) if weights.per_layer else None
     streams = add_streams(p, config, weights.altup, x, x_norm)
     added, added_norm, scale = None, None, 1.0
@@ -73,6 +76,7 @@ def forward(
                 add_norm(p, config, x, None, layer.ffn_norm, x_norm)
             add_norm(p, config, x, added, layer.ffn_norm, normed, delta_norm=added_norm, scale=scale)
             _feed_forward(p, config, layer, b)  # (dim,)
+            add_skip(p, config, layer.skip, b.skip, delta)
             added, added_norm, scale = delta, add_post_norm(p, config, layer.ffn_post_norm, delta), layer.scale
         if layer.per_layer is not None and per_layer is not None:
             add_norm(p, config, x, delta, None, per_layer.x, delta_norm=layer.ffn_post_norm)
@@ -119,6 +123,7 @@ def _mix(
         _attend(p, config, layer, index, b, rotary, cache)  # (q_dim,)
         add_products(p, [layer.wo], b.mixed, b.delta)  # (dim,)
         add_bias(p, layer.wo_bias, b.delta)
+        add_factors(p, layer.wo_factors, b.delta)
     if state is not None and layer.recurrent is not None:
         _recur(p, config, layer, index, b, state)  # (dim,)
     return scale
@@ -164,6 +169,7 @@ def _feed_forward(p: Program, config: ModelConfig, layer: LayerWeights, b: Buffe
         add_sub_norm(p, config, layer.ffn_sub_norm, unit.h)
         add_products(p, [layer.w_down], unit.h, b.delta)  # (dim,)
         add_bias(p, layer.down_bias, b.delta)
+        add_factors(p, layer.down_factors, b.delta)
     if layer.experts is None or b.experts is None:
         return
     if (norms := layer.experts.norms) is not None:

@@ -130,6 +130,8 @@ def add_norm(
     """
     flags = records.OUTPUTS_ONLY if outputs_only else 0
     flags |= _centred(config) or (records.BIASED if config.architecture.norm_biases else 0)
+    if config.norm_part != config.dim:
+        flags |= config.norm_part // LANES << records.NORM_PARTS_AT
     added = (*delta.where, address_of(delta_norm)) if delta else (0, 0, 0)
     constants = float_bits(config.norm_eps / config.residual_scale**2) | float_bits(scale) << 32
     norm = (address_of(weight), config.dim | flags, constants)
@@ -166,6 +168,13 @@ def add_factors(p: Program, factors: Vector | None, rows: Rows) -> None:
     """A step: rows *= factors, number by number, if there are some."""
     if factors is not None:
         add_per_token(p, step("rows.multiply_vector"), *rows.where, address_of(factors), -(-factors.size // LANES))
+
+
+def add_skip(p: Program, config: ModelConfig, factor: float, embedding: Rows | None, delta: Rows) -> None:
+    """A step: delta += factor · embedding, where a model has such. embedding, delta: (dim,)."""
+    if embedding is not None:
+        where = (*delta.where, *embedding.where, -(-config.dim // LANES))
+        add_per_token(p, step("rows.add_scaled"), *where, float_bits(factor))
 
 
 def add_sub_norm(p: Program, config: ModelConfig, weight: Vector | None, x: Activations) -> None:

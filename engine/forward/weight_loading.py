@@ -17,6 +17,7 @@ from engine.architecture.model_tensors import (
     EMBEDDING_NORM,
     FFN_SUB_NORM,
     GATE_UP,
+    LAYER_SCALE,
     POSITIONS,
     QKV,
     tensor_shapes,
@@ -135,7 +136,8 @@ class _Reader:
 
 def _layer(layer: _Reader, index: int) -> LayerWeights:
     config, architecture = layer.config, layer.config.architecture
-    scale = layer.vector("layer_output_scale.weight")
+    scale = layer.vector(LAYER_SCALE)
+    number = 1.0 if scale is None else float(scale[0])
     return LayerWeights(
         attn_norm=layer.norm(architecture.attn_norm) if architecture.pre_norms else None,
         wqkv=layer.matrices("wqkv"),
@@ -156,6 +158,8 @@ def _layer(layer: _Reader, index: int) -> LayerWeights:
         ffn_sub_norm=_sub_norm(layer, FFN_SUB_NORM, "ffn_down"),
         attn_post_norm=layer.vector("post_attention_norm.weight") if architecture.post_norms else None,
         ffn_post_norm=layer.vector("post_ffw_norm.weight"),
+        wo_factors=_result_factors(layer, "attn_output"),
+        down_factors=_result_factors(layer, "ffn_down"),
         sinks=layer.vector("attn_sinks.weight"),
         experts=_experts(layer, index) if config.experts_of(index) is not None else None,
         recurrent=_recurrent(layer),
@@ -163,7 +167,8 @@ def _layer(layer: _Reader, index: int) -> LayerWeights:
         per_layer=_per_layer(layer) if config.per_layer_dim else None,
         altup=_altup(layer, index),
         xielu=config.xielu[index] if config.xielu else None,
-        scale=1.0 if scale is None else float(scale[0]),
+        skip=number if architecture.embedding_skips else 0.0,
+        scale=1.0 if architecture.embedding_skips else number,
     )
 
 
@@ -172,6 +177,10 @@ def _head_norm(layer: _Reader, index: int, name: str) -> Vector | None:
     attention = layer.config.attention[index]
     if layer.config.architecture.unit_qk_norms and attention.rope_dim:
         return _padded(np.ones(attention.head_dim, np.float32))
+    if layer.config.architecture.query_gains:
+        gains = layer.values(f"{name}.weight")
+        heads = np.ones(attention.n_kv_heads, np.float32) if gains is None else gains
+        return _padded(np.repeat(heads, attention.head_dim))
     return layer.vector(f"{name}.weight")
 
 
@@ -179,6 +188,12 @@ def _scale(layer: _Reader, name: str) -> np.float32 | None:
     """The number by which a matrix's products are multiplied; None without one."""
     scale = layer.values(f"{name}.scale") if layer.config.architecture.sub_norms else None
     return None if scale is None else np.float32(scale.item())
+
+
+def _result_factors(layer: _Reader, name: str) -> Vector | None:
+    """The number by which a matrix's products are multiplied, for each of them."""
+    scale = layer.values(f"{name}.scale") if layer.config.architecture.result_scales else None
+    return None if scale is None else _padded(np.full(layer.config.dim, scale.item(), np.float32))
 
 
 def _factors(layer: _Reader, names: Sequence[str], rows: Sequence[int]) -> Vector | None:

@@ -179,8 +179,9 @@ class LayerWeights:
     same, what products are multiplied by. attn_sub_norm: (q_dim,), ffn_sub_norm: (hidden_dim,), what wo and w_down read
     is normed by, times what their products are multiplied by.
     q_norm, k_norm: (head_dim,), or (q_dim,) and (kv_dim,) where heads are normed together or each as the stream.
-    attn_post_norm, ffn_post_norm: (dim,). sinks: (n_heads,). scale: what the residual stream
-    is multiplied by at the layer's end, 1 in most models.
+    attn_post_norm, ffn_post_norm: (dim,). wo_factors, down_factors: (dim,), what the results of both are multiplied by.
+    sinks: (n_heads,). skip: what the embedding is multiplied by that is added at the layer's end, 0 for none. scale:
+    what the residual stream is multiplied by there, 1 in most models.
     """
 
     attn_norm: Vector | None
@@ -202,6 +203,8 @@ class LayerWeights:
     ffn_sub_norm: Vector | None
     attn_post_norm: Vector | None
     ffn_post_norm: Vector | None
+    wo_factors: Vector | None
+    down_factors: Vector | None
     sinks: Vector | None
     experts: ExpertWeights | None
     recurrent: RecurrentWeights | None
@@ -209,6 +212,7 @@ class LayerWeights:
     per_layer: PerLayerWeights | None
     altup: AltUpWeights | None
     xielu: Xielu | None
+    skip: float
     scale: float
 
 

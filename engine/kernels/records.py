@@ -83,6 +83,9 @@ CENTRED = 1 << 33
 BIASED = 1 << 34
 """Added to a row's width: its mean stays, but a bias is added after its norm."""
 
+NORM_PARTS_AT = 40
+"""From this bit on, a row's width has how many vectors of the row are normed by themselves, 0 for the whole row."""
+
 CHUNK_BITS = 20
 CHUNK_MASK = (1 << CHUNK_BITS) - 1
 CLOSED = CHUNK_MASK

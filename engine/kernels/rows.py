@@ -20,6 +20,7 @@ from engine.kernels.records import (
     LIMITED,
     N_OUT,
     N_TOKENS,
+    NORM_PARTS_AT,
     OUTPUTS_ONLY,
     P0,
     RELU,
@@ -77,6 +78,22 @@ def add_to_row(row, added, vectors):
         store_f32x16(row + at, lanes.add(load_f32x16(row + at), load_f32x16(added + at)))
 
 
+SCALED_TO, SCALED_TO_STRIDE, SCALED, SCALED_STRIDE, SCALED_VECTORS, SCALED_BY = range(P0, P0 + 6)
+"""Parameters of add_scaled: rows of float32, what is added to them, their length in vectors, and the factor (bits)."""
+
+
+@kernel
+def add_scaled(step, batch, first, last, thread):
+    """Add to each row another one times a number."""
+    factor = lanes.splat(load_f32(step + 8 * SCALED_BY))
+    for t in range(first, last):
+        row = field(step, SCALED_TO) + t * field(step, SCALED_TO_STRIDE)
+        other = field(step, SCALED) + t * field(step, SCALED_STRIDE)
+        for i in range(field(step, SCALED_VECTORS)):
+            at = i * VECTOR
+            store_f32x16(row + at, lanes.fma(factor, load_f32x16(other + at), load_f32x16(row + at)))
+
+
 WORDS_FROM, WORDS_FROM_STRIDE, WORDS_TO, WORDS_TO_STRIDE, WORDS_BLOCKS = range(P0, P0 + 5)
 """Parameters of widen: rows of float32 and of words with their strides, blocks of a row."""
 
@@ -123,13 +140,19 @@ def take_mean_away(out, x, n):
 
 @inner
 def norm_row(out, x, weight, n, eps, kind):
-    """What norms the residual stream, or, without a weight, a copy. Behind a CENTRED or BIASED norm's is its bias."""
+    """What norms the residual stream, or, without a weight, a copy. Behind a CENTRED or BIASED norm's is its bias.
+
+    kind: its flags, and at NORM_PARTS_AT the vectors of a part, if parts are normed by themselves.
+    """
     if kind & CENTRED:
         take_mean_away(out, x, n)
         scale_to_unit(out, out, weight, n, eps)
         add_to_row(out, weight + 4 * BLOCK * ((n + BLOCK - 1) // BLOCK), (n + LANES - 1) // LANES)
     elif weight:
-        scale_to_unit(out, x, weight, n, eps)
+        part = LANES * (kind >> NORM_PARTS_AT) or n
+        for begin in range(0, n, part):
+            at = 4 * begin
+            scale_to_unit(out + at, x + at, weight + at, part, eps)
         if kind & BIASED:
             add_to_row(out, weight + 4 * BLOCK * ((n + BLOCK - 1) // BLOCK), (n + LANES - 1) // LANES)
     else:

@@ -49,7 +49,7 @@ PATTERNED = ("maple", "laguna", "spark2_5", "cohere2moe", "muse-glimmer")
 TURNED_IN_WINDOWS = ("maple", "cohere2moe", "muse-glimmer")
 """Of those, the ones that turn in these layers alone."""
 
-MULTIPLIED = ("cohere2moe", "muse-glimmer")
+MULTIPLIED = ("cohere2moe", "muse-glimmer", "talkie")
 """Architectures whose logits are multiplied by what the file says."""
 
 
@@ -103,6 +103,7 @@ class ReferenceModel:
             "afmoe",
             "laguna",
             "cohere2moe",
+            "k2-horizon",
             *by_softmax,
         )
         in_doubt = sigmoid if (in_file and arch not in by_softmax) or arch == "lfm2moe" else softmax
@@ -155,8 +156,9 @@ class ReferenceModel:
         t = self.tensors
         x = t["token_embd.weight"][ids] * np.float32(self.embedding_scale)
         x = x + t["position_embd.weight"][: len(ids)] if "position_embd.weight" in t else x
-        if self.arch == "muse-glimmer":
+        if self.arch in ("muse-glimmer", "talkie"):
             x = rms_norm(x, 1.0, self.eps)
+        embedding = x
         if self.arch == "bloom":
             x = self.pre_norm(x, "token_embd_norm.weight")
         for number, layer in enumerate([*range(self.n_layers)] * self.get("num_loops", 1)):
@@ -183,6 +185,7 @@ class ReferenceModel:
                 y = self.pre_norm(before if self.parallel else x, f"{block}{self.ffn_norm}.weight")
             y = self.experts(y, block) if f"{block}ffn_gate_inp.weight" in t else self.feed_forward(y, block)
             x = x + self.residual_scale * self.post_norm(y, block + "post_ffw_norm.weight")
+            x = x + t[block + "layer_output_scale.weight"] * embedding if self.arch == "talkie" else x
         norm = "token_embd_norm.weight" if self.arch in CONVOLUTIONS else "output_norm.weight"
         logits = self.pre_norm(x, norm) / self.logit_divisor @ t.get("output.weight", t["token_embd.weight"]).T
         return softcap(logits + t.get("output.bias", 0), self.final_softcap)
@@ -194,6 +197,11 @@ class ReferenceModel:
         bias = self.tensors.get(name.replace("weight", "bias"), 0)
         if self.arch == "olmo":
             return layer_norm(x, 1.0, self.eps)
+        if self.arch == "talkie":
+            return rms_norm(x, 1.0, self.eps)
+        if self.arch == "k2-horizon":
+            parts = x.reshape(len(x), self.get("attention.group_norm_groups", 1), -1)
+            return rms_norm(parts, 1.0, self.eps).reshape(x.shape) * self.tensors[name]
         return self.norm(x, self.tensors[name], self.eps) + bias if name in self.tensors else x
 
     def post_norm(self, x, name):
@@ -268,6 +276,8 @@ class ReferenceModel:
 
     def opened(self, gates):
         """What attention's results are multiplied by."""
+        if self.arch == "k2-horizon":
+            return np.log2(1 + 2**gates)
         return np.log1p(np.exp(gates)) if self.arch == "laguna" else sigmoid(gates)
 
     def growth(self, positions, layer):
@@ -284,8 +294,12 @@ class ReferenceModel:
 
     def qk_norm(self, x, name):
         """The norm of each head, by its own weight if there are such, or of all heads where the weight is as long."""
+        if self.arch == "talkie":
+            return rms_norm(x, self.tensors.get(name, 1.0), self.eps)
         if name not in self.tensors:
             return x
+        if self.arch == "k2-horizon":
+            return rms_norm(x, self.tensors[name].reshape(x.shape[1:]), self.eps)
         weight = self.tensors[name]
         rows = x if weight.shape[-1] == self.head_dim else x.reshape(len(x), -1)
         return self.norm(rows, weight, self.eps).reshape(x.shape)

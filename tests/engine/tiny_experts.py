@@ -166,6 +166,18 @@ EXPERT_MODELS = {
         "expert_feed_forward_length": 48,
         "swiglu_clamp_exp": [0.5, 0.8, 0.0],
     },
+    "k2-horizon-experts": {
+        **EXPERTS,
+        **SCALED_SHARES,
+        "layers": 3,
+        "head_dim": 32,
+        "expert_feed_forward_length": 48,
+        "expert_shared_count": 1,
+        "expert_shared_feed_forward_length": 48,
+        "shared": 48,
+        "leading_dense_block_count": 1,
+        "biases": ("exp_probs_b",),
+    },
     "laguna": {
         **EXPERTS,
         **SCALED_SHARES,

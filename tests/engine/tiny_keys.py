@@ -277,6 +277,16 @@ MODELS = {
     "command-r": {"logit_scale": 0.25},
     "command-r-plus": {"logit_scale": 0.25, "layers": 64, "qk_norms": True},
     "cohere2": {"layers": 5, "attention.sliding_window": 16, "logit_scale": 0.25, "rope.dimension_count": 16},
+    "talkie": {"untied": True, "head_count_kv": 4, "layers": 3, "logit_scale": 0.6},
+    "k2-horizon": {
+        "untied": True,
+        "head_dim": 32,
+        "qk_norms": True,
+        "rope.dimension_count": 16,
+        "attention.group_norm_groups": 2,
+        "rope.freq_base": 500_000.0,
+    },
+    "k2-horizon-plain": {"gated": False},
     "muse-glimmer": {
         "untied": True,
         "layers": 5,
@@ -369,6 +379,7 @@ ARCHITECTURES = {
     "falcon-h1-norms": "falcon-h1",
     **dict.fromkeys(KIMI_MODELS, "kimi-linear"),
     "muse-glimmer": "muse-glimmer",
+    **dict.fromkeys(("k2-horizon", "k2-horizon-plain", "k2-horizon-experts"), "k2-horizon"),
     "command-r": "command-r",
     "command-r-plus": "command-r",
 }

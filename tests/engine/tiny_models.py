@@ -29,6 +29,7 @@ from tests.engine.tiny_traits import (
     BIASED_NORMS,
     CENTRED,
     CHOICE_BIAS,
+    EACH_NORMED,
     FFN_NORM,
     GATE_IN_UP,
     GATED,
@@ -39,6 +40,7 @@ from tests.engine.tiny_traits import (
     UNGATED,
     WIDE_NORMED,
     WITHOUT_FFN_NORMS,
+    WITHOUT_NORM_WEIGHTS,
     WITHOUT_PRE_NORMS,
 )
 
@@ -70,7 +72,7 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
     state_space = {"norms": options.pop("state_norms", True), "biases": options.pop("tap_biases", True)}
     norm_biases, positions = options.pop("norm_biases", arch in BIASED_NORMS), options.pop("positions", False)
     experts_every = options.pop("experts_every", 1)
-    head_gates = options.pop("head_gates", False)
+    head_gates, gated = options.pop("head_gates", False), options.pop("gated", True)
     pieces = json.loads(VOCABULARY.read_text("utf-8"))
     keys = {
         "block_count": layers + ignored,
@@ -131,6 +133,7 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
         second_attn_norm=second_attn_norm,
         norm_biases=norm_biases,
         head_gates=head_gates,
+        gated=gated,
         positions=positions or arch in ("starcoder", "gpt2"),
         keys=keys,
         recurrent=recurrent_layers(keys, layers),
@@ -244,12 +247,16 @@ def attention(m, block):
     else:
         for name, count in zip(QKV, rows, strict=True):
             yield from matrix(block, name, (count, m.dim), 1.5 * even, m.biases)
-    if m.arch in GATED:
+    if m.arch in GATED and m.gated:
         yield f"{block}attn_gate.weight", (m.q_dim // (m.head_dim if m.head_gates else 1), m.dim), 1.5 * even
     if m.qk_norms:
         for part, width in (("q", m.q_dim), ("k", m.kv_dim)):
             each = (width // m.head_dim, m.head_dim) if m.arch in (*CENTRED, "plamo2") else (m.head_dim,)
-            yield f"{block}attn_{part}_norm.weight", (width,) if m.arch in WIDE_NORMED else each, 0.2
+            yield f"{block}attn_{part}_norm.weight", (width,) if m.arch in (*WIDE_NORMED, *EACH_NORMED) else each, 0.2
+    if m.arch == "talkie":
+        yield f"{block}attn_q_norm.weight", (m.q_dim // m.head_dim, 1), 0.3
+        yield from ((f"{block}{name}.scale", (1,), 0.3) for name in ("attn_output", "ffn_down"))
+        yield f"{block}layer_output_scale.weight", (1,), 0.3
     yield from matrix(block, "attn_output", (m.dim, m.q_dim), even, m.biases)
     if m.arch in SUB_NORMED:
         yield f"{block}attn_sub_norm.weight", (m.q_dim,), 0.2
@@ -290,7 +297,7 @@ def feed_forward(m, block, experts):
 
 def norm(m, name):
     """A norm of the residual stream."""
-    if m.arch == "olmo":
+    if m.arch in WITHOUT_NORM_WEIGHTS:
         return
     yield f"{name}.weight", (m.dim,), 0.2
     if m.norm_biases:

@@ -39,6 +39,12 @@ NORMED = (
 WIDE_NORMED = ("olmoe", "olmo2", "minimax-m2")
 """Of those, the ones that norm all heads together."""
 
+EACH_NORMED = ("k2-horizon",)
+"""Those that have a weight for each head."""
+
+WITHOUT_NORM_WEIGHTS = ("olmo", "talkie")
+"""Architectures whose norms have no weights."""
+
 WITHOUT_PRE_NORMS = ("olmo2", "exaone4")
 """Architectures that norm results alone."""
 
@@ -103,7 +109,7 @@ FFN_NORM = {
 POST_NORMED = ("gemma2", "gemma3", "gemma3n", "glm4", "afmoe", "plamo2", "plamo3", "muse-glimmer", *WITHOUT_PRE_NORMS)
 """Architectures that norm the results of both."""
 
-GATED = ("afmoe", "laguna", "muse-glimmer", "spark2_5")
+GATED = ("afmoe", "laguna", "muse-glimmer", "spark2_5", "k2-horizon")
 """Architectures with a matrix of gates for what attention gives."""
 
 BARE_NORMS = {

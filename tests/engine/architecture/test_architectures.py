@@ -53,6 +53,7 @@ WITHOUT_IT = {
     "gemma3n": ("attn_k.weight", "attn_v.weight", "attn_k_norm.weight"),
     "mpt": ("position_embd.weight",),
     "bitnet": (".scale",),
+    "talkie": (".scale",),
 }
 """Endings of what a layer of an architecture can do without."""
 
