@@ -1,4 +1,4 @@
-"""BPE over characters with byte fallback, as Gemma 4 has it, on the `tokenizers` library.
+"""BPE over characters with byte fallback, as Gemma 4 and Sarvam have it, on the `tokenizers` library.
 
 A text is not split into words before its characters are merged, only at line breaks; spaces are written as U+2581, and
 characters that are no token are bytes: as SentencePiece does, but by merges instead of scores.
@@ -22,16 +22,21 @@ _LINES = re.compile(r"\n+|[^\n]+")
 
 
 class CharacterBpeTokenizer(Tokenizer):
-    """BPE over characters from a model file's own vocabulary and merges."""
+    """BPE over characters from a model file's own vocabulary and merges.
 
-    def __init__(self, metadata: Metadata) -> None:
-        vocabulary = Vocabulary(metadata, default_ids={}, add_bos=True)
-        vocabulary.add_bos = vocabulary.bos_id is not None  # early files say that texts begin without it
+    as_gemma: texts begin with the token for that, whatever the file says, and line breaks are a token together.
+    """
+
+    def __init__(self, metadata: Metadata, *, as_gemma: bool) -> None:
+        vocabulary = Vocabulary(metadata, default_ids={}, add_bos=as_gemma)
+        if as_gemma:
+            vocabulary.add_bos = vocabulary.bos_id is not None  # early files say that texts begin without it
         super().__init__(vocabulary)
         ids = dict(vocabulary.ids)
         for text in self.marker_texts:
             ids.pop(text, None)  # no merge makes a marker of a conversation
-        self._line_breaks = {text: id_ for text, id_ in ids.items() if text and not text.strip("\n")}
+        breaks = {text: id_ for text, id_ in ids.items() if text and not text.strip("\n")}
+        self._line_breaks = breaks if as_gemma else {}
         self._pipeline = Pipeline(bpe_model(metadata, ids, byte_fallback=True))
         vocabulary.forget_ids()
 

@@ -9,6 +9,9 @@ from engine.checkpoints.tokenizer_keys import PREFIX
 from engine.errors import UnsupportedModelError
 from engine.tokenizer.base import Tokenizer
 
+BY_CHARACTERS = "sarvam-moe"
+"""The way to split words that is none: what is merged are a text's characters, not its bytes."""
+
 
 def load_tokenizer(metadata: Mapping[str, object]) -> Tokenizer:
     """The tokenizer that a model's metadata describes.
@@ -17,7 +20,7 @@ def load_tokenizer(metadata: Mapping[str, object]) -> Tokenizer:
     """
     meta = Metadata.of(metadata)
     kind = meta.text(PREFIX + "model")
-    if kind == "gpt2":
+    if kind == "gpt2" and meta.get(PREFIX + "pre") != BY_CHARACTERS:
         from engine.tokenizer.bpe import BpeTokenizer
 
         return BpeTokenizer(meta)
@@ -25,10 +28,10 @@ def load_tokenizer(metadata: Mapping[str, object]) -> Tokenizer:
         from engine.tokenizer.sentencepiece import SentencePieceTokenizer
 
         return SentencePieceTokenizer(meta)
-    if kind == "gemma4":
+    if kind in ("gpt2", "gemma4"):
         from engine.tokenizer.character_bpe import CharacterBpeTokenizer
 
-        return CharacterBpeTokenizer(meta)
+        return CharacterBpeTokenizer(meta, as_gemma=kind == "gemma4")
     raise UnsupportedModelError(
         f"{meta.path or 'The model'} has a tokenizer of the kind {kind!r} ({PREFIX}model), which is not known here.",
         "Choose a model with a llama, gpt2 or gemma4 tokenizer.",

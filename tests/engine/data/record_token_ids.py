@@ -149,11 +149,12 @@ def spm_vocabulary() -> list[tuple[str, Any, GGUFValueType]]:
     ]
 
 
-def merged_vocabulary() -> list[tuple[str, Any, GGUFValueType]]:
+def merged_vocabulary(kind: str = "gemma4") -> list[tuple[str, Any, GGUFValueType]]:
     pieces = merged.pieces()
     array, text, number = GGUFValueType.ARRAY, GGUFValueType.STRING, GGUFValueType.UINT32
     return [
-        ("tokenizer.ggml.model", "gemma4", text),
+        ("tokenizer.ggml.model", kind, text),
+        ("tokenizer.ggml.pre", "sarvam-moe" if kind == "gpt2" else kind, text),
         ("tokenizer.ggml.tokens", [piece[0] for piece in pieces], array),
         ("tokenizer.ggml.scores", [float(piece[1]) for piece in pieces], array),
         ("tokenizer.ggml.token_type", [piece[2] for piece in pieces], array),
@@ -179,15 +180,18 @@ def main() -> None:
         checksums[name] = [checksum(plain, special) for plain, special in zip(*found.values(), strict=True)]
 
     with tempfile.TemporaryDirectory() as folder:
-        for split in named or SPLITS:
+        for split in [split for split in named or SPLITS if split in SPLITS]:
             vocabulary = starter_vocabulary(sys.argv[1])
             model = Path(folder) / f"{split}.gguf"
             n_tokens = next(len(value) for key, value, _ in vocabulary if key == "tokenizer.ggml.tokens")
             write_model(model, [*vocabulary, ("tokenizer.ggml.pre", split, GGUFValueType.STRING)], n_tokens)
             record_all(split, model)
-        for name, pieces in () if named else (("sentencepiece", spm_vocabulary()), ("gemma4", merged_vocabulary())):
-            model = Path(folder) / f"{name}.gguf"
-            write_model(model, pieces, len(pieces[1][1]))
+        wholes = {"sentencepiece": spm_vocabulary(), "gemma4": merged_vocabulary()}
+        wholes["sarvam-moe"] = merged_vocabulary("gpt2")
+        for name in [name for name in wholes if not named or name in named]:
+            model, pieces = Path(folder) / f"{name}.gguf", wholes[name]
+            n_tokens = next(len(value) for key, value, _ in pieces if key == "tokenizer.ggml.tokens")
+            write_model(model, pieces, n_tokens)
             record_all(name, model)
     encoded = json.dumps(recorded, separators=(",", ":")).replace('},"', '},\n"').replace('],"special', '],\n"special')
     (HERE / "token_ids.json").write_text(encoded + "\n", "utf-8")

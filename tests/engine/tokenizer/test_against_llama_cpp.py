@@ -27,12 +27,13 @@ def starter_metadata(starter_model: Path) -> Metadata:
     return open_checkpoint(starter_model).metadata
 
 
-def merged_metadata() -> Metadata:
+def merged_metadata(kind: str) -> Metadata:
     """What a GGUF with the vocabulary of merges says about it."""
     texts, scores, types = zip(*merged_vocabulary.pieces(), strict=True)
     return Metadata(
         {
-            "tokenizer.ggml.model": "gemma4",
+            "tokenizer.ggml.model": kind,
+            "tokenizer.ggml.pre": "sarvam-moe" if kind == "gpt2" else kind,
             "tokenizer.ggml.tokens": list(texts),
             "tokenizer.ggml.scores": array("f", scores),
             "tokenizer.ggml.token_type": array("i", types),
@@ -53,8 +54,8 @@ def split(request: pytest.FixtureRequest) -> str:
 def tokenizer_and_ids(request: pytest.FixtureRequest, split: str) -> tuple[Tokenizer, dict[str, list[list[int]]]]:
     if split == "sentencepiece":
         metadata = request.getfixturevalue("spm_metadata")
-    elif split == "gemma4":
-        metadata = merged_metadata()
+    elif split in ("gemma4", "sarvam-moe"):
+        metadata = merged_metadata("gemma4" if split == "gemma4" else "gpt2")
     else:
         metadata = request.getfixturevalue("starter_metadata") | {"tokenizer.ggml.pre": split}
         if RECORDED[split]["special"][0]:
