@@ -1,4 +1,7 @@
-"""Norms whose names in a GGUF do not say that they are weights: one of Falcon-H1's, most of PLaMo 2's and 3's."""
+"""Names that differ from those of other models: norms of Falcon-H1 and PLaMo, which do not say that they are weights.
+
+And CodeShell's embedding, which its first files have under the name of the output alone.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from dataclasses import replace
 from itertools import chain
 
 from engine.checkpoints.checkpoint import TensorInfo
+
+_EMBEDDING = "token_embd.weight"
 
 _BARE = {
     "falcon-h1": ("ffn_norm",),
@@ -19,8 +24,11 @@ _BARE = {
 _NAMES = re.compile(rf"blk\.\d{{1,4}}\.({'|'.join(sorted({*chain(*_BARE.values())}))})")
 
 
-def with_endings(tensors: Mapping[str, TensorInfo]) -> dict[str, TensorInfo]:
+def with_usual_names(tensors: Mapping[str, TensorInfo], architecture: object) -> dict[str, TensorInfo]:
     """The same tensors under the names that other models have for theirs."""
+    output = tensors.get("output.weight")
+    if architecture == "codeshell" and output is not None and _EMBEDDING not in tensors:
+        tensors = {_EMBEDDING: replace(output, name=_EMBEDDING), **tensors}
     named = {name: f"{name}.weight" if _NAMES.fullmatch(name) else name for name in tensors}
     return {named[name]: replace(tensor, name=named[name]) for name, tensor in tensors.items()}
 

@@ -16,7 +16,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import overload
 
-from engine.checkpoints.bare_names import with_endings
+from engine.checkpoints.bare_names import with_usual_names
 from engine.checkpoints.checkpoint import Checkpoint, TensorInfo, without_leading_ones
 from engine.checkpoints.cursor import Cursor, open_cursor
 from engine.checkpoints.experts import stack_experts
@@ -213,7 +213,8 @@ def open_gguf(path: Path) -> Checkpoint:
     expected = metadata.optional_integer("split.tensors.count", low=0, high=2**31 - 1)
     if expected is not None and len(paths) > 1 and expected != len(tensors):
         raise metadata.error(f"split.tensors.count promises {expected} tensors, the parts have {len(tensors)}.")
-    today = stack_experts(delta_nets_taken_apart(with_endings(tensors), metadata))
+    named = with_usual_names(tensors, metadata.get("general.architecture"))
+    today = stack_experts(delta_nets_taken_apart(named, metadata))
     return Checkpoint(path, f"GGUF v{parts[0].version}", metadata, today, tuple(paths))
 
 

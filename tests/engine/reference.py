@@ -154,7 +154,7 @@ class ReferenceModel:
     def logits(self, ids):
         """float32 (len(ids), vocab_size)."""
         t = self.tensors
-        x = t["token_embd.weight"][ids] * np.float32(self.embedding_scale)
+        x = t.get("token_embd.weight", t.get("output.weight"))[ids] * np.float32(self.embedding_scale)
         x = x + t["position_embd.weight"][: len(ids)] if "position_embd.weight" in t else x
         if self.arch in ("muse-glimmer", "talkie"):
             x = rms_norm(x, 1.0, self.eps)
@@ -187,7 +187,7 @@ class ReferenceModel:
             x = x + self.residual_scale * self.post_norm(y, block + "post_ffw_norm.weight")
             x = x + t[block + "layer_output_scale.weight"] * embedding if self.arch == "talkie" else x
         norm = "token_embd_norm.weight" if self.arch in CONVOLUTIONS else "output_norm.weight"
-        logits = self.pre_norm(x, norm) / self.logit_divisor @ t.get("output.weight", t["token_embd.weight"]).T
+        logits = self.pre_norm(x, norm) / self.logit_divisor @ t.get("output.weight", t.get("token_embd.weight")).T
         return softcap(logits + t.get("output.bias", 0), self.final_softcap)
 
     def state(self, x, block):

@@ -248,6 +248,7 @@ MODELS = {
     "plamo3": {"in_one": True, "layers": 9, "attention.sliding_window": 16, "rope.freq_base": 1_000_000.0},
     "plamo3-whole": {"in_one": True, "untied": True},
     "codeshell": {**FUSED, "untied": True, "head_count_kv": 1},
+    "codeshell-first": {**FUSED, "untied": True, "embedding": False},
     "dbrx": {**EXPERTS, "in_one": True, "untied": True, "attention.clamp_kqv": 1.5},
     "apertus": {"untied": True, **XIELU},
     "olmo": {"head_count_kv": 4},

@@ -72,6 +72,7 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
     state_space = {"norms": options.pop("state_norms", True), "biases": options.pop("tap_biases", True)}
     norm_biases, positions = options.pop("norm_biases", arch in BIASED_NORMS), options.pop("positions", False)
     experts_every = options.pop("experts_every", 1)
+    embedding = options.pop("embedding", True)
     head_gates, gated = options.pop("head_gates", False), options.pop("gated", True)
     pieces = json.loads(VOCABULARY.read_text("utf-8"))
     keys = {
@@ -134,6 +135,7 @@ def write_tiny(path, name, *, seed=0, types=("F32",), **changes):
         norm_biases=norm_biases,
         head_gates=head_gates,
         gated=gated,
+        embedding=embedding,
         positions=positions or arch in ("starcoder", "gpt2"),
         keys=keys,
         recurrent=recurrent_layers(keys, layers),
@@ -176,7 +178,8 @@ def as_learned(m, tensor, values):
 
 def outside(m):
     """Those outside of the layers."""
-    yield "token_embd.weight", (m.vocab, m.dim), 0.5
+    if m.embedding:
+        yield "token_embd.weight", (m.vocab, m.dim), 0.5
     yield from norm(m, "token_embd_norm" if m.arch in CONVOLUTIONS else "output_norm")
     if m.untied:
         yield "output.weight", (m.vocab, m.dim), m.dim**-0.5
