@@ -199,7 +199,7 @@ def _architecture(meta: Metadata, tensors: Mapping[str, TensorInfo]) -> Architec
     if architecture.latent and has(f".{USUAL_CHOICE_BIAS}"):
         # The first files of GLM-4.7-Flash do not say it, and those of softmax have no such biases.
         architecture = replace(architecture, gating="sigmoid")
-    architecture = _with_positions(_with_gates(architecture, tensors), meta, tensors)
+    architecture = _with_positions(_with_gates(architecture, meta, tensors), meta, tensors)
     if architecture.second_attn_norm and has(".attn_norm_2.weight"):
         architecture = replace(architecture, attn_norm="attn_norm_2", ffn_norm="attn_norm", parallel_in_file=True)
     sections = meta.get(f"{name}.rope.dimension_sections")
@@ -223,16 +223,16 @@ def _with_norms(architecture: Architecture, meta: Metadata, has: Callable[..., b
     return architecture
 
 
-def _with_gates(architecture: Architecture, tensors: Mapping[str, TensorInfo]) -> Architecture:
+def _with_gates(architecture: Architecture, meta: Metadata, tensors: Mapping[str, TensorInfo]) -> Architecture:
     """The same with queries' gates as the file has them, where that is not the same in all models."""
-    gates, results = (tensors.get(f"blk.0.{name}.weight") for name in (QUERY_GATES, "attn_output"))
     if architecture.query_gates is None:
         has_gates = any(name.endswith(f".{QUERY_GATES}.weight") for name in tensors)
         architecture = replace(architecture, query_gates=has_gates)
     if architecture.head_gates is None:
-        all_shapes = [tensor.shape for tensor in (gates, results) if tensor is not None and len(tensor.shape) == 2]
-        by_head = len(all_shapes) == 2 and all_shapes[0][0] != all_shapes[1][1]
-        architecture = replace(architecture, head_gates=by_head)
+        n_heads = meta.get(f"{architecture.name}.attention.head_count")
+        first = n_heads[0] if isinstance(n_heads, array) and n_heads else n_heads
+        gates = tensors.get(f"blk.0.{QUERY_GATES}.weight")
+        architecture = replace(architecture, head_gates=gates is not None and gates.shape[:1] == (first,))
     return architecture
 
 
