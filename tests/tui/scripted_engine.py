@@ -63,6 +63,7 @@ class Script(msgspec.Struct):
     dropped_turns: int = 0
     reason: FinishReason = "stop"
     note: str = ""
+    text_tail: str = ""
     no_greeting: bool = False
 
 
@@ -231,7 +232,7 @@ class Engine:
             Finished(
                 request_id=request,
                 reason="stopped" if self.stopped.is_set() else self.script.reason,
-                text_tail="",
+                text_tail=self.script.text_tail,
                 prompt_tokens=12,
                 reused_tokens=0,
                 generated_tokens=written,

@@ -92,6 +92,14 @@ async def test_an_answer_of_so_many_tokens_as_were_asked_for_is_complete(stage: 
         assert play.open_session.path[-1].message.state == "complete"
 
 
+async def test_what_is_held_back_until_the_end_belongs_to_the_answer(stage: Stage) -> None:
+    stage.set_script(answers=["one two"], text_tail=" <three")
+    async with stage.ready() as play:
+        await play.ask("count")
+        await play.until_shown("one two <three")
+        assert play.open_session.path[-1].message.content == "one two <three"
+
+
 async def test_text_streams_before_the_answer_ends(stage: Stage) -> None:
     stage.set_script(answers=[COUNTING], hold_after=3)
     async with stage.ready() as play:

@@ -264,17 +264,24 @@ async def test_the_answer_is_on_disk_while_it_is_written(stage: Stage) -> None:
         await play.until(lambda: play.writing.answer.is_stored)
 
 
-async def test_leaving_the_app_keeps_the_answer(stage: Stage) -> None:
+@pytest.mark.parametrize("is_cut_off", [False, True])
+async def test_leaving_the_app_keeps_the_answer_and_an_app_that_is_cut_off_comes_back_to_it(
+    stage: Stage, is_cut_off: bool
+) -> None:
     stage.set_script(answers=["one two three"], hold_after=2)
     async with stage.ready() as play:
         await play.say("count")
         await play.until_shown("one two")
         session_id = play.open_session.session.id
+        play.writing.is_cut_off = is_cut_off
         await play.press("ctrl+q")
     database = await Database.open(user_paths().database)
     message = (await database.call(tree.path, session_id))[-1].message
     await database.close()
-    assert (message.content, message.state) == ("one two", "stopped")
+    assert (message.content, message.state) == ("one two", "interrupted" if is_cut_off else "stopped")
+    async with stage.ready() as play:
+        await play.until_shown("count")
+        await play.until(lambda: play.open_session.id == (session_id if is_cut_off else None))
 
 
 async def test_text_typed_just_before_leaving_is_kept(stage: Stage) -> None:
