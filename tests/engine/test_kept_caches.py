@@ -71,8 +71,11 @@ def test_a_session_comes_back_with_the_same_logits(open_again, folder):
     more = [*IDS, 5, 6, 7]
     spared, expected = read(first, "session", more)
     assert spared == len(IDS)
+    os.utime(file, (1, 1))
     spared, logits = read(open_again(), "session", more)
     assert spared == len(IDS)
+    # Who comes back to a session makes it one of the latest.
+    assert file.stat().st_mtime > 1
     np.testing.assert_array_equal(logits, expected)
 
 
@@ -148,6 +151,20 @@ def test_what_is_damaged_or_foreign_is_read_anew(open_again, folder, tmp_path, d
     else:
         os.utime(tmp_path / "tiny.gguf", ns=(5, 5))
     spared, logits = read(open_again(), "session", IDS)
+    assert spared == 0
+    np.testing.assert_array_equal(logits, expected)
+
+
+def test_nothing_is_held_any_more_once_a_damaged_file_has_taken_its_place(open_again, folder):
+    model = open_again()
+    _, expected = read(model, "session", IDS)
+    model.keep_session()
+    [file] = folder.iterdir()
+    content, start = file.read_bytes(), kept_caches.HEADER_BYTES + 4 * len(IDS)
+    file.write_bytes(content[:start] + bytes(8192) + content[start + 8192 :])
+    holding = open_again()
+    read(holding, "", IDS[:100])
+    spared, logits = read(holding, "session", IDS)
     assert spared == 0
     np.testing.assert_array_equal(logits, expected)
 
