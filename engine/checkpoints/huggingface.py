@@ -20,6 +20,7 @@ from engine.checkpoints.head_norms import join_head_norms
 from engine.checkpoints.huggingface_apertus import xielu_keys
 from engine.checkpoints.huggingface_config import HuggingFaceConfig
 from engine.checkpoints.huggingface_gemma3n import join_squares
+from engine.checkpoints.huggingface_jais import with_jais_factors
 from engine.checkpoints.huggingface_options import check_options
 from engine.checkpoints.huggingface_recurrence import DELTA_NETS
 from engine.checkpoints.huggingface_selective import SELECTIVE_SCANS
@@ -73,7 +74,7 @@ _TURNING = (
 )
 """The architectures of which that is true. Source: llama.cpp's converter, whose classes for these permute both."""
 
-_INPUTS_FIRST = ("gpt2",)
+_INPUTS_FIRST = ("gpt2", "jais")
 """The architectures whose layers' matrices lie with their inputs, not their outputs, one below the other."""
 
 _SHIFTED_NORMS = ("gemma", "gemma2", "gemma3", "nemotron", *DELTA_NETS)
@@ -204,9 +205,16 @@ def _translated(foreign: Mapping[str, TensorInfo], config: HuggingFaceConfig, ke
         if name != "output.weight" or not config.tied:
             translated = as_gguf(replace(tensor, name=name), keys)
             tensors[translated.name] = translated
+    return stack_experts(join_head_norms(join_squares(_multiplied(tensors, config, keys))))
+
+
+def _multiplied(tensors: dict[str, TensorInfo], config: HuggingFaceConfig, keys: Metadata) -> dict[str, TensorInfo]:
+    """The tensors multiplied by factors of the configuration that GGUF has no keys for."""
+    if config.architecture == "jais":
+        return with_jais_factors(tensors, config.values)
     if config.architecture == "falcon-h1":
-        tensors = with_factors(tensors, config.values, keys)
-    return stack_experts(join_head_norms(join_squares(tensors)))
+        return with_factors(tensors, config.values, keys)
+    return tensors
 
 
 def _has_inputs_first(tensor: TensorInfo, foreign_name: str, config: HuggingFaceConfig) -> bool:

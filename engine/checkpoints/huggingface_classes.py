@@ -79,6 +79,7 @@ CLASSES = {
     "BloomForCausalLM": "bloom",
     "BloomModel": "bloom",
     "GPTBigCodeForCausalLM": "starcoder",
+    "JAISLMHeadModel": "jais",
     "Jais2ForCausalLM": "jais2",
     "OlmoForCausalLM": "olmo",
     "Olmo2ForCausalLM": "olmo2",

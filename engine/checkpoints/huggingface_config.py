@@ -60,6 +60,7 @@ _DEFAULTS: dict[str, dict[str, object]] = {
         "sliding_window": 4096,
     },
     "olmo": {"layer_norm_eps": 1e-5},
+    "jais": {"layer_norm_eps": 1e-5, "max_position_embeddings": 1024},
     "gpt2": {"layer_norm_eps": 1e-5, "max_position_embeddings": 1024},
     "mpt": {"layer_norm_eps": 1e-5},
     "starcoder": {"max_position_embeddings": 1024},

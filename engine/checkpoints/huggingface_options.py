@@ -12,7 +12,7 @@ from engine.checkpoints.mlx import is_mlx
 from engine.errors import UnsupportedModelError
 
 _ACTIVATIONS = {
-    "silu": ("silu", "swish"),
+    "silu": ("silu", "swish", "swiglu"),
     "gelu": ("gelu_pytorch_tanh", "gelu_new", "gelu_fast", "gelu"),
     "clamped": ("silu",),
     "relu2": ("relu2",),
@@ -158,6 +158,10 @@ _USUAL = {
     "gpt2": {"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False},
     "bailingmoe": {"norm_head": False, "norm_softmax": False},
     "bailingmoe2": {"norm_head": False, "norm_softmax": False},
+    "jais": {
+        **{"alibi": True, "mup_scale_qk_dot_by_d": True, "scale_attn_weights": True},
+        **{"scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False},
+    },
     "mpt": {"qk_ln": False, "prefix_lm": False},
     "falcon": {"alibi": False, "parallel_attn": True},
     "afmoe": {"mup_enabled": True},

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from engine.checkpoints.huggingface_jais import with_jais_names
 from engine.checkpoints.huggingface_llama4 import with_llama4_names
 from engine.checkpoints.huggingface_selective import SELECTIVE_SCANS, with_selective_names
 from engine.checkpoints.huggingface_state_space import STATE_SPACES, with_state_space_names
@@ -36,6 +37,7 @@ _OTHER_NAMES = {
         "moe_ffn_hidden_size": "moe_intermediate_size",
         "sliding_window_size": "sliding_window",
     },
+    "jais": _GPT_2,
     "starcoder": _GPT_2,
     "gpt2": _GPT_2,
     "mpt": {
@@ -92,6 +94,8 @@ def with_usual_names(values: Mapping[str, object], architecture: str) -> dict[st
         return _gemma3n(named)
     if architecture == "llama4":
         return with_llama4_names(named)
+    if architecture == "jais":
+        return _four_times_as_wide(with_jais_names(named))
     if architecture == "smallthinker":
         return _smallthinker(named)
     if architecture == "mpt":

@@ -320,6 +320,7 @@ _OTHERWISE = {
     "bloom": _FALCON,
     "starcoder": _GPT_2,
     "gpt2": _GPT_2,
+    "jais": _GPT_2 | {"mlp.c_fc2": "ffn_gate"},
     "mpt": _MPT,
     "qwen2": _FIRST_QWEN,
     "smallthinker": {"block_sparse_moe.primary_router": "ffn_gate_inp"},
@@ -380,7 +381,7 @@ _HEAD_NORM = re.compile(r"self_attn\.([qk])_layernorm\.norms\.(\d{1,4})")
 """The norm of one head of several."""
 
 _NOT_WEIGHTS = re.compile(
-    r"rope\.freqs$|rotary_emb\.inv_freq$|rotary\.inv_freq$|\.masked_bias$|(?<!ln_)(?<!c_)att(?:entio)?n\.bias$"
+    r"rope\.freqs$|relative_pe\.slopes$|rotary_emb\.inv_freq$|rotary\.inv_freq$|\.masked_bias$|(?<!ln_)(?<!c_)att(?:entio)?n\.bias$"
     r"|\.act_fn\.(?:alpha_[np]|beta|eps)$"
     r"|^(?:model\.)?mtp[._]"
     r"|^(?:model\.)?image_newline$"

@@ -34,6 +34,15 @@ MODELS = {
     "granite": ("GraniteForCausalLM", SCALES),
     "apertus": ("ApertusForCausalLM", {"hidden_act": "xielu"}),
     "bloom": ("BloomForCausalLM", {"n_embed": 64, "n_layer": 2, "n_head": 4, "seq_length": 256}),
+    "jais": (
+        "JAISLMHeadModel",
+        {
+            **{"n_embd": 64, "n_layer": 2, "n_head": 4, "n_inner": 96, "n_positions": 256},
+            **{"activation_function": "swiglu", "position_embedding_type": "alibi", "scale_qk_dot_by_d": True},
+            **{"mup_embeddings_scale": 16.0, "mup_output_alpha": 0.5, "mup_width_scale": 0.25},
+            **{"layer_norm_epsilon": 1e-5, "tie_word_embeddings": False},
+        },
+    ),
     "gpt2": ("GPT2LMHeadModel", {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_inner": 96, "n_positions": 256}),
     "mpt": (
         "MPTForCausalLM",

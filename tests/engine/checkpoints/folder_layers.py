@@ -129,6 +129,7 @@ GPT_2 = {
 }
 NAMES = {
     "gpt2": GPT_2,
+    "jais": GPT_2 | {"ffn_gate": "mlp.c_fc2"},
     "mpt": {
         "attn_norm": "norm_1",
         "ffn_norm": "norm_2",

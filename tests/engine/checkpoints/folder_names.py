@@ -50,6 +50,9 @@ OUTSIDE_OTHERWISE = {
     ("starcoder", "position_embd.weight"): "transformer.wpe.weight",
     ("starcoder", "output_norm.weight"): "transformer.ln_f.weight",
     ("starcoder", "output_norm.bias"): "transformer.ln_f.bias",
+    ("jais", "token_embd.weight"): "transformer.wte.weight",
+    ("jais", "output_norm.weight"): "transformer.ln_f.weight",
+    ("jais", "output_norm.bias"): "transformer.ln_f.bias",
     ("gpt2", "token_embd.weight"): "wte.weight",
     ("gpt2", "position_embd.weight"): "wpe.weight",
     ("gpt2", "output_norm.weight"): "ln_f.weight",
@@ -72,6 +75,7 @@ LAYERS = {
     **dict.fromkeys(("falcon", "exaone", "bloom", "starcoder"), "transformer.h"),
     "gptneox": "gpt_neox.layers",
     "gpt2": "h",
+    "jais": "transformer.h",
     "mpt": "transformer.blocks",
     "qwen2-first": "transformer.h",
 }

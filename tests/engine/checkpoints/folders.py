@@ -24,7 +24,7 @@ LEFT_OUT = {
     ),
     "olmo": ("layer_norm_eps",),
     **dict.fromkeys(
-        ("gpt2", "mpt"),
+        ("gpt2", "mpt", "jais"),
         (
             *("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "layer_norm_eps"),
             *("max_position_embeddings", "intermediate_size", "tie_word_embeddings"),
@@ -34,6 +34,8 @@ LEFT_OUT = {
     "falcon": ("num_attention_heads", "num_key_value_heads", "num_hidden_layers", "intermediate_size"),
 }
 """What the first configurations of an architecture do not have, by that name."""
+FACTORS = {("jais", "token_embd.weight"): 16.0, ("jais", "output.weight"): 0.125}
+"""What a configuration has a matrix multiplied by."""
 NORM_EPS = {"rms": "rms_norm_eps", "layer": "layer_norm_eps"}
 
 
@@ -47,7 +49,7 @@ def write_folder(folder: Path, twin, write, name: str) -> Path:
     for gguf_name in twin.tensors:
         if gguf_name.startswith("rope_"):
             continue
-        values = values_of(twin, gguf_name)
+        values = values_of(twin, gguf_name) / np.float32(FACTORS.get((architecture, gguf_name), 1))
         if architecture in TURNED and ("attn_q." in gguf_name or "attn_k." in gguf_name):
             attention = config.attention[int(gguf_name.split(".")[1])]
             heads = attention.n_heads if "attn_q" in gguf_name else attention.n_kv_heads
@@ -58,7 +60,7 @@ def write_folder(folder: Path, twin, write, name: str) -> Path:
         values = of_states(values, gguf_name, architecture, options)
         if architecture in ("qwen35", "qwen35moe", "qwen3next"):
             values = from_qwen35(values, gguf_name, config.recurrence)
-        values = turned_over(values) if architecture == "gpt2" and gguf_name.startswith("blk.") else values
+        values = turned_over(values) if architecture in ("gpt2", "jais") and gguf_name.startswith("blk.") else values
         if (fused := fused_tensor(gguf_name, twin, config, write, name)) is not None:
             tensors |= fused
         elif "_exps." in gguf_name and architecture != "gemma4":
