@@ -225,3 +225,14 @@ def test_scales_that_are_no_numbers(tmp_path: Path, write, part: str, bad: float
     tensor = open_checkpoint(folder).tensors["blk.0.attn_v.weight"]
     with pytest.raises(ModelFileError, match=rf"{V_PROJ}\.weight has a scale that is infinite, too large or no number"):
         read_rows(tensor, 0, 2)
+
+
+def test_factors_that_weights_may_have_been_multiplied_by(tmp_path: Path, write) -> None:
+    def plain(name: str, weights: np.ndarray) -> dict[str, Stored]:
+        return {f"{name}.weight": stored(weights, "F32")}
+
+    folder = quantised_folder(tmp_path / "model", write, "falcon-h1", {}, plain)
+    assert open_checkpoint(folder).tensors
+    change_config(folder, **settings(4, 32))
+    with pytest.raises(UnsupportedModelError, match="does not say whether MLX has multiplied the weights"):
+        open_checkpoint(folder)
