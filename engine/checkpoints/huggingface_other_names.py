@@ -5,7 +5,7 @@ Source: the configurations in the transformers repository, and those that came w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from engine.checkpoints.huggingface_jais import with_jais_names
 from engine.checkpoints.huggingface_llama4 import with_llama4_names
@@ -90,23 +90,10 @@ def with_usual_names(values: Mapping[str, object], architecture: str) -> dict[st
         return with_selective_names(named, architecture)
     if architecture in STATE_SPACES or architecture.startswith("granite"):
         return with_state_space_names(named, architecture)
-    if architecture == "gemma3n":
-        return _gemma3n(named)
-    if architecture == "llama4":
-        return with_llama4_names(named)
-    if architecture == "jais":
-        return _four_times_as_wide(with_jais_names(named))
-    if architecture == "smallthinker":
-        return _smallthinker(named)
-    if architecture == "mpt":
-        return _mpt(named)
-    if architecture == "baichuan":
-        return named | {UNIT_OUTPUT: _BAICHUAN_2 in named}
     if architecture == "qwen2" and named.get("model_type") == "qwen":
         return _first_qwen(named)
-    if architecture in ("bloom", "starcoder", "gpt2"):
-        return _four_times_as_wide(named) | ({"num_key_value_heads": 1} if architecture == "starcoder" else {})
-    return _falcon(named) if architecture == "falcon" else named
+    change = _CHANGES.get(architecture)
+    return named if change is None else change(named)
 
 
 def _gemma3n(values: dict[str, object]) -> dict[str, object]:
@@ -166,3 +153,30 @@ def _four_times_as_wide(values: dict[str, object]) -> dict[str, object]:
     if "intermediate_size" not in values and isinstance(dim, int):
         values["intermediate_size"] = 4 * dim
     return values
+
+
+def _jais(values: dict[str, object]) -> dict[str, object]:
+    return _four_times_as_wide(with_jais_names(values))
+
+
+def _baichuan(values: dict[str, object]) -> dict[str, object]:
+    return values | {UNIT_OUTPUT: _BAICHUAN_2 in values}
+
+
+def _starcoder(values: dict[str, object]) -> dict[str, object]:
+    return _four_times_as_wide(values) | {"num_key_value_heads": 1}
+
+
+_CHANGES: Mapping[str, Callable[[dict[str, object]], dict[str, object]]] = {
+    "baichuan": _baichuan,
+    "bloom": _four_times_as_wide,
+    "falcon": _falcon,
+    "gemma3n": _gemma3n,
+    "gpt2": _four_times_as_wide,
+    "jais": _jais,
+    "llama4": with_llama4_names,
+    "mpt": _mpt,
+    "smallthinker": _smallthinker,
+    "starcoder": _starcoder,
+}
+"""What else differs, by architecture."""
