@@ -55,6 +55,9 @@ INF = math.inf
             {f"laguna.{key}": 24 for key in ("attention.key_length", "attention.value_length", "rope.dimension_count")},
             r"gates for heads of 24",
         ),
+        ("k2-horizon", {"k2-horizon.attention.group_norm_groups": 3}, r"norms 3 parts of 64 numbers"),
+        ("k2-horizon", {"k2-horizon.attention.group_norm_groups": 65}, r"group_norm_groups is 65"),
+        ("k2-horizon", {"k2-horizon.attention.value_expert_count": 4}, r"has experts for values"),
         ("gpt2", {"gpt2.context_length": 128}, r"position_embd\.weight has the shape \(256, 64\)"),
     ],
 )
