@@ -45,7 +45,6 @@ SELECTIVE_MODELS = {
     "plamo2": {
         **KEYS,
         "layers": 4,
-        "attention.head_count": [0, 4, 0, 4],
         "head_count_kv": [0, 2, 0, 2],
         "rope.dimension_count": None,
         "ssm.state_size": 32,

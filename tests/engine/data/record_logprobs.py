@@ -26,12 +26,12 @@ TOP = 10
 
 UNLIKE_LLAMA_CPP = {
     *("mistral", "mixtral-apart", "plm", "granitehybrid-unbiased", "gemma3n", "bitnet-b1.58"),
-    *("llama4-chunks", "llama4-whole", "deci-no-feed-forward"),
+    *("llama4-chunks", "llama4-whole", "deci-no-feed-forward", "plamo2-untied"),
 }
 """It leaves attention out where Deci's layers have no feed-forward part, does not read llama's window, nor the size of
 Llama 4's chunks, where there are none it does not turn the last layer in their place, no longer reads experts apart,
-ends when it reads PLM, and where a state's convolution has no bias, and knows some numbers of Gemma 3n by heart; only
-Microsoft's fork reads bitnet-b1.58."""
+ends when it reads PLM, and where a state's convolution has no bias, knows some numbers of Gemma 3n by heart, and never
+ends opening a model whose first layer has no heads of queries; only Microsoft's fork reads bitnet-b1.58."""
 
 
 def predictions(model: Path, ids: list[int]) -> list[list[list[float]]]:
