@@ -11,11 +11,11 @@ from __future__ import annotations
 from engine.architecture.config import ModelConfig
 from engine.forward.kv_cache import KVCache
 from engine.forward.program import Activations, Program, Rows, float_bits
-from engine.forward.steps import CHUNK_BYTES, ROWS_TOGETHER, add_attention, add_products, add_quantizing
+from engine.forward.steps import CHUNK_BYTES, add_attention, add_per_token, add_products, add_quantizing
 from engine.forward.weights import LayerWeights, Vector
 from engine.kernels.records import FIXED, PER_TOKEN, X_BLOCK_BYTES
 from engine.kernels.sizes import BLOCK, LANES
-from engine.machine_code import step
+from engine.machine_code import address_of, step
 from engine.panels import Matrix
 
 
@@ -63,20 +63,18 @@ def add_latent_attention(
     attention, weights, (part, place) = config.attention[index], layer.latent, cache.place(index)
     latent = attention.latent
     assert latent is not None and weights is not None
-    at, heads = 4 * attention.latent_at, attention.n_heads
+    kept, heads = qkv.behind(attention.latent_at), attention.n_heads
     if b.low is not None and weights.query_norm is not None:
-        _add_part_norm(p, config, qkv, 0, weights.query_norm, latent.query_rank)
+        _add_part_norm(p, config, qkv, weights.query_norm, latent.query_rank)
         add_quantizing(p, b.low)
         add_products(p, weights.w_queries, b.low, b.q)  # (n_heads·query_dim,)
-    _add_part_norm(p, config, qkv, at, weights.norm, latent.rank)
+    _add_part_norm(p, config, kept, weights.norm, latent.rank)
     plain = b.plain
-    split = (b.q.address, b.q.stride, plain.floats.address, plain.floats.stride, plain.quants.address)
     sizes = (heads, latent.plain_dim, attention.rope_dim, latent.rank)
-    where = (plain.quants.stride, b.queries.address, b.queries.stride)
-    p.add(step("latent.split_queries"), PER_TOKEN, 0, ROWS_TOGETHER, *split, *where, *sizes)
+    add_per_token(p, step("latent.split_queries"), *b.q.where, *plain.where, *b.queries.where, *sizes)
     _add_head_products(p, weights.w_keys, heads, plain, b.queries, attention.head_dim)
-    rows = (qkv.address + at, qkv.stride, b.queries.address, b.queries.stride, rotary.address)
-    stored = (part.record.ctypes.data, place, q_rows.address)
+    rows = (*kept.where, *b.queries.where, rotary.address)
+    stored = (address_of(part.record), place, q_rows.address)
     growth = (float_bits(config.query_growth), config.query_growth_span)
     p.add(step("latent.rotate_and_store", cache.kv_name), PER_TOKEN, 0, LANES, *rows, *stored, *growth)
     add_attention(p, config, layer, index, q_rows, cache, b.results)  # (n_heads·rank,)
@@ -84,10 +82,10 @@ def add_latent_attention(
     add_quantizing(p, out)
 
 
-def _add_part_norm(p: Program, config: ModelConfig, rows: Rows, at: int, weight: Vector, width: int) -> None:
-    """A step: norm so many numbers of each row in place, from byte `at` on."""
-    norm = (int(weight.ctypes.data), width, float_bits(config.norm_eps), 1)
-    p.add(step("rows.norm_parts"), PER_TOKEN, 0, ROWS_TOGETHER, rows.address + at, rows.stride, *norm)
+def _add_part_norm(p: Program, config: ModelConfig, rows: Rows, weight: Vector, width: int) -> None:
+    """A step: norm the first `width` numbers of each row in place."""
+    norm = (address_of(weight), width, float_bits(config.norm_eps), 1)
+    add_per_token(p, step("rows.norm_parts"), *rows.where, *norm)
 
 
 def _add_head_products(p: Program, matrix: Matrix, heads: int, x: Activations, y: Rows, y_width: int) -> None:
@@ -97,12 +95,9 @@ def _add_head_products(p: Program, matrix: Matrix, heads: int, x: Activations, y
     """
     plan = matrix.plan
     if plan.format.reads == "words":
-        widened = (x.floats.address, x.floats.stride, x.words.address, x.words.stride, x.width // BLOCK)
-        p.add(step("rows.widen"), PER_TOKEN, 0, ROWS_TOGETHER, *widened)
-    source = x.form(plan.format.reads)
-    weights = (matrix.address, plan.n_blocks, plan.panel_bytes)
-    activations = (source.address, source.stride, y.address, y.stride)
+        add_per_token(p, step("rows.widen"), *x.floats.where, *x.words.where, x.width // BLOCK)
+    rows = (*x.form(plan.format.reads).where, *y.where)
     parts = (plan.n_panels // heads, plan.n_blocks * X_BLOCK_BYTES[plan.format.reads], 4 * y_width)
     chunk = max(2, CHUNK_BYTES // plan.panel_bytes)
-    name = plan.format.name
-    p.add(step("head_products.head_product", name), FIXED, plan.n_panels, chunk, *weights, *activations, *parts)
+    product = step("head_products.head_product", plan.format.name)
+    p.add(product, FIXED, plan.n_panels, chunk, *matrix.where, *rows, *parts)

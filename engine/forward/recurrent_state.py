@@ -22,9 +22,10 @@ from engine.architecture.selective import SelectiveScan
 from engine.architecture.state_space import StateSpace
 from engine.forward.kv_cache import sum_of_words
 from engine.forward.program import aligned_zeros, float_bits
-from engine.forward.weights import ModelWeights, RecurrentWeights, Vector
+from engine.forward.weights import ModelWeights, RecurrentWeights
 from engine.kernels import recurrence as records
 from engine.kernels.records import FEW_TOKENS
+from engine.machine_code import address_of
 from engine.shared_prefix import LEAST_GAIN_TOKENS, common_prefix_length
 
 MOST_SAVED = 2
@@ -277,13 +278,13 @@ def _record(
     record[records.STATE_DIM], record[records.KEYS_IN_TURN] = r.state_dim, r.keys_in_turn
     record[records.STATES] = at
     record[records.PENDING], record[records.PENDING_STRIDE] = at + r.pending_at, r.pending_stride
-    record[records.TIME_BIAS] = _address(weights.time_bias)
-    record[records.TIME_SCALE] = _address(weights.time_scale)
-    record[records.HEAD_NORM] = _address(weights.head_norm)
+    record[records.TIME_BIAS] = address_of(weights.time_bias)
+    record[records.TIME_SCALE] = address_of(weights.time_scale)
+    record[records.HEAD_NORM] = address_of(weights.head_norm)
     record[records.NORM_EPS] = float_bits(config.norm_eps)
     if isinstance(r, StateSpace):
         record[records.HEAD_DIM] = r.head_dim
-        record[records.TAP_BIAS], record[records.SKIPS] = _address(weights.tap_bias), _address(weights.skips)
+        record[records.TAP_BIAS], record[records.SKIPS] = address_of(weights.tap_bias), address_of(weights.skips)
     if isinstance(r, KimiDelta):
         record[records.DECAYS_AT] = 4 * records.decays_at(r.key_heads, r.value_heads, r.state_dim)
         record[records.SIGMOID_GATES] = 1
@@ -293,11 +294,7 @@ def _record(
             r.step_at,
             r.step_dim,
         )
-        record[records.WRITTEN_NORM] = _address(selective.written_norm)
-        record[records.READ_NORM] = _address(selective.read_norm)
-        record[records.STEP_NORM] = _address(selective.step_norm)
+        record[records.WRITTEN_NORM] = address_of(selective.written_norm)
+        record[records.READ_NORM] = address_of(selective.read_norm)
+        record[records.STEP_NORM] = address_of(selective.step_norm)
     return record
-
-
-def _address(vector: Vector | None) -> int:
-    return 0 if vector is None else int(vector.ctypes.data)

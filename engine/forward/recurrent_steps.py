@@ -9,11 +9,11 @@ from engine.architecture.selective import SelectiveScan
 from engine.architecture.state_space import StateSpace
 from engine.forward.program import Activations, Program, Rows
 from engine.forward.recurrent_state import RecurrentState
-from engine.forward.steps import ROWS_TOGETHER, add_products, add_quantizing
+from engine.forward.steps import add_per_token, add_products, add_quantizing
 from engine.forward.weights import KimiDeltaWeights, RecurrentWeights, SelectiveWeights
-from engine.kernels.records import FIXED, PER_TOKEN
+from engine.kernels.records import FIXED
 from engine.kernels.sizes import LANES
-from engine.machine_code import step
+from engine.machine_code import address_of, step
 
 
 class RecurrentBuffers:
@@ -63,18 +63,14 @@ def add_recurrence(
 ) -> None:
     """Steps: what layer index has instead of attention. rows: (recurrence.rows,), out: (recurrence.dim,) per token."""
     assert config.recurrence is not None
-    r, record = config.recurrence, int(state.records[index].ctypes.data)
-    where = (rows.address, rows.stride, record)
-    results = (out.floats.address, out.floats.stride)
-    quantized = (out.quants.address, out.quants.stride)
+    r, record = config.recurrence, address_of(state.records[index])
+    where = (*rows.where, record)
+    results = out.floats.where
     if buffers is None:
-        p.add(
-            step("short_conv.gated_convolution"), PER_TOKEN, 0, ROWS_TOGETHER, *where, r.gate_at, *results, *quantized
-        )
+        add_per_token(p, step("short_conv.gated_convolution"), *where, r.gate_at, *out.where)
         p.add(step("short_conv.keep_inputs"), FIXED, 1, 1, *where)
         return
-    queries, memory = buffers.queries, buffers.memory
-    brought = (queries.address, queries.stride, memory.address, memory.stride)
+    brought = (*buffers.queries.where, *buffers.memory.where)
     if isinstance(r, SelectiveScan) and weights.selective is not None:
         _add_selective_scan(p, r, weights.selective, buffers, rows, record, brought, out)
         return
@@ -83,12 +79,12 @@ def add_recurrence(
         return
     if isinstance(r, KimiDelta) and weights.kimi is not None:
         _add_low_rank(p, r, weights.kimi, buffers.low, rows)
-    p.add(step("delta_net.prepare"), PER_TOKEN, 0, ROWS_TOGETHER, *where, *_gate_places(r), *brought)
+    add_per_token(p, step("delta_net.prepare"), *where, *_gate_places(r), *brought)
     p.add(step("short_conv.keep_inputs"), FIXED, 1, 1, *where)
     parts = r.state_dim // LANES
     p.add(step("delta_net.run"), FIXED, r.value_heads * parts, parts, record, *brought, *results)
     gates = (rows.address + r.gate_at, rows.stride)
-    p.add(step("delta_net.gate_answers"), PER_TOKEN, 0, ROWS_TOGETHER, *results, record, *gates, *quantized)
+    add_per_token(p, step("delta_net.gate_answers"), *results, record, *gates, *out.quants.where)
 
 
 def _add_low_rank(p: Program, r: KimiDelta, weights: KimiDeltaWeights, low: list[Activations], rows: Rows) -> None:
@@ -103,8 +99,8 @@ def _add_state_space(
     p: Program, r: StateSpace, rows: Rows, record: int, brought: tuple[int, int, int, int], out: Activations
 ) -> None:
     """Steps: the same of a state space. brought: where its buffers are."""
-    where, results = (rows.address, rows.stride, record), (out.floats.address, out.floats.stride)
-    p.add(step("state_space.prepare"), PER_TOKEN, 0, ROWS_TOGETHER, *where, r.time_at, *brought, *results)
+    where, results = (*rows.where, record), out.floats.where
+    add_per_token(p, step("state_space.prepare"), *where, r.time_at, *brought, *results)
     p.add(step("short_conv.keep_inputs"), FIXED, 1, 1, *where)
     parts = r.head_dim // LANES
     p.add(step("state_space.run"), FIXED, r.value_heads * parts, parts, record, *brought, *results)
@@ -122,20 +118,15 @@ def _add_selective_scan(
     out: Activations,
 ) -> None:
     """Steps: the same of a selective scan. Where the convolution's input was in rows, time steps are then."""
-    where, results = (rows.address, rows.stride, record), (out.floats.address, out.floats.stride)
+    where, results = (*rows.where, record), out.floats.where
     small, steps = buffers.small, buffers.steps
-    p.add(
-        step("selective_scan.mix"), PER_TOKEN, 0, ROWS_TOGETHER, *where, *results, out.quants.address, out.quants.stride
-    )
+    add_per_token(p, step("selective_scan.mix"), *where, *out.where)
     p.add(step("short_conv.keep_inputs"), FIXED, 1, 1, *where)
     add_products(p, [weights.w_small], out, small)  # (small_rows,)
-    parts = (steps.floats.address, steps.floats.stride, steps.quants.address, steps.quants.stride)
-    p.add(
-        step("selective_scan.split"), PER_TOKEN, 0, ROWS_TOGETHER, small.address, small.stride, record, *brought, *parts
-    )
+    add_per_token(p, step("selective_scan.split"), *small.where, record, *brought, *steps.where)
     add_products(p, [weights.w_times], steps, rows)  # (value_heads,)
     timing = step("selective_scan.time_heads" if r.by_head else "selective_scan.time_channels")
-    p.add(timing, PER_TOKEN, 0, ROWS_TOGETHER, *where, *results, *brought[2:])
+    add_per_token(p, timing, *where, *results, *brought[2:])
     run = step("state_space.run" if r.by_head else "selective_scan.run")
     p.add(run, FIXED, r.dim // LANES, CHANNELS_TOGETHER // LANES, record, *brought, *results)
     _add_gating(p, r, rows, record, out)
@@ -143,10 +134,8 @@ def _add_selective_scan(
 
 def _add_gating(p: Program, r: StateSpace, rows: Rows, record: int, out: Activations) -> None:
     """A step: results times what their gates let through, normed where they are."""
-    results = (out.floats.address, out.floats.stride)
     gates = (rows.address + r.gate_at, rows.stride)
-    quantized = (out.quants.address, out.quants.stride)
-    p.add(step("state_space.gate_results"), PER_TOKEN, 0, ROWS_TOGETHER, *results, record, *gates, *quantized)
+    add_per_token(p, step("state_space.gate_results"), *out.floats.where, record, *gates, *out.quants.where)
 
 
 def _gate_places(r: Recurrence) -> tuple[int, int, int, int]:

@@ -186,8 +186,7 @@ def add_sub_norm(p: Program, config: ModelConfig, weight: Vector | None, x: Acti
 
 def add_quantizing(p: Program, x: Activations) -> None:
     """A step: quantise float32 that are there already."""
-    where = (x.floats.address, x.floats.stride, x.quants.address, x.quants.stride)
-    p.add(step("latent.quantize_rows"), PER_TOKEN, 0, ROWS_TOGETHER, *where, -(-x.width // BLOCK))
+    add_per_token(p, step("latent.quantize_rows"), *x.where, -(-x.width // BLOCK))
 
 
 def add_post_norm(p: Program, config: ModelConfig, weight: Vector | None, delta: Rows) -> Vector | None:
