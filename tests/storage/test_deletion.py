@@ -144,7 +144,8 @@ def test_the_copy_that_a_migration_made_goes_with_the_first_session(db: Database
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     part = path.with_name(f"{copy.name}.{dead.pid}.part")
-    for file in (copy, part, foreign):
+    other = path.with_name("x" * len(f"{path.name}.before-v") + "2")
+    for file in (copy, part, foreign, other):
         file.write_text("what was there before")
     assert purge_deleted(db)
     assert copy.exists()
@@ -152,6 +153,7 @@ def test_the_copy_that_a_migration_made_goes_with_the_first_session(db: Database
     assert not copy.exists()
     assert not part.exists()
     assert foreign.exists()
+    assert other.exists()
     assert get_session(db, kept.id) == kept
     copy.write_text("made since")
     assert purge_deleted(db)
