@@ -29,7 +29,9 @@ async def store_interrupted_answer() -> None:
     database = await Database.open(user_paths().database)
     session = await database.call(sessions.create_session, model="m", system="s", settings={}, title="Cut short")
     asked = await database.call(tree.append_message, session.id, None, "user", "count")
-    answer = await database.call(answers.begin_answer, session.id, asked.id, model="m", settings={}, seed=None)
+    answer = await database.call(
+        answers.begin_answer, session.id, asked.id, model="Tiny 135M Q4_1", settings={}, seed=None
+    )
     await database.call(answers.checkpoint_answer, answer.id, "one two", pack_token_ids([0, 1]), 2)
     await database.call(
         answers.finish_answer,
