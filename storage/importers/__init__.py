@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["ImportReport", "import_file"]
 
 _SQLITE = b"SQLite format 3\0"
-_CHATGPT_MEMBER = re.compile(r"conversations(-\d+)?\.json")
+_CHATGPT_MEMBER = "conversations.json"
+_CHATGPT_MEMBERS = re.compile(r"conversations(-\d+)?\.json")
 """ChatGPT's archives have one file of this name, or since 2026 many with numbers."""
 
 _DAMAGE: tuple[type[Exception], ...] = (
@@ -118,13 +119,13 @@ def _zipped(path: Path, file: Path) -> list[bytes]:
     try:
         # ChatGPT sends its export as an archive with the conversations in it; packed anew, they may be in a folder.
         with zipfile.ZipFile(file) as archive:
-            names = [name for name in archive.namelist() if _CHATGPT_MEMBER.fullmatch(PurePosixPath(name).name)]
+            names = [name for name in archive.namelist() if _CHATGPT_MEMBERS.fullmatch(PurePosixPath(name).name)]
             if names:
                 outermost = min((PurePosixPath(name).parent for name in names), key=lambda folder: len(folder.parts))
                 return [archive.read(name) for name in sorted(names) if PurePosixPath(name).parent == outermost]
     except _DAMAGE as error:
         raise ImportFileError(f"{path} is a damaged archive: {error}.") from error
-    raise ImportFileError(f"{path} has no conversations.json in it.", "Is it ChatGPT's export?")
+    raise ImportFileError(f"{path} has no {_CHATGPT_MEMBER} in it.", "Is it ChatGPT's export?")
 
 
 def _from_json(path: Path, files: list[bytes]) -> tuple[list[PortableSession], int]:

@@ -58,7 +58,7 @@ class Turns:
         seen: set[str] = set()
         while start is not None and start != end and start in self._messages:
             if start in seen:
-                raise ValueError(f"Message {start} comes before itself.")
+                raise ValueError(start)
             seen.add(start)
             yield self._messages[start]
             start = self._messages[start].parent
