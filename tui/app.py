@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tui.before_textual import first_frame_shown  # isort: split
+from tui.before_textual import app_left, first_frame_shown, process_ends  # isort: split
 
 import asyncio
 import os
@@ -143,7 +143,10 @@ class LlmTuiApp(SpeakingApp, OrderlyApp, SparingApp, OneSizeApp):
 
     async def on_unmount(self) -> None:
         """Every orderly way out comes here: store what is being written, end the engine."""
-        await self.close()
+        try:
+            await self.close()
+        finally:
+            app_left()
 
     def notify(
         self,
@@ -287,6 +290,7 @@ def run(options: AppOptions, *, engine_command: Sequence[str] | None = None) -> 
     output.install()
     app = LlmTuiApp(options, engine_command=engine_command)
     asyncio.run(_run(app))
+    process_ends()
     rescued = app.workspace.store.rescued if app.workspace else None
     if rescued is not None:
         _say(

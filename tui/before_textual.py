@@ -23,6 +23,16 @@ def first_frame_shown() -> None:
     gc.enable()
 
 
+def app_left() -> None:
+    """Look at everything again: where the process goes on without the app, nobody else would find it gone."""
+    gc.unfreeze()
+
+
+def process_ends() -> None:
+    """Look at nothing any more: Python would look through everything once again."""
+    gc.freeze()
+
+
 def tidy_up() -> None:
     """Look through everything for garbage, while nobody waits for a key or a word to show."""
     gc.collect()

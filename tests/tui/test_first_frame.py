@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import subprocess
 import sys
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tui.__main__ import plain_start
 from tui.options import AppOptions
+from tui.widgets.message_view import MessageView
 
 if TYPE_CHECKING:
     from tests.tui.conftest import Stage
@@ -75,6 +79,20 @@ def test_over_ssh_textual_animates_nothing() -> None:
     assert constants(SSH_CONNECTION="10.0.0.1 5 10.0.0.2 22") == "60 none False"
     assert constants(SSH_CONNECTION="10.0.0.1 5 10.0.0.2 22", TEXTUAL_FPS="30") == "30 none False"
     assert constants() == "60 full True"
+
+
+def test_an_app_that_has_ended_leaves_memory_to_whoever_goes_on(stage: Stage) -> None:
+    async def use() -> list[weakref.ref[object]]:
+        async with stage.ready() as play:
+            await play.ask("capital?")
+            assert gc.get_freeze_count()
+            return [weakref.ref(play.app), weakref.ref(play.app.query_one(MessageView))]
+
+    # A loop of its own: its threads know where the app has redirected what is printed.
+    left = asyncio.run(use())
+    assert not gc.get_freeze_count()
+    gc.collect()
+    assert [ref() for ref in left] == [None, None]
 
 
 async def test_garbage_is_looked_for_between_answers(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
