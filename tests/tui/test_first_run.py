@@ -154,6 +154,38 @@ async def test_enter_pressed_again_on_a_download_changes_nothing(stage: Stage, m
         go_on.set()
 
 
+@pytest.mark.parametrize("fails", [False, True])
+async def test_who_closes_the_dialog_sees_how_the_download_goes_on(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    closed, go_on = threading.Event(), threading.Event()
+
+    def fetch(models_dir: Path, report: Report) -> Path:
+        report(FetchProgress("downloading", 0, 92_000_000))
+        closed.wait(PATIENCE_S)
+        report(FetchProgress("downloading", 46_000_000, 92_000_000))
+        go_on.wait(PATIENCE_S)
+        if fails:
+            raise DownloadError("There is no network.", "Connect, then try again.")
+        return stage.model
+
+    monkeypatch.setattr(engine.starter, "fetch", fetch)
+    async with stage.running(model=None) as play:
+        await play.until_shown("Fetch the starter model")
+        await play.press("enter")
+        await play.until_shown("0 B of 92 MB")
+        await play.press("escape")
+        await play.until_shown("There is no model yet")
+        closed.set()
+        await play.until_shown("Downloading smollm2 … 50 %")
+        assert "There is no model yet" not in play.text()
+        go_on.set()
+        if fails:
+            await play.until_shown("There is no network. Connect, then try again.")
+        else:
+            await play.until(lambda: play.app.workspace.engine.is_ready)
+
+
 async def test_what_was_said_of_another_download_goes_with_it(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     go_on = threading.Event()
 

@@ -35,6 +35,7 @@ class StatusLine(Widget):
         super().__init__()
         self._engine_trouble = ""
         self._fetch_trouble = ""
+        self._wants_model = False
         self.busy_with: Work | None = None
         """What the words of `busy` are about."""
 
@@ -42,16 +43,27 @@ class StatusLine(Widget):
         """Say what is going on, and remember what that is about; "" for nothing more."""
         self.busy_with = what if text else None
         self.busy = text
+        self._choose_trouble()
 
-    def show_engine_trouble(self, sentence: str) -> None:
-        """Say what is wrong with the engine, "" for nothing; a download's trouble stays."""
-        self._engine_trouble = sentence
-        self.trouble = sentence or self._fetch_trouble
+    def show_engine_trouble(self, sentence: str, *, wants_model: bool = False) -> None:
+        """Say what is wrong with the engine, "" for nothing; a download's trouble stays.
+
+        wants_model: it has no model to open, which a download may end.
+        """
+        self._engine_trouble, self._wants_model = sentence, wants_model
+        self._choose_trouble()
 
     def show_fetch_trouble(self, sentence: str) -> None:
         """Say why a download failed, "" for nothing, until the user goes on with something else."""
         self._fetch_trouble = sentence
-        self.trouble = self._engine_trouble or sentence
+        self._choose_trouble()
+
+    def _choose_trouble(self) -> None:
+        """Whoever lacks a model and fetches one sees how that goes."""
+        if self._wants_model:
+            self.trouble = self._fetch_trouble or ("" if self.busy_with == "fetch" else self._engine_trouble)
+        else:
+            self.trouble = self._engine_trouble or self._fetch_trouble
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         """One line, but for trouble. What is drawn is as wide as we were before, and would not say it."""

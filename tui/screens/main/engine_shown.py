@@ -155,4 +155,4 @@ class EngineShown:
         if told != self._trouble:
             self._trouble = told
             self._interaction.keys_changed()
-        self._status.show_engine_trouble(told)
+        self._status.show_engine_trouble(told, wants_model=bool(told) and told == self._no_model)
