@@ -41,8 +41,8 @@ class PreparedFile(msgspec.Struct, frozen=True):
 
 def prepared_name(model: str, key: str) -> str:
     """The name of the file that is made of a model of this name; key: what it is good for."""
-    # A file's name is limited in bytes.
-    stem = os.fsencode(model)[:MAX_NAME_BYTES].decode("utf-8", "ignore")
+    # A file's name is limited in bytes, and Ollama's names can have folders.
+    stem = os.fsencode(model.replace("/", "_"))[:MAX_NAME_BYTES].decode("utf-8", "ignore")
     return f"{stem}-{key[:16]}{SUFFIX}"
 
 

@@ -197,6 +197,10 @@ def test_what_is_removed_before_it_is_mapped_stays_in_memory(opened, tmp_path, m
     assert content(panels) == content(opened(None)[0])
 
 
+def test_a_model_whose_name_has_folders_is_kept_like_any_other():
+    assert prepared_name("hf.co/owner/m:Q4_K_M", "0" * 64) == f"hf.co_owner_m:Q4_K_M-{'0' * 16}{SUFFIX}"
+
+
 @pytest.mark.parametrize("stem", ["x" * 250, "🙂" * 60, "ü" + "🙂" * 59])
 def test_names_of_any_length_have_room(stem, tmp_path):
     name = prepared_name(stem, "0" * 64)
