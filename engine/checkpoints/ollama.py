@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,8 @@ def ollama_models(folder: Path) -> dict[Path, list[str]]:
     found: dict[Path, list[str]] = {}
     for manifest in sorted((folder / MANIFESTS).glob("*/*/*/*")):
         blob = folder / BLOBS / _model_of(manifest)
-        if blob.name != BLOBS and blob.is_file():
+        # A name may be too long for a file, or the folder closed to us.
+        if blob.name != BLOBS and os.path.isfile(blob):
             found.setdefault(blob, []).extend(_names(manifest.relative_to(folder / MANIFESTS).parts))
     return {blob: sorted(names, key=lambda name: (len(name), name)) for blob, names in found.items()}
 

@@ -148,6 +148,8 @@ def test_a_model_with_two_tags_is_listed_once_under_the_shorter(ollama: Path) ->
     "layers",
     [
         [{"mediaType": MODEL, "digest": "sha256:gone"}],
+        [{"mediaType": MODEL, "digest": "sha256:" + "a" * 300}],
+        [{"mediaType": MODEL, "digest": "sha256:\0"}],
         [{"mediaType": MODEL, "digest": "sha256:../../blobs/sha256-c0ffee"}],
         [{"mediaType": MODEL, "digest": "sha256:c0ffee"}, {"mediaType": MODEL[:-5] + "adapter", "digest": "sha256:a"}],
         [{"mediaType": "application/vnd.ollama.image.license", "digest": "sha256:c0ffee"}],
