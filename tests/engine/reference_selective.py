@@ -59,7 +59,7 @@ def scan_by_head(t, block, x, get, eps):
     mixed = silu(convolve(values.reshape(len(x), -1), t[block + "ssm_conv1d.weight"]))
     values = mixed.reshape(values.shape)
     parts = np.split(mixed @ t[block + "ssm_x.weight"].T, [dim, 2 * dim], axis=1)
-    weights = (t[f"{block}ssm_{part}_norm"] for part in ("b", "c", "dt"))
+    weights = (t[f"{block}ssm_{part}_norm.weight"] for part in ("b", "c", "dt"))
     written, read, low = (rms_norm(part, weight, eps) for part, weight in zip(parts, weights, strict=True))
     times = np.log1p(np.exp(low @ t[block + "ssm_dt.weight"].T + t[block + "ssm_dt.bias"]))
     decays = np.exp(times * t[block + "ssm_a"])
