@@ -32,7 +32,11 @@ def load_tokenizer(metadata: Mapping[str, object]) -> Tokenizer:
         from engine.tokenizer.character_bpe import CharacterBpeTokenizer
 
         return CharacterBpeTokenizer(meta, as_gemma=kind == "gemma4")
+    if kind in ("plamo2", "plamo3"):
+        from engine.tokenizer.plamo import PlamoTokenizer
+
+        return PlamoTokenizer(meta, cuts_first=kind == "plamo3")
     raise UnsupportedModelError(
         f"{meta.path or 'The model'} has a tokenizer of the kind {kind!r} ({PREFIX}model), which is not known here.",
-        "Choose a model with a llama, gpt2 or gemma4 tokenizer.",
+        "Choose a model with a llama, gpt2, gemma4, plamo2 or plamo3 tokenizer.",
     )

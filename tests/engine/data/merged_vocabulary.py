@@ -33,6 +33,14 @@ def pieces() -> list[tuple[str, float, int]]:
     return [*renamed, *((text, -1000.0, kind) for text, kind in ADDED)]
 
 
+def plamo_pieces() -> list[tuple[str, float, int]]:
+    """The same as PLaMo's have them: spaces as they are, and no score that makes a control token of plain text."""
+    scored = {
+        text.replace("▁", " "): (score / 500 if kind == NORMAL else -3000.0, kind) for text, score, kind in pieces()
+    }
+    return [(text, *of_text) for text, of_text in scored.items()]
+
+
 def merges() -> list[str]:
     """Every pair of tokens that makes a third one, the likeliest first; the longest run of a character first."""
     scores = {text: score for text, score, kind in pieces() if kind == NORMAL}

@@ -165,6 +165,17 @@ def merged_vocabulary(kind: str = "gemma4") -> list[tuple[str, Any, GGUFValueTyp
     ]
 
 
+def plamo_vocabulary(kind: str) -> list[tuple[str, Any, GGUFValueType]]:
+    texts, scores, types = zip(*merged.plamo_pieces(), strict=True)
+    array = GGUFValueType.ARRAY
+    return [
+        ("tokenizer.ggml.model", kind, GGUFValueType.STRING),
+        ("tokenizer.ggml.tokens", list(texts), array),
+        ("tokenizer.ggml.scores", list(scores), array),
+        ("tokenizer.ggml.token_type", list(types), array),
+    ]
+
+
 def main() -> None:
     texts = json.loads((HERE / "hard_texts.json").read_text("utf-8"))
     strange = random_texts()
@@ -188,6 +199,7 @@ def main() -> None:
             record_all(split, model)
         wholes = {"sentencepiece": spm_vocabulary(), "gemma4": merged_vocabulary()}
         wholes["sarvam-moe"] = merged_vocabulary("gpt2")
+        wholes |= {kind: plamo_vocabulary(kind) for kind in ("plamo2", "plamo3")}
         for name in [name for name in wholes if not named or name in named]:
             model, pieces = Path(folder) / f"{name}.gguf", wholes[name]
             n_tokens = next(len(value) for key, value, _ in pieces if key == "tokenizer.ggml.tokens")

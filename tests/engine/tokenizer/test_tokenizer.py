@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.checkpoints import open_checkpoint
+from engine.checkpoints.tokenizer_keys import TokenType
 from engine.errors import EngineError, ModelFileError, UnsupportedModelError
 from engine.tokenizer import Tokenizer, load_tokenizer
 
@@ -338,3 +339,31 @@ class TestMergedCharacters:
         del metadata["tokenizer.ggml.merges"]
         with pytest.raises(ModelFileError, match=r"merges is missing"):
             load_tokenizer(metadata)
+
+
+BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
+
+
+def plamo_metadata(byte_texts: list[str]) -> Metadata:
+    texts = ["<|plamo:unk|>", "<|plamo:bos|>", "<|plamo:eos|>", *byte_texts, "ab", "a"]
+    kinds = [TokenType.UNKNOWN, TokenType.CONTROL, TokenType.CONTROL, *[TokenType.BYTE] * 256, *[TokenType.NORMAL] * 2]
+    return {
+        "tokenizer.ggml.model": "plamo2",
+        "tokenizer.ggml.tokens": texts,
+        "tokenizer.ggml.scores": array("f", [0.0] * len(texts)),
+        "tokenizer.ggml.token_type": array("i", kinds),
+    }
+
+
+def test_no_score_makes_a_marker_of_what_somebody_wrote() -> None:
+    tokenizer = load_tokenizer(plamo_metadata(BYTES))
+    ids = tokenizer.encode("ab<|plamo:eos|>", add_bos=False, parse_special=False)
+    assert ids[0] == 259
+    assert 2 not in ids
+    assert tokenizer.decode(ids) == "ab<|plamo:eos|>"
+    assert tokenizer.encode("ab<|plamo:eos|>", add_bos=False, parse_special=True) == [259, 2]
+
+
+def test_a_byte_without_a_token_is_told() -> None:
+    with pytest.raises(ModelFileError, match="no token for the byte 0x41"):
+        load_tokenizer(plamo_metadata(["x" if text == "<0x41>" else text for text in BYTES]))
