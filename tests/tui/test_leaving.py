@@ -319,7 +319,7 @@ def test_what_is_written_in_a_dialog_is_a_draft_of_its_own_where_the_app_is_cut_
     terminal = open_terminal()
     terminal.wait_shown("ready")
     terminal.do("question\r", "Paris is")
-    terminal.wait_shown("esc stop", gone=True)
+    terminal.wait_shown("ctrl+r again")
     terminal.do(key, title)
     # A word that the screen has nowhere else.
     terminal.do("\x1b[Fwombat", "wombat")

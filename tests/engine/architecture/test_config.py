@@ -187,7 +187,7 @@ def test_what_multiplies_embeddings_and_results_of_minicpm(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("keys", "match"),
     [
-        ({"general.architecture": "mamba"}, r"architecture 'mamba'.*These run: llama"),
+        ({"general.architecture": "grok"}, r"architecture 'grok'.*These run: llama"),
         ({"llama.rope.scaling.type": "spiral"}, r"stretches positions by 'spiral'"),
         ({"llama.attention.head_count": [4, 3], "llama.attention.head_count_kv": 1}, r"queries of 24 to 32 numbers"),
         ({"llama.attention.value_length": 16}, r"keys of 8 and values of 16"),

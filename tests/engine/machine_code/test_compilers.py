@@ -35,7 +35,7 @@ def test_a_compiler_that_dies_is_an_error(tmp_path: Path, monkeypatch: pytest.Mo
 def test_without_threads_for_compilers_that_is_told_and_fewer_do_as_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compilers, "_cores", lambda: 2)
+    monkeypatch.setattr(compilers, "allowed_cores", lambda: 2)
     monkeypatch.setattr(compilers, "_idle", [])
     orders = {name: order(tmp_path, name) for name in ("nothing", "neither")}
     with monkeypatch.context() as few, pytest.raises(CompilerError, match="refuses to start a compiler: can't start"):
